@@ -1,0 +1,58 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The targets stand in the order of the path of a byte:
+// bytes → frames → messages → events → Node → effects → bytes.
+
+let strict: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .enableUpcomingFeature("ExistentialAny"),
+]
+
+let package = Package(
+    name: "smallworld",
+    products: [
+        .library(name: "Smallworld", targets: ["Smallworld"]),
+        .executable(name: "smallworld", targets: ["NodeCommand"]),
+        .executable(name: "smallworld-bench", targets: ["BenchCommand"]),
+    ],
+    targets: [
+        // What Glibc's module map leaves out: epoll, eventfd, accept4. Headers only.
+        .target(name: "CLinux"),
+        // Pure: frames and messages of the link protocol ⇄ bytes.
+        .target(name: "MeshWire", swiftSettings: strict),
+        // Pure: the node. Event in, effects out.
+        .target(name: "MeshCore", dependencies: ["MeshWire"], swiftSettings: strict),
+        // Pure: client protocols as state machines.
+        .target(name: "MeshGateway", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
+        // The only module with system calls; drives `Node` and `Gateway`.
+        .target(
+            name: "MeshTransport",
+            dependencies: ["CLinux", "MeshWire", "MeshCore", "MeshGateway"],
+            swiftSettings: strict),
+        // Pure: virtual time, the other driver of `Node`.
+        .target(
+            name: "MeshSimulation", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
+        // The public Swift API.
+        .target(name: "Smallworld", dependencies: ["MeshTransport"], swiftSettings: strict),
+
+        .executableTarget(
+            name: "NodeCommand", dependencies: ["Smallworld", "MeshTransport"],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],
+            swiftSettings: strict),
+
+        .testTarget(name: "MeshWireTests", dependencies: ["MeshWire"]),
+        .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore", "MeshWire"]),
+        .testTarget(
+            name: "MeshGatewayTests", dependencies: ["MeshGateway", "MeshWire", "MeshCore"]),
+        .testTarget(
+            name: "MeshTransportTests",
+            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"]),
+        .testTarget(
+            name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
+        .testTarget(name: "TidyTests"),
+    ],
+    swiftLanguageModes: [.v6]
+)

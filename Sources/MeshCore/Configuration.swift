@@ -1,0 +1,64 @@
+import MeshWire
+
+/// Everything a node is told at birth.
+public struct Configuration: Sendable {
+    /// The cluster's name; nodes of other clusters are refused.
+    public var cluster: String = "smallworld"
+    /// Where other nodes reach this one.
+    public var endpoint: Endpoint
+    /// A name for people; up to 64 bytes.
+    public var name: String
+    /// Where the node runs, for people; up to 64 bytes.
+    public var zone: String
+    /// Live nodes to join through; empty for the first node.
+    public var seeds: [Endpoint]
+    /// The degree budget d: at most this many links, ever. 4 … 64.
+    public var degree: Int = 16
+    public var timing = Timing()
+    /// Changes of other origins kept for gap repair, all origins together.
+    public var recentRecordCount = 65_536
+    /// The dead that are remembered and redialled.
+    public var rememberedDeadCount = 1_024
+
+    public init(endpoint: Endpoint, name: String, zone: String = "", seeds: [Endpoint] = []) {
+        self.endpoint = endpoint
+        self.name = name
+        self.zone = zone
+        self.seeds = seeds
+    }
+
+    /// Links and handshakes that can exist at once: the degree, and as many again under way, and
+    /// 64 for nodes that come to ask who is here.
+    public var linkSlotCount: Int { degree * 2 + 64 }
+}
+
+/// The protocol's delays. All but the first three are guesses, not yet measured.
+public struct Timing: Sendable {
+    /// A link that is idle this long carries a heartbeat.
+    public var heartbeat: Delay = .milliseconds(450)
+    /// A link that is silent this long is avoided, and its peer accused (DESIGN §3).
+    public var silence: Delay = .milliseconds(1_450)
+    /// From the public suspicion to death, unless refuted.
+    public var suspicion: Delay = .milliseconds(2_500)
+    /// An accuser waits this long for other watchers to vouch or join in.
+    public var accusation: Delay = .milliseconds(400)
+    /// Directory changes are gathered this long before they are spread.
+    public var batch: Delay = .milliseconds(10)
+    /// A dialled or accepted connection that has not shaken hands is given up.
+    public var handshake: Delay = .milliseconds(1_500)
+    /// Between attempts to reach a seed, growing to `seedRetryMax`.
+    public var seedRetry: Delay = .milliseconds(200)
+    public var seedRetryMax: Delay = .seconds(5)
+    /// Between looks at the set of links.
+    public var maintenance: Delay = .milliseconds(500)
+    /// Between attempts to reach somebody who is dead.
+    public var redial: Delay = .milliseconds(1_500)
+    /// The dead are forgotten after this.
+    public var forget: Delay = .seconds(3_600)
+    /// A question that is not answered in this time is answered without the missing ones.
+    public var query: Delay = .milliseconds(1_000)
+    /// A last departure is announced to watchers only if nobody returns in this time.
+    public var presenceGrace: Delay = .milliseconds(200)
+
+    public init() {}
+}

@@ -1,0 +1,55 @@
+import MeshWire
+
+/// Everything a node can want done. Trivial values: bytes are named by offsets.
+///
+/// `head` lies in the effect buffer's own bytes, `body`, `name` and `payload` in the bytes given
+/// with the event. So effects are performed before those bytes are reused, in order.
+public enum Effect: Sendable {
+    /// Send `head` and then `body` over a link, as one frame or several whole ones.
+    case send(LinkIndex, head: Slice, body: Slice, SendClass)
+    /// Open a connection to this address for this slot, then `.connected` or `.disconnected`.
+    case dial(LinkIndex, Endpoint)
+    /// End this link after its queue is flushed (bounded in time); forget it now.
+    case close(LinkIndex)
+    /// Hand a message to the local clients.
+    case deliver(RoutedBody, Key, name: Slice, payload: Slice)
+    /// The watched user's first session in the mesh came, or its last went.
+    case presence(Key, isOnline: Bool)
+    /// Another node asks; answer with `.answer`. `subject` lies in the event's bytes.
+    case asked(by: NodeID, QueryID, subject: Slice)
+    /// One node's answer to a query; `answer` lies in the event's bytes.
+    case answered(QueryID, from: NodeID, answer: Slice)
+    /// One holder's trace: `path` is a list of 8-byte node ids, first hop to holder.
+    case traced(QueryID, holder: NodeID, path: Slice)
+    /// All that will answer have answered.
+    case finished(QueryID)
+    /// Something an operator may want to read.
+    case log(LogEvent)
+    /// The node has left; the driver flushes the links and ends.
+    case left
+}
+
+/// Control traffic goes ahead of messages and is not dropped at the message bound.
+public enum SendClass: UInt8, Sendable {
+    case control
+    case message
+}
+
+/// What a node reports for the log; the driver words it.
+public enum LogEvent: Sendable {
+    case joined(members: Int)
+    case ready(members: Int, keys: Int)
+    case memberUp(NodeID)
+    case memberSuspect(NodeID)
+    case memberDead(NodeID)
+    case memberLeft(NodeID)
+    case linkUp(NodeID)
+    case linkDown(NodeID, LinkDownReason)
+    case refused(Endpoint, RefusalReason)
+    case refuted
+    case protocolError(LinkIndex, WireError)
+}
+
+public enum LinkDownReason: UInt8, Sendable {
+    case closed, silent, unneeded, replaced, peerDead, misbehaved, leaving
+}

@@ -1,0 +1,66 @@
+import MeshWire
+
+/// A link's place in the node's table of links, `0 ..< Configuration.linkSlotCount`.
+///
+/// The driver keeps one connection per link. `Node` hands slots out: with `.dial`, and to the
+/// driver that has accepted a connection (`Node.acceptLink`).
+public typealias LinkIndex = Int32
+
+/// Everything that can happen to a node. Offsets point into the bytes given with the event.
+public enum Event: Sendable {
+    /// A dialled connection stands.
+    case connected(LinkIndex)
+    /// A connection is gone, or could not be had. Not sent after an `.close` effect.
+    case disconnected(LinkIndex, Disconnection)
+    /// Bytes came over this link: it lives, whether or not a frame is complete.
+    case heard(LinkIndex)
+    /// One whole frame, `bytes[start ..< start + prefix.length]`.
+    case received(FramePrefix, start: Int, from: LinkIndex)
+    /// `nextDeadline` has come.
+    case deadline
+    /// A local client publishes: `body` is .channel, .shardChannel or .user. Afterwards
+    /// `effects.remoteNodeCount` tells to how many other nodes it goes.
+    case publish(RoutedBody, Key, name: Slice, payload: Slice)
+    /// The first local user session or subscriber of this key came (add), or the last one went.
+    case directory(Key, DirectoryChange)
+    /// The first local subscriber of this pattern came, or the last one went. `name` is the pattern.
+    case pattern(Key, name: Slice, DirectoryChange)
+    /// Somebody here wants to know when this user comes and goes, or nobody any more.
+    case watch(Key, DirectoryChange)
+    /// Ask other nodes; the answers come as `.answered` with this number.
+    case query(QueryID, Query)
+    /// This node's answer to `.asked`; `bytes[answer]` is opaque to the mesh.
+    case answer(to: NodeID, QueryID, answer: Slice)
+    /// Leave the mesh: say so to everyone, then `.left`.
+    case leave
+}
+
+public enum DirectoryChange: UInt8, Sendable {
+    case add = 0
+    case remove = 1
+}
+
+/// Why a connection ended.
+public enum Disconnection: UInt8, Sendable {
+    /// The peer closed or reset it.
+    case closed = 0
+    /// Nothing listens at the address: whoever was there is gone.
+    case refused = 1
+    /// No answer, no route, or another error of the network.
+    case unreachable = 2
+    /// Malformed bytes, or the send queue's bound; the driver has counted it.
+    case misbehaved = 3
+}
+
+/// Numbers a question that a driver asked; unique per node, chosen by the driver.
+public typealias QueryID = UInt32
+
+/// A question to other nodes. `subject` is opaque to the mesh and handed to the answering driver.
+public enum Query: Sendable {
+    /// To the other nodes that hold at least one of `keys`: 8 bytes each, little-endian.
+    case holders(keys: Slice, subject: Slice)
+    /// To all other nodes.
+    case everyone(subject: Slice)
+    /// To the other nodes that hold `key`, recording each hop there (`.traced` effects).
+    case trace(Key)
+}

@@ -1,0 +1,82 @@
+import MeshWire
+
+/// A member as an operator sees it.
+public struct MemberStatus: Sendable {
+    public enum Standing: UInt8, Sendable { case alive, suspect, dead, left }
+    public var id: NodeID
+    public var incarnation: Incarnation
+    public var standing: Standing
+    public var endpoint: Endpoint
+    public var name: String
+    public var zone: String
+    /// Keys and patterns that this member holds, as far as this node knows.
+    public var keyCount: Int
+    public var isSelf: Bool
+}
+
+/// A link as an operator sees it.
+public struct LinkStatus: Sendable {
+    public var index: LinkIndex
+    public var peer: NodeID
+    public var endpoint: Endpoint
+    /// `successor`, `predecessor`, `long-range`, `mesh` (small clusters), joined by `+`.
+    public var role: String
+    /// Nil until measured.
+    public var roundTrip: Delay?
+    public var isDoubted: Bool
+    public var framesIn: UInt64
+    public var framesOut: UInt64
+    public var bytesIn: UInt64
+    public var bytesOut: UInt64
+}
+
+/// What a node has counted since it started; monotonic.
+public struct Counters: Sendable {
+    /// Messages from local clients that went to at least one other node.
+    public var messagesOriginated: UInt64 = 0
+    /// Copies of messages passed on for others.
+    public var messagesForwarded: UInt64 = 0
+    /// Messages from other nodes handed to local clients.
+    public var messagesDelivered: UInt64 = 0
+    /// Sum of hops of delivered messages: divided by `messagesDelivered` the mean.
+    public var hopsDelivered: UInt64 = 0
+    /// Messages dropped, by reason.
+    public var droppedHopLimit: UInt64 = 0
+    public var droppedNoRoute: UInt64 = 0
+    public var droppedUnknownDestination: UInt64 = 0
+    /// Frames of peers that broke the protocol.
+    public var protocolErrors: UInt64 = 0
+    public var linksRefused: UInt64 = 0
+    public var linksOpened: UInt64 = 0
+    public var linksLost: UInt64 = 0
+    public var suspicions: UInt64 = 0
+    public var deaths: UInt64 = 0
+    public var refutations: UInt64 = 0
+    /// Directory changes received, live and by repair, and the bytes of both.
+    public var recordsLive: UInt64 = 0
+    public var recordsDuplicate: UInt64 = 0
+    public var recordsRepaired: UInt64 = 0
+    public var bytesLive: UInt64 = 0
+    public var bytesRepaired: UInt64 = 0
+    public var snapshotsSent: UInt64 = 0
+    public var snapshotsReceived: UInt64 = 0
+
+    public init() {}
+}
+
+/// Sizes of the node's tables.
+public struct TableSizes: Sendable {
+    /// (key, node) pairs in the directory.
+    public var entries: Int
+    public var directoryBytes: Int
+    public var patterns: Int
+    public var members: Int
+    public var links: Int
+    public init(entries: Int, directoryBytes: Int, patterns: Int, members: Int, links: Int) {
+        self.entries = entries
+        self.directoryBytes = directoryBytes
+        self.patterns = patterns
+        self.members = members
+        self.links = links
+    }
+}

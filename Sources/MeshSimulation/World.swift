@@ -1,0 +1,2 @@
+import MeshCore
+import MeshWire

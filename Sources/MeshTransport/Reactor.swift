@@ -1,0 +1,5 @@
+import CLinux
+import Glibc
+import MeshCore
+import MeshGateway
+import MeshWire

@@ -1,0 +1,154 @@
+/// A growable queue of bytes: written at the back, drained at the front.
+///
+///     base ──▶ [ drained … head │ waiting … head + count │ free … capacity ]
+///
+/// `0 ≤ head`, `0 ≤ count`, `head + count ≤ capacity`. It owns its memory and cannot be copied.
+/// This is the one unsafe file of the sending path: `reserve` hands out where to write, so that a
+/// message is copied once, from the bytes that arrived to the bytes that leave.
+@safe public struct ByteQueue: ~Copyable {
+    private var base: UnsafeMutableRawPointer?
+    private var head = 0
+    private var capacity = 0
+    /// Bytes that wait.
+    public private(set) var count = 0
+
+    public init() {
+        unsafe base = nil
+    }
+
+    deinit {
+        unsafe base?.deallocate()
+    }
+
+    @inlinable public var isEmpty: Bool { count == 0 }
+
+    /// The bytes of memory that the queue holds on to.
+    public var byteCapacity: Int { capacity }
+
+    /// Room for `size` more bytes at the back, counted as written: the caller must fill all of it.
+    @inline(__always)
+    public mutating func reserve(_ size: Int) -> UnsafeMutableRawPointer {
+        if head + count + size > capacity { grow(size) }
+        let place = unsafe base.unsafelyUnwrapped + (head + count)
+        count += size
+        return unsafe place
+    }
+
+    @inline(never)
+    private mutating func grow(_ size: Int) {
+        precondition(size >= 0 && size <= 1 << 40)
+        if count + size <= capacity, head >= capacity / 2 {
+            unsafe base!.copyMemory(from: base! + head, byteCount: count)
+        } else {
+            let larger = max(256, (count + size) * 2)
+            let fresh = UnsafeMutableRawPointer.allocate(byteCount: larger, alignment: 16)
+            if let old = unsafe base {
+                unsafe fresh.copyMemory(from: old + head, byteCount: count)
+                unsafe old.deallocate()
+            }
+            unsafe base = fresh
+            capacity = larger
+        }
+        head = 0
+    }
+
+    /// Appends `bytes[start ..< start + size]`.
+    @inline(__always)
+    public mutating func append(_ bytes: Span<UInt8>, _ start: Int, _ size: Int) {
+        precondition(start >= 0 && size >= 0 && start + size <= bytes.count)
+        if size == 0 { return }
+        let place = unsafe reserve(size)
+        unsafe bytes.withUnsafeBufferPointer {
+            unsafe place.copyMemory(from: $0.baseAddress! + start, byteCount: size)
+        }
+    }
+
+    @inline(__always)
+    public mutating func append(_ byte: UInt8) {
+        unsafe reserve(1).storeBytes(of: byte, as: UInt8.self)
+    }
+
+    public mutating func append(_ bytes: [UInt8]) {
+        append(bytes.span, 0, bytes.count)
+    }
+
+    public mutating func append(_ text: StaticString) {
+        let place = unsafe reserve(text.utf8CodeUnitCount)
+        unsafe place.copyMemory(from: text.utf8Start, byteCount: text.utf8CodeUnitCount)
+    }
+
+    /// Appends an integer in little-endian order.
+    @inline(__always)
+    public mutating func append<Value: FixedWidthInteger>(integer value: Value) {
+        unsafe reserve(MemoryLayout<Value>.size).storeBytes(
+            of: value.littleEndian, as: Value.self)
+    }
+
+    /// Overwrites an integer that was written at `offset` from the front.
+    public mutating func overwrite<Value: FixedWidthInteger>(integer value: Value, at offset: Int) {
+        precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
+        unsafe (base! + head + offset).storeBytes(of: value.littleEndian, as: Value.self)
+    }
+
+    /// Forgets the first `size` bytes. A queue that is drained keeps at most `retaining` bytes of
+    /// memory, so that an idle connection costs little.
+    public mutating func drop(_ size: Int, retaining: Int = 64 * 1024) {
+        precondition(size >= 0 && size <= count)
+        head += size
+        count -= size
+        if count == 0 {
+            head = 0
+            if capacity > retaining {
+                unsafe base?.deallocate()
+                unsafe base = nil
+                capacity = 0
+            }
+        }
+    }
+
+    /// Forgets the bytes from `size` on: undoes what was written last.
+    public mutating func truncate(to size: Int) {
+        precondition(size >= 0 && size <= count)
+        count = size
+    }
+
+    /// Forgets everything and keeps the memory.
+    @inline(__always)
+    public mutating func removeAll() {
+        head = 0
+        count = 0
+    }
+
+    /// The waiting bytes, for the length of the call.
+    @inline(__always)
+    public func withBytes<Result: ~Copyable>(
+        _ body: (UnsafeRawBufferPointer) -> Result
+    ) -> Result {
+        unsafe body(
+            UnsafeRawBufferPointer(
+                start: base.map { unsafe UnsafeRawPointer($0 + head) }, count: count))
+    }
+
+    /// The waiting bytes as a span, for the length of the call.
+    @inline(__always)
+    public func withSpan<Result: ~Copyable>(_ body: (Span<UInt8>) -> Result) -> Result {
+        unsafe withBytes { raw in
+            let typed = unsafe raw.bindMemory(to: UInt8.self)
+            return unsafe body(typed.span)
+        }
+    }
+}
+
+/// Offsets into the bytes that an event came with, or into the bytes that an effect was written to.
+public struct Slice: Hashable, Sendable {
+    public var start: Int32
+    public var count: Int32
+
+    @inlinable public init(start: Int, count: Int) {
+        self.start = Int32(truncatingIfNeeded: start)
+        self.count = Int32(truncatingIfNeeded: count)
+    }
+
+    @inlinable public static var empty: Slice { Slice(start: 0, count: 0) }
+    @inlinable public var end: Int { Int(start) + Int(count) }
+}

@@ -1,0 +1,182 @@
+/// The frame of the link protocol: everything that travels between two nodes is a frame.
+///
+/// All integers are little-endian. Every frame starts with eight bytes:
+///
+///     offset size
+///          0    4  length: of the whole frame, these four bytes included; 8 … Frame.lengthMax
+///          4    1  kind: FrameKind
+///          5    1  flags: FrameFlags
+///          6    1  hops left: falls by one at each forwarder; a frame with 0 is not forwarded
+///          7    1  body: what the message of a `.routed` or `.arc` frame is, see RoutedBody
+///
+/// A `.link` frame goes one hop; the rest of it is one control message (`Message`).
+/// A `.routed` frame goes to a list of nodes. A forwarder reads the next table and copies the rest:
+///
+///          8    8  origin: NodeID of the node that sent it first
+///         16    8  key: 48 bits; in the upper 16 bits the number of destinations, 1 … 65,535
+///         24    4  origin's life: low 32 bits of its boot time
+///         28    2  name length
+///         30    2  hops taken so far, counted up by each receiver that forwards
+///         32  16n  destinations, each: NodeID (8), sequence in its flow (4), promise (4)
+///          …       name, then payload up to the frame's end
+///
+/// The promise is the best the forwarder has seen: (ring distance from the destination to the
+/// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 4.
+/// It must fall at every hop (DESIGN §2).
+///
+/// An `.arc` frame goes to every node on an arc of the ring, clockwise from its receiver:
+///
+///          8    8  origin
+///         16    8  arc end: NodeID; the receiver serves the positions from itself, exclusive, to
+///                  this, exclusive
+///         24    …  one control message
+public enum Frame {
+    /// Bytes that every frame has.
+    public static let prefixSize = 8
+    /// Where the destinations of a `.routed` frame start.
+    public static let routedHeaderSize = 32
+    public static let destinationSize = 16
+    /// Where the message of an `.arc` frame starts.
+    public static let arcHeaderSize = 24
+    /// The longest frame: a payload of 64 MiB with its name and many destinations. Longer ones close the link.
+    public static let lengthMax = 66 * 1024 * 1024
+    /// The longest name of a user, room, channel or pattern. Redis has no such bound; a name that
+    /// travels in every message needs one (two bytes of length).
+    public static let nameLengthMax = 65_535
+    /// Twice what a million nodes need by plain greedy routing (hops.csv: 24).
+    public static let hopLimit: UInt8 = 48
+}
+
+public enum FrameKind: UInt8, Sendable {
+    case link = 1
+    case routed = 2
+    case arc = 3
+}
+
+public struct FrameFlags: OptionSet, Sendable {
+    public var rawValue: UInt8
+    @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Some forwarder could not keep the promise: from here on each hop must be strictly nearer
+    /// than the node that takes it, by direct links alone, which cannot loop.
+    public static let strictlyGreedy = FrameFlags(rawValue: 1)
+    /// Each forwarder appends its NodeID to the payload (`MESH.TRACE`).
+    public static let traced = FrameFlags(rawValue: 2)
+}
+
+/// What a `.routed` frame carries in name and payload.
+public enum RoutedBody: UInt8, Sendable {
+    /// For the subscribers of channel `name`, and of patterns that match it.
+    case channel = 1
+    /// For the subscribers of shard channel `name`.
+    case shardChannel = 2
+    /// For the connections of user `name`.
+    case user = 3
+    /// The payload is one control message for the node itself; the name is empty.
+    case control = 4
+}
+
+/// The first eight bytes of a frame, checked.
+public struct FramePrefix: Sendable {
+    public var length: Int
+    public var kind: FrameKind
+    public var flags: FrameFlags
+    public var hopsLeft: UInt8
+    public var body: UInt8
+
+    /// Reads the frame that starts at `offset`.
+    ///
+    /// - Returns: nil when `bytes` ends before the frame does; `needed` then says how many bytes
+    ///   from `offset` on are needed to go on (at least 1 more than there are).
+    /// - Throws: `WireError` when no frame can start like this.
+    @inline(__always)
+    public static func read(
+        _ bytes: Span<UInt8>, at offset: Int, needed: inout Int
+    ) throws(WireError) -> FramePrefix? {
+        let available = bytes.count - offset
+        guard available >= Frame.prefixSize else {
+            needed = Frame.prefixSize
+            return nil
+        }
+        let length = Int(bytes.load(UInt32.self, at: offset))
+        guard length >= Frame.prefixSize else { throw .frameTooShort(length) }
+        guard length <= Frame.lengthMax else { throw .frameTooLong(length) }
+        guard let kind = FrameKind(rawValue: bytes[offset + 4]) else {
+            throw .unknownFrameKind(bytes[offset + 4])
+        }
+        let least = kind == .link ? 9 : kind == .routed ? 48 : 25
+        guard length >= least else { throw .frameTooShort(length) }
+        guard available >= length else {
+            needed = length
+            return nil
+        }
+        return FramePrefix(
+            length: length, kind: kind, flags: FrameFlags(rawValue: bytes[offset + 5]),
+            hopsLeft: bytes[offset + 6], body: bytes[offset + 7])
+    }
+}
+
+/// The fixed header of a `.routed` frame, its lengths checked against the frame's.
+public struct RoutedHeader: Sendable {
+    public var origin: NodeID
+    public var key: Key
+    public var destinationCount: Int
+    public var life: UInt32
+    public var nameLength: Int
+    public var hopsTaken: UInt16
+    /// Offset of the name from the frame's start.
+    public var nameOffset: Int
+    public var payloadOffset: Int
+
+    @inline(__always)
+    public static func read(
+        _ bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix
+    ) throws(WireError) -> RoutedHeader {
+        let word = bytes.load(UInt64.self, at: offset + 16)
+        let destinationCount = Int(word >> 48)
+        let nameLength = Int(bytes.load(UInt16.self, at: offset + 28))
+        let nameOffset = Frame.routedHeaderSize + destinationCount * Frame.destinationSize
+        guard destinationCount > 0, nameOffset + nameLength <= prefix.length else {
+            throw .lengthsDisagree
+        }
+        return RoutedHeader(
+            origin: NodeID(bytes.load(UInt64.self, at: offset + 8)), key: Key(word),
+            destinationCount: destinationCount, life: bytes.load(UInt32.self, at: offset + 24),
+            nameLength: nameLength, hopsTaken: bytes.load(UInt16.self, at: offset + 30),
+            nameOffset: nameOffset, payloadOffset: nameOffset + nameLength)
+    }
+}
+
+/// One entry of a `.routed` frame's list.
+public struct Destination: Sendable {
+    public var id: NodeID
+    public var sequence: UInt32
+    public var promise: UInt32
+
+    @inlinable public init(id: NodeID, sequence: UInt32, promise: UInt32) {
+        self.id = id
+        self.sequence = sequence
+        self.promise = promise
+    }
+
+    @inline(__always)
+    public static func read(_ bytes: Span<UInt8>, frame offset: Int, index: Int) -> Destination {
+        let at = offset + Frame.routedHeaderSize + index * Frame.destinationSize
+        return Destination(
+            id: NodeID(bytes.load(UInt64.self, at: at)),
+            sequence: bytes.load(UInt32.self, at: at + 8),
+            promise: bytes.load(UInt32.self, at: at + 12))
+    }
+}
+
+extension Span<UInt8> {
+    /// A little-endian integer at `offset`; traps outside the span.
+    @inline(__always)
+    public func load<Value: FixedWidthInteger & BitwiseCopyable>(
+        _ type: Value.Type, at offset: Int
+    ) -> Value {
+        precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
+        return unsafe Value(
+            littleEndian: bytes.unsafeLoadUnaligned(
+                fromUncheckedByteOffset: offset, as: Value.self))
+    }
+}
