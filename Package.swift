@@ -17,7 +17,7 @@ let package = Package(
         .executable(name: "smallworld-bench", targets: ["BenchCommand"]),
     ],
     targets: [
-        // What Glibc's module map leaves out: epoll, eventfd, accept4. Headers only.
+        // epoll, eventfd, accept4, which Glibc leaves out. Headers only.
         .target(name: "CLinux"),
         // Pure: frames and messages of the link protocol ⇄ bytes.
         .target(name: "MeshWire", swiftSettings: strict),

@@ -109,8 +109,9 @@ public struct Gateway: ~Copyable {
 
     /// Another node's gateway asks (`Effect.asked`): writes the answer to `answer`. The encoding
     /// of subjects and answers is the gateway's own. Malformed subjects get an empty answer.
-    public mutating func answer(_ subject: Slice, _ input: Span<UInt8>, into answer: inout ByteQueue)
-    {}
+    public mutating func answer(
+        _ subject: Slice, _ input: Span<UInt8>, into answer: inout ByteQueue
+    ) {}
     /// One node's answer to this gateway's question.
     public mutating func answered(_ query: QueryID, _ answer: Slice, _ input: Span<UInt8>) {}
     /// One holder's path, as names that the driver has looked up.
