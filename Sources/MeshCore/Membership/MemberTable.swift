@@ -39,6 +39,9 @@ struct MemberTable {
     @inline(__always)
     func standing(of index: MemberIndex) -> Standing { slots[index]!.standing }
 
+    @inline(__always)
+    func id(of index: MemberIndex) -> NodeID { slots[index]!.id }
+
     func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint[endpoint] }
 
     /// Nil when the table is full.
