@@ -47,10 +47,12 @@ public struct Node: ~Copyable {
 
     // Directory.
     var directory = DirectoryTable()
-    var patterns = ReplicatedPatterns()
+    var patterns: ReplicatedPatterns
     var recent: RecentRecords
     /// This node's own changes that are not spread yet, the first with this sequence.
     var unsent: [DirectoryRecord] = []
+    /// Not before this, so that many changes travel together.
+    var unsentAfter: Instant
     var watched = WatchedKeys()
 
     // Questions to other nodes.
@@ -69,7 +71,9 @@ public struct Node: ~Copyable {
         self.hasher = hasher
         clusterID = hasher.key(.room, Array(configuration.cluster.utf8)).rawValue
         self.now = now
-        gossipedAt = now
+        gossipedAt = now - .seconds(1)
+        unsentAfter = now
+        patterns = ReplicatedPatterns(hasher: hasher)
         random = RandomSource(seed: seed)
         members = MemberTable(
             oneself: MemberRecord(

@@ -68,9 +68,9 @@ extension Node {
         switch holders {
         case .none: break
         case .one(let node): addRecipient(MemberIndex(node))
-        case .many(_, let count):
-            for place in 0..<count {
-                addRecipient(MemberIndex(directory.node(in: holders, at: place)))
+        case .many(let set):
+            for place in 0..<set.count {
+                addRecipient(MemberIndex(directory.node(in: set, at: place)))
             }
         }
         if body == .channel, !patterns.isEmpty {

@@ -130,7 +130,7 @@ extension Node {
                 ours.append(self.entry(member))
             } else if entry.sequence == log.sequence, entry.keySum != log.keySum,
                 log.repairDue == nil, log.snapshotSequence == nil,
-                entry.member.id.rawValue != id.rawValue
+                entry.member.id.distance(to: links[index].peer) < entry.member.id.distance(to: id)
             {
                 // The same log and another set: whoever is nearer to the origin is asked for all.
                 requests.append(

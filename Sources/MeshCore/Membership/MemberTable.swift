@@ -39,6 +39,9 @@ struct MemberTable {
     @inline(__always)
     func standing(of index: MemberIndex) -> Standing { slots[index]!.standing }
 
+    @inline(__always)
+    func id(of index: MemberIndex) -> NodeID { slots[index]!.id }
+
     func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint[endpoint] }
 
     /// Nil when the table is full.
@@ -82,7 +85,8 @@ struct MemberTable {
 
     /// Changes fields that neither ring nor digest depend on; the cheap way.
     @inline(__always)
-    mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Member) -> Result) -> Result {
+    mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Member) -> Result) -> Result
+    {
         change(&slots[index]!)
     }
 
