@@ -11,7 +11,7 @@ public struct ReactorOptions: Sendable {
     public var limits = Limits()
     public var log = Log()
     /// Answered by `INFO`, `MESH.STATUS` and `/metrics`.
-    public var version = "0.1.0"
+    public var version = Version.current
     /// Called on the reactor's thread each time that the node becomes ready; must not block.
     public var onReady: @Sendable () -> Void = {}
 

@@ -24,5 +24,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The kernel's words for `code`.
     public var reason: String { unsafe String(cString: strerror(code)) }
 
+    public var isAddressInUse: Bool { code == EADDRINUSE }
+
     public var description: String { "cannot \(action): \(reason)" }
 }
