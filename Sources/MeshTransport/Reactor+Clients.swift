@@ -152,12 +152,17 @@ extension Reactor {
     // MARK: Output and end
 
     /// Offers a client's output to its socket.
-    mutating func flushClient(_ index: Int32, _ client: ClientIndex) {
+    mutating func flushClient(
+        _ index: Int32, _ client: ClientIndex, isWritable: Bool = false
+    ) {
         let descriptor = connections[index].descriptor
+        // Where the kernel has refused before, it will say when to go on; the gateway still has to
+        // know that its list was worked through.
+        let maySend = isWritable || !connections[index].writesRegistered
         var isBroken = false
         var sends: UInt64 = 0
         unsafe gateway.flush(client) { bytes in
-            if bytes.count == 0 { return 0 }
+            if !maySend || bytes.count == 0 { return 0 }
             sends += 1
             let count = unsafe linux_send(descriptor, bytes.baseAddress, bytes.count)
             if count >= 0 { return count }

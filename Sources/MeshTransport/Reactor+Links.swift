@@ -148,7 +148,7 @@ extension Reactor {
     private mutating func traced(
         _ query: QueryID, _ holder: NodeID, _ path: Slice, _ bytes: Span<UInt8>
     ) {
-        let names = MemberNames(node.members())
+        let names = MemberNames(node.memberStatuses())
         var hops: [String] = []
         var at = Int(path.start)
         while at + 8 <= path.end {

@@ -9,14 +9,14 @@ extension Reactor {
 
     mutating func answer(_ report: Report, to client: ClientIndex) {
         switch report {
-        case .members: gateway.reply(client, .array(node.members().map { Reactor.describe($0) }))
-        case .links: gateway.reply(client, .array(node.links().map { describe($0) }))
+        case .members: gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
+        case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
         case .status: gateway.reply(client, status())
         case .online(let keys):
             gateway.reply(client, .array(keys.map { .integer(node.isHeld($0) ? 1 : 0) }))
         case .whereabouts(let key):
             let holders = node.holders(of: key)
-            let members = node.members().filter { holders.contains($0.id) }
+            let members = node.memberStatuses().filter { holders.contains($0.id) }
             gateway.reply(
                 client,
                 .array(
@@ -319,7 +319,7 @@ extension Reactor {
         gauge("patterns", "Pairs of pattern and node.", sizes.patterns)
         gauge("clients", "Client connections.", gateway.clientCount)
         gauge("http_connections", "HTTP connections.", httpConnectionCount)
-        let links = node.links()
+        let links = node.linkStatuses()
         func perLink(
             _ name: String, _ type: String, _ help: String, _ value: (LinkStatus) -> String?
         ) {

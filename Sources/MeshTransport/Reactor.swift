@@ -89,6 +89,8 @@ public struct ReactorOptions: Sendable {
     var linkEpochs: [UInt32]
     /// Connections to flush that are not in `gateway.dirty`.
     var dirty: [Int32] = []
+    /// The gateway's list of clients to flush while it is worked through.
+    private var dirtyClients: [ClientIndex] = []
     var deferred: [Deferred] = []
     var answerBytes = ByteQueue()
     /// Clients whose question has been answered: their waiting input goes on.
@@ -373,22 +375,24 @@ public struct ReactorOptions: Sendable {
             }
         }
         dirty.removeAll(keepingCapacity: true)
+        // Taken out, because closing a client takes it out of the gateway's list.
+        swap(&dirtyClients, &gateway.dirty)
         position = 0
-        while position < gateway.dirty.count {
-            let client = gateway.dirty[position]
+        while position < dirtyClients.count {
+            let client = dirtyClients[position]
             position += 1
             let index = connection(of: client)
-            if index >= 0, !connections[index].writesRegistered { flushClient(index, client) }
+            if index >= 0 { flushClient(index, client) }
         }
-        gateway.dirty.removeAll(keepingCapacity: true)
-        if !dirty.isEmpty { flushAll() }
+        dirtyClients.removeAll(keepingCapacity: true)
+        if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
     }
 
     /// Offers one connection's output to its socket.
     mutating func flush(_ index: Int32) {
         switch connections[index].role {
         case .free: return
-        case .client: flushClient(index, connections[index].owner)
+        case .client: flushClient(index, connections[index].owner, isWritable: true)
         case .link, .http, .lingering:
             if connections[index].isConnecting { return }
             if !connections[index].output.isEmpty {
