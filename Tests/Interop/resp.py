@@ -16,6 +16,10 @@ class Simple(bytes):
     """`+text`."""
 
 
+class Verbatim(bytes):
+    """`=txt:`, without these four bytes."""
+
+
 class Failure(bytes):
     """`-text`: an error reply."""
 
@@ -83,6 +87,8 @@ def decode(data, at=0):
             raise Incomplete
         if data[after + count:after + count + 2] != b"\r\n":
             raise ValueError("a bulk string of %d bytes that does not end there" % count)
+        if kind == b"=":
+            return Verbatim(data[after + 4:after + count]), after + count + 2
         return bytes(data[after:after + count]), after + count + 2
     if kind in (b"*", b">", b"~", b"%"):
         count = int(line)
