@@ -324,14 +324,31 @@ class Node:
         return [{row[i].decode(): plain(row[i + 1]) for i in range(0, len(row), 2)}
                 for row in reply]
 
-    def members(self, state="alive"):
-        """The ids of the members in this state, sorted."""
-        return sorted(row["id"] for row in self.rows("MESH.MEMBERS") if row["state"] == state)
+    def members(self, standing="alive"):
+        """The ids of the members that stand so, sorted. A suspect is a member until it is dead."""
+        return sorted(row["id"] for row in self.rows("MESH.MEMBERS")
+                      if row["standing"] == standing)
 
-    def state_of(self, name):
-        """What this node thinks of the node of that name; None when it knows none."""
-        states = [row["state"] for row in self.rows("MESH.MEMBERS") if row["name"] == name]
-        return "alive" if "alive" in states else states[0] if states else None
+    def standing_of(self, node):
+        """What this node thinks of the other: alive, suspect, dead, left; None when it is unknown.
+
+        Several lives of one node may be known; the best standing counts."""
+        known = [row["standing"] for row in self.rows("MESH.MEMBERS")
+                 if row["name"] == "node-%d" % node.index]
+        return next((s for s in ("alive", "suspect", "left", "dead") if s in known), None)
+
+    def status(self):
+        """MESH.STATUS as a dictionary."""
+        reply = self.call("MESH.STATUS")
+        assert isinstance(reply, list), reply
+        return {reply[i].decode(): plain(reply[i + 1]) for i in range(0, len(reply), 2)}
+
+    @property
+    def id(self):
+        """Its position on the ring, sixteen hexadecimal digits; new with each start."""
+        if getattr(self, "known_id", (None,))[0] is not self.process:
+            self.known_id = (self.process, self.status()["id"])
+        return self.known_id[1]
 
     # ---- inspection
 
