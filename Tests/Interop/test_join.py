@@ -8,7 +8,8 @@ import socket
 
 import pytest
 
-from mesh import Mesh, eventually, free_port, note, steadily, text
+from mesh import (Mesh, deliver_everywhere, eventually, free_port, note, steadily, subscribed,
+                  text)
 from resp import Failure
 
 pytestmark = pytest.mark.mesh
@@ -34,9 +35,7 @@ def closed_port():
 @pytest.mark.parametrize("through", [0, 1, 2, 3])
 def test_a_node_joins_through_any_live_node(through):
     with Mesh(4) as mesh:
-        subscriber = mesh[3 - through].wire(3)
-        subscriber.send(b"*2\r\n$9\r\nSUBSCRIBE\r\n$5\r\nthere\r\n")
-        assert subscriber.read()[0] == b"subscribe"
+        subscriber = subscribed(mesh[3 - through].wire(3), "SUBSCRIBE", "there")
         eventually(5, lambda: mesh[through].call("PUBSUB", "NUMSUB", "there") == [b"there", 1])
         late = mesh.add(seeds=[mesh[through].mesh]).start()
         took = late.wait_ready(5)
@@ -129,15 +128,10 @@ def test_the_printed_ports_are_those_of_port_zero():
         assert node.client().ping()
         assert "smallworld_" in node.http("/metrics")[1]
         assert node.http("/healthz")[0] == 200 and node.http("/nothing")[0] == 404
-        off = mesh.add(seeds=[node.mesh], listen={"redis": ("127.0.0.1", 0)},
-                       extra=["--http", "off"])
-        command = off.command()
-        at = command.index("--http")
-        assert command[at + 1].endswith(":0") and "off" in command, "the last flag wins"
-        off.asked.pop("http")
-        off.start().wait_listening()
+        off = mesh.add(seeds=[node.mesh], listen={"redis": None, "http": None}).start()
+        off.wait_ready()
+        assert set(off.addresses) == {"mesh"}
         eventually(5, lambda: len(node.members()) == 2)
-        assert "http" not in off.addresses
 
 
 def test_addresses_that_others_can_reach_need_insecure():
@@ -173,25 +167,3 @@ def test_flags_win_over_the_configuration_file(tmp_path):
         assert broken.process.wait(5) != 0
         broken.ended_by_us = True
         assert "nonsense" in broken.tail()
-
-
-def deliver_everywhere(mesh):
-    """From each node to each: one message, once."""
-    listeners = []
-    for node in mesh.alive():
-        wire = node.wire(3)
-        wire.send(b"*2\r\n$9\r\nSUBSCRIBE\r\n$10\r\neverywhere\r\n")
-        assert wire.read()[0] == b"subscribe"
-        listeners.append(wire)
-    count = len(listeners)
-    eventually(5, lambda: all(node.call("PUBSUB", "NUMSUB", "everywhere")
-                              == [b"everywhere", count] for node in mesh.alive()))
-    for node in mesh.alive():
-        assert node.call("PUBLISH", "everywhere", "from %d" % node.index) == count
-    expected = sorted(b"from %d" % node.index for node in mesh.alive())
-    for wire in listeners:
-        assert sorted(wire.read()[2] for _ in range(count)) == expected
-        assert wire.waiting(0.05) == []
-        wire.close()
-    eventually(5, lambda: all(node.call("PUBSUB", "NUMSUB", "everywhere")
-                              == [b"everywhere", 0] for node in mesh.alive()))
