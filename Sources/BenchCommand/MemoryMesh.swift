@@ -1,4 +1,5 @@
 import MeshCore
+import MeshGateway
 import MeshWire
 
 /// Nodes in one process, joined by byte queues instead of connections: a third driver of `Node`,
@@ -13,11 +14,14 @@ struct MemoryMesh: ~Copyable {
         var outputs: Slab<ByteQueue>
         /// The other end of each link.
         var wires: [Wire]
+        /// The clients, on hosts that have any.
+        var gateway: Gateway?
         /// Messages that the node has handed over for its clients.
         var deliveredCount = 0
 
         init(node: consuming Node, linkCount: Int) {
             self.node = node
+            gateway = nil
             outputs = Slab(count: linkCount) { _ in ByteQueue() }
             wires = [Wire](repeating: Wire(), count: linkCount)
         }
@@ -232,7 +236,9 @@ extension MemoryMesh.Host {
             switch effects[index] {
             case .send(let link, let head, let body, _):
                 send(head, body, input, over: Int(link))
-            case .deliver: deliveredCount += 1
+            case .deliver(let body, let key, let name, let payload):
+                deliveredCount += 1
+                _ = gateway?.deliver(body, key, name: name, payload: payload, input)
             default: break
             }
         }
