@@ -20,9 +20,9 @@ import MeshWire
 ///
 /// Memory, measured: 10.8 bytes a key at 1 M, 11.1 at 10 M, 10.5 … 11.5 at every stage of
 /// growth from 0.3 M to 10 M; 11.2 … 12.7 while the table shrinks; 2.2 KB for 100 keys, 1.2 KB for
-/// none besides 0.8 KB of empty pools. The 9.4 of DESIGN §4 are without the overflow pages, whose number peaks in the
-/// middle of a round of splits. A key of several nodes takes its slot and a set: 16 bytes up to 4
-/// nodes, 32 up to 12, and so on.
+/// none. The 9.4 of DESIGN §4 are without the overflow pages, whose number peaks in the middle of a
+/// round of splits. A key of several nodes takes its slot and a set: 16 bytes up to 4 nodes, 32 up
+/// to 12, and so on.
 /// Time (`smallworld-bench --filter directory`), on a machine where one access to cold memory takes
 /// 130 ns: a lookup 35 ns in cache, 50 … 80 at 1 M and 80 … 135 at 10 M keys; an insertion 165 and
 /// 250; a scan 5 and 13 per key.
