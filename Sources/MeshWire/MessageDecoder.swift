@@ -207,27 +207,8 @@ extension ByteReader {
             throw .invalidValue(field: "key range")
         }
         let continues = try flag(bytes)
-        let count = try count(least: 1, max: SnapshotPart.keyCountMax, bytes)
-        var keys: [Key] = []
-        keys.reserveCapacity(count)
-        var previous = firstKey
-        for index in 0..<count {
-            var difference: UInt64 = 0
-            var shift: UInt64 = 0
-            while true {
-                let byte = try byte(bytes)
-                guard shift < 49 else { throw .invalidValue(field: "key difference") }
-                difference |= UInt64(byte & 0x7F) << shift
-                shift += 7
-                if byte < 0x80 { break }
-            }
-            guard difference <= lastKey - previous, index == 0 || difference > 0 else {
-                throw .invalidValue(field: "key order")
-            }
-            previous += difference
-            keys.append(Key(previous))
-        }
-        let patternCount = try self.count(least: 2, max: 65_535, bytes)
+        let keys = try keys(from: firstKey, through: lastKey, bytes)
+        let patternCount = try count(least: 2, max: 65_535, bytes)
         var patterns: [[UInt8]] = []
         for _ in 0..<patternCount { patterns.append(try text(bytes)) }
         return SnapshotPart(

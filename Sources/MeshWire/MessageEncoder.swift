@@ -157,18 +157,7 @@ extension ByteQueue {
         append(integer: part.firstKey)
         append(integer: part.lastKey)
         append(part.continues ? 1 : 0)
-        append(integer: UInt16(part.keys.count))
-        // Sorted keys as differences in groups of seven bits: five bytes a key for 100,000 keys.
-        var previous = part.firstKey
-        for key in part.keys {
-            var difference = key.rawValue - previous
-            previous = key.rawValue
-            while difference >= 0x80 {
-                append(UInt8(truncatingIfNeeded: difference) | 0x80)
-                difference >>= 7
-            }
-            append(UInt8(difference))
-        }
+        append(keys: part.keys[...], from: part.firstKey)
         append(integer: UInt16(part.patterns.count))
         for pattern in part.patterns {
             append(integer: UInt16(pattern.count))

@@ -9,8 +9,24 @@ import MeshWire
 /// A set that outgrows its class moves to the next, and to a smaller one when half of that would
 /// do. Each class is dense: the last record fills the place of a removed one. So a set's number
 /// changes, and the table that refers to it is told (`release`).
-struct HolderSets: ~Copyable {
-    private var pools = InlineArray<14, RecordPool> { RecordPool(recordShift: 4 + $0) }
+@safe struct HolderSets: ~Copyable {
+    /// One per size class. Not an `InlineArray`: reading one of its elements in place copies the
+    /// whole array (784 bytes; Swift 6.3.1).
+    private let pools: UnsafeMutablePointer<RecordPool>
+
+    static var classCount: Int { 14 }
+
+    init() {
+        unsafe pools = .allocate(capacity: Self.classCount)
+        for sizeClass in 0..<Self.classCount {
+            unsafe (pools + sizeClass).initialize(to: RecordPool(recordShift: 4 + sizeClass))
+        }
+    }
+
+    deinit {
+        unsafe pools.deinitialize(count: Self.classCount)
+        unsafe pools.deallocate()
+    }
 
     /// A set's size class in the upper 4 bits, its place in the class in the lower 28.
     struct ID: Equatable {
@@ -19,7 +35,7 @@ struct HolderSets: ~Copyable {
         @inline(__always) init(rawValue: UInt32) { self.rawValue = rawValue }
 
         init(sizeClass: Int, index: Int) {
-            precondition(index < 1 << 28)
+            precondition(index < 1 << 28 && sizeClass < HolderSets.classCount)
             rawValue = UInt32(sizeClass) << 28 | UInt32(index)
         }
 
@@ -30,18 +46,18 @@ struct HolderSets: ~Copyable {
     /// All sets together.
     var count: Int {
         var sum = 0
-        for sizeClass in pools.indices { sum += pools[sizeClass].count }
+        for sizeClass in 0..<Self.classCount { sum += count(sizeClass: sizeClass) }
         return sum
     }
 
     var byteCount: Int {
-        var sum = 0
-        for sizeClass in pools.indices { sum += pools[sizeClass].byteCount }
+        var sum = Self.classCount * MemoryLayout<RecordPool>.stride
+        for sizeClass in 0..<Self.classCount { unsafe sum += pools[sizeClass].byteCount }
         return sum
     }
 
     /// How many sets one class has; for `checkInvariants`.
-    func count(sizeClass: Int) -> Int { pools[sizeClass].count }
+    func count(sizeClass: Int) -> Int { unsafe pools[sizeClass].count }
 
     private static func capacity(_ sizeClass: Int) -> Int { (16 << sizeClass - 8) / 2 }
 
@@ -70,9 +86,10 @@ struct HolderSets: ~Copyable {
     @inline(__always)
     func count(_ set: ID) -> Int { Int(header(set) & 0xFFFF) }
 
+    /// The caller knows that `index` is below the set's count.
     @inline(__always)
     func node(_ set: ID, at index: Int) -> UInt16 {
-        precondition(index >= 0 && index < count(set))
+        assert(index >= 0 && index < count(set))
         return unsafe nodes(set)[index]
     }
 
@@ -96,7 +113,7 @@ struct HolderSets: ~Copyable {
     /// A new set of two different nodes.
     mutating func create(_ key: Key, _ first: UInt16, _ second: UInt16) -> ID {
         precondition(first != second)
-        let set = ID(sizeClass: 0, index: pools[0].append())
+        let set = ID(sizeClass: 0, index: unsafe pools[0].append())
         setHeader(set, key: key, count: 2)
         unsafe nodes(set)[0] = min(first, second)
         unsafe nodes(set)[1] = max(first, second)
@@ -138,7 +155,7 @@ struct HolderSets: ~Copyable {
     /// Copies a set to another class. The caller refers to the copy, then releases the original.
     mutating func copy(_ set: ID, toClass sizeClass: Int) -> ID {
         let count = count(set)
-        let copy = ID(sizeClass: sizeClass, index: pools[sizeClass].append())
+        let copy = ID(sizeClass: sizeClass, index: unsafe pools[sizeClass].append())
         precondition(count <= Self.capacity(sizeClass))
         unsafe record(copy).copyMemory(from: record(set), byteCount: 8 + count * 2)
         return copy
@@ -146,7 +163,7 @@ struct HolderSets: ~Copyable {
 
     /// The set that will take the place of `set` when that is released; nil: it is the last itself.
     func successor(of set: ID) -> ID? {
-        let last = ID(sizeClass: set.sizeClass, index: pools[set.sizeClass].count - 1)
+        let last = ID(sizeClass: set.sizeClass, index: unsafe pools[set.sizeClass].count - 1)
         return last == set ? nil : last
     }
 
@@ -156,6 +173,6 @@ struct HolderSets: ~Copyable {
             unsafe record(set).copyMemory(
                 from: record(last), byteCount: 8 + count(last) * 2)
         }
-        pools[set.sizeClass].removeLast()
+        unsafe pools[set.sizeClass].removeLast()
     }
 }

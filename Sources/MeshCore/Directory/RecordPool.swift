@@ -47,8 +47,9 @@
     @inline(__always)
     subscript(index: Int) -> UnsafeMutableRawPointer {
         assert(index >= 0 && index < count)
-        let segment = unsafe directory.unsafelyUnwrapped[index >> segmentShift]
-        return unsafe segment + (index & (1 << segmentShift - 1)) << recordShift
+        // Masking shifts: an ordinary one asks first whether it goes too far.
+        let segment = unsafe directory.unsafelyUnwrapped[index &>> segmentShift]
+        return unsafe segment + (index & (1 &<< segmentShift &- 1)) &<< recordShift
     }
 
     /// Adds a record whose bytes are undefined, and returns its number.

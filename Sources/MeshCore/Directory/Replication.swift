@@ -266,7 +266,8 @@ extension Node {
             if !request.wantsSnapshot,
                 let entries = recent.records(
                     of: request.origin, after: request.after, through: log.sequence),
-                entries.count <= max(1_024, Int(log.keyCount))
+                // A record costs seven bytes, a key of a whole set five.
+                entries.count <= max(1_024, Int(log.keyCount) / 2)
             {
                 sendRecords(entries, request, over: link, &effects)
             } else if !snapshots.contains(where: { $0.index == index }) {

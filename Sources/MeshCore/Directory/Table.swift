@@ -72,9 +72,9 @@ import MeshWire
 
     /// The nodes of one key; good until the table is next changed.
     public struct HolderSet: Equatable, Sendable {
-        fileprivate var rawID: UInt32
+        fileprivate let rawID: UInt32
         /// 2 …
-        public var count: Int
+        public let count: Int
 
         fileprivate init(_ set: HolderSets.ID, count: Int) {
             rawID = set.rawValue
@@ -94,7 +94,8 @@ import MeshWire
     /// One node of a set, in ascending order; `index` in `0 ..< set.count`.
     @inline(__always)
     public func node(in set: HolderSet, at index: Int) -> UInt16 {
-        sets.node(HolderSets.ID(rawValue: set.rawID), at: index)
+        precondition(index >= 0 && index < set.count)
+        return sets.node(HolderSets.ID(rawValue: set.rawID), at: index)
     }
 
     public func contains(_ key: Key, node: UInt16) -> Bool {
@@ -482,7 +483,10 @@ import MeshWire
         precondition(addressMask == 0 || UInt64(buckets.count - 1) > addressMask >> 1)
         precondition(UInt64(buckets.count - 1) <= addressMask)
         var pageSeen = [Bool](repeating: false, count: pages.count)
-        var setSeen = (0..<14).map { [Bool](repeating: false, count: sets.count(sizeClass: $0)) }
+        var setSeen: [[Bool]] = []
+        for sizeClass in 0..<HolderSets.classCount {
+            setSeen.append([Bool](repeating: false, count: sets.count(sizeClass: sizeClass)))
+        }
         var keys = 0
         var pairs = 0
         for bucket in 0..<buckets.count {

@@ -85,7 +85,8 @@ struct MemberTable {
 
     /// Changes fields that neither ring nor digest depend on; the cheap way.
     @inline(__always)
-    mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Member) -> Result) -> Result {
+    mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Member) -> Result) -> Result
+    {
         change(&slots[index]!)
     }
 

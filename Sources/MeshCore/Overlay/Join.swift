@@ -39,7 +39,8 @@ extension Node {
     mutating func redialDead(_ effects: inout EffectBuffer) {
         let period = configuration.timing.redial
         timers[.redial] =
-            now + period + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
+            now + period
+            + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
         forgetDeparted()
         guard !isLeaving else { return }
         if links.established.isEmpty, members.ring.count == 1 {

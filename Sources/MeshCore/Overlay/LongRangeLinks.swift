@@ -108,7 +108,7 @@ struct LongRangeLinks {
     static func serves(rank: Int, stratum: Int, of count: Int, size: Int) -> Bool {
         let low = boundary(stratum, of: count, size: size) / 1.5
         let high = boundary(stratum + 1, of: count, size: size) * 1.5
-        return Double(rank) >= low.rounded(.down) && Double(rank) <= high.rounded(.up)
+        return rank >= Int(low) && rank <= Int(high) + 1
     }
 
     /// x^y for x ≥ 1, 0 ≤ y ≤ 1. The pure modules import no C library, and a result that is the
@@ -133,14 +133,15 @@ struct LongRangeLinks {
     }
 
     static func exp2(_ x: Double) -> Double {
-        let whole = x.rounded(.down)
-        let fraction = (x - whole) * 0.6931471805599453
+        precondition(x >= 0)
+        let whole = Int(x)
+        let fraction = (x - Double(whole)) * 0.6931471805599453
         var term = 1.0
         var sum = 1.0
         for index in 1...18 {
             term *= fraction / Double(index)
             sum += term
         }
-        return Double(sign: .plus, exponent: Int(whole), significand: sum)
+        return Double(sign: .plus, exponent: whole, significand: sum)
     }
 }
