@@ -55,7 +55,8 @@ import Testing
     @Test func `a node that leaves is gone for the others at once and ends`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])
-        try first.waitForMetric("members", 2)
+        try first.waitForMetric("links", 1)
+        try second.waitForMetric("links", 1)
         second.inbox.leave()
         #expect(try second.waitForEnd() == .left)
         try first.waitForMetric("members", 1, seconds: 1)
@@ -65,7 +66,7 @@ import Testing
     @Test func `a node that ends without a word is declared dead`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])
-        try first.waitForMetric("members", 2)
+        try first.waitForMetric("links", 1)
         second.inbox.stop()
         #expect(try second.waitForEnd() == .stopped)
         try first.waitForMetric("members", 1)
