@@ -173,6 +173,16 @@ public struct Gateway: ~Copyable {
         isReady = ready
     }
 
+    /// What this node's clients hold, for metrics.
+    public var channelCount: Int { registry.topics.count(.channel) }
+    public var shardChannelCount: Int { registry.topics.count(.shardChannel) }
+    /// Different patterns subscribed to here.
+    public var patternCount: Int { patterns.count }
+    /// Users with a connection here.
+    public var userCount: Int { registry.topics.count(.user) }
+    /// Subscriptions, attachments and watches of all clients.
+    public var subscriptionCount: Int { registry.count }
+
     // MARK: Output
 
     /// Passes the client's waiting output to `body`, which returns how many bytes it has sent.
