@@ -9,6 +9,8 @@ extension Reactor {
 
     mutating func answer(_ report: Report, to client: ClientIndex) {
         switch report {
+        case .patternCount:
+            gateway.reply(client, .integer(node.patternCount))
         case .members:
             gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
         case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
