@@ -94,11 +94,10 @@ import Testing
         try asker.publishUntilHeard("far", "x")
         try asker.send(
             "PING\r\nPUBSUB NUMSUB far\r\nECHO last\r\nPUBSUB NUMSUB near\r\nPING\r\n")
-        #expect(
-            try asker.receive(until: "+PONG\r\n").hasSuffix("+PONG\r\n")
-                && asker.receive(until: "+PONG\r\n")
-                    == "*2\r\n$3\r\nfar\r\n:1\r\n$4\r\nlast\r\n*2\r\n$4\r\nnear\r\n:0\r\n+PONG\r\n"
-        )
+        let expected =
+            "+PONG\r\n*2\r\n$3\r\nfar\r\n:1\r\n$4\r\nlast\r\n*2\r\n$4\r\nnear\r\n:0\r\n+PONG\r\n"
+        let answer = try asker.receive(count: expected.utf8.count)
+        #expect(String(decoding: answer, as: UTF8.self) == expected)
     }
 
     @Test func `a subscriber that does not read is closed at its output limit`() throws {
