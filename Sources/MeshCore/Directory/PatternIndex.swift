@@ -1,0 +1,374 @@
+import MeshWire
+
+/// A set of glob patterns that finds those that match a name without trying each.
+///
+/// A pattern is filed under the bytes that all its matches start with, or, where that is longer,
+/// under those they end with; only patterns with neither (`*`, `*part*`) are tried for every name.
+///
+///     news.*     ─▶ prefixes["news."]          a name's own prefixes and suffixes are hashed as
+///     *.error    ─▶ suffixes["rorre."]         they grow, byte by byte; one lookup for each
+///     *part*     ─▶ unanchored                 length under which patterns are filed
+///
+/// Patterns are numbered with small integers, which are used again, so that the owner keeps what
+/// belongs to a pattern in an array. `idBound` is one above the largest number ever given.
+///
+/// Cost of `matches`: the name's length (up to `affixCountMax`, at both ends), and a match for each
+/// pattern filed under the same bytes. Insert and remove are O(1) expected.
+public struct PatternIndex: ~Copyable {
+    /// Longer prefixes and suffixes are filed under this many bytes: it bounds what a name costs.
+    public static let affixCountMax = 128
+
+    private let hasher: KeyHasher
+    private var entries: [Entry] = []
+    private var freeEntry: Int32 = -1
+    private var prefixes: AffixTable
+    private var suffixes: AffixTable
+    private var unanchoredFirst: Int32 = -1
+    /// Open addressing by key; -1 is free. A power of two, at most half full.
+    private var slots: [Int32] = [Int32](repeating: -1, count: 16)
+    /// The text of all patterns; entries hold places in it.
+    private var text: [UInt8] = []
+    private var deadTextCount = 0
+    /// Patterns in the set.
+    public private(set) var count = 0
+
+    private struct Entry {
+        var key = Key(0)
+        var textStart = 0
+        var textCount: Int32 = 0
+        var filing = Filing.free
+        /// Neighbours in the chain of patterns that are filed alike; `next` also in the free list.
+        var next: Int32 = -1
+        var previous: Int32 = -1
+        var affixHash: UInt64 = 0
+        var affixCount: Int32 = 0
+    }
+
+    private enum Filing: UInt8 { case free, prefix, suffix, unanchored }
+
+    /// - Parameter hasher: the cluster's; it keeps clients from choosing names that collide.
+    public init(hasher: KeyHasher) {
+        self.hasher = hasher
+        let base = hasher.digest(prefix: 0xFF, [UInt8]().span, 0, 0)
+        prefixes = AffixTable(base: base)
+        suffixes = AffixTable(base: base)
+    }
+
+    public var idBound: Int { entries.count }
+
+    /// The bytes of memory that the set holds on to.
+    public var byteCapacity: Int {
+        entries.capacity * MemoryLayout<Entry>.stride + slots.capacity * 4 + text.capacity
+            + prefixes.byteCapacity + suffixes.byteCapacity
+    }
+
+    /// The text of a pattern in the set.
+    public func pattern(_ id: Int32) -> [UInt8] {
+        let entry = entries[Int(id)]
+        precondition(entry.filing != .free, "no pattern \(id)")
+        return Array(text[entry.textStart..<entry.textStart + Int(entry.textCount)])
+    }
+
+    /// The number of this pattern, nil when it is not in the set.
+    public func id(of pattern: [UInt8]) -> Int32? {
+        let id = slots[slot(of: pattern, hasher.key(.pattern, pattern))]
+        return id < 0 ? nil : id
+    }
+
+    /// Adds a pattern of at most `Frame.nameLengthMax` bytes; one that is there keeps its number.
+    @discardableResult
+    public mutating func insert(_ pattern: [UInt8]) -> Int32 {
+        precondition(pattern.count <= Frame.nameLengthMax)
+        let key = hasher.key(.pattern, pattern)
+        var place = slot(of: pattern, key)
+        if slots[place] >= 0 { return slots[place] }
+        if (count + 1) * 2 > slots.count {
+            growSlots()
+            place = slot(of: pattern, key)
+        }
+        let id = takeEntry()
+        slots[place] = id
+        count += 1
+
+        var entry = Entry()
+        entry.key = key
+        entry.textStart = text.count
+        entry.textCount = Int32(pattern.count)
+        text.append(contentsOf: pattern)
+        let prefix = Glob.literalPrefix(pattern, countMax: Self.affixCountMax)
+        let suffix = Glob.reversedLiteralSuffix(pattern, countMax: Self.affixCountMax)
+        let next: Int32
+        if prefix.isEmpty, suffix.isEmpty {
+            entry.filing = .unanchored
+            next = unanchoredFirst
+            unanchoredFirst = id
+        } else if prefix.count >= suffix.count {
+            entry.filing = .prefix
+            entry.affixCount = Int32(prefix.count)
+            entry.affixHash = prefixes.hash(prefix)
+            next = prefixes.exchangeFirst(entry.affixHash, prefix.count, with: id)
+        } else {
+            entry.filing = .suffix
+            entry.affixCount = Int32(suffix.count)
+            entry.affixHash = suffixes.hash(suffix)
+            next = suffixes.exchangeFirst(entry.affixHash, suffix.count, with: id)
+        }
+        entry.next = next
+        entries[Int(id)] = entry
+        if next >= 0 { entries[Int(next)].previous = id }
+        return id
+    }
+
+    /// Takes a pattern out; its number is free for another.
+    public mutating func remove(_ id: Int32) {
+        let entry = entries[Int(id)]
+        precondition(entry.filing != .free, "no pattern \(id)")
+        if entry.next >= 0 { entries[Int(entry.next)].previous = entry.previous }
+        if entry.previous >= 0 {
+            entries[Int(entry.previous)].next = entry.next
+        } else {
+            switch entry.filing {
+            case .prefix:
+                prefixes.setFirst(entry.affixHash, Int(entry.affixCount), to: entry.next)
+            case .suffix:
+                suffixes.setFirst(entry.affixHash, Int(entry.affixCount), to: entry.next)
+            case .unanchored, .free:
+                unanchoredFirst = entry.next
+            }
+        }
+        vacateSlot(of: id, entry.key)
+        entries[Int(id)] = Entry()
+        entries[Int(id)].next = freeEntry
+        freeEntry = id
+        count -= 1
+        deadTextCount += Int(entry.textCount)
+        if deadTextCount > 4096, deadTextCount > text.count / 2 { compactText() }
+    }
+
+    /// Appends the numbers of the patterns that match `name[start ..< start + count]` to `ids`,
+    /// each once, in an order that depends on the history of the set alone.
+    public func matches(
+        _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [Int32]
+    ) {
+        if self.count == 0 { return }
+        appendMatches(unanchoredFirst, name, start, count, into: &ids)
+        var hash: UInt64 = 0
+        for length in 0..<min(count, prefixes.longest) {
+            hash = prefixes.extend(hash, name[start + length])
+            if prefixes.isUsed(length + 1) {
+                appendMatches(prefixes.first(hash), name, start, count, into: &ids)
+            }
+        }
+        hash = 0
+        for length in 0..<min(count, suffixes.longest) {
+            hash = suffixes.extend(hash, name[start + count - 1 - length])
+            if suffixes.isUsed(length + 1) {
+                appendMatches(suffixes.first(hash), name, start, count, into: &ids)
+            }
+        }
+    }
+
+    /// Calls `body` with each pattern that matches. Where the caller must change itself meanwhile,
+    /// `matches` into an array that it reuses is the way.
+    public func forEachMatch(_ name: [UInt8], _ body: (Int32) -> Void) {
+        var ids: [Int32] = []
+        matches(name.span, 0, name.count, into: &ids)
+        for id in ids { body(id) }
+    }
+
+    private func appendMatches(
+        _ first: Int32, _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [Int32]
+    ) {
+        var id = first
+        while id >= 0 {
+            let entry = entries[Int(id)]
+            if Glob.matches(
+                text.span, entry.textStart, Int(entry.textCount), name: name, start, count)
+            {
+                ids.append(id)
+            }
+            id = entry.next
+        }
+    }
+
+    private mutating func takeEntry() -> Int32 {
+        if freeEntry >= 0 {
+            let id = freeEntry
+            freeEntry = entries[Int(id)].next
+            return id
+        }
+        entries.append(Entry())
+        return Int32(entries.count - 1)
+    }
+
+    private mutating func compactText() {
+        var kept: [UInt8] = []
+        kept.reserveCapacity((text.count - deadTextCount) * 2)
+        for index in entries.indices where entries[index].filing != .free {
+            let start = entries[index].textStart
+            let end = start + Int(entries[index].textCount)
+            entries[index].textStart = kept.count
+            kept.append(contentsOf: text[start..<end])
+        }
+        text = kept
+        deadTextCount = 0
+    }
+
+    // MARK: The table of texts
+
+    /// The slot that holds this pattern, or the free one where it belongs.
+    private func slot(of pattern: [UInt8], _ key: Key) -> Int {
+        let mask = slots.count - 1
+        var place = Int(key.rawValue) & mask
+        while slots[place] >= 0 {
+            let entry = entries[Int(slots[place])]
+            if entry.key == key, holds(entry, pattern) { return place }
+            place = (place + 1) & mask
+        }
+        return place
+    }
+
+    private func holds(_ entry: Entry, _ pattern: [UInt8]) -> Bool {
+        guard Int(entry.textCount) == pattern.count else { return false }
+        for index in pattern.indices where text[entry.textStart + index] != pattern[index] {
+            return false
+        }
+        return true
+    }
+
+    private mutating func growSlots() {
+        let old = slots
+        slots = [Int32](repeating: -1, count: old.count * 2)
+        let mask = slots.count - 1
+        for id in old where id >= 0 {
+            var place = Int(entries[Int(id)].key.rawValue) & mask
+            while slots[place] >= 0 { place = (place + 1) & mask }
+            slots[place] = id
+        }
+    }
+
+    private mutating func vacateSlot(of id: Int32, _ key: Key) {
+        let mask = slots.count - 1
+        var hole = Int(key.rawValue) & mask
+        while slots[hole] != id { hole = (hole + 1) & mask }
+        // Later entries of the run move back, so that no search ends early at the hole.
+        var place = (hole + 1) & mask
+        while slots[place] >= 0 {
+            let home = Int(entries[Int(slots[place])].key.rawValue) & mask
+            if (place &- home) & mask >= (place &- hole) & mask {
+                slots[hole] = slots[place]
+                hole = place
+            }
+            place = (place + 1) & mask
+        }
+        slots[hole] = -1
+    }
+}
+
+/// The first pattern of each chain, by the hash of the bytes it is filed under.
+///
+/// The hash is a polynomial over the field of 2^61 - 1 at a secret point, which can be extended by
+/// a byte; two different texts of n bytes collide with probability n / 2^61, and a collision costs
+/// a needless match.
+private struct AffixTable {
+    private struct Slot {
+        var hash: UInt64
+        /// -1: the slot is free.
+        var first: Int32
+    }
+
+    private static let prime: UInt64 = (1 << 61) - 1
+
+    private let base: UInt64
+    private var slots = [Slot](repeating: Slot(hash: 0, first: -1), count: 16)
+    private var used = 0
+    /// Chains by the number of bytes they are filed under.
+    private var chainCounts = [Int32](repeating: 0, count: PatternIndex.affixCountMax + 1)
+    /// The longest bytes that a chain is filed under.
+    private(set) var longest = 0
+
+    init(base: UInt64) {
+        self.base = base % (Self.prime - 512) + 256
+    }
+
+    var byteCapacity: Int { slots.capacity * MemoryLayout<Slot>.stride + chainCounts.capacity * 4 }
+
+    @inline(__always)
+    func isUsed(_ length: Int) -> Bool { chainCounts[length] > 0 }
+
+    @inline(__always)
+    func extend(_ hash: UInt64, _ byte: UInt8) -> UInt64 {
+        let product = hash.multipliedFullWidth(by: base)
+        let folded = (product.low & Self.prime) + (product.high << 3 | product.low >> 61)
+        let sum = folded + UInt64(byte) + 1
+        return sum >= Self.prime ? (sum & Self.prime) + (sum >> 61) : sum
+    }
+
+    func hash(_ bytes: [UInt8]) -> UInt64 {
+        var hash: UInt64 = 0
+        for byte in bytes { hash = extend(hash, byte) }
+        return hash
+    }
+
+    func first(_ hash: UInt64) -> Int32 { slots[slot(of: hash)].first }
+
+    /// Makes `id` the first of its chain and returns who was; -1: nobody, the chain is new.
+    mutating func exchangeFirst(_ hash: UInt64, _ length: Int, with id: Int32) -> Int32 {
+        if (used + 1) * 2 > slots.count { grow() }
+        let place = slot(of: hash)
+        let former = slots[place].first
+        slots[place] = Slot(hash: hash, first: id)
+        if former < 0 {
+            used += 1
+            chainCounts[length] += 1
+            longest = max(longest, length)
+        }
+        return former
+    }
+
+    /// The chain goes on with `id`; -1: it has ended.
+    mutating func setFirst(_ hash: UInt64, _ length: Int, to id: Int32) {
+        let place = slot(of: hash)
+        guard id < 0 else {
+            slots[place].first = id
+            return
+        }
+        vacate(place)
+        used -= 1
+        chainCounts[length] -= 1
+        while longest > 0, chainCounts[longest] == 0 { longest -= 1 }
+    }
+
+    private func home(_ hash: UInt64) -> Int {
+        let mixed = hash &* 0x9E37_79B9_7F4A_7C15
+        return Int(truncatingIfNeeded: mixed >> 32) & (slots.count - 1)
+    }
+
+    private func slot(of hash: UInt64) -> Int {
+        let mask = slots.count - 1
+        var place = home(hash)
+        while slots[place].first >= 0, slots[place].hash != hash { place = (place + 1) & mask }
+        return place
+    }
+
+    private mutating func grow() {
+        let old = slots
+        slots = [Slot](repeating: Slot(hash: 0, first: -1), count: old.count * 2)
+        for entry in old where entry.first >= 0 { slots[slot(of: entry.hash)] = entry }
+    }
+
+    private mutating func vacate(_ place: Int) {
+        let mask = slots.count - 1
+        var hole = place
+        var next = (hole + 1) & mask
+        while slots[next].first >= 0 {
+            let distance = (next &- home(slots[next].hash)) & mask
+            if distance >= (next &- hole) & mask {
+                slots[hole] = slots[next]
+                hole = next
+            }
+            next = (next + 1) & mask
+        }
+        slots[hole].first = -1
+    }
+}
