@@ -17,7 +17,8 @@ public enum Request: Sendable {
     /// Ask other nodes (`Event.query`, with `questionBytes` as the event's bytes). Until the
     /// question is finished `next` answers `.blocked` for this client, so replies keep their order.
     case ask(QueryID, Query)
-    /// Only the driver knows this: answer with `reply` or `presence`. The client is not blocked.
+    /// Only the driver knows this: answer with `reply` or `presenceNow` before the next call of
+    /// `next` for this client.
     case report(Report)
     /// A question of this client is open; do not read from it, call again after `finished`.
     case blocked
@@ -49,6 +50,8 @@ public enum Report: Sendable {
     case watch([Key])
     /// INFO, with the section names in lower case; the driver adds the mesh's figures.
     case info(sections: [String])
+    /// One integer: the different patterns subscribed to in the mesh.
+    case patternCount
 }
 
 /// A first arrival or last departure among this node's clients, for the node's directory.
@@ -67,73 +70,195 @@ public struct InterestChange: Sendable {
 }
 
 /// The clients of one node: their sessions, subscriptions and output. Bytes in, bytes out; no socket.
+///
+/// The driver reads a client's bytes into a buffer of its own, calls `next` until it answers
+/// `.incomplete`, and does what each answer says. After each call it performs `changes`, and
+/// before it sleeps it flushes the clients in `dirty`. One thread owns a gateway.
 public struct Gateway: ~Copyable {
     /// What has changed since the driver last looked; the driver empties it after each call of
     /// `next` and `close`.
     public var changes: [InterestChange] = []
     /// Clients whose output has grown since the driver last flushed; the driver empties it. A
-    /// client stands in it at most once.
+    /// client stands in it at most once. A client that has been doomed stands in it too.
     public var dirty: [ClientIndex] = []
     /// The bytes that the slices of the last `.ask` point into.
     public var questionBytes = ByteQueue()
+    public internal(set) var counters = GatewayCounters()
+    public internal(set) var clientCount = 0
 
-    public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {}
+    var configuration: GatewayConfiguration
+    let hasher: KeyHasher
+    let table = CommandTable()
+    var clients = Slab<Session>()
+    var freeClients: [ClientIndex] = []
+    var nextClientID: Int64 = 1
+    var isReady = false
+    /// Output below this is within every limit.
+    var outputAlarm: Int
+
+    var registry: Registry
+    var patterns: PatternIndex
+    /// The topic of each pattern, by the pattern's number.
+    var patternTopics: [Int32] = []
+    /// Patterns that match the name at hand; reused.
+    var matched: [Int32] = []
+
+    /// The arguments of the command at hand, relative to `commandStart`.
+    var arguments = ArgumentList()
+    var commandStart = 0
+    /// A message that goes to several clients; reused.
+    var frame = ByteQueue()
+
+    var questions: [QueryID: Question] = [:]
+    var nextQuestion: QueryID = 1
+
+    public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
+        self.configuration = configuration
+        self.hasher = hasher
+        outputAlarm = configuration.smallestHardLimit
+        registry = Registry(hasher: hasher)
+        patterns = PatternIndex(hasher: hasher)
+    }
+
+    /// What to send to a connection that `open` has refused.
+    public static let refusal = Array("-ERR max number of clients reached\r\n".utf8)
 
     /// A new connection; nil when `clientCountMax` is reached: send `refusal` and close it.
-    public mutating func open(address: String, at now: Instant) -> ClientIndex? { nil }
+    ///
+    /// - Parameter address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
+    public mutating func open(address: String, at now: Instant) -> ClientIndex? {
+        guard clientCount < configuration.clientCountMax else {
+            counters.connectionsRefused += 1
+            return nil
+        }
+        let client: ClientIndex
+        if let free = freeClients.popLast() {
+            client = free
+        } else {
+            client = ClientIndex(clients.count)
+            clients.append(Session())
+        }
+        let place = Int(client)
+        clients[place].flags = configuration.password == nil ? [.open, .authenticated] : .open
+        clients[place].id = nextClientID
+        clients[place].address = address
+        clients[place].openedAt = now
+        clients[place].lastSeenAt = now
+        nextClientID += 1
+        clientCount += 1
+        counters.connectionsAccepted += 1
+        return client
+    }
 
     /// The connection is gone: its subscriptions and users go with it (see `changes`).
-    public mutating func close(_ client: ClientIndex) {}
-
-    /// Takes one command from `input[offset...]` and moves `offset` past it.
-    public mutating func next(
-        _ input: Span<UInt8>, at offset: inout Int, from client: ClientIndex, now: Instant
-    ) -> Request { .blocked }
-
-    /// Completes a `.publish`: writes the reply (local receivers + remote nodes), then delivers to
-    /// the local receivers, the publisher last among equals in RESP3 as Redis does.
-    public mutating func published(
-        _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        remoteNodeCount: Int
-    ) {}
-
-    /// A message from another node for local clients. Returns how many clients it went to.
-    @discardableResult
-    public mutating func deliver(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>
-    ) -> Int { 0 }
-
-    /// The watched user came or went.
-    public mutating func presence(_ key: Key, isOnline: Bool) {}
-    public mutating func presenceNow(_ client: ClientIndex, user index: Int, isOnline: Bool) {}
-
-    /// Another node's gateway asks (`Effect.asked`): writes the answer to `answer`. The encoding
-    /// of subjects and answers is the gateway's own. Malformed subjects get an empty answer.
-    public mutating func answer(
-        _ subject: Slice, _ input: Span<UInt8>, into answer: inout ByteQueue
-    ) {}
-    /// One node's answer to this gateway's question.
-    public mutating func answered(_ query: QueryID, _ answer: Slice, _ input: Span<UInt8>) {}
-    /// One holder's path, as names that the driver has looked up.
-    public mutating func traced(_ query: QueryID, holder: String, path: [String]) {}
-    /// All that will answer have answered: writes the reply, unblocks the client. Returns the
-    /// client, for the driver to go on with its waiting input; nil if it has gone.
-    public mutating func finished(_ query: QueryID) -> ClientIndex? { nil }
-
-    /// Answers a `.report`.
-    public mutating func reply(_ client: ClientIndex, _ value: ReplyValue) {}
+    public mutating func close(_ client: ClientIndex) {
+        let place = Int(client)
+        precondition(clients[place].flags.contains(.open), "client \(client) is not open")
+        for kind in TopicKind.allCases {
+            while clients[place].lists[first: kind] >= 0 {
+                leave(client, clients[place].lists[first: kind])
+            }
+        }
+        // What was asked for it is still answered, to nobody: `finished` finds another id.
+        let isDirty = clients[place].flags.contains(.dirty)
+        clients[place] = Session()
+        // The index may be used again before the driver looks into `dirty`.
+        if isDirty { dirty.removeAll { $0 == client } }
+        freeClients.append(client)
+        clientCount -= 1
+    }
 
     /// Until this is called with true, commands that need the mesh answer `-LOADING`.
-    public mutating func setReady(_ ready: Bool, now: Instant) {}
+    public mutating func setReady(_ ready: Bool, now: Instant) {
+        isReady = ready
+    }
+
+    // MARK: Output
 
     /// Passes the client's waiting output to `body`, which returns how many bytes it has sent.
-    public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {}
-    public func outputCount(_ client: ClientIndex) -> Int { 0 }
+    ///
+    /// `body` is not called when nothing waits. Take the client out of `dirty` before.
+    public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
+        let place = Int(client)
+        clients[place].flags.remove(.dirty)
+        guard clients[place].output.count > 0 else { return }
+        let sent = unsafe clients[place].output.withBytes { unsafe body($0) }
+        precondition(sent >= 0 && sent <= clients[place].output.count)
+        clients[place].output.drop(sent)
+    }
+
+    /// The bytes that wait for this client.
+    public func outputCount(_ client: ClientIndex) -> Int { clients[Int(client)].output.count }
+
+    /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
+    /// `overdue` names it too, up to a second later.
+    public func isDoomed(_ client: ClientIndex) -> Bool {
+        clients[Int(client)].flags.contains(.doomed)
+    }
+
     /// Closes clients over their output limits: the driver calls it about once a second, and
     /// closes those that it returns.
-    public mutating func overdue(at now: Instant) -> [ClientIndex] { [] }
+    public mutating func overdue(at now: Instant) -> [ClientIndex] {
+        var result: [ClientIndex] = []
+        for place in 0..<clients.count where clients[place].flags.contains(.open) {
+            if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
+            if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
+        }
+        return result
+    }
 
-    public var clientCount: Int { 0 }
+    private mutating func checkSoftLimit(_ place: Int, _ now: Instant) {
+        let limit = outputLimit(place)
+        guard limit.soft > 0, clients[place].output.count > limit.soft else {
+            clients[place].overSoftLimitSince = nil
+            return
+        }
+        guard let since = clients[place].overSoftLimitSince else {
+            clients[place].overSoftLimitSince = now
+            return
+        }
+        if !(now - since < limit.softDuration) {
+            counters.disconnectedForOutput += 1
+            doom(place)
+        }
+    }
+
+    /// To be called after anything was written to a client's output.
+    @inline(__always)
+    mutating func wrote(_ place: Int) {
+        if !clients[place].flags.contains(.dirty) {
+            clients[place].flags.insert(.dirty)
+            dirty.append(ClientIndex(place))
+        }
+        if clients[place].output.count > outputAlarm { checkHardLimit(place) }
+    }
+
+    @inline(never)
+    private mutating func checkHardLimit(_ place: Int) {
+        let limit = outputLimit(place)
+        guard limit.hard > 0, clients[place].output.count > limit.hard,
+            !clients[place].flags.contains(.doomed)
+        else { return }
+        counters.disconnectedForOutput += 1
+        doom(place)
+    }
+
+    private func outputLimit(_ place: Int) -> OutputLimit {
+        clients[place].lists.isEmpty
+            ? configuration.normalOutputLimit : configuration.pubsubOutputLimit
+    }
+
+    /// The client gets nothing more, and what it has not been sent is forgotten at once: at the
+    /// bound memory matters more than the last words.
+    mutating func doom(_ place: Int) {
+        clients[place].flags.insert(.doomed)
+        clients[place].output.drop(clients[place].output.count, retaining: 0)
+        clients[place].held.drop(clients[place].held.count, retaining: 0)
+        if !clients[place].flags.contains(.dirty) {
+            clients[place].flags.insert(.dirty)
+            dirty.append(ClientIndex(place))
+        }
+    }
 }
 
 /// Bounds and identity of the client side.
@@ -141,7 +266,40 @@ public struct GatewayConfiguration: Sendable {
     public var clientCountMax = 10_000
     /// The largest command: all its arguments together.
     public var requestBytesMax = 65 * 1024 * 1024
+    /// What AUTH must be given; nil: nothing is asked.
+    public var password: String?
+    /// For clients that subscribe, attach or watch; Redis's default (redis.conf).
+    public var pubsubOutputLimit = OutputLimit(
+        hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softDuration: .seconds(60))
+    /// For all others. Redis has no limit here; this lets the longest reply pass.
+    public var normalOutputLimit = OutputLimit(
+        hard: 256 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+    /// The address that clients connect to, for CLIENT LIST.
+    public var localAddress = "127.0.0.1:6379"
+
     public init() {}
+
+    /// Below this no hard limit is met; the largest number when there is none.
+    var smallestHardLimit: Int {
+        min(
+            pubsubOutputLimit.hard > 0 ? pubsubOutputLimit.hard : .max,
+            normalOutputLimit.hard > 0 ? normalOutputLimit.hard : .max)
+    }
+}
+
+/// How much output may wait for a client that does not read.
+public struct OutputLimit: Sendable {
+    /// Bytes at which the client is ended at once; 0: no limit.
+    public var hard: Int
+    /// Bytes above which the client is ended after `softDuration` without a pause; 0: no limit.
+    public var soft: Int
+    public var softDuration: Delay
+
+    public init(hard: Int, soft: Int, softDuration: Delay) {
+        self.hard = hard
+        self.soft = soft
+        self.softDuration = softDuration
+    }
 }
 
 /// A reply of any shape, in the terms of RESP3; maps become flat arrays in RESP2.
@@ -152,6 +310,8 @@ public indirect enum ReplyValue: Sendable {
     case double(Double)
     case bulk([UInt8])
     case text(String)
+    /// Text for people, as INFO answers it: in RESP2 a bulk string.
+    case verbatim(String)
     case null
     case array([ReplyValue])
     case map([(String, ReplyValue)])

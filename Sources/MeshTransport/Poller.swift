@@ -67,10 +67,6 @@ struct Readiness {
         precondition(result == 0, "epoll_ctl: \(result)")
     }
 
-    func remove(_ socket: Int32) {
-        _ = linux_epoll_remove(descriptor, socket)
-    }
-
     /// Waits for at most `nanoseconds`, for ever when negative; returns how many answers there are.
     func wait(nanoseconds: Int64) throws(SystemError) -> Int {
         let count = unsafe linux_epoll_wait(

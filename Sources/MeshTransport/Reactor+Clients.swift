@@ -14,7 +14,7 @@ extension Reactor {
     }
 
     mutating func acceptClients() {
-        acceptAll(listeners.redis) { reactor, accepted in
+        acceptAll(listeners[.redis]) { reactor, accepted in
             let peer = Endpoint(accepted.peer)
             guard let client = reactor.gateway.open(address: peer.description, at: reactor.now)
             else {

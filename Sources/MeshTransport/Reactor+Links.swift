@@ -28,39 +28,36 @@ extension Reactor {
         return remoteNodeCount
     }
 
-    /// The events that came up while effects were performed.
+    /// The events that came up while effects were performed. What they lead to in turn waits for
+    /// the next event or the next turn of the loop: a dial that fails at once may lead to another.
     @inline(never)
-    private mutating func handleDeferred() {
+    mutating func handleDeferred() {
         var waiting: [Deferred] = []
         var bytes = ByteQueue()
-        while !deferred.isEmpty {
-            waiting.removeAll()
-            swap(&waiting, &deferred)
-            bytes.removeAll()
-            swap(&bytes, &answerBytes)
-            for event in waiting {
-                switch event {
-                case .disconnected(let link, let epoch, let reason):
-                    guard linkEpochs[Int(link)] == epoch else { continue }
-                    let index = connectionOfLink[Int(link)]
-                    if index >= 0 {
-                        dropLink(index, reason)
-                    } else {
-                        linkEpochs[Int(link)] &+= 1
-                        node.handle(
-                            .disconnected(link, reason), bytes: Span(), at: now, into: &effects)
-                        perform(Span())
-                    }
-                case .answer(let node, let query, let answer):
-                    bytes.withSpan {
-                        self.node.handle(
-                            .answer(to: node, query, answer: answer), bytes: $0, at: now,
-                            into: &effects)
-                        perform($0)
-                    }
+        swap(&waiting, &deferred)
+        swap(&bytes, &answerBytes)
+        for event in waiting {
+            switch event {
+            case .disconnected(let link, let epoch, let reason):
+                guard linkEpochs[Int(link)] == epoch else { continue }
+                let index = connectionOfLink[Int(link)]
+                if index >= 0 {
+                    unlink(index)
+                    discard(index)
+                } else {
+                    linkEpochs[Int(link)] &+= 1
                 }
-                effects.removeAll()
+                node.handle(.disconnected(link, reason), bytes: Span(), at: now, into: &effects)
+                perform(Span())
+            case .answer(let node, let query, let answer):
+                bytes.withSpan {
+                    self.node.handle(
+                        .answer(to: node, query, answer: answer), bytes: $0, at: now,
+                        into: &effects)
+                    perform($0)
+                }
             }
+            effects.removeAll()
         }
     }
 
@@ -175,7 +172,7 @@ extension Reactor {
     }
 
     mutating func acceptLinks() {
-        acceptAll(listeners.mesh) { reactor, accepted in
+        acceptAll(listeners[.mesh]) { reactor, accepted in
             guard let link = reactor.node.acceptLink(at: reactor.now) else {
                 reactor.counters.connectionsRefused &+= 1
                 close(accepted.descriptor)

@@ -9,7 +9,8 @@ extension Reactor {
 
     mutating func answer(_ report: Report, to client: ClientIndex) {
         switch report {
-        case .members: gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
+        case .members:
+            gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
         case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
         case .status: gateway.reply(client, status())
         case .online(let keys):

@@ -66,6 +66,9 @@ public struct ReactorOptions: Sendable {
     /// make large frames quadratic.
     static let leftoverMax = 64 * 1024
 
+    /// Memory for input that a connection without leftovers keeps.
+    static let idleInputBytes = 4 * 1024
+
     let options: ReactorOptions
     var limits: Limits { options.limits }
     let listeners: Listeners
@@ -120,12 +123,13 @@ public struct ReactorOptions: Sendable {
     ) throws(SystemError) {
         let poller = try Poller()
         let registered =
-            poller.add(listeners.mesh, read: true, write: false, .meshListener)
-            && poller.add(inbox.event, read: true, write: false, .inbox)
-            && (listeners.redis < 0
-                || poller.add(listeners.redis, read: true, write: false, .redisListener))
-            && (listeners.http < 0
-                || poller.add(listeners.http, read: true, write: false, .httpListener))
+            poller.add(inbox.event, read: true, write: false, .inbox)
+            && [
+                (listeners[.mesh], Token.meshListener), (listeners[.redis], .redisListener),
+                (listeners[.http], .httpListener),
+            ].allSatisfy { listener, token in
+                listener < 0 || poller.add(listener, read: true, write: false, token)
+            }
         if !registered { throw SystemError("watch the listeners", code: ENOSPC) }
         self.init(options, listeners, inbox, poller)
     }
@@ -188,16 +192,21 @@ public struct ReactorOptions: Sendable {
                 dispatch(poller[index])
                 index += 1
             }
+            if !deferred.isEmpty { handleDeferred() }
             runDeadlines()
             flushAll()
             resumeClients()
             noteReadiness()
-            if case .ended(let ending) = phase { return ending }
+            if case .ended(let ending) = phase {
+                listeners.close()
+                return ending
+            }
         }
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
     private func waitingTime() -> Int64 {
+        if !deferred.isEmpty || !resumable.isEmpty { return 0 }
         if hasDrainedLink && !pausedPublishers.isEmpty { return 0 }
         var earliest = node.nextDeadline
         func consider(_ instant: Instant?) {
@@ -296,7 +305,8 @@ public struct ReactorOptions: Sendable {
                     let bytes = unsafe input.bindMemory(to: UInt8.self)
                     let used = unsafe consume(index, bytes.span)
                     guard isCurrent(token), connections[index].role == role else { return }
-                    connections[index].input.removeAll()
+                    connections[index].input.drop(
+                        leftover, retaining: Reactor.idleInputBytes)
                     unsafe connections[index].input.append(bytes.span, used, total - used)
                 }
             } else if !isLarge {
@@ -578,8 +588,8 @@ public struct ReactorOptions: Sendable {
                 guard phase == .running else { continue }
                 log.write(.info, "leaving")
                 phase = .leaving(deadline: now + limits.leaveTime)
-                poller.remove(listeners.mesh)
-                if listeners.redis >= 0 { poller.remove(listeners.redis) }
+                // Whoever connects now shall find another node, not wait here.
+                listeners.close(.mesh, .redis)
                 handle(.leave)
             }
         }
@@ -592,7 +602,7 @@ public struct ReactorOptions: Sendable {
             guard hasLeft || deadline <= now else { return }
             if !hasLeft { log.write(.warning, "leaveTimedOut") }
             phase = .flushing(deadline: now + limits.lingerTime + limits.lingerTime)
-            if listeners.http >= 0 { poller.remove(listeners.http) }
+            listeners.close(.http)
             endEverything()
         case .flushing(let deadline):
             guard connections.count == 0 || deadline <= now else { return }

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import MeshCore
 import MeshWire
+import Synchronization
 
 extension Endpoint {
     init(_ address: linux_endpoint) {
@@ -46,23 +47,29 @@ public enum Process {
 
 /// The sockets that a node listens on: bound before the reactor's thread starts, so that a taken
 /// port is known at once and a port of 0 has become a real one.
-@safe public final class Listeners: Sendable {
+public final class Listeners: Sendable {
     /// Connections that the kernel holds until they are accepted; it cuts this to its own
     /// `net.core.somaxconn`.
     static let backlog: Int32 = 4_096
 
-    let mesh: Int32
-    let redis: Int32
-    let http: Int32
+    /// -1: none, or closed.
+    private let mesh: Atomic<Int32>
+    private let redis: Atomic<Int32>
+    private let http: Atomic<Int32>
     /// Where other nodes connect; the port is the real one.
     public let meshEndpoint: Endpoint
     public let redisEndpoint: Endpoint?
     public let httpEndpoint: Endpoint?
 
+    enum Purpose: CaseIterable {
+        case mesh, redis, http
+    }
+
     /// - Throws: `SystemError` when one of them cannot be bound; none is left open then.
     public init(mesh: Endpoint, redis: Endpoint?, http: Endpoint?) throws(SystemError) {
         var opened: [Int32] = []
-        func listen(_ endpoint: Endpoint, _ what: String) throws(SystemError) -> Int32 {
+        func listen(_ endpoint: Endpoint?, _ what: String) throws(SystemError) -> Int32 {
+            guard let endpoint else { return -1 }
             let result = linux_listen(endpoint.forKernel, Listeners.backlog)
             if result < 0 {
                 for descriptor in opened { Glibc.close(descriptor) }
@@ -71,17 +78,41 @@ public enum Process {
             opened.append(result)
             return result
         }
-        self.mesh = try listen(mesh, "mesh")
-        if let redis { self.redis = try listen(redis, "redis") } else { self.redis = -1 }
-        if let http { self.http = try listen(http, "http") } else { self.http = -1 }
-        meshEndpoint = Endpoint(linux_local_endpoint(self.mesh))
-        redisEndpoint = redis == nil ? nil : Endpoint(linux_local_endpoint(self.redis))
-        httpEndpoint = http == nil ? nil : Endpoint(linux_local_endpoint(self.http))
+        func endpoint(_ descriptor: Int32) -> Endpoint? {
+            descriptor < 0 ? nil : Endpoint(linux_local_endpoint(descriptor))
+        }
+        let meshDescriptor = try listen(mesh, "mesh")
+        let redisDescriptor = try listen(redis, "redis")
+        let httpDescriptor = try listen(http, "http")
+        self.mesh = Atomic(meshDescriptor)
+        self.redis = Atomic(redisDescriptor)
+        self.http = Atomic(httpDescriptor)
+        meshEndpoint = Endpoint(linux_local_endpoint(meshDescriptor))
+        redisEndpoint = endpoint(redisDescriptor)
+        httpEndpoint = endpoint(httpDescriptor)
     }
 
-    deinit {
-        Glibc.close(mesh)
-        if redis >= 0 { Glibc.close(redis) }
-        if http >= 0 { Glibc.close(http) }
+    deinit { close() }
+
+    /// The socket, -1 when there is none.
+    subscript(purpose: Purpose) -> Int32 {
+        switch purpose {
+        case .mesh: mesh.load(ordering: .relaxed)
+        case .redis: redis.load(ordering: .relaxed)
+        case .http: http.load(ordering: .relaxed)
+        }
+    }
+
+    /// Frees the ports: whoever connects is refused at once.
+    func close(_ purposes: Purpose...) {
+        for purpose in purposes.isEmpty ? Purpose.allCases : purposes {
+            let descriptor =
+                switch purpose {
+                case .mesh: mesh.exchange(-1, ordering: .relaxed)
+                case .redis: redis.exchange(-1, ordering: .relaxed)
+                case .http: http.exchange(-1, ordering: .relaxed)
+                }
+            if descriptor >= 0 { Glibc.close(descriptor) }
+        }
     }
 }

@@ -208,11 +208,6 @@ static inline int linux_epoll_modify(int poller, int fd, uint32_t events, uint64
     return epoll_ctl(poller, EPOLL_CTL_MOD, fd, &event) ? -errno : 0;
 }
 
-static inline int linux_epoll_remove(int poller, int fd) {
-    struct epoll_event event = {0, {.u64 = 0}};
-    return epoll_ctl(poller, EPOLL_CTL_DEL, fd, &event) ? -errno : 0;
-}
-
 // Waits at most `nanoseconds`, for ever when negative. Kernels before 5.11 lack epoll_pwait2 and wait
 // whole milliseconds, rounded up: waking too early would spin until the deadline.
 static inline int linux_epoll_wait(int poller, struct epoll_event *events, int size, int64_t nanoseconds) {

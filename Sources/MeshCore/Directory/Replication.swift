@@ -316,20 +316,20 @@ extension Node {
             let keys = sets[place]
             let texts = patterns.texts(of: UInt16(item.index))
             let member = members[item.index]
-            var start = 0
-            repeat {
-                let end = min(start + SnapshotPart.keyCountMax, keys.count)
-                let isLast = end == keys.count
-                let part = SnapshotPart(
-                    origin: member.id, life: member.incarnation.life,
-                    sequence: member.log.sequence,
-                    firstKey: start == 0 ? 0 : keys[start].rawValue,
-                    lastKey: isLast ? SnapshotPart.lastKeyOfAll : keys[end].rawValue - 1,
-                    continues: !isLast, keys: Array(keys[start..<end]),
-                    patterns: start == 0 ? texts : [])
-                send(.snapshot(part), over: link, &effects)
-                start = end
-            } while start < keys.count
+            var firstKey: UInt64 = 0
+            while true {
+                let part = KeySet.part(of: keys, from: firstKey)
+                send(
+                    .snapshot(
+                        SnapshotPart(
+                            origin: member.id, life: member.incarnation.life,
+                            sequence: member.log.sequence, firstKey: firstKey,
+                            lastKey: part.lastKey, continues: part.continues,
+                            keys: Array(keys[part.indices]),
+                            patterns: firstKey == 0 ? texts : [])), over: link, &effects)
+                guard part.continues else { break }
+                firstKey = part.lastKey + 1
+            }
         }
     }
 

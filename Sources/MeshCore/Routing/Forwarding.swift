@@ -123,7 +123,8 @@ extension Node {
         let length = prefix.length + (isTraced ? 8 : 0)
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
-            length: length, flags, hopsLeft: prefix.hopsLeft - 1, body: prefix.body,
+            length: length, flags, hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) - 1,
+            body: prefix.body,
             origin: header.origin, key: header.key, destinationCount: 1, life: header.life,
             nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1)
         effects.bytes.append(
@@ -177,7 +178,8 @@ extension Node {
         let rest = Slice(
             start: start + header.nameOffset, count: prefix.length - header.nameOffset)
         emitGroups(
-            body: prefix.body, flags: prefix.flags, hopsLeft: prefix.hopsLeft &- 1,
+            body: prefix.body, flags: prefix.flags,
+            hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) &- 1,
             origin: header.origin, key: header.key, life: header.life,
             nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1, nameInHead: .empty,
             rest: rest, bytes, &effects)

@@ -17,11 +17,12 @@ extension Node {
     mutating func tellLinkList(_ effects: inout EffectBuffer) {
         listVersion &+= 1
         send(.linkLists([ownList]), over: links.established, &effects)
-        let bound = 2 * configuration.degree * (configuration.degree + 1) + 64
-        if lists.count > bound { retainUsefulLists() }
     }
 
+    /// d + d² lists are of use; the others are forgotten when there are more than twice as many.
     private mutating func retainUsefulLists() {
+        let bound = 2 * configuration.degree * (configuration.degree + 1) + 64
+        guard lists.count > bound else { return }
         var owners: [NodeID] = []
         for index in links.established {
             owners.append(links[index].peer)
@@ -48,7 +49,10 @@ extension Node {
         var onward: [LinkList] = []
         var isChanged = false
         for list in received where list.owner != id {
-            guard lists.adopt(list) else { continue }
+            // Lists of strangers are no use, and would let a liar fill this node's memory.
+            guard let owner = members.index(of: list.owner), members.standing(of: owner).isPresent,
+                list.links.count <= 64, lists.adopt(list)
+            else { continue }
             isChanged = true
             // Only the owner's own neighbours pass its list on, one hop.
             if list.hopsLeft == 1, list.owner == links[link].peer {
@@ -57,7 +61,10 @@ extension Node {
                 onward.append(passed)
             }
         }
-        if isChanged { router.invalidate() }
+        if isChanged {
+            router.invalidate()
+            retainUsefulLists()
+        }
         if !onward.isEmpty {
             send(.linkLists(onward), over: links.established.filter { $0 != link }, &effects)
         }

@@ -1,0 +1,280 @@
+/// Every command that a client can send; subcommands are commands of their own, as in Redis.
+enum Command: UInt8, CaseIterable {
+    case publish, spublish, subscribe, psubscribe, ssubscribe, unsubscribe, punsubscribe
+    case sunsubscribe, pubsub, ping, echo, hello, auth, select, quit, reset, info, client, config
+    case command, acl, cluster, multi, exec, discard, watch, unwatch, role, readonly, readwrite
+    case asking, dbsize, module
+    case pubsubChannels, pubsubShardChannels, pubsubNumSub, pubsubShardNumSub, pubsubNumPat
+    case pubsubHelp
+    case clientID, clientGetName, clientSetName, clientSetInfo, clientInfo, clientList, clientKill
+    case clientReply, clientNoEvict, clientNoTouch, clientTracking, clientGetRedirection
+    case clientHelp
+    case configGet, configSet, configResetStatistics, configRewrite, configHelp
+    case commandCount, commandDocs, commandInfo, commandList, commandHelp
+    case aclWhoAmI, aclList, aclUsers, aclSetUser, aclHelp
+    case moduleList
+    case meshAttach, meshDetach, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
+    case meshMembers, meshLinks, meshStatus, meshTrace, meshHelp
+}
+
+/// What is known about a command before it runs.
+struct CommandSpec {
+    struct Traits: OptionSet {
+        var rawValue: UInt8
+        /// Needs the mesh: answers LOADING until the node is ready.
+        static let mesh = Traits(rawValue: 1)
+        /// May be sent before AUTH.
+        static let open = Traits(rawValue: 2)
+        /// May be sent by a RESP2 client in the subscribed state.
+        static let subscribed = Traits(rawValue: 4)
+        /// Is refused between MULTI and EXEC.
+        static let alone = Traits(rawValue: 8)
+        /// Answers with frames that CLIENT REPLY OFF does not silence.
+        static let pushes = Traits(rawValue: 16)
+        /// Is carried out at once between MULTI and EXEC.
+        static let unqueued = Traits(rawValue: 32)
+        /// Only holds subcommands.
+        static let container = Traits(rawValue: 64)
+    }
+
+    var command: Command
+    /// Lower case; `client|list` for a subcommand.
+    var fullName: String
+    /// The number of arguments with the name itself; negative: at least so many.
+    var arity: Int
+    var traits: Traits
+    var summary: String
+
+    init(_ command: Command, _ fullName: String, _ arity: Int, _ traits: Traits, _ summary: String)
+    {
+        self.command = command
+        self.fullName = fullName
+        self.arity = arity
+        self.traits = traits
+        self.summary = summary
+    }
+
+    func accepts(_ argumentCount: Int) -> Bool {
+        arity >= 0 ? argumentCount == arity : argumentCount >= -arity
+    }
+
+    /// All commands, in the order of `Command`.
+    static let all: [CommandSpec] = [
+        CommandSpec(
+            .publish, "publish", 3, [.mesh],
+            "Sends a message to a channel, for its subscribers on any node."),
+        CommandSpec(
+            .spublish, "spublish", 3, [.mesh],
+            "Sends a message to a shard channel, for its subscribers on any node."),
+        CommandSpec(
+            .subscribe, "subscribe", -2, [.subscribed, .pushes, .alone],
+            "Listens for messages of channels."),
+        CommandSpec(
+            .psubscribe, "psubscribe", -2, [.subscribed, .pushes, .alone],
+            "Listens for messages of channels whose names match patterns."),
+        CommandSpec(
+            .ssubscribe, "ssubscribe", -2, [.subscribed, .pushes, .alone],
+            "Listens for messages of shard channels."),
+        CommandSpec(
+            .unsubscribe, "unsubscribe", -1, [.subscribed, .pushes, .alone],
+            "Stops listening to channels, or to all."),
+        CommandSpec(
+            .punsubscribe, "punsubscribe", -1, [.subscribed, .pushes, .alone],
+            "Stops listening to patterns, or to all."),
+        CommandSpec(
+            .sunsubscribe, "sunsubscribe", -1, [.subscribed, .pushes, .alone],
+            "Stops listening to shard channels, or to all."),
+        CommandSpec(.pubsub, "pubsub", -2, [.container], "Tells of subscriptions in the mesh."),
+        CommandSpec(.ping, "ping", -1, [.mesh, .subscribed], "Answers PONG, or its argument."),
+        CommandSpec(.echo, "echo", 2, [], "Answers its argument."),
+        CommandSpec(
+            .hello, "hello", -1, [.open, .alone], "Chooses the protocol, 2 or 3, and greets."),
+        CommandSpec(.auth, "auth", -2, [.open, .alone], "Authenticates the connection."),
+        CommandSpec(.select, "select", 2, [], "Chooses a database; messages know none."),
+        CommandSpec(
+            .quit, "quit", -1, [.open, .subscribed, .unqueued], "Ends the connection."),
+        CommandSpec(
+            .reset, "reset", 1, [.open, .subscribed, .unqueued],
+            "Takes the connection back to its first state."),
+        CommandSpec(.info, "info", -1, [.alone], "Tells about the node in sections."),
+        CommandSpec(.client, "client", -2, [.container], "Tells about connections."),
+        CommandSpec(.config, "config", -2, [.container], "Reads and sets parameters."),
+        CommandSpec(.command, "command", -1, [], "Tells about commands."),
+        CommandSpec(.acl, "acl", -2, [.container], "Tells about users of the server."),
+        CommandSpec(.cluster, "cluster", -2, [], "Is refused: every node answers for the mesh."),
+        CommandSpec(.multi, "multi", 1, [.unqueued], "Begins to queue commands."),
+        CommandSpec(.exec, "exec", 1, [.unqueued], "Carries out the queued commands."),
+        CommandSpec(.discard, "discard", 1, [.unqueued], "Forgets the queued commands."),
+        CommandSpec(.watch, "watch", -2, [.unqueued], "Is accepted: there are no keys to watch."),
+        CommandSpec(.unwatch, "unwatch", 1, [], "Is accepted: there are no keys to watch."),
+        CommandSpec(.role, "role", 1, [], "Answers master: every node takes messages."),
+        CommandSpec(.readonly, "readonly", 1, [], "Is refused: this is no cluster node."),
+        CommandSpec(.readwrite, "readwrite", 1, [], "Is refused: this is no cluster node."),
+        CommandSpec(.asking, "asking", 1, [], "Is refused: this is no cluster node."),
+        CommandSpec(.dbsize, "dbsize", 1, [], "Answers 0: there are no keys."),
+        CommandSpec(.module, "module", -2, [.container], "Tells about modules."),
+
+        CommandSpec(
+            .pubsubChannels, "pubsub|channels", -2, [.mesh, .alone],
+            "The channels with a subscriber in the mesh."),
+        CommandSpec(
+            .pubsubShardChannels, "pubsub|shardchannels", -2, [.mesh, .alone],
+            "The shard channels with a subscriber in the mesh."),
+        CommandSpec(
+            .pubsubNumSub, "pubsub|numsub", -2, [.mesh, .alone],
+            "The subscribers of channels in the mesh."),
+        CommandSpec(
+            .pubsubShardNumSub, "pubsub|shardnumsub", -2, [.mesh, .alone],
+            "The subscribers of shard channels in the mesh."),
+        CommandSpec(
+            .pubsubNumPat, "pubsub|numpat", 2, [.mesh, .alone],
+            "The different patterns subscribed to in the mesh."),
+        CommandSpec(.pubsubHelp, "pubsub|help", 2, [], "Prints help."),
+
+        CommandSpec(.clientID, "client|id", 2, [], "The connection's number."),
+        CommandSpec(.clientGetName, "client|getname", 2, [], "The connection's name."),
+        CommandSpec(.clientSetName, "client|setname", 3, [], "Names the connection."),
+        CommandSpec(
+            .clientSetInfo, "client|setinfo", 4, [], "Notes the client library and its version."),
+        CommandSpec(.clientInfo, "client|info", 2, [], "Describes the connection."),
+        CommandSpec(.clientList, "client|list", -2, [], "Describes the connections to this node."),
+        CommandSpec(.clientKill, "client|kill", -3, [], "Ends connections to this node."),
+        CommandSpec(.clientReply, "client|reply", 3, [], "Silences replies."),
+        CommandSpec(.clientNoEvict, "client|no-evict", 3, [], "Is noted."),
+        CommandSpec(.clientNoTouch, "client|no-touch", 3, [], "Is noted."),
+        CommandSpec(
+            .clientTracking, "client|tracking", -3, [], "Is refused: there are no keys to track."),
+        CommandSpec(.clientGetRedirection, "client|getredir", 2, [], "Answers -1."),
+        CommandSpec(.clientHelp, "client|help", 2, [], "Prints help."),
+
+        CommandSpec(.configGet, "config|get", -3, [], "Parameters whose names match."),
+        CommandSpec(.configSet, "config|set", -4, [], "Sets parameters."),
+        CommandSpec(.configResetStatistics, "config|resetstat", 2, [], "Is accepted."),
+        CommandSpec(.configRewrite, "config|rewrite", 2, [], "Is refused."),
+        CommandSpec(.configHelp, "config|help", 2, [], "Prints help."),
+
+        CommandSpec(.commandCount, "command|count", 2, [], "The number of commands."),
+        CommandSpec(.commandDocs, "command|docs", -2, [], "Summaries of commands."),
+        CommandSpec(.commandInfo, "command|info", -2, [], "Arities and flags of commands."),
+        CommandSpec(.commandList, "command|list", -2, [], "The names of the commands."),
+        CommandSpec(.commandHelp, "command|help", 2, [], "Prints help."),
+
+        CommandSpec(.aclWhoAmI, "acl|whoami", 2, [], "The connection's user: default."),
+        CommandSpec(.aclList, "acl|list", 2, [], "The rules of the users."),
+        CommandSpec(.aclUsers, "acl|users", 2, [], "The users: default."),
+        CommandSpec(.aclSetUser, "acl|setuser", -3, [], "Is refused: there is one user."),
+        CommandSpec(.aclHelp, "acl|help", 2, [], "Prints help."),
+
+        CommandSpec(.moduleList, "module|list", 2, [], "Answers an empty list."),
+
+        CommandSpec(
+            .meshAttach, "mesh.attach", 2, [.alone],
+            "MESH.ATTACH user: this connection receives what is sent to the user."),
+        CommandSpec(
+            .meshDetach, "mesh.detach", -1, [.alone],
+            "MESH.DETACH [user ...]: no longer, or for no user; answers how many."),
+        CommandSpec(
+            .meshSend, "mesh.send", 3, [.mesh],
+            "MESH.SEND user payload: to all connections of the user; answers to how many nodes."),
+        CommandSpec(
+            .meshOnline, "mesh.online", -2, [.mesh, .alone],
+            "MESH.ONLINE user ...: 1 or 0 for each, whether a connection is attached anywhere."),
+        CommandSpec(
+            .meshWhere, "mesh.where", 2, [.mesh, .alone],
+            "MESH.WHERE user: the nodes that the user is attached to."),
+        CommandSpec(
+            .meshWatch, "mesh.watch", -2, [.mesh, .alone, .pushes],
+            "MESH.WATCH user ...: be told when users come and go, and how it is now."),
+        CommandSpec(
+            .meshUnwatch, "mesh.unwatch", -1, [.alone, .pushes],
+            "MESH.UNWATCH [user ...]: no longer, or for no user."),
+        CommandSpec(.meshMembers, "mesh.members", 1, [.alone], "MESH.MEMBERS: the nodes."),
+        CommandSpec(.meshLinks, "mesh.links", 1, [.alone], "MESH.LINKS: this node's links."),
+        CommandSpec(.meshStatus, "mesh.status", 1, [.alone], "MESH.STATUS: this node's state."),
+        CommandSpec(
+            .meshTrace, "mesh.trace", 3, [.mesh, .alone],
+            "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it."),
+        CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
+    ]
+}
+
+/// A name of at most 16 bytes in two words, in lower case.
+struct PackedName: Equatable {
+    var low: UInt64 = 0
+    var high: UInt64 = 0
+
+    /// Nil when no command has such a name.
+    @inline(__always)
+    init?(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) {
+        guard count > 0, count <= 16 else { return nil }
+        for index in 0..<count {
+            var byte = bytes[start + index]
+            if byte &- UInt8(ascii: "A") < 26 { byte |= 0x20 }
+            let shift = UInt64((index & 7) * 8)
+            if index < 8 {
+                low |= UInt64(byte) << shift
+            } else {
+                high |= UInt64(byte) << shift
+            }
+        }
+    }
+
+    init?(_ text: String) {
+        let bytes = Array(text.utf8)
+        self.init(bytes.span, 0, bytes.count)
+    }
+}
+
+/// Finds commands by name: a small hash table, made once.
+struct CommandTable {
+    private struct Slot {
+        var name: PackedName
+        var parent: Command?
+        var command: Command
+    }
+
+    private static let mask = 511
+    private var slots = [Slot?](repeating: nil, count: mask + 1)
+    /// By `Command.rawValue`.
+    let specs: [CommandSpec]
+
+    init() {
+        specs = CommandSpec.all
+        precondition(specs.count == Command.allCases.count)
+        for (index, spec) in specs.enumerated() {
+            precondition(Int(spec.command.rawValue) == index, "\(spec.fullName) is out of order")
+            let parts = spec.fullName.split(separator: "|")
+            let parent = parts.count == 2 ? find(parts[0]) : nil
+            guard let name = PackedName(String(parts[parts.count - 1])) else {
+                preconditionFailure("\(spec.fullName) is too long")
+            }
+            var place = Self.home(name, parent)
+            while slots[place] != nil { place = (place + 1) & Self.mask }
+            slots[place] = Slot(name: name, parent: parent, command: spec.command)
+        }
+    }
+
+    @inline(__always)
+    subscript(command: Command) -> CommandSpec { specs[Int(command.rawValue)] }
+
+    /// The command of this name; with a parent, its subcommand.
+    func find(_ name: PackedName, parent: Command? = nil) -> Command? {
+        var place = Self.home(name, parent)
+        while let slot = slots[place] {
+            if slot.name == name, slot.parent == parent { return slot.command }
+            place = (place + 1) & Self.mask
+        }
+        return nil
+    }
+
+    private func find(_ text: Substring) -> Command? {
+        PackedName(String(text)).flatMap { find($0) }
+    }
+
+    private static func home(_ name: PackedName, _ parent: Command?) -> Int {
+        var word = name.low ^ (name.high &* 0xC4CE_B9FE_1A85_EC53)
+        word ^= UInt64(parent?.rawValue ?? 0xFF) << 56
+        word = word &* 0x9E37_79B9_7F4A_7C15
+        return Int(truncatingIfNeeded: word >> 48) & mask
+    }
+}

@@ -1,0 +1,469 @@
+import MeshCore
+import MeshWire
+
+// What a client says about itself: HELLO, AUTH, CLIENT and what else concerns one connection.
+
+extension Gateway {
+    /// What HELLO and INFO call our version: clients of today ask for 7.2 or later.
+    static let redisVersion = "7.2.5"
+    /// The longest name of a connection, of a library and of its version.
+    static let clientNameLengthMax = 256
+
+    mutating func ping(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let place = Int(client)
+        guard arguments.count <= 2 else {
+            fail(client, "ERR wrong number of arguments for 'ping' command")
+            return
+        }
+        if clients[place].flags.contains(.restricted) {
+            clients[place].output.append("*2\r\n$4\r\npong\r\n")
+            if arguments.count == 1 {
+                clients[place].output.append("$0\r\n\r\n")
+            } else {
+                bulk(1, input, client)
+            }
+        } else if arguments.count == 1 {
+            clients[place].output.append("+PONG\r\n")
+        } else {
+            bulk(1, input, client)
+        }
+    }
+
+    mutating func bulk(_ index: Int, _ input: Span<UInt8>, _ client: ClientIndex) {
+        let slice = absolute(index)
+        clients[Int(client)].output.appendBulk(input, Int(slice.start), Int(slice.count))
+    }
+
+    mutating func select(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard let database = integer(1, input) else {
+            fail(client, "ERR value is not an integer or out of range")
+            return
+        }
+        guard (0..<16).contains(database) else {
+            fail(client, "ERR DB index is out of range")
+            return
+        }
+        ok(client)
+    }
+
+    // MARK: Greeting
+
+    mutating func hello(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let place = Int(client)
+        var isRESP3 = clients[place].isRESP3
+        if arguments.count > 1 {
+            guard let version = integer(1, input) else {
+                fail(client, "ERR Protocol version is not an integer or out of range")
+                return
+            }
+            guard version == 2 || version == 3 else {
+                fail(client, "NOPROTO unsupported protocol version")
+                return
+            }
+            isRESP3 = version == 3
+        }
+        var isAuthenticated = clients[place].flags.contains(.authenticated)
+        var name: [UInt8]?
+        var index = 2
+        while index < arguments.count {
+            if equals(index, "auth", input), index + 2 < arguments.count {
+                guard isPassword(bytes(index + 2, input), user: bytes(index + 1, input)) else {
+                    refusePassword(client)
+                    return
+                }
+                isAuthenticated = true
+                index += 3
+            } else if equals(index, "setname", input), index + 1 < arguments.count {
+                name = bytes(index + 1, input)
+                guard isClientName(name ?? [], client) else { return }
+                index += 2
+            } else {
+                fail(
+                    client,
+                    "ERR Syntax error in HELLO option '\(text(index, input, countMax: 128))'")
+                return
+            }
+        }
+        guard isAuthenticated else {
+            fail(
+                client,
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
+                    + "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
+                    + "client and select the RESP protocol version at the same time")
+            return
+        }
+        clients[place].flags.insert(.authenticated)
+        if let name { clients[place].name = name }
+        if isRESP3 {
+            clients[place].flags.insert(.resp3)
+        } else {
+            clients[place].flags.remove(.resp3)
+        }
+        chooseRestriction(place)
+        let greeting = ReplyValue.map([
+            ("server", .text("redis")), ("version", .text(Self.redisVersion)),
+            ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[place].id))),
+            ("mode", .text("standalone")), ("role", .text("master")), ("modules", .array([])),
+        ])
+        clients[place].output.appendReply(greeting, isRESP3: isRESP3)
+    }
+
+    mutating func authenticate(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard arguments.count <= 3 else {
+            fail(client, "ERR syntax error")
+            return
+        }
+        if arguments.count == 2, configuration.password == nil {
+            fail(
+                client,
+                "ERR AUTH <password> called without any password configured for the default user. "
+                    + "Are you sure your configuration is correct?")
+            return
+        }
+        let user = arguments.count == 3 ? bytes(1, input) : Array("default".utf8)
+        guard isPassword(bytes(arguments.count - 1, input), user: user) else {
+            refusePassword(client)
+            return
+        }
+        clients[Int(client)].flags.insert(.authenticated)
+        ok(client)
+    }
+
+    private mutating func refusePassword(_ client: ClientIndex) {
+        counters.authenticationFailures += 1
+        fail(client, "WRONGPASS invalid username-password pair or user is disabled.")
+    }
+
+    /// Compares in a time that does not tell how much was right.
+    private func isPassword(_ given: [UInt8], user: [UInt8]) -> Bool {
+        guard user == Array("default".utf8) else { return false }
+        guard let password = configuration.password else { return true }
+        let expected = Array(password.utf8)
+        var difference = UInt64(expected.count ^ given.count)
+        for index in given.indices {
+            let byte = expected.isEmpty ? 0 : expected[index % expected.count]
+            difference |= UInt64(byte ^ given[index])
+        }
+        return difference == 0
+    }
+
+    /// Back to the first state: no subscriptions, RESP2, not authenticated.
+    mutating func reset(_ client: ClientIndex) {
+        let place = Int(client)
+        for kind in TopicKind.allCases {
+            while clients[place].lists[first: kind] >= 0 {
+                leave(client, clients[place].lists[first: kind])
+            }
+        }
+        clients[place].flags.subtract([
+            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch,
+        ])
+        if configuration.password != nil { clients[place].flags.remove(.authenticated) }
+        clients[place].name = []
+        clients[place].watching = []
+        clients[place].output.append("+RESET\r\n")
+    }
+
+    // MARK: CLIENT
+
+    mutating func connectionCommand(
+        _ command: Command, _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) {
+        let place = Int(client)
+        switch command {
+        case .clientID:
+            integer(Int(clients[place].id), client)
+        case .clientGetName:
+            let name = clients[place].name
+            let isRESP3 = clients[place].isRESP3
+            if name.isEmpty {
+                clients[place].output.appendNull(isRESP3: isRESP3)
+            } else {
+                clients[place].output.appendBulk(name)
+            }
+        case .clientSetName:
+            let name = bytes(2, input)
+            guard isClientName(name, client) else { return }
+            clients[place].name = name
+            ok(client)
+        case .clientSetInfo:
+            setLibrary(input, client)
+        case .clientInfo:
+            reply(client, .verbatim(describe(client, now) + "\n"))
+        case .clientReply:
+            setReplies(input, client)
+        case .clientNoEvict:
+            setFlag(.noEvict, input, client)
+        case .clientNoTouch:
+            setFlag(.noTouch, input, client)
+        case .clientTracking:
+            fail(client, "ERR client tracking is not offered: there are no keys to track")
+        default:
+            integer(-1, client)
+        }
+    }
+
+    private mutating func isClientName(_ name: [UInt8], _ client: ClientIndex) -> Bool {
+        guard name.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            fail(
+                client, "ERR Client names cannot contain spaces, newlines or special characters.")
+            return false
+        }
+        guard name.count <= Self.clientNameLengthMax else {
+            fail(client, "ERR Client names have at most \(Self.clientNameLengthMax) bytes.")
+            return false
+        }
+        return true
+    }
+
+    private mutating func setLibrary(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let isName = equals(2, "lib-name", input)
+        guard isName || equals(2, "lib-ver", input) else {
+            fail(client, "ERR Unrecognized option '\(text(2, input, countMax: 128))'")
+            return
+        }
+        let value = bytes(3, input)
+        guard value.count <= Self.clientNameLengthMax,
+            value.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        else {
+            let option = isName ? "lib-name" : "lib-ver"
+            fail(
+                client, "ERR \(option) cannot contain spaces, newlines or special characters.")
+            return
+        }
+        if isName {
+            clients[Int(client)].libraryName = value
+        } else {
+            clients[Int(client)].libraryVersion = value
+        }
+        ok(client)
+    }
+
+    private mutating func setReplies(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let place = Int(client)
+        if equals(2, "on", input) {
+            clients[place].flags.subtract([.replyOff, .replySkip, .muted])
+            ok(client)
+        } else if equals(2, "off", input) {
+            clients[place].flags.formUnion([.replyOff, .muted])
+        } else if equals(2, "skip", input) {
+            if !clients[place].flags.contains(.replyOff) {
+                clients[place].flags.formUnion([.replySkip, .muted])
+            }
+        } else {
+            fail(client, "ERR syntax error")
+        }
+    }
+
+    private mutating func setFlag(
+        _ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex
+    ) {
+        if equals(2, "on", input) {
+            clients[Int(client)].flags.insert(flag)
+        } else if equals(2, "off", input) {
+            clients[Int(client)].flags.remove(flag)
+        } else {
+            fail(client, "ERR syntax error")
+            return
+        }
+        ok(client)
+    }
+
+    /// A client as CLIENT LIST tells of it, without the line's end. What has no meaning here is 0.
+    private func describe(_ client: ClientIndex, _ now: Instant) -> String {
+        let place = Int(client)
+        let flags = clients[place].flags
+        var letters = ""
+        if clients[place].lists.redisCount > 0 { letters += "P" }
+        if flags.contains(.queueing) { letters += "x" }
+        if flags.contains(.asking) { letters += "b" }
+        if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
+        if flags.contains(.noEvict) { letters += "e" }
+        if flags.contains(.noTouch) { letters += "T" }
+        if letters.isEmpty { letters = "N" }
+        let waiting = clients[place].output.count
+        let queued =
+            flags.contains(.queueing) ? clients[place].transaction.queuedCount : -1
+        let command = clients[place].lastCommand.map { table[$0].fullName } ?? "NULL"
+        let age = (now - clients[place].openedAt).milliseconds / 1_000
+        let idle = (now - clients[place].lastSeenAt).milliseconds / 1_000
+        let fields: [(String, String)] = [
+            ("id", "\(clients[place].id)"), ("addr", clients[place].address),
+            ("laddr", configuration.localAddress), ("fd", "\(place)"),
+            ("name", String(decoding: clients[place].name, as: UTF8.self)), ("age", "\(age)"),
+            ("idle", "\(idle)"), ("flags", letters), ("db", "0"),
+            ("sub", "\(clients[place].lists[count: .channel])"),
+            ("psub", "\(clients[place].lists[count: .pattern])"),
+            ("ssub", "\(clients[place].lists[count: .shardChannel])"), ("multi", "\(queued)"),
+            ("qbuf", "0"), ("qbuf-free", "0"), ("argv-mem", "0"), ("multi-mem", "0"),
+            ("rbs", "0"), ("rbp", "0"), ("obl", "\(waiting)"), ("oll", "0"), ("omem", "0"),
+            ("tot-mem", "\(clients[place].output.byteCapacity + MemoryLayout<Session>.stride)"),
+            ("events", "r"), ("cmd", command), ("user", "default"), ("redir", "-1"),
+            ("resp", clients[place].isRESP3 ? "3" : "2"),
+            ("lib-name", String(decoding: clients[place].libraryName, as: UTF8.self)),
+            ("lib-ver", String(decoding: clients[place].libraryVersion, as: UTF8.self)),
+        ]
+        return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
+    }
+
+    private enum ClientType { case normal, pubsub, other }
+
+    /// Nil for a word that is no type of client.
+    private func clientType(_ index: Int, _ input: Span<UInt8>) -> ClientType? {
+        if equals(index, "normal", input) { return .normal }
+        if equals(index, "pubsub", input) { return .pubsub }
+        if equals(index, "master", input) || equals(index, "replica", input)
+            || equals(index, "slave", input)
+        {
+            return .other
+        }
+        return nil
+    }
+
+    private func type(of place: Int) -> ClientType {
+        clients[place].lists.redisCount > 0 ? .pubsub : .normal
+    }
+
+    mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant) {
+        var type: ClientType?
+        var ids: Set<Int64>?
+        if arguments.count == 4, equals(2, "type", input) {
+            type = clientType(3, input)
+            guard type != nil else {
+                fail(client, "ERR Unknown client type '\(text(3, input, countMax: 128))'")
+                return
+            }
+        } else if arguments.count > 3, equals(2, "id", input) {
+            var wanted: Set<Int64> = []
+            for index in 3..<arguments.count {
+                guard let id = integer(index, input), id > 0 else {
+                    fail(client, "ERR Invalid client ID")
+                    return
+                }
+                wanted.insert(Int64(id))
+            }
+            ids = wanted
+        } else if arguments.count != 2 {
+            fail(client, "ERR syntax error")
+            return
+        }
+        var text = ""
+        for place in 0..<clients.count where clients[place].flags.contains(.open) {
+            if let type, self.type(of: place) != type { continue }
+            if let ids, !ids.contains(clients[place].id) { continue }
+            text += describe(ClientIndex(place), now) + "\n"
+        }
+        reply(client, .verbatim(text))
+    }
+
+    mutating func killClients(
+        _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) -> Request {
+        if arguments.count == 3 {
+            let address = text(2, input, countMax: 128)
+            for place in 0..<clients.count
+            where clients[place].flags.contains(.open) && clients[place].address == address {
+                ok(client)
+                return kill(place, askedBy: client)
+            }
+            fail(client, "ERR No such client")
+            return .handled
+        }
+        var filter = KillFilter()
+        guard read(&filter, input, client, now) else { return .handled }
+        var count = 0
+        var request = Request.handled
+        for place in 0..<clients.count
+        where clients[place].flags.contains(.open) && !clients[place].flags.contains(.doomed) {
+            if filter.skipsMe, place == Int(client) { continue }
+            if let id = filter.id, clients[place].id != id { continue }
+            if let address = filter.address, clients[place].address != address { continue }
+            if let type = filter.type, self.type(of: place) != type { continue }
+            if filter.isNobody { continue }
+            if let since = filter.openedBefore, !(clients[place].openedAt < since) { continue }
+            count += 1
+            if case .end = kill(place, askedBy: client) { request = .end }
+        }
+        integer(count, client)
+        return request
+    }
+
+    private struct KillFilter {
+        var id: Int64?
+        var address: String?
+        var type: ClientType?
+        var openedBefore: Instant?
+        var skipsMe = true
+        /// A local address or user that nobody has.
+        var isNobody = false
+    }
+
+    private mutating func read(
+        _ filter: inout KillFilter, _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) -> Bool {
+        var index = 2
+        while index < arguments.count {
+            guard index + 1 < arguments.count else {
+                fail(client, "ERR syntax error")
+                return false
+            }
+            let value = index + 1
+            if equals(index, "id", input) {
+                guard let id = integer(value, input), id > 0 else {
+                    fail(client, "ERR client-id should be greater than 0")
+                    return false
+                }
+                filter.id = Int64(id)
+            } else if equals(index, "type", input) {
+                filter.type = clientType(value, input)
+                guard filter.type != nil else {
+                    fail(
+                        client, "ERR Unknown client type '\(text(value, input, countMax: 128))'")
+                    return false
+                }
+            } else if equals(index, "addr", input) {
+                filter.address = text(value, input, countMax: 128)
+            } else if equals(index, "laddr", input) {
+                if text(value, input, countMax: 128) != configuration.localAddress {
+                    filter.isNobody = true
+                }
+            } else if equals(index, "user", input) {
+                guard equals(value, "default", input) else {
+                    fail(client, "ERR No such user '\(text(value, input, countMax: 128))'")
+                    return false
+                }
+            } else if equals(index, "maxage", input) {
+                guard let seconds = integer(value, input), (1...1 << 32).contains(seconds) else {
+                    fail(client, "ERR maxage is not an integer or out of range")
+                    return false
+                }
+                filter.openedBefore = now - .seconds(Int64(seconds))
+            } else if equals(index, "skipme", input) {
+                if equals(value, "yes", input) {
+                    filter.skipsMe = true
+                } else if equals(value, "no", input) {
+                    filter.skipsMe = false
+                } else {
+                    fail(client, "ERR syntax error")
+                    return false
+                }
+            } else {
+                fail(client, "ERR syntax error")
+                return false
+            }
+            index += 2
+        }
+        return true
+    }
+
+    /// Whoever kills itself is still answered.
+    private mutating func kill(_ place: Int, askedBy client: ClientIndex) -> Request {
+        counters.killed += 1
+        if place == Int(client) {
+            clients[place].flags.insert(.ending)
+            return .end
+        }
+        doom(place)
+        return .handled
+    }
+}

@@ -1,0 +1,384 @@
+import MeshCore
+import MeshWire
+
+// From bytes to a command, and from a command to the method that carries it out.
+
+extension Gateway {
+    /// Takes one command from `input[offset...]` and moves `offset` past it.
+    ///
+    /// Replies may have been written even when the answer is `.incomplete`: between MULTI and EXEC
+    /// the commands stay in the input, and `offset` where it is, until the transaction ends.
+    public mutating func next(
+        _ input: Span<UInt8>, at offset: inout Int, from client: ClientIndex, now: Instant
+    ) -> Request {
+        let place = Int(client)
+        let state = clients[place].flags.intersection(.relevant)
+        precondition(state.contains(.open), "client \(client) is not open")
+        guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
+        if state.contains(.asking) { return .blocked }
+
+        let start = offset + clients[place].transaction.queuedBytes
+        let limits = RESPLimits(
+            requestBytesMax: configuration.requestBytesMax,
+            isAuthenticated: state.contains(.authenticated))
+        let isResuming = clients[place].progress.remaining > 0
+        if isResuming { swap(&arguments, &clients[place].partial) }
+        let outcome = RESPParser.parse(
+            input, at: start, limits: limits, progress: &clients[place].progress,
+            into: &arguments)
+        switch outcome {
+        case .command(let size):
+            if isResuming { clients[place].partial = ArgumentList() }
+            commandStart = start
+            if state == .plain, isReady, let request = publishAtOnce(input, client) {
+                offset = start + size
+                counters.commands += 1
+                clients[place].lastCommand = .publish
+                clients[place].lastSeenAt = now
+                return request
+            }
+            return take(size, input, &offset, client, now)
+        case .nothing(let size):
+            // Between MULTI and EXEC nothing may be cut out of the middle of the input.
+            if state.contains(.queueing) {
+                clients[place].transaction.queuedBytes += size
+            } else {
+                offset = start + size
+            }
+            return .handled
+        case .incomplete(let needed):
+            // A long command is gone on with; a short one is read again.
+            if clients[place].progress.remaining > 0 {
+                swap(&arguments, &clients[place].partial)
+            }
+            return .incomplete(needed: start - offset + needed)
+        case .malformed(let error):
+            return refuse(error, client)
+        }
+    }
+
+    /// PUBLISH from a client in the usual state: the short way.
+    @inline(__always)
+    private mutating func publishAtOnce(
+        _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request? {
+        guard arguments.count == 3, arguments[0].count == 7 else { return nil }
+        let at = commandStart + Int(arguments[0].start)
+        // Seven letters and the CR behind them (for a line, a space), in one word.
+        guard at + 8 <= input.count else { return nil }
+        let word = input.load(UInt64.self, at: at) | 0x0020_2020_2020_2020
+        guard word & 0x00FF_FFFF_FFFF_FFFF == 0x0068_7369_6C62_7570 else { return nil }
+        return publication(.channel, input)
+    }
+
+    /// The message that the arguments at hand are: name and payload.
+    ///
+    /// Nil when the name is too long.
+    @inline(__always)
+    mutating func publication(_ body: RoutedBody, _ input: Span<UInt8>) -> Request? {
+        let name = absolute(1)
+        let payload = absolute(2)
+        let nameStart = Int(name.start)
+        let nameCount = Int(name.count)
+        guard nameCount <= Frame.nameLengthMax, let kind = TopicKind(body) else { return nil }
+        let key = hasher.key(kind.keyKind, input, nameStart, nameCount)
+        let topic = registry.topics.find(kind, key, input, nameStart, nameCount)
+        return .publish(
+            Publication(body: body, key: key, name: name, payload: payload, topic: topic))
+    }
+
+    /// An argument as a slice of the input.
+    @inline(__always)
+    func absolute(_ index: Int) -> Slice {
+        let slice = arguments[index]
+        return Slice(start: commandStart + Int(slice.start), count: Int(slice.count))
+    }
+
+    /// Bytes that are no command: an error, then the end.
+    mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
+        counters.protocolErrors += 1
+        clients[Int(client)].output.appendError("ERR Protocol error: \(error.text)")
+        clients[Int(client)].flags.insert(.ending)
+        wrote(Int(client))
+        return .end
+    }
+
+    // MARK: All other commands
+
+    private mutating func take(
+        _ size: Int, _ input: Span<UInt8>, _ offset: inout Int, _ client: ClientIndex,
+        _ now: Instant
+    ) -> Request {
+        let place = Int(client)
+        counters.commands += 1
+        clients[place].lastSeenAt = now
+        chooseMuting(place)
+        let admission = admit(input, client)
+        if clients[place].flags.contains(.queueing),
+            let request = takeIntoTransaction(admission, size, &offset, client)
+        {
+            return request
+        }
+        offset = commandStart + size
+        switch admission {
+        case .refused(let text):
+            fail(client, text)
+            return .handled
+        case .dropped:
+            counters.protocolErrors += 1
+            clients[place].flags.insert(.ending)
+            return .end
+        case .admitted(let command):
+            clients[place].lastCommand = command
+            if clients[place].flags.contains(.executing) {
+                if command == .exec { return endExecution(client) }
+                // These two were answered when they were queued.
+                if command == .watch || command == .multi { return .handled }
+            }
+            let before = clients[place].output.count
+            let request = run(command, input, client, now)
+            let after = clients[place].output.count
+            if after > before {
+                if clients[place].flags.contains(.muted),
+                    !table[command].traits.contains(.pushes)
+                {
+                    clients[place].output.truncate(to: before)
+                } else {
+                    wrote(place)
+                }
+            }
+            return request
+        }
+    }
+
+    /// Decides whether this command's reply is silenced; a SKIP is used up by one command. What
+    /// EXEC carries out is silenced with EXEC.
+    private mutating func chooseMuting(_ place: Int) {
+        if clients[place].flags.contains(.executing) { return }
+        if clients[place].flags.isDisjoint(with: [.replyOff, .replySkip]) {
+            clients[place].flags.remove(.muted)
+        } else {
+            clients[place].flags.insert(.muted)
+            clients[place].flags.remove(.replySkip)
+        }
+    }
+
+    enum Admission {
+        case admitted(Command)
+        case refused(String)
+        /// The words of another protocol: somebody lets a browser talk to us.
+        case dropped
+    }
+
+    /// Looks the command up, and refuses it in the order in which Redis does.
+    private func admit(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
+        let flags = clients[Int(client)].flags
+        let name = absolute(0)
+        let packed = PackedName(input, Int(name.start), Int(name.count))
+        guard let packed, var command = table.find(packed) else {
+            if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
+            return .refused(unknownCommand(input))
+        }
+        if arguments.count > 1, let sub = subcommand(of: command, input) {
+            guard let found = sub.command else {
+                let parent = table[command].fullName.uppercased()
+                return .refused(
+                    "ERR unknown subcommand '\(text(1, input, countMax: 128))'. "
+                        + "Try \(parent) HELP.")
+            }
+            command = found
+        }
+        let spec = table[command]
+        guard spec.accepts(arguments.count) else {
+            return .refused("ERR wrong number of arguments for '\(spec.fullName)' command")
+        }
+        if !flags.contains(.authenticated), !spec.traits.contains(.open) {
+            return .refused("NOAUTH Authentication required.")
+        }
+        if !flags.isDisjoint(with: [.queueing, .executing]), spec.traits.contains(.alone) {
+            return .refused("ERR Command not allowed inside a transaction")
+        }
+        if flags.contains(.restricted), !spec.traits.contains(.subscribed) {
+            return .refused(
+                "ERR Can't execute '\(spec.fullName)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "
+                    + "PING / QUIT / RESET are allowed in this context")
+        }
+        if !isReady, spec.traits.contains(.mesh) {
+            return .refused("LOADING Smallworld is joining the mesh")
+        }
+        return .admitted(command)
+    }
+
+    /// Nil when the command has no subcommands; otherwise the one that the first argument names.
+    private func subcommand(
+        of command: Command, _ input: Span<UInt8>
+    ) -> (command: Command?, Void)? {
+        guard table[command].traits.contains(.container) || command == .command else {
+            return nil
+        }
+        let slice = absolute(1)
+        let found = PackedName(input, Int(slice.start), Int(slice.count))
+            .flatMap { table.find($0, parent: command) }
+        return (found, ())
+    }
+
+    private func unknownCommand(_ input: Span<UInt8>) -> String {
+        // Redis gives at most 128 bytes of the name and about as many of the arguments.
+        var list = ""
+        var index = 1
+        while index < arguments.count, list.utf8.count < 128 {
+            list += "'\(text(index, input, countMax: 128 - list.utf8.count))' "
+            index += 1
+        }
+        return "ERR unknown command '\(text(0, input, countMax: 128))', with args beginning with: "
+            + list
+    }
+
+    private mutating func run(
+        _ command: Command, _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) -> Request {
+        switch command {
+        case .publish: return publish(.channel, input, client)
+        case .spublish: return publish(.shardChannel, input, client)
+        case .subscribe: return subscribe(.channel, input, client)
+        case .psubscribe: return subscribe(.pattern, input, client)
+        case .ssubscribe: return subscribe(.shardChannel, input, client)
+        case .unsubscribe: return unsubscribe(.channel, input, client)
+        case .punsubscribe: return unsubscribe(.pattern, input, client)
+        case .sunsubscribe: return unsubscribe(.shardChannel, input, client)
+        case .pubsubChannels: return askChannels(.channel, input, client)
+        case .pubsubShardChannels: return askChannels(.shardChannel, input, client)
+        case .pubsubNumSub: return askCounts(.channel, input, client)
+        case .pubsubShardNumSub: return askCounts(.shardChannel, input, client)
+        case .pubsubNumPat: return .report(.patternCount)
+
+        case .ping: ping(input, client)
+        case .echo: bulk(1, input, client)
+        case .hello: hello(input, client)
+        case .auth: authenticate(input, client)
+        case .select: select(input, client)
+        case .quit:
+            ok(client)
+            clients[Int(client)].flags.insert(.ending)
+            return .end
+        case .reset: reset(client)
+        case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
+            .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection:
+            connectionCommand(command, input, client, now)
+        case .clientList: listClients(input, client, now)
+        case .clientKill: return killClients(input, client, now)
+
+        case .info: return .report(.info(sections: infoSections(input)))
+        case .configGet: getConfiguration(input, client)
+        case .configSet: setConfiguration(input, client)
+        case .configResetStatistics: ok(client)
+        case .configRewrite: fail(client, "ERR The server is running without a config file")
+        case .command: describeCommands(table.specs.map(\.command), client)
+        case .commandCount: integer(topLevelCommands.count, client)
+        case .commandDocs: documentCommands(input, client)
+        case .commandInfo: commandInfo(input, client)
+        case .commandList: listCommands(input, client)
+        case .aclWhoAmI: reply(client, .text("default"))
+        case .aclList: reply(client, .array([.text(accessRule)]))
+        case .aclUsers: reply(client, .array([.text("default")]))
+        case .aclSetUser: fail(client, "ERR this server has one user, default, and its password")
+        case .moduleList: reply(client, .array([]))
+        case .role: reply(client, .array([.text("master"), .integer(0), .array([])]))
+        case .cluster, .readonly, .readwrite, .asking:
+            fail(client, "ERR This instance has cluster support disabled")
+        case .dbsize: integer(0, client)
+        case .watch, .unwatch: ok(client)
+
+        case .multi: begin(client)
+        case .exec: fail(client, "ERR EXEC without MULTI")
+        case .discard: fail(client, "ERR DISCARD without MULTI")
+
+        case .meshAttach: attach(input, client)
+        case .meshDetach: detach(input, client)
+        case .meshSend: return send(input, client)
+        case .meshOnline: return online(input, client)
+        case .meshWhere: return whereabouts(input, client)
+        case .meshWatch: return watch(input, client)
+        case .meshUnwatch: unwatch(input, client)
+        case .meshMembers: return .report(.members)
+        case .meshLinks: return .report(.links)
+        case .meshStatus: return .report(.status)
+        case .meshTrace: return trace(input, client)
+
+        case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp:
+            help(command, client)
+        case .pubsub, .client, .config, .acl, .module:
+            preconditionFailure("a container has no arity of its own")
+        }
+        return .handled
+    }
+
+    // MARK: Arguments
+
+    /// Whether an argument is this word, which is given in lower case.
+    func equals(_ index: Int, _ word: StaticString, _ input: Span<UInt8>) -> Bool {
+        let slice = absolute(index)
+        guard Int(slice.count) == word.utf8CodeUnitCount else { return false }
+        for at in 0..<Int(slice.count) {
+            var byte = input[Int(slice.start) + at]
+            if byte &- UInt8(ascii: "A") < 26 { byte |= 0x20 }
+            if unsafe byte != word.utf8Start[at] { return false }
+        }
+        return true
+    }
+
+    /// The argument's bytes.
+    func bytes(_ index: Int, _ input: Span<UInt8>, countMax: Int = .max) -> [UInt8] {
+        let slice = absolute(index)
+        let count = min(Int(slice.count), countMax)
+        var result: [UInt8] = []
+        result.reserveCapacity(count)
+        for at in 0..<count { result.append(input[Int(slice.start) + at]) }
+        return result
+    }
+
+    /// The argument as text; bytes that are no UTF-8 are replaced.
+    func text(_ index: Int, _ input: Span<UInt8>, countMax: Int = .max) -> String {
+        String(decoding: bytes(index, input, countMax: countMax), as: UTF8.self)
+    }
+
+    /// The argument as an integer, written as Redis wants it: no blanks, no `+`, no leading zeros.
+    func integer(_ index: Int, _ input: Span<UInt8>) -> Int? {
+        let digits = bytes(index, input, countMax: 21)
+        guard let value = Int(String(decoding: digits, as: UTF8.self)),
+            Array(String(value).utf8) == digits
+        else { return nil }
+        return value
+    }
+
+    // MARK: Replies
+
+    mutating func ok(_ client: ClientIndex) { clients[Int(client)].output.append("+OK\r\n") }
+
+    mutating func integer(_ value: Int, _ client: ClientIndex) {
+        clients[Int(client)].output.appendInteger(value)
+    }
+
+    /// - Parameter text: begins with the error's code: `ERR …`.
+    mutating func fail(_ client: ClientIndex, _ text: String) {
+        counters.errors += 1
+        let place = Int(client)
+        if clients[place].flags.contains(.muted) { return }
+        clients[place].output.appendError(text)
+        wrote(place)
+    }
+
+    /// Answers a `.report`.
+    public mutating func reply(_ client: ClientIndex, _ value: ReplyValue) {
+        let place = Int(client)
+        guard clients[place].flags.contains(.open), !clients[place].flags.contains(.doomed) else {
+            return
+        }
+        if case .error = value { counters.errors += 1 }
+        if !clients[place].flags.contains(.muted) {
+            let isRESP3 = clients[place].isRESP3
+            clients[place].output.appendReply(value, isRESP3: isRESP3)
+            wrote(place)
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import MeshCore
+import MeshWire
+
+// MESH.*: what Redis has no word for.
+
+extension Gateway {
+    /// The longest name of a user.
+    static let userNameLengthMax = 512
+
+    /// True when the arguments from `first` on are names of users; otherwise an error is written.
+    private mutating func areUsers(
+        _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Bool {
+        for index in range {
+            let count = Int(arguments[index].count)
+            if count == 0 || count > Self.userNameLengthMax {
+                fail(client, "ERR user names have 1 to \(Self.userNameLengthMax) bytes")
+                return false
+            }
+        }
+        return true
+    }
+
+    private func userKey(_ index: Int, _ input: Span<UInt8>) -> Key {
+        let name = absolute(index)
+        return hasher.key(.user, input, Int(name.start), Int(name.count))
+    }
+
+    mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard areUsers(1..<2, input, client) else { return }
+        join(client, .user, input, absolute(1))
+        ok(client)
+    }
+
+    mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let place = Int(client)
+        guard areUsers(1..<arguments.count, input, client) else { return }
+        var count = 0
+        if arguments.count == 1 {
+            while clients[place].lists[first: .user] >= 0 {
+                leave(client, clients[place].lists[first: .user])
+                count += 1
+            }
+        } else {
+            for index in 1..<arguments.count {
+                if leave(client, .user, input, absolute(index)) { count += 1 }
+            }
+        }
+        integer(count, client)
+    }
+
+    mutating func send(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<2, input, client) else { return .handled }
+        return publish(.user, input, client)
+    }
+
+    mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<arguments.count, input, client) else { return .handled }
+        return .report(.online((1..<arguments.count).map { userKey($0, input) }))
+    }
+
+    mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<2, input, client) else { return .handled }
+        return .report(.whereabouts(userKey(1, input)))
+    }
+
+    /// Confirms each user, then asks the driver how they are.
+    mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<arguments.count, input, client) else { return .handled }
+        let place = Int(client)
+        var keys: [Key] = []
+        keys.reserveCapacity(arguments.count - 1)
+        _ = subscribe(.watch, input, client)
+        clients[place].watching.removeAll()
+        for index in 1..<arguments.count {
+            let name = absolute(index)
+            let key = userKey(index, input)
+            let topic = registry.topics.find(
+                .watch, key, input, Int(name.start), Int(name.count))
+            clients[place].watching.append(topic)
+            keys.append(key)
+        }
+        return .report(.watch(keys))
+    }
+
+    mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {
+        // Topics that are gone may be used again for others.
+        clients[Int(client)].watching.removeAll()
+        _ = unsubscribe(.watch, input, client)
+    }
+}

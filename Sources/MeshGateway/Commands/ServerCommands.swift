@@ -1,0 +1,349 @@
+import MeshCore
+import MeshWire
+
+// What a client asks about the server: INFO, CONFIG, COMMAND, ACL, and help.
+
+extension Gateway {
+    // MARK: INFO
+
+    func infoSections(_ input: Span<UInt8>) -> [String] {
+        // More than Redis has sections are not asked for by anybody who wants an answer.
+        (1..<max(1, min(arguments.count, 33))).map {
+            text($0, input, countMax: 64).lowercased()
+        }
+    }
+
+    /// The text of INFO, for the driver's answer to `.report(.info)`: `reply(client, .verbatim(…))`.
+    ///
+    /// - Parameters:
+    ///   - sections: as `Report.info` names them; none, `all`, `everything` or `default` mean all.
+    ///   - additional: the driver's own lines (`name:value`), by section; sections that are not
+    ///     the gateway's come last.
+    public func information(
+        sections: [String], additional: [(section: String, lines: [String])]
+    ) -> String {
+        var pubsubClients = 0
+        for place in 0..<clients.count
+        where clients[place].flags.contains(.open) && clients[place].lists.redisCount > 0 {
+            pubsubClients += 1
+        }
+        var parts: [(section: String, lines: [String])] = [
+            (
+                "Server",
+                [
+                    "redis_version:\(Self.redisVersion)", "redis_mode:standalone",
+                    "server_name:smallworld",
+                ]
+            ),
+            (
+                "Clients",
+                [
+                    "connected_clients:\(clientCount)", "cluster_connections:0",
+                    "maxclients:\(configuration.clientCountMax)",
+                    "blocked_clients:\(questions.count)", "tracking_clients:0",
+                    "pubsub_clients:\(pubsubClients)",
+                ]
+            ),
+            (
+                "Memory",
+                ["subscription_bytes:\(registry.byteCapacity + patterns.byteCapacity)"]
+            ),
+            ("Persistence", ["loading:\(isReady ? 0 : 1)", "rdb_bgsave_in_progress:0"]),
+            (
+                "Stats",
+                [
+                    "total_connections_received:\(counters.connectionsAccepted)",
+                    "total_commands_processed:\(counters.commands)",
+                    "rejected_connections:\(counters.connectionsRefused)",
+                    "pubsub_channels:\(registry.topics.count(.channel))",
+                    "pubsub_patterns:\(patterns.count)",
+                    "pubsubshard_channels:\(registry.topics.count(.shardChannel))",
+                    "total_error_replies:\(counters.errors)",
+                    "client_output_buffer_limit_disconnections:"
+                        + "\(counters.disconnectedForOutput)",
+                    "acl_access_denied_auth:\(counters.authenticationFailures)",
+                    "published_messages:\(counters.published)",
+                    "delivered_messages:\(counters.delivered)",
+                    "dropped_messages:\(counters.dropped)",
+                    "protocol_errors:\(counters.protocolErrors)",
+                ]
+            ),
+            ("Replication", ["role:master", "connected_slaves:0"]),
+            ("Cluster", ["cluster_enabled:0"]),
+            ("Keyspace", []),
+        ]
+        for extra in additional {
+            if let index = parts.firstIndex(where: {
+                $0.section.lowercased() == extra.section.lowercased()
+            }) {
+                parts[index].lines += extra.lines
+            } else {
+                parts.append(extra)
+            }
+        }
+        let wantsAll =
+            sections.isEmpty
+            || sections.contains { ["all", "everything", "default"].contains($0) }
+        return
+            parts
+            .filter { wantsAll || sections.contains($0.section.lowercased()) }
+            .map { part in
+                "# \(part.section)\r\n" + part.lines.map { "\($0)\r\n" }.joined()
+            }
+            .joined(separator: "\r\n")
+    }
+
+    // MARK: CONFIG
+
+    /// What clients and tools look up; the rest does not exist.
+    private var parameters: [(name: String, value: String)] {
+        let pubsub = configuration.pubsubOutputLimit
+        let normal = configuration.normalOutputLimit
+        let limits = [("normal", normal), ("slave", normal), ("pubsub", pubsub)].map {
+            "\($0.0) \($0.1.hard) \($0.1.soft) \($0.1.softDuration.milliseconds / 1_000)"
+        }
+        return [
+            ("appendonly", "no"), ("client-output-buffer-limit", limits.joined(separator: " ")),
+            ("databases", "16"), ("maxclients", "\(configuration.clientCountMax)"),
+            ("maxmemory", "0"), ("maxmemory-policy", "noeviction"),
+            ("notify-keyspace-events", ""), ("replica-read-only", "yes"), ("save", ""),
+            ("slave-read-only", "yes"), ("timeout", "0"),
+        ]
+    }
+
+    mutating func getConfiguration(_ input: Span<UInt8>, _ client: ClientIndex) {
+        // Beyond this many patterns nobody has a use for the answer.
+        let wanted = (2..<min(arguments.count, 66)).map {
+            Array(text($0, input, countMax: 256).lowercased().utf8)
+        }
+        let found = parameters.filter { parameter in
+            wanted.contains { Glob.matches($0, Array(parameter.name.utf8)) }
+        }
+        reply(client, .map(found.map { ($0.name, .text($0.value)) }))
+    }
+
+    mutating func setConfiguration(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard arguments.count % 2 == 0 else {
+            fail(client, "ERR syntax error")
+            return
+        }
+        var updated = configuration
+        var asksForNotifications = false
+        for index in stride(from: 2, to: arguments.count, by: 2) {
+            let name = text(index, input, countMax: 128).lowercased()
+            let value = text(index + 1, input, countMax: 1_024)
+            switch name {
+            case "client-output-buffer-limit":
+                if let reason = setOutputLimits(value, &updated) {
+                    fail(
+                        client,
+                        "ERR CONFIG SET failed (possibly related to argument '\(name)') - "
+                            + reason)
+                    return
+                }
+            case "maxclients":
+                guard let count = Int(value), (1...1_000_000).contains(count) else {
+                    fail(
+                        client,
+                        "ERR CONFIG SET failed (possibly related to argument 'maxclients') - "
+                            + "argument must be between 1 and 1000000 inclusive")
+                    return
+                }
+                updated.clientCountMax = count
+            case "notify-keyspace-events":
+                asksForNotifications = true
+            case "appendonly", "databases", "maxmemory", "maxmemory-policy", "replica-read-only",
+                "save", "slave-read-only", "timeout", "tcp-keepalive", "loglevel":
+                // Tools set these when they start; nothing here depends on them.
+                break
+            default:
+                fail(
+                    client,
+                    "ERR Unknown option or number of arguments for CONFIG SET - '\(name)'")
+                return
+            }
+        }
+        configuration = updated
+        outputAlarm = configuration.smallestHardLimit
+        if asksForNotifications { counters.keyspaceNotificationsAsked += 1 }
+        ok(client)
+    }
+
+    /// `class hard soft seconds`, several times; nil when all is well, else the reason.
+    private func setOutputLimits(
+        _ text: String, _ configuration: inout GatewayConfiguration
+    ) -> String? {
+        let words = text.split(separator: " ").map { String($0).lowercased() }
+        guard !words.isEmpty, words.count % 4 == 0 else {
+            return "Wrong number of arguments in buffer limit configuration."
+        }
+        for start in stride(from: 0, to: words.count, by: 4) {
+            guard let hard = byteCount(words[start + 1]), let soft = byteCount(words[start + 2]),
+                let seconds = Int64(words[start + 3]), (0...1 << 31).contains(seconds)
+            else {
+                return "Error in hard, soft or soft_seconds setting in buffer limit configuration."
+            }
+            let limit = OutputLimit(hard: hard, soft: soft, softDuration: .seconds(seconds))
+            switch words[start] {
+            case "normal": configuration.normalOutputLimit = limit
+            case "pubsub": configuration.pubsubOutputLimit = limit
+            case "slave", "replica": break
+            default: return "Invalid client class specified in buffer limit configuration."
+            }
+        }
+        return nil
+    }
+
+    /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it.
+    private func byteCount(_ word: String) -> Int? {
+        let digits = word.prefix { $0.isASCII && $0.isNumber }
+        guard let value = Int(digits), value <= 1 << 40 else { return nil }
+        let units: [(String, Int)] = [
+            ("", 1), ("b", 1), ("k", 1_000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20),
+            ("g", 1_000_000_000), ("gb", 1 << 30),
+        ]
+        let unit = word.dropFirst(digits.count)
+        return units.first { $0.0 == unit }.map { value * $0.1 }
+    }
+
+    // MARK: COMMAND
+
+    var topLevelCommands: [Command] {
+        table.specs.filter { !$0.fullName.contains("|") }.map(\.command)
+    }
+
+    private func subcommands(of command: Command) -> [Command] {
+        let prefix = table[command].fullName + "|"
+        return table.specs.filter { $0.fullName.hasPrefix(prefix) }.map(\.command)
+    }
+
+    mutating func describeCommands(_ commands: [Command], _ client: ClientIndex) {
+        reply(
+            client,
+            .array(
+                commands.filter { !table[$0].fullName.contains("|") }.map { description(of: $0) }))
+    }
+
+    /// Name, arity, flags, keys (none), categories, hints, key specifications, subcommands.
+    private func description(of command: Command) -> ReplyValue {
+        let spec = table[command]
+        var flags: [String] = []
+        let name = spec.fullName
+        let isPubSub =
+            name.hasPrefix("mesh.") || name.hasPrefix("pubsub") || name.hasSuffix("publish")
+            || name.hasSuffix("subscribe")
+        if isPubSub { flags.append("pubsub") }
+        if spec.traits.contains(.open) { flags.append("no_auth") }
+        if spec.traits.contains(.alone) { flags.append("no_multi") }
+        if !spec.traits.contains(.mesh) { flags += ["loading", "stale"] }
+        return .array([
+            .text(spec.fullName), .integer(spec.arity), .array(flags.map { .simple($0) }),
+            .integer(0), .integer(0), .integer(0),
+            .array([.simple(isPubSub ? "@pubsub" : "@connection")]), .array([]), .array([]),
+            .array(subcommands(of: command).map { description(of: $0) }),
+        ])
+    }
+
+    private func find(_ index: Int, _ input: Span<UInt8>) -> Command? {
+        let parts = text(index, input, countMax: 64).lowercased().split(separator: "|")
+        guard let first = parts.first,
+            let command = PackedName(String(first)).flatMap({
+                table.find($0)
+            })
+        else { return nil }
+        if parts.count == 1 { return command }
+        guard parts.count == 2 else { return nil }
+        return PackedName(String(parts[1])).flatMap { table.find($0, parent: command) }
+    }
+
+    mutating func commandInfo(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard arguments.count > 2 else {
+            describeCommands(topLevelCommands, client)
+            return
+        }
+        guard canList(client) else { return }
+        reply(
+            client,
+            .array(
+                (2..<arguments.count).map { index in
+                    find(index, input).map { description(of: $0) } ?? .null
+                }))
+    }
+
+    mutating func documentCommands(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard canList(client) else { return }
+        let wanted =
+            arguments.count == 2
+            ? topLevelCommands : (2..<arguments.count).compactMap { find($0, input) }
+        reply(client, .map(wanted.map { (table[$0].fullName, documentation(of: $0)) }))
+    }
+
+    private func documentation(of command: Command) -> ReplyValue {
+        let spec = table[command]
+        let isMesh = spec.fullName.hasPrefix("mesh.")
+        var fields: [(String, ReplyValue)] = [
+            ("summary", .text(spec.summary)), ("since", .text("1.0.0")),
+            ("group", .text(isMesh ? "mesh" : "connection")), ("complexity", .text("O(1)")),
+        ]
+        let parts = subcommands(of: command)
+        if !parts.isEmpty {
+            fields.append(
+                ("subcommands", .map(parts.map { (table[$0].fullName, documentation(of: $0)) })))
+        }
+        return .map(fields)
+    }
+
+    /// A thousand names in one question would make an answer of megabytes.
+    private mutating func canList(_ client: ClientIndex) -> Bool {
+        if arguments.count <= 1_024 { return true }
+        fail(client, "ERR too many commands in one question")
+        return false
+    }
+
+    mutating func listCommands(_ input: Span<UInt8>, _ client: ClientIndex) {
+        var names = topLevelCommands.map { table[$0].fullName }
+        if arguments.count == 5, equals(2, "filterby", input) {
+            let value = bytes(4, input, countMax: 1_024)
+            if equals(3, "pattern", input) {
+                let pattern = Array(String(decoding: value, as: UTF8.self).lowercased().utf8)
+                names = names.filter { Glob.matches(pattern, Array($0.utf8)) }
+            } else if equals(3, "module", input) || equals(3, "aclcat", input) {
+                names = []
+            } else {
+                fail(client, "ERR syntax error")
+                return
+            }
+        } else if arguments.count != 2 {
+            fail(client, "ERR syntax error")
+            return
+        }
+        reply(client, .array(names.map { .text($0) }))
+    }
+
+    // MARK: ACL and help
+
+    var accessRule: String {
+        let password = configuration.password == nil ? "nopass" : "#hidden"
+        return "user default on \(password) ~* &* +@all"
+    }
+
+    mutating func help(_ command: Command, _ client: ClientIndex) {
+        var lines: [String]
+        if command == .meshHelp {
+            lines = ["MESH commands are:"]
+            for spec in table.specs where spec.fullName.hasPrefix("mesh.") {
+                lines.append(spec.summary)
+            }
+        } else {
+            let parent = table[command].fullName.prefix { $0 != "|" }
+            lines = [
+                parent.uppercased() + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+            ]
+            for spec in table.specs where spec.fullName.hasPrefix(parent + "|") {
+                lines.append(spec.fullName.dropFirst(parent.count + 1).uppercased())
+                lines.append("    " + spec.summary)
+            }
+        }
+        reply(client, .array(lines.map { .simple($0) }))
+    }
+}

@@ -1,0 +1,215 @@
+import MeshCore
+import MeshWire
+
+// SUBSCRIBE and its kin: one confirmation for each argument, in their order.
+
+extension Gateway {
+    /// PUBLISH and SPUBLISH, and MESH.SEND.
+    mutating func publish(
+        _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        if let request = publication(body, input) { return request }
+        fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+        return .handled
+    }
+
+    mutating func subscribe(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        for index in 1..<arguments.count where Int(arguments[index].count) > Frame.nameLengthMax {
+            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+            return .handled
+        }
+        let place = Int(client)
+        let isRESP3 = clients[place].isRESP3
+        let word = Confirmation.joined(kind)
+        for index in 1..<arguments.count {
+            let name = absolute(index)
+            join(client, kind, input, name)
+            let count = confirmedCount(kind, place)
+            clients[place].output.appendPush(3, isRESP3: isRESP3)
+            clients[place].output.append(word)
+            clients[place].output.appendBulk(input, Int(name.start), Int(name.count))
+            clients[place].output.appendInteger(count)
+        }
+        chooseRestriction(place)
+        return .handled
+    }
+
+    mutating func unsubscribe(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        let place = Int(client)
+        if arguments.count == 1 {
+            leaveAll(kind, client)
+            chooseRestriction(place)
+            return .handled
+        }
+        let isRESP3 = clients[place].isRESP3
+        let word = Confirmation.left(kind)
+        for index in 1..<arguments.count {
+            let name = absolute(index)
+            leave(client, kind, input, name)
+            let count = confirmedCount(kind, place)
+            clients[place].output.appendPush(3, isRESP3: isRESP3)
+            clients[place].output.append(word)
+            clients[place].output.appendBulk(input, Int(name.start), Int(name.count))
+            clients[place].output.appendInteger(count)
+        }
+        chooseRestriction(place)
+        return .handled
+    }
+
+    /// Ends all subscriptions of a kind, with a confirmation for each, or one for none.
+    mutating func leaveAll(_ kind: TopicKind, _ client: ClientIndex) {
+        let place = Int(client)
+        let isRESP3 = clients[place].isRESP3
+        let word = Confirmation.left(kind)
+        if clients[place].lists[count: kind] == 0 {
+            let count = confirmedCount(kind, place)
+            clients[place].output.appendPush(3, isRESP3: isRESP3)
+            clients[place].output.append(word)
+            clients[place].output.appendNull(isRESP3: isRESP3)
+            clients[place].output.appendInteger(count)
+            return
+        }
+        while clients[place].lists[first: kind] >= 0 {
+            let subscription = clients[place].lists[first: kind]
+            // The name is written first: with its last subscriber the topic forgets it.
+            clients[place].output.appendPush(3, isRESP3: isRESP3)
+            clients[place].output.append(word)
+            appendName(registry.subscription(subscription).topic, to: place)
+            leave(client, subscription)
+            let count = confirmedCount(kind, place)
+            clients[place].output.appendInteger(count)
+        }
+    }
+
+    /// The number in a confirmation: channels and patterns together, shard channels apart, and
+    /// what is watched apart.
+    private func confirmedCount(_ kind: TopicKind, _ place: Int) -> Int {
+        switch kind {
+        case .channel, .pattern:
+            Int(clients[place].lists[count: .channel])
+                + Int(clients[place].lists[count: .pattern])
+        default: Int(clients[place].lists[count: kind])
+        }
+    }
+
+    /// A RESP2 client with subscriptions may run few commands.
+    mutating func chooseRestriction(_ place: Int) {
+        if !clients[place].isRESP3, clients[place].lists.redisCount > 0 {
+            clients[place].flags.insert(.restricted)
+        } else {
+            clients[place].flags.remove(.restricted)
+        }
+    }
+
+    func appendName(_ topic: Int32, to queue: inout ByteQueue) {
+        registry.topics.withName(topic) { queue.appendBulk($0, 0, $0.count) }
+    }
+
+    mutating func appendName(_ topic: Int32, to place: Int) {
+        registry.topics.withName(topic) { clients[place].output.appendBulk($0, 0, $0.count) }
+    }
+
+    // MARK: Joining and leaving
+
+    /// Makes the client a subscriber; true when it was none.
+    @discardableResult
+    mutating func join(
+        _ client: ClientIndex, _ kind: TopicKind, _ input: Span<UInt8>, _ name: Slice
+    ) -> Int32 {
+        let place = Int(client)
+        let start = Int(name.start)
+        let count = Int(name.count)
+        let key = hasher.key(kind.keyKind, input, start, count)
+        let outcome = registry.join(
+            client, &clients[place].lists, kind, key, input, start, count)
+        if outcome.isEdge { firstJoined(outcome.topic) }
+        return outcome.topic
+    }
+
+    /// Ends the client's subscription to the topic of this name; false when there was none.
+    @discardableResult
+    mutating func leave(
+        _ client: ClientIndex, _ kind: TopicKind, _ input: Span<UInt8>, _ name: Slice
+    ) -> Bool {
+        let start = Int(name.start)
+        let count = Int(name.count)
+        guard count <= Frame.nameLengthMax else { return false }
+        let key = hasher.key(kind.keyKind, input, start, count)
+        let topic = registry.topics.find(kind, key, input, start, count)
+        guard topic >= 0 else { return false }
+        let subscription = registry.find(client, topic)
+        guard subscription >= 0 else { return false }
+        leave(client, subscription)
+        return true
+    }
+
+    mutating func leave(_ client: ClientIndex, _ subscription: Int32) {
+        let outcome = registry.leave(subscription, &clients[Int(client)].lists)
+        if outcome.isEdge { lastLeft(outcome.topic) }
+    }
+
+    /// A topic is new here: the node's directory must know.
+    private mutating func firstJoined(_ topic: Int32) {
+        if registry.topics[topic].kind == .pattern {
+            let number = Int(patterns.insert(registry.topics.name(topic)))
+            while patternTopics.count <= number { patternTopics.append(-1) }
+            patternTopics[number] = topic
+        }
+        noteChange(topic, .add)
+    }
+
+    /// A topic has nobody left here.
+    private mutating func lastLeft(_ topic: Int32) {
+        noteChange(topic, .remove)
+        if registry.topics[topic].kind == .pattern,
+            let number = patterns.id(of: registry.topics.name(topic))
+        {
+            patterns.remove(number)
+            patternTopics[Int(number)] = -1
+        }
+        registry.removeTopic(topic)
+    }
+
+    private mutating func noteChange(_ topic: Int32, _ change: DirectoryChange) {
+        let key = registry.topics[topic].key
+        let kind = registry.topics[topic].kind
+        if kind == .pattern {
+            // Patterns are told apart by their text, so a twin does not matter.
+            changes.append(
+                InterestChange(
+                    subject: .pattern(registry.topics.name(topic)), key: key, change: change))
+            return
+        }
+        // Another name with the same key holds the directory's entry already, or still.
+        if registry.topics.hasTwin(topic) { return }
+        changes.append(
+            InterestChange(subject: kind == .watch ? .watch : .key, key: key, change: change))
+    }
+}
+
+/// The second line of a confirmation: the word of what was done.
+private enum Confirmation {
+    static func joined(_ kind: TopicKind) -> StaticString {
+        switch kind {
+        case .channel: "$9\r\nsubscribe\r\n"
+        case .pattern: "$10\r\npsubscribe\r\n"
+        case .shardChannel: "$10\r\nssubscribe\r\n"
+        case .watch: "$5\r\nwatch\r\n"
+        case .user, .room: preconditionFailure("users are attached without confirmation")
+        }
+    }
+
+    static func left(_ kind: TopicKind) -> StaticString {
+        switch kind {
+        case .channel: "$11\r\nunsubscribe\r\n"
+        case .pattern: "$12\r\npunsubscribe\r\n"
+        case .shardChannel: "$12\r\nsunsubscribe\r\n"
+        case .watch: "$7\r\nunwatch\r\n"
+        case .user, .room: preconditionFailure("users are detached without confirmation")
+        }
+    }
+}

@@ -1,0 +1,97 @@
+import MeshCore
+import MeshWire
+
+// MULTI, EXEC and DISCARD, for clients that wrap their pipelines in them.
+//
+// The queued commands stay in the driver's input. EXEC writes the array's header and goes back to
+// the first of them; each is then carried out by a call of `next` like any other command, until
+// EXEC itself comes up again. So what they publish lies in the input, as `.publish` demands.
+
+extension Gateway {
+    mutating func begin(_ client: ClientIndex) {
+        clients[Int(client)].transaction = Transaction()
+        clients[Int(client)].flags.insert(.queueing)
+        ok(client)
+    }
+
+    /// Between MULTI and EXEC. Nil when the transaction has ended and the command is to run.
+    mutating func takeIntoTransaction(
+        _ admission: Admission, _ size: Int, _ offset: inout Int, _ client: ClientIndex
+    ) -> Request? {
+        let place = Int(client)
+        switch admission {
+        case .refused(let text):
+            clients[place].transaction.queuedBytes += size
+            clients[place].flags.insert(.aborted)
+            fail(client, text)
+            return .handled
+        case .dropped:
+            return nil
+        case .admitted(.multi):
+            clients[place].transaction.queuedBytes += size
+            fail(client, "ERR MULTI calls can not be nested")
+            return .handled
+        case .admitted(.watch):
+            clients[place].transaction.queuedBytes += size
+            fail(client, "ERR WATCH inside MULTI is not allowed")
+            return .handled
+        case .admitted(.exec):
+            let isAborted = clients[place].flags.contains(.aborted)
+            let count = clients[place].transaction.queuedCount
+            endQueueing(place)
+            if isAborted {
+                offset = commandStart + size
+                fail(client, "EXECABORT Transaction discarded because of previous errors.")
+                return .handled
+            }
+            clients[place].flags.insert(.executing)
+            if !clients[place].flags.contains(.muted) {
+                clients[place].output.appendArray(count)
+                wrote(place)
+            }
+            return .handled
+        case .admitted(.discard):
+            endQueueing(place)
+            offset = commandStart + size
+            if !clients[place].flags.contains(.muted) {
+                ok(client)
+                wrote(place)
+            }
+            return .handled
+        case .admitted(let command) where table[command].traits.contains(.unqueued):
+            endQueueing(place)
+            return nil
+        case .admitted:
+            clients[place].transaction.queuedBytes += size
+            clients[place].transaction.queuedCount += 1
+            if clients[place].transaction.queuedBytes > configuration.requestBytesMax {
+                return refuse(.tooBig, client)
+            }
+            if !clients[place].flags.contains(.muted) {
+                clients[place].output.append("+QUEUED\r\n")
+                wrote(place)
+            }
+            return .handled
+        }
+    }
+
+    private mutating func endQueueing(_ place: Int) {
+        clients[place].transaction = Transaction()
+        clients[place].flags.subtract([.queueing, .aborted])
+    }
+
+    /// EXEC has come up again: the replies are complete, and what was held back may follow.
+    mutating func endExecution(_ client: ClientIndex) -> Request {
+        let place = Int(client)
+        clients[place].flags.remove(.executing)
+        // The queue is taken out for the time of the copy: two parts of one session cannot be
+        // borrowed through the slab at once.
+        var held = ByteQueue()
+        swap(&held, &clients[place].held)
+        if held.count > 0 {
+            held.withSpan { clients[place].output.append($0, 0, $0.count) }
+            wrote(place)
+        }
+        return .handled
+    }
+}

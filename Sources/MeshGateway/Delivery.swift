@@ -1,0 +1,194 @@
+import MeshCore
+import MeshWire
+
+// Messages on their way to local clients. They are written once into each receiver's output: for
+// one receiver straight from the input, for several as copies of one encoded frame, whose first
+// byte is all that RESP2 and RESP3 differ in.
+
+extension Gateway {
+    /// Completes a `.publish`, at once and before anything else is asked of the gateway: writes the
+    /// reply (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the
+    /// local receivers, so that a publisher that hears itself sees its reply first.
+    public mutating func published(
+        _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
+        remoteNodeCount: Int
+    ) {
+        counters.published += 1
+        let topic = publication.topic
+        var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
+        let hasPatterns = publication.body == .channel && patterns.count > 0
+        if hasPatterns { localCount += findPatterns(publication.name, input) }
+        let place = Int(client)
+        if !clients[place].flags.contains(.muted) {
+            let reply =
+                publication.body == .user
+                ? (localCount > 0 ? 1 : 0) + remoteNodeCount : localCount + remoteNodeCount
+            clients[place].output.appendInteger(reply)
+            wrote(place)
+        }
+        if topic >= 0 {
+            fanOut(
+                topic, MessageWord(publication.body), publication.name, publication.payload, input)
+        }
+        if hasPatterns { fanOutToPatterns(publication.name, publication.payload, input) }
+    }
+
+    /// A message from another node for local clients. Returns how many clients it went to.
+    @discardableResult
+    public mutating func deliver(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>
+    ) -> Int {
+        guard let kind = TopicKind(body) else { return 0 }
+        var receivers = 0
+        let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
+        if topic >= 0 {
+            receivers = Int(registry.topics[topic].count)
+            fanOut(topic, MessageWord(body), name, payload, input)
+        }
+        if body == .channel, patterns.count > 0 {
+            receivers += findPatterns(name, input)
+            fanOutToPatterns(name, payload, input)
+        }
+        return receivers
+    }
+
+    /// Puts the patterns that match into `matched`; returns how many subscribers they have.
+    private mutating func findPatterns(_ name: Slice, _ input: Span<UInt8>) -> Int {
+        matched.removeAll(keepingCapacity: true)
+        patterns.matches(input, Int(name.start), Int(name.count), into: &matched)
+        var receivers = 0
+        for number in matched {
+            receivers += Int(registry.topics[patternTopics[Int(number)]].count)
+        }
+        return receivers
+    }
+
+    @inline(__always)
+    private mutating func fanOut(
+        _ topic: Int32, _ word: MessageWord, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+    ) {
+        let first = registry.topics[topic].first
+        if registry.topics[topic].count == 1 {
+            let place = Int(registry.subscription(first).client)
+            if canReceive(place) {
+                let isRESP3 = clients[place].isRESP3
+                clients[place].output.appendMessage(
+                    word, isRESP3: isRESP3, name: name, payload: payload, input)
+                counters.delivered += 1
+                wrote(place)
+                return
+            }
+        }
+        frame.removeAll()
+        frame.appendMessage(word, isRESP3: false, name: name, payload: payload, input)
+        copyFrame(first)
+    }
+
+    private mutating func fanOutToPatterns(
+        _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+    ) {
+        for index in matched.indices {
+            let topic = patternTopics[Int(matched[index])]
+            frame.removeAll()
+            frame.append("*4\r\n$8\r\npmessage\r\n")
+            registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
+            frame.appendBulk(input, Int(name.start), Int(name.count))
+            frame.appendBulk(input, Int(payload.start), Int(payload.count))
+            copyFrame(registry.topics[topic].first)
+        }
+        frame.drop(frame.count)
+    }
+
+    /// Copies `frame`, a RESP2 array, to the clients of a topic's subscriptions from `first` on.
+    mutating func copyFrame(_ first: Int32) {
+        var index = first
+        while index >= 0 {
+            let subscription = registry.subscription(index)
+            copyFrame(toClient: Int(subscription.client))
+            index = subscription.nextInTopic
+        }
+    }
+
+    @inline(__always)
+    mutating func copyFrame(toClient place: Int) {
+        if canReceive(place) {
+            let isRESP3 = clients[place].isRESP3
+            let start = clients[place].output.count
+            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
+            if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
+            counters.delivered += 1
+            wrote(place)
+        } else {
+            hold(place)
+        }
+    }
+
+    /// Whether a message may be written to the client's output now.
+    @inline(__always)
+    private func canReceive(_ place: Int) -> Bool {
+        clients[place].flags.isDisjoint(with: [.doomed, .ending, .executing])
+    }
+
+    /// `frame` cannot be written now: it waits for the end of a transaction, or is dropped because
+    /// the client is as good as gone.
+    @inline(never)
+    private mutating func hold(_ place: Int) {
+        guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
+            counters.dropped += 1
+            return
+        }
+        let isRESP3 = clients[place].isRESP3
+        let start = clients[place].held.count
+        frame.withSpan { clients[place].held.append($0, 0, $0.count) }
+        if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
+        counters.delivered += 1
+        if clients[place].held.count > outputAlarm { checkHeldLimit(place) }
+    }
+
+    private mutating func checkHeldLimit(_ place: Int) {
+        counters.disconnectedForOutput += 1
+        doom(place)
+    }
+
+    // MARK: Presence
+
+    /// The watched user came or went.
+    public mutating func presence(_ key: Key, isOnline: Bool) {
+        // Names that share the key cannot be told apart by the node: both are told, and a client
+        // that must know asks with MESH.ONLINE. One pair in 2^48 does.
+        var topics: [Int32] = []
+        registry.topics.forEach(.watch, key) { topics.append($0) }
+        for topic in topics {
+            encodePresence(topic, isOnline)
+            copyFrame(registry.topics[topic].first)
+        }
+    }
+
+    /// Answers `.report(.watch)`: the present state of its `index`th user.
+    public mutating func presenceNow(_ client: ClientIndex, user index: Int, isOnline: Bool) {
+        let place = Int(client)
+        guard clients[place].flags.contains(.open), index >= 0,
+            index < clients[place].watching.count
+        else { return }
+        encodePresence(clients[place].watching[index], isOnline)
+        copyFrame(toClient: place)
+    }
+
+    private mutating func encodePresence(_ topic: Int32, _ isOnline: Bool) {
+        frame.removeAll()
+        frame.append("*3\r\n$8\r\npresence\r\n")
+        registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
+        frame.append(isOnline ? "$6\r\nonline\r\n" : "$7\r\noffline\r\n")
+    }
+}
+
+extension MessageWord {
+    @inline(__always)
+    init(_ body: RoutedBody) {
+        switch body {
+        case .shardChannel: self = .shardMessage
+        case .user: self = .user
+        case .channel, .control: self = .message
+        }
+    }
+}

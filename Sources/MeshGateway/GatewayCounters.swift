@@ -1,0 +1,32 @@
+/// What a gateway has counted since it started; monotonic.
+public struct GatewayCounters: Sendable {
+    public var connectionsAccepted: UInt64 = 0
+    /// Connections refused because `clientCountMax` was reached.
+    public var connectionsRefused: UInt64 = 0
+    public var commands: UInt64 = 0
+    /// Commands answered with an error.
+    public var errors: UInt64 = 0
+    /// Messages from local clients (PUBLISH, SPUBLISH, MESH.SEND).
+    public var published: UInt64 = 0
+    /// Copies of messages written to local clients.
+    public var delivered: UInt64 = 0
+    /// Copies not written because the client's output was over its limit, or the client was ending.
+    public var dropped: UInt64 = 0
+    /// Connections ended because their output was over a limit.
+    public var disconnectedForOutput: UInt64 = 0
+    /// Connections ended because of bytes that are no command.
+    public var protocolErrors: UInt64 = 0
+    /// Connections ended by CLIENT KILL.
+    public var killed: UInt64 = 0
+    /// Questions to the mesh (PUBSUB, MESH.TRACE).
+    public var questions: UInt64 = 0
+    /// Answers to or from other nodes that had to leave something out, or that were malformed.
+    public var answersCut: UInt64 = 0
+    public var answersMalformed: UInt64 = 0
+    /// Failed AUTH and HELLO AUTH.
+    public var authenticationFailures: UInt64 = 0
+    /// CONFIG SET notify-keyspace-events: there are no keys here that could notify.
+    public var keyspaceNotificationsAsked: UInt64 = 0
+
+    public init() {}
+}

@@ -1,0 +1,352 @@
+import MeshCore
+import MeshWire
+
+// What only the other nodes know: PUBSUB CHANNELS and NUMSUB, MESH.TRACE.
+//
+// A subject starts with a byte that says what is asked and a byte for the kind of topic; names are
+// two bytes of length, little-endian, and their bytes.
+//
+//     channels:  1, kind, then the pattern up to the end; empty: all
+//       answer:  1 when names were left out, else 0; then names
+//     counts:    2, kind, then names
+//       answer:  four bytes of subscribers for each name, in order
+
+/// A question of a local client that is open.
+struct Question {
+    enum Subject {
+        case channels(TopicKind, pattern: [UInt8]?)
+        case counts([[UInt8]])
+        case trace
+    }
+    var client: ClientIndex
+    /// The connection; the client's index may be used again by another.
+    var clientID: Int64
+    var subject: Subject
+    /// The names found so far.
+    var names: Set<[UInt8]> = []
+    var nameBytes = 0
+    /// Subscribers of the names asked for, so far.
+    var counts: [Int] = []
+    var traces: [(holder: String, path: [String])] = []
+}
+
+extension Gateway {
+    /// The most bytes of names that one node tells, and that one question gathers: at 20 bytes
+    /// each 3 million channels.
+    static let answerBytesMax = 64 * 1024 * 1024
+    /// The most channels that one PUBSUB NUMSUB may ask for, and the most bytes of their names.
+    static let countedNamesMax = 65_536
+    static let countedBytesMax = 8 * 1024 * 1024
+    /// More holders than this are not told of in one trace.
+    static let traceCountMax = 10_000
+
+    private static let channelsTag: UInt8 = 1
+    private static let countsTag: UInt8 = 2
+
+    // MARK: Asking
+
+    mutating func askChannels(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        guard arguments.count <= 3 else { return wrongPubSub(input, client) }
+        let pattern = arguments.count == 3 ? bytes(2, input) : nil
+        if (pattern?.count ?? 0) > Frame.nameLengthMax {
+            fail(client, "ERR patterns have at most \(Frame.nameLengthMax) bytes")
+            return .handled
+        }
+        questionBytes.removeAll()
+        questionBytes.append(Self.channelsTag)
+        questionBytes.append(kind.rawValue)
+        // No pattern and `*` differ only for the empty name, as in Redis.
+        questionBytes.append(UInt8(pattern == nil ? 0 : 1))
+        questionBytes.append(pattern ?? [])
+        let subject = Slice(start: 0, count: questionBytes.count)
+        return ask(.channels(kind, pattern: pattern), .everyone(subject: subject), client)
+    }
+
+    mutating func askCounts(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        let count = arguments.count - 2
+        if count == 0 {
+            clients[Int(client)].output.appendArray(0)
+            return .handled
+        }
+        var size = 0
+        for index in 2..<arguments.count { size += Int(arguments[index].count) }
+        guard count <= Self.countedNamesMax, size <= Self.countedBytesMax else {
+            fail(client, "ERR too many channels in one question")
+            return .handled
+        }
+        var names: [[UInt8]] = []
+        names.reserveCapacity(count)
+        for index in 2..<arguments.count {
+            let name = bytes(index, input)
+            if name.count > Frame.nameLengthMax {
+                fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+                return .handled
+            }
+            names.append(name)
+        }
+        questionBytes.removeAll()
+        for name in names {
+            questionBytes.append(integer: hasher.key(kind.keyKind, name).rawValue)
+        }
+        let keys = Slice(start: 0, count: questionBytes.count)
+        questionBytes.append(Self.countsTag)
+        questionBytes.append(kind.rawValue)
+        for name in names { Self.append(name, to: &questionBytes) }
+        let subject = Slice(start: keys.end, count: questionBytes.count - keys.end)
+        return ask(.counts(names), .holders(keys: keys, subject: subject), client, kind)
+    }
+
+    mutating func trace(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        let kind: KeyKind
+        if equals(1, "user", input) {
+            kind = .user
+        } else if equals(1, "channel", input) {
+            kind = .channel
+        } else {
+            fail(client, "ERR syntax error: MESH.TRACE USER|CHANNEL name")
+            return .handled
+        }
+        let name = absolute(2)
+        guard Int(name.count) <= Frame.nameLengthMax else {
+            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+            return .handled
+        }
+        questionBytes.removeAll()
+        let key = hasher.key(kind, input, Int(name.start), Int(name.count))
+        return ask(.trace, .trace(key), client)
+    }
+
+    private mutating func ask(
+        _ subject: Question.Subject, _ query: Query, _ client: ClientIndex,
+        _ kind: TopicKind = .channel
+    ) -> Request {
+        let place = Int(client)
+        var question = Question(client: client, clientID: clients[place].id, subject: subject)
+        switch subject {
+        case .channels(let kind, let pattern):
+            gatherChannels(kind, pattern) { name in
+                Self.note(name, in: &question)
+            }
+        case .counts(let names):
+            question.counts = names.map { localCount(kind, $0) }
+        case .trace:
+            break
+        }
+        let id = nextQuestion
+        nextQuestion &+= 1
+        questions[id] = question
+        counters.questions += 1
+        clients[place].flags.insert(.asking)
+        return .ask(id, query)
+    }
+
+    private mutating func wrongPubSub(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        fail(
+            client,
+            "ERR unknown subcommand or wrong number of arguments for "
+                + "'\(text(1, input, countMax: 128))'. Try PUBSUB HELP.")
+        return .handled
+    }
+
+    private func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
+        let key = hasher.key(kind.keyKind, name)
+        let topic = registry.topics.find(kind, key, name.span, 0, name.count)
+        return topic < 0 ? 0 : Int(registry.topics[topic].count)
+    }
+
+    /// The channels here whose names match, until `body` answers false.
+    private func gatherChannels(
+        _ kind: TopicKind, _ pattern: [UInt8]?, _ body: ([UInt8]) -> Bool
+    ) {
+        for index in 0..<registry.topics.indexBound
+        where registry.topics.isLive(index) && registry.topics[Int32(index)].kind == kind {
+            let name = registry.topics.name(Int32(index))
+            if let pattern, !Glob.matches(pattern, name) { continue }
+            if !body(name) { return }
+        }
+    }
+
+    /// False when the question has gathered all that it may.
+    private static func note(_ name: [UInt8], in question: inout Question) -> Bool {
+        guard question.nameBytes + name.count <= answerBytesMax else { return false }
+        if question.names.insert(name).inserted {
+            // Beside the bytes themselves an array costs some 50 bytes.
+            question.nameBytes += name.count + 50
+        }
+        return true
+    }
+
+    private static func append(_ name: [UInt8], to queue: inout ByteQueue) {
+        queue.append(integer: UInt16(name.count))
+        queue.append(name)
+    }
+
+    // MARK: Answering others
+
+    /// Another node's gateway asks (`Effect.asked`): writes the answer to `answer`. The encoding
+    /// of subjects and answers is the gateway's own. Malformed subjects get an empty answer.
+    public mutating func answer(
+        _ subject: Slice, _ input: Span<UInt8>, into answer: inout ByteQueue
+    ) {
+        let start = Int(subject.start)
+        guard subject.count >= 2, start >= 0, subject.end <= input.count,
+            let kind = TopicKind(rawValue: input[start + 1]),
+            kind == .channel || kind == .shardChannel
+        else {
+            counters.answersMalformed += 1
+            return
+        }
+        switch input[start] {
+        case Self.channelsTag where subject.count >= 3:
+            let pattern =
+                input[start + 2] == 0
+                ? nil : Self.bytes(input, start + 3, subject.end - start - 3)
+            var size = 0
+            var isCut = false
+            answer.append(UInt8(0))
+            let flagOffset = answer.count - 1
+            gatherChannels(kind, pattern) { name in
+                size += name.count + 2
+                // An answer must fit into a frame with room to spare.
+                guard size <= Self.answerBytesMax - 1_024 else {
+                    isCut = true
+                    return false
+                }
+                Self.append(name, to: &answer)
+                return true
+            }
+            if isCut {
+                counters.answersCut += 1
+                answer.overwrite(integer: UInt8(1), at: flagOffset)
+            }
+        case Self.countsTag:
+            let before = answer.count
+            var at = start + 2
+            var count = 0
+            while at < subject.end {
+                guard count < Self.countedNamesMax,
+                    let name = Self.name(input, &at, subject.end)
+                else {
+                    counters.answersMalformed += 1
+                    answer.truncate(to: before)
+                    return
+                }
+                count += 1
+                answer.append(
+                    integer: UInt32(truncatingIfNeeded: localCount(kind, name)))
+            }
+        default:
+            counters.answersMalformed += 1
+        }
+    }
+
+    private static func bytes(_ input: Span<UInt8>, _ start: Int, _ count: Int) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(count)
+        for index in start..<start + count { result.append(input[index]) }
+        return result
+    }
+
+    /// The name at `at`, which moves past it; nil when it reaches past the end.
+    private static func name(_ input: Span<UInt8>, _ at: inout Int, _ end: Int) -> [UInt8]? {
+        guard at + 2 <= end else { return nil }
+        let count = Int(input.load(UInt16.self, at: at))
+        guard at + 2 + count <= end else { return nil }
+        defer { at += 2 + count }
+        return bytes(input, at + 2, count)
+    }
+
+    // MARK: Gathering answers
+
+    /// One node's answer to this gateway's question.
+    public mutating func answered(_ query: QueryID, _ answer: Slice, _ input: Span<UInt8>) {
+        let start = Int(answer.start)
+        guard start >= 0, answer.count >= 0, answer.end <= input.count,
+            var question = questions.removeValue(forKey: query)
+        else { return }
+        defer { questions[query] = question }
+        switch question.subject {
+        case .channels:
+            guard answer.count >= 1 else {
+                counters.answersMalformed += 1
+                return
+            }
+            if input[start] != 0 { counters.answersCut += 1 }
+            var at = start + 1
+            while at < answer.end {
+                guard let name = Self.name(input, &at, answer.end) else {
+                    counters.answersMalformed += 1
+                    return
+                }
+                guard Self.note(name, in: &question) else {
+                    counters.answersCut += 1
+                    return
+                }
+            }
+        case .counts(let names):
+            guard Int(answer.count) == names.count * 4 else {
+                counters.answersMalformed += 1
+                return
+            }
+            for index in names.indices {
+                question.counts[index] += Int(input.load(UInt32.self, at: start + index * 4))
+            }
+        case .trace:
+            counters.answersMalformed += 1
+        }
+    }
+
+    /// One holder's path, as names that the driver has looked up.
+    public mutating func traced(_ query: QueryID, holder: String, path: [String]) {
+        guard let count = questions[query]?.traces.count else { return }
+        guard count < Self.traceCountMax else {
+            counters.answersCut += 1
+            return
+        }
+        questions[query]?.traces.append((holder: holder, path: path))
+    }
+
+    /// All that will answer have answered: writes the reply, unblocks the client. Returns the
+    /// client, for the driver to go on with its waiting input; nil if it has gone.
+    public mutating func finished(_ query: QueryID) -> ClientIndex? {
+        guard let question = questions.removeValue(forKey: query) else { return nil }
+        let place = Int(question.client)
+        guard clients[place].flags.contains([.open, .asking]),
+            clients[place].id == question.clientID
+        else { return nil }
+        clients[place].flags.remove(.asking)
+        guard clients[place].flags.isDisjoint(with: [.doomed, .muted]) else {
+            return question.client
+        }
+        switch question.subject {
+        case .channels:
+            clients[place].output.appendArray(question.names.count)
+            // The order of a set differs from run to run; sorted, equal states answer equally.
+            for name in question.names.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+                clients[place].output.appendBulk(name)
+            }
+        case .counts(let names):
+            // A flat list in RESP3 too, as in Redis.
+            clients[place].output.appendArray(names.count * 2)
+            for (name, count) in zip(names, question.counts) {
+                clients[place].output.appendBulk(name)
+                clients[place].output.appendInteger(count)
+            }
+        case .trace:
+            let isRESP3 = clients[place].isRESP3
+            let traces = question.traces.map { trace in
+                ReplyValue.map([
+                    ("holder", .text(trace.holder)), ("hops", .integer(trace.path.count)),
+                    ("path", .array(trace.path.map { .text($0) })),
+                ])
+            }
+            clients[place].output.appendReply(.array(traces), isRESP3: isRESP3)
+        }
+        wrote(place)
+        return question.client
+    }
+}

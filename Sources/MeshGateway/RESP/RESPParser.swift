@@ -1,0 +1,269 @@
+import MeshWire
+
+/// Commands from bytes: RESP arrays of bulk strings, and lines (`PING\r\n` typed by hand).
+///
+///     *3\r\n  $7\r\nPUBLISH\r\n  $4\r\nnews\r\n  $5\r\nhello\r\n
+///
+/// Nothing is copied; the arguments are slices of the input. A command that is not all there is
+/// read again from its start when more has come, unless it is a long one: then `RESPProgress` says
+/// where to go on, so that the work is linear however the bytes are cut.
+///
+/// Differences from Redis 7: the two bytes after a bulk string must be CR LF; a length that cannot
+/// be one is refused at its first wrong byte; escapes within the quotes of a line are refused,
+/// because the arguments must lie in the input as they are.
+enum RESPParser {
+    /// The longest line (Redis's PROTO_INLINE_MAX_SIZE).
+    static let lineBytesMax = 64 * 1024
+    /// A command with at least this many arguments read is not read again from its start.
+    static let resumableCount = 32
+
+    enum Outcome {
+        /// A command of so many bytes; its arguments are in the list, at least one.
+        case command(size: Int)
+        /// So many bytes that are no command: an empty line, an array of nothing.
+        case nothing(size: Int)
+        /// So many bytes from the command's start on are needed to go on.
+        case incomplete(needed: Int)
+        case malformed(RESPError)
+    }
+
+    /// Reads the command at `input[start...]`.
+    ///
+    /// `progress` and `arguments` must be as the last call for this command left them, or fresh.
+    @inline(__always)
+    static func parse(
+        _ input: Span<UInt8>, at start: Int, limits: RESPLimits,
+        progress: inout RESPProgress, into arguments: inout ArgumentList
+    ) -> Outcome {
+        var position = start
+        var remaining: Int
+        if progress.remaining > 0 {
+            position += progress.position
+            remaining = progress.remaining
+        } else {
+            arguments.removeAll()
+            guard start < input.count else { return .incomplete(needed: 1) }
+            guard input[start] == UInt8(ascii: "*") else {
+                return parseLine(input, at: start, progress: &progress, into: &arguments)
+            }
+            position += 1
+            switch length(input, &position) {
+            case .value(let count):
+                if count > limits.argumentCountMax {
+                    return .malformed(limits.argumentCountError)
+                }
+                if count <= 0 { return .nothing(size: position - start) }
+                remaining = count
+            case .incomplete:
+                return .incomplete(needed: input.count - start + 1)
+            case .malformed:
+                return .malformed(.multibulkLength)
+            }
+        }
+
+        while remaining > 0 {
+            // What is remembered must be the border before this argument, not within it.
+            let border = position
+            var needed = position + 1
+            if position < input.count {
+                let marker = input[position]
+                if marker != UInt8(ascii: "$") { return .malformed(.expectedDollar(marker)) }
+                position += 1
+                switch length(input, &position) {
+                case .value(let size):
+                    if size < 0 { return .malformed(.bulkLength) }
+                    if size > limits.bulkBytesMax { return .malformed(limits.bulkError) }
+                    let end = position + size
+                    if end + 2 - start > limits.requestBytesMax { return .malformed(.tooBig) }
+                    if end + 2 <= input.count {
+                        if input[end] != UInt8(ascii: "\r") || input[end + 1] != UInt8(ascii: "\n")
+                        {
+                            return .malformed(.bulkEnd)
+                        }
+                        arguments.append(Slice(start: position - start, count: size))
+                        position = end + 2
+                        remaining -= 1
+                        continue
+                    }
+                    needed = end + 2
+                case .incomplete:
+                    needed = input.count + 1
+                case .malformed:
+                    return .malformed(.bulkLength)
+                }
+            }
+            if arguments.count >= resumableCount {
+                progress.position = border - start
+                progress.remaining = remaining
+            } else {
+                progress = RESPProgress()
+            }
+            return .incomplete(needed: needed - start)
+        }
+        progress = RESPProgress()
+        return .command(size: position - start)
+    }
+
+    private enum Length {
+        case value(Int)
+        case incomplete
+        case malformed
+    }
+
+    /// The integer line at `position`, as Redis writes them: no sign but `-`, no leading zeros, and
+    /// for us at most ten digits. `position` moves past the line's end.
+    @inline(__always)
+    private static func length(_ input: Span<UInt8>, _ position: inout Int) -> Length {
+        var at = position
+        let end = input.count
+        guard at < end else { return .incomplete }
+        let isNegative = input[at] == UInt8(ascii: "-")
+        if isNegative { at += 1 }
+        let firstDigit = at
+        var value = 0
+        while at < end {
+            let digit = input[at] &- UInt8(ascii: "0")
+            if digit > 9 { break }
+            value = value * 10 + Int(digit)
+            at += 1
+            if at - firstDigit > 10 { return .malformed }
+        }
+        guard at < end else { return .incomplete }
+        let digitCount = at - firstDigit
+        guard input[at] == UInt8(ascii: "\r"), digitCount > 0,
+            digitCount == 1 || input[firstDigit] != UInt8(ascii: "0")
+        else { return .malformed }
+        guard at + 1 < end else { return .incomplete }
+        guard input[at + 1] == UInt8(ascii: "\n") else { return .malformed }
+        position = at + 2
+        return .value(isNegative ? -value : value)
+    }
+
+    // MARK: Lines
+
+    private static func parseLine(
+        _ input: Span<UInt8>, at start: Int, progress: inout RESPProgress,
+        into arguments: inout ArgumentList
+    ) -> Outcome {
+        var newline = start + progress.position
+        let end = min(input.count, start + lineBytesMax + 1)
+        while newline < end, input[newline] != UInt8(ascii: "\n") { newline += 1 }
+        if newline == end {
+            if end - start > lineBytesMax { return .malformed(.tooBigLine) }
+            progress.position = newline - start
+            return .incomplete(needed: newline - start + 1)
+        }
+        progress = RESPProgress()
+        var lineEnd = newline
+        if lineEnd > start, input[lineEnd - 1] == UInt8(ascii: "\r") { lineEnd -= 1 }
+        if let error = split(input, start, lineEnd, into: &arguments) { return .malformed(error) }
+        let size = newline + 1 - start
+        return arguments.count == 0 ? .nothing(size: size) : .command(size: size)
+    }
+
+    /// Cuts a line at white space, as far as `sdssplitargs` of Redis can be followed with slices.
+    private static func split(
+        _ input: Span<UInt8>, _ start: Int, _ end: Int, into arguments: inout ArgumentList
+    ) -> RESPError? {
+        var at = start
+        while true {
+            while at < end, isSpace(input[at]) { at += 1 }
+            if at == end { return nil }
+            let first = input[at]
+            if first == UInt8(ascii: "\"") || first == UInt8(ascii: "'") {
+                var close = at + 1
+                while close < end, input[close] != first {
+                    if input[close] == UInt8(ascii: "\\") { return .escapeInLine }
+                    close += 1
+                }
+                guard close < end, close + 1 == end || isSpace(input[close + 1]) else {
+                    return .unbalancedQuotes
+                }
+                arguments.append(Slice(start: at + 1 - start, count: close - at - 1))
+                at = close + 1
+            } else {
+                let word = at
+                while at < end, !isSpace(input[at]) {
+                    if input[at] == UInt8(ascii: "\"") || input[at] == UInt8(ascii: "'") {
+                        return .unbalancedQuotes
+                    }
+                    at += 1
+                }
+                arguments.append(Slice(start: word - start, count: at - word))
+            }
+        }
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        byte == 0x20 || (byte >= 0x09 && byte <= 0x0D) || byte == 0
+    }
+}
+
+/// How far a long command has been read: relative to its first byte.
+struct RESPProgress {
+    /// The border after the last argument read; for a line, the bytes without a newline.
+    var position = 0
+    /// Arguments still to come; 0: begin at the start.
+    var remaining = 0
+}
+
+/// What a client may send; less before it has authenticated itself.
+struct RESPLimits {
+    var argumentCountMax: Int
+    var argumentCountError: RESPError
+    var bulkBytesMax: Int
+    var bulkError: RESPError
+    var requestBytesMax: Int
+
+    /// - Parameter requestBytesMax: the largest command, all its arguments together.
+    init(requestBytesMax: Int, isAuthenticated: Bool) {
+        self.requestBytesMax = requestBytesMax
+        if isAuthenticated {
+            // Redis's bound until version 7; eight bytes are kept for each argument.
+            argumentCountMax = 1024 * 1024
+            argumentCountError = .multibulkLength
+            bulkBytesMax = requestBytesMax
+            bulkError = .bulkLength
+        } else {
+            argumentCountMax = 10
+            argumentCountError = .unauthenticatedMultibulk
+            bulkBytesMax = 16 * 1024
+            bulkError = .unauthenticatedBulk
+        }
+    }
+}
+
+/// Bytes that are no command; all but the escape end the connection, in Redis's words.
+enum RESPError: Equatable {
+    case multibulkLength
+    case bulkLength
+    case expectedDollar(UInt8)
+    case bulkEnd
+    case tooBig
+    case tooBigLine
+    case unbalancedQuotes
+    case escapeInLine
+    case unauthenticatedMultibulk
+    case unauthenticatedBulk
+
+    /// The text after `-ERR Protocol error: `.
+    var text: String {
+        switch self {
+        case .multibulkLength: "invalid multibulk length"
+        case .bulkLength: "invalid bulk length"
+        case .expectedDollar(let byte): "expected '$', got '\(RESPError.printable(byte))'"
+        case .bulkEnd: "expected CRLF after a bulk string"
+        case .tooBig: "too big request"
+        case .tooBigLine: "too big inline request"
+        case .unbalancedQuotes: "unbalanced quotes in request"
+        case .escapeInLine: "escapes need a RESP array, an inline request cannot carry them"
+        case .unauthenticatedMultibulk: "unauthenticated multibulk length"
+        case .unauthenticatedBulk: "unauthenticated bulk length"
+        }
+    }
+
+    /// Redis writes the byte as it is, but for line ends, which would end the error.
+    private static func printable(_ byte: UInt8) -> Character {
+        byte >= 0x20 && byte < 0x7F ? Character(Unicode.Scalar(byte)) : " "
+    }
+}

@@ -1,0 +1,159 @@
+import MeshWire
+
+/// RESP frames at the back of a queue. RESP2 and RESP3 differ in a frame's first byte for what is
+/// sent here most: `*` for an array, `>` for a push.
+extension ByteQueue {
+    /// `$123\r\n` and its like.
+    @inline(__always)
+    mutating func appendHeader(_ marker: UInt8, _ value: Int) {
+        let digits = decimalCount(value)
+        let size = digits + 3
+        var place = unsafe reserve(size)
+        unsafe place.storeBytes(of: marker, as: UInt8.self)
+        unsafe place += 1
+        unsafe writeDecimal(value, digits, to: place)
+        unsafe place += digits
+        unsafe place.storeBytes(of: 0x0A0D, as: UInt16.self)
+    }
+
+    mutating func appendInteger(_ value: Int) { appendHeader(UInt8(ascii: ":"), value) }
+
+    mutating func appendArray(_ count: Int) { appendHeader(UInt8(ascii: "*"), count) }
+
+    /// The start of a message that nobody asked for: a push in RESP3, an array in RESP2.
+    mutating func appendPush(_ count: Int, isRESP3: Bool) {
+        appendHeader(isRESP3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), count)
+    }
+
+    /// The start of a map: in RESP2 an array of twice as many elements.
+    mutating func appendMap(_ count: Int, isRESP3: Bool) {
+        isRESP3 ? appendHeader(UInt8(ascii: "%"), count) : appendArray(count * 2)
+    }
+
+    mutating func appendNull(isRESP3: Bool) {
+        isRESP3 ? append("_\r\n") : append("$-1\r\n")
+    }
+
+    @inline(__always)
+    mutating func appendBulk(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) {
+        appendHeader(UInt8(ascii: "$"), count)
+        append(bytes, start, count)
+        append("\r\n")
+    }
+
+    mutating func appendBulk(_ bytes: [UInt8]) { appendBulk(bytes.span, 0, bytes.count) }
+
+    mutating func appendBulk(_ text: String) { appendBulk(Array(text.utf8)) }
+
+    mutating func appendText(_ text: String) { append(Array(text.utf8)) }
+
+    /// `+text` or `-text`. Line ends, which would end the reply, become spaces as in Redis.
+    mutating func appendLine(_ marker: UInt8, _ text: String) {
+        append(marker)
+        for byte in text.utf8 {
+            append(byte == 0x0D || byte == 0x0A ? 0x20 : byte)
+        }
+        append("\r\n")
+    }
+
+    mutating func appendSimple(_ text: String) { appendLine(UInt8(ascii: "+"), text) }
+
+    mutating func appendError(_ text: String) { appendLine(UInt8(ascii: "-"), text) }
+
+    /// A value of any shape.
+    mutating func appendReply(_ value: ReplyValue, isRESP3: Bool) {
+        switch value {
+        case .simple(let text): appendSimple(text)
+        case .error(let text): appendError(text)
+        case .integer(let number): appendInteger(number)
+        case .double(let number):
+            isRESP3 ? appendLine(UInt8(ascii: ","), "\(number)") : appendBulk("\(number)")
+        case .bulk(let bytes): appendBulk(bytes)
+        case .text(let text): appendBulk(text)
+        case .verbatim(let text):
+            guard isRESP3 else { return appendBulk(text) }
+            let bytes = Array(text.utf8)
+            appendHeader(UInt8(ascii: "="), bytes.count + 4)
+            append("txt:")
+            append(bytes)
+            append("\r\n")
+        case .null: appendNull(isRESP3: isRESP3)
+        case .array(let values):
+            appendArray(values.count)
+            for value in values { appendReply(value, isRESP3: isRESP3) }
+        case .map(let pairs):
+            appendMap(pairs.count, isRESP3: isRESP3)
+            for (key, value) in pairs {
+                appendBulk(key)
+                appendReply(value, isRESP3: isRESP3)
+            }
+        }
+    }
+
+    /// `[word, name, payload]`: a message for a subscriber.
+    @inline(__always)
+    mutating func appendMessage(
+        _ word: MessageWord, isRESP3: Bool, name: Slice, payload: Slice, _ input: Span<UInt8>
+    ) {
+        append(isRESP3 ? word.push : word.array)
+        appendBulk(input, Int(name.start), Int(name.count))
+        appendBulk(input, Int(payload.start), Int(payload.count))
+    }
+
+    /// Overwrites the first byte of a frame at `offset` from the front: array or push.
+    @inline(__always)
+    mutating func setFrame(at offset: Int, isRESP3: Bool) {
+        overwrite(integer: isRESP3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), at: offset)
+    }
+}
+
+/// The first element of a message to a subscriber, with the frame's start.
+enum MessageWord {
+    case message
+    case shardMessage
+    case user
+
+    @inline(__always)
+    var array: StaticString {
+        switch self {
+        case .message: "*3\r\n$7\r\nmessage\r\n"
+        case .shardMessage: "*3\r\n$8\r\nsmessage\r\n"
+        case .user: "*3\r\n$4\r\nuser\r\n"
+        }
+    }
+
+    @inline(__always)
+    var push: StaticString {
+        switch self {
+        case .message: ">3\r\n$7\r\nmessage\r\n"
+        case .shardMessage: ">3\r\n$8\r\nsmessage\r\n"
+        case .user: ">3\r\n$4\r\nuser\r\n"
+        }
+    }
+}
+
+/// The bytes of `value` in decimal, sign included.
+@inline(__always)
+private func decimalCount(_ value: Int) -> Int {
+    if value >= 0, value < 10 { return 1 }
+    var count = value < 0 ? 2 : 1
+    var rest = value.magnitude
+    while rest >= 10 {
+        rest /= 10
+        count += 1
+    }
+    return count
+}
+
+@inline(__always)
+private func writeDecimal(_ value: Int, _ count: Int, to place: UnsafeMutableRawPointer) {
+    var rest = value.magnitude
+    var at = count
+    repeat {
+        at -= 1
+        unsafe (place + at).storeBytes(
+            of: UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0"), as: UInt8.self)
+        rest /= 10
+    } while rest > 0
+    if value < 0 { unsafe place.storeBytes(of: UInt8(ascii: "-"), as: UInt8.self) }
+}

@@ -1,0 +1,192 @@
+import MeshWire
+
+/// Who here has which topic: clients, topics, and the subscriptions between them.
+///
+/// A subscription stands in two lists, its topic's, oldest first, and its client's; both are
+/// doubly linked, so that joining and leaving are O(1) however long they are. A table of
+/// (client, topic) tells whether a subscription exists.
+///
+///     topic ──▶ subscription ⇄ subscription ⇄ …         client ──▶ subscription ⇄ …
+///
+/// A subscription costs 24 bytes and about 7 in the table; alone on its topic some 110 bytes with
+/// everything, the name included.
+struct Registry: ~Copyable {
+    struct Subscription {
+        /// -1: free; `nextInTopic` then chains the free ones.
+        var client: Int32
+        var topic: Int32
+        var nextInTopic: Int32
+        var previousInTopic: Int32
+        var nextInClient: Int32
+        var previousInClient: Int32
+    }
+
+    var topics = Topics()
+    private var subscriptions = Slab<Subscription>(capacity: 16)
+    private var freeSubscription: Int32 = -1
+    /// Subscriptions of all kinds.
+    private(set) var count = 0
+    /// Open addressing by client and topic; -1 is free. At most three quarters are used.
+    private var slots = [Int32](repeating: -1, count: 32)
+    private let seed: UInt64
+
+    /// - Parameter hasher: the source of a secret, so that nobody can choose what collides.
+    init(hasher: KeyHasher) {
+        seed = hasher.digest(prefix: 0xFE, [UInt8]().span, 0, 0)
+    }
+
+    /// What a join or a departure has changed.
+    struct Outcome {
+        var topic: Int32
+        /// The client was not there before, or was.
+        var isChanged: Bool
+        /// It is the topic's first subscriber, or was the last.
+        var isEdge: Bool
+    }
+
+    /// Makes the client a subscriber of the topic of this name, which may be new.
+    mutating func join(
+        _ client: Int32, _ lists: inout SubscriptionLists, _ kind: TopicKind, _ key: Key,
+        _ bytes: Span<UInt8>, _ start: Int, _ count: Int
+    ) -> Outcome {
+        var topic = topics.find(kind, key, bytes, start, count)
+        let isNewTopic = topic < 0
+        if isNewTopic {
+            topic = topics.insert(kind, key, bytes, start, count)
+        } else if self.find(client, topic) >= 0 {
+            return Outcome(topic: topic, isChanged: false, isEdge: false)
+        }
+        if (self.count + 1) * 4 > slots.count * 3 { growSlots() }
+
+        let index: Int32
+        if freeSubscription >= 0 {
+            index = freeSubscription
+            freeSubscription = subscriptions[Int(index)].nextInTopic
+        } else {
+            index = Int32(subscriptions.count)
+            subscriptions.append(
+                Subscription(
+                    client: -1, topic: -1, nextInTopic: -1, previousInTopic: -1, nextInClient: -1,
+                    previousInClient: -1))
+        }
+        let last = topics[topic].last
+        let first = lists[first: kind]
+        subscriptions[Int(index)] = Subscription(
+            client: client, topic: topic, nextInTopic: -1, previousInTopic: last,
+            nextInClient: first, previousInClient: -1)
+        if last >= 0 {
+            subscriptions[Int(last)].nextInTopic = index
+        } else {
+            topics[topic].first = index
+        }
+        topics[topic].last = index
+        topics[topic].count += 1
+        if first >= 0 { subscriptions[Int(first)].previousInClient = index }
+        lists[first: kind] = index
+        lists[count: kind] += 1
+        self.count += 1
+        place(index)
+        return Outcome(topic: topic, isChanged: true, isEdge: isNewTopic)
+    }
+
+    /// Ends a subscription of the client whose lists these are. Its topic stays, even without
+    /// subscribers, until `removeTopic`, so that the caller can still read its name.
+    mutating func leave(_ index: Int32, _ lists: inout SubscriptionLists) -> Outcome {
+        let gone = subscriptions[Int(index)]
+        precondition(gone.client >= 0, "no subscription \(index)")
+        vacate(index)
+        let topic = gone.topic
+        let kind = topics[topic].kind
+        if gone.nextInTopic >= 0 {
+            subscriptions[Int(gone.nextInTopic)].previousInTopic = gone.previousInTopic
+        } else {
+            topics[topic].last = gone.previousInTopic
+        }
+        if gone.previousInTopic >= 0 {
+            subscriptions[Int(gone.previousInTopic)].nextInTopic = gone.nextInTopic
+        } else {
+            topics[topic].first = gone.nextInTopic
+        }
+        topics[topic].count -= 1
+        if gone.nextInClient >= 0 {
+            subscriptions[Int(gone.nextInClient)].previousInClient = gone.previousInClient
+        }
+        if gone.previousInClient >= 0 {
+            subscriptions[Int(gone.previousInClient)].nextInClient = gone.nextInClient
+        } else {
+            lists[first: kind] = gone.nextInClient
+        }
+        lists[count: kind] -= 1
+        count -= 1
+        subscriptions[Int(index)].client = -1
+        subscriptions[Int(index)].nextInTopic = freeSubscription
+        freeSubscription = index
+        return Outcome(topic: topic, isChanged: true, isEdge: topics[topic].count == 0)
+    }
+
+    mutating func removeTopic(_ topic: Int32) {
+        precondition(topics[topic].count == 0, "topic \(topic) has subscribers")
+        topics.remove(topic)
+    }
+
+    @inline(__always)
+    func subscription(_ index: Int32) -> Subscription { subscriptions[Int(index)] }
+
+    /// The subscription of this client to this topic; -1: there is none.
+    func find(_ client: Int32, _ topic: Int32) -> Int32 {
+        let mask = slots.count - 1
+        var place = home(client, topic)
+        while slots[place] >= 0 {
+            let candidate = subscriptions[Int(slots[place])]
+            if candidate.client == client, candidate.topic == topic { return slots[place] }
+            place = (place + 1) & mask
+        }
+        return -1
+    }
+
+    private func home(_ client: Int32, _ topic: Int32) -> Int {
+        var word = UInt64(UInt32(bitPattern: client)) << 32 | UInt64(UInt32(bitPattern: topic))
+        word ^= seed
+        word = (word ^ (word >> 33)) &* 0xFF51_AFD7_ED55_8CCD
+        word = (word ^ (word >> 33)) &* 0xC4CE_B9FE_1A85_EC53
+        return Int(truncatingIfNeeded: word ^ (word >> 33)) & (slots.count - 1)
+    }
+
+    private func home(_ index: Int32) -> Int {
+        home(subscriptions[Int(index)].client, subscriptions[Int(index)].topic)
+    }
+
+    private mutating func place(_ index: Int32) {
+        let mask = slots.count - 1
+        var place = home(index)
+        while slots[place] >= 0 { place = (place + 1) & mask }
+        slots[place] = index
+    }
+
+    private mutating func vacate(_ index: Int32) {
+        let mask = slots.count - 1
+        var hole = home(index)
+        while slots[hole] != index { hole = (hole + 1) & mask }
+        var next = (hole + 1) & mask
+        while slots[next] >= 0 {
+            if (next &- home(slots[next])) & mask >= (next &- hole) & mask {
+                slots[hole] = slots[next]
+                hole = next
+            }
+            next = (next + 1) & mask
+        }
+        slots[hole] = -1
+    }
+
+    private mutating func growSlots() {
+        let old = slots
+        slots = [Int32](repeating: -1, count: old.count * 2)
+        for index in old where index >= 0 { place(index) }
+    }
+
+    /// Bytes of memory besides the names.
+    var byteCapacity: Int {
+        topics.byteCapacity + slots.count * 4
+            + subscriptions.count * MemoryLayout<Subscription>.stride
+    }
+}

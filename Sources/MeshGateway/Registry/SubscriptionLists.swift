@@ -1,0 +1,30 @@
+/// The subscriptions of one client: a list for each kind of topic, and its length.
+struct SubscriptionLists {
+    private struct List {
+        var first: Int32 = -1
+        var count: Int32 = 0
+    }
+
+    private var lists = InlineArray<6, List>(repeating: List())
+
+    /// The latest subscription of this kind; -1: there is none.
+    subscript(first kind: TopicKind) -> Int32 {
+        @inline(__always) get { lists[Int(kind.rawValue) - 1].first }
+        @inline(__always) set { lists[Int(kind.rawValue) - 1].first = newValue }
+    }
+
+    subscript(count kind: TopicKind) -> Int32 {
+        @inline(__always) get { lists[Int(kind.rawValue) - 1].count }
+        @inline(__always) set { lists[Int(kind.rawValue) - 1].count = newValue }
+    }
+
+    /// What keeps a RESP2 client in the subscribed state.
+    var redisCount: Int {
+        Int(self[count: .channel]) + Int(self[count: .pattern]) + Int(self[count: .shardChannel])
+    }
+
+    var isEmpty: Bool {
+        for kind in TopicKind.allCases where self[count: kind] > 0 { return false }
+        return true
+    }
+}

@@ -1,0 +1,37 @@
+import MeshWire
+
+/// What a local topic is: what its name names, or that its subscribers watch it.
+///
+/// The first five are the kinds of the directory's keys, with the same numbers.
+enum TopicKind: UInt8, CaseIterable {
+    case user = 1
+    case room = 2
+    case channel = 3
+    case shardChannel = 4
+    case pattern = 5
+    /// Of a user, to be told of its coming and going.
+    case watch = 6
+
+    /// The kind under which the name is hashed.
+    @inline(__always)
+    var keyKind: KeyKind {
+        switch self {
+        case .user, .watch: .user
+        case .room: .room
+        case .channel: .channel
+        case .shardChannel: .shardChannel
+        case .pattern: .pattern
+        }
+    }
+
+    /// The subscribers that a message goes to by its name.
+    @inline(__always)
+    init?(_ body: RoutedBody) {
+        switch body {
+        case .channel: self = .channel
+        case .shardChannel: self = .shardChannel
+        case .user: self = .user
+        case .control: return nil
+        }
+    }
+}

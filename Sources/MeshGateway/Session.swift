@@ -1,0 +1,85 @@
+import MeshCore
+import MeshWire
+
+/// One client connection: its protocol, its subscriptions, its output.
+///
+///     open ─▶ (HELLO, AUTH) ─▶ serving ⇄ asking (a question to the mesh is open)
+///                                  ⇄ queueing (after MULTI) ─▶ executing (after EXEC) ─▶ serving
+///          ─▶ ending: an error or QUIT is in the output, then the connection closes
+///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
+struct Session: ~Copyable {
+    var flags: SessionFlags = []
+    var lists = SubscriptionLists()
+    var output = ByteQueue()
+    /// Messages that came while the replies of a transaction are being written: they follow them.
+    var held = ByteQueue()
+
+    var progress = RESPProgress()
+    /// The arguments of a long command of which more is to come.
+    var partial = ArgumentList()
+    var transaction = Transaction()
+    /// Topics whose present state the driver has been asked for, in order.
+    var watching: [Int32] = []
+
+    var id: Int64 = 0
+    var openedAt = Instant(nanoseconds: 0)
+    var lastSeenAt = Instant(nanoseconds: 0)
+    /// Since when the output has been above the soft limit; nil: it is not.
+    var overSoftLimitSince: Instant?
+    var lastCommand: Command?
+    var name: [UInt8] = []
+    var libraryName: [UInt8] = []
+    var libraryVersion: [UInt8] = []
+    var address = ""
+
+    var isRESP3: Bool {
+        @inline(__always) get { flags.contains(.resp3) }
+    }
+}
+
+struct SessionFlags: OptionSet {
+    var rawValue: UInt32
+    init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    static let open = SessionFlags(rawValue: 1 << 0)
+    static let resp3 = SessionFlags(rawValue: 1 << 1)
+    static let authenticated = SessionFlags(rawValue: 1 << 2)
+    /// RESP2 with subscriptions of Redis's kinds: few commands are allowed.
+    static let restricted = SessionFlags(rawValue: 1 << 3)
+    /// Stands in `Gateway.dirty`.
+    static let dirty = SessionFlags(rawValue: 1 << 4)
+    /// A question to the mesh is open.
+    static let asking = SessionFlags(rawValue: 1 << 5)
+    /// Between MULTI and EXEC.
+    static let queueing = SessionFlags(rawValue: 1 << 6)
+    /// A queued command was wrong: EXEC will refuse.
+    static let aborted = SessionFlags(rawValue: 1 << 7)
+    /// The replies of a transaction are being written.
+    static let executing = SessionFlags(rawValue: 1 << 8)
+    /// CLIENT REPLY OFF.
+    static let replyOff = SessionFlags(rawValue: 1 << 9)
+    /// CLIENT REPLY SKIP: the next command gets no reply.
+    static let replySkip = SessionFlags(rawValue: 1 << 10)
+    /// The last command gets no reply.
+    static let muted = SessionFlags(rawValue: 1 << 11)
+    static let ending = SessionFlags(rawValue: 1 << 12)
+    static let doomed = SessionFlags(rawValue: 1 << 13)
+    static let noEvict = SessionFlags(rawValue: 1 << 14)
+    static let noTouch = SessionFlags(rawValue: 1 << 15)
+
+    /// The flags that decide whether a command takes the short way.
+    static let relevant: SessionFlags = [
+        .open, .authenticated, .restricted, .asking, .queueing, .executing, .replyOff, .replySkip,
+        .muted, .ending, .doomed,
+    ]
+    /// Their state when it does.
+    static let plain: SessionFlags = [.open, .authenticated]
+}
+
+/// The commands between MULTI and EXEC. They stay in the driver's input until EXEC has come, so
+/// that what they publish need not be copied.
+struct Transaction {
+    /// Bytes of input, from the first queued command on, that have been read and answered QUEUED.
+    var queuedBytes = 0
+    var queuedCount = 0
+}
