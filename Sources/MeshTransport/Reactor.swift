@@ -155,7 +155,11 @@ public struct ReactorOptions: Sendable {
             id: NodeID(random.next()),
             incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
             seed: random.next(), configuration: configuration, hasher: hasher, at: started)
-        gateway = Gateway(options.gateway, hasher: hasher)
+        var gatewayConfiguration = options.gateway
+        if let redis = listeners.redisEndpoint {
+            gatewayConfiguration.localAddress = redis.description
+        }
+        gateway = Gateway(gatewayConfiguration, hasher: hasher)
         connections = Slab(
             capacity: options.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
@@ -536,10 +540,6 @@ public struct ReactorOptions: Sendable {
             for client in gateway.overdue(at: now) {
                 let index = connection(of: client)
                 guard index >= 0 else { continue }
-                counters.clientsOverdue &+= 1
-                log.write(
-                    .warning, "clientOverdue",
-                    [("outputBytes", .integer(gateway.outputCount(client)))])
                 closeClient(index, lingers: false)
             }
         }
