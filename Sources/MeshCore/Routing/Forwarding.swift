@@ -56,7 +56,9 @@ extension Node {
         if link >= 0 { return Hop(link: link, promise: .max, isStrict: true) }
         // No way round a link in doubt: it may yet recover, and its queue is bounded.
         let direct = members[index].link
-        if direct >= 0, direct != arrival { return Hop(link: direct, promise: .max, isStrict: true) }
+        if direct >= 0, direct != arrival {
+            return Hop(link: direct, promise: .max, isStrict: true)
+        }
         counters.droppedNoRoute &+= 1
         return nil
     }
