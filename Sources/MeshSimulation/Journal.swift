@@ -1,0 +1,42 @@
+import MeshCore
+import MeshWire
+
+/// What a `World` has seen happen since the journal was last emptied; the checkers read it.
+///
+/// Trivial values in the order of their times, so that writing costs next to nothing.
+struct Journal {
+    /// A message that a node has handed to its clients.
+    struct Arrival {
+        var time: Instant
+        var host: Int32
+        /// The first four bytes of its payload, which `Workload` numbers.
+        var message: UInt32
+        /// Links that it came over.
+        var hops: Int32
+    }
+
+    /// Something a node has told its operator.
+    struct News {
+        var time: Instant
+        var host: Int32
+        var event: LogEvent
+    }
+
+    /// A message that came to a host where it had been before, or over more links than it may.
+    struct Detour {
+        var time: Instant
+        var host: Int32
+        var hops: Int32
+        var isLoop: Bool
+    }
+
+    var arrivals: [Arrival] = []
+    var news: [News] = []
+    var detours: [Detour] = []
+
+    mutating func removeAll() {
+        arrivals.removeAll(keepingCapacity: true)
+        news.removeAll(keepingCapacity: true)
+        detours.removeAll(keepingCapacity: true)
+    }
+}

@@ -1,0 +1,89 @@
+import MeshCore
+
+/// What lies between the nodes: how long bytes take, and where they do not get through.
+public struct Network: Sendable {
+    /// One way, without jitter, where no pair of zones says otherwise.
+    public var latency = Delay.microseconds(200)
+    /// Up to this much more, uniformly.
+    public var jitter = Delay.microseconds(100)
+    /// How long an attempt to connect to a silent address takes to fail.
+    public var connectTimeout = Delay.seconds(3)
+    /// What a node can send, in bytes a second; nil: as much as it likes.
+    public var bytesPerSecond: Int64?
+    /// One-way latency by zone of the sender × zone of the receiver; nil: `latency`.
+    private var zoneLatency: [Delay?] = []
+    private var zoneCount = 0
+
+    /// Hosts of different groups cannot hear each other.
+    private var groups: [Int32] = []
+    private var zones: [Int32] = []
+    private var isolated: [Bool] = []
+    /// What a slow node adds to everything that it sends.
+    private var slowness: [Delay] = []
+    /// One-way cuts, by (from, to). Only ever asked, never walked: no order comes of it.
+    private var cuts: Set<UInt64> = []
+    private(set) var isParted = false
+
+    public init() {}
+
+    // MARK: Shape
+
+    mutating func addHost(zone: Int) {
+        groups.append(0)
+        zones.append(Int32(zone))
+        isolated.append(false)
+        slowness.append(.zero)
+    }
+
+    /// Latency within and between zones, `count` of them.
+    mutating func setZones(count: Int, _ latency: (Int, Int) -> Delay?) {
+        zoneCount = count
+        zoneLatency = (0..<count * count).map { latency($0 / count, $0 % count) }
+    }
+
+    func zone(of host: Int) -> Int { Int(zones[host]) }
+
+    /// One way, from one host to another, without jitter.
+    @inline(__always)
+    func latency(from: Int, to: Int) -> Delay {
+        let base =
+            zoneCount == 0
+            ? latency : zoneLatency[Int(zones[from]) * zoneCount + Int(zones[to])] ?? latency
+        return base + slowness[from]
+    }
+
+    // MARK: Faults
+
+    /// Splits the network: hosts hear only those of their own group.
+    mutating func part(_ group: (Int) -> Int) {
+        for host in groups.indices { groups[host] = Int32(group(host)) }
+        isParted = groups.contains { $0 != groups[0] }
+    }
+
+    mutating func heal() {
+        part { _ in 0 }
+        cuts.removeAll()
+    }
+
+    mutating func cut(from: Int, to: Int) { cuts.insert(Self.pair(from, to)) }
+    mutating func mend(from: Int, to: Int) { cuts.remove(Self.pair(from, to)) }
+    mutating func isolate(_ host: Int) { isolated[host] = true }
+    mutating func slow(_ host: Int, by delay: Delay) { slowness[host] = delay }
+    mutating func setGroup(of host: Int, like other: Int) { groups[host] = groups[other] }
+
+    private static func pair(_ from: Int, _ to: Int) -> UInt64 {
+        UInt64(UInt32(from)) << 32 | UInt64(UInt32(to))
+    }
+
+    func group(of host: Int) -> Int { Int(groups[host]) }
+    func isIsolated(_ host: Int) -> Bool { isolated[host] }
+    func isSlow(_ host: Int) -> Bool { slowness[host] > .zero }
+    var hasCuts: Bool { !cuts.isEmpty }
+
+    /// Nothing gets from one host to the other now.
+    @inline(__always)
+    func isBlocked(from: Int, to: Int) -> Bool {
+        groups[from] != groups[to] || isolated[from] || isolated[to]
+            || !cuts.isEmpty && cuts.contains(Self.pair(from, to))
+    }
+}

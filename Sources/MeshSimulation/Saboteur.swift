@@ -1,0 +1,140 @@
+import MeshCore
+import MeshWire
+
+/// A mistake that one node of a run makes on purpose, so that the checkers are checked themselves.
+///
+/// It stands between the nodes and the network, so `Node` carries no switches: what a node sends is
+/// dropped, altered or doubled as a node with that mistake would.
+public enum Mistake: String, CaseIterable, Sendable {
+    /// Passes nothing on for others.
+    case swallowsTransit
+    /// Loses one message in eight that it sends or passes on.
+    case losesMessages
+    /// Hands each message to its clients twice.
+    case deliversTwice
+    /// Answers no request for repair.
+    case dropsRepairs
+    /// Never spreads its directory changes.
+    case keepsRecords
+    /// Its changes leave without the removals.
+    case ignoresRemovals
+    /// Tells everybody that a neighbour is dead.
+    case slanders
+    /// Never refutes what is said of it: its own record never leaves it.
+    case neverRefutes
+    /// Sends no heartbeats.
+    case omitsHeartbeats
+    /// Tells no news of members on.
+    case hushesNews
+    /// Takes more links than its degree allows.
+    case exceedsDegree
+    /// Tells the members it knows without the last one of each list: an off-by-one in the ring.
+    case offByOne
+}
+
+struct Saboteur {
+    let mistake: Mistake
+    /// The hosts that make it.
+    let hosts: [Int]
+    /// It begins then: a mesh that never forms would prove little.
+    let from: Instant
+    var counter = 0
+
+    func isActive(_ host: Int, _ now: Instant) -> Bool { now >= from && hosts.contains(host) }
+
+    /// How often a delivery is handed out.
+    func copies(_ host: Int) -> Int {
+        mistake == .deliversTwice && hosts.contains(host) ? 2 : 1
+    }
+}
+
+extension World {
+    /// What really leaves in place of `parcel`; nil: nothing does.
+    mutating func sabotage(_ parcel: Parcel, from number: Int) -> Parcel? {
+        guard let saboteur, saboteur.isActive(number, now) else { return parcel }
+        let kind = parcel.withSpan { $0[4] }
+        let isMessage =
+            kind == FrameKind.routed.rawValue
+            && parcel.withSpan { $0[7] } != RoutedBody.control.rawValue
+        let isTransit = parcel.pathCount > 1
+        switch saboteur.mistake {
+        case .swallowsTransit:
+            return kind == FrameKind.routed.rawValue && isTransit ? drop(parcel) : parcel
+        case .losesMessages:
+            guard isMessage else { return parcel }
+            self.saboteur!.counter += 1
+            return saboteur.counter % 8 == 0 ? drop(parcel) : parcel
+        case .keepsRecords:
+            return kind == FrameKind.arc.rawValue && !isTransit ? drop(parcel) : parcel
+        case .ignoresRemovals:
+            guard kind == FrameKind.arc.rawValue, !isTransit else { return parcel }
+            let message = decode(parcel, from: Frame.arcHeaderSize)
+            return rewrite(parcel, from: Frame.arcHeaderSize, message.map(Self.withoutRemovals))
+        case .dropsRepairs, .slanders, .neverRefutes, .omitsHeartbeats, .hushesNews, .offByOne:
+            guard kind == FrameKind.link.rawValue else { return parcel }
+            let message = decode(parcel, from: Frame.prefixSize)
+            return rewrite(
+                parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
+        case .deliversTwice, .exceedsDegree:
+            return parcel
+        }
+    }
+
+    private mutating func drop(_ parcel: Parcel) -> Parcel? {
+        pool.release(parcel)
+        return nil
+    }
+
+    /// A control message as a node with the mistake sends it; nil: not at all.
+    private func alter(_ message: Message, of number: Int) -> Message? {
+        switch (saboteur!.mistake, message) {
+        case (.dropsRepairs, .records), (.dropsRepairs, .snapshot), (.omitsHeartbeats, .heartbeat):
+            return nil
+        case (.hushesNews, .members(_, isRepair: false)): return nil
+        case (.neverRefutes, .members(let records, let isRepair)):
+            let others = records.filter { $0.id != ids[number] }
+            return others.isEmpty ? nil : .members(others, isRepair: isRepair)
+        case (.offByOne, .members(let records, isRepair: true)):
+            return .members(Array(records.dropLast()), isRepair: true)
+        case (.slanders, .heartbeat):
+            let node = hosts[number]!.node.memberStatuses().first { !$0.isSelf }
+            guard let victim = node else { return message }
+            let record = MemberRecord(
+                id: victim.id, incarnation: victim.incarnation, standing: .dead,
+                endpoint: victim.endpoint, name: victim.name, zone: victim.zone)
+            return .members([record], isRepair: false)
+        default: return message
+        }
+    }
+
+    private static func withoutRemovals(_ message: Message) -> Message {
+        guard case .records(var records) = message else { return message }
+        for place in records.records.indices
+        where records.records[place].operation == .removeKey {
+            records.records[place].operation = .addKey
+        }
+        return .records(records)
+    }
+
+    private func decode(_ parcel: Parcel, from offset: Int) -> Message? {
+        parcel.withSpan { try? Message.decode($0, from: offset, to: $0.count) }
+    }
+
+    /// The parcel with another message in it; nil: nothing is sent.
+    private mutating func rewrite(
+        _ parcel: Parcel, from offset: Int, _ message: Message?
+    ) -> Parcel? {
+        guard let message else { return drop(parcel) }
+        var bytes = ByteQueue()
+        parcel.withSpan { bytes.append($0, 0, offset) }
+        bytes.append(message)
+        bytes.overwrite(integer: UInt32(bytes.count), at: 0)
+        let result = pool.parcel(count: bytes.count, pathCount: Int(parcel.pathCount))
+        bytes.withSpan { result.write($0, 0, $0.count, at: 0) }
+        for place in 0..<Int(parcel.pathCount) {
+            result.setHost(parcel.host(at: place), at: place)
+        }
+        pool.release(parcel)
+        return result
+    }
+}

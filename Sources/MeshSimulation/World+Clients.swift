@@ -1,0 +1,52 @@
+import MeshCore
+import MeshWire
+
+/// What clients of a node do.
+extension World {
+    public func key(_ kind: KeyKind, _ name: String) -> Key {
+        hasher.key(kind, Array(name.utf8))
+    }
+
+    /// The first local session of a user, or subscriber of a channel, comes to a node; or the last
+    /// goes.
+    public mutating func change(
+        _ host: Int, _ kind: KeyKind, _ name: String, _ change: DirectoryChange
+    ) {
+        let bytes = Array(name.utf8)
+        let key = hasher.key(kind, bytes)
+        if kind == .pattern {
+            handle(
+                host, .pattern(key, name: Slice(start: 0, count: bytes.count), change),
+                bytes: bytes)
+        } else {
+            handle(host, .directory(key, change))
+        }
+    }
+
+    public mutating func watch(_ host: Int, _ user: String) {
+        handle(host, .watch(key(.user, user), .add))
+    }
+
+    /// Returns to how many other nodes it went.
+    @discardableResult
+    public mutating func publish(
+        _ host: Int, _ body: RoutedBody, _ name: String, _ payload: [UInt8]
+    ) -> Int {
+        let kind: KeyKind =
+            body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
+        let bytes = Array(name.utf8) + payload
+        let nameCount = bytes.count - payload.count
+        handle(
+            host,
+            .publish(
+                body, key(kind, name), name: Slice(start: 0, count: nameCount),
+                payload: Slice(start: nameCount, count: payload.count)), bytes: bytes)
+        return lastRemoteNodeCount
+    }
+
+    public mutating func ask(_ host: Int, _ query: QueryID, everyone subject: [UInt8]) {
+        handle(
+            host, .query(query, .everyone(subject: Slice(start: 0, count: subject.count))),
+            bytes: subject)
+    }
+}

@@ -1,0 +1,425 @@
+import MeshCore
+import MeshWire
+
+/// The interpreter of effects: what `Reactor` does with sockets, in virtual time.
+extension World {
+    // MARK: Driving a node
+
+    mutating func scheduleDeadline(_ number: Int) {
+        guard let host = hosts[number], let local = host.node.nextDeadline else { return }
+        let due = max(host.worldTime(local), now)
+        if let scheduled = host.deadline, scheduled <= due { return }
+        host.deadline = due
+        queue.schedule(Action(kind: .deadline, host: Int32(number)), at: due)
+    }
+
+    /// Advances a node by one event and does what it wants done.
+    mutating func handle(_ number: Int, _ event: Event, _ parcel: Parcel = .none) {
+        runHash =
+            RandomSource.mix(
+                runHash ^ UInt64(bitPattern: now.nanoseconds) ^ UInt64(UInt32(parcel.count)) << 40)
+            ^ UInt64(number)
+        let host = hosts[number]!
+        let time = host.localTime(now)
+        parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
+        lastRemoteNodeCount = effects.remoteNodeCount
+        var index = 0
+        while index < effects.count {
+            perform(effects[index], number, host, parcel)
+            index += 1
+        }
+        effects.removeAll()
+        scheduleDeadline(number)
+        if !pendingAnswers.isEmpty { answerPending(number) }
+    }
+
+    private mutating func perform(
+        _ effect: Effect, _ number: Int, _ host: Host, _ parcel: Parcel
+    ) {
+        switch effect {
+        case .send(let link, let head, let body, _):
+            send(head, body, over: link, number, host, parcel)
+        case .dial(let link, let endpoint):
+            dial(endpoint, for: link, number, host)
+        case .close(let link):
+            let connection = host.connections[Int(link)]
+            host.connections[Int(link)] = -1
+            if connection >= 0 { close(connection, by: number, isReset: false) }
+        case .deliver(let body, _, let name, let payload):
+            deliver(body, name, payload, number, parcel)
+        case .presence(let key, let isOnline):
+            host.presences.append((key, isOnline))
+        case .asked(let asker, let query, let subject):
+            // The simulated driver's answer is the question, and its own number.
+            var answer = parcel.withSpan { $0.array(subject) }
+            answer.append(UInt8(number & 255))
+            pendingAnswers.append((asker, query, answer))
+        case .answered(let query, let from, let answer):
+            host.answers.append((query, from, parcel.withSpan { $0.array(answer) }))
+        case .traced(let query, let holder, let path):
+            host.answers.append((query, holder, parcel.withSpan { $0.array(path) }))
+        case .finished(let query):
+            host.finished.append(query)
+        case .log(let event):
+            journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
+            tracer?.log(now, number, event)
+        case .left: break
+        }
+    }
+
+    private mutating func deliver(
+        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ number: Int, _ parcel: Parcel
+    ) {
+        if keepsDeliveries {
+            deliveries.append(
+                Delivery(
+                    node: number, time: now, body: body,
+                    name: parcel.withSpan { $0.array(name) },
+                    payload: parcel.withSpan { $0.array(payload) }))
+            return
+        }
+        guard payload.count >= 4 else { return }
+        let message = parcel.withSpan { $0.load(UInt32.self, at: Int(payload.start)) }
+        let arrival = Journal.Arrival(
+            time: now, host: Int32(number), message: message, hops: parcel.pathCount)
+        for _ in 0..<(saboteur?.copies(number) ?? 1) { journal.arrivals.append(arrival) }
+        tracer?.delivered(now, number, message, hops: Int(parcel.pathCount))
+    }
+
+    /// Answers go out as events of their own, a moment later, as from a driver's next turn.
+    private mutating func answerPending(_ number: Int) {
+        let pending = pendingAnswers
+        pendingAnswers.removeAll(keepingCapacity: true)
+        for item in pending {
+            handle(
+                number,
+                .answer(
+                    to: item.asker, item.query,
+                    answer: Slice(start: 0, count: item.answer.count)), bytes: item.answer)
+        }
+    }
+
+    /// The same, with bytes of the driver's own.
+    mutating func handle(_ number: Int, _ event: Event, bytes: [UInt8]) {
+        let parcel = pool.parcel(count: bytes.count, pathCount: 0)
+        parcel.write(bytes.span, 0, bytes.count, at: 0)
+        handle(number, event, parcel)
+        pool.release(parcel)
+    }
+
+    // MARK: Bytes leave
+
+    private mutating func send(
+        _ head: Slice, _ body: Slice, over link: LinkIndex, _ number: Int, _ host: Host,
+        _ source: Parcel
+    ) {
+        let connection = host.connections[Int(link)]
+        guard connection >= 0 else { return }
+        let size = Int(head.count) + Int(body.count)
+        let pathCount = self.pathCount(head, number, source)
+        var parcel = pool.parcel(count: size, pathCount: pathCount)
+        effects.bytes.withSpan { parcel.write($0, Int(head.start), Int(head.count), at: 0) }
+        if body.count > 0 {
+            source.withSpan {
+                parcel.write($0, Int(body.start), Int(body.count), at: Int(head.count))
+            }
+        }
+        if pathCount > 0 {
+            for place in 0..<(pathCount - 1) {
+                parcel.setHost(source.host(at: place), at: place)
+            }
+            parcel.setHost(number, at: pathCount - 1)
+        }
+        if saboteur != nil {
+            guard let changed = sabotage(parcel, from: number) else { return }
+            parcel = changed
+        }
+        host.bytesOut += size
+        byteCount += size
+        let isToDialler = Int(connections[connection].dialler) != number
+        let other =
+            isToDialler ? connections[connection].dialler : connections[connection].acceptor
+        tracer?.sent(now, number, to: Int(other), parcel)
+        let jitter = Delay(
+            nanoseconds: Int64(random.next(below: Int(network.jitter.nanoseconds) + 1)))
+        var departure = now
+        if let rate = network.bytesPerSecond {
+            departure =
+                max(now, host.lineFree) + Delay(nanoseconds: Int64(size) * 1_000_000_000 / rate)
+            host.lineFree = departure
+        }
+        let arrival = departure + network.latency(from: number, to: Int(other)) + jitter
+        enqueue(
+            Action(
+                kind: .bytes, isToDialler: isToDialler, host: other, connection: connection,
+                parcel: parcel), at: arrival)
+    }
+
+    /// How many hosts a message has come through when it leaves this one; 0 for what goes one hop.
+    ///
+    /// Lineage is known here and nowhere else: what a node sends while it handles a message of
+    /// another's is that message.
+    private func pathCount(_ head: Slice, _ number: Int, _ source: Parcel) -> Int {
+        guard head.count >= Frame.arcHeaderSize else { return 0 }
+        return effects.bytes.withSpan { span in
+            let start = Int(head.start)
+            guard span[start + 4] != FrameKind.link.rawValue else { return 0 }
+            let origin = NodeID(span.load(UInt64.self, at: start + 8))
+            return origin == ids[number] ? 1 : Int(source.pathCount) + 1
+        }
+    }
+
+    /// Puts something on a connection's stream, behind what is there.
+    private mutating func enqueue(_ action: Action, at time: Instant) {
+        let size = Int(action.parcel.count)
+        let arrival: Instant
+        if action.isToDialler {
+            arrival = max(time, connections[action.connection].toDialler.lastArrival)
+            connections[action.connection].toDialler.lastArrival = arrival
+            connections[action.connection].toDialler.inFlight += size
+            inFlightMax = max(inFlightMax, connections[action.connection].toDialler.inFlight)
+        } else {
+            arrival = max(time, connections[action.connection].toAcceptor.lastArrival)
+            connections[action.connection].toAcceptor.lastArrival = arrival
+            connections[action.connection].toAcceptor.inFlight += size
+            inFlightMax = max(inFlightMax, connections[action.connection].toAcceptor.inFlight)
+        }
+        connections[action.connection].pending += 1
+        queue.schedule(action, at: arrival)
+    }
+
+    // MARK: Bytes arrive
+
+    /// Something has come to the end of its way, unless the network holds it up.
+    mutating func carry(_ action: Action) {
+        let connection = action.connection
+        let isStalled =
+            action.isToDialler
+            ? !connections[connection].toDialler.stalled.isEmpty
+            : !connections[connection].toAcceptor.stalled.isEmpty
+        if isStalled || isBlocked(action) {
+            stall(action)
+        } else {
+            arrive(action)
+        }
+    }
+
+    private func isBlocked(_ action: Action) -> Bool {
+        let connection = connections[action.connection]
+        return action.isToDialler
+            ? network.isBlocked(from: Int(connection.acceptor), to: Int(connection.dialler))
+            : network.isBlocked(from: Int(connection.dialler), to: Int(connection.acceptor))
+    }
+
+    /// TCP sends again after 200 ms and then after twice as long, up to 15 s; what comes meanwhile
+    /// waits behind it.
+    private mutating func stall(_ action: Action) {
+        let first = Delay.milliseconds(200)
+        func add(to stream: inout Connection.Stream) -> Bool {
+            stream.stalled.append(action)
+            guard stream.stalled.count == 1 else { return false }
+            stream.retryAfter = first
+            return true
+        }
+        let isFirst =
+            action.isToDialler
+            ? add(to: &connections[action.connection].toDialler)
+            : add(to: &connections[action.connection].toAcceptor)
+        if isFirst {
+            let again = Action(
+                kind: .retry, isToDialler: action.isToDialler, connection: action.connection)
+            connections[action.connection].pending += 1
+            queue.schedule(again, at: now + first)
+        }
+    }
+
+    mutating func retry(_ action: Action) {
+        let connection = action.connection
+        let isOpen =
+            connections[connection].diallerLink >= 0 || connections[connection].acceptorLink >= 0
+        if isOpen, isBlocked(action) {
+            let delay = min(
+                connections[connection].stream(toDialler: action.isToDialler).retryAfter * 2,
+                .seconds(15))
+            if action.isToDialler {
+                connections[connection].toDialler.retryAfter = delay
+            } else {
+                connections[connection].toAcceptor.retryAfter = delay
+            }
+            queue.schedule(action, at: now + delay)
+            return
+        }
+        connections[connection].pending -= 1
+        var waiting: [Action] = []
+        if action.isToDialler {
+            swap(&waiting, &connections[connection].toDialler.stalled)
+        } else {
+            swap(&waiting, &connections[connection].toAcceptor.stalled)
+        }
+        if waiting.isEmpty { connections.recycle(connection) }
+        for item in waiting { arrive(item) }
+    }
+
+    mutating func arrive(_ action: Action) {
+        let number = Int(action.host)
+        let connection = action.connection
+        if let host = hosts[number] {
+            if postpone(action, host) { return }
+            receive(action, number, host)
+        }
+        pool.release(action.parcel)
+        if action.isToDialler {
+            connections[connection].toDialler.inFlight -= Int(action.parcel.count)
+        } else {
+            connections[connection].toAcceptor.inFlight -= Int(action.parcel.count)
+        }
+        connections[connection].pending -= 1
+        connections.recycle(connection)
+    }
+
+    private mutating func receive(_ action: Action, _ number: Int, _ host: Host) {
+        let connection = action.connection
+        let link =
+            action.isToDialler
+            ? connections[connection].diallerLink : connections[connection].acceptorLink
+        guard link >= 0 else { return }
+        switch action.kind {
+        case .connected:
+            handle(number, .connected(link))
+        case .refused, .unreachable:
+            detach(connection, toDialler: action.isToDialler, host, link)
+            handle(number, .disconnected(link, action.kind == .refused ? .refused : .unreachable))
+        case .end:
+            detach(connection, toDialler: action.isToDialler, host, link)
+            handle(number, .disconnected(link, .closed))
+        case .bytes:
+            host.bytesIn += Int(action.parcel.count)
+            receiveFrames(action.parcel, over: link, connection, number, host)
+        case .deadline, .reach, .retry, .thaw:
+            preconditionFailure("does not travel on a connection")
+        }
+    }
+
+    private mutating func detach(
+        _ connection: Int32, toDialler: Bool, _ host: Host, _ link: LinkIndex
+    ) {
+        host.connections[Int(link)] = -1
+        if toDialler {
+            connections[connection].diallerLink = -1
+        } else {
+            connections[connection].acceptorLink = -1
+        }
+    }
+
+    private mutating func receiveFrames(
+        _ parcel: Parcel, over link: LinkIndex, _ connection: Int32, _ number: Int, _ host: Host
+    ) {
+        if parcel.pathCount > 0 { inspect(parcel, at: number) }
+        handle(number, .heard(link))
+        var at = 0
+        var needed = 0
+        while at < Int(parcel.count), host.connections[Int(link)] == connection {
+            let prefix = parcel.withSpan { try? FramePrefix.read($0, at: at, needed: &needed) }
+            guard let prefix else { preconditionFailure("a node sent a malformed frame") }
+            tracer?.received(now, number, parcel, at: at, prefix)
+            handle(number, .received(prefix, start: at, from: link), parcel)
+            at += prefix.length
+        }
+    }
+
+    /// A message must not come to a host twice, and not over more links than the hop limit.
+    @inline(__always)
+    private mutating func inspect(_ parcel: Parcel, at number: Int) {
+        var isLoop = false
+        for place in 0..<Int(parcel.pathCount) where parcel.host(at: place) == number {
+            isLoop = true
+        }
+        if isLoop || parcel.pathCount > Int32(Frame.hopLimit) + 1 {
+            journal.detours.append(
+                Journal.Detour(
+                    time: now, host: Int32(number), hops: parcel.pathCount, isLoop: isLoop))
+        }
+    }
+
+    // MARK: Connections
+
+    private mutating func dial(
+        _ endpoint: Endpoint, for link: LinkIndex, _ number: Int, _ host: Host
+    ) {
+        guard let target = hostAt[endpoint] else {
+            let connection = connections.open(from: number, link, to: number)
+            host.connections[Int(link)] = connection
+            answer(.refused, connection, number, at: now + network.latency * 2)
+            return
+        }
+        let connection = connections.open(from: number, link, to: target)
+        host.connections[Int(link)] = connection
+        connections[connection].pending += 1
+        queue.schedule(
+            Action(kind: .reach, host: Int32(number), connection: connection),
+            at: now + network.latency(from: number, to: target))
+    }
+
+    /// What a dial comes to, told to the side that dialled.
+    private mutating func answer(
+        _ kind: Action.Kind, _ connection: Int32, _ dialler: Int, at time: Instant
+    ) {
+        enqueue(
+            Action(
+                kind: kind, isToDialler: true, host: Int32(dialler), connection: connection),
+            at: time)
+    }
+
+    /// A dial has come to the other side.
+    mutating func reach(_ action: Action) {
+        let connection = action.connection
+        let from = Int(connections[connection].dialler)
+        let to = Int(connections[connection].acceptor)
+        guard connections[connection].diallerLink >= 0 else {
+            connections.recycle(connection)
+            return
+        }
+        if network.isBlocked(from: from, to: to) || network.isBlocked(from: to, to: from) {
+            // Its own machine gives up; nothing of this passes the network.
+            connections[connection].pending += 1
+            queue.schedule(
+                Action(
+                    kind: .unreachable, isToDialler: true, host: Int32(from),
+                    connection: connection), at: now + network.connectTimeout)
+            return
+        }
+        let back = now + network.latency(from: to, to: from)
+        guard let host = hosts[to], let accepted = host.node.acceptLink(at: host.localTime(now))
+        else {
+            answer(.refused, connection, from, at: back)
+            return
+        }
+        scheduleDeadline(to)
+        connections[connection].acceptorLink = accepted
+        host.connections[Int(accepted)] = connection
+        answer(.connected, connection, from, at: back)
+    }
+
+    /// One side ends a connection. `isReset`: at once, whatever is still on its way.
+    mutating func close(_ connection: Int32, by number: Int, isReset: Bool) {
+        let isDialler = Int(connections[connection].dialler) == number
+        let link: LinkIndex
+        if isDialler {
+            connections[connection].diallerLink = -1
+            link = connections[connection].acceptorLink
+        } else {
+            connections[connection].acceptorLink = -1
+            link = connections[connection].diallerLink
+        }
+        if link >= 0 || isDialler && connections[connection].pending > 0 {
+            let other =
+                isDialler ? connections[connection].acceptor : connections[connection].dialler
+            enqueue(
+                Action(
+                    kind: .end, isToDialler: !isDialler, host: other, connection: connection),
+                at: now + network.latency(from: number, to: Int(other)))
+        } else {
+            connections.recycle(connection)
+        }
+    }
+}

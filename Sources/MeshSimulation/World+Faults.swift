@@ -1,0 +1,107 @@
+import MeshCore
+import MeshWire
+
+/// What goes wrong with hosts and between them.
+extension World {
+    /// The node says good-bye, and its process ends.
+    public mutating func leave(_ host: Int) {
+        handle(host, .leave)
+        end(host, isReset: false)
+    }
+
+    /// The process ends; its machine resets its connections and refuses new ones.
+    public mutating func crash(_ host: Int) {
+        end(host, isReset: true)
+    }
+
+    private mutating func end(_ number: Int, isReset: Bool) {
+        guard let host = hosts[number] else { return }
+        for link in host.connections.indices {
+            let connection = host.connections[link]
+            guard connection >= 0 else { continue }
+            host.connections[link] = -1
+            close(connection, by: number, isReset: isReset)
+        }
+        bury(number, host)
+    }
+
+    /// The machine ends: nobody is told.
+    public mutating func vanish(_ number: Int) {
+        guard let host = hosts[number] else { return }
+        network.isolate(number)
+        for link in host.connections.indices {
+            let connection = host.connections[link]
+            guard connection >= 0 else { continue }
+            if Int(connections[connection].dialler) == number {
+                connections[connection].diallerLink = -1
+            } else {
+                connections[connection].acceptorLink = -1
+            }
+            connections.recycle(connection)
+        }
+        bury(number, host)
+    }
+
+    /// What waited for a host that is gone goes nowhere; its memory is given back.
+    private mutating func bury(_ number: Int, _ host: Host) {
+        hosts[number] = nil
+        for action in host.inbox where action.kind != .deadline { arrive(action) }
+        host.inbox = []
+    }
+
+    /// The process stands still (SIGSTOP, a long collection of garbage, a moved machine).
+    public mutating func freeze(_ host: Int, for delay: Delay) {
+        guard hosts[host] != nil else { return }
+        let until = max(hosts[host]!.frozenUntil ?? now, now + delay)
+        hosts[host]!.frozenUntil = until
+        queue.schedule(Action(kind: .thaw, host: Int32(host)), at: until)
+    }
+
+    /// Splits the network: hosts hear only those of their own group.
+    public mutating func partition(_ assign: (Int) -> Int) { network.part(assign) }
+
+    public mutating func heal() { network.heal() }
+
+    /// Nothing goes from one host to another any more; the other way is unhurt.
+    public mutating func cut(from: Int, to: Int) { network.cut(from: from, to: to) }
+
+    /// Everything that this host sends takes so much longer.
+    public mutating func slow(_ host: Int, by delay: Delay) { network.slow(host, by: delay) }
+
+    /// The host's monotonic clock jumps forward, or goes at another rate from now on. The jump
+    /// is never back: no monotonic clock does that.
+    public mutating func skew(_ number: Int, jump: Delay, partsPerMillion drift: Int64) {
+        guard let host = hosts[number] else { return }
+        let before = host.localTime(now)
+        host.clockDrift = drift
+        host.clockOffset = .zero
+        host.clockOffset = before + jump - host.localTime(now)
+        host.deadline = nil
+        scheduleDeadline(number)
+    }
+
+    /// Resets the connection between two hosts, if there is one.
+    public mutating func reset(_ one: Int, _ other: Int) {
+        guard let host = hosts[one], let peer = hosts[other] else { return }
+        for link in host.connections.indices {
+            let connection = host.connections[link]
+            guard connection >= 0 else { continue }
+            let isDialler = Int(connections[connection].dialler) == one
+            let ends = connections[connection]
+            guard Int(isDialler ? ends.acceptor : ends.dialler) == other,
+                ends.diallerLink >= 0, ends.acceptorLink >= 0
+            else { continue }
+            let peerLink = isDialler ? ends.acceptorLink : ends.diallerLink
+            host.connections[link] = -1
+            peer.connections[Int(peerLink)] = -1
+            connections[connection].diallerLink = -1
+            connections[connection].acceptorLink = -1
+            connections.recycle(connection)
+            handle(one, .disconnected(LinkIndex(link), .closed))
+            // What this side did about it may have reached the other's slot: it is a new one then.
+            if hosts[other] != nil, peer.connections[Int(peerLink)] < 0 {
+                handle(other, .disconnected(peerLink, .closed))
+            }
+        }
+    }
+}
