@@ -14,6 +14,7 @@ let package = Package(
     products: [
         .library(name: "Smallworld", targets: ["Smallworld"]),
         .executable(name: "smallworld", targets: ["NodeCommand"]),
+        .executable(name: "smallworld-sim", targets: ["SimulatorCommand"]),
         .executable(name: "smallworld-bench", targets: ["BenchCommand"]),
     ],
     targets: [
@@ -39,6 +40,9 @@ let package = Package(
 
         .executableTarget(
             name: "NodeCommand", dependencies: ["Smallworld", "MeshTransport"],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "SimulatorCommand", dependencies: ["MeshSimulation", "MeshCore"],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],

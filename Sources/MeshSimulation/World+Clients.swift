@@ -44,6 +44,29 @@ extension World {
         return lastRemoteNodeCount
     }
 
+    /// A message whose payload is its number and zeros; nothing is allocated for it.
+    mutating func publish(
+        _ host: Int, _ body: RoutedBody, _ name: String, number: UInt32, size: Int
+    ) -> Int {
+        let kind: KeyKind =
+            body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
+        message.removeAll(keepingCapacity: true)
+        message.append(contentsOf: name.utf8)
+        let key = hasher.key(kind, message)
+        let nameCount = message.count
+        for shift in [0, 8, 16, 24] as [UInt32] {
+            message.append(UInt8(truncatingIfNeeded: number >> shift))
+        }
+        while message.count < nameCount + size { message.append(0) }
+        handle(
+            host,
+            .publish(
+                body, key, name: Slice(start: 0, count: nameCount),
+                payload: Slice(start: nameCount, count: message.count - nameCount)),
+            bytes: message)
+        return lastRemoteNodeCount
+    }
+
     public mutating func ask(_ host: Int, _ query: QueryID, everyone subject: [UInt8]) {
         handle(
             host, .query(query, .everyone(subject: Slice(start: 0, count: subject.count))),

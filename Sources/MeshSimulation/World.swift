@@ -53,6 +53,8 @@ public struct World: ~Copyable {
     /// Folds every event's time and place: equal runs have equal hashes.
     public internal(set) var runHash: UInt64 = 0
     var lastRemoteNodeCount = 0
+    /// The message that is being published.
+    var message: [UInt8] = []
     var pendingAnswers: [(asker: NodeID, query: QueryID, answer: [UInt8])] = []
 
     public init(seed: UInt64) {

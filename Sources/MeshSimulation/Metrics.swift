@@ -1,0 +1,169 @@
+import MeshCore
+
+/// What a run has measured; the report, and what a scenario's expectations are about.
+public struct Metrics: Sendable {
+    /// A fault, or what ended one, and how long the mesh then took to agree.
+    public struct Recovery: Sendable {
+        public var kind: String
+        public var at: Double
+        /// Nil: it did not come to that before the next one.
+        public var seconds: Double?
+    }
+
+    public struct Sample: Sendable {
+        public var time: Double
+        /// Of the nodes that are up, those whose member list is right.
+        public var share: Double
+        public var live: Int
+        public var megabits: Double
+    }
+
+    public var scenario = ""
+    public var about = ""
+    public var seed: UInt64 = 0
+    public var runHash: UInt64 = 0
+    public var nodes = 0
+    public var events = 0
+    public var virtualSeconds = 0.0
+    /// From the first start until all were ready and agreed; nil: never.
+    public var startSeconds: Double?
+    public var sent = 0
+    public var delivered = 0
+    public var lost = 0
+    public var lostInCalm = 0
+    public var duplicated = 0
+    public var reordered = 0
+    /// Messages for users that the sender's node knew nobody for.
+    public var unknown = 0
+    public var hops = Distribution()
+    public var hopCounts: [Int] = []
+    public var latencyMilliseconds = 0.0
+    /// Seconds from a crash to each survivor's knowing it.
+    public var detection = Distribution()
+    public var convergence = Distribution()
+    public var recoveries: [Recovery] = []
+    public var bytes = 0
+    /// Bytes a second that a node sends, while nothing but the protocol and the load goes on.
+    public var bytesPerNodeSecond = Distribution()
+    /// Messages passed on for others, by node.
+    public var load = Distribution()
+    public var loads: [Double] = []
+    public var deaths = 0
+    public var suspicions = 0
+    public var linksPerNode = 0.0
+    public var inFlightMax = 0
+    public var samples: [Sample] = []
+    public var violations: [Violation] = []
+    public var tolerated: [Violation] = []
+    public var tolerates: [String] = []
+    /// More findings than are listed.
+    public var violationCount = 0
+    public var isStuck = false
+    public var expectations: [Outcome] = []
+    /// The links of the survivors, by place on the ring in [0, 1), of a mesh of at most 2,000.
+    public var ring: [(from: Double, to: Double, isLong: Bool)] = []
+
+    /// An expectation and what became of it.
+    public struct Outcome: Sendable {
+        public var metric: String
+        public var least: Double?
+        public var most: Double?
+        public var actual: Double
+        public var isMet: Bool
+    }
+
+    struct Named: Sendable {
+        var name: String
+        var meaning: String
+        var value: @Sendable (Metrics) -> Double
+    }
+
+    static let all: [Named] = [
+        Named(name: "startSeconds", meaning: "until all were ready and agreed") {
+            $0.startSeconds ?? .infinity
+        },
+        Named(name: "sent", meaning: "messages") { Double($0.sent) },
+        Named(name: "delivered", meaning: "copies handed to clients of other nodes") {
+            Double($0.delivered)
+        },
+        Named(name: "lost", meaning: "copies that did not arrive") { Double($0.lost) },
+        Named(name: "lostShare", meaning: "of all copies") {
+            $0.lost == 0 ? 0 : Double($0.lost) / Double($0.lost + $0.delivered)
+        },
+        Named(name: "lostInCalm", meaning: "copies lost with nothing wrong near in time") {
+            Double($0.lostInCalm)
+        },
+        Named(name: "duplicated", meaning: "copies delivered again") { Double($0.duplicated) },
+        Named(name: "reordered", meaning: "copies delivered after a later one") {
+            Double($0.reordered)
+        },
+        Named(name: "unknown", meaning: "messages for users that nobody was known for") {
+            Double($0.unknown)
+        },
+        Named(name: "hops.mean", meaning: "links from origin to destination") { $0.hops.mean },
+        Named(name: "hops.p50", meaning: "the median") { $0.hops.p50 },
+        Named(name: "hops.p99", meaning: "of 100 messages 99 take at most this") { $0.hops.p99 },
+        Named(name: "hops.max", meaning: "the most") { $0.hops.max },
+        Named(name: "latency.mean", meaning: "milliseconds from origin to delivery") {
+            $0.latencyMilliseconds
+        },
+        Named(name: "detection.mean", meaning: "seconds from a crash to a survivor's knowing") {
+            $0.detection.mean
+        },
+        Named(name: "detection.p99", meaning: "the same") { $0.detection.p99 },
+        Named(name: "detection.max", meaning: "to the last survivor's knowing") {
+            $0.detection.max
+        },
+        Named(name: "convergence.mean", meaning: "seconds from a fault's end to agreement") {
+            $0.convergence.mean
+        },
+        Named(name: "convergence.max", meaning: "the longest") { $0.convergence.max },
+        Named(name: "bytes", meaning: "between nodes, all together") { Double($0.bytes) },
+        Named(name: "bytesPerNodeSecond.mean", meaning: "sent by a node") {
+            $0.bytesPerNodeSecond.mean
+        },
+        Named(name: "bytesPerNodeSecond.max", meaning: "by the busiest") {
+            $0.bytesPerNodeSecond.max
+        },
+        Named(name: "loadMaxOverMean", meaning: "forwarding by the busiest node over the mean") {
+            $0.load.mean == 0 ? 0 : $0.load.max / $0.load.mean
+        },
+        Named(name: "deaths", meaning: "times a node declared another dead") {
+            Double($0.deaths)
+        },
+        Named(name: "linksPerNode", meaning: "at the end") { $0.linksPerNode },
+        Named(name: "inFlightMax", meaning: "bytes that waited for one link") {
+            Double($0.inFlightMax)
+        },
+        Named(name: "violations", meaning: "findings of the checkers") {
+            Double($0.violationCount)
+        },
+    ]
+
+    static var names: [String] { all.map(\.name) }
+
+    /// The value of one of `names`.
+    public subscript(name: String) -> Double? {
+        Self.all.first { $0.name == name }?.value(self)
+    }
+
+    mutating func judge(_ wanted: [Scenario.Expectation]) {
+        expectations = wanted.map { expectation in
+            let actual = self[expectation.metric] ?? .infinity
+            let isMet =
+                actual >= expectation.least ?? -.infinity
+                && actual <= expectation.most ?? .infinity
+            return Outcome(
+                metric: expectation.metric, least: expectation.least, most: expectation.most,
+                actual: actual, isMet: isMet)
+        }
+    }
+
+    /// The exit status of `smallworld-sim run`: 0 well, 1 an expectation missed, 2 a checker found
+    /// a violation, 3 stuck.
+    public var exitStatus: Int32 {
+        if isStuck { return 3 }
+        if violationCount > 0 { return 2 }
+        return expectations.allSatisfy(\.isMet) ? 0 : 1
+    }
+}

@@ -1,0 +1,135 @@
+import MeshCore
+
+/// The scheduled faults of a run.
+extension Run {
+    /// A fault's next round.
+    mutating func makeFault(_ index: Int, round: Int) {
+        let fault = scenario.faults[index]
+        if round + 1 < fault.times {
+            agenda.schedule(
+                Task(kind: .fault, index: Int32(index), count: Int32(round + 1)),
+                at: now + fault.every)
+        }
+        // What is left can still be a mesh.
+        let most = max(0, live.count - 2)
+        let count = min(fault.amount.resolved(of: live.count), most)
+        switch fault.kind {
+        case .crash: takeDownSome(count, .crash)
+        case .vanish: takeDownSome(count, .vanish)
+        case .leave: takeDownSome(count, .leave)
+        case .join: for _ in 0..<fault.amount.resolved(of: 100_000) { join() }
+        case .restart:
+            for host in faultRandom.sample(count, of: live) {
+                takeDown(host, .crash)
+                agenda.schedule(Task(kind: .restart, index: Int32(host)), at: now + fault.lasts)
+                truth.trouble(from: now, to: now + fault.lasts)
+            }
+        case .freeze:
+            for host in faultRandom.sample(count, of: live) {
+                world.freeze(host, for: fault.lasts)
+                hurt(host, for: fault.lasts)
+            }
+            lasting(index, fault)
+        case .slow:
+            let hosts = faultRandom.sample(count, of: live)
+            for host in hosts {
+                world.slow(host, by: fault.by)
+                hurt(host, for: fault.lasts)
+            }
+            hurtHosts[index] += hosts
+            lasting(index, fault)
+        case .partition: part(fault, index)
+        case .cut:
+            for _ in 0..<fault.amount.resolved(of: 1_000_000) {
+                guard let (one, other) = someLink() else { continue }
+                world.cut(from: one, to: other)
+                cutLinks[index].append((one, other))
+            }
+            lasting(index, fault)
+        case .reset:
+            for _ in 0..<fault.amount.resolved(of: 1_000_000) {
+                if let (one, other) = someLink() { world.reset(one, other) }
+            }
+            truth.trouble(from: now, to: now)
+            note("reset")
+        case .skew:
+            for host in faultRandom.sample(count, of: live) {
+                world.skew(host, jump: fault.by, partsPerMillion: fault.drift)
+                hurt(host, for: .zero)
+            }
+            truth.trouble(from: now, to: now)
+            note("skew")
+        }
+        readJournal()
+    }
+
+    private mutating func takeDownSome(_ count: Int, _ departure: Departure) {
+        for host in faultRandom.sample(count, of: live) { takeDown(host, departure) }
+    }
+
+    /// Hearsay of what happened to a host dies down within the time to settle.
+    private mutating func hurt(_ host: Int, for lasts: Delay) {
+        truth.hurt(host, until: now + lasts + scenario.settle)
+    }
+
+    private mutating func lasting(_ index: Int, _ fault: Scenario.Fault) {
+        truth.trouble(from: now, to: now + fault.lasts)
+        agenda.schedule(Task(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
+    }
+
+    /// A random link between two hosts that are up.
+    private mutating func someLink() -> (Int, Int)? {
+        for _ in 0..<8 {
+            let host = live[faultRandom.next(below: live.count)]
+            let links = world.links(host)
+            guard !links.isEmpty else { continue }
+            let peer = links[faultRandom.next(below: links.count)].peer
+            if let other = world.host(of: peer), world.isUp(other) { return (host, other) }
+        }
+        return nil
+    }
+
+    private mutating func part(_ fault: Scenario.Fault, _ index: Int) {
+        let total = fault.parts.reduce(0, +)
+        let shuffled = faultRandom.sample(live.count, of: live)
+        var group = [Int](repeating: 0, count: world.hostCount)
+        var sum = 0.0
+        var place = 0
+        for (part, share) in fault.parts.enumerated() {
+            sum += share / total
+            let end = part == fault.parts.count - 1 ? live.count : Int(sum * Double(live.count))
+            while place < end {
+                group[shuffled[place]] = part
+                place += 1
+            }
+        }
+        world.partition { group[$0] }
+        for host in live { hurt(host, for: fault.lasts) }
+        note("partition")
+        lasting(index, fault)
+    }
+
+    mutating func endFault(_ index: Int) {
+        let fault = scenario.faults[index]
+        switch fault.kind {
+        case .slow:
+            for host in hurtHosts[index] { world.slow(host, by: .zero) }
+            hurtHosts[index] = []
+        case .partition:
+            world.partition { _ in 0 }
+            for host in live { truth.hurt(host, until: now + scenario.settle) }
+        case .cut:
+            for (one, other) in cutLinks[index] { world.network.mend(from: one, to: other) }
+            cutLinks[index] = []
+        default: break
+        }
+        truth.trouble(from: now, to: now)
+        note("end of \(fault.kind.rawValue)")
+    }
+
+    /// A host's process starts again at its address.
+    mutating func restart(_ former: Int) {
+        startHost(at: world.endpoint(former), zone: world.network.zone(of: former))
+        note("restart")
+    }
+}

@@ -1,0 +1,107 @@
+import MeshCore
+import MeshWire
+
+/// Users, channels and messages of a run.
+extension Run {
+    private static func userName(_ user: Int) -> String { "user-\(user)" }
+    private static func channelName(_ channel: Int) -> String { "channel-\(channel)" }
+
+    // MARK: Users
+
+    mutating func userComes() {
+        settle(load.addUser(zipf: scenario.users.zipf))
+    }
+
+    /// A user's session begins on some node.
+    mutating func settle(_ user: Int) {
+        guard !live.isEmpty else { return }
+        let host = live[loadRandom.next(below: live.count)]
+        load.settle(user, at: host)
+        truth.lastDirectoryChange = now
+        world.change(host, .user, Self.userName(user), .add)
+    }
+
+    /// A user who is online, by chance; nil: hardly anybody is.
+    private mutating func someoneOnline() -> Int? {
+        guard load.onlineCount > 0 else { return nil }
+        for _ in 0..<64 {
+            let user = loadRandom.next(below: load.home.count)
+            if load.home[user] >= 0 { return user }
+        }
+        return nil
+    }
+
+    mutating func userDeparts() {
+        guard let user = someoneOnline() else { return }
+        let host = Int(load.home[user])
+        load.remove(user)
+        truth.lastDirectoryChange = now
+        world.change(host, .user, Self.userName(user), .remove)
+    }
+
+    /// The new session begins before the old one ends, as with a telephone that changes networks.
+    mutating func userMoves() {
+        guard let user = someoneOnline() else { return }
+        let host = Int(load.home[user])
+        load.remove(user)
+        settle(user)
+        if load.home[user] != host {
+            world.change(host, .user, Self.userName(user), .remove)
+        }
+    }
+
+    // MARK: Channels
+
+    /// All subscriptions in the beginning (-1), or a new subscriber for one channel.
+    mutating func subscribe(_ channel: Int) {
+        guard channel < 0 else {
+            if !live.isEmpty { subscribe(channel, at: live[loadRandom.next(below: live.count)]) }
+            return
+        }
+        for channel in 0..<scenario.channels.count {
+            let count = scenario.channels.subscribers.resolved(of: live.count)
+            for host in loadRandom.sample(count, of: live) { subscribe(channel, at: host) }
+        }
+    }
+
+    mutating func subscribe(_ channel: Int, at host: Int) {
+        guard load.subscribe(host, to: channel) else { return }
+        truth.lastDirectoryChange = now
+        world.change(host, .channel, Self.channelName(channel), .add)
+    }
+
+    // MARK: Messages
+
+    /// A node that is up, ready and not frozen.
+    private mutating func sender() -> Int? {
+        guard !live.isEmpty else { return nil }
+        for _ in 0..<8 {
+            let host = live[loadRandom.next(below: live.count)]
+            if world.isReady(host), !world.isFrozen(host) { return host }
+        }
+        return nil
+    }
+
+    mutating func sendToUser() {
+        guard let sender = sender(), let user = load.addressee(&loadRandom) else { return }
+        let home = Int(load.home[user])
+        // What has only local receivers never leaves the node.
+        guard home >= 0, home != sender else { return }
+        if publish(from: sender, .user, Self.userName(user)) == 0 { metrics.unknown += 1 }
+    }
+
+    mutating func sendToChannel() {
+        guard let sender = sender(), scenario.channels.count > 0 else { return }
+        let channel = loadRandom.next(below: scenario.channels.count)
+        _ = publish(from: sender, .channel, Self.channelName(channel))
+    }
+
+    private mutating func publish(from host: Int, _ body: RoutedBody, _ name: String) -> Int {
+        let number = delivery.nextNumber
+        delivery.publish(from: host, at: now)
+        let copies = world.publish(
+            host, body, name, number: number, size: scenario.messages.size)
+        delivery.publish(copies: copies)
+        return copies
+    }
+}

@@ -1,0 +1,465 @@
+import MeshCore
+import MeshWire
+
+/// One run of a scenario: the world, what happens to it, and what the checkers make of it.
+///
+/// Faults, load, network and nodes draw from random sources of their own, all of them from the one
+/// seed: taking a fault out of a scenario changes nothing of the load.
+public struct Run: ~Copyable {
+    /// What is to be done at a time; an agenda beside the world's own queue.
+    struct Task: BitwiseCopyable {
+        enum Kind: UInt8, BitwiseCopyable {
+            case start, fault, unfault, restart, sample
+            case churnJoin, churnLeave, churnCrash
+            case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
+            case toUser, toChannel
+        }
+        var kind: Kind
+        var index: Int32 = 0
+        var count: Int32 = 0
+    }
+
+    public let scenario: Scenario
+    var world: World
+    var agenda = EventQueue<Task>()
+    var truth = Truth()
+    var load = Workload()
+    var metrics = Metrics()
+    var delivery = DeliveryChecker()
+    var faultRandom: RandomSource
+    var loadRandom: RandomSource
+    /// Hosts that are up, in order.
+    var live: [Int] = []
+    /// What lasting faults have hurt, to be undone.
+    var hurtHosts: [[Int]] = []
+    var cutLinks: [[(Int, Int)]] = []
+    var crashedAt: [Instant?] = []
+    private var detections: [Double] = []
+    /// Faults whose end the mesh has not got over yet, by place in `metrics.recoveries`.
+    private var openRecoveries: [Int] = []
+    private var bytesSampled = 0
+    private var nextHour = Instant(nanoseconds: 0)
+    public private(set) var isFinished = false
+
+    /// At most this many findings are listed; all are counted.
+    static let violationsListed = 50
+    /// A slice of time with more events than this is taken for a loop without progress.
+    static let eventsPerSliceMax = 100_000_000
+    /// Nodes that have not met after this never will.
+    static let startLimit = Delay.seconds(180)
+
+    public init(_ scenario: Scenario, seed: UInt64) {
+        self.scenario = scenario
+        world = World(seed: RandomSource.mix(seed ^ 0x776f_726c_64))
+        faultRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6661_756c_74))
+        loadRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c6f_6164))
+        world.keepsDeliveries = false
+        metrics.scenario = scenario.name
+        metrics.about = scenario.about
+        metrics.seed = seed
+        metrics.tolerates = scenario.tolerated.map(\.rawValue)
+        layNetwork()
+        plan()
+    }
+
+    /// Write down what happens to a message or host.
+    mutating func trace(_ tracer: Tracer) { world.tracer = tracer }
+
+    public var now: Instant { world.now }
+    public var eventCount: Int { world.eventCount }
+    /// Until when the run goes on at the least.
+    public var end: Instant { max(Instant(nanoseconds: 0) + scenario.duration, truth.lastTrouble) }
+
+    // MARK: Planning
+
+    private mutating func layNetwork() {
+        world.network.latency = scenario.network.latency
+        world.network.jitter = scenario.network.jitter
+        world.network.connectTimeout = scenario.network.connectTimeout
+        world.network.bytesPerSecond = scenario.network.bytesPerSecond
+        let zones = scenario.zones
+        guard !zones.isEmpty else { return }
+        let pairs = scenario.network.between
+        world.network.setZones(count: zones.count) { one, other in
+            if one == other { return zones[one].latency }
+            let names = (zones[one].name, zones[other].name)
+            return pairs.first {
+                ($0.0, $0.1) == names || ($0.1, $0.0) == names
+            }?.2
+        }
+        if let mistake = scenario.mistake {
+            world.saboteur = Saboteur(
+                mistake: mistake, hosts: Array(0..<scenario.nodes),
+                from: Instant(nanoseconds: 0))
+        }
+    }
+
+    private func time(_ delay: Delay) -> Instant { Instant(nanoseconds: 0) + delay }
+
+    private mutating func plan() {
+        if let mistake = scenario.mistake {
+            let from = scenario.start.over + .seconds(mistake == .exceedsDegree ? 0 : 4)
+            world.saboteur = Saboteur(
+                mistake: mistake, hosts: Array(0..<scenario.nodes), from: time(from))
+        }
+        agenda.schedule(Task(kind: .start), at: time(.zero))
+        agenda.schedule(Task(kind: .sample), at: time(.zero) + samplePeriod)
+        for (index, fault) in scenario.faults.enumerated() {
+            hurtHosts.append([])
+            cutLinks.append([])
+            agenda.schedule(
+                Task(kind: .fault, index: Int32(index), count: 0), at: time(fault.at))
+        }
+        let loadStart = time(scenario.start.over + .seconds(1))
+        if scenario.channels.count > 0 {
+            agenda.schedule(Task(kind: .subscribe, index: -1), at: loadStart)
+        }
+        if scenario.users.count > 0 { agenda.schedule(Task(kind: .firstUser), at: loadStart) }
+        planNext(.userComes, scenario.users.arrivals, after: loadStart)
+        planNext(.userDeparts, scenario.users.departures, after: loadStart)
+        planNext(.userMoves, scenario.users.moves, after: loadStart)
+        let from = max(loadStart, time(scenario.messages.from))
+        planNext(.toUser, scenario.messages.toUsers, after: from)
+        planNext(.toChannel, scenario.messages.toChannels, after: from)
+        if let churn = scenario.churn {
+            planNext(.churnJoin, churn.joins / 60, after: time(churn.from))
+            planNext(.churnLeave, churn.leaves / 60, after: time(churn.from))
+            planNext(.churnCrash, churn.crashes / 60, after: time(churn.from))
+        }
+    }
+
+    private var samplePeriod: Delay { .milliseconds(scenario.nodes > 2_000 ? 200 : 50) }
+
+    /// The next of a stream of random events, unless it is over by then.
+    private mutating func planNext(_ kind: Task.Kind, _ rate: Double, after time: Instant) {
+        guard rate > 0 else { return }
+        let isChurn = kind == .churnJoin || kind == .churnLeave || kind == .churnCrash
+        let next =
+            time
+            + (isChurn ? faultRandom.wait(perSecond: rate) : loadRandom.wait(perSecond: rate))
+        var last = scenario.duration
+        if isChurn, let to = scenario.churn?.to { last = min(last, to) }
+        if kind == .toUser || kind == .toChannel, let to = scenario.messages.to {
+            last = min(last, to)
+        }
+        guard next <= self.time(last) else { return }
+        agenda.schedule(Task(kind: kind), at: next)
+    }
+
+    // MARK: Time
+
+    /// Goes on until then or the end, whichever is first.
+    public mutating func advance(until limit: Instant) {
+        while !isFinished {
+            let next = min(agenda.nextTime ?? limit, limit)
+            guard world.run(until: next, eventsAtMost: Self.eventsPerSliceMax) else {
+                metrics.isStuck = true
+                finish()
+                return
+            }
+            readJournal()
+            guard agenda.nextTime == next, let (_, task) = agenda.take() else { return }
+            perform(task)
+        }
+    }
+
+    /// Runs to the end.
+    public consuming func completed() -> Metrics {
+        while !isFinished { advance(until: now + .seconds(1)) }
+        return result
+    }
+
+    public var result: Metrics { metrics }
+
+    private mutating func perform(_ task: Task) {
+        let index = Int(task.index)
+        switch task.kind {
+        case .start: startNext(index)
+        case .sample: sample()
+        case .fault: makeFault(index, round: Int(task.count))
+        case .unfault: endFault(index)
+        case .restart: restart(index)
+        case .churnJoin:
+            join()
+            planNext(.churnJoin, scenario.churn!.joins / 60, after: now)
+        case .churnLeave:
+            if live.count > 3 { takeDown(faultRandom.sample(1, of: live)[0], .leave) }
+            planNext(.churnLeave, scenario.churn!.leaves / 60, after: now)
+        case .churnCrash:
+            if live.count > 3 { takeDown(faultRandom.sample(1, of: live)[0], .crash) }
+            planNext(.churnCrash, scenario.churn!.crashes / 60, after: now)
+        case .subscribe: subscribe(index)
+        case .firstUser:
+            userComes()
+            if index + 1 < scenario.users.count {
+                let pause =
+                    scenario.users.over.nanoseconds / Int64(max(1, scenario.users.count))
+                agenda.schedule(
+                    Task(kind: .firstUser, index: Int32(index + 1)),
+                    at: now + Delay(nanoseconds: pause))
+            }
+        case .userComes:
+            userComes()
+            planNext(.userComes, scenario.users.arrivals, after: now)
+        case .userArrives:
+            if load.home[index] < 0 { settle(index) }
+        case .userDeparts:
+            userDeparts()
+            planNext(.userDeparts, scenario.users.departures, after: now)
+        case .userMoves:
+            userMoves()
+            planNext(.userMoves, scenario.users.moves, after: now)
+        case .toUser:
+            sendToUser()
+            planNext(.toUser, scenario.messages.toUsers, after: now)
+        case .toChannel:
+            sendToChannel()
+            planNext(.toChannel, scenario.messages.toChannels, after: now)
+        }
+    }
+
+    // MARK: Nodes come and go
+
+    private mutating func startNext(_ number: Int) {
+        startHost(at: nil, zone: zone(of: number))
+        guard number + 1 < scenario.nodes else { return }
+        let pause = scenario.start.over.nanoseconds / Int64(scenario.nodes)
+        agenda.schedule(
+            Task(kind: .start, index: Int32(number + 1)), at: now + Delay(nanoseconds: pause))
+    }
+
+    /// Zones take their shares of every run of consecutive nodes.
+    private func zone(of number: Int) -> Int {
+        guard !scenario.zones.isEmpty else { return 0 }
+        let total = scenario.zones.reduce(0) { $0 + $1.share }
+        // The golden section spreads the numbers evenly over [0, 1).
+        let unit = (Double(number) * 0.6180339887498949).truncatingRemainder(dividingBy: 1)
+        var sum = 0.0
+        for (place, zone) in scenario.zones.enumerated() {
+            sum += zone.share / total
+            if unit < sum { return place }
+        }
+        return scenario.zones.count - 1
+    }
+
+    @discardableResult
+    mutating func startHost(at endpoint: Endpoint?, zone: Int) -> Int {
+        // In the beginning one names those before it; later anybody who is up.
+        let isBeginning = world.hostCount < scenario.nodes
+        let number = world.hostCount
+        var seeds: [Int]
+        if isBeginning {
+            seeds = (0..<min(scenario.start.seeds, number)).map { number - 1 - $0 }
+        } else {
+            seeds = faultRandom.sample(scenario.start.seeds, of: live)
+        }
+        if seeds.isEmpty, number > 0 { seeds = [0] }
+        let degree = scenario.degree + (scenario.mistake == .exceedsDegree ? 2 : 0)
+        let host = world.start(seeds: seeds, degree: degree, zone: zone, at: endpoint)
+        if !isBeginning, world.network.isParted, let first = seeds.first {
+            world.network.setGroup(of: host, like: first)
+        }
+        load.addHost()
+        crashedAt.append(nil)
+        live.append(host)
+        truth.started(host, at: now)
+        if scenario.channels.subscribers == .share(1) {
+            for channel in 0..<scenario.channels.count where !isBeginning {
+                subscribe(channel, at: host)
+            }
+        }
+        return host
+    }
+
+    mutating func join() {
+        startHost(at: nil, zone: zone(of: world.hostCount))
+        note("join")
+    }
+
+    enum Departure { case crash, vanish, leave }
+
+    mutating func takeDown(_ host: Int, _ departure: Departure) {
+        guard let place = live.firstIndex(of: host) else { return }
+        live.remove(at: place)
+        switch departure {
+        case .crash: world.crash(host)
+        case .vanish: world.vanish(host)
+        case .leave: world.leave(host)
+        }
+        readJournal()
+        if departure != .leave { crashedAt[host] = now }
+        truth.trouble(from: now, to: now)
+        note("\(departure)")
+        // Clients look for another node.
+        let (users, channels) = load.clear(host)
+        for user in users {
+            let pause = Delay(nanoseconds: 200_000_000) + loadRandom.wait(perSecond: 2)
+            agenda.schedule(Task(kind: .userArrives, index: user), at: now + pause)
+        }
+        for channel in channels where scenario.channels.subscribers != .share(1) {
+            agenda.schedule(
+                Task(kind: .subscribe, index: channel), at: now + .milliseconds(500))
+        }
+    }
+
+    /// A fault has begun or ended; the mesh's agreement after it will be timed.
+    mutating func note(_ kind: String) {
+        metrics.recoveries.append(
+            Metrics.Recovery(kind: kind, at: Double(now.nanoseconds) / 1e9))
+        openRecoveries.append(metrics.recoveries.count - 1)
+    }
+
+    // MARK: Observing
+
+    mutating func readJournal() {
+        for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
+        for detour in world.journal.detours { report(LoopChecker().check(detour)) }
+        for news in world.journal.news {
+            let host = Int(news.host)
+            switch news.event {
+            case .memberDead(let id):
+                metrics.deaths += 1
+                guard let subject = world.host(of: id) else { continue }
+                if let at = crashedAt[subject], detections.count < 4_000_000 {
+                    detections.append(Double((news.time - at).nanoseconds) / 1e9)
+                }
+                report(
+                    RemovalChecker().check(
+                        subject: subject, by: host, at: news.time, isUp: world.isUp(subject),
+                        truth))
+            case .memberSuspect: metrics.suspicions += 1
+            case .linkUp:
+                if let node = world.hosts[host] {
+                    report(
+                        DegreeChecker().check(
+                            links: node.node.tableSizes().links, degree: scenario.degree, host,
+                            at: news.time))
+                }
+            default: break
+            }
+        }
+        world.journal.removeAll()
+    }
+
+    mutating func report(_ violation: Violation?) {
+        guard let violation else { return }
+        if scenario.tolerated.contains(violation.checker) {
+            if metrics.tolerated.count < Self.violationsListed {
+                metrics.tolerated.append(violation)
+            }
+            return
+        }
+        metrics.violationCount += 1
+        if metrics.violations.count < Self.violationsListed {
+            metrics.violations.append(violation)
+        }
+    }
+
+    private mutating func sample() {
+        let look = AgreementChecker().look(world, live)
+        let seconds = Double(now.nanoseconds) / 1e9
+        let areAllStarted = world.hostCount >= scenario.nodes
+        if look.isMembershipRight, areAllStarted {
+            for place in openRecoveries {
+                metrics.recoveries[place].seconds = seconds - metrics.recoveries[place].at
+            }
+            openRecoveries.removeAll(keepingCapacity: true)
+            if metrics.startSeconds == nil, live.allSatisfy({ world.isReady($0) }) {
+                metrics.startSeconds = seconds
+            }
+        }
+        report(AgreementChecker().check(look, at: now, truth, settle: scenario.settle))
+        report(
+            delivery.judge(
+                sentBefore: now - .seconds(5), truth, calm: scenario.settle, at: now))
+        let rate =
+            Double(world.byteCount - bytesSampled) * 8e-6
+            / (Double(samplePeriod.nanoseconds) / 1e9)
+        bytesSampled = world.byteCount
+        metrics.samples.append(
+            Metrics.Sample(
+                time: seconds, share: look.share, live: live.count, megabits: rate))
+        if now >= nextHour {
+            // What is dear to look at is looked at every second.
+            checkHosts()
+            nextHour = now + .seconds(1)
+        }
+        let isOver = now > end && agenda.isEmpty
+        let isWell = look.isMembershipRight && look.isDirectoryEqual && now > end + .seconds(2)
+        let last = max(
+            truth.lastTrouble + scenario.settle, truth.lastDirectoryChange + .seconds(3),
+            time(scenario.duration))
+        if metrics.startSeconds == nil, now > time(scenario.start.over + Self.startLimit) {
+            metrics.isStuck = true
+            finish()
+        } else if isOver, isWell || now > last + samplePeriod {
+            finish()
+        } else {
+            agenda.schedule(Task(kind: .sample), at: now + samplePeriod)
+        }
+    }
+
+    private mutating func checkHosts() {
+        for host in live {
+            report(
+                ReadinessChecker().check(
+                    isReady: world.isReady(host), host, at: now, truth,
+                    settle: scenario.settle))
+            report(BoundsChecker().check(world, host, at: now))
+            report(LoopChecker().check(world.counters(host), host, at: now))
+        }
+        report(BoundsChecker().check(inFlightMax: world.inFlightMax, at: now))
+    }
+
+    // MARK: The end
+
+    private mutating func finish() {
+        isFinished = true
+        report(delivery.judge(sentBefore: now, truth, calm: scenario.settle, at: now))
+        checkHosts()
+        metrics.runHash = world.runHash
+        metrics.nodes = live.count
+        metrics.events = world.eventCount
+        metrics.virtualSeconds = Double(now.nanoseconds) / 1e9
+        metrics.sent = delivery.sent.count
+        metrics.delivered = delivery.delivered
+        metrics.lost = delivery.lost
+        metrics.lostInCalm = delivery.lostInCalm
+        metrics.duplicated = delivery.duplicated
+        metrics.reordered = delivery.reordered
+        metrics.hopCounts = delivery.hops
+        metrics.hops = Distribution(histogram: delivery.hops)
+        if delivery.delivered > 0 {
+            metrics.latencyMilliseconds =
+                Double(delivery.latencySum) / 1e6 / Double(delivery.delivered)
+        }
+        metrics.detection = Distribution(detections)
+        metrics.convergence = Distribution(metrics.recoveries.compactMap(\.seconds))
+        metrics.bytes = world.byteCount
+        metrics.inFlightMax = world.inFlightMax
+        let links = live.map { Double(world.sizes($0).links) }
+        metrics.linksPerNode = Distribution(links).mean
+        metrics.bytesPerNodeSecond = Distribution(
+            live.map { host in
+                let age = Double((now - truth.startedAt[host]).nanoseconds) / 1e9
+                return age > 0 ? Double(world.traffic(host).bytesOut) / age : 0
+            })
+        metrics.loads = live.map { Double(world.counters($0).messagesForwarded) }
+        metrics.load = Distribution(metrics.loads)
+        drawRing()
+        metrics.judge(scenario.expectations)
+    }
+
+    private mutating func drawRing() {
+        guard live.count <= 2_000 else { return }
+        for host in live {
+            for link in world.links(host) where world.id(host) < link.peer {
+                metrics.ring.append(
+                    (
+                        Double(world.id(host).rawValue) / 0x1p64,
+                        Double(link.peer.rawValue) / 0x1p64, link.role == "long-range"
+                    ))
+            }
+        }
+    }
+}

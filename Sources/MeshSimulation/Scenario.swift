@@ -1,0 +1,134 @@
+import MeshCore
+
+/// What a run is to do and what must come of it. Read from JSON5 (`ScenarioReader`), or drawn at
+/// random (`Fuzz`).
+public struct Scenario: Sendable {
+    public var name = "unnamed"
+    public var about = ""
+    /// Nodes that start in the beginning.
+    public var nodes = 0
+    public var degree = 16
+    /// The virtual time in which users, messages, faults and churn happen.
+    public var duration = Delay.seconds(30)
+    public var start = Start()
+    /// How long after the last fault all must agree again.
+    public var settle = Delay.seconds(10)
+    public var network = NetworkShape()
+    public var zones: [Zone] = []
+    public var churn: Churn?
+    public var faults: [Fault] = []
+    public var users = Users()
+    public var channels = Channels()
+    public var messages = Messages()
+    public var expectations: [Expectation] = []
+    /// Checkers whose findings are counted and shown, but are no violations in this scenario.
+    public var tolerated: [CheckerName] = []
+    /// A mistake that nodes make on purpose, to test the checkers; never in a file.
+    public var mistake: Mistake?
+
+    public init() {}
+
+    public struct Start: Sendable {
+        /// The nodes start one after the other within this time; zero: all at once.
+        public var over = Delay.zero
+        /// Each node is told this many of those before it.
+        public var seeds = 2
+    }
+
+    public struct NetworkShape: Sendable {
+        public var latency = Delay.microseconds(200)
+        public var jitter = Delay.microseconds(100)
+        public var connectTimeout = Delay.seconds(3)
+        public var bytesPerSecond: Int64?
+        /// One-way latency by pairs of zones, both ways.
+        public var between: [(String, String, Delay)] = []
+    }
+
+    public struct Zone: Sendable {
+        public var name: String
+        /// Of the nodes, relative to the other zones' shares.
+        public var share: Double
+        /// One-way latency inside.
+        public var latency: Delay?
+    }
+
+    public struct Churn: Sendable {
+        public var from = Delay.zero
+        public var to: Delay?
+        /// A minute, each.
+        public var joins = 0.0
+        public var leaves = 0.0
+        public var crashes = 0.0
+    }
+
+    /// A number of nodes, or a share of those that are up.
+    public enum Amount: Sendable, Equatable {
+        case count(Int)
+        case share(Double)
+
+        func resolved(of total: Int) -> Int {
+            switch self {
+            case .count(let count): min(count, total)
+            case .share(let share): min(total, Int((Double(total) * share).rounded()))
+            }
+        }
+    }
+
+    public struct Fault: Sendable {
+        public enum Kind: String, CaseIterable, Sendable {
+            case crash, vanish, leave, join, restart, freeze, slow, partition, cut, reset, skew
+        }
+        public var kind: Kind
+        public var at: Delay
+        public var amount = Amount.count(1)
+        /// How long it lasts: of freeze, slow, partition, cut; the pause of a restart.
+        public var lasts = Delay.seconds(5)
+        /// What a slow node adds; how far a clock jumps.
+        public var by = Delay.milliseconds(100)
+        /// Parts in a million that a skewed clock runs fast.
+        public var drift: Int64 = 0
+        /// The shares of the parts of a partition.
+        public var parts: [Double] = []
+        public var times = 1
+        public var every = Delay.seconds(1)
+    }
+
+    public struct Users: Sendable {
+        public var count = 0
+        /// The first ones arrive within this time after the nodes.
+        public var over = Delay.seconds(1)
+        /// A second, each.
+        public var arrivals = 0.0
+        public var departures = 0.0
+        public var moves = 0.0
+        /// The exponent of Zipf's law for who is written to; 0: all alike.
+        public var zipf = 0.0
+    }
+
+    public struct Channels: Sendable {
+        public var count = 0
+        /// Nodes that subscribe to each.
+        public var subscribers = Amount.count(3)
+    }
+
+    public struct Messages: Sendable {
+        /// A second, from all nodes together.
+        public var toUsers = 0.0
+        public var toChannels = 0.0
+        /// Bytes of payload.
+        public var size = 128
+        public var from = Delay.zero
+        public var to: Delay?
+    }
+
+    public struct Expectation: Sendable {
+        public var metric: String
+        public var least: Double?
+        public var most: Double?
+    }
+}
+
+/// The checkers by the names under which a scenario can tolerate them.
+public enum CheckerName: String, CaseIterable, Sendable {
+    case loops, once, order, loss, removal, agreement, degree, bounds, readiness
+}

@@ -1,0 +1,105 @@
+/// What a scenario file can say: the one list that the reader checks keys against and that
+/// `smallworld-sim schema` prints.
+public enum Schema {
+    public struct Key: Sendable {
+        /// Sections are joined by points; `*` stands for any name.
+        public var path: String
+        public var type: String
+        /// Empty: the key is needed, or there is nothing without it.
+        public var fallback: String
+        public var meaning: String
+
+        init(_ path: String, _ type: String, _ fallback: String, _ meaning: String) {
+            self.path = path
+            self.type = type
+            self.fallback = fallback
+            self.meaning = meaning
+        }
+    }
+
+    public static let keys: [Key] = [
+        Key("name", "text", "", "what the report calls it"),
+        Key("about", "text", "", "what it is for"),
+        Key("nodes", "1 … 20000", "", "nodes that start in the beginning"),
+        Key("degree", "4 … 64", "16", "links that a node may have"),
+        Key("duration", "seconds", "30", "virtual time for load, faults and churn"),
+        Key("settle", "seconds", "10", "after the last fault all must agree within this time"),
+        Key("start", "object", "", "how the nodes start"),
+        Key("start.over", "seconds", "0", "one after the other within this time; 0: all at once"),
+        Key("start.seeds", "1 … 64", "2", "earlier nodes that each node is told"),
+        Key("zones", "object", "", "zones by name"),
+        Key("zones.*", "object", "", "one zone"),
+        Key("zones.*.share", "number", "1", "of the nodes, relative to the others' shares"),
+        Key("zones.*.latency", "milliseconds", "", "one way, inside the zone"),
+        Key("network", "object", "", "what lies between the nodes"),
+        Key("network.latency", "milliseconds", "0.2", "one way"),
+        Key("network.jitter", "milliseconds", "0.1", "up to this much more, uniformly"),
+        Key("network.connectTimeout", "seconds", "3", "to fail at a silent address"),
+        Key("network.megabitsPerSecond", "number", "", "what each node can send; else unbounded"),
+        Key("network.between", "list", "", "latency between zones, both ways"),
+        Key("network.between.from", "zone", "", "one zone"),
+        Key("network.between.to", "zone", "", "the other"),
+        Key("network.between.latency", "milliseconds", "", "one way"),
+        Key("churn", "object", "", "nodes that come and go at random times"),
+        Key("churn.from", "seconds", "0", "begins"),
+        Key("churn.to", "seconds", "duration", "ends"),
+        Key("churn.joins", "a minute", "0", "new nodes"),
+        Key("churn.leaves", "a minute", "0", "nodes that say good-bye"),
+        Key("churn.crashes", "a minute", "0", "nodes whose process ends"),
+        Key("faults", "list", "", "each with `at` and one kind; amounts are a number or \"30%\""),
+        Key("faults.at", "seconds", "", "when"),
+        Key("faults.crash", "amount", "", "processes end, connections are reset"),
+        Key("faults.vanish", "amount", "", "machines end, nobody is told"),
+        Key("faults.leave", "amount", "", "nodes say good-bye"),
+        Key("faults.join", "amount", "", "new nodes start"),
+        Key("faults.restart", "amount", "", "processes end, and start again after `for`"),
+        Key("faults.freeze", "amount", "", "processes stand still `for` so long"),
+        Key("faults.slow", "amount", "", "what they send takes `by` longer, `for` so long"),
+        Key("faults.partition", "shares", "", "the network falls into parts, `for` so long"),
+        Key("faults.cut", "amount", "", "links carry nothing one way, `for` so long"),
+        Key("faults.reset", "amount", "", "connections are reset"),
+        Key("faults.skew", "amount", "", "clocks jump ahead `by` and then `drift`"),
+        Key("faults.for", "seconds", "5", "how long it lasts (restart: 1)"),
+        Key("faults.by", "milliseconds", "100", "see slow and skew"),
+        Key("faults.drift", "parts in a million", "0", "see skew"),
+        Key("faults.times", "number", "1", "how often"),
+        Key("faults.every", "seconds", "1", "between one time and the next"),
+        Key("users", "object", "", "users who have a session on one node each"),
+        Key("users.count", "number", "0", "in the beginning"),
+        Key("users.over", "seconds", "1", "in which they arrive, after the last node's start"),
+        Key("users.arrivals", "a second", "0", "more users"),
+        Key("users.departures", "a second", "0", "users who go"),
+        Key("users.moves", "a second", "0", "users who go to another node"),
+        Key("users.zipf", "exponent", "0", "of Zipf's law for who is written to"),
+        Key("channels", "object", "", "channels with subscribers on several nodes"),
+        Key("channels.count", "number", "0", "channels"),
+        Key("channels.subscribers", "amount", "3", "nodes that subscribe to each, or \"all\""),
+        Key("messages", "object", "", "what is sent, from random nodes"),
+        Key("messages.toUsers", "a second", "0", "to users"),
+        Key("messages.toChannels", "a second", "0", "to channels"),
+        Key("messages.size", "bytes", "128", "of payload"),
+        Key("messages.from", "seconds", "0", "begins"),
+        Key("messages.to", "seconds", "duration", "ends"),
+        Key("expect", "object", "", "bounds by metric: the highest value, or [lowest, highest]"),
+        Key("tolerate", "list", "", "checkers whose findings are no violations here"),
+    ]
+
+    /// The whole of it, for people.
+    public static var text: String {
+        var lines = [
+            "A scenario is one JSON5 object. Times count from the start of the run.", "",
+        ]
+        let width = keys.map(\.path.count).max() ?? 0
+        for key in keys {
+            let name = key.path + String(repeating: " ", count: width - key.path.count)
+            let fallback = key.fallback.isEmpty ? "" : " (\(key.fallback))"
+            lines.append("  \(name)  \(key.type)\(fallback): \(key.meaning)")
+        }
+        lines += ["", "Metrics for expect:", ""]
+        for metric in Metrics.all {
+            lines.append("  \(metric.name): \(metric.meaning)")
+        }
+        lines += ["", "Checkers: " + CheckerName.allCases.map(\.rawValue).joined(separator: ", ")]
+        return lines.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,100 @@
+import MeshCore
+
+/// Who is where and who subscribes to what, as the clients themselves know it: the truth that the
+/// directory is to spread.
+struct Workload {
+    /// The host of each user's session; -1: offline.
+    private(set) var home: [Int32] = []
+    /// Where in `usersAt[home]` the user stands.
+    private var place: [Int32] = []
+    private(set) var usersAt: [[Int32]] = []
+    /// The channels that each host subscribes to.
+    private(set) var channelsAt: [[Int32]] = []
+    private(set) var onlineCount = 0
+    /// Running sums of the users' shares of messages, by Zipf's law; empty: all alike.
+    private var popularity: [Double] = []
+
+    mutating func addHost() {
+        usersAt.append([])
+        channelsAt.append([])
+    }
+
+    mutating func addUser(zipf: Double) -> Int {
+        home.append(-1)
+        place.append(-1)
+        if zipf > 0 {
+            let weight = 1 / power(Double(home.count), zipf)
+            popularity.append((popularity.last ?? 0) + weight)
+        }
+        return home.count - 1
+    }
+
+    mutating func settle(_ user: Int, at host: Int) {
+        home[user] = Int32(host)
+        place[user] = Int32(usersAt[host].count)
+        usersAt[host].append(Int32(user))
+        onlineCount += 1
+    }
+
+    mutating func remove(_ user: Int) {
+        let host = Int(home[user])
+        let hole = Int(place[user])
+        let last = usersAt[host].removeLast()
+        if Int(last) != user {
+            usersAt[host][hole] = last
+            place[Int(last)] = Int32(hole)
+        }
+        home[user] = -1
+        onlineCount -= 1
+    }
+
+    mutating func subscribe(_ host: Int, to channel: Int) -> Bool {
+        if channelsAt[host].contains(Int32(channel)) { return false }
+        channelsAt[host].append(Int32(channel))
+        return true
+    }
+
+    /// The users and channels that a host had, which it has no more.
+    mutating func clear(_ host: Int) -> (users: [Int32], channels: [Int32]) {
+        let users = usersAt[host]
+        for user in users { home[Int(user)] = -1 }
+        onlineCount -= users.count
+        usersAt[host] = []
+        let channels = channelsAt[host]
+        channelsAt[host] = []
+        return (users, channels)
+    }
+
+    /// Somebody to write to; nil: there are no users.
+    func addressee(_ random: inout RandomSource) -> Int? {
+        guard !home.isEmpty else { return nil }
+        guard let total = popularity.last else { return random.next(below: home.count) }
+        let wanted = random.nextUnit() * total
+        var low = 0
+        var high = popularity.count - 1
+        while low < high {
+            let middle = (low + high) / 2
+            if popularity[middle] <= wanted { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+}
+
+extension RandomSource {
+    /// The time until the next of events that come independently, so many a second.
+    mutating func wait(perSecond rate: Double) -> Delay {
+        let unit = max(nextUnit(), 0x1p-60)
+        let seconds = -log2(unit) * 0.6931471805599453 / rate
+        return Delay(nanoseconds: Int64(min(seconds, 1e9) * 1e9))
+    }
+
+    /// `count` different ones of `items`, in random order.
+    mutating func sample<Item>(_ count: Int, of items: [Item]) -> [Item] {
+        var pool = items
+        let count = min(count, pool.count)
+        for place in 0..<count {
+            pool.swapAt(place, place + next(below: pool.count - place))
+        }
+        return Array(pool[..<count])
+    }
+}

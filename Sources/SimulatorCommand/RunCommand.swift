@@ -1,0 +1,130 @@
+import Foundation
+import MeshCore
+import MeshSimulation
+
+extension Command {
+    static var runScenario: Command {
+        Command(
+            name: "run", usage: "run FILE… [--seed N] [--out DIR] [--json] [--quiet]",
+            summary: "runs scenarios on the production node in virtual time",
+            flags: [
+                Flag(name: "seed", argument: "N", help: "repeats the run of this seed (1)"),
+                Flag(
+                    name: "out", argument: "DIR",
+                    help: "writes report.json and report.html there, per scenario if several"),
+                Flag(name: "json", help: "prints the report as JSON on standard output"),
+                Flag(name: "quiet", help: "prints what went wrong alone, and no progress"),
+            ]
+        ) { arguments in
+            guard !arguments.words.isEmpty else { throw UsageError("name a scenario file") }
+            let seed = try arguments.seed() ?? 1
+            // Every file is read before the first run: a mistake in the last costs no hour.
+            let scenarios = try arguments.words.map(readScenario)
+            var status: Int32 = 0
+            var reports: [String] = []
+            for (path, scenario) in zip(arguments.words, scenarios) {
+                let metrics = simulate(scenario, seed: seed, isQuiet: arguments.has("quiet"))
+                if let folder = arguments["out"] {
+                    let name =
+                        URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
+                    try write(metrics, to: scenarios.count > 1 ? "\(folder)/\(name)" : folder)
+                }
+                reports.append(metrics.json())
+                if !arguments.has("json"), !arguments.has("quiet") || metrics.exitStatus != 0 {
+                    print(metrics.table)
+                }
+                status = max(status, metrics.exitStatus)
+            }
+            if arguments.has("json") {
+                print(
+                    reports.count == 1
+                        ? reports[0] : "[" + reports.joined(separator: ",\n") + "]")
+            }
+            return status
+        }
+    }
+
+    static var schema: Command {
+        Command(
+            name: "schema", usage: "schema", summary: "documents every key of a scenario file",
+            flags: []
+        ) { _ in
+            print(Schema.text)
+            return 0
+        }
+    }
+}
+
+/// - Throws: `UsageError` that names file, line, column and what was expected.
+func readScenario(_ path: String) throws(UsageError) -> Scenario {
+    guard let data = FileManager.default.contents(atPath: path) else {
+        throw UsageError("cannot read \(path)")
+    }
+    guard let text = String(data: data, encoding: .utf8) else {
+        throw UsageError("\(path) is not UTF-8")
+    }
+    do {
+        var scenario = try ScenarioReader.read(text)
+        if scenario.name == "unnamed" {
+            scenario.name = URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
+        }
+        return scenario
+    } catch {
+        throw UsageError("\(path): \(error)")
+    }
+}
+
+/// Runs to the end, with a bar on standard error if a person may be reading it.
+func simulate(_ scenario: Scenario, seed: UInt64, isQuiet: Bool) -> Metrics {
+    var run = Run(scenario, seed: seed)
+    let isShown = !isQuiet && isatty(2) == 1
+    let clock = ContinuousClock()
+    let start = clock.now
+    var shownAt = start
+    while !run.isFinished {
+        run.advance(until: run.now + .milliseconds(100))
+        guard isShown, clock.now - shownAt > .milliseconds(200) else { continue }
+        shownAt = clock.now
+        say(progress(run, elapsed: shownAt - start))
+    }
+    if isShown { say("\r\u{1B}[K") }
+    let elapsed = seconds(clock.now - start)
+    if !isQuiet {
+        let rate = Double(run.eventCount) / max(elapsed, 1e-9) / 1e6
+        say(
+            "\(scenario.name): \(decimal(elapsed, places: 1)) s, "
+                + "\(decimal(rate, places: 2)) M events/s, "
+                + "\(decimal(run.result.virtualSeconds / max(elapsed, 1e-9), places: 1)) × real time"
+                + "\n")
+    }
+    return run.result
+}
+
+private func progress(_ run: borrowing Run, elapsed: Duration) -> String {
+    let now = Double(run.now.nanoseconds) / 1e9
+    let end = max(Double(run.end.nanoseconds) / 1e9, 1e-9)
+    let share = min(1, now / end)
+    let filled = Int(share * 30)
+    let bar =
+        String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
+    let rate = Double(run.eventCount) / max(seconds(elapsed), 1e-9) / 1e6
+    let left = share > 0.01 ? seconds(elapsed) / share * (1 - share) : 0
+    return "\r\u{1B}[K\(bar) \(decimal(now, places: 1)) of \(decimal(end, places: 0)) s, "
+        + "\(decimal(rate, places: 2)) M events/s, \(decimal(left, places: 0)) s left"
+}
+
+func seconds(_ duration: Duration) -> Double {
+    Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+}
+
+private func write(_ metrics: Metrics, to folder: String) throws(UsageError) {
+    do {
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: true)
+        try Data((metrics.json(isWhole: true) + "\n").utf8).write(
+            to: URL(fileURLWithPath: folder + "/report.json"))
+        try Data(metrics.page.utf8).write(to: URL(fileURLWithPath: folder + "/report.html"))
+    } catch {
+        throw UsageError("cannot write to \(folder): \(error.localizedDescription)")
+    }
+}
