@@ -74,7 +74,12 @@ import MeshWire
     }
 
     deinit {
-        for unsafechunk in unsafe chunks { unsafe chunk.deallocate() }
+        // Not `for unsafe … in`, which swift-format 6.3 takes apart.
+        var index = 0
+        while unsafe index < chunks.count {
+            unsafe chunks[index].deallocate()
+            index += 1
+        }
     }
 
     @inline(__always)

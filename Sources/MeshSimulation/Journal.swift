@@ -27,7 +27,8 @@ struct Journal {
         var time: Instant
         var host: Int32
         var hops: Int32
-        var isLoop: Bool
+        /// How often it had been there before.
+        var returns: Int32
     }
 
     var arrivals: [Arrival] = []

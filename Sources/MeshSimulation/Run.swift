@@ -87,11 +87,6 @@ public struct Run: ~Copyable {
                 ($0.0, $0.1) == names || ($0.1, $0.0) == names
             }?.2
         }
-        if let mistake = scenario.mistake {
-            world.saboteur = Saboteur(
-                mistake: mistake, hosts: Array(0..<scenario.nodes),
-                from: Instant(nanoseconds: 0))
-        }
     }
 
     private func time(_ delay: Delay) -> Instant { Instant(nanoseconds: 0) + delay }
@@ -313,7 +308,9 @@ public struct Run: ~Copyable {
 
     mutating func readJournal() {
         for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
-        for detour in world.journal.detours { report(LoopChecker().check(detour)) }
+        for detour in world.journal.detours {
+            report(LoopChecker().check(detour, truth, settle: scenario.settle))
+        }
         for news in world.journal.news {
             let host = Int(news.host)
             switch news.event {

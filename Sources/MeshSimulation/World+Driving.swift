@@ -330,14 +330,14 @@ extension World {
     /// A message must not come to a host twice, and not over more links than the hop limit.
     @inline(__always)
     private mutating func inspect(_ parcel: Parcel, at number: Int) {
-        var isLoop = false
+        var returns: Int32 = 0
         for place in 0..<Int(parcel.pathCount) where parcel.host(at: place) == number {
-            isLoop = true
+            returns += 1
         }
-        if isLoop || parcel.pathCount > Int32(Frame.hopLimit) + 1 {
+        if returns > 0 || parcel.pathCount > Int32(Frame.hopLimit) + 1 {
             journal.detours.append(
                 Journal.Detour(
-                    time: now, host: Int32(number), hops: parcel.pathCount, isLoop: isLoop))
+                    time: now, host: Int32(number), hops: parcel.pathCount, returns: returns))
         }
     }
 

@@ -1,12 +1,20 @@
 import MeshCore
 import MeshWire
 
-/// No message comes to a node where it has been, and none goes over more links than the hop limit.
+/// No message goes round in a loop, and none goes over more links than the hop limit.
+///
+/// While links come and go two nodes may for a moment know different things, and one send back what
+/// it got from the other: the promise that the message carries has fallen then, so it happens once.
+/// In calm a message never comes back, and at no time does it come a third time.
 struct LoopChecker {
-    func check(_ detour: Journal.Detour) -> Violation {
-        Violation(
+    func check(_ detour: Journal.Detour, _ truth: Truth, settle: Delay) -> Violation? {
+        let isCalm = !truth.isTroubled(from: detour.time - settle, to: detour.time)
+        guard isCalm || detour.returns > 1 || detour.hops > Int32(Frame.hopLimit) + 1 else {
+            return nil
+        }
+        return Violation(
             checker: .loops, time: detour.time, host: Int(detour.host),
-            text: detour.isLoop
+            text: detour.returns > 0
                 ? "a message came back after \(detour.hops) hops"
                 : "a message has gone over \(detour.hops) links")
     }
