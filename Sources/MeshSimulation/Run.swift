@@ -62,8 +62,20 @@ public struct Run: ~Copyable {
         plan()
     }
 
-    /// Write down what happens to a message or host.
-    mutating func trace(_ tracer: Tracer) { world.tracer = tracer }
+    /// What happens to a message of a run, or to a host, between two times; a line each.
+    public static func traced(
+        _ scenario: Scenario, seed: UInt64, message: UInt32?, host: Int?, from: Instant,
+        to: Instant
+    ) -> [String] {
+        precondition((message == nil) != (host == nil))
+        var run = Run(scenario, seed: seed)
+        let subject = message.map { Tracer.Subject.message($0) } ?? .host(host!)
+        run.world.tracer = Tracer(subject, from: from, to: to)
+        while !run.isFinished, run.now < to { run.advance(until: run.now + .milliseconds(100)) }
+        let tracer = run.world.tracer!
+        guard tracer.droppedLineCount > 0 else { return tracer.lines }
+        return tracer.lines + ["… and \(tracer.droppedLineCount) lines more"]
+    }
 
     public var now: Instant { world.now }
     public var eventCount: Int { world.eventCount }

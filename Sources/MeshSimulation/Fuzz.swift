@@ -1,0 +1,164 @@
+import MeshCore
+
+/// Random scenarios, and the smallest that still fails like a given one.
+public enum Fuzz {
+    /// What a seed stands for; the same seed always for the same.
+    public static func scenario(seed: UInt64, nodesMax: Int = 48) -> Scenario {
+        var random = RandomSource(seed: RandomSource.mix(seed ^ 0x6675_7a7a))
+        var scenario = Scenario()
+        scenario.name = "fuzz-\(seed)"
+        scenario.nodes = 2 + random.next(below: max(1, nodesMax - 1))
+        scenario.degree = [6, 8, 12, 16][random.next(below: 4)]
+        scenario.duration = .seconds(30)
+        scenario.settle = .seconds(20)
+        scenario.start.over = .milliseconds(Int64(random.next(below: 3_000)))
+        scenario.network.latency = .microseconds(Int64(50 + random.next(below: 20_000)))
+        scenario.network.jitter = .microseconds(Int64(random.next(below: 5_000)))
+        for _ in 0..<random.next(below: 4) { scenario.faults.append(fault(&random)) }
+        if random.next(below: 4) == 0 {
+            scenario.churn = Scenario.Churn()
+            scenario.churn!.from = .seconds(10)
+            scenario.churn!.to = .seconds(25)
+            scenario.churn!.joins = Double(random.next(below: 30))
+            scenario.churn!.crashes = Double(random.next(below: 20))
+            scenario.churn!.leaves = Double(random.next(below: 20))
+        }
+        scenario.users.count = random.next(below: 400)
+        scenario.users.moves = Double(random.next(below: 10))
+        scenario.users.departures = Double(random.next(below: 5))
+        scenario.users.arrivals = Double(random.next(below: 5))
+        scenario.channels.count = random.next(below: 10)
+        scenario.channels.subscribers = .count(1 + random.next(below: 8))
+        scenario.messages.from = .seconds(6)
+        scenario.messages.toUsers = Double(random.next(below: 100))
+        scenario.messages.toChannels = Double(random.next(below: 20))
+        // Flows neither wait nor send again yet: order and loss are asked for where faults are not.
+        if !scenario.faults.isEmpty || scenario.churn != nil {
+            scenario.tolerated = [.order, .loss]
+        }
+        return scenario
+    }
+
+    private static func fault(_ random: inout RandomSource) -> Scenario.Fault {
+        let kinds = Scenario.Fault.Kind.allCases
+        var fault = Scenario.Fault(
+            kind: kinds[random.next(below: kinds.count)],
+            at: .milliseconds(Int64(8_000 + random.next(below: 15_000))))
+        fault.amount = .count(1 + random.next(below: 4))
+        fault.lasts = .milliseconds(Int64(200 + random.next(below: 8_000)))
+        fault.by = .milliseconds(Int64(1 + random.next(below: 300)))
+        fault.drift = Int64(random.next(below: 2_001)) - 1_000
+        fault.times = 1 + random.next(below: 3)
+        fault.every = .milliseconds(Int64(100 + random.next(below: 3_000)))
+        if fault.kind == .partition {
+            fault.times = 1
+            fault.parts = (0..<2 + random.next(below: 3)).map { _ in
+                Double(1 + random.next(below: 10))
+            }
+        }
+        return fault
+    }
+
+    /// Smaller versions of a scenario, the boldest first.
+    static func smaller(_ scenario: Scenario) -> [Scenario] {
+        var candidates: [Scenario] = []
+        func add(_ change: (inout Scenario) -> Void) {
+            var candidate = scenario
+            change(&candidate)
+            candidates.append(candidate)
+        }
+        if scenario.nodes > 3 { add { $0.nodes = max(2, $0.nodes / 2) } }
+        if scenario.churn != nil { add { $0.churn = nil } }
+        for index in scenario.faults.indices { add { $0.faults.remove(at: index) } }
+        for index in scenario.faults.indices where scenario.faults[index].times > 1 {
+            add { $0.faults[index].times = 1 }
+        }
+        if scenario.channels.count > 0 { add { $0.channels.count = 0 } }
+        if scenario.messages.toUsers > 0 { add { $0.messages.toUsers = 0 } }
+        if scenario.users.moves + scenario.users.arrivals + scenario.users.departures > 0 {
+            add {
+                $0.users.moves = 0
+                $0.users.arrivals = 0
+                $0.users.departures = 0
+            }
+        }
+        if scenario.users.count > 0 { add { $0.users.count = 0 } }
+        if scenario.nodes > 2 { add { $0.nodes -= 1 } }
+        return candidates
+    }
+
+    /// Takes away from a failing scenario what it can fail without, in at most `runsMax` runs.
+    public static func shrink(
+        _ scenario: Scenario, seed: UInt64, failing checker: CheckerName, runsMax: Int = 60
+    ) -> Scenario {
+        var best = scenario
+        var runs = 0
+        var isSmaller = true
+        while isSmaller {
+            isSmaller = false
+            for candidate in smaller(best) where runs < runsMax {
+                runs += 1
+                let metrics = Run(candidate, seed: seed).completed()
+                if metrics.violations.contains(where: { $0.checker == checker }) {
+                    best = candidate
+                    isSmaller = true
+                    break
+                }
+            }
+        }
+        return best
+    }
+}
+
+extension Scenario {
+    /// The scenario as a file, as far as `Fuzz` draws scenarios.
+    public var file: String {
+        func seconds(_ delay: Delay) -> String {
+            decimal(Double(delay.nanoseconds) / 1e9, places: 9)
+        }
+        func milliseconds(_ delay: Delay) -> String {
+            decimal(Double(delay.nanoseconds) / 1e6, places: 6)
+        }
+        var lines = [
+            "name: \(quoted(name))", "nodes: \(nodes)", "degree: \(degree)",
+            "duration: \(seconds(duration))", "settle: \(seconds(settle))",
+            "start: { over: \(seconds(start.over)), seeds: \(start.seeds) }",
+            "network: { latency: \(milliseconds(network.latency)), "
+                + "jitter: \(milliseconds(network.jitter)) }",
+        ]
+        if let churn {
+            lines.append(
+                "churn: { from: \(seconds(churn.from)), to: \(seconds(churn.to ?? duration)), "
+                    + "joins: \(decimal(churn.joins)), leaves: \(decimal(churn.leaves)), "
+                    + "crashes: \(decimal(churn.crashes)) }")
+        }
+        let faults = self.faults.map { fault -> String in
+            let amount: String
+            switch fault.amount {
+            case .count(let count): amount = "\(count)"
+            case .share(let share): amount = "\"\(decimal(share * 100, places: 6))%\""
+            }
+            let value =
+                fault.kind == .partition ? list(fault.parts.map { decimal($0) }) : amount
+            return "{ at: \(seconds(fault.at)), \(fault.kind.rawValue): \(value), "
+                + "for: \(seconds(fault.lasts)), by: \(milliseconds(fault.by)), "
+                + "drift: \(fault.drift), times: \(fault.times), "
+                + "every: \(seconds(fault.every)) }"
+        }
+        if !faults.isEmpty { lines.append("faults: " + list(faults)) }
+        lines.append(
+            "users: { count: \(users.count), arrivals: \(decimal(users.arrivals)), "
+                + "departures: \(decimal(users.departures)), moves: \(decimal(users.moves)) }")
+        if channels.count > 0, case .count(let subscribers) = channels.subscribers {
+            lines.append("channels: { count: \(channels.count), subscribers: \(subscribers) }")
+        }
+        lines.append(
+            "messages: { toUsers: \(decimal(messages.toUsers)), "
+                + "toChannels: \(decimal(messages.toChannels)), "
+                + "from: \(seconds(messages.from)) }")
+        if !tolerated.isEmpty {
+            lines.append("tolerate: " + list(tolerated.map { quoted($0.rawValue) }))
+        }
+        return "{\n" + lines.map { "  \($0),\n" }.joined() + "}\n"
+    }
+}
