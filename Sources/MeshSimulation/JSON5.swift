@@ -274,7 +274,7 @@ private struct JSON5Reader {
         if let sign = digits.first, sign == "-" || sign == "+" { digits = digits.dropFirst() }
         let magnitude: Double?
         if digits.hasPrefix("0x") || digits.hasPrefix("0X") {
-            magnitude = UInt64(digits.dropFirst(2), radix: 16).map(Double.init)
+            magnitude = UInt64(digits.dropFirst(2), radix: 16).map { Double($0) }
         } else if digits == "Infinity" {
             magnitude = .infinity
         } else {

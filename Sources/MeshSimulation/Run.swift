@@ -38,7 +38,11 @@ public struct Run: ~Copyable {
     /// Faults whose end the mesh has not got over yet, by place in `metrics.recoveries`.
     private var openRecoveries: [Int] = []
     private var bytesSampled = 0
-    private var nextHour = Instant(nanoseconds: 0)
+    /// When the bytes that a host sends began to be counted, and how many there were before: what
+    /// the start costs is not what it costs to be there.
+    private var counted: [(from: Instant, bytes: Int)] = []
+    private var isCounting = false
+    private var nextSecond = Instant(nanoseconds: 0)
     public private(set) var isFinished = false
 
     /// At most this many findings are listed; all are counted.
@@ -268,6 +272,7 @@ public struct Run: ~Copyable {
         }
         load.addHost()
         crashedAt.append(nil)
+        counted.append((now, 0))
         live.append(host)
         truth.started(host, at: now)
         if scenario.channels.subscribers == .share(1) {
@@ -388,10 +393,14 @@ public struct Run: ~Copyable {
         metrics.samples.append(
             Metrics.Sample(
                 time: seconds, share: look.share, live: live.count, megabits: rate))
-        if now >= nextHour {
+        if now >= nextSecond {
             // What is dear to look at is looked at every second.
             checkHosts()
-            nextHour = now + .seconds(1)
+            nextSecond = now + .seconds(1)
+        }
+        if !isCounting, let start = metrics.startSeconds, seconds > start + 3 {
+            isCounting = true
+            for host in live { counted[host] = (now, world.traffic(host).bytesOut) }
         }
         let isOver = now > end && agenda.isEmpty
         let isWell = look.isMembershipRight && look.isDirectoryEqual && now > end + .seconds(2)
@@ -424,6 +433,7 @@ public struct Run: ~Copyable {
 
     private mutating func finish() {
         isFinished = true
+        if metrics.startSeconds == nil { metrics.isStuck = true }
         report(delivery.judge(sentBefore: now, truth, calm: scenario.settle, at: now))
         checkHosts()
         metrics.runHash = world.runHash
@@ -450,8 +460,9 @@ public struct Run: ~Copyable {
         metrics.linksPerNode = Distribution(links).mean
         metrics.bytesPerNodeSecond = Distribution(
             live.map { host in
-                let age = Double((now - truth.startedAt[host]).nanoseconds) / 1e9
-                return age > 0 ? Double(world.traffic(host).bytesOut) / age : 0
+                let age = Double((now - counted[host].from).nanoseconds) / 1e9
+                let bytes = world.traffic(host).bytesOut - counted[host].bytes
+                return age > 0 ? Double(bytes) / age : 0
             })
         metrics.loads = live.map { Double(world.counters($0).messagesForwarded) }
         metrics.load = Distribution(metrics.loads)

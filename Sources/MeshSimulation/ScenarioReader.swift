@@ -272,7 +272,7 @@ private struct Section {
         guard case .number(let number) = value.value, number >= 0, number <= 1e6 else {
             throw value.error("expected seconds for '\(key)', 0 to 1000000, found \(value.kind)")
         }
-        return Delay(nanoseconds: Int64(number * 1e9))
+        return Delay(nanoseconds: Int64((number * 1e9).rounded()))
     }
 
     func milliseconds(_ key: String) throws(ScenarioError) -> Delay? {
@@ -281,7 +281,7 @@ private struct Section {
             throw value.error(
                 "expected milliseconds for '\(key)', 0 to 10000000, found \(value.kind)")
         }
-        return Delay(nanoseconds: Int64(number * 1e6))
+        return Delay(nanoseconds: Int64((number * 1e6).rounded()))
     }
 
     /// A number of nodes, or a share such as "30%".

@@ -1,0 +1,76 @@
+import MeshCore
+import Testing
+
+@testable import MeshSimulation
+
+@Suite struct CheckerTests {
+    /// Enough for each mistake to show, and small enough for a debug build.
+    private func scenario(_ mistake: Mistake) throws -> Scenario {
+        var scenario = try ScenarioReader.read(
+            """
+            { nodes: 14, degree: 6, duration: 20, settle: 6, start: { over: 1 },
+              faults: [{ at: 8, crash: 1 }, { at: 9, freeze: 1, for: 3 }],
+              churn: { from: 6, to: 10, joins: 30 },
+              users: { count: 60, moves: 4, departures: 2 }, channels: { count: 3 },
+              messages: { toUsers: 60, toChannels: 5, from: 6 } }
+            """)
+        scenario.mistake = mistake
+        return scenario
+    }
+
+    @Test(arguments: Mistake.allCases)
+    func `the checkers find each mistake that nodes make on purpose`(mistake: Mistake) throws {
+        let scenario = try scenario(mistake)
+        let found = (1...3 as ClosedRange<UInt64>).contains { seed in
+            let metrics = Run(scenario, seed: seed).completed()
+            return metrics.violationCount > 0 || metrics.isStuck
+        }
+        #expect(found)
+    }
+
+    @Test func `a failing scenario is shrunk to one that fails alike`() throws {
+        var scenario = try ScenarioReader.read(
+            """
+            { nodes: 8, degree: 6, duration: 8, faults: [{ at: 5, reset: 1 }],
+              users: { count: 30 }, messages: { toUsers: 20, from: 3 } }
+            """)
+        scenario.mistake = .deliversTwice
+        let small = Fuzz.shrink(scenario, seed: 1, failing: .once, runsMax: 25)
+        #expect(small.nodes <= 4)
+        #expect(small.faults.isEmpty)
+        let metrics = Run(small, seed: 1).completed()
+        #expect(metrics.violations.first?.checker == .once)
+        #expect(metrics.exitStatus == 2)
+    }
+
+    @Test func `random scenarios find nothing`() {
+        for seed in 1...4 as ClosedRange<UInt64> {
+            let metrics = Run(Fuzz.scenario(seed: seed, nodesMax: 12), seed: seed).completed()
+            #expect(metrics.violations == [], "seed \(seed)")
+        }
+    }
+
+    @Test func `order and uniqueness are judged by origin and destination`() {
+        var checker = DeliveryChecker()
+        let start = Instant(nanoseconds: 0)
+        for _ in 0..<3 {
+            checker.publish(from: 1, at: start)
+            checker.publish(copies: 2)
+        }
+        func arrive(_ message: UInt32, _ host: Int32) -> CheckerName? {
+            checker.arrive(
+                Journal.Arrival(time: start, host: host, message: message, hops: 1))?.checker
+        }
+        #expect(arrive(1, 5) == nil)
+        #expect(arrive(1, 5) == .once)
+        #expect(arrive(0, 5) == .order)
+        #expect(arrive(0, 6) == nil)
+        #expect(arrive(2, 5) == nil)
+        #expect(checker.duplicated == 1 && checker.reordered == 1)
+        let violation = checker.judge(
+            sentBefore: start + .seconds(9), Truth(), calm: .seconds(1),
+            at: start + .seconds(9))
+        #expect(violation == nil || violation?.checker == .loss)
+        #expect(checker.lost == 2)
+    }
+}
