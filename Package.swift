@@ -49,7 +49,10 @@ let package = Package(
             name: "MeshGatewayTests", dependencies: ["MeshGateway", "MeshWire", "MeshCore"]),
         .testTarget(
             name: "MeshTransportTests",
-            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"]),
+            dependencies: [
+                "NodeCommand", "Smallworld", "MeshTransport", "MeshGateway", "MeshCore",
+                "MeshWire",
+            ]),
         .testTarget(
             name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
         .testTarget(name: "TidyTests"),
