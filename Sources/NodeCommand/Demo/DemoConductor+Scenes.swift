@@ -300,7 +300,7 @@ extension DemoConductor {
         if healing.doNotKnow.isEmpty {
             model.kills[healing.kill].knownAt = model.now
             let took = model.now - model.kills[healing.kill].killedAt
-            model.note("every node knows where they are after \(Words.milliseconds(took))", .good)
+            model.note("every node knows their new place after \(Words.milliseconds(took))", .good)
         }
         scene = .healing(healing)
     }
@@ -314,10 +314,10 @@ extension DemoConductor {
         guard kill.users.allSatisfy({ model.users[$0].presence == .online }) else { return }
         model.kills[index].usersBackAt = model.now
         let places = kill.users.map { user in
-            "\(model.users[user].name) on \((model.users[user].node ?? 0) + 1)"
+            "\(model.users[user].name) on node \((model.users[user].node ?? 0) + 1)"
         }
         let took = Words.milliseconds(model.now - kill.killedAt)
-        model.note("after \(took) they are on other nodes: \(Words.list(places))", .good)
+        model.note("its users are back after \(took): \(Words.list(places))", .good)
     }
 
     /// A message has arrived at a user.
@@ -328,8 +328,6 @@ extension DemoConductor {
             model.users[sender].node != model.users[user].node
         else { return }
         model.kills[index].flowingAt = model.now
-        let took = model.now - model.kills[index].killedAt
-        model.note("messages from other nodes reach them after \(Words.milliseconds(took))", .good)
     }
 
     // MARK: A node joins

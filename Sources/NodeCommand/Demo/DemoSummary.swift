@@ -92,7 +92,7 @@ struct DemoSummary {
         row(
             "sent", ledger.sent,
             "\(Words.count(ledger.sentToUsers)) to users, \(Words.count(ledger.sentToChannel)) to "
-                + "the channel \(DemoModel.channel): \(Words.count(ledger.expected)) copies")
+                + "\(DemoModel.channel): \(Words.count(ledger.expected)) copies")
         row("delivered", ledger.delivered, "copies, each checked by its receiver")
         row("lost", losses.unexplained)
         row("duplicates", ledger.duplicates)
@@ -110,7 +110,7 @@ struct DemoSummary {
         if presences.expected > 0 {
             row(
                 "presence", presences.seen,
-                "of \(Words.count(presences.expected)) comings and goings told to watchers, "
+                "of \(Words.count(presences.expected)) comings and goings, "
                     + "each within \(Words.milliseconds(presences.slowest))")
         }
         for kill in model.kills { lines += ["", account(kill, model)] }
@@ -125,10 +125,9 @@ struct DemoSummary {
         guard !model.kills.isEmpty else { return }
         row(
             "died with a node", losses.withKilled,
-            "\(losses.toKilled) to its users before all knew their new place, "
-                + "\(losses.fromKilled) from them"
-                + (model.isFullMesh ? "" : ", \(losses.throughKilled) that may have been passing"))
-        row("refused", losses.refused, "to the same users: answered at once with 0, nobody there")
+            "\(losses.toKilled) to its users, \(losses.fromKilled) by them"
+                + (model.isFullMesh ? "" : ", \(losses.throughKilled) in passing"))
+        row("refused", losses.refused, "to its users: the sender was told at once")
     }
 
     private static func account(_ kill: DemoKill, _ model: DemoModel) -> String {
@@ -136,14 +135,16 @@ struct DemoSummary {
         func after(_ time: Duration?) -> String {
             time.map { Words.milliseconds($0 - kill.killedAt) } ?? "never"
         }
-        let others = model.nodes.count - 1
         var text =
             "  \(name) killed after \(Words.seconds(kill.killedAt - (model.talkBegan ?? .zero)))\n"
         text += "    dropped by all others   \(after(kill.droppedAt))"
-        if kill.users.isEmpty || others == 0 { return text }
+        if kill.users.isEmpty { return text }
         let users = Words.list(kill.users.map { model.users[$0].name })
         text += "\n    users on other nodes    \(after(kill.usersBackAt))   \(users)"
-        text += "\n    first message to them   \(after(kill.flowingAt))"
+        // With one node left nobody writes from another one.
+        if kill.flowingAt != nil {
+            text += "\n    first message to them   \(after(kill.flowingAt))"
+        }
         text += "\n    known everywhere        \(after(kill.knownAt))"
         return text
     }

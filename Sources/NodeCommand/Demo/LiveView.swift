@@ -13,12 +13,12 @@ enum LiveView {
     ) -> [InkLine] {
         let rows = max(rows, 12)
         let columns = max(columns, 40)
-        // Title, join line, three lines of space and one for the way of a message.
-        let eventCount = max(1, min(10, 4 + (rows - 24) / 3))
-        let mainHeight = min(rows - 6 - eventCount, 40)
+        // Title, join line, two lines of space and one for the way of a message.
+        let eventCount = max(1, min(10, 5 + (rows - 24) / 3))
+        let mainHeight = min(rows - 5 - eventCount, 40)
         let ringWidth = min(mainHeight * 2 + 10, columns / 2)
 
-        var lines = [title(model, columns), InkLine()]
+        var lines = [title(model, columns)]
         let ring = RingView.lines(model, layout, width: ringWidth, height: mainHeight)
         let panel = panel(model, width: columns - ringWidth - 3, height: mainHeight)
         for row in 0..<mainHeight {
@@ -77,8 +77,7 @@ enum LiveView {
     // MARK: Figures
 
     private static func panel(_ model: DemoModel, width: Int, height: Int) -> [InkLine] {
-        var lines = figures(model)
-        lines.append(InkLine())
+        var lines = [InkLine()] + figures(model) + [InkLine()]
         lines += places(model, width: width, height: height - lines.count)
         return lines
     }
@@ -87,14 +86,14 @@ enum LiveView {
         func row(_ name: String, _ second: String, _ total: String, _ ink: Ink) -> InkLine {
             var line = InkLine(Words.padded(name, to: 16), .faint)
             line.add(Words.padded(second, to: 8, right: true), ink)
-            line.add(Words.padded(total, to: 12, right: true), ink)
+            line.add(Words.padded(total, to: 13, right: true), ink)
             return line
         }
         func count(_ number: Int) -> String { Words.count(number) }
         let rates = model.rates
         let ledger = model.ledger
         var head = InkLine(Words.padded("", to: 16))
-        head.add("a second       total", .faint)
+        head.add("a second        total", .faint)
         let lost = model.losses.unexplained
         let withKilled = model.losses.withKilled
         var lines = [
@@ -108,14 +107,14 @@ enum LiveView {
         let hopsNow = rates.meanHops.map { Words.decimal($0, digits: 2) } ?? "-"
         let hopsAll = model.meanHops.map { Words.decimal($0, digits: 2) } ?? "-"
         hops.add(Words.padded(hopsNow, to: 8, right: true), .strong)
-        hops.add(Words.padded(hopsAll, to: 12, right: true), .strong)
+        hops.add(Words.padded(hopsAll, to: 13, right: true), .strong)
         lines.append(hops)
         var latency = InkLine(Words.padded("latency", to: 16), .faint)
         latency.add(
             Words.padded(rates.median.map(Words.milliseconds) ?? "-", to: 8, right: true), .strong)
         latency.add(
             Words.padded(
-                rates.slowest.map { "99 % " + Words.milliseconds($0) } ?? "", to: 15, right: true),
+                rates.slowest.map { "99 % " + Words.milliseconds($0) } ?? "", to: 13, right: true),
             .faint)
         lines.append(latency)
         return lines
@@ -134,22 +133,22 @@ enum LiveView {
                 return line
             }
         }
-        // Too many for a line each: those with users, in columns.
-        let busy = shown.filter {
-            model.nodes[$0].standing.isGone || !model.users(on: $0).isEmpty
-        }
-        let cellWidth = 15
-        let columnCount = max(1, width / cellWidth)
-        let fit = columnCount * height
-        let listed = busy.prefix(busy.count > fit || shown.count > busy.count ? fit - 1 : fit)
-        var cells = listed.map { node in
+        // Too many for a line each: those with users, in columns, and first those that are gone.
+        let busy =
+            shown.filter { model.nodes[$0].standing.isGone }
+            + shown.filter { !model.users(on: $0).isEmpty }
+        guard !busy.isEmpty else { return [] }
+        let all = busy.map { node in
             var cell = InkLine()
-            add(
-                node, Words.padded(String(model.nodes[node].number), to: 3, right: true), model,
-                to: &cell, isWhole: false)
-            return cell.cut(to: cellWidth - 1)
+            let number = Words.padded(String(model.nodes[node].number), to: 2, right: true)
+            add(node, number, model, to: &cell, isWhole: false)
+            return cell.cut(to: 18)
         }
-        let rest = shown.count - listed.count
+        let cellWidth = (all.map(\.width).max() ?? 0) + 2
+        let columnCount = max(1, (width + 2) / cellWidth)
+        let fit = columnCount * height
+        var cells = Array(all.prefix(shown.count > fit || busy.count < shown.count ? fit - 1 : fit))
+        let rest = shown.count - cells.count
         if rest > 0 { cells.append(InkLine("  + \(rest) more", .faint)) }
         let rowCount = min(height, (cells.count + columnCount - 1) / columnCount)
         return (0..<rowCount).map { row in
@@ -179,7 +178,7 @@ enum LiveView {
             line.add("✕ ", .bad)
             line.add("\(number)  ended by itself", .bad)
         case .serving:
-            line.add("● ", .node)
+            line.add("● ", model.users(on: node).isEmpty ? .ring : .node)
             line.add("\(number)  ", .plain)
             for (place, user) in model.users(on: node).enumerated() {
                 if place > 0 { line.add(" ") }

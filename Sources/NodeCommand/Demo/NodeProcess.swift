@@ -29,7 +29,7 @@ final class NodeProcess {
             unsafe (["smallworld"] + arguments).map {
                 unsafe strdup($0) as UnsafeMutablePointer<CChar>?
             } + [nil]
-        defer { for unsafeword in unsafe words { unsafe free(word) } }
+        defer { unsafe words.forEach { unsafe free($0) } }
         let result = unsafe linux_spawn_tied(Self.executable, &words, output)
         guard result > 0 else {
             close(input)

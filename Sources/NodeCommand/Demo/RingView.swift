@@ -44,7 +44,7 @@ enum RingView {
         var canvas = BrailleCanvas(width: width, height: height)
         let centre = (x: Double(width), y: Double(height * 4) / 2)
         // A row above and below and some columns beside the circle are for the numbers.
-        let radius = max(4, min(Double(width - 8), Double(height * 4 - 11) / 2))
+        let radius = max(4, min(Double(width - 8), Double(height * 4 - 12) / 2))
         func point(_ angle: Double, _ radius: Double) -> (x: Double, y: Double) {
             (centre.x + radius * sin(angle), centre.y - radius * cos(angle))
         }
@@ -124,7 +124,12 @@ enum RingView {
         switch model.nodes[node].standing {
         case .starting: ("○", .faint)
         case .killed, .fallen: ("✕", .bad)
-        case .serving: isOnWay(node, model) ? ("●", .way) : ("●", .node)
+        case .serving:
+            if isOnWay(node, model) {
+                ("●", .way)
+            } else {
+                ("●", model.users(on: node).isEmpty ? .ring : .node)
+            }
         }
     }
 }
