@@ -29,12 +29,12 @@ struct DemoSummary {
         var faults = model.faults
         let ledger = model.ledger
         func check(_ count: Int, _ text: String) {
-            if count > 0 { faults.append("\(Words.count(count)) \(text)") }
+            if count > 0 { faults.append("\(text): \(Words.count(count))") }
         }
         if ledger.delivered == 0 { faults.append("nothing was delivered") }
-        check(losses.unexplained, "copies were lost for no reason that is known")
-        check(ledger.duplicates, "copies came twice")
-        check(ledger.outOfOrder, "copies came out of order")
+        check(losses.unexplained, "copies lost for no reason that is known")
+        check(ledger.duplicates, "copies that came twice")
+        check(ledger.outOfOrder, "copies out of order")
         if let hops = model.meanHops {
             if hops < 1 || hops > meanHopsMax(isFullMesh: model.isFullMesh) {
                 faults.append("\(Words.decimal(hops, digits: 2)) hops in the mean")
@@ -63,11 +63,11 @@ struct DemoSummary {
             }
         }
         let presences = model.presences
-        check(presences.expected - presences.seen, "comings and goings were not told")
-        check(presences.unexpected, "comings and goings were told that did not happen")
+        check(presences.expected - presences.seen, "comings and goings that were not told")
+        check(presences.unexpected, "comings and goings told that did not happen")
         check(
             presences.askedAbsent - presences.refusedAbsent,
-            "messages to users who were away were not refused")
+            "messages to users who were away, not refused")
         return faults
     }
 
