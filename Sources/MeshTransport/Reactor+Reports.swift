@@ -38,7 +38,6 @@ extension Reactor {
         case .info(let sections):
             let text = gateway.information(sections: sections, additional: additionalInformation())
             gateway.reply(client, .verbatim(text))
-        case .patternCount: gateway.reply(client, .integer(node.patternCount))
         }
     }
 
