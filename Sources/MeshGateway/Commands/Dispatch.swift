@@ -177,6 +177,10 @@ extension Gateway {
         let packed = PackedName(input, Int(name.start), Int(name.count))
         guard let packed, var command = table.find(packed) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
+            if flags.contains(.restricted) {
+                // Most likely one of Redis's commands that are not offered here.
+                return .refused(notWhileSubscribed(text(0, input, countMax: 128).lowercased()))
+            }
             return .refused(unknownCommand(input))
         }
         if arguments.count > 1, let sub = subcommand(of: command, input) {
@@ -199,9 +203,7 @@ extension Gateway {
             return .refused("ERR Command not allowed inside a transaction")
         }
         if flags.contains(.restricted), !spec.traits.contains(.subscribed) {
-            return .refused(
-                "ERR Can't execute '\(spec.fullName)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "
-                    + "PING / QUIT / RESET are allowed in this context")
+            return .refused(notWhileSubscribed(spec.fullName))
         }
         if !isReady, spec.traits.contains(.mesh) {
             return .refused("LOADING Smallworld is joining the mesh")
@@ -220,6 +222,11 @@ extension Gateway {
         let found = PackedName(input, Int(slice.start), Int(slice.count))
             .flatMap { table.find($0, parent: command) }
         return (found, ())
+    }
+
+    private func notWhileSubscribed(_ name: String) -> String {
+        "ERR Can't execute '\(name)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "
+            + "PING / QUIT / RESET are allowed in this context"
     }
 
     private func unknownCommand(_ input: Span<UInt8>) -> String {
