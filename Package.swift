@@ -24,7 +24,8 @@ let package = Package(
         // Pure: the node. Event in, effects out.
         .target(name: "MeshCore", dependencies: ["MeshWire"], swiftSettings: strict),
         // Pure: client protocols as state machines.
-        .target(name: "MeshGateway", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
+        .target(
+            name: "MeshGateway", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
         // The only module with system calls; drives `Node` and `Gateway`.
         .target(
             name: "MeshTransport",
@@ -49,7 +50,10 @@ let package = Package(
             name: "MeshGatewayTests", dependencies: ["MeshGateway", "MeshWire", "MeshCore"]),
         .testTarget(
             name: "MeshTransportTests",
-            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"]),
+            dependencies: [
+                "NodeCommand", "Smallworld", "MeshTransport", "MeshGateway", "MeshCore",
+                "MeshWire",
+            ]),
         .testTarget(
             name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
         .testTarget(name: "TidyTests"),

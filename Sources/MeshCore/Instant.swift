@@ -50,4 +50,7 @@ public struct Delay: Hashable, Comparable, Sendable {
     @inlinable public static func + (left: Delay, right: Delay) -> Delay {
         Delay(nanoseconds: left.nanoseconds + right.nanoseconds)
     }
+    @inlinable public static func - (left: Delay, right: Delay) -> Delay {
+        Delay(nanoseconds: left.nanoseconds - right.nanoseconds)
+    }
 }

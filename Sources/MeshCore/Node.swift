@@ -4,45 +4,241 @@ import MeshWire
 ///
 /// It has no clock, no socket, no global randomness and depends on no hash order: the same seed and
 /// the same events give the same effects. The TCP driver and the simulator run this same code.
+///
+/// The state is here; what is done with it stands in one file a concern: `Overlay/Handshake`,
+/// `Overlay/Maintenance`, `Membership/Dissemination`, `Membership/FailureDetection`,
+/// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
+/// `Delivery/Publishing`, `Delivery/Questions`.
 public struct Node: ~Copyable {
     public let id: NodeID
     public let configuration: Configuration
-    /// When `.deadline` is due, at the latest; nil: never.
-    public var nextDeadline: Instant?
+    let hasher: KeyHasher
+    /// Fingerprint of the cluster's key, told in the handshake.
+    let clusterID: UInt64
+    public internal(set) var counters = Counters()
     /// Members and table have arrived.
-    public private(set) var isReady = false
-    public private(set) var counters = Counters()
+    public internal(set) var isReady = false
+    /// The time of the event that is being handled.
+    var now: Instant
+    var random: RandomSource
+    var timers = Timers()
 
-    /// - Parameter seed: for the node's own random choices; anything, but different on each node.
+    // Membership. Index 0 is this node.
+    var members: MemberTable
+    var pendingChanges: [MemberIndex] = []
+    var gossipedAt: Instant
+    var accusations: [Accusation] = []
+    /// The dead and the departed, oldest first.
+    var departed: [MemberIndex] = []
+
+    // Overlay.
+    var links: LinkTable
+    var longRange: LongRangeLinks
+    var join: JoinState
+    var isLeaving = false
+
+    // Routing.
+    var lists = LinkLists()
+    var listVersion: UInt32 = 0
+    var router = Router()
+    var forwarding = ForwardingScratch()
+    /// Our next number in the flow to each member.
+    var flowSequences: [UInt32] = [0]
+
+    // Directory.
+    var directory = DirectoryTable()
+    var patterns: ReplicatedPatterns
+    var recent: RecentRecords
+    /// This node's own changes that are not spread yet, the first with this sequence.
+    var unsent: [DirectoryRecord] = []
+    /// Not before this, so that many changes travel together.
+    var unsentAfter: Instant
+    var watched = WatchedKeys()
+
+    // Questions to other nodes.
+    var questions: [OpenQuestion] = []
+
+    /// - Parameters:
+    ///   - incarnation: from the wall clock at start; only its order to former lives matters.
+    ///   - seed: for the node's own random choices; anything, but different on each node.
     public init(
         id: NodeID, incarnation: Incarnation, seed: UInt64, configuration: Configuration,
         hasher: KeyHasher, at now: Instant
     ) {
+        precondition(configuration.degree >= 4 && configuration.degree <= 64)
         self.id = id
         self.configuration = configuration
-        nextDeadline = now
+        self.hasher = hasher
+        clusterID = hasher.key(.room, Array(configuration.cluster.utf8)).rawValue
+        self.now = now
+        gossipedAt = now - .seconds(1)
+        unsentAfter = now
+        patterns = ReplicatedPatterns(hasher: hasher)
+        random = RandomSource(seed: seed)
+        members = MemberTable(
+            oneself: MemberRecord(
+                id: id, incarnation: incarnation, standing: .alive,
+                endpoint: configuration.endpoint, name: configuration.name,
+                zone: configuration.zone), at: now)
+        links = LinkTable(slotCount: configuration.linkSlotCount)
+        longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
+        recent = RecentRecords(capacity: configuration.recentRecordCount)
+        let seeds = configuration.seeds.filter { $0 != configuration.endpoint }
+        join = JoinState(seeds: seeds, startedAt: now)
+        router.admit(0)
+        timers[.heartbeat] = now + configuration.timing.heartbeat
+        timers[.maintenance] = now + configuration.timing.maintenance
+        timers[.redial] = now + configuration.timing.redial
+        if seeds.isEmpty {
+            isReady = true
+        } else {
+            timers[.seeds] = now
+        }
     }
 
+    /// When `.deadline` is due, at the latest; nil: never.
+    public var nextDeadline: Instant? { timers.earliest }
+
+    public var incarnation: Incarnation { members[0].incarnation }
+
     /// Advances the node by one event. Never blocks, never fails; what must happen next is appended
-    /// to `effects`.
+    /// to `effects`. `bytes` are those that the event's offsets point into.
     public mutating func handle(
         _ event: Event, bytes: Span<UInt8>, at now: Instant, into effects: inout EffectBuffer
     ) {
+        if now > self.now { self.now = now }
+        switch event {
+        case .received(let prefix, let start, let link):
+            received(prefix, start, from: link, bytes, &effects)
+        case .heard(let link):
+            heard(link)
+        case .publish(let body, let key, let name, let payload):
+            publish(body, key, name: name, payload: payload, bytes, &effects)
+        case .directory(let key, let change):
+            changeDirectory(key, change, &effects)
+        case .pattern(let key, let name, let change):
+            changePattern(key, bytes.array(name), change, &effects)
+        case .watch(let key, let change):
+            watch(key, change, &effects)
+        case .query(let question, let query):
+            ask(question, query, bytes, &effects)
+        case .answer(let asker, let question, let answer):
+            sendAnswer(to: asker, question, answer, isTrace: false, bytes, &effects)
+        case .connected(let link):
+            connected(link, &effects)
+        case .disconnected(let link, let reason):
+            disconnected(link, reason, &effects)
+        case .deadline:
+            runExpiredTimers(&effects)
+        case .leave:
+            leave(&effects)
+        }
+        if !pendingChanges.isEmpty { disseminateSoon(&effects) }
     }
 
-    /// A slot for a connection that the driver has accepted; nil when all are taken: close it.
-    public mutating func acceptLink(at now: Instant) -> LinkIndex? { nil }
-
-    /// The members, this node among them, in ring order.
-    public func members() -> [MemberStatus] { [] }
-    public func links() -> [LinkStatus] { [] }
-    public func tableSizes() -> TableSizes {
-        TableSizes(entries: 0, directoryBytes: 0, patterns: 0, members: 0, links: 0)
+    private mutating func runExpiredTimers(_ effects: inout EffectBuffer) {
+        if let due = timers.earliest, now - due > configuration.timing.heartbeat {
+            // This node itself was stopped; its silence meters say nothing about others (local
+            // health, Lifeguard IV-A).
+            forgivePause()
+        }
+        for timer in Timer.allCases where timers.take(timer, at: now) {
+            switch timer {
+            case .heartbeat: beat(&effects)
+            case .silence: checkSilence(&effects)
+            case .handshake: abandonHandshakes(&effects)
+            case .suspicion: expireSuspicions(&effects)
+            case .accusation: decideAccusations(&effects)
+            case .gossip: disseminate(&effects)
+            case .linkList: tellLinkList(&effects)
+            case .records: spreadRecords(&effects)
+            case .maintenance: maintain(&effects)
+            case .seeds: dialSeeds(&effects)
+            case .redial: redialDead(&effects)
+            case .query: expireQuestions(&effects)
+            case .presence: announceAbsences(&effects)
+            case .repair: repeatRepairs(&effects)
+            }
+        }
     }
 
-    /// The nodes that hold this key, this one among them, in order of their ids.
-    public func holders(of key: Key) -> [NodeID] { [] }
-    public func isHeld(_ key: Key) -> Bool { false }
-    /// Different patterns subscribed anywhere in the mesh.
-    public var patternCount: Int { 0 }
+    /// One whole frame. A malformed one costs its sender the link.
+    @inline(__always)
+    private mutating func received(
+        _ prefix: FramePrefix, _ start: Int, from link: LinkIndex, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) {
+        guard links.isValid(link), links[link].state != .free else { return }
+        links[link].framesIn &+= 1
+        links[link].bytesIn &+= UInt64(prefix.length)
+        do throws(WireError) {
+            switch prefix.kind {
+            case .routed:
+                guard links[link].state == .established else { return }
+                try receivedRouted(prefix, start, from: link, bytes, &effects)
+            case .arc:
+                guard links[link].state == .established else { return }
+                try receivedArc(prefix, start, from: link, bytes, &effects)
+            case .link:
+                let message = try Message.decode(
+                    bytes, from: start + Frame.prefixSize, to: start + prefix.length)
+                receivedMessage(message, from: link, bytes, &effects)
+            }
+        } catch {
+            breach(error, on: link, &effects)
+        }
+    }
+
+    /// A peer has broken the protocol: count it and end the link.
+    mutating func breach(
+        _ error: WireError, on link: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        counters.protocolErrors &+= 1
+        effects.append(.log(.protocolError(link, error)))
+        drop(link, .misbehaved, &effects)
+    }
+
+    private mutating func receivedMessage(
+        _ message: Message, from link: LinkIndex, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) {
+        switch (links[link].state, message) {
+        case (.awaiting, .hello(let greeting)):
+            receivedHello(greeting, on: link, &effects)
+        case (.greeting, .welcome(let greeting)):
+            receivedWelcome(greeting, on: link, &effects)
+        case (.greeting, .refuse(let reason, let holder, let incarnation)),
+            (.introducing, .refuse(let reason, let holder, let incarnation)):
+            receivedRefusal(reason, holder: holder, incarnation, on: link, &effects)
+        case (.introducing, .members(let records, _)), (.greeting, .members(let records, _)):
+            adopt(records, from: link, isRepair: true, &effects)
+        case (.established, .members(let records, let isRepair)):
+            adopt(records, from: link, isRepair: isRepair, &effects)
+        case (.established, .heartbeat(let heartbeat)):
+            receivedHeartbeat(heartbeat, on: link, &effects)
+        case (.established, .linkLists(let received)):
+            adopt(received, from: link, &effects)
+        case (.established, .role(let role)):
+            links[link].peerRole = role
+            if !role.contains(.longRange) { longRange.released(by: links[link].peer) }
+            if role.isEmpty { timers.schedule(.maintenance, at: now + .milliseconds(100)) }
+        case (_, .bye):
+            drop(link, .closed, &effects)
+        case (.established, .digests(let digests)):
+            receivedDigests(digests, on: link, &effects)
+        case (.established, .origins(let entries, let mask, let isReply)):
+            receivedOrigins(entries, mask: mask, isReply: isReply, on: link, &effects)
+        case (.established, .repair(let requests)):
+            serveRepairs(requests, on: link, &effects)
+        case (.established, .records(let records)):
+            applyRecords(records, from: link, isLive: false, &effects)
+        case (.established, .snapshot(let part)):
+            applySnapshot(part, from: link, &effects)
+        case (.established, .cannotRepair(let origin)):
+            repairFailed(origin, on: link, &effects)
+        default:
+            // Out of place: not in this state, or not over a single hop.
+            breach(.invalidValue(field: "message for this state"), on: link, &effects)
+        }
+    }
 }

@@ -2,7 +2,6 @@ import MeshWire
 
 /// A member as an operator sees it.
 public struct MemberStatus: Sendable {
-    public enum Standing: UInt8, Sendable { case alive, suspect, dead, left }
     public var id: NodeID
     public var incarnation: Incarnation
     public var standing: Standing

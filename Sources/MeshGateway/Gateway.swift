@@ -212,11 +212,13 @@ public struct Gateway: ~Copyable {
         clients[Int(client)].flags.contains(.doomed)
     }
 
-    /// Closes clients over their output limits: the driver calls it about once a second, and
-    /// closes those that it returns.
+    /// Finds clients over their output limits, and gives back the memory of idle ones' output: the
+    /// driver calls it about once a second, and closes those that it returns.
     public mutating func overdue(at now: Instant) -> [ClientIndex] {
         var result: [ClientIndex] = []
+        frame.trim()
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
+            clients[place].output.trim()
             if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
             if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
         }

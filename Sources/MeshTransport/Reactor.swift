@@ -3,3 +3,640 @@ import Glibc
 import MeshCore
 import MeshGateway
 import MeshWire
+
+/// What a reactor is told at birth.
+public struct ReactorOptions: Sendable {
+    public var node: Configuration
+    public var gateway = GatewayConfiguration()
+    public var limits = Limits()
+    public var log = Log()
+    /// Answered by `INFO`, `MESH.STATUS` and `/metrics`.
+    public var version = Version.current
+    /// Called on the reactor's thread each time that the node becomes ready; must not block.
+    public var onReady: @Sendable () -> Void = {}
+
+    public init(node: Configuration) {
+        self.node = node
+    }
+}
+
+/// Drives one `Node` and one `Gateway` over sockets, on one thread, which owns all of it.
+///
+///     wait → read → decode → node / gateway → effects → queues ─┐
+///       ▲                                                       │ all ready sockets
+///       └───────────────── flush each dirty connection once ◀───┘
+///
+/// Nothing is sent while input is read: what all ready sockets led to leaves in one send per
+/// connection. Effects are performed right after each event, before its bytes are reused. Events
+/// that come up while effects are performed (a dial that fails at once, an answer to a question)
+/// wait in `deferred`, so that `Node` is never entered twice.
+@safe public struct Reactor: ~Copyable {
+    /// Why `run` has returned.
+    public enum Ending: Sendable, Equatable {
+        /// The node has said goodbye, or its time to do so was up.
+        case left
+        /// `Inbox.stop`.
+        case stopped
+    }
+
+    enum Phase: Equatable {
+        case running
+        /// `Event.leave` was handled; `.left` is expected before the deadline.
+        case leaving(deadline: Instant)
+        /// Everything is being flushed and closed.
+        case flushing(deadline: Instant)
+        case ended(Ending)
+    }
+
+    /// An event that has to wait until the effects of another are performed.
+    enum Deferred {
+        /// Valid while the link's epoch is the same: the node may have closed the slot since.
+        case disconnected(LinkIndex, epoch: UInt32, Disconnection)
+        /// `answer` lies in `answerBytes`.
+        case answer(NodeID, QueryID, answer: Slice)
+    }
+
+    struct ConnectionName {
+        var index: Int32
+        var generation: UInt32
+    }
+
+    /// Leftovers up to this size are put before the next read, in the shared buffer; larger ones
+    /// stay where they are and the read goes behind them, because copying them each time would
+    /// make large frames quadratic.
+    static let leftoverMax = 64 * 1024
+
+    /// Memory for input that a connection without leftovers keeps.
+    static let idleInputBytes = 4 * 1024
+
+    let options: ReactorOptions
+    var limits: Limits { options.limits }
+    let listeners: Listeners
+    let inbox: Inbox
+    let started: Instant
+
+    var node: Node
+    var gateway: Gateway
+    var effects = EffectBuffer()
+    let poller: Poller
+    var connections: Slab
+    var now: Instant
+    var phase = Phase.running
+    var counters = TransportCounters()
+    var log: Log
+
+    /// The connection of each link and client, -1: none.
+    var connectionOfLink: [Int32]
+    var connectionOfClient: [Int32] = []
+    /// Raised whenever a link's slot changes hands.
+    var linkEpochs: [UInt32]
+    /// Connections to flush that are not in `gateway.dirty`.
+    var dirty: [Int32] = []
+    /// The gateway's list of clients to flush while it is worked through.
+    private var dirtyClients: [ClientIndex] = []
+    var deferred: [Deferred] = []
+    var answerBytes = ByteQueue()
+    /// Clients whose question has been answered: their waiting input goes on.
+    var resumable: [ClientIndex] = []
+    /// Clients that wait for a congested link.
+    var pausedPublishers: [ConnectionName] = []
+    /// Some link is no longer congested, or gone.
+    var hasDrainedLink = false
+    /// A message of the present event went to a congested link.
+    var touchedCongestion = false
+    var hasLeft = false
+    /// Connections that have a deadline.
+    var timed: [ConnectionName] = []
+    var earliestTimed: Instant?
+    var nextOverdueCheck: Instant
+    var bytesSinceFlush = 0
+    var isGatewayReady = false
+    var httpConnectionCount = 0
+    var lingeringCount = 0
+    /// Descriptors are used up when this one is needed: see `accept`.
+    var spareDescriptor: Int32
+    private let buffer: UnsafeMutableRawPointer
+
+    /// - Throws: `SystemError` when the kernel has no descriptors left.
+    public init(
+        _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
+    ) throws(SystemError) {
+        let poller = try Poller()
+        let registered =
+            poller.add(inbox.event, read: true, write: false, .inbox)
+            && [
+                (listeners[.mesh], Token.meshListener), (listeners[.redis], .redisListener),
+                (listeners[.http], .httpListener),
+            ].allSatisfy { listener, token in
+                listener < 0 || poller.add(listener, read: true, write: false, token)
+            }
+        if !registered { throw SystemError("watch the listeners", code: ENOSPC) }
+        self.init(options, listeners, inbox, poller)
+    }
+
+    private init(
+        _ options: ReactorOptions, _ listeners: Listeners, _ inbox: Inbox,
+        _ poller: consuming Poller
+    ) {
+        let configuration = options.node
+        precondition(configuration.degree >= 4 && configuration.degree <= 64)
+        let limits = options.limits
+        self.options = options
+        self.listeners = listeners
+        self.inbox = inbox
+        self.poller = poller
+        log = options.log
+        started = Clock.now
+        now = started
+        nextOverdueCheck = started + .seconds(1)
+        var random = SystemRandomNumberGenerator()
+        let hasher = KeyHasher(cluster: configuration.cluster)
+        node = Node(
+            id: NodeID(random.next()),
+            incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
+            seed: random.next(), configuration: configuration, hasher: hasher, at: started)
+        var gatewayConfiguration = options.gateway
+        if let redis = listeners.redisEndpoint {
+            gatewayConfiguration.localAddress = redis.description
+        }
+        gateway = Gateway(gatewayConfiguration, hasher: hasher)
+        connections = Slab(
+            capacity: options.gateway.clientCountMax + configuration.linkSlotCount
+                + limits.httpConnectionCount + limits.lingeringCount)
+        connectionOfLink = Array(repeating: -1, count: configuration.linkSlotCount)
+        linkEpochs = Array(repeating: 0, count: configuration.linkSlotCount)
+        spareDescriptor = linux_open_spare()
+        unsafe buffer = .allocate(
+            byteCount: Reactor.leftoverMax + limits.readBytes, alignment: 64)
+    }
+
+    deinit {
+        var index: Int32 = 0
+        while index < connections.used {
+            if connections[index].descriptor >= 0 { close(connections[index].descriptor) }
+            index += 1
+        }
+        if spareDescriptor >= 0 { close(spareDescriptor) }
+        unsafe buffer.deallocate()
+    }
+
+    public var id: NodeID { node.id }
+
+    /// Runs until the inbox asks for the end.
+    ///
+    /// - Throws: `SystemError` when the kernel no longer answers; nothing that a peer sends does it.
+    public mutating func run() throws(SystemError) -> Ending {
+        logStart()
+        while true {
+            let ready = try poller.wait(nanoseconds: waitingTime())
+            now = Clock.now
+            counters.wakeUps &+= 1
+            var index = 0
+            while index < ready {
+                dispatch(poller[index])
+                index += 1
+                if Clock.now - now >= limits.turnTime { pauseForBreath() }
+            }
+            if !deferred.isEmpty { handleDeferred() }
+            runDeadlines()
+            flushAll()
+            resumeClients()
+            noteReadiness()
+            if case .ended(let ending) = phase {
+                listeners.close()
+                return ending
+            }
+        }
+    }
+
+    /// In the middle of a long wake-up: what is due is done, what waits is sent.
+    @inline(never)
+    private mutating func pauseForBreath() {
+        now = Clock.now
+        if !deferred.isEmpty { handleDeferred() }
+        runDeadlines()
+        flushAll()
+    }
+
+    /// Nanoseconds until something is due; negative when nothing ever is.
+    private func waitingTime() -> Int64 {
+        if !deferred.isEmpty || !resumable.isEmpty { return 0 }
+        if hasDrainedLink && !pausedPublishers.isEmpty { return 0 }
+        var earliest = node.nextDeadline
+        func consider(_ instant: Instant?) {
+            if let instant { earliest = min(earliest ?? instant, instant) }
+        }
+        consider(earliestTimed)
+        if gateway.clientCount > 0 { consider(nextOverdueCheck) }
+        switch phase {
+        case .running, .ended: break
+        case .leaving(let deadline), .flushing(let deadline): consider(deadline)
+        }
+        guard let earliest else { return -1 }
+        return max(0, earliest.nanoseconds - Clock.now.nanoseconds)
+    }
+
+    private mutating func dispatch(_ readiness: Readiness) {
+        switch readiness.token {
+        case .meshListener: acceptLinks()
+        case .redisListener: acceptClients()
+        case .httpListener: acceptHTTP()
+        case .inbox: takeRequests()
+        default:
+            let index = readiness.token.index
+            guard index >= 0, Int(index) < connections.used,
+                connections[index].generation == readiness.token.generation,
+                connections[index].role != .free
+            else { return }
+            if connections[index].isConnecting {
+                finishConnecting(index)
+                return
+            }
+            if readiness.isWritable {
+                flush(index)
+                guard isCurrent(readiness.token) else { return }
+            }
+            if readiness.isReadable || readiness.isBroken {
+                receive(index, isBroken: readiness.isBroken)
+            }
+        }
+    }
+
+    @inline(__always)
+    func isCurrent(_ token: Token) -> Bool {
+        connections[token.index].generation == token.generation
+            && connections[token.index].role != .free
+    }
+
+    // MARK: Input
+
+    /// Reads what waits on a socket, in turns, and hands it on.
+    private mutating func receive(_ index: Int32, isBroken: Bool) {
+        let role = connections[index].role
+        if connections[index].isPaused || connections[index].isEnding {
+            // Level-triggered readiness would come back at once: stop asking for it.
+            if isBroken { connectionEnded(index) } else { watch(index, reads: false) }
+            return
+        }
+        let token = Token(index: index, generation: connections[index].generation)
+        let descriptor = connections[index].descriptor
+        var turn = 0
+        while turn < limits.readsPerTurn {
+            turn += 1
+            let leftover = connections[index].input.count
+            let isLarge = leftover > Reactor.leftoverMax
+            let count: Int
+            if isLarge {
+                count = unsafe linux_receive(
+                    descriptor, connections[index].input.reserve(limits.readBytes),
+                    limits.readBytes)
+                connections[index].input.truncate(to: leftover + max(0, count))
+            } else {
+                unsafe connections[index].input.withBytes { waiting in
+                    if waiting.count > 0 {
+                        unsafe buffer.copyMemory(
+                            from: waiting.baseAddress!, byteCount: waiting.count)
+                    }
+                }
+                count = unsafe linux_receive(descriptor, buffer + leftover, limits.readBytes)
+            }
+            counters.receives &+= 1
+            if count <= 0 {
+                if count == -Int(EAGAIN) || count == -Int(EINTR) { return }
+                // The client of a shell pipe closes right after its commands: it gets its replies.
+                flushAll()
+                if isCurrent(token) { connectionEnded(index) }
+                return
+            }
+            counters.bytesReceived &+= UInt64(count)
+            bytesSinceFlush += count
+            if leftover + count >= connections[index].needed {
+                if isLarge {
+                    consumeStored(index)
+                } else {
+                    let total = leftover + count
+                    let input = unsafe UnsafeRawBufferPointer(start: buffer, count: total)
+                    let bytes = unsafe input.bindMemory(to: UInt8.self)
+                    let used = unsafe consume(index, bytes.span)
+                    guard isCurrent(token), connections[index].role == role else { return }
+                    connections[index].input.drop(
+                        leftover, retaining: Reactor.idleInputBytes)
+                    unsafe connections[index].input.append(bytes.span, used, total - used)
+                }
+            } else if !isLarge {
+                let input = unsafe UnsafeRawBufferPointer(start: buffer + leftover, count: count)
+                unsafe connections[index].input.append(
+                    input.bindMemory(to: UInt8.self).span, 0, count)
+            }
+            if bytesSinceFlush >= limits.readBytesPerFlush { flushAll() }
+            guard isCurrent(token), connections[index].role == role,
+                !connections[index].isPaused, !connections[index].isEnding
+            else { return }
+            if count < limits.readBytes || Clock.now - now >= limits.turnTime { return }
+        }
+    }
+
+    /// Decodes from the connection's own bytes: a large frame, or input that had to wait.
+    mutating func consumeStored(_ index: Int32) {
+        let token = Token(index: index, generation: connections[index].generation)
+        let role = connections[index].role
+        // Taken out, because what is decoded may close this very connection.
+        var stored = ByteQueue()
+        swap(&stored, &connections[index].input)
+        let used = stored.withSpan { consume(index, $0) }
+        guard isCurrent(token), connections[index].role == role else { return }
+        let rest = stored.count - used
+        if rest <= Reactor.leftoverMax && stored.byteCapacity > 4 * Reactor.leftoverMax {
+            stored.withSpan { connections[index].input.append($0, used, rest) }
+        } else {
+            stored.drop(used)
+            swap(&stored, &connections[index].input)
+        }
+    }
+
+    /// Hands bytes to the protocol of the connection; returns how many were used up.
+    @inline(__always)
+    private mutating func consume(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+        switch connections[index].role {
+        case .link: consumeLink(index, bytes)
+        case .client: consumeClient(index, bytes)
+        case .http: consumeHTTP(index, bytes)
+        case .lingering, .free: bytes.count
+        }
+    }
+
+    /// The peer has closed or reset the connection, or the kernel has given it up.
+    mutating func connectionEnded(_ index: Int32) {
+        switch connections[index].role {
+        case .link: dropLink(index, .closed)
+        case .client: closeClient(index, lingers: false)
+        case .http, .lingering: discard(index)
+        case .free: break
+        }
+    }
+
+    // MARK: Output
+
+    @inline(__always)
+    mutating func markDirty(_ index: Int32) {
+        if connections[index].isDirty { return }
+        connections[index].isDirty = true
+        dirty.append(index)
+    }
+
+    /// Offers every connection's output to its socket once. Ends that this finds are handled, and
+    /// may lead to more output, which leaves too.
+    mutating func flushAll() {
+        bytesSinceFlush = 0
+        var position = 0
+        while position < dirty.count {
+            let index = dirty[position]
+            position += 1
+            connections[index].isDirty = false
+            // Where the kernel has refused before, it will say when to go on.
+            if connections[index].role != .free, !connections[index].writesRegistered {
+                flush(index)
+            }
+        }
+        dirty.removeAll(keepingCapacity: true)
+        // Taken out, because closing a client takes it out of the gateway's list.
+        swap(&dirtyClients, &gateway.dirty)
+        position = 0
+        while position < dirtyClients.count {
+            let client = dirtyClients[position]
+            position += 1
+            let index = connection(of: client)
+            if index >= 0 { flushClient(index, client) }
+        }
+        dirtyClients.removeAll(keepingCapacity: true)
+        if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
+    }
+
+    /// Offers one connection's output to its socket.
+    mutating func flush(_ index: Int32) {
+        switch connections[index].role {
+        case .free: return
+        case .client: flushClient(index, connections[index].owner, isWritable: true)
+        case .link, .http, .lingering:
+            if connections[index].isConnecting { return }
+            if !connections[index].output.isEmpty {
+                counters.sends &+= 1
+                if !connections[index].output.flush(to: connections[index].descriptor) {
+                    connectionEnded(index)
+                    return
+                }
+            }
+            let waiting = connections[index].output.count
+            watch(index, writes: waiting > 0)
+            if connections[index].isCongested, waiting < limits.congestionBytes / 2 {
+                connections[index].isCongested = false
+                hasDrainedLink = true
+            }
+            if waiting == 0, connections[index].isEnding { outputLeft(index) }
+        }
+    }
+
+    /// An ending connection has nothing more to send.
+    private mutating func outputLeft(_ index: Int32) {
+        if connections[index].role == .lingering {
+            // Closing while input waits would reset the connection and could destroy what was just
+            // sent: the peer closes first, or the deadline does.
+            shutdown(connections[index].descriptor, Int32(SHUT_WR))
+            connections[index].isEnding = false
+            watch(index, reads: true)
+        } else {
+            linger(index)
+        }
+    }
+
+    /// Changes what epoll reports for a connection; nothing happens when it knows.
+    mutating func watch(_ index: Int32, reads: Bool? = nil, writes: Bool? = nil) {
+        let reads = reads ?? connections[index].readsRegistered
+        let writes = writes ?? connections[index].writesRegistered
+        if reads == connections[index].readsRegistered,
+            writes == connections[index].writesRegistered
+        {
+            return
+        }
+        connections[index].readsRegistered = reads
+        connections[index].writesRegistered = writes
+        poller.modify(
+            connections[index].descriptor, read: reads, write: writes,
+            Token(index: index, generation: connections[index].generation))
+    }
+
+    // MARK: Connections
+
+    /// A place for a socket that is registered for reading, or for writing while it connects. Nil
+    /// when there is none: the socket is closed.
+    mutating func adopt(
+        _ descriptor: Int32, _ role: Connection.Role, owner: Int32, isConnecting: Bool = false
+    ) -> Int32? {
+        guard let index = connections.allocate() else {
+            close(descriptor)
+            return nil
+        }
+        connections[index].descriptor = descriptor
+        connections[index].role = role
+        connections[index].owner = owner
+        connections[index].isConnecting = isConnecting
+        connections[index].readsRegistered = !isConnecting
+        connections[index].writesRegistered = isConnecting
+        let token = Token(index: index, generation: connections[index].generation)
+        guard poller.add(descriptor, read: !isConnecting, write: isConnecting, token) else {
+            close(descriptor)
+            connections.release(index)
+            return nil
+        }
+        return index
+    }
+
+    /// Closes a socket and frees its place; whoever owned it must know already.
+    mutating func discard(_ index: Int32) {
+        if connections[index].role == .http {
+            httpConnectionCount -= 1
+            counters.clientsClosed &+= 1
+        }
+        if connections[index].role == .lingering { lingeringCount -= 1 }
+        if connections[index].isCongested { hasDrainedLink = true }
+        // Closing removes it from epoll too: no other process shares the descriptor.
+        close(connections[index].descriptor)
+        connections.release(index)
+    }
+
+    /// Takes a connection from its owner; what it has to send leaves within `lingerTime`.
+    mutating func linger(_ index: Int32) {
+        guard lingeringCount < limits.lingeringCount, !connections[index].isConnecting else {
+            discard(index)
+            return
+        }
+        if connections[index].role == .http {
+            httpConnectionCount -= 1
+            counters.clientsClosed &+= 1
+        }
+        if connections[index].isCongested {
+            connections[index].isCongested = false
+            hasDrainedLink = true
+        }
+        connections[index].role = .lingering
+        connections[index].owner = -1
+        connections[index].isPaused = false
+        connections[index].isEnding = true
+        connections[index].needed = 0
+        connections[index].input = ByteQueue()
+        lingeringCount += 1
+        setDeadline(index, now + limits.lingerTime)
+        markDirty(index)
+    }
+
+    /// Sets when to give this connection up; what that means follows from its role.
+    mutating func setDeadline(_ index: Int32, _ deadline: Instant) {
+        let isTimed = connections[index].deadline != nil
+        connections[index].deadline = deadline
+        if !isTimed {
+            timed.append(
+                ConnectionName(index: index, generation: connections[index].generation))
+        }
+        earliestTimed = min(earliestTimed ?? deadline, deadline)
+    }
+
+    // MARK: Time
+
+    private mutating func runDeadlines() {
+        if let due = node.nextDeadline, due <= now { handle(.deadline) }
+        if let due = earliestTimed, due <= now { endTimed() }
+        if nextOverdueCheck <= now {
+            nextOverdueCheck = now + .seconds(1)
+            for index in connectionOfLink where index >= 0 { connections[index].output.trim() }
+            for client in gateway.overdue(at: now) {
+                let index = connection(of: client)
+                guard index >= 0 else { continue }
+                closeClient(index, lingers: false)
+            }
+        }
+        advancePhase()
+    }
+
+    /// Ends the connections whose deadline has passed and finds the next one.
+    private mutating func endTimed() {
+        earliestTimed = nil
+        var kept = 0
+        var position = 0
+        while position < timed.count {
+            let name = timed[position]
+            position += 1
+            guard isCurrent(Token(index: name.index, generation: name.generation)),
+                let deadline = connections[name.index].deadline
+            else { continue }
+            if deadline > now {
+                timed[kept] = name
+                kept += 1
+                earliestTimed = min(earliestTimed ?? deadline, deadline)
+            } else {
+                if connections[name.index].role == .http { counters.httpTimedOut &+= 1 }
+                connections[name.index].deadline = nil
+                connectionEnded(name.index)
+            }
+        }
+        timed.removeSubrange(kept...)
+    }
+
+    private mutating func noteReadiness() {
+        let isReady = node.isReady && phase == .running
+        if isReady == isGatewayReady { return }
+        isGatewayReady = isReady
+        gateway.setReady(isReady, now: now)
+        if isReady { options.onReady() }
+    }
+
+    // MARK: The end
+
+    private mutating func takeRequests() {
+        for request in inbox.take() {
+            switch request {
+            case .stop: phase = .ended(.stopped)
+            case .leave:
+                guard phase == .running else { continue }
+                log.write(.info, "leaving")
+                phase = .leaving(deadline: now + limits.leaveTime)
+                // Whoever connects now shall find another node, not wait here.
+                listeners.close(.mesh, .redis)
+                handle(.leave)
+            }
+        }
+    }
+
+    private mutating func advancePhase() {
+        switch phase {
+        case .running, .ended: return
+        case .leaving(let deadline):
+            guard hasLeft || deadline <= now else { return }
+            if !hasLeft { log.write(.warning, "leaveTimedOut") }
+            phase = .flushing(deadline: now + limits.lingerTime + limits.lingerTime)
+            listeners.close(.http)
+            endEverything()
+        case .flushing(let deadline):
+            guard connections.count == 0 || deadline <= now else { return }
+            phase = .ended(.left)
+        }
+    }
+
+    /// Lets every connection send what it has and end.
+    private mutating func endEverything() {
+        var index: Int32 = 0
+        while index < connections.used {
+            switch connections[index].role {
+            case .free, .lingering: break
+            case .link:
+                unlink(index)
+                linger(index)
+            case .client: endClient(index)
+            case .http:
+                connections[index].isEnding = true
+                markDirty(index)
+            }
+            index += 1
+        }
+        flushAll()
+    }
+}

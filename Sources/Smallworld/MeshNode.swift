@@ -1,1 +1,236 @@
+import Glibc
+import MeshCore
 import MeshTransport
+import MeshWire
+import Synchronization
+
+/// A node of the mesh inside this process.
+///
+///     let node = try MeshNode(.init(seeds: [HostPort("10.0.0.5:7400")]))
+///     try await node.run()
+///
+/// `init` binds the ports, `run` serves on a thread of its own until its task is cancelled; the node
+/// then says goodbye to the others. A server that already has a `smallworld` process beside it does
+/// not need this: it talks to that process as to Redis.
+public final class MeshNode: Sendable {
+    /// What a node is told; the defaults are those of `smallworld node`.
+    public struct Options: Sendable {
+        /// Where other nodes connect.
+        public var mesh = HostPort(host: "127.0.0.1", port: 7400)
+        /// Where Redis clients connect; nil: nowhere.
+        public var redis: HostPort? = HostPort(host: "127.0.0.1", port: 7379)
+        /// `/healthz`, `/readyz` and `/metrics`; nil: nowhere.
+        public var http: HostPort? = HostPort(host: "127.0.0.1", port: 7480)
+        /// Where others are told to reach this node. Nil: `mesh`; and if that is every address of
+        /// the machine, the one on the way to the first seed.
+        public var advertise: HostPort?
+        /// Live nodes to join through; all addresses of each host are tried. This node's own
+        /// address among them is ignored.
+        public var seeds: [HostPort]
+        /// For people; at most 64 bytes. Nil: the host's name and the mesh port.
+        public var name: String?
+        /// Where the node runs, for people; at most 64 bytes.
+        public var zone = ""
+        /// Nodes of another cluster's name are refused.
+        public var cluster = "smallworld"
+        /// At most this many links; 4 … 64.
+        public var degree = 16
+        /// Allows addresses that other machines can reach.
+        public var allowsInsecureAddresses = false
+        public var log = Log()
+        /// Called each time that the node has members and directory; must not block.
+        public var onReady: @Sendable () -> Void = {}
+
+        public init(seeds: [HostPort] = []) {
+            self.seeds = seeds
+        }
+    }
+
+    /// The addresses that a node listens on, with the ports that port 0 has become.
+    public struct Ports: Sendable {
+        public var mesh: Endpoint
+        public var redis: Endpoint?
+        public var http: Endpoint?
+    }
+
+    public let ports: Ports
+    /// Where others are told to reach this node.
+    public let advertised: Endpoint
+    private let reactorOptions: ReactorOptions
+    /// Nil once the node runs or has run.
+    private let listeners: Mutex<Listeners?>
+    private let inbox: Inbox
+
+    /// Resolves the host names, which may block, and binds the ports.
+    ///
+    /// - Throws: `MeshNodeError`, whose description says what to do.
+    public init(_ options: Options) throws(MeshNodeError) {
+        guard options.degree >= 4, options.degree <= 64 else {
+            throw .invalidDegree(options.degree)
+        }
+        try MeshNode.check("the cluster's name", options.cluster, bytes: 1...64)
+        try MeshNode.check("the zone", options.zone, bytes: 0...64)
+        let mesh = try MeshNode.local("--mesh", options.mesh, options)
+        var redis: Endpoint?
+        if let address = options.redis { redis = try MeshNode.local("--redis", address, options) }
+        var http: Endpoint?
+        if let address = options.http { http = try MeshNode.local("--http", address, options) }
+        var log = options.log
+        let seeds = try MeshNode.resolve(options.seeds, &log)
+        let bound: Listeners
+        do {
+            bound = try Listeners(mesh: mesh, redis: redis, http: http)
+            inbox = try Inbox()
+        } catch {
+            throw .system(error)
+        }
+        ports = Ports(
+            mesh: bound.meshEndpoint, redis: bound.redisEndpoint, http: bound.httpEndpoint)
+        advertised = try MeshNode.advertised(options, bound.meshEndpoint, seeds)
+
+        let name = options.name ?? "\(MeshNode.hostName()):\(bound.meshEndpoint.port)"
+        try MeshNode.check("the node's name", name, bytes: 1...64)
+        let own = [advertised, bound.meshEndpoint]
+        var configuration = Configuration(
+            endpoint: advertised, name: name, zone: options.zone,
+            seeds: seeds.filter {
+                !own.contains($0) && !MeshNode.isOwn($0, listening: bound.meshEndpoint)
+            })
+        configuration.cluster = options.cluster
+        configuration.degree = options.degree
+        var reactor = ReactorOptions(node: configuration)
+        reactor.log = log
+        reactor.onReady = options.onReady
+        reactorOptions = reactor
+        listeners = Mutex(bound)
+    }
+
+    /// Serves until the task is cancelled or `leave` is called; returns when the node has left.
+    ///
+    /// - Throws: `MeshNodeError.alreadyRun` the second time, and `.system` when the kernel fails
+    ///   the event loop; nothing that a peer or client does makes it throw.
+    public func run() async throws(MeshNodeError) {
+        guard let bound = listeners.withLock({ $0.take() }) else { throw .alreadyRun }
+        let options = reactorOptions
+        let inbox = inbox
+        Process.prepare()
+        let outcome: Result<Void, MeshNodeError> = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let error = Thread.start {
+                    do throws(SystemError) {
+                        var reactor = try Reactor(options, listeners: bound, inbox: inbox)
+                        _ = try reactor.run()
+                        continuation.resume(returning: .success(()))
+                    } catch {
+                        continuation.resume(returning: .failure(.system(error)))
+                    }
+                }
+                if let error { continuation.resume(returning: .failure(.system(error))) }
+            }
+        } onCancel: {
+            inbox.leave()
+        }
+        try outcome.get()
+    }
+
+    /// Says goodbye to the others and lets `run` return.
+    public func leave() { inbox.leave() }
+
+    /// Lets `run` return at once, without a word: to the others this is a crash.
+    public func stop() { inbox.stop() }
+
+    // MARK: Options
+
+    private static func check(
+        _ what: String, _ text: String, bytes: ClosedRange<Int>
+    ) throws(MeshNodeError) {
+        guard bytes.contains(text.utf8.count) else {
+            throw .invalidText(
+                what,
+                reason: "has \(text.utf8.count) bytes, not \(bytes.lowerBound) … "
+                    + "\(bytes.upperBound)")
+        }
+        guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
+            throw .invalidText(what, reason: "contains control characters")
+        }
+    }
+
+    /// An address to listen on, which only this machine can reach unless that is allowed.
+    private static func local(
+        _ option: String, _ address: HostPort, _ options: Options
+    ) throws(MeshNodeError) -> Endpoint {
+        let endpoint = try Resolver.endpoints(of: address)[0]
+        guard endpoint.isLoopback || options.allowsInsecureAddresses else {
+            throw .insecureAddress(option, address)
+        }
+        return endpoint
+    }
+
+    /// The addresses of all seeds. One that cannot be resolved is skipped while there are others.
+    private static func resolve(
+        _ seeds: [HostPort], _ log: inout Log
+    ) throws(MeshNodeError) -> [Endpoint] {
+        var found: [Endpoint] = []
+        var failure: MeshNodeError?
+        for seed in seeds {
+            do throws(MeshNodeError) {
+                guard seed.port != 0 else {
+                    throw .invalidAddress(seed.description, reason: "a seed's port is not 0")
+                }
+                for endpoint in try Resolver.endpoints(of: seed) where !found.contains(endpoint) {
+                    found.append(endpoint)
+                }
+            } catch {
+                guard case .unknownHost = error else { throw error }
+                log.write(.warning, "seedUnknown", [("reason", .text(error.description))])
+                failure = error
+            }
+        }
+        if found.isEmpty, let failure { throw failure }
+        return found
+    }
+
+    private static func advertised(
+        _ options: Options, _ mesh: Endpoint, _ seeds: [Endpoint]
+    ) throws(MeshNodeError) -> Endpoint {
+        if let address = options.advertise {
+            var endpoint = try Resolver.endpoints(of: address)[0]
+            if endpoint.port == 0 { endpoint.port = mesh.port }
+            guard !endpoint.isUnspecified else {
+                throw .invalidAddress(
+                    address.description, reason: "nobody can connect to the address 0")
+            }
+            return endpoint
+        }
+        guard mesh.isUnspecified else { return mesh }
+        // 192.0.2.1 is reserved for documentation: it stands for "somewhere else", and nothing is
+        // sent there.
+        let elsewhere = Endpoint(ipv4: 0xC000_0201, port: 9)
+        for target in seeds.filter({ !$0.isLoopback }) + [elsewhere] {
+            if let source = Endpoint.source(towards: target, port: mesh.port),
+                !source.isLoopback
+            {
+                return source
+            }
+        }
+        throw .noAdvertisableAddress(options.mesh)
+    }
+
+    /// True when connecting to `seed` would reach this node's own listener: the kernel takes the
+    /// way to a machine's own address from that same address.
+    private static func isOwn(_ seed: Endpoint, listening mesh: Endpoint) -> Bool {
+        seed.port == mesh.port && mesh.isUnspecified
+            && Endpoint.source(towards: seed, port: seed.port) == seed
+    }
+
+    private static func hostName() -> String {
+        var bytes = [UInt8](repeating: 0, count: 65)
+        let result = unsafe bytes.withUnsafeMutableBytes { buffer in
+            unsafe gethostname(buffer.bindMemory(to: CChar.self).baseAddress!, buffer.count - 1)
+        }
+        guard result == 0 else { return "node" }
+        let name = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        // The port and its colon need six of the 64 bytes.
+        return name.isEmpty ? "node" : String(decoding: name.utf8.prefix(58), as: UTF8.self)
+    }
+}

@@ -1,0 +1,132 @@
+import MeshWire
+
+/// A question that other nodes have not all answered.
+struct OpenQuestion {
+    var id: QueryID
+    var waiting: [MemberIndex]
+    var due: Instant
+}
+
+/// Questions of the driver to other nodes, and control messages that come from afar.
+extension Node {
+    mutating func ask(
+        _ question: QueryID, _ query: Query, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        var isTrace = false
+        var subject = Slice.empty
+        var targets: [MemberIndex] = []
+        switch query {
+        case .everyone(let slice):
+            subject = slice
+            targets = members.ring.map { $0.index }
+        case .holders(let keys, let slice):
+            subject = slice
+            for at in stride(from: Int(keys.start), to: keys.end - 7, by: 8) {
+                targets += holderIndices(of: Key(bytes.load(UInt64.self, at: at)))
+            }
+        case .trace(let key):
+            isTrace = true
+            targets = holderIndices(of: key)
+        }
+        targets = Array(Set(targets)).sorted().filter {
+            $0 != 0 && members.standing(of: $0) == .alive
+        }
+        guard !targets.isEmpty else {
+            effects.append(.finished(question))
+            return
+        }
+        let due = now + configuration.timing.query
+        questions.append(OpenQuestion(id: question, waiting: targets, due: due))
+        timers.schedule(.query, at: due)
+        let start = effects.bytes.count
+        effects.bytes.append(question: question, isTrace: isTrace, subject: subject, bytes)
+        routeControl(
+            Slice(start: start, count: effects.bytes.count - start),
+            to: targets.map { members.id(of: $0) }, isTrace ? .traced : [], &effects)
+    }
+
+    private func holderIndices(of key: Key) -> [MemberIndex] {
+        let holders = directory.holders(of: key)
+        switch holders {
+        case .none: return []
+        case .one(let node): return [MemberIndex(node)]
+        case .many(let set):
+            return (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
+        }
+    }
+
+    mutating func sendAnswer(
+        to asker: NodeID, _ question: QueryID, _ answer: Slice, isTrace: Bool,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        let start = effects.bytes.count
+        effects.bytes.append(answer: question, isTrace: isTrace, answer, bytes)
+        routeControl(
+            Slice(start: start, count: effects.bytes.count - start), to: [asker], [], &effects)
+    }
+
+    /// A control message that another node, perhaps far away, has sent to this one. A malformed one
+    /// is counted and dropped: the link that it came over belongs to somebody else.
+    mutating func receivedControl(
+        _ payload: Slice, _ header: RoutedHeader, _ prefix: FramePrefix, from link: LinkIndex,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) throws(WireError) {
+        guard
+            let message = try? Message.decode(bytes, from: Int(payload.start), to: payload.end)
+        else {
+            counters.protocolErrors &+= 1
+            return
+        }
+        switch message {
+        case .accuse(let subject, let incarnation, let evidence):
+            receivedAccusation(of: subject, incarnation, evidence, by: header.origin, &effects)
+        case .vouch(let subject, let incarnation):
+            receivedVouch(for: subject, incarnation, &effects)
+        case .question(let question, let isTrace, let subject):
+            if isTrace {
+                sendAnswer(
+                    to: header.origin, question, subject, isTrace: true, bytes, &effects)
+            } else {
+                effects.append(.asked(by: header.origin, question, subject: subject))
+            }
+        case .answer(let question, let answer):
+            effects.append(.answered(question, from: header.origin, answer: answer))
+            strike(header.origin, from: question, &effects)
+        case .traceAnswer(let question, let path):
+            effects.append(.traced(question, holder: header.origin, path: path))
+            strike(header.origin, from: question, &effects)
+        default:
+            counters.protocolErrors &+= 1
+        }
+    }
+
+    private mutating func strike(
+        _ node: NodeID, from question: QueryID, _ effects: inout EffectBuffer
+    ) {
+        guard let place = questions.firstIndex(where: { $0.id == question }),
+            let index = members.index(of: node)
+        else { return }
+        questions[place].waiting.removeAll { $0 == index }
+        if questions[place].waiting.isEmpty {
+            questions.remove(at: place)
+            effects.append(.finished(question))
+        }
+    }
+
+    /// A dead node answers nothing: nobody waits for it.
+    mutating func strikeFromQuestions(_ index: MemberIndex, _ effects: inout EffectBuffer) {
+        for place in questions.indices { questions[place].waiting.removeAll { $0 == index } }
+        for question in questions where question.waiting.isEmpty {
+            effects.append(.finished(question.id))
+        }
+        questions.removeAll { $0.waiting.isEmpty }
+    }
+
+    mutating func expireQuestions(_ effects: inout EffectBuffer) {
+        for question in questions where question.due <= now {
+            effects.append(.finished(question.id))
+        }
+        questions.removeAll { $0.due <= now }
+        if let next = questions.map({ $0.due }).min() { timers.schedule(.query, at: next) }
+    }
+}

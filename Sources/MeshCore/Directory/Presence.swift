@@ -1,0 +1,82 @@
+import MeshWire
+
+/// The users that somebody on this node watches. Watching costs no traffic: first arrivals and last
+/// departures are seen in the table (DESIGN §4).
+struct WatchedKeys {
+    struct State {
+        var isOnline: Bool
+        /// The last session is gone; announced then, unless one returns.
+        var absentDue: Instant?
+    }
+    private var states: [Key: State] = [:]
+    /// Absences that wait, in the order of their times.
+    private var absences: [(key: Key, due: Instant)] = []
+
+    var isEmpty: Bool { states.isEmpty }
+
+    mutating func add(_ key: Key, isOnline: Bool) {
+        states[key] = State(isOnline: isOnline)
+    }
+
+    mutating func remove(_ key: Key) {
+        states[key] = nil
+    }
+
+    /// The first session came. Returns whether that is news.
+    mutating func arrived(_ key: Key) -> Bool {
+        guard let state = states[key] else { return false }
+        states[key] = State(isOnline: true)
+        return !state.isOnline
+    }
+
+    /// The last session went. Returns when the absence is to be announced; nil: nobody watches.
+    mutating func departed(_ key: Key, due: Instant) -> Instant? {
+        guard let state = states[key], state.isOnline else { return nil }
+        states[key] = State(isOnline: true, absentDue: due)
+        absences.append((key, due))
+        return due
+    }
+
+    /// The keys whose grace is over, and when the next one's is.
+    mutating func takeAbsent(at now: Instant) -> (absent: [Key], next: Instant?) {
+        var absent: [Key] = []
+        while let first = absences.first, first.due <= now {
+            absences.removeFirst()
+            // Somebody returned, or left again later, or nobody watches any more.
+            guard let state = states[first.key], state.absentDue == first.due else { continue }
+            states[first.key] = State(isOnline: false)
+            absent.append(first.key)
+        }
+        return (absent, absences.first?.due)
+    }
+}
+
+extension Node {
+    mutating func watch(
+        _ key: Key, _ change: DirectoryChange, _ effects: inout EffectBuffer
+    ) {
+        switch change {
+        case .add: watched.add(key, isOnline: isHeld(key))
+        case .remove: watched.remove(key)
+        }
+    }
+
+    mutating func announceAbsences(_ effects: inout EffectBuffer) {
+        let (absent, next) = watched.takeAbsent(at: now)
+        for key in absent { effects.append(.presence(key, isOnline: false)) }
+        if let next { timers.schedule(.presence, at: next) }
+    }
+
+    mutating func arrived(_ key: Key, _ effects: inout EffectBuffer) {
+        if !watched.isEmpty, watched.arrived(key) {
+            effects.append(.presence(key, isOnline: true))
+        }
+    }
+
+    mutating func departed(_ key: Key, _ effects: inout EffectBuffer) {
+        guard !watched.isEmpty,
+            let due = watched.departed(key, due: now + configuration.timing.presenceGrace)
+        else { return }
+        timers.schedule(.presence, at: due)
+    }
+}

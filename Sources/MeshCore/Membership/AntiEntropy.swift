@@ -1,0 +1,158 @@
+import MeshWire
+
+/// Neighbours compare one 8-byte digest with each heartbeat and repair what differs.
+///
+///     heartbeat(digest) → differs → digests(64 parts) → origins(of the parts that differ)
+///     → what the other lacks of them, and requests for repair of logs
+extension Node {
+    /// Sends a heartbeat over every link that has been idle.
+    mutating func beat(_ effects: inout EffectBuffer) {
+        let period = configuration.timing.heartbeat
+        timers[.heartbeat] = now + period
+        for index in links.established where now - links[index].beatAt >= period {
+            sendHeartbeat(over: index, &effects)
+        }
+    }
+
+    mutating func sendHeartbeat(over index: LinkIndex, _ effects: inout EffectBuffer) {
+        links[index].beatAt = now
+        let held =
+            links[index].peerSentAt == 0
+            ? 0
+            : UInt32(truncatingIfNeeded: (now - links[index].peerHeartbeatAt).microseconds)
+        send(
+            .heartbeat(
+                Heartbeat(
+                    digest: members.digest, sentAt: clockStamp, echo: links[index].peerSentAt,
+                    held: held)), over: index, &effects)
+    }
+
+    /// Microseconds modulo 2^32, never 0, which means none.
+    private var clockStamp: UInt32 {
+        max(1, UInt32(truncatingIfNeeded: now.nanoseconds / 1_000))
+    }
+
+    mutating func receivedHeartbeat(
+        _ heartbeat: Heartbeat, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        links[index].peerSentAt = heartbeat.sentAt
+        links[index].peerHeartbeatAt = now
+        if heartbeat.echo != 0 {
+            let micros = Int64(clockStamp &- heartbeat.echo) - Int64(heartbeat.held)
+            if micros >= 0, micros < 60_000_000 {
+                let sample = Delay.microseconds(micros)
+                if let old = links[index].roundTrip {
+                    links[index].roundTrip = Delay(
+                        nanoseconds: old.nanoseconds + (sample - old).nanoseconds / 8)
+                } else {
+                    links[index].roundTrip = sample
+                }
+            }
+        }
+        if heartbeat.digest == members.digest {
+            links[index].mismatches = 0
+            join.isCompared = true
+            checkReady(&effects)
+            return
+        }
+        links[index].mismatches += 1
+        // A single difference is news on its way. The first heartbeat of a link is different: there
+        // may have been no way for the news.
+        let isFresh = now - links[index].since < configuration.timing.heartbeat
+        let isRecent = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
+        if (isFresh || links[index].mismatches >= 2) && !isRecent {
+            links[index].comparedAt = now
+            send(.digests(members.digests), over: index, &effects)
+        }
+    }
+
+    mutating func receivedDigests(
+        _ digests: [UInt64], on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        guard digests.count == members.digests.count else { return }
+        var mask: UInt64 = 0
+        for part in digests.indices where digests[part] != members.digests[part] {
+            mask |= 1 << UInt64(part)
+        }
+        send(
+            .origins(entries(in: mask), mask: mask, isReply: false), over: index, &effects)
+    }
+
+    private func entry(_ index: MemberIndex) -> OriginEntry {
+        let member = members[index]
+        return OriginEntry(
+            member: member.record, sequence: member.log.sequence, keyCount: member.log.keyCount,
+            keySum: member.log.keySum)
+    }
+
+    private func entries(in mask: UInt64) -> [OriginEntry] {
+        var entries: [OriginEntry] = []
+        for member in members.ring
+        where mask & (1 << UInt64(MemberTable.part(of: member.id))) != 0 {
+            entries.append(entry(member.index))
+        }
+        return entries
+    }
+
+    mutating func receivedOrigins(
+        _ received: [OriginEntry], mask: UInt64, isReply: Bool, on index: LinkIndex,
+        _ effects: inout EffectBuffer
+    ) {
+        var named: Set<NodeID> = []
+        var ours: [OriginEntry] = []
+        var requests: [RepairRequest] = []
+        for entry in received {
+            named.insert(entry.member.id)
+            if entry.member.id == id {
+                adopt([entry.member], from: index, isRepair: true, &effects)
+                if entry.sequence < members[0].log.sequence { ours.append(self.entry(0)) }
+                continue
+            }
+            let isNewer =
+                members.index(of: entry.member.id).map {
+                    members[$0].incarnation > entry.member.incarnation
+                        || members[$0].incarnation == entry.member.incarnation
+                            && members[$0].standing > entry.member.standing
+                } ?? false
+            adopt([entry.member], from: index, isRepair: true, &effects)
+            guard links[index].state == .established,
+                let member = members.index(of: entry.member.id)
+            else { continue }
+            if isNewer { ours.append(self.entry(member)) }
+            guard members.standing(of: member).isPresent,
+                members[member].incarnation.life == entry.member.incarnation.life
+            else { continue }
+            let log = members[member].log
+            if entry.sequence > log.sequence {
+                members.adjust(member) { $0.log.target = max($0.log.target, entry.sequence) }
+                if let request = repairRequest(member, over: index) { requests.append(request) }
+            } else if entry.sequence < log.sequence, !isNewer {
+                ours.append(self.entry(member))
+            } else if entry.sequence == log.sequence, entry.keySum != log.keySum,
+                log.repairDue == nil, log.snapshotSequence == nil,
+                entry.member.id.distance(to: links[index].peer) < entry.member.id.distance(to: id)
+            {
+                // The same log and another set: whoever is nearer to the origin is asked for all.
+                requests.append(
+                    RepairRequest(
+                        origin: entry.member.id, life: entry.member.incarnation.life,
+                        after: log.sequence, wantsSnapshot: true))
+            }
+        }
+        if !isReply {
+            for member in members.ring
+            where mask & (1 << UInt64(MemberTable.part(of: member.id))) != 0
+                && !named.contains(member.id)
+            {
+                ours.append(entry(member.index))
+            }
+            // Those that are dead to us and present to them are among `ours` by rank already.
+        }
+        if !ours.isEmpty, links[index].state == .established {
+            send(.origins(ours, mask: 0, isReply: true), over: index, &effects)
+        }
+        requestRepairs(requests, over: index, &effects)
+        join.isCompared = true
+        checkReady(&effects)
+    }
+}

@@ -1,0 +1,287 @@
+import MeshWire
+
+/// Changes of membership: taken if they outrank what is known, and flooded over all links, once.
+extension Node {
+    /// Takes what a peer says about members.
+    ///
+    /// - Parameter isRepair: the peer tells what it knows rather than news. Then death is hearsay:
+    ///   it may come from the other side of a partition that has healed, and is only suspected
+    ///   until the accused has had its chance to refute.
+    mutating func adopt(
+        _ records: [MemberRecord], from link: LinkIndex, isRepair: Bool,
+        _ effects: inout EffectBuffer
+    ) {
+        for record in records {
+            if record.id == id {
+                if receivedAboutOneself(record, &effects), links[link].state != .free {
+                    send(.members([members[0].record], isRepair: true), over: link, &effects)
+                }
+                continue
+            }
+            var record = record
+            if isRepair, !record.standing.isPresent, let known = members.index(of: record.id),
+                members.standing(of: known).isPresent, record.standing == .dead
+            {
+                record.standing = .suspect
+            }
+            _ = adopt(record, from: link, isFirstHand: false, &effects)
+        }
+        if links[link].state == .introducing, links[link].isDialled,
+            let peer = members.index(of: links[link].peer), members.standing(of: peer).isPresent,
+            join.isIntroduced, links[link].purpose != .introduce || records.count == 1
+        {
+            forget(link, &effects)
+            timers.schedule(.maintenance, at: now)
+        }
+    }
+
+    /// Takes one record. Returns the member's index if it is present afterwards.
+    ///
+    /// - Parameter isFirstHand: the record comes from the member itself, in a greeting.
+    mutating func adopt(
+        _ record: MemberRecord, from link: LinkIndex, isFirstHand: Bool,
+        _ effects: inout EffectBuffer
+    ) -> MemberIndex? {
+        guard record.id != id else { return nil }
+        guard let index = members.index(of: record.id) else {
+            guard record.standing.isPresent else { return nil }
+            return admit(record, from: link, &effects)
+        }
+        let known = members[index]
+        let outranks =
+            record.incarnation > known.incarnation
+            || record.incarnation == known.incarnation && record.standing > known.standing
+        guard outranks else { return known.standing.isPresent ? index : nil }
+
+        if !record.standing.isPresent || record.standing == .suspect, known.standing.isPresent,
+            record.standing != .left, hears(index), record.incarnation == known.incarnation
+        {
+            // This node hears the accused. It is told, and refutes.
+            send(.members([record], isRepair: false), over: known.link, &effects)
+            if record.standing == .dead { return index }
+        }
+        members.update(index) {
+            if record.incarnation.life != known.incarnation.life { $0.log = OriginLog() }
+            $0.incarnation = record.incarnation
+            $0.standing = record.standing
+            $0.endpoint = record.endpoint
+            $0.name = record.name
+            $0.zone = record.zone
+            if record.standing != known.standing { $0.since = now }
+            $0.deathDue = nil
+        }
+        if record.incarnation.life != known.incarnation.life, known.standing.isPresent {
+            withdrawKeys(of: index, &effects)
+        }
+        standingChanged(index, from: known.standing, &effects)
+        tell(index, except: link)
+        return record.standing.isPresent ? index : nil
+    }
+
+    /// Somebody new, or back from the dead after having been forgotten.
+    private mutating func admit(
+        _ record: MemberRecord, from link: LinkIndex, _ effects: inout EffectBuffer
+    ) -> MemberIndex? {
+        // A node restarted at the same address replaces its former self (DESIGN §3).
+        if let former = members.index(at: record.endpoint) {
+            if former == 0 || members[former].incarnation > record.incarnation { return nil }
+            declareDead(former, &effects)
+        }
+        guard let index = members.insert(Member(record, at: now)) else { return nil }
+        router.admit(index)
+        while flowSequences.count <= index { flowSequences.append(0) }
+        flowSequences[index] = 0
+        standingChanged(index, from: .dead, &effects)
+        tell(index, except: link)
+        return index
+    }
+
+    /// Draws the consequences of a new standing, which the table already has.
+    private mutating func standingChanged(
+        _ index: MemberIndex, from former: Standing, _ effects: inout EffectBuffer
+    ) {
+        let member = members[index]
+        router.invalidate()
+        switch member.standing {
+        case .alive:
+            if !former.isPresent {
+                departed.removeAll { $0 == index }
+                effects.append(.log(.memberUp(member.id)))
+                timers.schedule(.maintenance, at: now + .milliseconds(20))
+            }
+            withdrawAccusation(of: index)
+        case .suspect:
+            counters.suspicions &+= 1
+            effects.append(.log(.memberSuspect(member.id)))
+            let due = now + configuration.timing.suspicion
+            members.adjust(index) { $0.deathDue = due }
+            timers.schedule(.suspicion, at: due)
+        case .dead, .left:
+            guard former.isPresent else { return }
+            if member.standing == .dead {
+                counters.deaths &+= 1
+                effects.append(.log(.memberDead(member.id)))
+            } else {
+                effects.append(.log(.memberLeft(member.id)))
+            }
+            departed.append(index)
+            withdrawAccusation(of: index)
+            lists.remove(member.id)
+            withdrawKeys(of: index, &effects)
+            members.adjust(index) {
+                $0.dialFailures = 0
+                $0.dialNotBefore = nil
+                $0.wantedSince = nil
+            }
+            if member.link >= 0 { drop(member.link, .peerDead, &effects) }
+            strikeFromQuestions(index, &effects)
+            timers.schedule(.maintenance, at: now)
+        }
+        checkReady(&effects)
+    }
+
+    /// This node has evidence of its own that a member is gone for good.
+    mutating func declareDead(_ index: MemberIndex, _ effects: inout EffectBuffer) {
+        change(index, to: .dead, &effects)
+    }
+
+    mutating func declareSuspect(_ index: MemberIndex, _ effects: inout EffectBuffer) {
+        if members.standing(of: index) == .alive { change(index, to: .suspect, &effects) }
+    }
+
+    private mutating func change(
+        _ index: MemberIndex, to standing: Standing, _ effects: inout EffectBuffer
+    ) {
+        let former = members.standing(of: index)
+        guard former.isPresent, former != standing else { return }
+        members.update(index) {
+            $0.standing = standing
+            $0.since = now
+            $0.deathDue = nil
+        }
+        standingChanged(index, from: former, &effects)
+        tell(index, except: -1)
+    }
+
+    /// Suspicions that nobody has refuted.
+    mutating func expireSuspicions(_ effects: inout EffectBuffer) {
+        var next: Instant?
+        var expired: [MemberIndex] = []
+        for entry in members.ring {
+            guard let due = members[entry.index].deathDue else { continue }
+            if due <= now {
+                expired.append(entry.index)
+            } else {
+                next = min(next ?? due, due)
+            }
+        }
+        for index in expired {
+            if hears(index) {
+                // It lives, and has not heard that it is suspected: tell it once more.
+                let again = now + configuration.timing.suspicion
+                members.adjust(index) { $0.deathDue = again }
+                next = min(next ?? again, again)
+                send(
+                    .members([members[index].record], isRepair: false),
+                    over: members[index].link, &effects)
+            } else {
+                declareDead(index, &effects)
+            }
+        }
+        if let next { timers.schedule(.suspicion, at: next) }
+    }
+
+    // MARK: This node itself
+
+    /// Somebody says that this node is suspect or dead, or knows a later life of it. Returns
+    /// whether the sender should be told otherwise.
+    private mutating func receivedAboutOneself(
+        _ record: MemberRecord, _ effects: inout EffectBuffer
+    ) -> Bool {
+        if isLeaving { return false }
+        if record.incarnation > incarnation
+            || record.standing != .alive && record.incarnation == incarnation
+        {
+            refute(record.incarnation, &effects)
+            return true
+        }
+        return record.incarnation < incarnation
+    }
+
+    /// Raises this node's incarnation above `claim`, so that its word outranks its accusers'.
+    mutating func refute(_ claim: Incarnation, _ effects: inout EffectBuffer) {
+        // A claim about another life of this id cannot be ours to outrank.
+        guard claim.life <= incarnation.life else { return }
+        members.update(0) { $0.incarnation = max(claim, $0.incarnation).next() }
+        counters.refutations &+= 1
+        effects.append(.log(.refuted))
+        tell(0, except: -1)
+        listChangedAfterRefutation()
+    }
+
+    private mutating func listChangedAfterRefutation() {
+        timers.schedule(.linkList, at: now + .milliseconds(20))
+    }
+
+    // MARK: Flooding
+
+    /// Puts a member on the list of what the neighbours are to be told.
+    mutating func tell(_ index: MemberIndex, except link: LinkIndex) {
+        let isPending = members.adjust(index) {
+            let was = $0.isPending
+            $0.isPending = true
+            // News that came over two links is told to all: their order does not matter then.
+            $0.pendingFrom = was && $0.pendingFrom != link ? -1 : link
+            return was
+        }
+        if !isPending { pendingChanges.append(index) }
+    }
+
+    /// Tells at once if nothing was told in the last few milliseconds; otherwise gathers.
+    mutating func disseminateSoon(_ effects: inout EffectBuffer) {
+        let pause = Delay.milliseconds(5)
+        if now - gossipedAt >= pause {
+            disseminate(&effects)
+        } else {
+            timers.schedule(.gossip, at: gossipedAt + pause)
+        }
+    }
+
+    mutating func disseminate(_ effects: inout EffectBuffer) {
+        guard !pendingChanges.isEmpty else { return }
+        gossipedAt = now
+        timers[.gossip] = nil
+        let changes = pendingChanges
+        pendingChanges.removeAll(keepingCapacity: true)
+        var sources: [LinkIndex] = []
+        for index in changes where members.slots[index] != nil {
+            let source = members[index].pendingFrom
+            if !sources.contains(source) { sources.append(source) }
+        }
+        for link in links.established {
+            // Most links are the source of nothing and share one frame.
+            let isSource = sources.contains(link)
+            if isSource {
+                let records = changes.compactMap { index -> MemberRecord? in
+                    guard let member = members.slots[index], member.pendingFrom != link else {
+                        return nil
+                    }
+                    return member.record
+                }
+                if !records.isEmpty {
+                    send(.members(records, isRepair: false), over: link, &effects)
+                }
+            }
+        }
+        let plain = links.established.filter { !sources.contains($0) }
+        send(
+            .members(changes.compactMap { members.slots[$0]?.record }, isRepair: false),
+            over: plain, &effects)
+        for index in changes where members.slots[index] != nil {
+            members.adjust(index) {
+                $0.isPending = false
+                $0.pendingFrom = -1
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+import MeshWire
+
+/// From a connection to a link and back.
+extension Node {
+    /// A slot for a connection that the driver has accepted; nil when all are taken: close it.
+    public mutating func acceptLink(at now: Instant) -> LinkIndex? {
+        if now > self.now { self.now = now }
+        guard let index = links.free() else { return nil }
+        links[index].state = .awaiting
+        begin(index)
+        return index
+    }
+
+    private mutating func begin(_ index: LinkIndex) {
+        links[index].since = now
+        links[index].heardAt = now
+        links[index].sentAt = now
+        timers.schedule(.handshake, at: now + configuration.timing.handshake)
+    }
+
+    /// Opens a connection for a link or an introduction; nothing happens when no slot is free.
+    mutating func dial(
+        _ endpoint: Endpoint, peer: MemberIndex?, _ purpose: Greeting.Purpose, stratum: Int,
+        _ effects: inout EffectBuffer
+    ) {
+        guard let index = links.free() else { return }
+        links[index].state = .dialling
+        begin(index)
+        links[index].isDialled = true
+        links[index].endpoint = endpoint
+        links[index].purpose = purpose
+        links[index].stratum = stratum
+        if let peer {
+            links[index].member = peer
+            links[index].peer = members[peer].id
+        }
+        effects.append(.dial(index, endpoint))
+    }
+
+    mutating func connected(_ index: LinkIndex, _ effects: inout EffectBuffer) {
+        guard links.isValid(index), links[index].state == .dialling else { return }
+        links[index].state = .greeting
+        links[index].heardAt = now
+        send(.hello(greeting(links[index].purpose, links[index].stratum)), over: index, &effects)
+    }
+
+    private func greeting(_ purpose: Greeting.Purpose, _ stratum: Int) -> Greeting {
+        Greeting(
+            cluster: configuration.cluster, clusterID: clusterID, purpose: purpose,
+            stratum: UInt8(truncatingIfNeeded: stratum), member: members[0].record)
+    }
+
+    /// Why a greeting's sender cannot be talked to at all; nil if it can.
+    private func objection(to greeting: Greeting) -> RefusalReason? {
+        if greeting.cluster != configuration.cluster || greeting.clusterID != clusterID {
+            return .wrongCluster
+        }
+        let version = Greeting.currentVersion
+        if greeting.versionMin > version || greeting.versionMax < version { return .wrongVersion }
+        if greeting.member.id == id { return .oneself }
+        if isLeaving { return .leaving }
+        return nil
+    }
+
+    // MARK: The accepting side
+
+    mutating func receivedHello(
+        _ greeting: Greeting, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        if let reason = objection(to: greeting) {
+            refuse(index, reason, &effects)
+            return
+        }
+        let record = greeting.member
+        guard record.standing == .alive else {
+            breach(.invalidValue(field: "standing in a greeting"), on: index, &effects)
+            return
+        }
+        if let known = members.index(of: record.id), !members.standing(of: known).isPresent,
+            record.incarnation <= members[known].incarnation
+        {
+            refuse(index, .dead, knownAs: members[known].incarnation, &effects)
+            return
+        }
+        guard let member = adopt(record, from: index, isFirstHand: true, &effects) else {
+            refuse(index, .full, &effects)
+            return
+        }
+        links[index].peer = record.id
+        links[index].member = member
+        links[index].endpoint = record.endpoint
+        links[index].purpose = greeting.purpose
+        links[index].stratum = Int(greeting.stratum)
+        if greeting.purpose == .introduce {
+            links[index].state = .introducing
+            send(.welcome(self.greeting(.introduce, 0)), over: index, &effects)
+            tellEverything(over: index, &effects)
+            // The dialling side closes, once it has said in turn whom it knows.
+            send(.refuse(.introduced, holder: NodeID(0), Incarnation(0)), over: index, &effects)
+            return
+        }
+        if let reason = obstacle(to: greeting, from: member, on: index) {
+            let holder = reason == .stratumTaken ? longRange.holder(of: links[index].stratum) : nil
+            refuse(index, reason, holder: holder ?? NodeID(0), &effects)
+            return
+        }
+        guard replaceOlder(than: index, with: member, &effects),
+            makeRoom(for: greeting.purpose, &effects)
+        else {
+            refuse(index, .full, &effects)
+            return
+        }
+        if greeting.purpose == .longRange || greeting.purpose == .longRangeAnywhere {
+            links[index].peerRole = .longRange
+            longRange.accept(record.id, stratum: links[index].stratum)
+        }
+        send(.welcome(self.greeting(greeting.purpose, links[index].stratum)), over: index, &effects)
+        establish(index, &effects)
+    }
+
+    /// What stands against a link that is asked for; nil: nothing.
+    private func obstacle(
+        to greeting: Greeting, from member: MemberIndex, on index: LinkIndex
+    ) -> RefusalReason? {
+        let current = members[member].link
+        if current >= 0, !links[current].isDoubted,
+            now - links[current].heardAt < configuration.timing.heartbeat * 2
+        {
+            return .duplicate
+        }
+        // Both dial at once: the connection of the lower id stands.
+        if let ours = links.handshake(with: greeting.member.id, at: greeting.member.endpoint),
+            ours != index, id < greeting.member.id
+        {
+            return .duplicate
+        }
+        if greeting.purpose == .longRange,
+            let holder = longRange.holder(of: Int(greeting.stratum)),
+            holder != greeting.member.id
+        {
+            return .stratumTaken
+        }
+        if greeting.purpose == .longRangeAnywhere,
+            longRange.acceptedCount >= longRange.strataCount
+        {
+            return .stratumTaken
+        }
+        return nil
+    }
+
+    /// Ends other connections with the same peer: a dead one, and our own attempt.
+    private mutating func replaceOlder(
+        than index: LinkIndex, with member: MemberIndex, _ effects: inout EffectBuffer
+    ) -> Bool {
+        let current = members[member].link
+        if current >= 0 { drop(current, .replaced, &effects) }
+        if let ours = links.handshake(with: members.id(of: member), at: members[member].endpoint),
+            ours != index
+        {
+            forget(ours, &effects)
+        }
+        return true
+    }
+
+    /// Room for one more link under the degree cap, by ending one that is worth less. False: none.
+    private mutating func makeRoom(
+        for purpose: Greeting.Purpose, _ effects: inout EffectBuffer
+    ) -> Bool {
+        if links.established.count < configuration.degree { return true }
+        var victim: LinkIndex = -1
+        var worth = purpose == .neighbour ? 2 : 1
+        for index in links.established {
+            let role = links[index].role.union(links[index].peerRole)
+            let value =
+                role.isEmpty ? 0 : role.isDisjoint(with: [.successor, .predecessor, .mesh]) ? 1 : 3
+            if value < worth {
+                worth = value
+                victim = index
+            }
+        }
+        guard victim >= 0 else { return false }
+        send(.bye, over: victim, &effects)
+        drop(victim, .unneeded, &effects)
+        return true
+    }
+
+    private mutating func refuse(
+        _ index: LinkIndex, _ reason: RefusalReason, holder: NodeID = NodeID(0),
+        knownAs incarnation: Incarnation = Incarnation(0), _ effects: inout EffectBuffer
+    ) {
+        counters.linksRefused &+= 1
+        send(.refuse(reason, holder: holder, incarnation), over: index, &effects)
+        forget(index, &effects)
+    }
+
+    // MARK: The dialling side
+
+    mutating func receivedWelcome(
+        _ greeting: Greeting, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        if let reason = objection(to: greeting) {
+            if reason == .oneself { join.seeds.removeAll { $0 == links[index].endpoint } }
+            effects.append(.log(.refused(links[index].endpoint, reason)))
+            forget(index, &effects)
+            return
+        }
+        let record = greeting.member
+        // Whoever was expected here is gone: somebody else answers at its address.
+        if links[index].purpose != .introduce, links[index].peer != record.id,
+            let former = members.index(of: links[index].peer),
+            members.standing(of: former).isPresent
+        {
+            declareDead(former, &effects)
+        }
+        if let known = members.index(of: record.id), !members.standing(of: known).isPresent,
+            record.incarnation <= members[known].incarnation
+        {
+            // It does not know that it is dead to us. Told so, it refutes on this connection.
+            links[index].state = .introducing
+            links[index].peer = record.id
+            send(.members([members[known].record], isRepair: true), over: index, &effects)
+            tellEverything(over: index, &effects)
+            return
+        }
+        guard let member = adopt(record, from: index, isFirstHand: true, &effects) else {
+            forget(index, &effects)
+            return
+        }
+        links[index].peer = record.id
+        links[index].member = member
+        if links[index].purpose == .introduce {
+            links[index].state = .introducing
+            tellEverything(over: index, &effects)
+            return
+        }
+        let current = members[member].link
+        if current >= 0 { drop(current, .replaced, &effects) }
+        guard makeRoom(for: links[index].purpose, &effects) else {
+            send(.bye, over: index, &effects)
+            forget(index, &effects)
+            return
+        }
+        establish(index, &effects)
+    }
+
+    mutating func receivedRefusal(
+        _ reason: RefusalReason, holder: NodeID, _ known: Incarnation, on index: LinkIndex,
+        _ effects: inout EffectBuffer
+    ) {
+        let link = links[index]
+        if reason == .introduced {
+            introduced(&effects)
+            // Somebody who is dead to us may still refute on this connection.
+            if let peer = members.index(of: link.peer), members.standing(of: peer).isPresent {
+                forget(index, &effects)
+            }
+            return
+        }
+        forget(index, &effects)
+        switch reason {
+        case .introduced: break
+        case .oneself:
+            join.seeds.removeAll { $0 == link.endpoint }
+            if join.seeds.isEmpty { introduced(&effects) }
+        case .dead:
+            if known >= incarnation { refute(known, &effects) }
+            dial(
+                link.endpoint, peer: members.index(of: link.peer), link.purpose,
+                stratum: link.stratum, &effects)
+            return
+        case .stratumTaken:
+            longRange.refused(stratum: link.stratum)
+            timers.schedule(.maintenance, at: now + .milliseconds(20))
+        case .duplicate:
+            break
+        case .full:
+            if link.purpose == .neighbour { postpone(link.member, &effects) }
+            if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
+                longRange.refused(stratum: link.stratum)
+                timers.schedule(.maintenance, at: now + .milliseconds(20))
+            }
+        case .wrongCluster, .wrongVersion, .leaving:
+            postpone(link.member, &effects)
+        }
+        if reason != .duplicate && reason != .stratumTaken && reason != .full {
+            effects.append(.log(.refused(link.endpoint, reason)))
+        }
+    }
+
+    /// Some node has told who is there.
+    private mutating func introduced(_ effects: inout EffectBuffer) {
+        timers.schedule(.maintenance, at: now)
+        if join.isIntroduced { return }
+        join.isIntroduced = true
+        timers[.seeds] = nil
+        effects.append(.log(.joined(members: members.ring.count)))
+        if members.ring.count == 1 { join.isCompared = true }
+        checkReady(&effects)
+    }
+
+    /// Everybody who is present, for a node that asks who is here.
+    private mutating func tellEverything(over index: LinkIndex, _ effects: inout EffectBuffer) {
+        var records: [MemberRecord] = []
+        for entry in members.ring {
+            records.append(members[entry.index].record)
+            if records.count == 512 {
+                send(.members(records, isRepair: true), over: index, &effects)
+                records.removeAll()
+            }
+        }
+        send(.members(records, isRepair: true), over: index, &effects)
+    }
+
+    // MARK: Links come and go
+
+    private mutating func establish(_ index: LinkIndex, _ effects: inout EffectBuffer) {
+        let member = links[index].member
+        links.establish(index)
+        links[index].since = now
+        links[index].heardAt = now
+        members.adjust(member) {
+            $0.link = index
+            $0.dialFailures = 0
+            $0.dialNotBefore = nil
+            $0.wantedSince = nil
+        }
+        counters.linksOpened &+= 1
+        effects.append(.log(.linkUp(links[index].peer)))
+        if links[index].isDialled {
+            if links[index].purpose == .longRange || links[index].purpose == .longRangeAnywhere {
+                longRange.established(links[index].peer, stratum: links[index].stratum)
+                links[index].role = .longRange
+            }
+        }
+        withdrawAccusation(of: member)
+        timers.schedule(.silence, at: now + configuration.timing.silence)
+        linksChanged()
+        tellNeighbourhood(to: index, &effects)
+        sendHeartbeat(over: index, &effects)
+        if members.standing(of: member) == .suspect {
+            send(.members([members[member].record], isRepair: false), over: index, &effects)
+        }
+        timers.schedule(.maintenance, at: now + .milliseconds(20))
+    }
+
+    /// Ends a connection and frees its slot, whatever its state; no consequences for its peer.
+    mutating func forget(_ index: LinkIndex, _ effects: inout EffectBuffer) {
+        links.release(index)
+        effects.append(.close(index))
+    }
+
+    /// Ends a link of ours.
+    mutating func drop(
+        _ index: LinkIndex, _ reason: LinkDownReason, _ effects: inout EffectBuffer
+    ) {
+        guard links[index].state != .free else { return }
+        let wasEstablished = links[index].state == .established
+        let link = links[index]
+        forget(index, &effects)
+        if wasEstablished { unlinked(link, index, reason, &effects) }
+    }
+
+    private mutating func unlinked(
+        _ link: Link, _ index: LinkIndex, _ reason: LinkDownReason, _ effects: inout EffectBuffer
+    ) {
+        if members[link.member].link == index {
+            members.adjust(link.member) { $0.link = -1 }
+        }
+        counters.linksLost &+= 1
+        effects.append(.log(.linkDown(link.peer, reason)))
+        longRange.unlinked(link.peer)
+        linksChanged()
+        timers.schedule(.maintenance, at: now + .milliseconds(20))
+    }
+
+    /// The driver's connection of this slot is gone.
+    mutating func disconnected(
+        _ index: LinkIndex, _ reason: Disconnection, _ effects: inout EffectBuffer
+    ) {
+        guard links.isValid(index), links[index].state != .free else { return }
+        let link = links[index]
+        links.release(index)
+        switch link.state {
+        case .free, .awaiting: break
+        case .introducing:
+            if link.isDialled, link.purpose == .introduce { introduced(&effects) }
+        case .dialling, .greeting:
+            dialFailed(link, reason, &effects)
+        case .established:
+            if reason == .misbehaved { counters.protocolErrors &+= 1 }
+            unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
+            guard members.standing(of: link.member).isPresent, !isLeaving else { return }
+            // Is it gone, or only the connection? Its address knows.
+            dial(
+                members[link.member].endpoint, peer: link.member,
+                link.purpose == .introduce ? .neighbour : link.purpose, stratum: link.stratum,
+                &effects)
+        }
+    }
+
+    private mutating func dialFailed(
+        _ link: Link, _ reason: Disconnection, _ effects: inout EffectBuffer
+    ) {
+        if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
+            longRange.refused(stratum: link.stratum)
+        }
+        guard link.peer != NodeID(0), let member = members.index(of: link.peer),
+            members.standing(of: member).isPresent
+        else { return }
+        postpone(member, &effects)
+        accuse(member, reason == .refused ? .refused : .silence, &effects)
+    }
+
+    /// No further attempt to dial this member for a while, longer with each failure.
+    mutating func postpone(_ member: MemberIndex, _ effects: inout EffectBuffer) {
+        guard member >= 0, members.slots[member] != nil else { return }
+        let failures = members[member].dialFailures
+        let delay = min(Delay.milliseconds(250) * (1 << Int64(min(failures, 6))), .seconds(8))
+        let jitter = Delay(nanoseconds: Int64(random.next(below: Int(delay.nanoseconds / 4 + 1))))
+        let due = now + delay + jitter
+        members.adjust(member) {
+            $0.dialFailures += 1
+            $0.dialNotBefore = due
+        }
+        timers.schedule(.maintenance, at: due)
+    }
+
+    /// Handshakes and introductions that take too long.
+    mutating func abandonHandshakes(_ effects: inout EffectBuffer) {
+        var next: Instant?
+        for index in links.indices where links[index].isShakingHands {
+            let due = links[index].since + configuration.timing.handshake
+            if due > now {
+                next = min(next ?? due, due)
+                continue
+            }
+            let link = links[index]
+            forget(index, &effects)
+            if link.state == .introducing {
+                if link.isDialled { introduced(&effects) }
+            } else if link.isDialled {
+                dialFailed(link, .unreachable, &effects)
+            }
+        }
+        if let next { timers.schedule(.handshake, at: next) }
+    }
+}

@@ -1,0 +1,79 @@
+import MeshWire
+
+/// How this node finds the mesh: it asks all its seeds at once who is there, and again with
+/// back-off until one has answered.
+struct JoinState {
+    var seeds: [Endpoint]
+    var startedAt: Instant
+    var attempts = 0
+    /// Some node has told who is there.
+    var isIntroduced = false
+    /// A neighbour's table has been compared, and what was missing is asked for.
+    var isCompared = false
+}
+
+extension Node {
+    /// Dials every seed that is not being dialled, and schedules the next attempt.
+    mutating func dialSeeds(_ effects: inout EffectBuffer) {
+        guard !join.isIntroduced, !isLeaving else { return }
+        for seed in join.seeds { introduce(at: seed, &effects) }
+        let backOff = min(
+            configuration.timing.seedRetry * (1 << Int64(min(join.attempts, 10))),
+            configuration.timing.seedRetryMax)
+        join.attempts += 1
+        let jitter = Int64(random.next(below: Int(backOff.nanoseconds / 4 + 1)))
+        timers[.seeds] = now + backOff + Delay(nanoseconds: jitter)
+    }
+
+    /// Asks the node at `endpoint` who is there; tells it the same.
+    private mutating func introduce(at endpoint: Endpoint, _ effects: inout EffectBuffer) {
+        let isUnderWay = links.indices.contains {
+            links[$0].isShakingHands && links[$0].isDialled && links[$0].endpoint == endpoint
+        }
+        if isUnderWay { return }
+        dial(endpoint, peer: nil, .introduce, stratum: 0, &effects)
+    }
+
+    /// A partition heals because each side goes on trying the other's nodes, one at a time
+    /// (DESIGN §3). A node that has lost everybody tries its seeds too.
+    mutating func redialDead(_ effects: inout EffectBuffer) {
+        let period = configuration.timing.redial
+        timers[.redial] =
+            now + period
+            + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
+        forgetDeparted()
+        guard !isLeaving else { return }
+        if links.established.isEmpty, members.ring.count == 1 {
+            for seed in join.seeds { introduce(at: seed, &effects) }
+        }
+        var candidates: [Endpoint] = []
+        for index in departed where members[index].standing == .dead {
+            let endpoint = members[index].endpoint
+            // A new life at the same address has answered for it.
+            if members.index(at: endpoint) == nil { candidates.append(endpoint) }
+        }
+        guard !candidates.isEmpty else { return }
+        introduce(at: candidates[random.next(below: candidates.count)], &effects)
+    }
+
+    /// Keeps the list of the dead within its bounds of number and time.
+    private mutating func forgetDeparted() {
+        while let oldest = departed.first,
+            departed.count > configuration.rememberedDeadCount
+                || now - members[oldest].since > configuration.timing.forget
+        {
+            departed.removeFirst()
+            members.forget(oldest)
+        }
+    }
+
+    /// Ready means: introduced, linked, and every log known as far as anybody has told of it.
+    mutating func checkReady(_ effects: inout EffectBuffer) {
+        guard !isReady, join.isIntroduced, join.isCompared else { return }
+        for entry in members.ring where entry.index != 0 && !members[entry.index].log.isComplete {
+            return
+        }
+        isReady = true
+        effects.append(.log(.ready(members: members.ring.count, keys: directory.count)))
+    }
+}

@@ -1,0 +1,67 @@
+import MeshWire
+
+/// One slot of the table of links.
+///
+///     free ─dial→ dialling ─connected→ greeting ─welcome→ established
+///     free ─accept→ awaiting ─hello→ established, or introducing
+///     dialling, greeting, awaiting, introducing, established ─→ free
+struct Link {
+    enum State: UInt8 {
+        case free
+        /// The driver opens a connection.
+        case dialling
+        /// Our hello is out.
+        case greeting
+        /// Accepted; the peer's hello has not come.
+        case awaiting
+        /// Somebody is being told who is here, or tells us; not a link of the overlay.
+        case introducing
+        case established
+    }
+
+    var state = State.free
+    /// The peer; meaningful from the hello or welcome on, and for a dialled link whose peer is known.
+    var peer = NodeID(0)
+    var member: MemberIndex = -1
+    var endpoint = Endpoint(ipv4: 0, port: 0)
+    var isDialled = false
+    var purpose = Greeting.Purpose.introduce
+    /// The stratum of a long-range link, outgoing if dialled.
+    var stratum = 0
+    /// When the slot got its state.
+    var since = Instant(nanoseconds: 0)
+    var heardAt = Instant(nanoseconds: 0)
+    var sentAt = Instant(nanoseconds: 0)
+    var beatAt = Instant(nanoseconds: 0)
+    /// Silent too long: avoided, its peer accused.
+    var isDoubted = false
+    /// What the link is for this node, and for the peer as far as it has said.
+    var role: LinkRole = []
+    var peerRole: LinkRole = []
+    /// The role that the round of maintenance which is under way has found.
+    var pendingRole: LinkRole = []
+    var isRoleTold = false
+
+    /// Exponentially weighted, 1/8 a sample (Jacobson 1988).
+    var roundTrip: Delay?
+    var peerSentAt: UInt32 = 0
+    var peerHeartbeatAt = Instant(nanoseconds: 0)
+    /// Heartbeats in a row whose digest was not ours.
+    var mismatches = 0
+    var comparedAt: Instant?
+
+    var framesIn: UInt64 = 0
+    var framesOut: UInt64 = 0
+    var bytesIn: UInt64 = 0
+    var bytesOut: UInt64 = 0
+
+    /// It carries messages: established and not doubted.
+    @inline(__always) var isUsable: Bool { state == .established && !isDoubted }
+    /// It shakes hands, and has a deadline for it.
+    var isShakingHands: Bool {
+        switch state {
+        case .dialling, .greeting, .awaiting, .introducing: true
+        case .free, .established: false
+        }
+    }
+}

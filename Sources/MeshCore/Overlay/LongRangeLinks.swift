@@ -1,0 +1,147 @@
+import MeshWire
+
+/// The long-range links of a node: one outgoing and at most one incoming per stratum.
+///
+/// With K strata, the scale of log distance from the first node past the ring links (rank 3) to half
+/// the ring is cut into K equal parts; a target is drawn log-uniformly inside each, clockwise, in
+/// rank space. After Symphony (Manku, Bawa, Raghavan 2003, §3.1).
+///
+/// Differences from the paper: strata instead of K independent harmonic draws, and a bound of one
+/// on incoming links per stratum, so that no node is a hub; fewer hops and a third of the load's
+/// spread (DESIGN §2, hops.csv).
+struct LongRangeLinks {
+    struct Outgoing {
+        /// The linked target; nil: to be drawn.
+        var target: NodeID?
+        /// An attempt is under way.
+        var isDialling = false
+        /// Refusals in a row.
+        var refusals = 0
+    }
+
+    private(set) var outgoing: [Outgoing]
+    /// Who holds this node's incoming place of a stratum.
+    private var incoming: [NodeID?]
+
+    init(strataCount: Int) {
+        outgoing = [Outgoing](repeating: Outgoing(), count: strataCount)
+        incoming = [NodeID?](repeating: nil, count: strataCount)
+    }
+
+    var strataCount: Int { outgoing.count }
+    var acceptedCount: Int { incoming.count { $0 != nil } }
+
+    /// After this many refusals in a row any free incoming place will do: in a small stratum the
+    /// last few nodes may find nobody left.
+    static let refusalCountMax = 8
+
+    func holder(of stratum: Int) -> NodeID? {
+        stratum < incoming.count ? incoming[stratum] : nil
+    }
+
+    mutating func accept(_ peer: NodeID, stratum: Int) {
+        if stratum < incoming.count, incoming[stratum] == nil || incoming[stratum] == peer {
+            incoming[stratum] = peer
+        } else if let free = incoming.firstIndex(where: { $0 == nil }) {
+            incoming[free] = peer
+        }
+    }
+
+    mutating func dialling(stratum: Int) {
+        outgoing[stratum].isDialling = true
+    }
+
+    mutating func established(_ target: NodeID, stratum: Int) {
+        guard stratum < outgoing.count else { return }
+        outgoing[stratum] = Outgoing(target: target)
+    }
+
+    mutating func refused(stratum: Int) {
+        guard stratum < outgoing.count else { return }
+        outgoing[stratum].isDialling = false
+        outgoing[stratum].refusals += 1
+    }
+
+    /// A link to `peer` has ended: it is neither target nor holder any more.
+    mutating func unlinked(_ peer: NodeID) {
+        for stratum in outgoing.indices where outgoing[stratum].target == peer {
+            outgoing[stratum] = Outgoing()
+        }
+        for stratum in incoming.indices where incoming[stratum] == peer {
+            incoming[stratum] = nil
+        }
+    }
+
+    /// The peer has told that the link is no long-range link for it any more.
+    mutating func released(by peer: NodeID) {
+        for stratum in incoming.indices where incoming[stratum] == peer {
+            incoming[stratum] = nil
+        }
+    }
+
+    mutating func abandon(stratum: Int) {
+        outgoing[stratum] = Outgoing()
+    }
+
+    // MARK: Strata
+
+    /// The first rank past the ring links.
+    static let firstRank = 3
+
+    /// Where stratum `index` of `count` begins, as a rank distance, in a ring of `size` nodes.
+    static func boundary(_ index: Int, of count: Int, size: Int) -> Double {
+        let first = Double(firstRank)
+        let last = max(Double(size) / 2, first)
+        return first * power(last / first, Double(index) / Double(count))
+    }
+
+    /// A rank distance in this stratum, log-uniform for `unit` in [0, 1).
+    static func draw(stratum: Int, of count: Int, size: Int, unit: Double) -> Int {
+        let low = boundary(stratum, of: count, size: size)
+        let high = max(boundary(stratum + 1, of: count, size: size), low)
+        let rank = Int(low * power(high / low, unit))
+        return min(max(rank, firstRank), max(size / 2, firstRank))
+    }
+
+    /// Whether a link drawn for this stratum still serves it: within the stratum widened by half
+    /// on either side, since every join and leave moves the boundaries a little.
+    static func serves(rank: Int, stratum: Int, of count: Int, size: Int) -> Bool {
+        let low = boundary(stratum, of: count, size: size) / 1.5
+        let high = boundary(stratum + 1, of: count, size: size) * 1.5
+        return rank >= Int(low) && rank <= Int(high) + 1
+    }
+
+    /// x^y for x ≥ 1, 0 ≤ y ≤ 1. The pure modules import no C library, and a result that is the
+    /// same on every machine matters more here than the last digit: log2 from the exponent and an
+    /// atanh series, exp2 from a Taylor series.
+    static func power(_ x: Double, _ y: Double) -> Double {
+        exp2(y * log2(x))
+    }
+
+    static func log2(_ x: Double) -> Double {
+        precondition(x >= 1)
+        let mantissa = x.significand
+        let z = (mantissa - 1) / (mantissa + 1)
+        let square = z * z
+        var term = z
+        var sum = 0.0
+        for odd in stride(from: 1.0, through: 31, by: 2) {
+            sum += term / odd
+            term *= square
+        }
+        return Double(x.exponent) + 2 * sum * 1.4426950408889634
+    }
+
+    static func exp2(_ x: Double) -> Double {
+        precondition(x >= 0)
+        let whole = Int(x)
+        let fraction = (x - Double(whole)) * 0.6931471805599453
+        var term = 1.0
+        var sum = 1.0
+        for index in 1...18 {
+            term *= fraction / Double(index)
+            sum += term
+        }
+        return Double(sign: .plus, exponent: whole, significand: sum)
+    }
+}

@@ -1,0 +1,176 @@
+import MeshWire
+
+/// Keeps the set of links what the overlay asks for: a full mesh while the cluster is small, two
+/// successors and two predecessors and the long-range links when it is not.
+extension Node {
+    /// Looks at all links: dials what is missing, ends what nobody needs.
+    mutating func maintain(_ effects: inout EffectBuffer) {
+        timers.schedule(.maintenance, at: now + configuration.timing.maintenance)
+        guard !isLeaving else { return }
+        forgetRoles()
+        let others = members.ring.count - 1
+        if others <= configuration.degree {
+            for entry in members.ring where entry.index != 0 {
+                want(entry.index, .mesh, isOurs: id < entry.id, &effects)
+            }
+        } else {
+            wantRing(&effects)
+            wantLongRange(&effects)
+        }
+        tellRolesAndEndUnneeded(&effects)
+    }
+
+    private mutating func forgetRoles() {
+        for index in links.established {
+            // A long-range link stays one for as long as it is the target of its stratum.
+            let isTarget = longRange.outgoing.contains { $0.target == links[index].peer }
+            links[index].pendingRole = isTarget ? .longRange : []
+        }
+    }
+
+    /// The two nearest on either side. One that cannot be dialled now is kept as a wish and the
+    /// next one taken besides, so that the ring stays closed.
+    private mutating func wantRing(_ effects: inout EffectBuffer) {
+        let size = members.ring.count
+        for direction in [1, -1] {
+            var reachable = 0
+            var steps = 1
+            while reachable < 2, steps < min(size, 8) {
+                let index = members.clockwise(from: id, steps: direction * steps)
+                steps += 1
+                if index == 0 { break }
+                let isReachable =
+                    members[index].link >= 0 && !links[members[index].link].isDoubted
+                    || members[index].dialFailures == 0
+                if isReachable { reachable += 1 }
+                want(
+                    index, direction > 0 ? .successor : .predecessor, isOurs: direction > 0,
+                    &effects)
+            }
+        }
+    }
+
+    /// A link to `index` is wanted in this role. `isOurs`: this side dials at once; the other side
+    /// only if nothing comes for a while, so that the two do not cross.
+    private mutating func want(
+        _ index: MemberIndex, _ role: LinkRole, isOurs: Bool, _ effects: inout EffectBuffer
+    ) {
+        let link = members[index].link
+        if link >= 0 {
+            links[link].pendingRole.insert(role)
+            return
+        }
+        let since = members[index].wantedSince ?? now
+        members.adjust(index) { $0.wantedSince = since }
+        let patience: Delay = isOurs ? .zero : .milliseconds(300)
+        var due = since + patience
+        if let notBefore = members[index].dialNotBefore { due = max(due, notBefore) }
+        guard due <= now else {
+            timers.schedule(.maintenance, at: due)
+            return
+        }
+        if links.handshake(with: members[index].id, at: members[index].endpoint) != nil { return }
+        dial(members[index].endpoint, peer: index, .neighbour, stratum: 0, &effects)
+    }
+
+    // MARK: Long range
+
+    private mutating func wantLongRange(_ effects: inout EffectBuffer) {
+        let size = members.ring.count
+        let count = longRange.strataCount
+        var replaced = false
+        for stratum in 0..<count {
+            let outgoing = longRange.outgoing[stratum]
+            if let target = outgoing.target {
+                // At most one link a round is given up because the ring has grown or shrunk.
+                guard !replaced, let index = members.index(of: target),
+                    !serves(index, stratum: stratum, size: size)
+                else { continue }
+                replaced = true
+                longRange.abandon(stratum: stratum)
+                if members[index].link >= 0 {
+                    links[members[index].link].pendingRole.remove(.longRange)
+                }
+            } else if outgoing.isDialling {
+                let isUnderWay = links.indices.contains {
+                    links[$0].isShakingHands && links[$0].isDialled && links[$0].stratum == stratum
+                        && (links[$0].purpose == .longRange
+                            || links[$0].purpose == .longRangeAnywhere)
+                }
+                if isUnderWay { continue }
+                longRange.refused(stratum: stratum)
+            }
+            drawLongRange(stratum, size: size, &effects)
+        }
+    }
+
+    private func serves(_ index: MemberIndex, stratum: Int, size: Int) -> Bool {
+        let rank = members.rank(of: members[index].id) - members.rank(of: id)
+        return LongRangeLinks.serves(
+            rank: (rank + size) % size, stratum: stratum, of: longRange.strataCount, size: size)
+    }
+
+    /// Draws a target that is neither linked nor recently unreachable, and dials it.
+    private mutating func drawLongRange(
+        _ stratum: Int, size: Int, _ effects: inout EffectBuffer
+    ) {
+        let refusals = longRange.outgoing[stratum].refusals
+        // Nobody has a free place: wait for the ring to change rather than ask on and on.
+        if refusals > LongRangeLinks.refusalCountMax * 4, refusals % 16 != 0 {
+            longRange.refused(stratum: stratum)
+            return
+        }
+        for _ in 0..<16 {
+            let rank = LongRangeLinks.draw(
+                stratum: stratum, of: longRange.strataCount, size: size, unit: random.nextUnit())
+            let index = members.clockwise(from: id, steps: rank)
+            guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
+                members[index].dialFailures == 0,
+                links.handshake(with: members[index].id, at: members[index].endpoint) == nil
+            else { continue }
+            longRange.dialling(stratum: stratum)
+            let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
+            dial(
+                members[index].endpoint, peer: index,
+                isAnywhere ? .longRangeAnywhere : .longRange, stratum: stratum, &effects)
+            return
+        }
+    }
+
+    // MARK: Roles
+
+    /// Tells each peer what its link is for this node, if that has changed, and ends links that
+    /// are nothing to either side. The lower id ends them; the higher only after a while.
+    private mutating func tellRolesAndEndUnneeded(_ effects: inout EffectBuffer) {
+        var unneeded: [LinkIndex] = []
+        for index in links.established {
+            let role = links[index].pendingRole
+            if role != links[index].role || !links[index].isRoleTold {
+                links[index].role = role
+                links[index].isRoleTold = true
+                send(.role(role), over: index, &effects)
+            }
+            let patience: Delay = id < links[index].peer ? .seconds(2) : .seconds(5)
+            if role.isEmpty, links[index].peerRole.isEmpty, now - links[index].since > patience {
+                unneeded.append(index)
+            }
+        }
+        for index in unneeded {
+            send(.bye, over: index, &effects)
+            drop(index, .unneeded, &effects)
+        }
+    }
+
+    /// This node is going: it says so, and everybody strikes it from the ring at once.
+    mutating func leave(_ effects: inout EffectBuffer) {
+        guard !isLeaving else { return }
+        spreadRecords(&effects)
+        isLeaving = true
+        var record = members[0].record
+        record.standing = .left
+        send(.members([record], isRepair: false), over: links.established, &effects)
+        for index in links.established { send(.bye, over: index, &effects) }
+        for index in links.indices where links[index].state != .free { forget(index, &effects) }
+        effects.append(.left)
+    }
+}

@@ -1,0 +1,75 @@
+import MeshWire
+
+/// What a node tells about itself; for status commands and tests, not for the hot path.
+extension Node {
+    /// Everybody known, this node among them: first those on the ring in its order, then the dead.
+    public func memberStatuses(includingDeparted: Bool = false) -> [MemberStatus] {
+        var indices = members.ring.map { $0.index }
+        if includingDeparted { indices += departed }
+        return indices.map { index in
+            let member = members[index]
+            return MemberStatus(
+                id: member.id, incarnation: member.incarnation, standing: member.standing,
+                endpoint: member.endpoint, name: member.name, zone: member.zone,
+                keyCount: Int(member.log.keyCount), isSelf: index == 0)
+        }
+    }
+
+    public func linkStatuses() -> [LinkStatus] {
+        links.established.map { index in
+            let link = links[index]
+            return LinkStatus(
+                index: index, peer: link.peer, endpoint: members[link.member].endpoint,
+                role: roleName(link), roundTrip: link.roundTrip, isDoubted: link.isDoubted,
+                framesIn: link.framesIn, framesOut: link.framesOut, bytesIn: link.bytesIn,
+                bytesOut: link.bytesOut)
+        }
+    }
+
+    private func roleName(_ link: Link) -> String {
+        let role = link.role.union(link.peerRole)
+        var names: [String] = []
+        if link.role.contains(.successor) { names.append("successor") }
+        if link.role.contains(.predecessor) { names.append("predecessor") }
+        if role.contains(.longRange) { names.append("long-range") }
+        if role.contains(.mesh) { names.append("mesh") }
+        return names.isEmpty ? "spare" : names.joined(separator: "+")
+    }
+
+    public func tableSizes() -> TableSizes {
+        TableSizes(
+            entries: directory.count, directoryBytes: directory.byteCount,
+            patterns: patterns.count, members: members.ring.count,
+            links: links.established.count)
+    }
+
+    /// The nodes that hold this key, this one among them, in order of their ids.
+    public func holders(of key: Key) -> [NodeID] {
+        let holders = directory.holders(of: key)
+        switch holders {
+        case .none: return []
+        case .one(let node): return [members.id(of: MemberIndex(node))]
+        case .many(let set):
+            return (0..<set.count).map {
+                members.id(of: MemberIndex(directory.node(in: set, at: $0)))
+            }.sorted()
+        }
+    }
+
+    public func isHeld(_ key: Key) -> Bool { directory.holders(of: key) != .none }
+
+    /// Different patterns subscribed anywhere in the mesh.
+    public var patternCount: Int { patterns.count }
+
+    /// Equal on two nodes that agree on who is there and who holds what.
+    public var stateDigest: UInt64 { members.digest }
+
+    /// The next node on the way to `destination`; nil: unknown, oneself, or no way.
+    public mutating func nextHop(to destination: NodeID) -> NodeID? {
+        guard destination != id, let index = members.index(of: destination) else { return nil }
+        let route =
+            router.cached(index)
+            ?? router.find(destination, index, members: members, links: links, lists: lists)
+        return route.link >= 0 ? links[route.link].peer : nil
+    }
+}

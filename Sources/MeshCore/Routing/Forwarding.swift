@@ -1,0 +1,239 @@
+import MeshWire
+
+/// Buffers that the forwarding of a list of destinations reuses.
+struct ForwardingScratch {
+    struct Entry {
+        var destination: Destination
+        var link: LinkIndex
+        var isStrict: Bool
+    }
+    var entries: [Entry] = []
+    /// Marks nodes that are in the list of recipients already.
+    var marks: [UInt32] = []
+    var mark: UInt32 = 0
+    var recipients: [MemberIndex] = []
+}
+
+/// The way of a message through a node that is neither its first nor, perhaps, its last.
+extension Node {
+    /// Where a message goes next, and what is promised about the rest of its way.
+    struct Hop {
+        var link: LinkIndex
+        var promise: UInt32
+        var isStrict: Bool
+    }
+
+    /// The next hop towards `destination`, or nil and a count.
+    @inline(__always)
+    mutating func hop(
+        to destination: NodeID, promise: UInt32, isStrict: Bool, arrival: LinkIndex
+    ) -> Hop? {
+        guard let index = members.index(of: destination) else {
+            counters.droppedUnknownDestination &+= 1
+            return nil
+        }
+        return hop(
+            to: destination, index, promise: promise, isStrict: isStrict, arrival: arrival)
+    }
+
+    @inline(__always)
+    mutating func hop(
+        to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool,
+        arrival: LinkIndex
+    ) -> Hop? {
+        if !isStrict {
+            let route =
+                router.cached(index)
+                ?? router.find(destination, index, members: members, links: links, lists: lists)
+            if route.link >= 0, route.potential <= promise {
+                // One step of the potential is taken with this hop.
+                return Hop(link: route.link, promise: route.potential - 1, isStrict: false)
+            }
+        }
+        // What the last forwarder believed of this node's surroundings does not hold. From here on
+        // each hop must be strictly nearer by a direct link, which cannot loop.
+        let link = router.strictlyGreedy(destination, from: id, links: links, except: arrival)
+        if link >= 0 { return Hop(link: link, promise: .max, isStrict: true) }
+        // No way round a link in doubt: it may yet recover, and its queue is bounded.
+        let direct = members[index].link
+        if direct >= 0, direct != arrival {
+            return Hop(link: direct, promise: .max, isStrict: true)
+        }
+        counters.droppedNoRoute &+= 1
+        return nil
+    }
+
+    @inline(__always)
+    mutating func receivedRouted(
+        _ prefix: FramePrefix, _ start: Int, from link: LinkIndex, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) throws(WireError) {
+        let header = try RoutedHeader.read(bytes, at: start, prefix)
+        if header.destinationCount == 1 {
+            let destination = Destination.read(bytes, frame: start, index: 0)
+            if destination.id == id {
+                try deliver(header, prefix, start, from: link, bytes, &effects)
+            } else {
+                forward(destination, header, prefix, start, from: link, bytes, &effects)
+            }
+        } else {
+            try forwardList(header, prefix, start, from: link, bytes, &effects)
+        }
+    }
+
+    /// A message whose way ends here.
+    @inline(__always)
+    private mutating func deliver(
+        _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int, from link: LinkIndex,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) throws(WireError) {
+        guard let body = RoutedBody(rawValue: prefix.body) else {
+            throw .invalidValue(field: "body of a routed frame")
+        }
+        let payload = Slice(
+            start: start + header.payloadOffset, count: prefix.length - header.payloadOffset)
+        if body == .control {
+            try receivedControl(payload, header, prefix, from: link, bytes, &effects)
+            return
+        }
+        counters.messagesDelivered &+= 1
+        counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
+        effects.append(
+            .deliver(
+                body, header.key,
+                name: Slice(start: start + header.nameOffset, count: header.nameLength),
+                payload: payload))
+    }
+
+    /// Transit: the head is written anew, the rest is copied by the driver.
+    @inline(__always)
+    private mutating func forward(
+        _ destination: Destination, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
+        from link: LinkIndex, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        guard prefix.hopsLeft > 0 else {
+            counters.droppedHopLimit &+= 1
+            return
+        }
+        guard
+            let hop = hop(
+                to: destination.id, promise: destination.promise,
+                isStrict: prefix.flags.contains(.strictlyGreedy), arrival: link)
+        else { return }
+        var flags = prefix.flags
+        if hop.isStrict { flags.insert(.strictlyGreedy) }
+        let isTraced = flags.contains(.traced)
+        let length = prefix.length + (isTraced ? 8 : 0)
+        let head = effects.bytes.count
+        effects.bytes.appendRoutedHeader(
+            length: length, flags, hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) - 1,
+            body: prefix.body,
+            origin: header.origin, key: header.key, destinationCount: 1, life: header.life,
+            nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1)
+        effects.bytes.append(
+            Destination(
+                id: destination.id, sequence: destination.sequence, promise: hop.promise))
+        let body = Slice(
+            start: start + header.nameOffset, count: prefix.length - header.nameOffset)
+        let priority: SendClass =
+            prefix.body == RoutedBody.control.rawValue ? .control : .message
+        if isTraced {
+            effects.bytes.append(bytes, Int(body.start), Int(body.count))
+            effects.bytes.append(id)
+        }
+        counters.messagesForwarded &+= 1
+        transmit(
+            Slice(start: head, count: effects.bytes.count - head), isTraced ? .empty : body,
+            priority, over: hop.link, &effects)
+    }
+
+    /// A message with several destinations: this node's own copy, and one copy for each link that
+    /// leads to others.
+    private mutating func forwardList(
+        _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int, from link: LinkIndex,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) throws(WireError) {
+        let isStrict = prefix.flags.contains(.strictlyGreedy)
+        var isHere = false
+        forwarding.entries.removeAll(keepingCapacity: true)
+        for index in 0..<header.destinationCount {
+            let destination = Destination.read(bytes, frame: start, index: index)
+            if destination.id == id {
+                isHere = true
+                continue
+            }
+            guard prefix.hopsLeft > 0 else {
+                counters.droppedHopLimit &+= 1
+                continue
+            }
+            guard
+                let hop = hop(
+                    to: destination.id, promise: destination.promise, isStrict: isStrict,
+                    arrival: link)
+            else { continue }
+            forwarding.entries.append(
+                ForwardingScratch.Entry(
+                    destination: Destination(
+                        id: destination.id, sequence: destination.sequence, promise: hop.promise),
+                    link: hop.link, isStrict: hop.isStrict))
+        }
+        if isHere { try deliver(header, prefix, start, from: link, bytes, &effects) }
+        let rest = Slice(
+            start: start + header.nameOffset, count: prefix.length - header.nameOffset)
+        emitGroups(
+            body: prefix.body, flags: prefix.flags,
+            hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) &- 1,
+            origin: header.origin, key: header.key, life: header.life,
+            nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1, nameInHead: .empty,
+            rest: rest, bytes, &effects)
+    }
+
+    /// One frame for each link among `forwarding.entries`, with that link's destinations.
+    ///
+    /// `nameInHead` names bytes that go between the destinations and `rest` (the name of a local
+    /// client's message, which does not lie in front of its payload); empty for transit.
+    mutating func emitGroups(
+        body: UInt8, flags: FrameFlags, hopsLeft: UInt8, origin: NodeID, key: Key, life: UInt32,
+        nameLength: Int, hopsTaken: UInt16, nameInHead: Slice, rest: Slice, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) {
+        let isTraced = flags.contains(.traced)
+        // Strict and other entries of one link do not share a frame: the flag is the frame's.
+        for strictness in [false, true] {
+            for link in links.established {
+                var count = 0
+                for entry in forwarding.entries
+                where entry.link == link && entry.isStrict == strictness {
+                    count += 1
+                }
+                if count == 0 { continue }
+                let head = effects.bytes.count
+                let isMarked = isTraced && hopsTaken > 0
+                let length =
+                    Frame.routedHeaderSize + count * Frame.destinationSize
+                    + Int(nameInHead.count) + Int(rest.count) + (isMarked ? 8 : 0)
+                var groupFlags = flags
+                if strictness { groupFlags.insert(.strictlyGreedy) }
+                effects.bytes.appendRoutedHeader(
+                    length: length, groupFlags, hopsLeft: hopsLeft, body: body, origin: origin,
+                    key: key, destinationCount: count, life: life, nameLength: nameLength,
+                    hopsTaken: hopsTaken)
+                for entry in forwarding.entries
+                where entry.link == link && entry.isStrict == strictness {
+                    effects.bytes.append(entry.destination)
+                }
+                effects.bytes.append(bytes, Int(nameInHead.start), Int(nameInHead.count))
+                if isMarked {
+                    effects.bytes.append(bytes, Int(rest.start), Int(rest.count))
+                    effects.bytes.append(id)
+                }
+                counters.messagesForwarded &+= hopsTaken > 0 ? 1 : 0
+                transmit(
+                    Slice(start: head, count: effects.bytes.count - head),
+                    isMarked ? .empty : rest,
+                    body == RoutedBody.control.rawValue ? .control : .message, over: link,
+                    &effects)
+            }
+        }
+    }
+}

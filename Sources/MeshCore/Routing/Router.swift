@@ -1,0 +1,155 @@
+import MeshWire
+
+/// The way to one destination, as cached per member.
+struct Route {
+    /// The router's epoch in which this was computed; 0: never.
+    var epoch: UInt32 = 0
+    /// The link to take, -1: nothing known is nearer than this node.
+    var link: LinkIndex = -1
+    /// What this node can see: `Promise` with all the steps.
+    var potential: UInt32 = .max
+}
+
+/// (distance to the destination, steps) in 32 bits that order like the pair (`Frame`).
+enum Promise {
+    @inline(__always)
+    static func make(distance: UInt64, steps: Int) -> UInt32 {
+        UInt32(truncatingIfNeeded: distance >> 36) << 4 | UInt32(min(steps, 15))
+    }
+}
+
+/// Greedy routing with lookahead 2 (DESIGN §2; Manku, Naor, Wieder 2004 call it neighbour-of-neighbour
+/// greedy): of all nodes within three steps, head for the nearest to the destination.
+///
+/// The reachable nodes are kept as one list sorted by position and rebuilt when links, members or
+/// link lists change (`invalidate`); a destination's next hop is then one binary search, cached.
+struct Router {
+    /// A node within three steps: the fewest steps to it and the first link of that way.
+    struct Reach {
+        var id: NodeID
+        var steps: Int32
+        var link: LinkIndex
+        /// Breaks ties between first links, so that load spreads instead of falling on the first.
+        var spread: UInt64
+    }
+
+    private var reachable: [Reach] = []
+    private var isStale = true
+    private(set) var epoch: UInt32 = 1
+    private(set) var routes: [Route] = []
+
+    /// Links, members or link lists have changed: forget every route.
+    mutating func invalidate() {
+        isStale = true
+        epoch &+= 1
+        if epoch == 0 { epoch = 1 }
+    }
+
+    /// Room for a member at `index`.
+    mutating func admit(_ index: MemberIndex) {
+        while routes.count <= index { routes.append(Route()) }
+        routes[index] = Route()
+    }
+
+    /// The cached way to `index`, if it is still valid.
+    @inline(__always)
+    func cached(_ index: MemberIndex) -> Route? {
+        let route = routes[index]
+        return route.epoch == epoch ? route : nil
+    }
+
+    /// Finds and caches the way to a destination.
+    @inline(never)
+    mutating func find(
+        _ destination: NodeID, _ index: MemberIndex, members: borrowing MemberTable,
+        links: borrowing LinkTable, lists: borrowing LinkLists
+    ) -> Route {
+        if isStale {
+            rebuild(members: members, links: links, lists: lists)
+            isStale = false
+        }
+        var route = Route(epoch: epoch)
+        if let nearest = nearest(to: destination) {
+            let distance = nearest.id.distance(to: destination)
+            // A node that is no nearer than this one is no progress.
+            if distance < members[0].id.distance(to: destination) {
+                route.link = nearest.link
+                route.potential = Promise.make(distance: distance, steps: Int(nearest.steps))
+            }
+        }
+        routes[index] = route
+        return route
+    }
+
+    /// The direct link that is strictly nearer to `destination` than this node; -1 if none is.
+    /// Greedy in the narrowest sense, and so free of loops whatever others believe.
+    func strictlyGreedy(
+        _ destination: NodeID, from oneself: NodeID, links: borrowing LinkTable,
+        except arrival: LinkIndex
+    ) -> LinkIndex {
+        var best: LinkIndex = -1
+        var bestDistance = oneself.distance(to: destination)
+        for index in links.established where index != arrival && links[index].isUsable {
+            let distance = links[index].peer.distance(to: destination)
+            if distance < bestDistance {
+                bestDistance = distance
+                best = index
+            }
+        }
+        return best
+    }
+
+    private func nearest(to destination: NodeID) -> Reach? {
+        guard !reachable.isEmpty else { return nil }
+        var low = 0
+        var high = reachable.count
+        while low < high {
+            let middle = (low + high) / 2
+            if reachable[middle].id < destination { low = middle + 1 } else { high = middle }
+        }
+        let after = reachable[low == reachable.count ? 0 : low]
+        if after.id == destination { return after }
+        let before = reachable[low == 0 ? reachable.count - 1 : low - 1]
+        let toAfter = after.id.distance(to: destination)
+        let toBefore = before.id.distance(to: destination)
+        if toAfter != toBefore { return toAfter < toBefore ? after : before }
+        return after.steps <= before.steps ? after : before
+    }
+
+    private mutating func rebuild(
+        members: borrowing MemberTable, links: borrowing LinkTable, lists: borrowing LinkLists
+    ) {
+        reachable.removeAll(keepingCapacity: true)
+        for index in links.established where links[index].isUsable {
+            let peer = links[index].peer
+            reach(peer, steps: 1, link: index, members: members)
+            guard let second = lists.links(of: peer) else { continue }
+            for next in second {
+                reach(next, steps: 2, link: index, members: members)
+                guard let third = lists.links(of: next) else { continue }
+                for last in third { reach(last, steps: 3, link: index, members: members) }
+            }
+        }
+        reachable.sort {
+            ($0.id.rawValue, $0.steps, $0.spread) < ($1.id.rawValue, $1.steps, $1.spread)
+        }
+        var kept = 0
+        for index in reachable.indices
+        where kept == 0 || reachable[kept - 1].id != reachable[index].id {
+            reachable[kept] = reachable[index]
+            kept += 1
+        }
+        reachable.removeSubrange(kept...)
+    }
+
+    private mutating func reach(
+        _ id: NodeID, steps: Int32, link: LinkIndex, members: borrowing MemberTable
+    ) {
+        guard let member = members.index(of: id), member != 0 else { return }
+        // A suspect is a fine destination but a poor way to others; on the last step it is only
+        // ever a destination.
+        guard members.standing(of: member).isPresent else { return }
+        let spread = RandomSource.mix(id.rawValue ^ UInt64(UInt32(bitPattern: link)))
+        reachable.append(Reach(id: id, steps: steps, link: link, spread: spread))
+    }
+}

@@ -1,0 +1,83 @@
+import MeshWire
+
+/// Telling all nodes: each receiver serves an arc of the ring and splits it among its links.
+///
+///     origin: the whole ring
+///     ●──┬───────┬─────────────┬───────────────┐
+///        link 1   link 2        link 3          back at the origin
+///        (1…2)    (2…3)         (3…origin)
+///
+/// n − 1 transmissions, no duplicate, depth like the hops (El-Ansary et al. 2003). What is lost when
+/// a node dies meanwhile is found by its numbering (`Directory/Replication`).
+extension Node {
+    /// Sends a message to every other node.
+    mutating func spread(_ message: Message, _ effects: inout EffectBuffer) {
+        guard !links.established.isEmpty else { return }
+        let start = effects.bytes.count
+        effects.bytes.append(message)
+        let slice = Slice(start: start, count: effects.bytes.count - start)
+        let body = effects.bytes.withSpan { $0.array(slice) }
+        for target in arcTargets(length: .max, end: id) {
+            let head = effects.bytes.count
+            effects.bytes.appendArcHeader(
+                length: Frame.arcHeaderSize + body.count, hopsLeft: Frame.hopLimit, origin: id,
+                end: target.end)
+            effects.bytes.append(body)
+            transmit(
+                Slice(start: head, count: effects.bytes.count - head), .empty, .control,
+                over: target.link, &effects)
+        }
+    }
+
+    private struct ArcTarget {
+        var link: LinkIndex
+        var position: UInt64
+        var end: NodeID
+    }
+
+    /// The links that lie within `length` of this node, clockwise, each with the end of its part.
+    private func arcTargets(length: UInt64, end: NodeID) -> [ArcTarget] {
+        var targets: [ArcTarget] = []
+        for index in links.established where links[index].isUsable {
+            let position = id.clockwise(to: links[index].peer)
+            if position < length {
+                targets.append(ArcTarget(link: index, position: position, end: end))
+            }
+        }
+        targets.sort { $0.position < $1.position }
+        for place in targets.indices.dropLast() {
+            targets[place].end = links[targets[place + 1].link].peer
+        }
+        return targets
+    }
+
+    mutating func receivedArc(
+        _ prefix: FramePrefix, _ start: Int, from link: LinkIndex, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) throws(WireError) {
+        let origin = NodeID(bytes.load(UInt64.self, at: start + 8))
+        let end = NodeID(bytes.load(UInt64.self, at: start + 16))
+        let message = try Message.decode(
+            bytes, from: start + Frame.arcHeaderSize, to: start + prefix.length)
+        guard case .records(let records) = message, records.origin == origin, !records.isRepair
+        else { throw .invalidValue(field: "message for all") }
+        guard origin != id else { return }
+        counters.bytesLive &+= UInt64(prefix.length)
+        if prefix.hopsLeft > 0 {
+            let body = Slice(
+                start: start + Frame.arcHeaderSize, count: prefix.length - Frame.arcHeaderSize)
+            for target in arcTargets(length: id.clockwise(to: end), end: end) {
+                let head = effects.bytes.count
+                effects.bytes.appendArcHeader(
+                    length: prefix.length, hopsLeft: prefix.hopsLeft - 1, origin: origin,
+                    end: target.end)
+                transmit(
+                    Slice(start: head, count: effects.bytes.count - head), body, .control,
+                    over: target.link, &effects)
+            }
+        } else {
+            counters.droppedHopLimit &+= 1
+        }
+        applyRecords(records, from: link, isLive: true, &effects)
+    }
+}

@@ -1,0 +1,105 @@
+import Glibc
+import MeshCore
+import MeshWire
+
+/// One socket and its bytes on the way in and out.
+///
+///     free → link | client | http → (lingering) → free
+///
+/// A link that is dialled is `connecting` first. `lingering` connections belong to nobody any more:
+/// they send what waits until their deadline, read to nowhere, and end.
+struct Connection: ~Copyable {
+    enum Role: UInt8 {
+        case free
+        /// `owner` is a LinkIndex.
+        case link
+        /// `owner` is a ClientIndex of the gateway.
+        case client
+        case http
+        case lingering
+    }
+
+    var descriptor: Int32 = -1
+    /// Raised each time that the place is used again.
+    var generation: UInt32 = 0
+    var owner: Int32 = -1
+    var role = Role.free
+    /// The three-way handshake is not over; nothing may be sent.
+    var isConnecting = false
+    /// Stands in the reactor's list of connections to flush.
+    var isDirty = false
+    /// Registered for reading, and for writing: what epoll knows.
+    var readsRegistered = true
+    var writesRegistered = false
+    /// The input waits until the gateway, or a link's queue, lets it go on.
+    var isPaused = false
+    /// No more input is taken; the connection ends when its output has left.
+    var isEnding = false
+    /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.
+    var isCongested = false
+    /// Input bytes without which there is no use in trying to decode again.
+    var needed = 0
+    /// Bytes that have arrived and could not be used yet.
+    var input = ByteQueue()
+    /// What waits to be sent; of clients the gateway keeps it.
+    var output = SendQueue()
+    /// When to give up: an HTTP head that does not end, a connection that does not flush.
+    var deadline: Instant?
+}
+
+/// Connections by index, in one allocation that never moves; memory is touched when it is used.
+@safe struct Slab: ~Copyable {
+    let capacity: Int
+    /// Places that have ever been used: all beyond are uninitialised memory.
+    private(set) var used = 0
+    /// Places in use.
+    private(set) var count = 0
+    private let base: UnsafeMutablePointer<Connection>
+    private var free: [Int32] = []
+
+    init(capacity: Int) {
+        self.capacity = capacity
+        unsafe base = .allocate(capacity: capacity)
+    }
+
+    deinit {
+        unsafe base.deinitialize(count: used)
+        unsafe base.deallocate()
+    }
+
+    @inline(__always)
+    subscript(index: Int32) -> Connection {
+        _read {
+            precondition(index >= 0 && Int(index) < used)
+            yield unsafe base[Int(index)]
+        }
+        _modify {
+            precondition(index >= 0 && Int(index) < used)
+            yield unsafe &base[Int(index)]
+        }
+    }
+
+    /// A free place with a fresh generation; nil when all are taken.
+    mutating func allocate() -> Int32? {
+        if let index = free.popLast() {
+            count += 1
+            self[index].generation &+= 1
+            return index
+        }
+        guard used < capacity else { return nil }
+        unsafe (base + used).initialize(to: Connection())
+        used += 1
+        count += 1
+        return Int32(used - 1)
+    }
+
+    /// Gives a place back and forgets what was in it.
+    mutating func release(_ index: Int32) {
+        precondition(self[index].role != .free)
+        let generation = self[index].generation
+        self[index] = Connection()
+        self[index].generation = generation
+        free.append(index)
+        count -= 1
+    }
+}

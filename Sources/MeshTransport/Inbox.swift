@@ -1,0 +1,51 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// The way into a reactor from other threads: the only state that two threads share.
+public final class Inbox: Sendable {
+    enum Request: Sendable {
+        /// Leave the mesh, flush, end.
+        case leave
+        /// End now.
+        case stop
+    }
+
+    private let requests = Mutex<[Request]>([])
+    /// Readable while requests wait.
+    let event: Int32
+
+    /// - Throws: `SystemError` when there are no descriptors left.
+    public init() throws(SystemError) {
+        event = try SystemError.check(linux_event_create(), "create an event descriptor")
+    }
+
+    deinit {
+        close(event)
+    }
+
+    /// Asks the node to say goodbye to the others, to send what waits, and to end; bounded in time
+    /// by `Limits.leaveSeconds`.
+    public func leave() { post(.leave) }
+
+    /// Asks the reactor to end now: what waits is lost.
+    public func stop() { post(.stop) }
+
+    private func post(_ request: Request) {
+        let wasEmpty = requests.withLock { waiting in
+            waiting.append(request)
+            return waiting.count == 1
+        }
+        if wasEmpty { linux_event_signal(event) }
+    }
+
+    /// Everything that has been asked since the last call.
+    func take() -> [Request] {
+        linux_event_clear(event)
+        return requests.withLock { waiting in
+            let all = waiting
+            waiting = []
+            return all
+        }
+    }
+}

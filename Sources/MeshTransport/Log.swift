@@ -1,0 +1,167 @@
+import CLinux
+import Glibc
+
+/// How much a log line matters; `Log.level` is the least that is written.
+public enum LogLevel: UInt8, Sendable, Comparable, CaseIterable {
+    case debug, info, notice, warning, error
+
+    public init?(name: String) {
+        guard let level = LogLevel.allCases.first(where: { $0.name == name }) else { return nil }
+        self = level
+    }
+
+    public var name: String {
+        switch self {
+        case .debug: "debug"
+        case .info: "info"
+        case .notice: "notice"
+        case .warning: "warning"
+        case .error: "error"
+        }
+    }
+
+    public static func < (left: LogLevel, right: LogLevel) -> Bool {
+        left.rawValue < right.rawValue
+    }
+}
+
+public enum LogFormat: String, Sendable, CaseIterable {
+    /// `2026-03-01T12:00:00.000Z info joined members=3`
+    case text
+    /// One JSON object a line with `time`, `level`, `event` and the event's own fields.
+    case json
+}
+
+/// Writes one line per event to standard error.
+///
+/// Peers can cause events, so at most `linesPerSecond` lines are written in a second; how many were
+/// left out is said with the first line of the next one.
+public struct Log: Sendable {
+    public enum Value: Sendable {
+        case text(String)
+        case integer(Int)
+    }
+
+    /// Guess, not yet measured: more than a person can follow, less than a disk notices.
+    static let linesPerSecond = 200
+
+    public var level: LogLevel
+    public var format: LogFormat
+    private var second: Int64 = 0
+    private var linesThisSecond = 0
+    private var suppressed = 0
+
+    public init(level: LogLevel = .info, format: LogFormat = .text) {
+        self.level = level
+        self.format = format
+    }
+
+    public func writes(_ level: LogLevel) -> Bool { level >= self.level }
+
+    /// Writes one line; `event` is a short name that does not change between versions.
+    public mutating func write(
+        _ level: LogLevel, _ event: String, _ fields: [(String, Value)] = []
+    ) {
+        guard writes(level) else { return }
+        let wall = linux_wall_milliseconds()
+        if wall / 1000 != second {
+            second = wall / 1000
+            linesThisSecond = 0
+        }
+        guard linesThisSecond < Log.linesPerSecond else {
+            suppressed += 1
+            return
+        }
+        linesThisSecond += 1
+        var fields = fields
+        if suppressed > 0 {
+            fields.append(("linesLeftOut", .integer(suppressed)))
+            suppressed = 0
+        }
+        Log.emit(Log.line(format, level, event, fields, wallMilliseconds: wall))
+    }
+
+    static func line(
+        _ format: LogFormat, _ level: LogLevel, _ event: String, _ fields: [(String, Value)],
+        wallMilliseconds: Int64
+    ) -> String {
+        let time = timestamp(wallMilliseconds)
+        switch format {
+        case .text:
+            var line = "\(time) \(level.name) \(event)"
+            for (name, value) in fields {
+                switch value {
+                case .integer(let number): line += " \(name)=\(number)"
+                case .text(let text):
+                    line += " \(name)=" + (isPlain(text) ? text : quoted(text))
+                }
+            }
+            return line + "\n"
+        case .json:
+            var line =
+                "{\"time\":\"\(time)\",\"level\":\"\(level.name)\",\"event\":\(quoted(event))"
+            for (name, value) in fields {
+                switch value {
+                case .integer(let number): line += ",\(quoted(name)):\(number)"
+                case .text(let text): line += ",\(quoted(name)):\(quoted(text))"
+                }
+            }
+            return line + "}\n"
+        }
+    }
+
+    private static func isPlain(_ text: String) -> Bool {
+        !text.isEmpty
+            && text.utf8.allSatisfy {
+                $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=")
+            }
+    }
+
+    /// A JSON string. Control characters are escaped, so that a peer's name cannot forge a line.
+    static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case _ where scalar.value < 0x20 || scalar.value == 0x7F:
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+
+    /// UTC with milliseconds, ISO 8601; for instants from 1970 on. The date is Howard Hinnant's
+    /// `civil_from_days`: years begin in March, so that the leap day is the last of its year.
+    private static func timestamp(_ milliseconds: Int64) -> String {
+        let seconds = milliseconds / 1_000
+        let days = seconds / 86_400 + 719_468
+        let era = days / 146_097
+        let dayOfEra = days % 146_097
+        let yearOfEra =
+            (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let monthFromMarch = (5 * dayOfYear + 2) / 153
+        let day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
+        let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        func digits(_ value: Int64, _ width: Int) -> String {
+            let text = String(value)
+            return String(repeating: "0", count: max(0, width - text.count)) + text
+        }
+        return "\(digits(year, 4))-\(digits(month, 2))-\(digits(day, 2))"
+            + "T\(digits(seconds / 3_600 % 24, 2)):\(digits(seconds / 60 % 60, 2))"
+            + ":\(digits(seconds % 60, 2)).\(digits(milliseconds % 1_000, 3))Z"
+    }
+
+    private static func emit(_ line: String) {
+        var line = line
+        line.withUTF8 { bytes in
+            // A line that standard error does not take is lost: there is nowhere else to say so.
+            _ = unsafe Glibc.write(2, bytes.baseAddress, bytes.count)
+        }
+    }
+}

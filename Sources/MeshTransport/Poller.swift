@@ -1,0 +1,89 @@
+import CLinux
+import Glibc
+
+/// Names a registered descriptor in epoll's answers: a place in the slab, and the generation of the
+/// connection that was there, so that an event for a closed and reused place is dropped.
+struct Token: Equatable {
+    var index: Int32
+    var generation: UInt32
+
+    static let meshListener = Token(index: -1, generation: 0)
+    static let redisListener = Token(index: -2, generation: 0)
+    static let httpListener = Token(index: -3, generation: 0)
+    static let inbox = Token(index: -4, generation: 0)
+
+    init(index: Int32, generation: UInt32) {
+        self.index = index
+        self.generation = generation
+    }
+
+    init(_ word: UInt64) {
+        index = Int32(bitPattern: UInt32(truncatingIfNeeded: word))
+        generation = UInt32(word >> 32)
+    }
+
+    var word: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(bitPattern: index)) }
+}
+
+/// What a descriptor is ready for.
+struct Readiness {
+    var token: Token
+    var isReadable: Bool
+    var isWritable: Bool
+    /// Reset, or closed in both directions.
+    var isBroken: Bool
+}
+
+/// An epoll descriptor, level-triggered, and the array that its answers come in.
+@safe struct Poller: ~Copyable {
+    /// Answers per wait; the rest come with the next one.
+    static let batch = 512
+    private let descriptor: Int32
+    private let answers: UnsafeMutablePointer<epoll_event>
+
+    init() throws(SystemError) {
+        descriptor = try SystemError.check(linux_epoll_create(), "create an epoll descriptor")
+        unsafe answers = .allocate(capacity: Poller.batch)
+    }
+
+    deinit {
+        close(descriptor)
+        unsafe answers.deallocate()
+    }
+
+    private static func events(read: Bool, write: Bool) -> UInt32 {
+        (read ? UInt32(linux_readable) : 0) | (write ? UInt32(linux_writable) : 0)
+    }
+
+    /// False when the kernel has no room for another registration.
+    func add(_ socket: Int32, read: Bool, write: Bool, _ token: Token) -> Bool {
+        linux_epoll_add(descriptor, socket, Poller.events(read: read, write: write), token.word)
+            == 0
+    }
+
+    func modify(_ socket: Int32, read: Bool, write: Bool, _ token: Token) {
+        let result = linux_epoll_modify(
+            descriptor, socket, Poller.events(read: read, write: write), token.word)
+        precondition(result == 0, "epoll_ctl: \(result)")
+    }
+
+    /// Waits for at most `nanoseconds`, for ever when negative; returns how many answers there are.
+    func wait(nanoseconds: Int64) throws(SystemError) -> Int {
+        let count = unsafe linux_epoll_wait(
+            descriptor, answers, Int32(Poller.batch), nanoseconds)
+        if count == -EINTR { return 0 }
+        return Int(try SystemError.check(count, "wait for events"))
+    }
+
+    @inline(__always)
+    subscript(index: Int) -> Readiness {
+        precondition(index >= 0 && index < Poller.batch)
+        let event = unsafe answers[index]
+        let bits = unsafe event.events
+        return unsafe Readiness(
+            token: Token(event.data.u64),
+            isReadable: bits & EPOLLIN.rawValue != 0,
+            isWritable: bits & EPOLLOUT.rawValue != 0,
+            isBroken: bits & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0)
+    }
+}

@@ -1,0 +1,203 @@
+import CLinux
+import Glibc
+import MeshCore
+import MeshGateway
+import MeshWire
+
+// The client side of the driver: bytes → commands of the gateway → events, and output → bytes.
+
+extension Reactor {
+    @inline(__always)
+    func connection(of client: ClientIndex) -> Int32 {
+        client >= 0 && Int(client) < connectionOfClient.count
+            ? connectionOfClient[Int(client)] : -1
+    }
+
+    mutating func acceptClients() {
+        acceptAll(listeners[.redis]) { reactor, accepted in
+            let peer = Endpoint(accepted.peer)
+            guard let client = reactor.gateway.open(address: peer.description, at: reactor.now)
+            else {
+                reactor.counters.connectionsRefused &+= 1
+                reactor.refuse(accepted.descriptor)
+                return
+            }
+            linux_keep_alive(accepted.descriptor, reactor.limits.clientKeepAliveSeconds)
+            reactor.counters.clientsAccepted &+= 1
+            guard let index = reactor.adopt(accepted.descriptor, .client, owner: client) else {
+                reactor.counters.connectionsRefused &+= 1
+                reactor.gateway.close(client)
+                return
+            }
+            while reactor.connectionOfClient.count <= Int(client) {
+                reactor.connectionOfClient.append(-1)
+            }
+            reactor.connectionOfClient[Int(client)] = index
+        }
+    }
+
+    /// Says in Redis's words that there are too many clients, and closes.
+    private func refuse(_ descriptor: Int32) {
+        _ = unsafe Gateway.refusal.withUnsafeBytes {
+            unsafe linux_send(descriptor, $0.baseAddress, $0.count)
+        }
+        close(descriptor)
+    }
+
+    /// Carries out the commands that arrived from a client; returns how many bytes they had.
+    mutating func consumeClient(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+        let client = connections[index].owner
+        connections[index].needed = 0
+        var offset = 0
+        while true {
+            let request = gateway.next(bytes, at: &offset, from: client, now: now)
+            if !gateway.changes.isEmpty { applyChanges() }
+            switch request {
+            case .handled: continue
+            case .publish(let publication):
+                touchedCongestion = false
+                let remoteNodeCount = handle(
+                    .publish(
+                        publication.body, publication.key, name: publication.name,
+                        payload: publication.payload), bytes)
+                gateway.published(
+                    publication, bytes, by: client, remoteNodeCount: remoteNodeCount)
+                if touchedCongestion {
+                    pausePublisher(index)
+                    return offset
+                }
+            case .incomplete(let needed):
+                connections[index].needed = max(needed, bytes.count - offset + 1)
+                return offset
+            case .ask(let query, let question): ask(query, question)
+            case .report(let report): answer(report, to: client)
+            case .blocked:
+                connections[index].isPaused = true
+                return offset
+            case .end:
+                endClient(index)
+                return offset
+            }
+        }
+    }
+
+    /// First arrivals and last departures among our clients, for the directory of the node.
+    mutating func applyChanges() {
+        var position = 0
+        while position < gateway.changes.count {
+            let change = gateway.changes[position]
+            position += 1
+            if hasLeft { continue }
+            switch change.subject {
+            case .key: handle(.directory(change.key, change.change))
+            case .watch: handle(.watch(change.key, change.change))
+            case .pattern(let text):
+                handle(
+                    .pattern(
+                        change.key, name: Slice(start: 0, count: text.count), change.change),
+                    text.span)
+            }
+        }
+        gateway.changes.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func ask(_ query: QueryID, _ question: Query) {
+        // Taken out: a question that nobody else can answer is finished before `handle` returns.
+        var bytes = ByteQueue()
+        swap(&bytes, &gateway.questionBytes)
+        bytes.withSpan { _ = handle(.query(query, question), $0) }
+        swap(&bytes, &gateway.questionBytes)
+    }
+
+    // MARK: Pauses
+
+    private mutating func pausePublisher(_ index: Int32) {
+        counters.publishersPaused &+= 1
+        connections[index].isPaused = true
+        pausedPublishers.append(
+            ConnectionName(index: index, generation: connections[index].generation))
+    }
+
+    /// Goes on with clients whose question is answered or whose link has drained.
+    mutating func resumeClients() {
+        if resumable.isEmpty && !hasDrainedLink { return }
+        var waiting: [ClientIndex] = []
+        swap(&waiting, &resumable)
+        for client in waiting {
+            let index = connection(of: client)
+            if index >= 0 { resume(index) }
+        }
+        if hasDrainedLink {
+            hasDrainedLink = false
+            var paused: [ConnectionName] = []
+            swap(&paused, &pausedPublishers)
+            for name in paused
+            where isCurrent(Token(index: name.index, generation: name.generation)) {
+                resume(name.index)
+            }
+        }
+        flushAll()
+    }
+
+    private mutating func resume(_ index: Int32) {
+        guard connections[index].isPaused, connections[index].role == .client else { return }
+        connections[index].isPaused = false
+        let token = Token(index: index, generation: connections[index].generation)
+        if !connections[index].input.isEmpty { consumeStored(index) }
+        guard isCurrent(token), connections[index].role == .client,
+            !connections[index].isPaused, !connections[index].isEnding
+        else { return }
+        watch(index, reads: true)
+    }
+
+    // MARK: Output and end
+
+    /// Offers a client's output to its socket.
+    mutating func flushClient(
+        _ index: Int32, _ client: ClientIndex, isWritable: Bool = false
+    ) {
+        let descriptor = connections[index].descriptor
+        // Where the kernel has refused before, it will say when to go on; the gateway still has to
+        // know that its list was worked through.
+        let maySend = isWritable || !connections[index].writesRegistered
+        var isBroken = false
+        var sends: UInt64 = 0
+        unsafe gateway.flush(client) { bytes in
+            if !maySend || bytes.count == 0 { return 0 }
+            sends += 1
+            let count = unsafe linux_send(descriptor, bytes.baseAddress, bytes.count)
+            if count >= 0 { return count }
+            if count != -Int(EAGAIN), count != -Int(EINTR), count != -Int(ENOBUFS) {
+                isBroken = true
+            }
+            return 0
+        }
+        counters.sends &+= sends
+        if isBroken || gateway.isDoomed(client) {
+            closeClient(index, lingers: false)
+            return
+        }
+        let waiting = gateway.outputCount(client)
+        watch(index, writes: waiting > 0)
+        if waiting == 0, connections[index].isEnding { closeClient(index, lingers: true) }
+    }
+
+    /// Takes no more commands; the connection ends when its replies have left.
+    mutating func endClient(_ index: Int32) {
+        connections[index].isEnding = true
+        connections[index].isPaused = false
+        watch(index, reads: false)
+        setDeadline(index, now + limits.lingerTime)
+        markDirty(index)
+    }
+
+    /// Forgets a client and closes its connection.
+    mutating func closeClient(_ index: Int32, lingers: Bool) {
+        let client = connections[index].owner
+        connectionOfClient[Int(client)] = -1
+        counters.clientsClosed &+= 1
+        if lingers { linger(index) } else { discard(index) }
+        gateway.close(client)
+        if !gateway.changes.isEmpty { applyChanges() }
+    }
+}

@@ -1,0 +1,248 @@
+import CLinux
+import Glibc
+import MeshCore
+import MeshGateway
+import MeshWire
+
+// The link side of the driver: bytes → frames → events → effects → bytes.
+
+extension Reactor {
+    // MARK: Events
+
+    /// Advances the node by an event that carries no bytes.
+    mutating func handle(_ event: Event) {
+        handle(event, Span())
+    }
+
+    /// Advances the node by one event and does what it wants done. Returns to how many other nodes
+    /// a `.publish` goes.
+    @inline(__always)
+    @discardableResult
+    mutating func handle(_ event: Event, _ bytes: Span<UInt8>) -> Int {
+        node.handle(event, bytes: bytes, at: now, into: &effects)
+        if effects.isEmpty { return 0 }
+        perform(bytes)
+        let remoteNodeCount = effects.remoteNodeCount
+        effects.removeAll()
+        if !deferred.isEmpty { handleDeferred() }
+        return remoteNodeCount
+    }
+
+    /// The events that came up while effects were performed. What they lead to in turn waits for
+    /// the next event or the next turn of the loop: a dial that fails at once may lead to another.
+    @inline(never)
+    mutating func handleDeferred() {
+        var waiting: [Deferred] = []
+        var bytes = ByteQueue()
+        swap(&waiting, &deferred)
+        swap(&bytes, &answerBytes)
+        for event in waiting {
+            switch event {
+            case .disconnected(let link, let epoch, let reason):
+                guard linkEpochs[Int(link)] == epoch else { continue }
+                let index = connectionOfLink[Int(link)]
+                if index >= 0 {
+                    unlink(index)
+                    discard(index)
+                } else {
+                    linkEpochs[Int(link)] &+= 1
+                }
+                node.handle(.disconnected(link, reason), bytes: Span(), at: now, into: &effects)
+                perform(Span())
+            case .answer(let node, let query, let answer):
+                bytes.withSpan {
+                    self.node.handle(
+                        .answer(to: node, query, answer: answer), bytes: $0, at: now,
+                        into: &effects)
+                    perform($0)
+                }
+            }
+            effects.removeAll()
+        }
+    }
+
+    // MARK: Effects
+
+    /// Does what the node wants done, in order. `bytes` are those of the event.
+    private mutating func perform(_ bytes: Span<UInt8>) {
+        var position = 0
+        while position < effects.count {
+            switch effects[position] {
+            case .send(let link, let head, let body, let sendClass):
+                send(link, head, bytes, body, sendClass)
+            case .deliver(let body, let key, let name, let payload):
+                gateway.deliver(body, key, name: name, payload: payload, bytes)
+            case .dial(let link, let endpoint): dial(link, endpoint)
+            case .close(let link): closeLink(link)
+            case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
+            case .asked(let node, let query, let subject):
+                let start = answerBytes.count
+                gateway.answer(subject, bytes, into: &answerBytes)
+                let answer = Slice(start: start, count: answerBytes.count - start)
+                deferred.append(.answer(node, query, answer: answer))
+            case .answered(let query, _, let answer): gateway.answered(query, answer, bytes)
+            case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
+            case .finished(let query):
+                if let client = gateway.finished(query) { resumable.append(client) }
+            case .log(let event): logEvent(event)
+            case .left: hasLeft = true
+            }
+            position += 1
+        }
+    }
+
+    @inline(__always)
+    private mutating func send(
+        _ link: LinkIndex, _ head: Slice, _ bytes: Span<UInt8>, _ body: Slice,
+        _ sendClass: SendClass
+    ) {
+        let index = connectionOfLink[Int(link)]
+        guard index >= 0 else { return }
+        let isControl = sendClass == .control
+        if !isControl {
+            let waiting = connections[index].output.messages.count
+            if waiting >= limits.congestionBytes {
+                touchedCongestion = true
+                connections[index].isCongested = true
+                let size = Int(head.count) + Int(body.count)
+                if waiting + size > limits.linkMessageBytes {
+                    counters.messagesDropped &+= 1
+                    counters.messageBytesDropped &+= UInt64(size)
+                    return
+                }
+            }
+        } else if connections[index].output.control.count > limits.linkControlBytes {
+            counters.linksMisbehaved &+= 1
+            deferred.append(
+                .disconnected(link, epoch: linkEpochs[Int(link)], .misbehaved))
+            return
+        }
+        connections[index].output.append(effects.bytes, head, bytes, body, isControl: isControl)
+        markDirty(index)
+    }
+
+    private mutating func dial(_ link: LinkIndex, _ endpoint: Endpoint) {
+        precondition(connectionOfLink[Int(link)] < 0, "link \(link) is dialled twice")
+        linkEpochs[Int(link)] &+= 1
+        counters.linksDialled &+= 1
+        let descriptor = linux_connect(endpoint.forKernel)
+        if descriptor >= 0, let index = adopt(descriptor, .link, owner: link, isConnecting: true) {
+            connectionOfLink[Int(link)] = index
+            return
+        }
+        let reason: Disconnection = descriptor == -ECONNREFUSED ? .refused : .unreachable
+        deferred.append(.disconnected(link, epoch: linkEpochs[Int(link)], reason))
+    }
+
+    private mutating func closeLink(_ link: LinkIndex) {
+        let index = connectionOfLink[Int(link)]
+        linkEpochs[Int(link)] &+= 1
+        guard index >= 0 else { return }
+        connectionOfLink[Int(link)] = -1
+        linger(index)
+    }
+
+    private mutating func traced(
+        _ query: QueryID, _ holder: NodeID, _ path: Slice, _ bytes: Span<UInt8>
+    ) {
+        let names = MemberNames(node.memberStatuses())
+        var hops: [String] = []
+        var at = Int(path.start)
+        while at + 8 <= path.end {
+            hops.append(names[NodeID(bytes.load(UInt64.self, at: at))])
+            at += 8
+        }
+        gateway.traced(query, holder: names[holder], path: hops)
+    }
+
+    // MARK: Connections
+
+    /// A dialled connection stands, or does not.
+    mutating func finishConnecting(_ index: Int32) {
+        let link = connections[index].owner
+        let result = linux_connect_result(connections[index].descriptor)
+        guard result == 0 else {
+            dropLink(index, result == -ECONNREFUSED ? .refused : .unreachable)
+            return
+        }
+        connections[index].isConnecting = false
+        watch(index, reads: true, writes: false)
+        if !connections[index].output.isEmpty { markDirty(index) }
+        handle(.connected(link))
+    }
+
+    mutating func acceptLinks() {
+        acceptAll(listeners[.mesh]) { reactor, accepted in
+            guard let link = reactor.node.acceptLink(at: reactor.now) else {
+                reactor.counters.connectionsRefused &+= 1
+                close(accepted.descriptor)
+                return
+            }
+            reactor.linkEpochs[Int(link)] &+= 1
+            reactor.counters.linksAccepted &+= 1
+            if let index = reactor.adopt(accepted.descriptor, .link, owner: link) {
+                reactor.connectionOfLink[Int(link)] = index
+            } else {
+                reactor.handle(.disconnected(link, .closed))
+            }
+        }
+    }
+
+    /// Cuts the tie between a connection and its link.
+    mutating func unlink(_ index: Int32) {
+        let link = Int(connections[index].owner)
+        connectionOfLink[link] = -1
+        linkEpochs[link] &+= 1
+    }
+
+    /// The connection of a link is gone: closes it and tells the node.
+    mutating func dropLink(_ index: Int32, _ reason: Disconnection) {
+        let link = connections[index].owner
+        unlink(index)
+        discard(index)
+        handle(.disconnected(link, reason))
+    }
+
+    /// Takes the frames that arrived over a link; returns how many bytes they had.
+    mutating func consumeLink(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+        let link = connections[index].owner
+        let epoch = linkEpochs[Int(link)]
+        handle(.heard(link), bytes)
+        var offset = 0
+        var needed = Frame.prefixSize
+        while linkEpochs[Int(link)] == epoch {
+            do {
+                guard let prefix = try FramePrefix.read(bytes, at: offset, needed: &needed) else {
+                    connections[index].needed = needed
+                    return offset
+                }
+                handle(.received(prefix, start: offset, from: link), bytes)
+                offset += prefix.length
+            } catch {
+                counters.linksMisbehaved &+= 1
+                log.write(
+                    .warning, "misbehaved",
+                    [
+                        ("link", .integer(Int(link))),
+                        ("reason", .text(error.description)),
+                    ])
+                dropLink(index, .misbehaved)
+                return offset
+            }
+        }
+        return offset
+    }
+}
+
+/// What members are called, for people: their name, or their id while they have none.
+struct MemberNames {
+    private let names: [NodeID: String]
+
+    init(_ members: [MemberStatus]) {
+        names = Dictionary(
+            members.map { ($0.id, $0.name.isEmpty ? $0.id.description : $0.name) },
+            uniquingKeysWith: { first, _ in first })
+    }
+
+    subscript(id: NodeID) -> String { names[id] ?? id.description }
+}

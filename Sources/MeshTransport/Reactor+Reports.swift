@@ -1,0 +1,411 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+// What clients and operators ask of the node itself, and what it reports by itself.
+
+extension Reactor {
+    // MARK: Replies
+
+    mutating func answer(_ report: Report, to client: ClientIndex) {
+        switch report {
+        case .patternCount:
+            gateway.reply(client, .integer(node.patternCount))
+        case .members:
+            gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
+        case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
+        case .status: gateway.reply(client, status())
+        case .online(let keys):
+            gateway.reply(client, .array(keys.map { .integer(node.isHeld($0) ? 1 : 0) }))
+        case .whereabouts(let key):
+            let holders = node.holders(of: key)
+            let members = node.memberStatuses().filter { holders.contains($0.id) }
+            gateway.reply(
+                client,
+                .array(
+                    members.map { member in
+                        .map([
+                            ("id", .text(member.id.description)),
+                            ("name", .text(member.name)),
+                            ("zone", .text(member.zone)),
+                            ("endpoint", .text(member.endpoint.description)),
+                        ])
+                    }))
+        case .watch(let keys):
+            for (index, key) in keys.enumerated() {
+                gateway.presenceNow(client, user: index, isOnline: node.isHeld(key))
+            }
+        case .info(let sections):
+            let text = gateway.information(sections: sections, additional: additionalInformation())
+            gateway.reply(client, .verbatim(text))
+        }
+    }
+
+    private static func describe(_ member: MemberStatus) -> ReplyValue {
+        .map([
+            ("id", .text(member.id.description)),
+            ("name", .text(member.name)),
+            ("zone", .text(member.zone)),
+            ("endpoint", .text(member.endpoint.description)),
+            ("standing", .text("\(member.standing)")),
+            ("incarnation", .integer(Int(truncatingIfNeeded: member.incarnation.rawValue))),
+            ("keys", .integer(member.keyCount)),
+            ("self", .integer(member.isSelf ? 1 : 0)),
+        ])
+    }
+
+    private func describe(_ link: LinkStatus) -> ReplyValue {
+        .map([
+            ("peer", .text(link.peer.description)),
+            ("endpoint", .text(link.endpoint.description)),
+            ("role", .text(link.role)),
+            (
+                "roundTripMicroseconds",
+                link.roundTrip.map { .integer(Int($0.microseconds)) } ?? .null
+            ),
+            ("doubted", .integer(link.isDoubted ? 1 : 0)),
+            ("queuedBytes", .integer(queuedBytes(link.index))),
+            ("framesIn", .integer(Int(clamping: link.framesIn))),
+            ("framesOut", .integer(Int(clamping: link.framesOut))),
+            ("bytesIn", .integer(Int(clamping: link.bytesIn))),
+            ("bytesOut", .integer(Int(clamping: link.bytesOut))),
+        ])
+    }
+
+    private func queuedBytes(_ link: LinkIndex) -> Int {
+        guard link >= 0, Int(link) < connectionOfLink.count else { return 0 }
+        let index = connectionOfLink[Int(link)]
+        return index < 0 ? 0 : connections[index].output.count
+    }
+
+    private func status() -> ReplyValue {
+        let sizes = node.tableSizes()
+        var fields: [(String, ReplyValue)] = [
+            ("id", .text(node.id.description)),
+            ("name", .text(node.configuration.name)),
+            ("zone", .text(node.configuration.zone)),
+            ("cluster", .text(node.configuration.cluster)),
+            ("version", .text(options.version)),
+            ("endpoint", .text(node.configuration.endpoint.description)),
+            ("ready", .integer(unreadyReason == nil ? 1 : 0)),
+            ("uptimeSeconds", .integer(uptimeSeconds)),
+            ("members", .integer(sizes.members)),
+            ("links", .integer(sizes.links)),
+            ("degree", .integer(node.configuration.degree)),
+            ("entries", .integer(sizes.entries)),
+            ("directoryBytes", .integer(sizes.directoryBytes)),
+            ("patterns", .integer(sizes.patterns)),
+            ("clients", .integer(gateway.clientCount)),
+        ]
+        for figure in counterFigures() where !figure.name.contains("{") {
+            fields.append((figure.statusName, .integer(Int(clamping: figure.value))))
+        }
+        return .map(fields)
+    }
+
+    private var uptimeSeconds: Int { Int((now - started).nanoseconds / 1_000_000_000) }
+
+    /// INFO's lines that the gateway does not know.
+    private func additionalInformation() -> [(section: String, lines: [String])] {
+        let sizes = node.tableSizes()
+        return [
+            (
+                "Server",
+                [
+                    "smallworld_version:\(options.version)", "os:Linux",
+                    "tcp_port:\(listeners.redisEndpoint?.port ?? 0)",
+                    "uptime_in_seconds:\(uptimeSeconds)",
+                    "uptime_in_days:\(uptimeSeconds / 86_400)",
+                ]
+            ),
+            ("Stats", ["total_net_input_bytes:\(counters.bytesReceived)"]),
+            (
+                "Mesh",
+                [
+                    "node_id:\(node.id)", "node_name:\(node.configuration.name)",
+                    "cluster:\(node.configuration.cluster)", "members:\(sizes.members)",
+                    "links:\(sizes.links)", "directory_entries:\(sizes.entries)",
+                    "directory_bytes:\(sizes.directoryBytes)",
+                    "ready:\(unreadyReason == nil ? 1 : 0)",
+                ]
+            ),
+        ]
+    }
+
+    // MARK: Metrics
+
+    /// One counter as /metrics and MESH.STATUS show it.
+    struct Figure {
+        /// In Prometheus's terms, without `smallworld_`; with labels if it has any.
+        var name: String
+        var help: String
+        var value: UInt64
+
+        init(_ name: String, _ help: String, _ value: UInt64) {
+            self.name = name
+            self.help = help
+            self.value = value
+        }
+
+        /// `messages_forwarded_total` → `messagesForwarded`.
+        var statusName: String {
+            let words = name.split(separator: "_").filter { $0 != "total" }
+            return words.enumerated().map { position, word in
+                position == 0
+                    ? String(word) : word.prefix(1).uppercased() + word.dropFirst()
+            }.joined()
+        }
+    }
+
+    func counterFigures() -> [Figure] {
+        let core = node.counters
+        let edge = gateway.counters
+        return [
+            Figure(
+                "messages_originated_total",
+                "Messages of local clients that went to at least one other node.",
+                core.messagesOriginated),
+            Figure(
+                "messages_forwarded_total", "Copies of messages passed on for other nodes.",
+                core.messagesForwarded),
+            Figure(
+                "messages_delivered_total",
+                "Messages of other nodes handed to local clients.", core.messagesDelivered),
+            Figure(
+                "message_hops_total",
+                "Sum of the hops of delivered messages.", core.hopsDelivered),
+            Figure(
+                "dropped_hop_limit_total", "Messages dropped at the hop limit.",
+                core.droppedHopLimit),
+            Figure(
+                "dropped_no_route_total", "Messages dropped for want of a next hop.",
+                core.droppedNoRoute),
+            Figure(
+                "dropped_unknown_destination_total",
+                "Messages dropped because their destination is no member.",
+                core.droppedUnknownDestination),
+            Figure(
+                "dropped_queue_full_total",
+                "Messages dropped because a link's queue was at its bound.",
+                counters.messagesDropped),
+            Figure(
+                "dropped_queue_full_bytes_total", "Bytes of those messages.",
+                counters.messageBytesDropped),
+            Figure(
+                "protocol_errors_total", "Frames of peers that broke the protocol.",
+                core.protocolErrors),
+            Figure(
+                "links_misbehaved_total",
+                "Links closed for malformed bytes or an unbounded control queue.",
+                counters.linksMisbehaved),
+            Figure("links_refused_total", "Links refused, by us or by peers.", core.linksRefused),
+            Figure("links_opened_total", "Links opened.", core.linksOpened),
+            Figure("links_lost_total", "Links lost.", core.linksLost),
+            Figure("links_accepted_total", "Link connections accepted.", counters.linksAccepted),
+            Figure("links_dialled_total", "Link connections dialled.", counters.linksDialled),
+            Figure("suspicions_total", "Members suspected by this node.", core.suspicions),
+            Figure("deaths_total", "Members declared dead.", core.deaths),
+            Figure(
+                "refutations_total", "Times that this node refuted its own death.",
+                core.refutations),
+            Figure(
+                "records_live_total", "Directory changes received as they happened.",
+                core.recordsLive),
+            Figure(
+                "records_duplicate_total", "Directory changes received again.",
+                core.recordsDuplicate),
+            Figure(
+                "records_repaired_total", "Directory changes received by repair.",
+                core.recordsRepaired),
+            Figure(
+                "record_bytes_live_total", "Bytes of directory changes as they happened.",
+                core.bytesLive),
+            Figure(
+                "record_bytes_repaired_total", "Bytes of directory repair.", core.bytesRepaired),
+            Figure("snapshots_sent_total", "Directory snapshots sent.", core.snapshotsSent),
+            Figure(
+                "snapshots_received_total", "Directory snapshots received.",
+                core.snapshotsReceived),
+            Figure("commands_total", "Commands of clients.", edge.commands),
+            Figure("command_errors_total", "Commands answered with an error.", edge.errors),
+            Figure("messages_published_total", "Messages of local clients.", edge.published),
+            Figure(
+                "client_copies_total", "Copies of messages written to local clients.",
+                edge.delivered),
+            Figure(
+                "dropped_client_copies_total",
+                "Copies not written because a client's output was over its limit.",
+                edge.dropped),
+            Figure(
+                "clients_over_limit_total", "Clients ended because their output was over a limit.",
+                edge.disconnectedForOutput),
+            Figure(
+                "client_protocol_errors_total", "Clients ended for bytes that are no command.",
+                edge.protocolErrors),
+            Figure("clients_killed_total", "Clients ended by CLIENT KILL.", edge.killed),
+            Figure("questions_total", "Questions to the other nodes.", edge.questions),
+            Figure(
+                "answers_cut_total", "Answers of or to other nodes that left something out.",
+                edge.answersCut),
+            Figure(
+                "answers_malformed_total", "Answers of other nodes that could not be read.",
+                edge.answersMalformed),
+            Figure(
+                "authentication_failures_total", "AUTH and HELLO with a wrong password.",
+                edge.authenticationFailures),
+            Figure(
+                "keyspace_notifications_asked_total",
+                "CONFIG SET notify-keyspace-events: there are no keys here that could notify.",
+                edge.keyspaceNotificationsAsked),
+            Figure(
+                "clients_accepted_total", "Client connections accepted.",
+                counters.clientsAccepted),
+            Figure(
+                "clients_closed_total", "Client and HTTP connections that ended.",
+                counters.clientsClosed),
+            Figure(
+                "connections_refused_total",
+                "Connections closed at once: no slot, no descriptor, too many.",
+                counters.connectionsRefused),
+            Figure(
+                "publishers_paused_total",
+                "Times that a publisher was not read from because a link was congested.",
+                counters.publishersPaused),
+            Figure("http_accepted_total", "HTTP connections accepted.", counters.httpAccepted),
+            Figure(
+                "http_timed_out_total", "HTTP connections closed for a head that did not end.",
+                counters.httpTimedOut),
+            Figure(
+                "received_bytes_total", "Bytes received on all ports.", counters.bytesReceived),
+            Figure("receives_total", "Calls that read from sockets.", counters.receives),
+            Figure("sends_total", "Calls that wrote to sockets.", counters.sends),
+            Figure("wake_ups_total", "Turns of the event loop.", counters.wakeUps),
+        ]
+    }
+
+    /// The text that Prometheus reads. Series per link are bounded by the degree.
+    func metrics() -> String {
+        var text = ""
+        func add(_ name: String, _ type: String, _ help: String, _ samples: [(String, String)]) {
+            text += "# HELP smallworld_\(name) \(help)\n# TYPE smallworld_\(name) \(type)\n"
+            for (labels, value) in samples { text += "smallworld_\(name)\(labels) \(value)\n" }
+        }
+        func gauge(_ name: String, _ help: String, _ value: Int) {
+            add(name, "gauge", help, [("", String(value))])
+        }
+        func label(_ value: String) -> String {
+            var escaped = ""
+            for character in value.unicodeScalars {
+                switch character {
+                case "\\": escaped += "\\\\"
+                case "\"": escaped += "\\\""
+                case "\n": escaped += "\\n"
+                default: escaped.unicodeScalars.append(character)
+                }
+            }
+            return "\"" + escaped + "\""
+        }
+        for figure in counterFigures() {
+            add(figure.name, "counter", figure.help, [("", String(figure.value))])
+        }
+        let sizes = node.tableSizes()
+        add(
+            "build_info", "gauge", "Which node and version this is.",
+            [
+                (
+                    "{version=\(label(options.version)),node=\(label(node.configuration.name)),"
+                        + "id=\(label(node.id.description)),zone=\(label(node.configuration.zone)),"
+                        + "cluster=\(label(node.configuration.cluster))}", "1"
+                )
+            ])
+        gauge("ready", "1 when the node serves.", unreadyReason == nil ? 1 : 0)
+        gauge("uptime_seconds", "Seconds since the node started.", uptimeSeconds)
+        gauge("members", "Members of the mesh that this node knows.", sizes.members)
+        gauge("links", "Links that stand.", sizes.links)
+        gauge("directory_entries", "Pairs of key and node in the directory.", sizes.entries)
+        gauge("directory_bytes", "Memory of the directory.", sizes.directoryBytes)
+        gauge("patterns", "Pairs of pattern and node.", sizes.patterns)
+        gauge("clients", "Client connections.", gateway.clientCount)
+        gauge("http_connections", "HTTP connections.", httpConnectionCount)
+        let links = node.linkStatuses()
+        func perLink(
+            _ name: String, _ type: String, _ help: String, _ value: (LinkStatus) -> String?
+        ) {
+            add(
+                name, type, help,
+                links.compactMap { link in
+                    value(link).map { ("{peer=\(label(link.peer.description))}", $0) }
+                })
+        }
+        perLink("link_queue_bytes", "gauge", "Bytes that wait for a link.") {
+            String(queuedBytes($0.index))
+        }
+        perLink("link_round_trip_seconds", "gauge", "Measured round trip of a link.") {
+            $0.roundTrip.map { String(Double($0.nanoseconds) / 1e9) }
+        }
+        perLink("link_doubted", "gauge", "1 when routing avoids the link.") {
+            $0.isDoubted ? "1" : "0"
+        }
+        perLink("link_frames_in_total", "counter", "Frames received over a link.") {
+            String($0.framesIn)
+        }
+        perLink("link_frames_out_total", "counter", "Frames sent over a link.") {
+            String($0.framesOut)
+        }
+        perLink("link_bytes_in_total", "counter", "Bytes received over a link.") {
+            String($0.bytesIn)
+        }
+        perLink("link_bytes_out_total", "counter", "Bytes sent over a link.") {
+            String($0.bytesOut)
+        }
+        return text
+    }
+
+    // MARK: Log
+
+    mutating func logStart() {
+        var fields: [(String, Log.Value)] = [
+            ("version", .text(options.version)), ("id", .text(node.id.description)),
+            ("name", .text(node.configuration.name)),
+            ("cluster", .text(node.configuration.cluster)),
+            ("mesh", .text(listeners.meshEndpoint.description)),
+            ("advertised", .text(node.configuration.endpoint.description)),
+        ]
+        if let redis = listeners.redisEndpoint {
+            fields.append(("redis", .text(redis.description)))
+        }
+        if let http = listeners.httpEndpoint { fields.append(("http", .text(http.description))) }
+        fields.append(("seeds", .integer(node.configuration.seeds.count)))
+        log.write(.info, "started", fields)
+    }
+
+    mutating func logEvent(_ event: LogEvent) {
+        func write(_ level: LogLevel, _ name: String, _ fields: [(String, Log.Value)] = []) {
+            log.write(level, name, fields)
+        }
+        func node(_ id: NodeID) -> (String, Log.Value) { ("node", .text(id.description)) }
+        switch event {
+        case .joined(let members): write(.info, "joined", [("members", .integer(members))])
+        case .ready(let members, let keys):
+            write(.info, "ready", [("members", .integer(members)), ("keys", .integer(keys))])
+        case .memberUp(let id): write(.info, "memberUp", [node(id)])
+        case .memberSuspect(let id): write(.notice, "memberSuspect", [node(id)])
+        case .memberDead(let id): write(.warning, "memberDead", [node(id)])
+        case .memberLeft(let id): write(.info, "memberLeft", [node(id)])
+        case .linkUp(let id): write(.debug, "linkUp", [node(id)])
+        case .linkDown(let id, let reason):
+            write(.debug, "linkDown", [node(id), ("reason", .text("\(reason)"))])
+        case .refused(let endpoint, let reason):
+            // A cluster or version that does not fit needs a person; the rest is everyday life.
+            let needsPerson = reason == .wrongCluster || reason == .wrongVersion
+            write(
+                needsPerson ? .warning : .debug, "refused",
+                [("endpoint", .text(endpoint.description)), ("reason", .text("\(reason)"))])
+        case .refuted: write(.notice, "refuted")
+        case .protocolError(let link, let error):
+            write(
+                .warning, "protocolError",
+                [("link", .integer(Int(link))), ("reason", .text(error.description))])
+        }
+    }
+}

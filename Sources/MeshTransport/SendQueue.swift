@@ -1,0 +1,114 @@
+import CLinux
+import Glibc
+import MeshWire
+
+/// What a connection has to send: two queues of whole frames, control ahead of messages.
+///
+/// A socket takes bytes and not frames, so a send may end inside a message frame. The rest of that
+/// frame must leave before any control does:
+///
+///     messages:  [ interrupted │ whole frames … ]
+///     control:   [ (rest of a frame) whole frames … ]
+///     on the wire: interrupted, control, messages
+///
+/// `0 ≤ interrupted ≤ messages.count`.
+struct SendQueue: ~Copyable {
+    var control = ByteQueue()
+    private(set) var messages = ByteQueue()
+    /// Bytes of the first message frame that have not left, while its beginning has.
+    private(set) var interrupted = 0
+
+    var count: Int { control.count + messages.count }
+    var isEmpty: Bool { control.isEmpty && messages.isEmpty }
+
+    /// Appends one frame, or several whole ones, of which `head` is the beginning.
+    @inline(__always)
+    mutating func append(
+        _ heads: borrowing ByteQueue, _ head: Slice, _ input: Span<UInt8>, _ body: Slice,
+        isControl: Bool
+    ) {
+        if isControl {
+            if head.count > 0 {
+                heads.withSpan { control.append($0, Int(head.start), Int(head.count)) }
+            }
+            control.append(input, Int(body.start), Int(body.count))
+        } else {
+            if head.count > 0 {
+                heads.withSpan { messages.append($0, Int(head.start), Int(head.count)) }
+            }
+            messages.append(input, Int(body.start), Int(body.count))
+        }
+    }
+
+    /// Offers everything to the socket once. Returns false when the connection is broken.
+    mutating func flush(to socket: Int32) -> Bool {
+        let result: Int
+        if control.isEmpty {
+            result = unsafe messages.withBytes { bytes in
+                unsafe linux_send(socket, bytes.baseAddress, bytes.count)
+            }
+        } else if messages.isEmpty {
+            result = unsafe control.withBytes { bytes in
+                unsafe linux_send(socket, bytes.baseAddress, bytes.count)
+            }
+        } else {
+            let first = interrupted
+            result = unsafe messages.withBytes { messages in
+                unsafe control.withBytes { control in
+                    unsafe linux_send_pieces(
+                        socket, messages.baseAddress, first, control.baseAddress, control.count,
+                        messages.baseAddress! + first, messages.count - first)
+                }
+            }
+        }
+        if result < 0 {
+            return result == -Int(EAGAIN) || result == -Int(EINTR) || result == -Int(ENOBUFS)
+        }
+        advance(result)
+        return true
+    }
+
+    /// Forgets the first `size` bytes in the order of the wire, and finds where the frame that was
+    /// cut ends.
+    mutating func advance(_ size: Int) {
+        precondition(size >= 0 && size <= count)
+        var left = size
+        let first = min(left, interrupted)
+        messages.drop(first)
+        interrupted -= first
+        left -= first
+        if interrupted > 0 { return }
+        let second = min(left, control.count)
+        control.drop(second)
+        left -= second
+        if left == 0 { return }
+        if left < messages.count { interrupted = remainder(after: left) }
+        messages.drop(left)
+    }
+
+    /// How many bytes are missing at `size` to the end of a frame; the queue begins with a frame.
+    private func remainder(after size: Int) -> Int {
+        messages.withSpan { bytes in
+            var border = 0
+            while border < size {
+                let length = Int(bytes.load(UInt32.self, at: border))
+                precondition(length >= Frame.prefixSize, "a frame of \(length) bytes was queued")
+                border += length
+            }
+            return border - size
+        }
+    }
+
+    /// Gives back the memory of queues that have been idle since the last call.
+    mutating func trim() {
+        control.trim()
+        messages.trim()
+    }
+
+    /// Forgets everything, and the memory.
+    mutating func reset() {
+        control = ByteQueue()
+        messages = ByteQueue()
+        interrupted = 0
+    }
+}

@@ -1,0 +1,30 @@
+import Glibc
+
+/// A system call that failed for a reason of the environment: no such address, no permission, no
+/// descriptors left.
+public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What was tried, for people: `listen on 127.0.0.1:7400`.
+    public var action: String
+    /// An errno value, positive.
+    public var code: Int32
+
+    public init(_ action: String, code: Int32) {
+        self.action = action
+        self.code = code
+    }
+
+    /// Passes a result on, or throws what it means when it is a negated errno value.
+    static func check(_ result: Int32, _ action: @autoclosure () -> String) throws(SystemError)
+        -> Int32
+    {
+        if result < 0 { throw SystemError(action(), code: -result) }
+        return result
+    }
+
+    /// The kernel's words for `code`.
+    public var reason: String { unsafe String(cString: strerror(code)) }
+
+    public var isAddressInUse: Bool { code == EADDRINUSE }
+
+    public var description: String { "cannot \(action): \(reason)" }
+}

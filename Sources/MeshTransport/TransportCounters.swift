@@ -1,0 +1,27 @@
+/// What a reactor has counted since it started; monotonic.
+public struct TransportCounters: Sendable {
+    public var wakeUps: UInt64 = 0
+    public var linksAccepted: UInt64 = 0
+    public var linksDialled: UInt64 = 0
+    public var clientsAccepted: UInt64 = 0
+    public var httpAccepted: UInt64 = 0
+    /// Accepted connections that were closed at once: no slot, no descriptor, too many.
+    public var connectionsRefused: UInt64 = 0
+    /// Links closed for bytes that no node sends, or for a control queue past its bound.
+    public var linksMisbehaved: UInt64 = 0
+    /// Messages dropped because their link's queue was at its bound, and their bytes.
+    public var messagesDropped: UInt64 = 0
+    public var messageBytesDropped: UInt64 = 0
+    /// Times that a publisher was not read from because a link did not take its messages.
+    public var publishersPaused: UInt64 = 0
+    /// Clients and HTTP connections that ended, however they did.
+    public var clientsClosed: UInt64 = 0
+    /// HTTP connections closed because their head did not end in time.
+    public var httpTimedOut: UInt64 = 0
+    public var bytesReceived: UInt64 = 0
+    /// Calls that read from and wrote to sockets.
+    public var receives: UInt64 = 0
+    public var sends: UInt64 = 0
+
+    public init() {}
+}

@@ -1,0 +1,59 @@
+/// What the forwarding path writes in front of a body that it copies: see the table in `Frame`.
+extension ByteQueue {
+    /// The eight bytes that every frame starts with.
+    @inline(__always)
+    public mutating func appendPrefix(
+        length: Int, _ kind: FrameKind, _ flags: FrameFlags, hopsLeft: UInt8, body: UInt8
+    ) {
+        let word =
+            UInt64(UInt32(truncatingIfNeeded: length)) | UInt64(kind.rawValue) << 32
+            | UInt64(flags.rawValue) << 40 | UInt64(hopsLeft) << 48 | UInt64(body) << 56
+        append(integer: word)
+    }
+
+    /// The header of a `.routed` frame, up to its destinations, for a frame of `length` bytes.
+    @inline(__always)
+    public mutating func appendRoutedHeader(
+        length: Int, _ flags: FrameFlags, hopsLeft: UInt8, body: UInt8, origin: NodeID, key: Key,
+        destinationCount: Int, life: UInt32, nameLength: Int, hopsTaken: UInt16
+    ) {
+        let place = unsafe reserve(Frame.routedHeaderSize)
+        let prefix =
+            UInt64(UInt32(truncatingIfNeeded: length)) | UInt64(FrameKind.routed.rawValue) << 32
+            | UInt64(flags.rawValue) << 40 | UInt64(hopsLeft) << 48 | UInt64(body) << 56
+        let counted = key.rawValue | UInt64(destinationCount) << 48
+        let rest =
+            UInt64(life) | UInt64(UInt16(truncatingIfNeeded: nameLength)) << 32
+            | UInt64(hopsTaken) << 48
+        unsafe place.storeBytes(of: prefix.littleEndian, as: UInt64.self)
+        unsafe (place + 8).storeBytes(of: origin.rawValue.littleEndian, as: UInt64.self)
+        unsafe (place + 16).storeBytes(of: counted.littleEndian, as: UInt64.self)
+        unsafe (place + 24).storeBytes(of: rest.littleEndian, as: UInt64.self)
+    }
+
+    @inline(__always)
+    public mutating func append(_ destination: Destination) {
+        let place = unsafe reserve(Frame.destinationSize)
+        let word = UInt64(destination.sequence) | UInt64(destination.promise) << 32
+        unsafe place.storeBytes(of: destination.id.rawValue.littleEndian, as: UInt64.self)
+        unsafe (place + 8).storeBytes(of: word.littleEndian, as: UInt64.self)
+    }
+
+    /// The header of an `.arc` frame of `length` bytes.
+    public mutating func appendArcHeader(
+        length: Int, hopsLeft: UInt8, origin: NodeID, end: NodeID
+    ) {
+        appendPrefix(length: length, .arc, [], hopsLeft: hopsLeft, body: 0)
+        append(origin)
+        append(end)
+    }
+
+    /// A whole `.link` frame around one control message. Returns where it stands.
+    public mutating func appendLinkFrame(_ message: Message) -> Slice {
+        let start = count
+        appendPrefix(length: 0, .link, [], hopsLeft: 0, body: 0)
+        append(message)
+        overwrite(integer: UInt32(truncatingIfNeeded: count - start), at: start)
+        return Slice(start: start, count: count - start)
+    }
+}

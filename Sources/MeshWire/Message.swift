@@ -1,0 +1,302 @@
+/// Every control message of the link protocol. Client messages are not here: a forwarder never
+/// decodes them (`Frame`).
+///
+/// The first byte is the message's number (`Message.Number`), then the fields in the order of the
+/// payload's declaration: integers little-endian, lists after a 16-bit count, text after one byte
+/// of length.
+public enum Message: Equatable, Sendable {
+    /// First on a dialled connection: who calls, and what for.
+    case hello(Greeting)
+    /// The answer that makes it a link, or begins an introduction.
+    case welcome(Greeting)
+    /// The answer that does not. `incarnation` is what the refuser knows of the caller (`.dead`).
+    case refuse(RefusalReason, holder: NodeID, Incarnation)
+    /// Sent on an idle link; carries the digest of members and directory.
+    case heartbeat(Heartbeat)
+    /// Changes of membership, flooded once over every link; or, with `isRepair`, what a node knows.
+    case members([MemberRecord], isRepair: Bool)
+    /// Who has which links, for lookahead.
+    case linkLists([LinkList])
+    /// What this link is for the sender; 0: nothing any more.
+    case role(LinkRole)
+    /// The sender closes this link on purpose: no reason to suspect anybody.
+    case bye
+    /// To the other watchers of `subject`: I do not hear it.
+    case accuse(subject: NodeID, Incarnation, Evidence)
+    /// To an accuser: I hear `subject`.
+    case vouch(subject: NodeID, Incarnation)
+    /// Directory changes of one origin, in order.
+    case records(DirectoryRecords)
+    /// Digests of the 64 parts of the member list (by the ids' upper six bits); they differ somewhere.
+    case digests([UInt64])
+    /// The sender's members and their logs in the parts that `mask` names. `isReply`: do not answer.
+    case origins([OriginEntry], mask: UInt64, isReply: Bool)
+    /// Send what came after these sequences.
+    case repair([RepairRequest])
+    /// A part of one origin's whole set.
+    case snapshot(SnapshotPart)
+    /// The sender cannot serve the repair of this origin.
+    case cannotRepair(NodeID)
+    /// A question of a gateway, or (`isTrace`) a request to be told the way it came.
+    case question(UInt32, isTrace: Bool, subject: Slice)
+    case answer(UInt32, Slice)
+    case traceAnswer(UInt32, path: Slice)
+
+    enum Number: UInt8 {
+        case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
+        case records, digests, origins, repair, snapshot, cannotRepair, question, answer
+        case traceAnswer
+    }
+}
+
+/// Who a node is and how it speaks.
+public struct Greeting: Equatable, Sendable {
+    /// The link protocol's versions that the sender speaks.
+    public var versionMin: UInt16
+    public var versionMax: UInt16
+    /// Optional features, one bit each; unknown bits are ignored.
+    public var features: UInt64
+    public var cluster: String
+    /// SipHash of a fixed text under the cluster's key: nodes that would place users differently
+    /// must not meet.
+    public var clusterID: UInt64
+    public var purpose: Purpose
+    public var stratum: UInt8
+    public var member: MemberRecord
+
+    public enum Purpose: UInt8, Sendable {
+        /// Tell me who is here; no link.
+        case introduce = 1
+        /// A ring link or a link of a full mesh.
+        case neighbour = 2
+        /// A long-range link in `stratum`.
+        case longRange = 3
+        /// The same, after many refusals: any free place.
+        case longRangeAnywhere = 4
+    }
+
+    public static let currentVersion: UInt16 = 1
+
+    public init(
+        cluster: String, clusterID: UInt64, purpose: Purpose, stratum: UInt8, member: MemberRecord
+    ) {
+        versionMin = Self.currentVersion
+        versionMax = Self.currentVersion
+        features = 0
+        self.cluster = cluster
+        self.clusterID = clusterID
+        self.purpose = purpose
+        self.stratum = stratum
+        self.member = member
+    }
+}
+
+/// Standing of a member; at equal incarnations the higher outranks the lower.
+public enum Standing: UInt8, Comparable, Sendable {
+    case alive = 0
+    case suspect = 1
+    case dead = 2
+    case left = 3
+
+    @inlinable public static func < (left: Standing, right: Standing) -> Bool {
+        left.rawValue < right.rawValue
+    }
+
+    /// It has a place on the ring: alive or suspect.
+    @inlinable public var isPresent: Bool { rawValue <= 1 }
+}
+
+public struct MemberRecord: Equatable, Sendable {
+    public var id: NodeID
+    public var incarnation: Incarnation
+    public var standing: Standing
+    public var endpoint: Endpoint
+    public var name: String
+    public var zone: String
+
+    public init(
+        id: NodeID, incarnation: Incarnation, standing: Standing, endpoint: Endpoint,
+        name: String, zone: String
+    ) {
+        self.id = id
+        self.incarnation = incarnation
+        self.standing = standing
+        self.endpoint = endpoint
+        self.name = name
+        self.zone = zone
+    }
+}
+
+public struct Heartbeat: Equatable, Sendable {
+    public var digest: UInt64
+    /// The sender's clock in microseconds, modulo 2^32.
+    public var sentAt: UInt32
+    /// The last `sentAt` that came from the receiver, and how long ago that was, in microseconds;
+    /// 0 and 0: none yet.
+    public var echo: UInt32
+    public var held: UInt32
+
+    public init(digest: UInt64, sentAt: UInt32, echo: UInt32, held: UInt32) {
+        self.digest = digest
+        self.sentAt = sentAt
+        self.echo = echo
+        self.held = held
+    }
+}
+
+/// The links that a node has, told to its neighbours and theirs.
+public struct LinkList: Equatable, Sendable {
+    public var owner: NodeID
+    public var incarnation: Incarnation
+    /// Rises with each change.
+    public var version: UInt32
+    /// How many more hops it is passed on.
+    public var hopsLeft: UInt8
+    public var links: [NodeID]
+
+    public init(
+        owner: NodeID, incarnation: Incarnation, version: UInt32, hopsLeft: UInt8, links: [NodeID]
+    ) {
+        self.owner = owner
+        self.incarnation = incarnation
+        self.version = version
+        self.hopsLeft = hopsLeft
+        self.links = links
+    }
+}
+
+public struct LinkRole: OptionSet, Hashable, Sendable {
+    public var rawValue: UInt8
+    @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+    public static let successor = LinkRole(rawValue: 1)
+    public static let predecessor = LinkRole(rawValue: 2)
+    public static let longRange = LinkRole(rawValue: 4)
+    public static let mesh = LinkRole(rawValue: 8)
+    public static let ring: LinkRole = [.successor, .predecessor]
+}
+
+/// What an accuser has seen.
+public enum Evidence: UInt8, Comparable, Sendable {
+    /// Nothing, for too long.
+    case silence = 0
+    /// The address refuses connections: the process is gone.
+    case refused = 1
+
+    public static func < (left: Evidence, right: Evidence) -> Bool {
+        left.rawValue < right.rawValue
+    }
+}
+
+/// Consecutive entries of one origin's log.
+public struct DirectoryRecords: Equatable, Sendable {
+    public var origin: NodeID
+    public var life: UInt64
+    /// The number of the first record; the log starts at 1.
+    public var firstSequence: UInt64
+    /// It answers a repair request, and is not passed on.
+    public var isRepair: Bool
+    public var records: [DirectoryRecord]
+
+    public init(
+        origin: NodeID, life: UInt64, firstSequence: UInt64, isRepair: Bool,
+        records: [DirectoryRecord]
+    ) {
+        self.origin = origin
+        self.life = life
+        self.firstSequence = firstSequence
+        self.isRepair = isRepair
+        self.records = records
+    }
+
+    /// Bounds one message; more travel in several.
+    public static let countMax = 4_096
+}
+
+/// One change: seven bytes on the wire, and the text of a pattern that is added.
+public struct DirectoryRecord: Equatable, Sendable {
+    public enum Operation: UInt8, Sendable {
+        case addKey = 0
+        case removeKey = 1
+        case addPattern = 2
+        case removePattern = 3
+    }
+    public var operation: Operation
+    public var key: Key
+    /// The pattern, for `.addPattern`; otherwise empty.
+    public var text: [UInt8]
+
+    public init(_ operation: Operation, _ key: Key, text: [UInt8] = []) {
+        self.operation = operation
+        self.key = key
+        self.text = text
+    }
+}
+
+public struct OriginEntry: Equatable, Sendable {
+    public var member: MemberRecord
+    public var sequence: UInt64
+    public var keyCount: UInt32
+    public var keySum: UInt64
+
+    public init(member: MemberRecord, sequence: UInt64, keyCount: UInt32, keySum: UInt64) {
+        self.member = member
+        self.sequence = sequence
+        self.keyCount = keyCount
+        self.keySum = keySum
+    }
+}
+
+public struct RepairRequest: Equatable, Sendable {
+    public var origin: NodeID
+    public var life: UInt64
+    /// The last sequence that the asker has.
+    public var after: UInt64
+    /// For a snapshot that goes on: keys from here. `wantsSnapshot` asks for the set in any case.
+    public var fromKey: UInt64
+    public var wantsSnapshot: Bool
+
+    public init(
+        origin: NodeID, life: UInt64, after: UInt64, fromKey: UInt64 = 0,
+        wantsSnapshot: Bool = false
+    ) {
+        self.origin = origin
+        self.life = life
+        self.after = after
+        self.fromKey = fromKey
+        self.wantsSnapshot = wantsSnapshot
+    }
+}
+
+/// All keys of an origin between two keys, as its log stood at `sequence`.
+public struct SnapshotPart: Equatable, Sendable {
+    public var origin: NodeID
+    public var life: UInt64
+    public var sequence: UInt64
+    /// The part covers keys `firstKey ... lastKey`.
+    public var firstKey: UInt64
+    public var lastKey: UInt64
+    /// More parts follow unasked.
+    public var continues: Bool
+    /// Sorted.
+    public var keys: [Key]
+    /// All patterns of the origin; only in the part that begins at key 0.
+    public var patterns: [[UInt8]]
+
+    public init(
+        origin: NodeID, life: UInt64, sequence: UInt64, firstKey: UInt64, lastKey: UInt64,
+        continues: Bool, keys: [Key], patterns: [[UInt8]]
+    ) {
+        self.origin = origin
+        self.life = life
+        self.sequence = sequence
+        self.firstKey = firstKey
+        self.lastKey = lastKey
+        self.continues = continues
+        self.keys = keys
+        self.patterns = patterns
+    }
+
+    /// Bounds one part: about 40 KB of keys.
+    public static let keyCountMax = 8_192
+    public static let lastKeyOfAll: UInt64 = 0xFFFF_FFFF_FFFF
+}

@@ -1,0 +1,218 @@
+extension Message {
+    /// Decodes the message in `bytes[start ..< end]`, all of it.
+    ///
+    /// Slices of the result point into `bytes`. Lists are bounded by what is really there before
+    /// anything is allocated for them.
+    public static func decode(
+        _ bytes: Span<UInt8>, from start: Int, to end: Int
+    ) throws(WireError) -> Message {
+        var reader = ByteReader(bytes, from: start, to: end)
+        let raw = try reader.byte(bytes)
+        guard let number = Number(rawValue: raw) else { throw .unknownMessage(raw) }
+        let message = try decode(number, &reader, bytes)
+        try reader.finish()
+        return message
+    }
+
+    private static func decode(
+        _ number: Number, _ reader: inout ByteReader, _ bytes: Span<UInt8>
+    ) throws(WireError) -> Message {
+        switch number {
+        case .hello: return .hello(try reader.greeting(bytes))
+        case .welcome: return .welcome(try reader.greeting(bytes))
+        case .refuse:
+            guard let reason = RefusalReason(rawValue: try reader.byte(bytes)) else {
+                throw .invalidValue(field: "refusal reason")
+            }
+            let holder = try reader.id(bytes)
+            return .refuse(reason, holder: holder, try reader.incarnation(bytes))
+        case .heartbeat:
+            return .heartbeat(
+                Heartbeat(
+                    digest: try reader.integer(UInt64.self, bytes),
+                    sentAt: try reader.integer(UInt32.self, bytes),
+                    echo: try reader.integer(UInt32.self, bytes),
+                    held: try reader.integer(UInt32.self, bytes)))
+        case .members:
+            let isRepair = try reader.flag(bytes)
+            let count = try reader.count(least: 26, max: 65_535, bytes)
+            var records: [MemberRecord] = []
+            for _ in 0..<count { records.append(try reader.member(bytes)) }
+            return .members(records, isRepair: isRepair)
+        case .linkLists:
+            let count = try reader.count(least: 23, max: 4_096, bytes)
+            var lists: [LinkList] = []
+            for _ in 0..<count { lists.append(try reader.linkList(bytes)) }
+            return .linkLists(lists)
+        case .role: return .role(LinkRole(rawValue: try reader.byte(bytes)))
+        case .bye: return .bye
+        case .accuse:
+            let subject = try reader.id(bytes)
+            let incarnation = try reader.incarnation(bytes)
+            guard let evidence = Evidence(rawValue: try reader.byte(bytes)) else {
+                throw .invalidValue(field: "evidence")
+            }
+            return .accuse(subject: subject, incarnation, evidence)
+        case .vouch:
+            return .vouch(subject: try reader.id(bytes), try reader.incarnation(bytes))
+        case .records: return .records(try reader.directoryRecords(bytes))
+        case .digests:
+            let count = try reader.count(least: 8, max: 64, bytes)
+            var digests: [UInt64] = []
+            for _ in 0..<count { digests.append(try reader.integer(UInt64.self, bytes)) }
+            return .digests(digests)
+        case .origins:
+            let isReply = try reader.flag(bytes)
+            let mask = try reader.integer(UInt64.self, bytes)
+            let count = try reader.count(least: 46, max: 65_535, bytes)
+            var entries: [OriginEntry] = []
+            for _ in 0..<count {
+                entries.append(
+                    OriginEntry(
+                        member: try reader.member(bytes),
+                        sequence: try reader.integer(UInt64.self, bytes),
+                        keyCount: try reader.integer(UInt32.self, bytes),
+                        keySum: try reader.integer(UInt64.self, bytes)))
+            }
+            return .origins(entries, mask: mask, isReply: isReply)
+        case .repair:
+            let count = try reader.count(least: 33, max: 65_535, bytes)
+            var requests: [RepairRequest] = []
+            for _ in 0..<count {
+                requests.append(
+                    RepairRequest(
+                        origin: try reader.id(bytes),
+                        life: try reader.integer(UInt64.self, bytes),
+                        after: try reader.integer(UInt64.self, bytes),
+                        fromKey: try reader.integer(UInt64.self, bytes),
+                        wantsSnapshot: try reader.flag(bytes)))
+            }
+            return .repair(requests)
+        case .snapshot: return .snapshot(try reader.snapshotPart(bytes))
+        case .cannotRepair: return .cannotRepair(try reader.id(bytes))
+        case .question:
+            let question = try reader.integer(UInt32.self, bytes)
+            let isTrace = try reader.flag(bytes)
+            return .question(question, isTrace: isTrace, subject: try reader.rest())
+        case .answer:
+            return .answer(try reader.integer(UInt32.self, bytes), try reader.rest())
+        case .traceAnswer:
+            return .traceAnswer(try reader.integer(UInt32.self, bytes), path: try reader.rest())
+        }
+    }
+}
+
+extension ByteReader {
+    mutating func incarnation(_ bytes: Span<UInt8>) throws(WireError) -> Incarnation {
+        Incarnation(try integer(UInt64.self, bytes))
+    }
+
+    mutating func flag(_ bytes: Span<UInt8>) throws(WireError) -> Bool {
+        let value = try byte(bytes)
+        guard value <= 1 else { throw .invalidValue(field: "flag") }
+        return value == 1
+    }
+
+    mutating func rest() throws(WireError) -> Slice {
+        try slice(remaining)
+    }
+
+    mutating func key(_ bytes: Span<UInt8>) throws(WireError) -> Key {
+        let low = UInt64(try integer(UInt32.self, bytes))
+        return Key(UInt64(try integer(UInt16.self, bytes)) << 32 | low)
+    }
+
+    mutating func text(_ bytes: Span<UInt8>) throws(WireError) -> [UInt8] {
+        let count = Int(try integer(UInt16.self, bytes))
+        return bytes.array(try slice(count))
+    }
+
+    mutating func greeting(_ bytes: Span<UInt8>) throws(WireError) -> Greeting {
+        let versionMin = try integer(UInt16.self, bytes)
+        let versionMax = try integer(UInt16.self, bytes)
+        let features = try integer(UInt64.self, bytes)
+        let cluster = try shortText(bytes)
+        let clusterID = try integer(UInt64.self, bytes)
+        guard let purpose = Greeting.Purpose(rawValue: try byte(bytes)) else {
+            throw .invalidValue(field: "purpose")
+        }
+        let stratum = try byte(bytes)
+        var greeting = Greeting(
+            cluster: cluster, clusterID: clusterID, purpose: purpose, stratum: stratum,
+            member: try member(bytes))
+        guard versionMin <= versionMax else { throw .invalidValue(field: "version range") }
+        greeting.versionMin = versionMin
+        greeting.versionMax = versionMax
+        greeting.features = features
+        return greeting
+    }
+
+    mutating func member(_ bytes: Span<UInt8>) throws(WireError) -> MemberRecord {
+        let id = try id(bytes)
+        let incarnation = try incarnation(bytes)
+        guard let standing = Standing(rawValue: try byte(bytes)) else {
+            throw .invalidValue(field: "standing")
+        }
+        return MemberRecord(
+            id: id, incarnation: incarnation, standing: standing, endpoint: try endpoint(bytes),
+            name: try shortText(bytes), zone: try shortText(bytes))
+    }
+
+    mutating func linkList(_ bytes: Span<UInt8>) throws(WireError) -> LinkList {
+        let owner = try id(bytes)
+        let incarnation = try incarnation(bytes)
+        let version = try integer(UInt32.self, bytes)
+        let hopsLeft = try byte(bytes)
+        guard hopsLeft <= 1 else { throw .invalidValue(field: "hops left of a link list") }
+        let count = try count(least: 8, max: 256, bytes)
+        var links: [NodeID] = []
+        for _ in 0..<count { links.append(try id(bytes)) }
+        return LinkList(
+            owner: owner, incarnation: incarnation, version: version, hopsLeft: hopsLeft,
+            links: links)
+    }
+
+    mutating func directoryRecords(_ bytes: Span<UInt8>) throws(WireError) -> DirectoryRecords {
+        let origin = try id(bytes)
+        let life = try integer(UInt64.self, bytes)
+        let firstSequence = try integer(UInt64.self, bytes)
+        guard firstSequence >= 1, firstSequence < 1 << 62 else {
+            throw .invalidValue(field: "sequence")
+        }
+        let isRepair = try flag(bytes)
+        let count = try count(least: 7, max: DirectoryRecords.countMax, bytes)
+        var records: [DirectoryRecord] = []
+        records.reserveCapacity(count)
+        for _ in 0..<count {
+            guard let operation = DirectoryRecord.Operation(rawValue: try byte(bytes)) else {
+                throw .invalidValue(field: "operation")
+            }
+            let key = try key(bytes)
+            records.append(
+                DirectoryRecord(
+                    operation, key, text: operation == .addPattern ? try text(bytes) : []))
+        }
+        return DirectoryRecords(
+            origin: origin, life: life, firstSequence: firstSequence, isRepair: isRepair,
+            records: records)
+    }
+
+    mutating func snapshotPart(_ bytes: Span<UInt8>) throws(WireError) -> SnapshotPart {
+        let origin = try id(bytes)
+        let life = try integer(UInt64.self, bytes)
+        let sequence = try integer(UInt64.self, bytes)
+        let firstKey = try integer(UInt64.self, bytes)
+        let lastKey = try integer(UInt64.self, bytes)
+        guard firstKey <= lastKey, lastKey <= SnapshotPart.lastKeyOfAll else {
+            throw .invalidValue(field: "key range")
+        }
+        let continues = try flag(bytes)
+        let keys = try keys(from: firstKey, through: lastKey, bytes)
+        let patternCount = try count(least: 2, max: 65_535, bytes)
+        var patterns: [[UInt8]] = []
+        for _ in 0..<patternCount { patterns.append(try text(bytes)) }
+        return SnapshotPart(
+            origin: origin, life: life, sequence: sequence, firstKey: firstKey, lastKey: lastKey,
+            continues: continues, keys: keys, patterns: patterns)
+    }
+}

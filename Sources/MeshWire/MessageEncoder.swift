@@ -1,0 +1,167 @@
+extension ByteQueue {
+    /// Appends `message`, its number first.
+    public mutating func append(_ message: Message) {
+        switch message {
+        case .hello(let greeting):
+            append(Message.Number.hello.rawValue)
+            append(greeting)
+        case .welcome(let greeting):
+            append(Message.Number.welcome.rawValue)
+            append(greeting)
+        case .refuse(let reason, let holder, let incarnation):
+            append(Message.Number.refuse.rawValue)
+            append(reason.rawValue)
+            append(holder)
+            append(integer: incarnation.rawValue)
+        case .heartbeat(let heartbeat):
+            append(Message.Number.heartbeat.rawValue)
+            append(integer: heartbeat.digest)
+            append(integer: heartbeat.sentAt)
+            append(integer: heartbeat.echo)
+            append(integer: heartbeat.held)
+        case .members(let records, let isRepair):
+            append(Message.Number.members.rawValue)
+            append(isRepair ? 1 : 0)
+            append(integer: UInt16(records.count))
+            for record in records { append(record) }
+        case .linkLists(let lists):
+            append(Message.Number.linkLists.rawValue)
+            append(integer: UInt16(lists.count))
+            for list in lists { append(list) }
+        case .role(let role):
+            append(Message.Number.role.rawValue)
+            append(role.rawValue)
+        case .bye:
+            append(Message.Number.bye.rawValue)
+        case .accuse(let subject, let incarnation, let evidence):
+            append(Message.Number.accuse.rawValue)
+            append(subject)
+            append(integer: incarnation.rawValue)
+            append(evidence.rawValue)
+        case .vouch(let subject, let incarnation):
+            append(Message.Number.vouch.rawValue)
+            append(subject)
+            append(integer: incarnation.rawValue)
+        case .records(let records):
+            append(Message.Number.records.rawValue)
+            append(records)
+        case .digests(let digests):
+            append(Message.Number.digests.rawValue)
+            append(integer: UInt16(digests.count))
+            for digest in digests { append(integer: digest) }
+        case .origins(let entries, let mask, let isReply):
+            append(Message.Number.origins.rawValue)
+            append(isReply ? 1 : 0)
+            append(integer: mask)
+            append(integer: UInt16(entries.count))
+            for entry in entries {
+                append(entry.member)
+                append(integer: entry.sequence)
+                append(integer: entry.keyCount)
+                append(integer: entry.keySum)
+            }
+        case .repair(let requests):
+            append(Message.Number.repair.rawValue)
+            append(integer: UInt16(requests.count))
+            for request in requests {
+                append(request.origin)
+                append(integer: request.life)
+                append(integer: request.after)
+                append(integer: request.fromKey)
+                append(request.wantsSnapshot ? 1 : 0)
+            }
+        case .snapshot(let part):
+            append(Message.Number.snapshot.rawValue)
+            append(part)
+        case .cannotRepair(let origin):
+            append(Message.Number.cannotRepair.rawValue)
+            append(origin)
+        case .question, .answer, .traceAnswer:
+            preconditionFailure("written by append(question…), which is given the bytes")
+        }
+    }
+
+    /// Appends a question; its subject lies in `bytes`.
+    public mutating func append(
+        question: UInt32, isTrace: Bool, subject: Slice, _ bytes: Span<UInt8>
+    ) {
+        append(Message.Number.question.rawValue)
+        append(integer: question)
+        append(isTrace ? 1 : 0)
+        append(bytes, Int(subject.start), Int(subject.count))
+    }
+
+    /// Appends an answer, or the path of a trace.
+    public mutating func append(
+        answer question: UInt32, isTrace: Bool, _ answer: Slice, _ bytes: Span<UInt8>
+    ) {
+        append(isTrace ? Message.Number.traceAnswer.rawValue : Message.Number.answer.rawValue)
+        append(integer: question)
+        append(bytes, Int(answer.start), Int(answer.count))
+    }
+
+    private mutating func append(_ greeting: Greeting) {
+        append(integer: greeting.versionMin)
+        append(integer: greeting.versionMax)
+        append(integer: greeting.features)
+        append(shortText: greeting.cluster)
+        append(integer: greeting.clusterID)
+        append(greeting.purpose.rawValue)
+        append(greeting.stratum)
+        append(greeting.member)
+    }
+
+    private mutating func append(_ record: MemberRecord) {
+        append(record.id)
+        append(integer: record.incarnation.rawValue)
+        append(record.standing.rawValue)
+        append(record.endpoint)
+        append(shortText: record.name)
+        append(shortText: record.zone)
+    }
+
+    private mutating func append(_ list: LinkList) {
+        append(list.owner)
+        append(integer: list.incarnation.rawValue)
+        append(integer: list.version)
+        append(list.hopsLeft)
+        append(integer: UInt16(list.links.count))
+        for link in list.links { append(link) }
+    }
+
+    private mutating func append(_ records: DirectoryRecords) {
+        append(records.origin)
+        append(integer: records.life)
+        append(integer: records.firstSequence)
+        append(records.isRepair ? 1 : 0)
+        append(integer: UInt16(records.records.count))
+        for record in records.records {
+            append(record.operation.rawValue)
+            append(key: record.key)
+            if record.operation == .addPattern {
+                append(integer: UInt16(record.text.count))
+                append(record.text)
+            }
+        }
+    }
+
+    private mutating func append(key: Key) {
+        append(integer: UInt32(truncatingIfNeeded: key.rawValue))
+        append(integer: UInt16(truncatingIfNeeded: key.rawValue >> 32))
+    }
+
+    private mutating func append(_ part: SnapshotPart) {
+        append(part.origin)
+        append(integer: part.life)
+        append(integer: part.sequence)
+        append(integer: part.firstKey)
+        append(integer: part.lastKey)
+        append(part.continues ? 1 : 0)
+        append(keys: part.keys[...], from: part.firstKey)
+        append(integer: UInt16(part.patterns.count))
+        for pattern in part.patterns {
+            append(integer: UInt16(pattern.count))
+            append(pattern)
+        }
+    }
+}

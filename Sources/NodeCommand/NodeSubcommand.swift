@@ -1,0 +1,174 @@
+import Dispatch
+import Foundation
+import MeshTransport
+import MeshWire
+import Smallworld
+import Synchronization
+
+/// `smallworld node`: runs one node until a signal.
+enum NodeSubcommand {
+    static let command = Command(
+        name: "node", summary: "Run a node of the mesh.", usage: "[OPTIONS]",
+        introduction: """
+            Runs one node: other nodes connect to its mesh port, Redis clients to its redis port.
+            Prints a line with the address of each listener, and "ready" when it serves. SIGTERM and
+            SIGINT let it say goodbye to the others and end; a second signal ends it at once.
+            """,
+        closing: """
+            Port 0 takes a free port. Addresses that other machines can reach need --insecure.
+            A configuration file has the names of these flags as its keys; flags win over it:
+              { mesh: "10.0.0.7:7400", seed: ["10.0.0.5:7400"], insecure: true }
+            """,
+        flags: flags, run: run)
+
+    /// These may stand in the configuration file too.
+    private static let settings: [Flag] = [
+        Flag(
+            name: "mesh", argument: "HOST:PORT",
+            help: "Where other nodes connect (127.0.0.1:7400)."),
+        Flag(
+            name: "seed", argument: "HOST:PORT", isRepeatable: true,
+            help: "A live node to join through; repeat it for several.\n"
+                + "The first node has none; its own address is ignored."),
+        Flag(
+            name: "redis", argument: "HOST:PORT|off",
+            help: "Where Redis clients connect (127.0.0.1:7379)."),
+        Flag(
+            name: "http", argument: "HOST:PORT|off",
+            help: "/healthz, /readyz and /metrics (127.0.0.1:7480)."),
+        Flag(
+            name: "advertise", argument: "HOST:PORT",
+            help: "Where other nodes reach this one, if not at --mesh."),
+        Flag(
+            name: "name", argument: "NAME",
+            help: "The node's name for people (host name and mesh port)."),
+        Flag(name: "zone", argument: "NAME", help: "Where the node runs, for people."),
+        Flag(
+            name: "cluster", argument: "NAME",
+            help: "The mesh's name (smallworld); others are refused."),
+        Flag(
+            name: "degree", argument: "N", help: "At most N links to other nodes, 4 … 64 (16)."),
+        Flag(
+            name: "log-level", argument: "LEVEL",
+            help: "\(LogLevel.allCases.map(\.name).joined(separator: ", ")) (info)."),
+        Flag(name: "log-format", argument: "text|json", help: "How log lines look (text)."),
+        Flag(
+            name: "insecure", argument: nil,
+            help: "Allow addresses that other machines can reach."),
+    ]
+
+    private static let flags =
+        settings + [
+            Flag(name: "config", argument: "FILE", help: "Read settings from a JSON5 file.")
+        ]
+
+    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
+        guard arguments.words.isEmpty else {
+            throw UsageError("there is nothing to do with '\(arguments.words[0])'")
+        }
+        var values = arguments.flags
+        if let path = arguments["config"] {
+            let file = try ConfigurationFile.read(path, settings)
+            do throws(UsageError) {
+                // Checked by itself first, so that an error names the file and not a flag.
+                _ = try options(file)
+            } catch {
+                throw ConfigurationFileError(description: "\(path): \(error)")
+            }
+            values.merge(file) { flag, _ in flag }
+        }
+        var options = try options(values)
+        options.onReady = { printLine("ready") }
+        Process.prepare()
+
+        let node: MeshNode
+        do {
+            node = try MeshNode(options)
+        } catch {
+            switch error {
+            case .system: throw error
+            default: throw UsageError(error.description)
+            }
+        }
+        printLine("mesh \(node.ports.mesh)")
+        if let redis = node.ports.redis { printLine("redis \(redis)") }
+        if let http = node.ports.http { printLine("http \(http)") }
+
+        let signals = [SIGTERM, SIGINT].map { leaveOnSignal($0, node) }
+        defer { for source in signals { source.cancel() } }
+        try await node.run()
+        return 0
+    }
+
+    /// The first signal lets the node leave, the second one ends the process as the signal would.
+    private static func leaveOnSignal(
+        _ number: Int32, _ node: MeshNode
+    ) -> any DispatchSourceSignal {
+        // Otherwise the signal's own action comes first.
+        signal(number, SIG_IGN)
+        let source = DispatchSource.makeSignalSource(signal: number, queue: signalQueue)
+        source.setEventHandler {
+            if hasSignal.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+            node.leave()
+        }
+        source.resume()
+        return source
+    }
+
+    private static let signalQueue = DispatchQueue(label: "signals")
+    private static let hasSignal = Atomic(false)
+
+    /// One line on standard output, out at once: scripts wait for it.
+    private static func printLine(_ line: String) {
+        FileHandle.standardOutput.write(Data((line + "\n").utf8))
+    }
+
+    // MARK: Options
+
+    /// Settings of the command line or the file in the node's terms.
+    static func options(_ values: [String: [String]]) throws(UsageError) -> MeshNode.Options {
+        var options = MeshNode.Options()
+        func address(_ name: String, _ text: String) throws(UsageError) -> HostPort {
+            do throws(MeshNodeError) {
+                return try HostPort(text)
+            } catch {
+                throw UsageError("\(name): \(error)")
+            }
+        }
+        func optionalAddress(
+            _ name: String, _ standard: HostPort?
+        ) throws(UsageError) -> HostPort? {
+            guard let text = values[name]?.last else { return standard }
+            return text == "off" ? nil : try address(name, text)
+        }
+        if let text = values["mesh"]?.last { options.mesh = try address("mesh", text) }
+        options.redis = try optionalAddress("redis", options.redis)
+        options.http = try optionalAddress("http", options.http)
+        options.advertise = try optionalAddress("advertise", nil)
+        for text in values["seed"] ?? [] { options.seeds.append(try address("seed", text)) }
+        options.name = values["name"]?.last
+        options.zone = values["zone"]?.last ?? options.zone
+        options.cluster = values["cluster"]?.last ?? options.cluster
+        if let text = values["degree"]?.last {
+            guard let degree = Int(text), degree >= 4, degree <= 64 else {
+                throw UsageError("degree: '\(text)' is not a number from 4 to 64")
+            }
+            options.degree = degree
+        }
+        if let text = values["log-level"]?.last {
+            guard let level = LogLevel(name: text) else {
+                let names = LogLevel.allCases.map(\.name).joined(separator: ", ")
+                throw UsageError("log-level: '\(text)' is none of \(names)")
+            }
+            options.log.level = level
+        }
+        if let text = values["log-format"]?.last {
+            guard let format = LogFormat(rawValue: text) else {
+                throw UsageError("log-format: '\(text)' is neither text nor json")
+            }
+            options.log.format = format
+        }
+        options.allowsInsecureAddresses = values["insecure"]?.last == "true"
+        return options
+    }
+}

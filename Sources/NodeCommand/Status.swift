@@ -1,0 +1,126 @@
+import MeshTransport
+import Smallworld
+
+/// `smallworld status`: what a node knows, for people or as JSON.
+enum Status {
+    static let redisFlag = Flag(
+        name: "redis", argument: "HOST:PORT",
+        help: "The redis port of the node to ask (127.0.0.1:7379).")
+
+    static let command = Command(
+        name: "status", summary: "Show a node, its members and its links.", usage: "[OPTIONS]",
+        introduction: """
+            Asks one node for its state, the members that it knows and the links that it has.
+            """,
+        closing: "",
+        flags: [
+            redisFlag,
+            Flag(
+                name: "json", argument: nil,
+                help: "Print one JSON object with status, members and links."),
+        ], run: run)
+
+    static func connect(_ arguments: Arguments) throws -> RESPClient {
+        let address: HostPort
+        do throws(MeshNodeError) {
+            address = try HostPort(arguments["redis"] ?? "127.0.0.1:7379")
+        } catch {
+            throw UsageError("redis: \(error)")
+        }
+        return try RESPClient(address, seconds: 5)
+    }
+
+    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
+        guard arguments.words.isEmpty else {
+            throw UsageError("there is nothing to do with '\(arguments.words[0])'")
+        }
+        let client = try connect(arguments)
+        let status = try client.call(["MESH.STATUS"])
+        let members = try client.call(["MESH.MEMBERS"])
+        let links = try client.call(["MESH.LINKS"])
+        if arguments["json"] != nil {
+            let all = RESPReply.map([
+                (name: "status", value: status), (name: "members", value: members),
+                (name: "links", value: links),
+            ])
+            print(JSONText.text(all))
+        } else {
+            print(report(status, members, links), terminator: "")
+        }
+        return 0
+    }
+
+    /// The three answers as tables.
+    static func report(_ status: RESPReply, _ members: RESPReply, _ links: RESPReply) -> String {
+        var text = ""
+        if case .map(let fields) = status {
+            text += Table.text(fields.map { [$0.name, $0.value.shown] }) + "\n"
+        }
+        let memberColumns = ["name", "zone", "endpoint", "standing", "keys", "id"]
+        text += "Members\n" + table(members, memberColumns) + "\n"
+        let linkColumns = [
+            "peer", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",
+            "framesIn", "framesOut",
+        ]
+        return text + "Links\n" + table(links, linkColumns)
+    }
+
+    private static func table(_ reply: RESPReply, _ columns: [String]) -> String {
+        guard case .array(let rows) = reply, !rows.isEmpty else { return "  none\n" }
+        return Table.text(
+            [columns] + rows.map { row in columns.map { row[$0]?.shown ?? "-" } })
+    }
+}
+
+/// Columns of equal width.
+enum Table {
+    static func text(_ rows: [[String]]) -> String {
+        let columnCount = rows.map(\.count).max() ?? 0
+        let widths = (0..<columnCount).map { column in
+            rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0
+        }
+        return rows.map { row in
+            var line = " "
+            for (column, cell) in row.enumerated() {
+                let cell = cell.isEmpty ? "-" : cell
+                line += " " + cell
+                if column < row.count - 1 {
+                    line += String(repeating: " ", count: max(0, widths[column] - cell.count) + 1)
+                }
+            }
+            return line + "\n"
+        }.joined()
+    }
+}
+
+/// Replies as JSON, in the node's order.
+enum JSONText {
+    static func text(_ reply: RESPReply) -> String {
+        switch reply {
+        case .text(let text), .error(let text): quoted(text)
+        case .integer(let number): String(number)
+        case .double(let number): number.isFinite ? String(number) : "null"
+        case .null: "null"
+        case .array(let values): "[" + values.map(text).joined(separator: ",") + "]"
+        case .map(let fields):
+            "{"
+                + fields.map { quoted($0.name) + ":" + text($0.value) }.joined(separator: ",")
+                + "}"
+        }
+    }
+
+    static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case _ where scalar.value < 0x20:
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}

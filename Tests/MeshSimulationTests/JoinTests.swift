@@ -1,0 +1,45 @@
+import MeshCore
+import MeshWire
+import Testing
+
+@testable import MeshSimulation
+
+@Suite struct JoinTests {
+    @Test(arguments: [2, 3, 5, 17])
+    func `small meshes become ready and full`(count: Int) {
+        var world = mesh(of: count, seed: UInt64(count))
+        let ready = world.run(atMost: .seconds(5)) { $0.allReady() && $0.agree() }
+        #expect(ready)
+        world.run(for: .seconds(3))
+        for host in world.everyone {
+            let links = world.links(host).count
+            #expect(links == count - 1)
+        }
+    }
+
+    @Test(arguments: [1, 2, 3])
+    func `sixty nodes that start at once are ready, within their degree, and near each other`(
+        seed: UInt64
+    ) {
+        var world = mesh(of: 60, seed: seed)
+        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
+        #expect(ready)
+        world.run(for: .seconds(10))
+        var total = 0
+        var pairs = 0
+        for from in world.everyone {
+            let degree = world.links(from).count
+            #expect(degree <= 16)
+            for to in world.everyone where to != from {
+                guard let hops = world.hops(from: from, to: to) else {
+                    Issue.record("no way from \(from) to \(to)")
+                    continue
+                }
+                total += hops
+                pairs += 1
+            }
+        }
+        let mean = Double(total) / Double(pairs)
+        #expect(mean <= 1.9, "mean hops \(mean)")
+    }
+}

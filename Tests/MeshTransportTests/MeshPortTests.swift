@@ -1,0 +1,87 @@
+import MeshCore
+import MeshWire
+import Testing
+
+@testable import MeshTransport
+
+@Suite(.timeLimit(.minutes(1))) struct MeshPortTests {
+    @Test func `bytes that no node sends close the connection and are counted`() throws {
+        let reactor = try TestReactor()
+        for garbage in ["GET / HTTP/1.1\r\n\r\n", "\0\0\0\0\u{1}\0\0\0", "\u{FF}\u{FF}garbage"] {
+            let before = try reactor.metric("links_misbehaved_total")
+            let socket = try TestSocket(reactor.mesh)
+            try socket.send(garbage)
+            #expect(try socket.receiveAll() == "")
+            #expect(try reactor.metric("links_misbehaved_total") == before + 1)
+        }
+        #expect(try reactor.get("/readyz") == "ready\n")
+    }
+
+    @Test func `a frame that claims to be longer than allowed closes the connection`() throws {
+        let reactor = try TestReactor()
+        let socket = try TestSocket(reactor.mesh)
+        let length = UInt32(Frame.lengthMax + 1)
+        try socket.send(
+            (0..<4).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + [1, 0, 0, 0])
+        #expect(try socket.receiveAll() == "")
+    }
+
+    @Test func `a connection that says nothing is given up and its slot is free again`() throws {
+        let reactor = try TestReactor {
+            $0.node.timing.handshake = .milliseconds(200)
+            $0.node.degree = 4
+        }
+        let slots = Configuration(endpoint: reactor.mesh, name: "").linkSlotCount
+        var silent: [TestSocket] = []
+        for _ in 0..<(slots + 20) { silent.append(try TestSocket(reactor.mesh)) }
+        for socket in silent { #expect(try socket.receiveAll() == "") }
+        let late = try TestSocket(reactor.mesh)
+        try late.send("not a frame of ours")
+        #expect(try late.receiveAll() == "")
+        #expect(try reactor.metric("links_misbehaved_total") == 1)
+    }
+
+    @Test func `three nodes find each other through one seed`() throws {
+        let first = try TestReactor()
+        let second = try TestReactor(seeds: [first.mesh])
+        let third = try TestReactor(seeds: [second.mesh])
+        for reactor in [first, second, third] {
+            try reactor.waitForMetric("members", 3)
+            try reactor.waitForMetric("links", 2)
+            try reactor.waitUntilReady()
+        }
+    }
+
+    @Test func `a node that leaves is gone for the others at once and ends`() throws {
+        let first = try TestReactor()
+        let second = try TestReactor(seeds: [first.mesh])
+        try first.waitForMetric("links", 1)
+        try second.waitForMetric("links", 1)
+        second.inbox.leave()
+        #expect(try second.waitForEnd() == .left)
+        try first.waitForMetric("members", 1, seconds: 1)
+        #expect(try first.metric("deaths_total") == 0)
+    }
+
+    @Test func `a node that ends without a word is declared dead`() throws {
+        let first = try TestReactor()
+        let second = try TestReactor(seeds: [first.mesh])
+        try first.waitForMetric("links", 1)
+        second.inbox.stop()
+        #expect(try second.waitForEnd() == .stopped)
+        try first.waitForMetric("members", 1)
+        #expect(try first.metric("deaths_total") == 1)
+    }
+
+    @Test func `a seed that appears later is found`() throws {
+        let reserved = try Listeners(
+            mesh: Endpoint(ipv4: 0x7F00_0001, port: 0), redis: nil, http: nil)
+        let endpoint = reserved.meshEndpoint
+        _ = consume reserved
+        let second = try TestReactor(seeds: [endpoint])
+        #expect(try second.get("/readyz") != "ready\n")
+        let first = try TestReactor(meshAt: endpoint)
+        try first.waitForMetric("members", 2)
+        try second.waitUntilReady()
+    }
+}

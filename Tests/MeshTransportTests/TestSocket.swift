@@ -1,0 +1,109 @@
+import CLinux
+import Foundation
+import Glibc
+import MeshWire
+
+@testable import MeshTransport
+
+/// What a test waited for did not come in time.
+struct TestTimeout: Error, CustomStringConvertible {
+    var description: String
+}
+
+/// A blocking TCP client with a deadline on everything.
+final class TestSocket {
+    let descriptor: Int32
+
+    init(_ endpoint: Endpoint) throws {
+        descriptor = try SystemError.check(
+            linux_connect(endpoint.forKernel), "connect to \(endpoint)")
+        try wait(for: POLLOUT, seconds: 5)
+        _ = try SystemError.check(linux_connect_result(descriptor), "connect to \(endpoint)")
+    }
+
+    deinit { close(descriptor) }
+
+    private func wait(for events: Int32, seconds: Double) throws {
+        var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
+        guard poll(&entry, 1, Int32(seconds * 1000)) == 1 else {
+            throw TestTimeout(description: "nothing in \(seconds) s")
+        }
+    }
+
+    func send(_ bytes: [UInt8]) throws {
+        var sent = 0
+        while sent < bytes.count {
+            try wait(for: POLLOUT, seconds: 5)
+            let count = bytes[sent...].withUnsafeBytes {
+                linux_send(descriptor, $0.baseAddress, $0.count)
+            }
+            if count < 0 { throw SystemError("send", code: Int32(-count)) }
+            sent += count
+        }
+    }
+
+    func send(_ text: String) throws { try send(Array(text.utf8)) }
+
+    /// As many bytes as the kernel takes without waiting.
+    func sendSome(_ bytes: [UInt8]) -> Int {
+        max(0, bytes.withUnsafeBytes { linux_send(descriptor, $0.baseAddress, $0.count) })
+    }
+
+    /// At least one byte; empty at the end of the stream and after a reset.
+    func receive(seconds: Double = 5) throws -> [UInt8] {
+        try wait(for: POLLIN, seconds: seconds)
+        var chunk = [UInt8](repeating: 0, count: 1 << 18)
+        let count = chunk.withUnsafeMutableBytes {
+            linux_receive(descriptor, $0.baseAddress, $0.count)
+        }
+        return count > 0 ? Array(chunk[..<count]) : []
+    }
+
+    /// Everything until `count` bytes are there.
+    func receive(count: Int, seconds: Double = 5) throws -> [UInt8] {
+        var all: [UInt8] = []
+        while all.count < count {
+            let some = try receive(seconds: seconds)
+            if some.isEmpty {
+                throw TestTimeout(description: "the end after \(all.count) of \(count) bytes")
+            }
+            all += some
+        }
+        return all
+    }
+
+    /// Everything until the text ends like this.
+    func receive(until end: String, seconds: Double = 5) throws -> String {
+        var all: [UInt8] = []
+        while !all.suffix(end.utf8.count).elementsEqual(end.utf8) {
+            let some = try receive(seconds: seconds)
+            if some.isEmpty {
+                throw TestTimeout(
+                    description: "the end after \(String(decoding: all, as: UTF8.self))")
+            }
+            all += some
+        }
+        return String(decoding: all, as: UTF8.self)
+    }
+
+    /// Everything until the peer closes.
+    func receiveAll(seconds: Double = 5) throws -> String {
+        var all: [UInt8] = []
+        while true {
+            let some = try receive(seconds: seconds)
+            if some.isEmpty { return String(decoding: all, as: UTF8.self) }
+            all += some
+        }
+    }
+
+    func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+}
+
+/// Waits until `condition` holds.
+func eventually(seconds: Double = 5, _ what: String, _ condition: () throws -> Bool) throws {
+    let end = Clock.now.nanoseconds + Int64(seconds * 1e9)
+    while try !condition() {
+        if Clock.now.nanoseconds > end { throw TestTimeout(description: "not \(what)") }
+        usleep(5_000)
+    }
+}

@@ -1,0 +1,119 @@
+import Testing
+
+@testable import MeshWire
+
+private let ann = MemberRecord(
+    id: NodeID(0xA11A), incarnation: Incarnation(bootMilliseconds: 77).next(), standing: .suspect,
+    endpoint: Endpoint(ipv4: 0x7F00_0001, port: 7400), name: "ann", zone: "north")
+private let bob = MemberRecord(
+    id: NodeID(.max), incarnation: Incarnation(3), standing: .alive,
+    endpoint: Endpoint(ipv6High: 0x2001_0DB8_0000_0000, low: 1, port: 1), name: "", zone: "ö")
+
+/// Every message that is written by `append(_: Message)`.
+private let messages: [Message] = [
+    .hello(
+        Greeting(
+            cluster: "c", clusterID: 9, purpose: .longRange, stratum: 5, member: ann)),
+    .welcome(
+        Greeting(
+            cluster: "", clusterID: 0, purpose: .introduce, stratum: 0, member: bob)),
+    .refuse(.stratumTaken, holder: NodeID(8), Incarnation(1)),
+    .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, held: 4)),
+    .members([ann, bob], isRepair: true), .members([], isRepair: false),
+    .linkLists([
+        LinkList(
+            owner: NodeID(1), incarnation: Incarnation(2), version: 3, hopsLeft: 1,
+            links: [NodeID(4), NodeID(5)])
+    ]),
+    .role([.successor, .longRange]), .bye,
+    .accuse(subject: NodeID(1), Incarnation(2), .refused),
+    .vouch(subject: NodeID(1), Incarnation(2)),
+    .records(
+        DirectoryRecords(
+            origin: NodeID(1), life: 2, firstSequence: 3, isRepair: false,
+            records: [
+                DirectoryRecord(.addKey, Key(5)), DirectoryRecord(.removeKey, Key(.max)),
+                DirectoryRecord(.addPattern, Key(6), text: Array("a*".utf8)),
+                DirectoryRecord(.removePattern, Key(6)),
+            ])),
+    .digests([UInt64](repeating: 7, count: 64)),
+    .origins(
+        [OriginEntry(member: ann, sequence: 1, keyCount: 2, keySum: 3)], mask: 0xF0, isReply: true),
+    .repair([
+        RepairRequest(origin: NodeID(1), life: 2, after: 3, fromKey: 4, wantsSnapshot: true)
+    ]),
+    .snapshot(
+        SnapshotPart(
+            origin: NodeID(1), life: 2, sequence: 3, firstKey: 10, lastKey: 1_000_000,
+            continues: true, keys: [Key(10), Key(11), Key(999_999)],
+            patterns: [Array("x?".utf8), []])),
+    .cannotRepair(NodeID(4)),
+]
+
+@Suite struct MessageTests {
+    private func encoded(_ message: Message) -> [UInt8] {
+        var queue = ByteQueue()
+        queue.append(message)
+        return queue.withBytes { unsafe Array($0) }
+    }
+
+    @Test(arguments: messages)
+    func `a message survives the wire`(message: Message) throws {
+        let bytes = encoded(message)
+        let decoded = try Message.decode(bytes.span, from: 0, to: bytes.count)
+        #expect(decoded == message)
+    }
+
+    @Test(arguments: messages)
+    func `a message cut short or too long is refused`(message: Message) {
+        let bytes = encoded(message)
+        for end in 0..<bytes.count {
+            #expect(throws: WireError.self) {
+                try Message.decode(bytes.span, from: 0, to: end)
+            }
+        }
+        let longer = bytes + [0]
+        #expect(throws: WireError.self) {
+            try Message.decode(longer.span, from: 0, to: longer.count)
+        }
+    }
+
+    @Test(arguments: messages)
+    func `a message with any byte changed is refused or is another message of the same length`(
+        message: Message
+    ) throws {
+        let bytes = encoded(message)
+        for place in bytes.indices {
+            for change in [1, 0x80, 0xFF] as [UInt8] {
+                var corrupt = bytes
+                corrupt[place] ^= change
+                guard
+                    let decoded = try? Message.decode(
+                        corrupt.span, from: 0, to: corrupt.count)
+                else { continue }
+                switch decoded {
+                case .question, .answer, .traceAnswer: break
+                default:
+                    // What was understood can be said again.
+                    #expect(encoded(decoded).count <= corrupt.count)
+                }
+            }
+        }
+    }
+
+    @Test func `a count that the bytes cannot hold is refused before anything is allocated`() {
+        let lie: [UInt8] = [5, 0, 0xFF, 0xFF]
+        #expect(throws: WireError.lengthsDisagree) {
+            try Message.decode(lie.span, from: 0, to: lie.count)
+        }
+    }
+
+    @Test func `a long name is cut at a character`() throws {
+        var record = ann
+        record.name = String(repeating: "ö", count: 40)
+        let bytes = encoded(.members([record], isRepair: false))
+        let decoded = try Message.decode(bytes.span, from: 0, to: bytes.count)
+        record.name = String(repeating: "ö", count: 32)
+        #expect(decoded == .members([record], isRepair: false))
+    }
+}
