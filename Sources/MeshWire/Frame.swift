@@ -170,7 +170,7 @@ public struct Destination: Sendable {
 
 extension Span<UInt8> {
     /// A little-endian integer at `offset`; traps outside the span.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func load<Value: FixedWidthInteger & BitwiseCopyable>(
         _ type: Value.Type, at offset: Int
     ) -> Value {
