@@ -93,6 +93,9 @@ public struct Gateway: ~Copyable {
     var freeClients: [ClientIndex] = []
     var nextClientID: Int64 = 1
     var isReady = false
+    /// What clients may send, and what those who have not authenticated themselves may.
+    let limits: RESPLimits
+    let strangerLimits: RESPLimits
     /// Output below this is within every limit.
     var outputAlarm: Int
 
@@ -115,6 +118,9 @@ public struct Gateway: ~Copyable {
     public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
         self.configuration = configuration
         self.hasher = hasher
+        let bytesMax = configuration.requestBytesMax
+        limits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: true)
+        strangerLimits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: false)
         outputAlarm = configuration.smallestHardLimit
         registry = Registry(hasher: hasher)
         patterns = PatternIndex(hasher: hasher)

@@ -133,7 +133,7 @@ import Testing
         ("COMMAND INFO foo", "*1·_·"),
         ("COMMAND DOCS foo", "%0·"),
         ("PUBSUB NUMSUB a", "*2·$1·a·:0·"),
-        ("INFO mesh", "=26·txt:# Mesh··mesh_members:1··"),
+        ("INFO mesh", "=28·txt:# Mesh·mesh_members:1··"),
         ("MESH.STATUS", "%1·$5·ready·:1·"),
         ("UNSUBSCRIBE", ">3·$11·unsubscribe·_·:0·"),
         ("RESET", "+RESET·"),

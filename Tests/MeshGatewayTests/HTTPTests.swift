@@ -105,7 +105,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
     @Test func `random bytes never trap`() {
         var dice = Dice(state: 1)
         let alphabet = Array("GET /HP1.:\r\n\r\n \t*ab\u{0}".utf8)
-        for _ in 0..<20_000 {
+        for _ in 0..<4_000 {
             var session = HTTPSession()
             var offset = 0
             let input = (0..<dice.roll(80)).map { _ in alphabet[dice.roll(alphabet.count)] }

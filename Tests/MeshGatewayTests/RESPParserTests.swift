@@ -16,7 +16,7 @@ private func parse(_ pieces: [[UInt8]], isAuthenticated: Bool = true) -> Parsed 
     var start = 0
     var progress = RESPProgress()
     var arguments = ArgumentList()
-    let limits = RESPLimits(requestBytesMax: 1 << 20, isAuthenticated: isAuthenticated)
+    let limits = RESPLimits(requestBytesMax: 8 << 20, isAuthenticated: isAuthenticated)
     for piece in pieces {
         input += piece
         feeding: while true {
@@ -97,7 +97,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
     @Test func `corrupted streams end in commands or errors, never in a trap`() {
         var dice = Dice(state: 3)
         var errorCount = 0
-        for _ in 0..<20_000 {
+        for _ in 0..<4_000 {
             var stream = Self.stream
             for _ in 0...dice.roll(3) { stream[dice.roll(stream.count)] = UInt8(dice.roll(256)) }
             let cut = dice.roll(stream.count)
@@ -105,7 +105,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
             #expect(parsed == parse([stream]))
             if parsed.error != nil { errorCount += 1 }
         }
-        #expect(errorCount > 5_000)
+        #expect(errorCount > 1_000)
     }
 
     /// The texts are those of redis-server 7.0.15, but for the last four.
@@ -126,7 +126,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         ("*1\rx", "invalid multibulk length"),
         ("PING \"a\\n\"\r\n", "escapes need a RESP array, an inline request cannot carry them"),
         (
-            "*2\r\n$600000\r\n" + String(repeating: "a", count: 600_000) + "\r\n$600000\r\n",
+            "*2\r\n$8000000\r\n" + String(repeating: "a", count: 8_000_000) + "\r\n$600000\r\n",
             "too big request"
         ),
     ])
