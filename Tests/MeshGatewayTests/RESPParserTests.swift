@@ -175,4 +175,44 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         }
         #expect(needed == 4 + 7 + 1_000 + 2)
     }
+
+    @Test func `the short way for PUBLISH finds what the long way finds, or nothing`() {
+        var dice = Dice(state: 8)
+        let limits = RESPLimits(requestBytesMax: 1 << 20, isAuthenticated: true)
+        var shortCount = 0
+        for round in 0..<8_000 {
+            let sizes = [0, 1, 9, 10, 11, 99, 100, 101, 999, 1_000, 1_001]
+            let name = [UInt8](repeating: 0x6E, count: sizes[dice.roll(sizes.count)])
+            let payload = [UInt8](repeating: 0x70, count: sizes[dice.roll(sizes.count)])
+            let word = ["PUBLISH", "publish", "PuBlIsH"][dice.roll(3)]
+            var input = command([bytes(word), name, payload])
+            if round % 2 == 0 {
+                // Close to the front, where the lengths are.
+                input[dice.roll(min(input.count, 40))] = UInt8(dice.roll(128))
+            }
+            if round % 5 == 0 { input.removeLast(1 + dice.roll(input.count)) }
+            guard
+                let short = RESPParser.publish(
+                    input.span, at: 0, requestBytesMax: limits.requestBytesMax)
+            else {
+                // It looks at eight bytes at once, so the last string must have two at least.
+                let isIntact = round % 2 != 0 && round % 5 != 0
+                #expect(!isIntact || payload.count < 2, "\(input)")
+                continue
+            }
+            shortCount += 1
+            var progress = RESPProgress()
+            var arguments = ArgumentList()
+            let long = RESPParser.parse(
+                input.span, at: 0, limits: limits, progress: &progress, into: &arguments)
+            guard case .command(let size) = long else {
+                Issue.record("\(long) for \(input)")
+                return
+            }
+            #expect(size == short.end)
+            let slices = [arguments[1], arguments[2]]
+            #expect(slices == [short.name, short.payload])
+        }
+        #expect(shortCount > 3_000)
+    }
 }

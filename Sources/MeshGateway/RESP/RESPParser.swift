@@ -141,6 +141,15 @@ enum RESPParser {
             guard tens > 0, tens <= 9, ones >= 0, ones <= 9 else { return nil }
             size = tens * 10 + ones
             at = position + 5
+        } else if word & 0xFFFF_0000_00FF == 0x0A0D_0000_0024 {
+            let hundreds = Int(word >> 8 & 0xFF) - 0x30
+            let tens = Int(word >> 16 & 0xFF) - 0x30
+            let ones = Int(word >> 24 & 0xFF) - 0x30
+            guard hundreds > 0, hundreds <= 9, tens >= 0, tens <= 9, ones >= 0, ones <= 9 else {
+                return nil
+            }
+            size = hundreds * 100 + tens * 10 + ones
+            at = position + 6
         } else {
             guard word & 0xFF == UInt64(UInt8(ascii: "$")) else { return nil }
             at = position + 1
