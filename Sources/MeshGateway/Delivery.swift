@@ -96,7 +96,7 @@ extension Gateway {
             frame.appendBulk(input, Int(payload.start), Int(payload.count))
             copyFrame(registry.topics[topic].first)
         }
-        frame.drop(frame.count)
+        frame.removeAll()
     }
 
     /// Copies `frame`, a RESP2 array, to the clients of a topic's subscriptions from `first` on.

@@ -93,6 +93,9 @@ public struct Gateway: ~Copyable {
     var freeClients: [ClientIndex] = []
     var nextClientID: Int64 = 1
     var isReady = false
+    /// What clients may send, and what those who have not authenticated themselves may.
+    let limits: RESPLimits
+    let strangerLimits: RESPLimits
     /// Output below this is within every limit.
     var outputAlarm: Int
 
@@ -115,6 +118,9 @@ public struct Gateway: ~Copyable {
     public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
         self.configuration = configuration
         self.hasher = hasher
+        let bytesMax = configuration.requestBytesMax
+        limits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: true)
+        strangerLimits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: false)
         outputAlarm = configuration.smallestHardLimit
         registry = Registry(hasher: hasher)
         patterns = PatternIndex(hasher: hasher)
@@ -173,6 +179,16 @@ public struct Gateway: ~Copyable {
         isReady = ready
     }
 
+    /// What this node's clients hold, for metrics.
+    public var channelCount: Int { registry.topics.count(.channel) }
+    public var shardChannelCount: Int { registry.topics.count(.shardChannel) }
+    /// Different patterns subscribed to here.
+    public var patternCount: Int { patterns.count }
+    /// Users with a connection here.
+    public var userCount: Int { registry.topics.count(.user) }
+    /// Subscriptions, attachments and watches of all clients.
+    public var subscriptionCount: Int { registry.count }
+
     // MARK: Output
 
     /// Passes the client's waiting output to `body`, which returns how many bytes it has sent.
@@ -196,11 +212,13 @@ public struct Gateway: ~Copyable {
         clients[Int(client)].flags.contains(.doomed)
     }
 
-    /// Closes clients over their output limits: the driver calls it about once a second, and
-    /// closes those that it returns.
+    /// Finds clients over their output limits, and gives back the memory of idle ones' output: the
+    /// driver calls it about once a second, and closes those that it returns.
     public mutating func overdue(at now: Instant) -> [ClientIndex] {
         var result: [ClientIndex] = []
+        frame.trim()
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
+            clients[place].output.trim()
             if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
             if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
         }

@@ -6,6 +6,10 @@ public struct Limits: Sendable {
     public var readBytes = 256 * 1024
     /// Reads from one socket before the others have their turn.
     public var readsPerTurn = 16
+    /// Time that a wake-up works on input before deadlines are looked at and output leaves. A turn
+    /// through a hundred busy sockets with a large fan-out can take a second; heartbeats must not
+    /// wait for it, or the neighbours take this node for dead.
+    public var turnTime: Delay = .milliseconds(5)
     /// Bytes read from all sockets before what they led to is sent: it bounds the output that
     /// gathers, which is this times the fan-out (guess, not yet measured).
     public var readBytesPerFlush = 256 * 1024

@@ -38,8 +38,9 @@ extension Reactor {
 
     /// Says in Redis's words that there are too many clients, and closes.
     private func refuse(_ descriptor: Int32) {
-        let words: StaticString = "-ERR max number of clients reached\r\n"
-        _ = unsafe linux_send(descriptor, words.utf8Start, words.utf8CodeUnitCount)
+        _ = unsafe Gateway.refusal.withUnsafeBytes {
+            unsafe linux_send(descriptor, $0.baseAddress, $0.count)
+        }
         close(descriptor)
     }
 
@@ -172,7 +173,7 @@ extension Reactor {
             return 0
         }
         counters.sends &+= sends
-        if isBroken {
+        if isBroken || gateway.isDoomed(client) {
             closeClient(index, lingers: false)
             return
         }

@@ -9,6 +9,8 @@ extension Reactor {
 
     mutating func answer(_ report: Report, to client: ClientIndex) {
         switch report {
+        case .patternCount:
+            gateway.reply(client, .integer(node.patternCount))
         case .members:
             gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
         case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
@@ -33,7 +35,9 @@ extension Reactor {
             for (index, key) in keys.enumerated() {
                 gateway.presenceNow(client, user: index, isOnline: node.isHeld(key))
             }
-        case .info(let sections): gateway.reply(client, .text(info(sections)))
+        case .info(let sections):
+            let text = gateway.information(sections: sections, additional: additionalInformation())
+            gateway.reply(client, .verbatim(text))
         }
     }
 
@@ -101,57 +105,31 @@ extension Reactor {
 
     private var uptimeSeconds: Int { Int((now - started).nanoseconds / 1_000_000_000) }
 
-    /// INFO's text: what Redis's clients and tools look for, and the mesh's own section.
-    private func info(_ sections: [String]) -> String {
-        let everything = ["default", "all", "everything"]
-        func wants(_ section: String) -> Bool {
-            sections.isEmpty || sections.contains(section)
-                || sections.contains(where: everything.contains)
-        }
+    /// INFO's lines that the gateway does not know.
+    private func additionalInformation() -> [(section: String, lines: [String])] {
         let sizes = node.tableSizes()
-        var parts: [String] = []
-        func add(_ title: String, _ lines: [String]) {
-            guard wants(title.lowercased()) else { return }
-            parts.append("# \(title)\r\n" + lines.map { $0 + "\r\n" }.joined())
-        }
-        add(
-            "Server",
-            [
-                "redis_version:7.2.0", "redis_mode:standalone",
-                "smallworld_version:\(options.version)", "os:Linux", "arch_bits:64",
-                "tcp_port:\(listeners.redisEndpoint?.port ?? 0)",
-                "uptime_in_seconds:\(uptimeSeconds)",
-            ])
-        add(
-            "Clients",
-            [
-                "connected_clients:\(gateway.clientCount)",
-                "maxclients:\(options.gateway.clientCountMax)",
-            ])
-        add(
-            "Persistence", ["loading:\(node.isReady ? 0 : 1)"])
-        add(
-            "Stats",
-            [
-                "total_connections_received:\(counters.clientsAccepted)",
-                "rejected_connections:\(counters.connectionsRefused)",
-                "total_net_input_bytes:\(counters.bytesReceived)",
-                "client_output_buffer_limit_disconnections:\(counters.clientsOverdue)",
-                "pubsub_patterns:\(node.patternCount)",
-            ])
-        add("Replication", ["role:master", "connected_slaves:0"])
-        add("Cluster", ["cluster_enabled:0"])
-        add("Keyspace", [])
-        add(
-            "Mesh",
-            [
-                "node_id:\(node.id)", "node_name:\(node.configuration.name)",
-                "cluster:\(node.configuration.cluster)", "members:\(sizes.members)",
-                "links:\(sizes.links)", "directory_entries:\(sizes.entries)",
-                "directory_bytes:\(sizes.directoryBytes)",
-                "ready:\(unreadyReason == nil ? 1 : 0)",
-            ])
-        return parts.joined(separator: "\r\n")
+        return [
+            (
+                "Server",
+                [
+                    "smallworld_version:\(options.version)", "os:Linux",
+                    "tcp_port:\(listeners.redisEndpoint?.port ?? 0)",
+                    "uptime_in_seconds:\(uptimeSeconds)",
+                    "uptime_in_days:\(uptimeSeconds / 86_400)",
+                ]
+            ),
+            ("Stats", ["total_net_input_bytes:\(counters.bytesReceived)"]),
+            (
+                "Mesh",
+                [
+                    "node_id:\(node.id)", "node_name:\(node.configuration.name)",
+                    "cluster:\(node.configuration.cluster)", "members:\(sizes.members)",
+                    "links:\(sizes.links)", "directory_entries:\(sizes.entries)",
+                    "directory_bytes:\(sizes.directoryBytes)",
+                    "ready:\(unreadyReason == nil ? 1 : 0)",
+                ]
+            ),
+        ]
     }
 
     // MARK: Metrics
@@ -181,6 +159,7 @@ extension Reactor {
 
     func counterFigures() -> [Figure] {
         let core = node.counters
+        let edge = gateway.counters
         return [
             Figure(
                 "messages_originated_total",
@@ -247,15 +226,43 @@ extension Reactor {
             Figure(
                 "snapshots_received_total", "Directory snapshots received.",
                 core.snapshotsReceived),
+            Figure("commands_total", "Commands of clients.", edge.commands),
+            Figure("command_errors_total", "Commands answered with an error.", edge.errors),
+            Figure("messages_published_total", "Messages of local clients.", edge.published),
+            Figure(
+                "client_copies_total", "Copies of messages written to local clients.",
+                edge.delivered),
+            Figure(
+                "dropped_client_copies_total",
+                "Copies not written because a client's output was over its limit.",
+                edge.dropped),
+            Figure(
+                "clients_over_limit_total", "Clients ended because their output was over a limit.",
+                edge.disconnectedForOutput),
+            Figure(
+                "client_protocol_errors_total", "Clients ended for bytes that are no command.",
+                edge.protocolErrors),
+            Figure("clients_killed_total", "Clients ended by CLIENT KILL.", edge.killed),
+            Figure("questions_total", "Questions to the other nodes.", edge.questions),
+            Figure(
+                "answers_cut_total", "Answers of or to other nodes that left something out.",
+                edge.answersCut),
+            Figure(
+                "answers_malformed_total", "Answers of other nodes that could not be read.",
+                edge.answersMalformed),
+            Figure(
+                "authentication_failures_total", "AUTH and HELLO with a wrong password.",
+                edge.authenticationFailures),
+            Figure(
+                "keyspace_notifications_asked_total",
+                "CONFIG SET notify-keyspace-events: there are no keys here that could notify.",
+                edge.keyspaceNotificationsAsked),
             Figure(
                 "clients_accepted_total", "Client connections accepted.",
                 counters.clientsAccepted),
             Figure(
                 "clients_closed_total", "Client and HTTP connections that ended.",
                 counters.clientsClosed),
-            Figure(
-                "clients_overdue_total", "Clients closed for output that they did not take.",
-                counters.clientsOverdue),
             Figure(
                 "connections_refused_total",
                 "Connections closed at once: no slot, no descriptor, too many.",

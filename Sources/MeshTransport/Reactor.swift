@@ -155,7 +155,11 @@ public struct ReactorOptions: Sendable {
             id: NodeID(random.next()),
             incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
             seed: random.next(), configuration: configuration, hasher: hasher, at: started)
-        gateway = Gateway(options.gateway, hasher: hasher)
+        var gatewayConfiguration = options.gateway
+        if let redis = listeners.redisEndpoint {
+            gatewayConfiguration.localAddress = redis.description
+        }
+        gateway = Gateway(gatewayConfiguration, hasher: hasher)
         connections = Slab(
             capacity: options.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
@@ -191,6 +195,7 @@ public struct ReactorOptions: Sendable {
             while index < ready {
                 dispatch(poller[index])
                 index += 1
+                if Clock.now - now >= limits.turnTime { pauseForBreath() }
             }
             if !deferred.isEmpty { handleDeferred() }
             runDeadlines()
@@ -202,6 +207,15 @@ public struct ReactorOptions: Sendable {
                 return ending
             }
         }
+    }
+
+    /// In the middle of a long wake-up: what is due is done, what waits is sent.
+    @inline(never)
+    private mutating func pauseForBreath() {
+        now = Clock.now
+        if !deferred.isEmpty { handleDeferred() }
+        runDeadlines()
+        flushAll()
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
@@ -318,7 +332,7 @@ public struct ReactorOptions: Sendable {
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding
             else { return }
-            if count < limits.readBytes { return }
+            if count < limits.readBytes || Clock.now - now >= limits.turnTime { return }
         }
     }
 
@@ -533,13 +547,10 @@ public struct ReactorOptions: Sendable {
         if let due = earliestTimed, due <= now { endTimed() }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
+            for index in connectionOfLink where index >= 0 { connections[index].output.trim() }
             for client in gateway.overdue(at: now) {
                 let index = connection(of: client)
                 guard index >= 0 else { continue }
-                counters.clientsOverdue &+= 1
-                log.write(
-                    .warning, "clientOverdue",
-                    [("outputBytes", .integer(gateway.outputCount(client)))])
                 closeClient(index, lingers: false)
             }
         }

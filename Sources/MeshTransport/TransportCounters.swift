@@ -14,8 +14,6 @@ public struct TransportCounters: Sendable {
     public var messageBytesDropped: UInt64 = 0
     /// Times that a publisher was not read from because a link did not take its messages.
     public var publishersPaused: UInt64 = 0
-    /// Clients closed for output that they did not take.
-    public var clientsOverdue: UInt64 = 0
     /// Clients and HTTP connections that ended, however they did.
     public var clientsClosed: UInt64 = 0
     /// HTTP connections closed because their head did not end in time.

@@ -9,6 +9,8 @@
     private var base: UnsafeMutableRawPointer?
     private var head = 0
     private var capacity = 0
+    /// It was drained since the last `trim`.
+    private var isUsed = false
     /// Bytes that wait.
     public private(set) var count = 0
 
@@ -90,20 +92,37 @@
         unsafe (base! + head + offset).storeBytes(of: value.littleEndian, as: Value.self)
     }
 
-    /// Forgets the first `size` bytes. A queue that is drained keeps at most `retaining` bytes of
-    /// memory, so that an idle connection costs little.
-    public mutating func drop(_ size: Int, retaining: Int = 64 * 1024) {
+    /// Forgets the first `size` bytes. The memory stays, for what is written next; see `trim`.
+    @inline(__always)
+    public mutating func drop(_ size: Int) {
         precondition(size >= 0 && size <= count)
         head += size
         count -= size
         if count == 0 {
             head = 0
-            if capacity > retaining {
-                unsafe base?.deallocate()
-                unsafe base = nil
-                capacity = 0
-            }
+            isUsed = true
         }
+    }
+
+    /// The same, but a queue that is drained gives its memory back if it is more than `retaining`.
+    public mutating func drop(_ size: Int, retaining: Int) {
+        drop(size)
+        if count == 0, capacity > retaining {
+            unsafe base?.deallocate()
+            unsafe base = nil
+            capacity = 0
+        }
+    }
+
+    /// Gives the memory back if nothing has passed through since the last call, so that an idle
+    /// connection costs little and a busy one does not allocate; to be called now and then.
+    public mutating func trim() {
+        if count == 0, !isUsed, capacity > 0 {
+            unsafe base?.deallocate()
+            unsafe base = nil
+            capacity = 0
+        }
+        isUsed = false
     }
 
     /// Forgets the bytes from `size` on: undoes what was written last.

@@ -8,9 +8,11 @@ extension Gateway {
     mutating func publish(
         _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        if let request = publication(body, input) { return request }
-        fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
-        return .handled
+        guard Int(arguments[1].count) <= Frame.nameLengthMax else {
+            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+            return .handled
+        }
+        return publication(body, absolute(1), absolute(2), input)
     }
 
     mutating func subscribe(

@@ -30,7 +30,6 @@ enum RESPParser {
     /// Reads the command at `input[start...]`.
     ///
     /// `progress` and `arguments` must be as the last call for this command left them, or fresh.
-    @inline(__always)
     static func parse(
         _ input: Span<UInt8>, at start: Int, limits: RESPLimits,
         progress: inout RESPProgress, into arguments: inout ArgumentList
@@ -102,6 +101,58 @@ enum RESPParser {
         }
         progress = RESPProgress()
         return .command(size: position - start)
+    }
+
+    /// The two arguments of a whole `*3 $7 PUBLISH name payload`, as almost all clients send it;
+    /// nil when it is anything else, which `parse` then looks at.
+    @inline(__always)
+    static func publish(
+        _ input: Span<UInt8>, at start: Int, requestBytesMax: Int
+    ) -> (name: Slice, payload: Slice, end: Int)? {
+        guard start + 24 <= input.count,
+            input.load(UInt64.self, at: start) == 0x0A0D_3724_0A0D_332A,
+            input.load(UInt64.self, at: start + 8) | 0x0020_2020_2020_2020
+                == 0x0D68_7369_6C62_7570,
+            input[start + 16] == UInt8(ascii: "\n")
+        else { return nil }
+        var position = start + 17
+        guard let name = wholeBulk(input, &position),
+            let payload = wholeBulk(input, &position),
+            position - start <= requestBytesMax
+        else { return nil }
+        return (name, payload, position)
+    }
+
+    /// The bulk string at `position`, which moves past it; nil when it is not whole or not regular.
+    @inline(__always)
+    private static func wholeBulk(_ input: Span<UInt8>, _ position: inout Int) -> Slice? {
+        guard position + 8 <= input.count else { return nil }
+        // The header of a short string in one word: `$`, one to three digits, CR LF.
+        let word = input.load(UInt64.self, at: position)
+        var size: Int
+        var at: Int
+        if word & 0xFFFF_00FF == 0x0A0D_0024 {
+            size = Int(word >> 8 & 0xFF) - 0x30
+            guard size >= 0, size <= 9 else { return nil }
+            at = position + 4
+        } else if word & 0xFF_FF00_00FF == 0x0A_0D00_0024 {
+            let tens = Int(word >> 8 & 0xFF) - 0x30
+            let ones = Int(word >> 16 & 0xFF) - 0x30
+            guard tens > 0, tens <= 9, ones >= 0, ones <= 9 else { return nil }
+            size = tens * 10 + ones
+            at = position + 5
+        } else {
+            guard word & 0xFF == UInt64(UInt8(ascii: "$")) else { return nil }
+            at = position + 1
+            guard case .value(let value) = length(input, &at), value >= 0 else { return nil }
+            size = value
+        }
+        let end = at + size
+        guard end + 2 <= input.count, input.load(UInt16.self, at: end) == 0x0A0D else {
+            return nil
+        }
+        position = end + 2
+        return Slice(start: at, count: size)
     }
 
     private enum Length {
