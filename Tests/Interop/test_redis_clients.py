@@ -20,7 +20,7 @@ import redis.asyncio
 
 import mesh
 from mesh import Mesh, eventually, note
-from resp import Closed, Connection, Failure, Missing, Pairs, Push, Simple, encode
+from resp import Closed, Connection, Failure, Push, encode
 
 # ---- the comparison
 
@@ -169,7 +169,7 @@ def reply_first(ours, theirs):
 
 
 def refused(ours, theirs):
-    """An error that says what is wrong, then the end of the connection; as Redis, in other words."""
+    """An error that says what is wrong, then the connection's end: as Redis, in other words."""
     for transcript in (ours, theirs):
         assert [bytes for _, bytes in transcript][1:] == [CLOSED], transcript
         assert transcript[0][0].startswith(b"ERR Protocol error: "), transcript
@@ -354,8 +354,8 @@ SCRIPTS = {
         Step("c", "PUBSUB", "SHARDCHANNELS"), Step("c", "PUBSUB", "SHARDNUMSUB"),
         Step("c", "pubsub", "numsub", "one"), Step("c", "PUBSUB", "HELP", **HELP)],
     "while subscribed": [
-        a("SUBSCRIBE", "w"), a("ECHO", "k"), a("PUBLISH", "w", "self", **LATER), a("CLIENT", "GETNAME"),
-        a("INFO", "nonsense"), a("FOO"), a("SUBSCRIBE"),
+        a("SUBSCRIBE", "w"), a("ECHO", "k"), a("PUBLISH", "w", "self", **LATER),
+        a("CLIENT", "GETNAME"), a("INFO", "nonsense"), a("FOO"), a("SUBSCRIBE"),
         a("PING"), a("PING", "arg"), a("PING", "a", "b"),
         a("SSUBSCRIBE", "w"), a("UNSUBSCRIBE", "w"), a("ECHO", "still"), a("SUNSUBSCRIBE", "w"),
         a("ECHO", "free")],
@@ -373,8 +373,8 @@ SCRIPTS = {
         a("PSUBSCRIBE", "__keyspace@0__:*"), a("SUBSCRIBE", "__keyevent@0__:expired"),
         b("CONFIG", "GET", "notify-keyspace-events")],
     "pipelined": [
-        raw(b"".join([encode("SUBSCRIBE", "p"), encode("PUBLISH", "q", "x"), b"PING\r\n",
-                      encode("UNSUBSCRIBE", "p"), encode("PUBLISH", "p", "x"), encode("ECHO", "e")]))],
+        raw(encode("SUBSCRIBE", "p") + encode("PUBLISH", "q", "x") + b"PING\r\n"
+            + encode("UNSUBSCRIBE", "p") + encode("PUBLISH", "p", "x") + encode("ECHO", "e"))],
     "acl": [a("ACL", "WHOAMI")],
 }
 
@@ -433,7 +433,7 @@ def test_replies_are_those_of_redis(server, one, name, protocol):
                         == [(type(v), v[0], v[2]) for v, _ in others]
             elif not (mesh.IS_REDIS and step.same in (hello, error, okay)):
                 step.same(mine, others)
-        except (AssertionError, IndexError, KeyError, TypeError, ValueError, AttributeError) as failure:
+        except Exception as failure:  # Whatever a comparison makes of a strange reply.
             wrong.append("%r\n    ours:  %.300r\n    redis: %.300r\n    %s" % (
                 step, [bytes for _, bytes in mine], [bytes for _, bytes in others],
                 str(failure).splitlines()[:1] if step.same else ""))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mesh import Mesh, eventually, note, steadily
+from mesh import eventually, note, steadily
 from resp import Failure, Push, encode
 
 pytestmark = pytest.mark.mesh
