@@ -53,6 +53,8 @@ public struct Node: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
+    /// What an origin had before the whole set that is arriving from it, sorted.
+    var formerKeys: [MemberIndex: [Key]] = [:]
     var watched = WatchedKeys()
 
     // Questions to other nodes.
