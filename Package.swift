@@ -24,7 +24,8 @@ let package = Package(
         // Pure: the node. Event in, effects out.
         .target(name: "MeshCore", dependencies: ["MeshWire"], swiftSettings: strict),
         // Pure: client protocols as state machines.
-        .target(name: "MeshGateway", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
+        .target(
+            name: "MeshGateway", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
         // The only module with system calls; drives `Node` and `Gateway`.
         .target(
             name: "MeshTransport",

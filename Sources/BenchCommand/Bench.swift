@@ -64,6 +64,35 @@ struct Bench {
                 isHotPath: isHotPath))
     }
 
+    /// Measures stages that hand their results to the next one, each by itself: all of them run in
+    /// order, `rounds` times after one round to warm up. Each stage does `operations` operations.
+    /// They are the hot path: their allocations are those of all rounds together.
+    mutating func measureStages(
+        _ names: [String], operations: Int, rounds: Int, _ body: (_ stage: Int) -> Void
+    ) {
+        let clock = ContinuousClock()
+        var fastest = [Duration](repeating: .seconds(1_000_000), count: names.count)
+        var allocations = [Int](repeating: 0, count: names.count)
+        for round in 0...rounds {
+            for stage in names.indices {
+                let before = AllocationCounter.count
+                let start = clock.now
+                body(stage)
+                let time = clock.now - start
+                if round == 0 { continue }
+                allocations[stage] += AllocationCounter.count - before
+                fastest[stage] = min(fastest[stage], time)
+            }
+        }
+        for (stage, name) in names.enumerated() where filter.map({ name.contains($0) }) ?? true {
+            rows.append(
+                Row(
+                    name: name, value: fastest[stage] / .nanoseconds(1) / Double(operations),
+                    unit: "ns", allocations: canCount ? allocations[stage] : nil,
+                    operations: operations * rounds, isHotPath: true))
+        }
+    }
+
     /// Adds a figure that is not a time.
     mutating func report(_ name: String, _ value: Double, unit: String) {
         guard filter.map({ name.contains($0) }) ?? true else { return }

@@ -37,6 +37,8 @@ func run(_ arguments: [String]) -> Int32 {
     var bench = Bench(
         filter: filter, isQuick: isQuick, canCount: AllocationCounter.install())
     benchWire(&bench)
+    benchGateway(&bench)
+    benchPath(&bench)
     benchDirectory(&bench)
     guard !bench.rows.isEmpty else { return complain("no benchmark is called \(filter ?? "")") }
     print(printsJSON ? json(bench.rows) : table(bench.rows))

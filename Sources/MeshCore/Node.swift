@@ -27,6 +27,8 @@ public struct Node: ~Copyable {
     var members: MemberTable
     var pendingChanges: [MemberIndex] = []
     var gossipedAt: Instant
+    /// When a member or a log last changed here.
+    var changedAt: Instant
     var accusations: [Accusation] = []
     /// The dead and the departed, oldest first.
     var departed: [MemberIndex] = []
@@ -53,6 +55,8 @@ public struct Node: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
+    /// What an origin had before the whole set that is arriving from it, sorted.
+    var formerKeys: [MemberIndex: [Key]] = [:]
     var watched = WatchedKeys()
 
     // Questions to other nodes.
@@ -73,6 +77,7 @@ public struct Node: ~Copyable {
         self.now = now
         gossipedAt = now - .seconds(1)
         unsentAfter = now
+        changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
         random = RandomSource(seed: seed)
         members = MemberTable(

@@ -93,6 +93,9 @@ public struct Gateway: ~Copyable {
     var freeClients: [ClientIndex] = []
     var nextClientID: Int64 = 1
     var isReady = false
+    /// What clients may send, and what those who have not authenticated themselves may.
+    let limits: RESPLimits
+    let strangerLimits: RESPLimits
     /// Output below this is within every limit.
     var outputAlarm: Int
 
@@ -103,8 +106,12 @@ public struct Gateway: ~Copyable {
     /// Patterns that match the name at hand; reused.
     var matched: [Int32] = []
 
-    /// The arguments of the command at hand, relative to `commandStart`.
+    /// The arguments of the command at hand, relative to `argumentBase`.
     var arguments = ArgumentList()
+    var argumentBase = 0
+    /// The command at hand is a decoded line: its arguments do not lie in the driver's input.
+    var isDecoded = false
+    /// Where the command at hand starts in the driver's input.
     var commandStart = 0
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
@@ -115,6 +122,9 @@ public struct Gateway: ~Copyable {
     public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
         self.configuration = configuration
         self.hasher = hasher
+        let bytesMax = configuration.requestBytesMax
+        limits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: true)
+        strangerLimits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: false)
         outputAlarm = configuration.smallestHardLimit
         registry = Registry(hasher: hasher)
         patterns = PatternIndex(hasher: hasher)
@@ -206,11 +216,13 @@ public struct Gateway: ~Copyable {
         clients[Int(client)].flags.contains(.doomed)
     }
 
-    /// Closes clients over their output limits: the driver calls it about once a second, and
-    /// closes those that it returns.
+    /// Finds clients over their output limits, and gives back the memory of idle ones' output: the
+    /// driver calls it about once a second, and closes those that it returns.
     public mutating func overdue(at now: Instant) -> [ClientIndex] {
         var result: [ClientIndex] = []
+        frame.trim()
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
+            clients[place].output.trim()
             if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
             if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
         }

@@ -109,7 +109,8 @@ public struct ReactorOptions: Sendable {
     var timed: [ConnectionName] = []
     var earliestTimed: Instant?
     var nextOverdueCheck: Instant
-    var bytesSinceFlush = 0
+    /// Bytes written to queues since they were flushed, nearly: replies are not counted.
+    var gatheredBytes = 0
     var isGatewayReady = false
     var httpConnectionCount = 0
     var lingeringCount = 0
@@ -195,6 +196,7 @@ public struct ReactorOptions: Sendable {
             while index < ready {
                 dispatch(poller[index])
                 index += 1
+                if Clock.now - now >= limits.turnTime { pauseForBreath() }
             }
             if !deferred.isEmpty { handleDeferred() }
             runDeadlines()
@@ -206,6 +208,15 @@ public struct ReactorOptions: Sendable {
                 return ending
             }
         }
+    }
+
+    /// In the middle of a long wake-up: what is due is done, what waits is sent.
+    @inline(never)
+    private mutating func pauseForBreath() {
+        now = Clock.now
+        if !deferred.isEmpty { handleDeferred() }
+        runDeadlines()
+        flushAll()
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
@@ -299,7 +310,6 @@ public struct ReactorOptions: Sendable {
                 return
             }
             counters.bytesReceived &+= UInt64(count)
-            bytesSinceFlush += count
             if leftover + count >= connections[index].needed {
                 if isLarge {
                     consumeStored(index)
@@ -318,11 +328,10 @@ public struct ReactorOptions: Sendable {
                 unsafe connections[index].input.append(
                     input.bindMemory(to: UInt8.self).span, 0, count)
             }
-            if bytesSinceFlush >= limits.readBytesPerFlush { flushAll() }
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding
             else { return }
-            if count < limits.readBytes { return }
+            if count < limits.readBytes || Clock.now - now >= limits.turnTime { return }
         }
     }
 
@@ -377,7 +386,7 @@ public struct ReactorOptions: Sendable {
     /// Offers every connection's output to its socket once. Ends that this finds are handled, and
     /// may lead to more output, which leaves too.
     mutating func flushAll() {
-        bytesSinceFlush = 0
+        gatheredBytes = 0
         var position = 0
         while position < dirty.count {
             let index = dirty[position]
@@ -400,6 +409,15 @@ public struct ReactorOptions: Sendable {
         }
         dirtyClients.removeAll(keepingCapacity: true)
         if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
+    }
+
+    /// Flushes in the middle of a wake-up if enough has gathered; see `Limits.gatheredBytes`.
+    @inline(never)
+    mutating func flushIfWorthwhile() {
+        let connectionCount = dirty.count + gateway.dirty.count
+        if gatheredBytes >= min(limits.gatheredBytesMax, connectionCount * limits.sendBytes) {
+            flushAll()
+        }
     }
 
     /// Offers one connection's output to its socket.
@@ -537,6 +555,7 @@ public struct ReactorOptions: Sendable {
         if let due = earliestTimed, due <= now { endTimed() }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
+            for index in connectionOfLink where index >= 0 { connections[index].output.trim() }
             for client in gateway.overdue(at: now) {
                 let index = connection(of: client)
                 guard index >= 0 else { continue }

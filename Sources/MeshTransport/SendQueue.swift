@@ -13,11 +13,6 @@ import MeshWire
 ///
 /// `0 ≤ interrupted ≤ messages.count`.
 struct SendQueue: ~Copyable {
-    /// Memory that a drained queue keeps. Under load a queue fills and drains at each wake-up, and
-    /// giving 256 KiB back to the kernel each time costs more than sending them (guess, not yet
-    /// measured); 64 links of two queues keep at most 128 MiB.
-    static let retained = 1024 * 1024
-
     var control = ByteQueue()
     private(set) var messages = ByteQueue()
     /// Bytes of the first message frame that have not left, while its beginning has.
@@ -79,16 +74,16 @@ struct SendQueue: ~Copyable {
         precondition(size >= 0 && size <= count)
         var left = size
         let first = min(left, interrupted)
-        messages.drop(first, retaining: SendQueue.retained)
+        messages.drop(first)
         interrupted -= first
         left -= first
         if interrupted > 0 { return }
         let second = min(left, control.count)
-        control.drop(second, retaining: SendQueue.retained)
+        control.drop(second)
         left -= second
         if left == 0 { return }
         if left < messages.count { interrupted = remainder(after: left) }
-        messages.drop(left, retaining: SendQueue.retained)
+        messages.drop(left)
     }
 
     /// How many bytes are missing at `size` to the end of a frame; the queue begins with a frame.
@@ -102,6 +97,12 @@ struct SendQueue: ~Copyable {
             }
             return border - size
         }
+    }
+
+    /// Gives back the memory of queues that have been idle since the last call.
+    mutating func trim() {
+        control.trim()
+        messages.trim()
     }
 
     /// Forgets everything, and the memory.

@@ -12,7 +12,7 @@ struct Command: Sendable {
     var closing: String
     var flags: [Flag]
     /// Returns the exit status.
-    var run: @Sendable (Arguments) async throws -> Int32
+    var run: @Sendable (Arguments) throws -> Int32
 
     /// In the order of the help.
     static let all: [Command] = [

@@ -30,7 +30,7 @@ enum Status {
         return try RESPClient(address, seconds: 5)
     }
 
-    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
+    @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
         guard arguments.words.isEmpty else {
             throw UsageError("there is nothing to do with '\(arguments.words[0])'")
         }

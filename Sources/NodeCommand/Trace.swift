@@ -9,7 +9,7 @@ enum Trace {
             """,
         closing: "", flags: [Status.redisFlag], run: run)
 
-    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
+    @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
         guard arguments.words.count == 2, ["user", "channel"].contains(arguments.words[0]) else {
             throw UsageError("say what to trace: user NAME, or channel NAME")
         }

@@ -32,7 +32,7 @@ final class TestReactor: Sendable {
         adjust(&options)
         Process.prepare()
         let settled = options
-        let error = Thread.start { [weak self] in
+        let error = Thread.start(name: "reactor") { [weak self] in
             var reactor = try! Reactor(settled, listeners: listeners, inbox: inbox)
             let ending = try! reactor.run()
             self?.ending.withLock { $0 = ending }

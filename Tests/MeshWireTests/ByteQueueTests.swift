@@ -55,13 +55,17 @@ private func contents(_ queue: borrowing ByteQueue) -> [UInt8] {
         #expect(contents(queue) == [])
     }
 
-    @Test func `a drained queue keeps little memory`() {
+    @Test func `a drained queue gives its memory back when it has been idle`() {
         var queue = ByteQueue()
         queue.append([UInt8](repeating: 1, count: 1_000_000))
         queue.drop(999_999)
         let before = queue.byteCapacity
         #expect(before >= 1_000_000)
         queue.drop(1)
+        queue.trim()
+        let busy = queue.byteCapacity
+        #expect(busy == before)
+        queue.trim()
         let after = queue.byteCapacity
         #expect(after == 0)
         queue.append("on it goes")

@@ -272,6 +272,11 @@ static inline uint64_t linux_raise_descriptor_limit(void) {
     return limit.rlim_cur;
 }
 
+// Names the calling thread, in at most 15 bytes.
+static inline void linux_name_thread(const char *name) {
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
 // Writing to a closed pipe or socket gives EPIPE instead of ending the process.
 static inline void linux_ignore_broken_pipes(void) {
     signal(SIGPIPE, SIG_IGN);

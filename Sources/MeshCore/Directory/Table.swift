@@ -20,11 +20,12 @@ import MeshWire
 ///
 /// Memory, measured: 10.8 bytes a key at 1 M, 11.1 at 10 M, 10.5 … 11.5 at every stage of
 /// growth from 0.3 M to 10 M; 11.2 … 12.7 while the table shrinks; 2.2 KB for 100 keys, 1.2 KB for
-/// none. The 9.4 of DESIGN §4 are without the overflow pages, whose number peaks in the
-/// middle of a round of splits. A key of several nodes takes its slot and a set: 16 bytes up to 4
-/// nodes, 32 up to 12, and so on.
-/// Time, on a machine where one access to cold memory takes 130 ns: a lookup 35 ns in cache, 110 at
-/// 1 M and 165 at 10 M keys; an insertion 170 and 290; a scan 6 ms per million keys at 1 M.
+/// none. The 9.4 of DESIGN §4 are without the overflow pages, whose number peaks in the middle of a
+/// round of splits. A key of several nodes takes its slot and a set: 16 bytes up to 4 nodes, 32 up
+/// to 12, and so on.
+/// Time (`smallworld-bench --filter directory`), on a machine where one access to cold memory takes
+/// 130 ns: a lookup 35 ns in cache, 50 … 80 at 1 M and 80 … 135 at 10 M keys; an insertion 165 and
+/// 250; a scan 5 and 13 per key.
 ///
 /// Determinism: the same calls in the same order give the same table, and the same order of scans.
 /// Keys are trusted to be random: a member of the cluster, which knows the hash key, can choose
@@ -193,7 +194,7 @@ import MeshWire
     }
 
     /// Takes out all pairs of a node that is gone, and calls `each` for every one. O(table):
-    /// 4 ms at 1 M keys, 110 ms at 10 M. `each` must not use the table.
+    /// 5 ms at 1 M keys, 130 ms at 10 M. `each` must not use the table.
     public mutating func removeAll(of node: UInt16, each: (Key, _ isLast: Bool) -> Void) {
         for bucket in 0..<buckets.count where mayConcern(node, bucket) {
             var position = 0

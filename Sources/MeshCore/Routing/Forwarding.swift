@@ -53,11 +53,14 @@ extension Node {
         // What the last forwarder believed of this node's surroundings does not hold. From here on
         // each hop must be strictly nearer by a direct link, which cannot loop.
         let link = router.strictlyGreedy(destination, from: id, links: links, except: arrival)
-        if link < 0 {
-            counters.droppedNoRoute &+= 1
-            return nil
+        if link >= 0 { return Hop(link: link, promise: .max, isStrict: true) }
+        // No way round a link in doubt: it may yet recover, and its queue is bounded.
+        let direct = members[index].link
+        if direct >= 0, direct != arrival {
+            return Hop(link: direct, promise: .max, isStrict: true)
         }
-        return Hop(link: link, promise: .max, isStrict: true)
+        counters.droppedNoRoute &+= 1
+        return nil
     }
 
     @inline(__always)

@@ -1,4 +1,3 @@
-import MeshTransport
 
 /// `smallworld demo`: a whole mesh on this machine, with users who talk, and a node that dies.
 enum Demo {
@@ -48,16 +47,8 @@ enum Demo {
         return options
     }
 
-    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
-        let options = try options(arguments)
-        // A thread of its own: it waits in the kernel, and the nodes live no longer than it does.
-        let result: Result<Int32, any Error> = await withCheckedContinuation { continuation in
-            let failure = Thread.start {
-                continuation.resume(returning: Result { try DemoConductor(options).run() })
-            }
-            if let failure { continuation.resume(returning: .failure(failure)) }
-        }
-        return try result.get()
+    @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
+        try DemoConductor(try options(arguments)).run()
     }
 }
 

@@ -1,0 +1,288 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+/// Nodes in one process, joined by byte queues instead of connections: a third driver of `Node`,
+/// without sockets, faults or latency. It exists to measure single steps of a message's way on
+/// nodes that have really found each other.
+struct MemoryMesh: ~Copyable {
+    /// A node and its driver's side.
+    struct Host: ~Copyable {
+        var node: Node
+        var effects = EffectBuffer()
+        /// What waits to be sent, by link.
+        var outputs: Slab<ByteQueue>
+        /// The other end of each link.
+        var wires: [Wire]
+        /// The clients, on hosts that have any.
+        var gateway: Gateway?
+        /// Messages that the node has handed over for its clients.
+        var deliveredCount = 0
+
+        init(node: consuming Node, linkCount: Int) {
+            self.node = node
+            gateway = nil
+            outputs = Slab(count: linkCount) { _ in ByteQueue() }
+            wires = [Wire](repeating: Wire(), count: linkCount)
+        }
+    }
+
+    struct Wire {
+        /// -1: none.
+        var host = -1
+        var link: LinkIndex = -1
+        /// How often the link's slot has been used: what is meant for a former use is dropped.
+        var use = 0
+    }
+
+    /// Something that happens to a host a moment later, because an event must not interrupt another.
+    private struct Turn {
+        enum What {
+            case connected
+            case refused
+            /// The peer has closed the link after these bytes.
+            case closed(after: [UInt8])
+        }
+        var what: What
+        var host: Int
+        var link: LinkIndex
+        var use: Int
+    }
+
+    var hosts: Slab<Host>
+    private(set) var now = Instant(nanoseconds: 0)
+    private var turns: [Turn] = []
+    let hasher = KeyHasher(cluster: "bench")
+
+    /// `count` nodes of this degree, the first of which is everybody's seed, run until all know
+    /// each other and two more virtual minutes for their links to settle.
+    init(count: Int, degree: Int) {
+        var random = Generator(state: 42)
+        func endpoint(_ number: Int) -> Endpoint {
+            Endpoint(ipv4: 0x0A00_0000 + UInt32(number), port: 7_400)
+        }
+        let hasher = hasher
+        hosts = Slab(count: count) { number in
+            var configuration = Configuration(
+                endpoint: endpoint(number), name: "n\(number)",
+                seeds: number == 0 ? [] : [endpoint(0)])
+            configuration.degree = degree
+            let node = Node(
+                id: NodeID(random.next()),
+                incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000 + UInt64(number)),
+                seed: random.next(), configuration: configuration, hasher: hasher,
+                at: Instant(nanoseconds: 0))
+            return Host(node: node, linkCount: configuration.linkSlotCount)
+        }
+        let limit = now + .seconds(600)
+        while !allKnowEachOther() {
+            run(for: .seconds(1))
+            precondition(now < limit, "the nodes do not find each other")
+        }
+        run(for: .seconds(120))
+    }
+
+    private func allKnowEachOther() -> Bool {
+        for index in 0..<hosts.count where hosts[index].node.tableSizes().members < hosts.count {
+            return false
+        }
+        return true
+    }
+
+    /// Lets virtual time pass.
+    mutating func run(for delay: Delay) {
+        let end = now + delay
+        while true {
+            settle()
+            var next = end
+            for index in 0..<hosts.count {
+                if let due = hosts[index].node.nextDeadline { next = min(next, due) }
+            }
+            // Never in place: a deadline in the past must not stop the clock.
+            now = max(next, now + .microseconds(100))
+            if now >= end { return }
+            for index in 0..<hosts.count {
+                guard let due = hosts[index].node.nextDeadline, due <= now else { continue }
+                handle(.deadline, index)
+            }
+        }
+    }
+
+    /// Carries bytes until none are on the way.
+    private mutating func settle() {
+        var isQuiet = false
+        while !isQuiet {
+            isQuiet = turns.isEmpty
+            let due = turns
+            turns.removeAll()
+            for turn in due { take(turn) }
+            for sender in 0..<hosts.count {
+                for link in 0..<hosts[sender].outputs.count
+                where !hosts[sender].outputs[link].isEmpty {
+                    isQuiet = false
+                    carry(from: sender, LinkIndex(link))
+                }
+            }
+        }
+    }
+
+    private mutating func take(_ turn: Turn) {
+        guard hosts[turn.host].wires[Int(turn.link)].use == turn.use else { return }
+        switch turn.what {
+        case .connected: handle(.connected(turn.link), turn.host)
+        case .refused: handle(.disconnected(turn.link, .refused), turn.host)
+        case .closed(let bytes):
+            receive(bytes.span, turn.host, turn.link)
+            guard hosts[turn.host].wires[Int(turn.link)].use == turn.use else { return }
+            handle(.disconnected(turn.link, .closed), turn.host)
+        }
+    }
+
+    /// Gives everything that waits on a link to the host at its other end.
+    mutating func carry(from sender: Int, _ link: LinkIndex) {
+        let wire = hosts[sender].wires[Int(link)]
+        guard wire.host >= 0 else {
+            hosts[sender].outputs[Int(link)].removeAll()
+            return
+        }
+        var bytes = ByteQueue()
+        swap(&bytes, &hosts[sender].outputs[Int(link)])
+        bytes.withSpan { input in
+            handle(.heard(wire.link), wire.host)
+            receive(input, wire.host, wire.link)
+        }
+        bytes.removeAll()
+        // The memory goes back, unless the receiver's turn has made the sender send already.
+        if hosts[sender].outputs[Int(link)].isEmpty {
+            swap(&bytes, &hosts[sender].outputs[Int(link)])
+        }
+    }
+
+    private mutating func receive(_ input: Span<UInt8>, _ host: Int, _ link: LinkIndex) {
+        let use = hosts[host].wires[Int(link)].use
+        var offset = 0
+        var needed = 0
+        while offset < input.count, hosts[host].wires[Int(link)].use == use {
+            guard let prefix = try? FramePrefix.read(input, at: offset, needed: &needed) else {
+                preconditionFailure("a node sent a malformed frame")
+            }
+            hosts[host].handle(.received(prefix, start: offset, from: link), input, at: now)
+            perform(host)
+            offset += prefix.length
+        }
+    }
+
+    /// Events without bytes.
+    mutating func handle(_ event: Event, _ host: Int) {
+        let none: [UInt8] = []
+        hosts[host].handle(event, none.span, at: now)
+        perform(host)
+    }
+
+    /// The effects that concern other hosts; those on bytes are done already.
+    private mutating func perform(_ host: Int) {
+        for index in 0..<hosts[host].effects.count {
+            switch hosts[host].effects[index] {
+            case .dial(let link, let endpoint): dial(endpoint, for: link, host)
+            case .close(let link): close(link, host)
+            default: break
+            }
+        }
+        hosts[host].effects.removeAll()
+    }
+
+    private mutating func dial(_ endpoint: Endpoint, for link: LinkIndex, _ host: Int) {
+        let target = Int(endpoint.low) - 0x0A00_0000
+        var what = Turn.What.refused
+        var peer = Wire()
+        if target != host, let accepted = hosts[target].node.acceptLink(at: now) {
+            connect(target, accepted, to: Wire(host: host, link: link))
+            peer = Wire(host: target, link: accepted)
+            what = .connected
+        }
+        connect(host, link, to: peer)
+        let use = hosts[host].wires[Int(link)].use
+        turns.append(Turn(what: what, host: host, link: link, use: use))
+    }
+
+    private mutating func connect(_ host: Int, _ link: LinkIndex, to peer: Wire) {
+        let use = hosts[host].wires[Int(link)].use + 1
+        hosts[host].wires[Int(link)] = Wire(host: peer.host, link: peer.link, use: use)
+    }
+
+    private mutating func close(_ link: LinkIndex, _ host: Int) {
+        let peer = hosts[host].wires[Int(link)]
+        connect(host, link, to: Wire())
+        let last = hosts[host].outputs[Int(link)].withSpan {
+            $0.array(Slice(start: 0, count: $0.count))
+        }
+        hosts[host].outputs[Int(link)].removeAll()
+        guard peer.host >= 0 else { return }
+        // The peer can send no more, and hears of it in its turn.
+        hosts[peer.host].wires[Int(peer.link)].host = -1
+        hosts[peer.host].outputs[Int(peer.link)].removeAll()
+        let use = hosts[peer.host].wires[Int(peer.link)].use
+        turns.append(
+            Turn(what: .closed(after: last), host: peer.host, link: peer.link, use: use))
+    }
+}
+
+extension MemoryMesh.Host {
+    /// One event, and the effects that the hot path has: bytes to links and to clients.
+    @inline(__always)
+    mutating func handle(_ event: Event, _ input: Span<UInt8>, at now: Instant) {
+        node.handle(event, bytes: input, at: now, into: &effects)
+        for index in 0..<effects.count {
+            switch effects[index] {
+            case .send(let link, let head, let body, _):
+                send(head, body, input, over: Int(link))
+            case .deliver(let body, let key, let name, let payload):
+                deliveredCount += 1
+                _ = gateway?.deliver(body, key, name: name, payload: payload, input)
+            default: break
+            }
+        }
+    }
+
+    @inline(__always)
+    private mutating func send(_ head: Slice, _ body: Slice, _ input: Span<UInt8>, over link: Int) {
+        // A link that is closed in the same turn has no other end any more.
+        guard wires[link].host >= 0 else { return }
+        let start = Int(head.start)
+        let count = Int(head.count)
+        let place = unsafe outputs[link].reserve(count)
+        unsafe effects.bytes.withBytes {
+            unsafe place.copyMemory(from: $0.baseAddress! + start, byteCount: count)
+        }
+        outputs[link].append(input, Int(body.start), Int(body.count))
+    }
+}
+
+/// A fixed number of noncopyable values.
+@safe struct Slab<Element: ~Copyable>: ~Copyable {
+    private let base: UnsafeMutablePointer<Element>
+    let count: Int
+
+    init(count: Int, _ element: (Int) -> Element) {
+        unsafe base = .allocate(capacity: max(1, count))
+        for index in 0..<count { unsafe (base + index).initialize(to: element(index)) }
+        self.count = count
+    }
+
+    deinit {
+        unsafe base.deinitialize(count: count)
+        unsafe base.deallocate()
+    }
+
+    @inline(__always)
+    subscript(index: Int) -> Element {
+        _read {
+            precondition(index >= 0 && index < count)
+            yield unsafe base[index]
+        }
+        _modify {
+            precondition(index >= 0 && index < count)
+            yield unsafe &base[index]
+        }
+    }
+}
