@@ -27,6 +27,8 @@ public struct Node: ~Copyable {
     var members: MemberTable
     var pendingChanges: [MemberIndex] = []
     var gossipedAt: Instant
+    /// When a member or a log last changed here.
+    var changedAt: Instant
     var accusations: [Accusation] = []
     /// The dead and the departed, oldest first.
     var departed: [MemberIndex] = []
@@ -75,6 +77,7 @@ public struct Node: ~Copyable {
         self.now = now
         gossipedAt = now - .seconds(1)
         unsentAfter = now
+        changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
         random = RandomSource(seed: seed)
         members = MemberTable(

@@ -64,6 +64,7 @@ extension Node {
             $0.keyCount = UInt32(Int($0.keyCount) + change.count)
             $0.keySum &+= change.sum
         }
+        changedAt = now
         recent.append(record, origin: members.id(of: origin), sequence: sequence)
     }
 

@@ -101,6 +101,7 @@ extension Node {
         _ index: MemberIndex, from former: Standing, _ effects: inout EffectBuffer
     ) {
         let member = members[index]
+        changedAt = now
         router.invalidate()
         switch member.standing {
         case .alive:

@@ -294,7 +294,6 @@ extension Node {
         join.isIntroduced = true
         timers[.seeds] = nil
         effects.append(.log(.joined(members: members.ring.count)))
-        if members.ring.count == 1 { join.isCompared = true }
         checkReady(&effects)
     }
 
@@ -409,6 +408,7 @@ extension Node {
         else { return }
         postpone(member, &effects)
         accuse(member, reason == .refused ? .refused : .silence, &effects)
+        checkReady(&effects)
     }
 
     /// No further attempt to dial this member for a while, longer with each failure.

@@ -49,6 +49,8 @@ struct Link {
     /// Heartbeats in a row whose digest was not ours.
     var mismatches = 0
     var comparedAt: Instant?
+    /// What the peer knows has been compared with what this node knows, at least once.
+    var isCompared = false
 
     var framesIn: UInt64 = 0
     var framesOut: UInt64 = 0

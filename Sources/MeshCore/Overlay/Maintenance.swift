@@ -11,7 +11,7 @@ extension Node {
         let others = members.ring.count - 1
         if others <= configuration.degree {
             for entry in members.ring where entry.index != 0 {
-                want(entry.index, .mesh, isOurs: id < entry.id, &effects)
+                want(entry.index, .mesh, &effects)
             }
         } else {
             wantRing(&effects)
@@ -43,17 +43,16 @@ extension Node {
                     members[index].link >= 0 && !links[members[index].link].isDoubted
                     || members[index].dialFailures == 0
                 if isReachable { reachable += 1 }
-                want(
-                    index, direction > 0 ? .successor : .predecessor, isOurs: direction > 0,
-                    &effects)
+                want(index, direction > 0 ? .successor : .predecessor, &effects)
             }
         }
     }
 
-    /// A link to `index` is wanted in this role. `isOurs`: this side dials at once; the other side
-    /// only if nothing comes for a while, so that the two do not cross.
+    /// A link to `index` is wanted in this role. The later born dials at once, because it knows
+    /// first that it is there; the other only if nothing comes for a while, so that the two do not
+    /// cross.
     private mutating func want(
-        _ index: MemberIndex, _ role: LinkRole, isOurs: Bool, _ effects: inout EffectBuffer
+        _ index: MemberIndex, _ role: LinkRole, _ effects: inout EffectBuffer
     ) {
         let link = members[index].link
         if link >= 0 {
@@ -62,6 +61,9 @@ extension Node {
         }
         let since = members[index].wantedSince ?? now
         members.adjust(index) { $0.wantedSince = since }
+        let other = members[index]
+        let isOurs =
+            (incarnation.life, id.rawValue) > (other.incarnation.life, other.id.rawValue)
         let patience: Delay = isOurs ? .zero : .milliseconds(300)
         var due = since + patience
         if let notBefore = members[index].dialNotBefore { due = max(due, notBefore) }
