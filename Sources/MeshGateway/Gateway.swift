@@ -106,8 +106,12 @@ public struct Gateway: ~Copyable {
     /// Patterns that match the name at hand; reused.
     var matched: [Int32] = []
 
-    /// The arguments of the command at hand, relative to `commandStart`.
+    /// The arguments of the command at hand, relative to `argumentBase`.
     var arguments = ArgumentList()
+    var argumentBase = 0
+    /// The command at hand is a decoded line: its arguments do not lie in the driver's input.
+    var isDecoded = false
+    /// Where the command at hand starts in the driver's input.
     var commandStart = 0
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()

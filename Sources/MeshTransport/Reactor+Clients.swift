@@ -47,6 +47,7 @@ extension Reactor {
     /// Carries out the commands that arrived from a client; returns how many bytes they had.
     mutating func consumeClient(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
         let client = connections[index].owner
+        let token = Token(index: index, generation: connections[index].generation)
         connections[index].needed = 0
         var offset = 0
         while true {
@@ -60,8 +61,16 @@ extension Reactor {
                     .publish(
                         publication.body, publication.key, name: publication.name,
                         payload: publication.payload), bytes)
+                let copies = gateway.counters.delivered
                 gateway.published(
                     publication, bytes, by: client, remoteNodeCount: remoteNodeCount)
+                gatheredBytes +=
+                    Int(gateway.counters.delivered &- copies)
+                    * (Int(publication.name.count) + Int(publication.payload.count))
+                if gatheredBytes >= limits.gatheredBytes {
+                    flushIfWorthwhile()
+                    guard isCurrent(token) else { return offset }
+                }
                 if touchedCongestion {
                     pausePublisher(index)
                     return offset

@@ -109,7 +109,8 @@ public struct ReactorOptions: Sendable {
     var timed: [ConnectionName] = []
     var earliestTimed: Instant?
     var nextOverdueCheck: Instant
-    var bytesSinceFlush = 0
+    /// Bytes written to queues since they were flushed, nearly: replies are not counted.
+    var gatheredBytes = 0
     var isGatewayReady = false
     var httpConnectionCount = 0
     var lingeringCount = 0
@@ -309,7 +310,6 @@ public struct ReactorOptions: Sendable {
                 return
             }
             counters.bytesReceived &+= UInt64(count)
-            bytesSinceFlush += count
             if leftover + count >= connections[index].needed {
                 if isLarge {
                     consumeStored(index)
@@ -328,7 +328,6 @@ public struct ReactorOptions: Sendable {
                 unsafe connections[index].input.append(
                     input.bindMemory(to: UInt8.self).span, 0, count)
             }
-            if bytesSinceFlush >= limits.readBytesPerFlush { flushAll() }
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding
             else { return }
@@ -387,7 +386,7 @@ public struct ReactorOptions: Sendable {
     /// Offers every connection's output to its socket once. Ends that this finds are handled, and
     /// may lead to more output, which leaves too.
     mutating func flushAll() {
-        bytesSinceFlush = 0
+        gatheredBytes = 0
         var position = 0
         while position < dirty.count {
             let index = dirty[position]
@@ -410,6 +409,15 @@ public struct ReactorOptions: Sendable {
         }
         dirtyClients.removeAll(keepingCapacity: true)
         if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
+    }
+
+    /// Flushes in the middle of a wake-up if enough has gathered; see `Limits.gatheredBytes`.
+    @inline(never)
+    mutating func flushIfWorthwhile() {
+        let connectionCount = dirty.count + gateway.dirty.count
+        if gatheredBytes >= min(limits.gatheredBytesMax, connectionCount * limits.sendBytes) {
+            flushAll()
+        }
     }
 
     /// Offers one connection's output to its socket.

@@ -369,6 +369,22 @@ import Testing
         #expect(answer == Array("$5\r\n".utf8) + strange + [13, 10])
     }
 
+    @Test func `words with escapes are commands too, but no messages`() {
+        var harness = Harness()
+        let client = harness.open()
+        let echo = harness.exchange(client, #"ECHO "a\x42\"""# + "\r\nPING\r\n")
+        #expect(echo == "$3·aB\"·+PONG·")
+        let subscribed = harness.exchange(client, #"MESH.ATTACH "u\x41""# + "\r\n")
+        #expect(subscribed == "+OK·")
+        let sent = harness.exchange(client, "MESH.SEND uA x\r\n")
+        #expect(sent == ":1·*3·$4·user·$2·uA·$1·x·")
+        let publish = harness.exchange(client, #"PUBLISH news "a\n""# + "\r\n")
+        #expect(publish == "-ERR a message with escapes needs a RESP array·")
+        let queued = harness.exchange(
+            client, "MULTI\r\n" + #"ECHO "\x41""# + "\r\nPING\r\nEXEC\r\n")
+        #expect(queued == "+OK·+QUEUED·+QUEUED·*2·$1·A·+PONG·")
+    }
+
     @Test func `errors hold no line ends of the client's`() {
         var harness = Harness()
         let client = harness.open()

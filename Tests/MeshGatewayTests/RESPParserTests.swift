@@ -31,6 +31,20 @@ private func parse(_ pieces: [[UInt8]], isAuthenticated: Bool = true) -> Parsed 
                 }
                 parsed.commands.append(command)
                 start += size
+            case .escapedLine(let size, let lineCount):
+                guard
+                    let text = InlineCommand.decode(
+                        input.span, start, start + lineCount, into: &arguments)
+                else {
+                    parsed.error = .unbalancedQuotes
+                    return parsed
+                }
+                parsed.commands.append(
+                    (0..<arguments.count).map { index in
+                        let first = Int(arguments[index].start)
+                        return Array(text[first..<first + Int(arguments[index].count)])
+                    })
+                start += size
             case .nothing(let size):
                 start += size
             case .incomplete(let needed):
@@ -124,7 +138,6 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         ("PING 'a'b\r\n", "unbalanced quotes in request"),
         ("*1\r\n$4\r\nPINGxx", "expected CRLF after a bulk string"),
         ("*1\rx", "invalid multibulk length"),
-        ("PING \"a\\n\"\r\n", "escapes need a RESP array, an inline request cannot carry them"),
         (
             "*2\r\n$8000000\r\n" + String(repeating: "a", count: 8_000_000) + "\r\n$600000\r\n",
             "too big request"
@@ -174,5 +187,68 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
             return
         }
         #expect(needed == 4 + 7 + 1_000 + 2)
+    }
+
+    @Test func `the short way for PUBLISH finds what the long way finds, or nothing`() {
+        var dice = Dice(state: 8)
+        let limits = RESPLimits(requestBytesMax: 1 << 20, isAuthenticated: true)
+        var shortCount = 0
+        for round in 0..<8_000 {
+            let sizes = [0, 1, 9, 10, 11, 99, 100, 101, 999, 1_000, 1_001]
+            let name = [UInt8](repeating: 0x6E, count: sizes[dice.roll(sizes.count)])
+            let payload = [UInt8](repeating: 0x70, count: sizes[dice.roll(sizes.count)])
+            let word = ["PUBLISH", "publish", "PuBlIsH"][dice.roll(3)]
+            var input = command([bytes(word), name, payload])
+            if round % 2 == 0 {
+                // Close to the front, where the lengths are.
+                input[dice.roll(min(input.count, 40))] = UInt8(dice.roll(128))
+            }
+            if round % 5 == 0 { input.removeLast(1 + dice.roll(input.count)) }
+            guard
+                let short = RESPParser.publish(
+                    input.span, at: 0, requestBytesMax: limits.requestBytesMax)
+            else {
+                // It looks at eight bytes at once, so the last string must have two at least.
+                let isIntact = round % 2 != 0 && round % 5 != 0
+                #expect(!isIntact || payload.count < 2, "\(input)")
+                continue
+            }
+            shortCount += 1
+            var progress = RESPProgress()
+            var arguments = ArgumentList()
+            let long = RESPParser.parse(
+                input.span, at: 0, limits: limits, progress: &progress, into: &arguments)
+            guard case .command(let size) = long else {
+                Issue.record("\(long) for \(input)")
+                return
+            }
+            #expect(size == short.end)
+            let slices = [arguments[1], arguments[2]]
+            #expect(slices == [short.name, short.payload])
+        }
+        #expect(shortCount > 3_000)
+    }
+
+    /// The rows are those of redis-server 7.0.15.
+    @Test(arguments: [
+        (#"PING "\x41\n\r\t\"\\""#, ["PING", "A\n\r\t\"\\"]),
+        (#"PING 'it\'s'"#, ["PING", "it's"]),
+        (#"PING 'a\nb' x\y"#, ["PING", #"a\nb"#, #"x\y"#]),
+        (#"PING fo"o b"'a r'"#, nil),
+        (#"PING fo"o b""#, ["PING", "foo b"]),
+        (#"PING "\xzz\q""#, ["PING", "xzzq"]),
+        (#"PING "a\""#, nil),
+        (#"PING "a\"#, nil),
+        (#"PING 'a\'"#, nil),
+        (#"PING """#, ["PING", ""]),
+        (#"PING \x41"#, ["PING", #"\x41"#]),
+    ])
+    func `a line has the words that Redis finds in it`(_ row: (String, [String]?)) {
+        let parsed = parse([bytes(row.0 + "\r\n")])
+        if let words = row.1 {
+            #expect(parsed.commands == [words.map { bytes($0) }])
+        } else {
+            #expect(parsed.error == .unbalancedQuotes)
+        }
     }
 }

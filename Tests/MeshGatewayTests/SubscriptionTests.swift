@@ -45,7 +45,7 @@ import Testing
     @Test(arguments: [
         ("PING", "*2·$4·pong·$0··"),
         ("PING hi", "*2·$4·pong·$2·hi·"),
-        ("GET x", "get"), ("CLIENT LIST", "client|list"), ("PUBLISH a b", "publish"),
+        ("ECHO x", "echo"), ("CLIENT LIST", "client|list"), ("PUBLISH a b", "publish"),
         ("HELLO 3", "hello"), ("MESH.SEND u x", "mesh.send"),
     ])
     func `a subscribed RESP2 client may do little`(_ row: (String, String)) {

@@ -40,7 +40,17 @@ extension Gateway {
         case .command(let size):
             if isResuming { clients[place].partial = ArgumentList() }
             commandStart = start
+            argumentBase = start
             return take(size, input, &offset, client, now)
+        case .escapedLine(let size, let lineCount):
+            guard
+                let words = InlineCommand.decode(input, start, start + lineCount, into: &arguments)
+            else { return refuse(.unbalancedQuotes, client) }
+            commandStart = start
+            argumentBase = 0
+            isDecoded = true
+            defer { isDecoded = false }
+            return take(size, words.span, &offset, client, now)
         case .nothing(let size):
             // Between MULTI and EXEC nothing may be cut out of the middle of the input.
             if state.contains(.queueing) {
@@ -75,11 +85,11 @@ extension Gateway {
             Publication(body: body, key: key, name: name, payload: payload, topic: topic))
     }
 
-    /// An argument as a slice of the input.
+    /// An argument as a slice of the input, or of the decoded line.
     @inline(__always)
     func absolute(_ index: Int) -> Slice {
         let slice = arguments[index]
-        return Slice(start: commandStart + Int(slice.start), count: Int(slice.count))
+        return Slice(start: argumentBase + Int(slice.start), count: Int(slice.count))
     }
 
     /// Bytes that are no command: an error, then the end.
@@ -165,10 +175,6 @@ extension Gateway {
         let packed = PackedName(input, Int(name.start), Int(name.count))
         guard let packed, var command = table.find(packed) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
-            if flags.contains(.restricted) {
-                // Most likely one of Redis's commands that are not offered here.
-                return .refused(notWhileSubscribed(text(0, input, countMax: 128).lowercased()))
-            }
             return .refused(unknownCommand(input))
         }
         if arguments.count > 1, let sub = subcommand(of: command, input) {

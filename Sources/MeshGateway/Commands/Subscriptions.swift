@@ -12,6 +12,11 @@ extension Gateway {
             fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
             return .handled
         }
+        if isDecoded {
+            // A message is sent from where it lies in the driver's input.
+            fail(client, "ERR a message with escapes needs a RESP array")
+            return .handled
+        }
         return publication(body, absolute(1), absolute(2), input)
     }
 
