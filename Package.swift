@@ -38,7 +38,7 @@ let package = Package(
         .target(name: "Smallworld", dependencies: ["MeshTransport"], swiftSettings: strict),
 
         .executableTarget(
-            name: "NodeCommand", dependencies: ["Smallworld", "MeshTransport"],
+            name: "NodeCommand", dependencies: ["CLinux", "Smallworld", "MeshTransport"],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],
@@ -56,6 +56,7 @@ let package = Package(
             ]),
         .testTarget(
             name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
+        .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand"]),
         .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -295,7 +295,7 @@ public struct GatewayConfiguration: Sendable {
         hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softDuration: .seconds(60))
     /// For all others. Redis has no limit here; this lets the longest reply pass.
     public var normalOutputLimit = OutputLimit(
-        hard: 256 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+        hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
 

@@ -40,9 +40,13 @@ public enum Frame {
     public static let arcHeaderSize = 24
     /// The longest frame: a payload of 64 MiB with its name and many destinations. Longer ones close the link.
     public static let lengthMax = 66 * 1024 * 1024
-    /// The longest name of a user, room, channel or pattern. Redis has no such bound; a name that
+    /// The longest name of a user, room or channel. Redis has no such bound; a name that
     /// travels in every message needs one (two bytes of length).
     public static let nameLengthMax = 65_535
+    /// The longest pattern, and the most that one node may subscribe to: all of them are replicated
+    /// to every node, and together they travel in one frame of at most 16 MiB.
+    public static let patternLengthMax = 1_024
+    public static let patternCountMax = 16_384
     /// Twice what a million nodes need by plain greedy routing (hops.csv: 24).
     public static let hopLimit: UInt8 = 48
 }

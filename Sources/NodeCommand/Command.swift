@@ -15,7 +15,9 @@ struct Command: Sendable {
     var run: @Sendable (Arguments) throws -> Int32
 
     /// In the order of the help.
-    static let all: [Command] = [NodeSubcommand.command, Status.command, Trace.command]
+    static let all: [Command] = [
+        Demo.command, NodeSubcommand.command, Status.command, Trace.command,
+    ]
 
     var help: String {
         var text = "Usage: smallworld \(name) \(usage)\n\n\(introduction)\n\nOptions:\n"

@@ -101,7 +101,8 @@ enum JSONText {
         case .integer(let number): String(number)
         case .double(let number): number.isFinite ? String(number) : "null"
         case .null: "null"
-        case .array(let values): "[" + values.map(text).joined(separator: ",") + "]"
+        case .array(let values), .push(let values):
+            "[" + values.map(text).joined(separator: ",") + "]"
         case .map(let fields):
             "{"
                 + fields.map { quoted($0.name) + ":" + text($0.value) }.joined(separator: ",")

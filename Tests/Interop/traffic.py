@@ -128,9 +128,10 @@ class Traffic:
         for pair in [(i, j) for i in indices for j in indices if i != j]:
             sent = [round for round in self.sent[pair] if round >= since]
             received = [round for round in self.received.get(pair, []) if round >= since]
-            assert received == sent, "node %d → node %d: of %d since round %d missing %s, more %s" % (
-                *pair, len(sent), since, sorted(set(sent) - set(received))[:10],
-                [r for r in received if r not in sent or received.count(r) > 1][:10])
+            missing = sorted(set(sent) - set(received))
+            more = [r for r in received if r not in sent or received.count(r) > 1]
+            assert received == sent, "node %d → node %d, of %d: missing %s, more %s" % (
+                *pair, len(sent), missing[:10], more[:10])
             total += len(sent)
         return total
 

@@ -32,6 +32,16 @@ import Testing
         #expect(free == "$1·x·")
     }
 
+    @Test func `a pattern longer than every node would keep is refused`() {
+        var harness = Harness()
+        let client = harness.open()
+        let longest = String(repeating: "a", count: Frame.patternLengthMax)
+        let accepted = harness.exchange(client, "PSUBSCRIBE \(longest)\r\n")
+        #expect(accepted.hasSuffix(":1·"))
+        let refused = harness.exchange(client, "PSUBSCRIBE b \(longest)*\r\n")
+        #expect(refused == "-ERR patterns have at most 1024 bytes·")
+    }
+
     @Test func `in RESP3 confirmations are pushes`() {
         var harness = Harness()
         let client = harness.open(3)

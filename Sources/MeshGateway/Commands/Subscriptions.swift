@@ -23,8 +23,14 @@ extension Gateway {
     mutating func subscribe(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        for index in 1..<arguments.count where Int(arguments[index].count) > Frame.nameLengthMax {
-            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+        let lengthMax = kind == .pattern ? Frame.patternLengthMax : Frame.nameLengthMax
+        for index in 1..<arguments.count where Int(arguments[index].count) > lengthMax {
+            let what = kind == .pattern ? "patterns" : "channel names"
+            fail(client, "ERR \(what) have at most \(lengthMax) bytes")
+            return .handled
+        }
+        if kind == .pattern, patterns.count + arguments.count - 1 > Frame.patternCountMax {
+            fail(client, "ERR a node has at most \(Frame.patternCountMax) patterns")
             return .handled
         }
         let place = Int(client)
