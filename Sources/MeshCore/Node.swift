@@ -15,6 +15,8 @@ public struct Node: ~Copyable {
     let hasher: KeyHasher
     /// Fingerprint of the cluster's key, told in the handshake.
     let clusterID: UInt64
+    /// The wall clock at birth, by which others' claims of their births are judged.
+    let bootMilliseconds: UInt64
     public internal(set) var counters = Counters()
     /// Members and table have arrived.
     public internal(set) var isReady = false
@@ -74,6 +76,7 @@ public struct Node: ~Copyable {
         self.configuration = configuration
         self.hasher = hasher
         clusterID = hasher.key(.room, Array(configuration.cluster.utf8)).rawValue
+        bootMilliseconds = incarnation.life
         self.now = now
         gossipedAt = now - .seconds(1)
         unsentAfter = now

@@ -288,6 +288,13 @@ public struct GatewayConfiguration: Sendable {
     public var clientCountMax = 10_000
     /// The largest command: all its arguments together.
     public var requestBytesMax = 65 * 1024 * 1024
+    /// Subscriptions, attachments and watches of all clients together; some 110 bytes each.
+    public var subscriptionCountMax = 10_000_000
+    /// Different patterns that clients of this node may subscribe to: every node of the mesh keeps
+    /// all of them, and a publish may have to try those that begin and end with a wildcard.
+    public var patternCountMax = 65_536
+    /// The bytes of the names of all that is subscribed to, each counted once.
+    public var nameBytesMax = 1 << 30
     /// What AUTH must be given; nil: nothing is asked.
     public var password: String?
     /// For clients that subscribe, attach or watch; Redis's default (redis.conf).
@@ -295,7 +302,7 @@ public struct GatewayConfiguration: Sendable {
         hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softDuration: .seconds(60))
     /// For all others. Redis has no limit here; this lets the longest reply pass.
     public var normalOutputLimit = OutputLimit(
-        hard: 256 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+        hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
 

@@ -29,6 +29,9 @@ public struct Limits: Sendable {
     /// Message bytes on one link above which clients that publish to it are not read from, until
     /// half of it has left.
     public var congestionBytes = 4 * 1024 * 1024
+    /// Output of a client above which its commands wait until half of it has left: who asks without
+    /// reading the answers is not closed, and takes no more memory than this.
+    public var clientOutputBytes = 1024 * 1024
     /// Open HTTP connections; above it new ones are closed at once.
     public var httpConnectionCount = 256
     /// The longest HTTP head; a longer one is answered with 431.

@@ -216,7 +216,7 @@ public struct ReactorOptions: Sendable {
         now = Clock.now
         if !deferred.isEmpty { handleDeferred() }
         runDeadlines()
-        flushAll()
+        flushAll(isMidTurn: true)
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
@@ -385,15 +385,20 @@ public struct ReactorOptions: Sendable {
 
     /// Offers every connection's output to its socket once. Ends that this finds are handled, and
     /// may lead to more output, which leaves too.
-    mutating func flushAll() {
+    ///
+    /// Where the kernel has refused before, it will say when to go on. But it is asked only once a
+    /// wake-up, and in one long wake-up more can gather for a client than a socket takes at once:
+    /// in the middle of it those are tried too, or a client that reads well meets its limit.
+    mutating func flushAll(isMidTurn: Bool = false) {
         gatheredBytes = 0
         var position = 0
         while position < dirty.count {
             let index = dirty[position]
             position += 1
             connections[index].isDirty = false
-            // Where the kernel has refused before, it will say when to go on.
-            if connections[index].role != .free, !connections[index].writesRegistered {
+            if connections[index].role != .free,
+                isMidTurn || !connections[index].writesRegistered
+            {
                 flush(index)
             }
         }
@@ -405,7 +410,7 @@ public struct ReactorOptions: Sendable {
             let client = dirtyClients[position]
             position += 1
             let index = connection(of: client)
-            if index >= 0 { flushClient(index, client) }
+            if index >= 0 { flushClient(index, client, isWritable: isMidTurn) }
         }
         dirtyClients.removeAll(keepingCapacity: true)
         if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
@@ -416,7 +421,7 @@ public struct ReactorOptions: Sendable {
     mutating func flushIfWorthwhile() {
         let connectionCount = dirty.count + gateway.dirty.count
         if gatheredBytes >= min(limits.gatheredBytesMax, connectionCount * limits.sendBytes) {
-            flushAll()
+            flushAll(isMidTurn: true)
         }
     }
 

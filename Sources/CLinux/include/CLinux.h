@@ -216,7 +216,7 @@ static inline int linux_epoll_wait(int poller, struct epoll_event *events, int s
     if (nanoseconds > 0 && !lacks_pwait2) {
         struct { int64_t seconds, nanoseconds; } timeout = {
             nanoseconds / 1000000000, nanoseconds % 1000000000};
-        long count = syscall(441 /* SYS_epoll_pwait2 */, poller, events, size, &timeout, NULL, 8);
+        long count = syscall(441 /* SYS_epoll_pwait2 */, poller, events, size, &timeout, NULL, (size_t)8);
         if (count >= 0) return (int)count;
         if (errno != ENOSYS && errno != EPERM) return -errno;
         lacks_pwait2 = true;

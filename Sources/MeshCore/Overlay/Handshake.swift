@@ -72,8 +72,8 @@ extension Node {
             return
         }
         let record = greeting.member
-        guard record.standing == .alive else {
-            breach(.invalidValue(field: "standing in a greeting"), on: index, &effects)
+        guard record.standing == .alive, isPlausible(record.incarnation) else {
+            breach(.invalidValue(field: "standing or birth"), on: index, &effects)
             return
         }
         if let known = members.index(of: record.id), !members.standing(of: known).isPresent,

@@ -127,7 +127,7 @@ extension Node {
                 stratum: stratum, of: longRange.strataCount, size: size, unit: random.nextUnit())
             let index = members.clockwise(from: id, steps: rank)
             guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
-                members[index].dialFailures == 0,
+                members[index].dialNotBefore.map({ $0 <= now }) ?? true,
                 links.handshake(with: members[index].id, at: members[index].endpoint) == nil
             else { continue }
             longRange.dialling(stratum: stratum)
