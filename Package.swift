@@ -35,10 +35,13 @@ let package = Package(
         .target(
             name: "MeshSimulation", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
         // The public Swift API.
-        .target(name: "Smallworld", dependencies: ["MeshTransport"], swiftSettings: strict),
+        .target(
+            name: "Smallworld", dependencies: ["MeshTransport", "MeshCore", "MeshWire"],
+            swiftSettings: strict),
 
         .executableTarget(
-            name: "NodeCommand", dependencies: ["CLinux", "Smallworld", "MeshTransport"],
+            name: "NodeCommand",
+            dependencies: ["CLinux", "Smallworld", "MeshTransport", "MeshCore", "MeshWire"],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],

@@ -1,4 +1,3 @@
-
 /// `smallworld demo`: a whole mesh on this machine, with users who talk, and a node that dies.
 enum Demo {
     struct Options: Equatable, Sendable {
