@@ -288,6 +288,13 @@ public struct GatewayConfiguration: Sendable {
     public var clientCountMax = 10_000
     /// The largest command: all its arguments together.
     public var requestBytesMax = 65 * 1024 * 1024
+    /// Subscriptions, attachments and watches of all clients together; some 110 bytes each.
+    public var subscriptionCountMax = 10_000_000
+    /// Different patterns that clients of this node may subscribe to: every node of the mesh keeps
+    /// all of them, and a publish may have to try those that begin and end with a wildcard.
+    public var patternCountMax = 65_536
+    /// The bytes of the names of all that is subscribed to, each counted once.
+    public var nameBytesMax = 1 << 30
     /// What AUTH must be given; nil: nothing is asked.
     public var password: String?
     /// For clients that subscribe, attach or watch; Redis's default (redis.conf).

@@ -179,6 +179,37 @@ import Testing
         #expect(answer == ":1·")
     }
 
+    @Test func `at the node's bounds subscriptions are refused, and counted`() {
+        var configuration = GatewayConfiguration()
+        configuration.subscriptionCountMax = 4
+        configuration.patternCountMax = 1
+        configuration.nameBytesMax = 100
+        var harness = Harness(configuration)
+        let client = harness.open(3)
+        let refusal = "-ERR this node has all the subscriptions that it may have·"
+        let five = harness.exchange(client, "SUBSCRIBE a b c d e\r\n")
+        #expect(five == refusal)
+        let patterns = harness.exchange(client, "PSUBSCRIBE a* b*\r\n")
+        #expect(patterns == refusal)
+        let long = String(repeating: "x", count: 101)
+        let name = harness.exchange(client, "SSUBSCRIBE \(long)\r\n")
+        #expect(name == refusal)
+        let fits = harness.exchange(
+            client, "PSUBSCRIBE a*\r\nMESH.ATTACH u\r\nMESH.WATCH u\r\nSUBSCRIBE a\r\n")
+        #expect(!fits.contains("-ERR"))
+        for line in ["SUBSCRIBE b", "MESH.ATTACH v", "MESH.WATCH v"] {
+            let answer = harness.exchange(client, line + "\r\n")
+            #expect(answer == refusal)
+        }
+        let again = harness.exchange(client, "UNSUBSCRIBE a\r\nSUBSCRIBE b\r\n")
+        #expect(!again.contains("-ERR"))
+        let refused = harness.gateway.counters.subscriptionsRefused
+        #expect(refused == 6)
+        harness.close(client)
+        let bytes = harness.gateway.registry.topics.nameBytes
+        #expect(bytes == 0)
+    }
+
     @Test func `the empty name is a name`() {
         var harness = Harness()
         let client = harness.open(3)

@@ -104,6 +104,7 @@ struct DemoLossesTests {
     @Test func `nothing passes through a third node of a full mesh`() {
         #expect(losses(from: 0, to: 3, on: 0, at: 5_000).unexplained == 1)
         #expect(losses(from: 0, to: 3, on: 0, at: 5_000, isFullMesh: false).throughKilled == 1)
+        #expect(losses(from: 0, to: 3, on: 0, at: 5_101, isFullMesh: false).unexplained == 1)
     }
 }
 

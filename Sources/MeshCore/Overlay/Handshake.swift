@@ -73,7 +73,7 @@ extension Node {
         }
         let record = greeting.member
         guard record.standing == .alive, isPlausible(record.incarnation) else {
-            breach(.invalidValue(field: "standing or incarnation in a greeting"), on: index, &effects)
+            breach(.invalidValue(field: "standing or birth"), on: index, &effects)
             return
         }
         if let known = members.index(of: record.id), !members.standing(of: known).isPresent,

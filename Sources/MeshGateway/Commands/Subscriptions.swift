@@ -33,6 +33,7 @@ extension Gateway {
             fail(client, "ERR a node has at most \(Frame.patternCountMax) patterns")
             return .handled
         }
+        guard hasRoom(kind, client) else { return .handled }
         let place = Int(client)
         let isRESP3 = clients[place].isRESP3
         let word = Confirmation.joined(kind)
@@ -47,6 +48,23 @@ extension Gateway {
         }
         chooseRestriction(place)
         return .handled
+    }
+
+    /// Whether the node's bounds let the names in the arguments at hand be subscribed to, all of
+    /// them taken for new; otherwise an error is written.
+    mutating func hasRoom(_ kind: TopicKind, _ client: ClientIndex) -> Bool {
+        let count = arguments.count - 1
+        var bytes = 0
+        for index in 1..<arguments.count { bytes += Int(arguments[index].count) }
+        if registry.count + count <= configuration.subscriptionCountMax,
+            registry.topics.nameBytes + bytes <= configuration.nameBytesMax,
+            kind != .pattern || patterns.count + count <= configuration.patternCountMax
+        {
+            return true
+        }
+        counters.subscriptionsRefused += 1
+        fail(client, "ERR this node has all the subscriptions that it may have")
+        return false
     }
 
     mutating func unsubscribe(

@@ -1,7 +1,7 @@
 /// A drawing of dots, two by four in each cell of the terminal, with characters on top.
 ///
-/// Dots are about as wide as high, so that circles are round. Each cell has one ink: the one that
-/// ranks highest of what was drawn in it.
+/// Dots are about as wide as high, so that circles are round. A cell of a terminal has one colour:
+/// it shows what has the highest ink of all that was drawn in it, and nothing else.
 struct BrailleCanvas {
     /// In cells.
     let width: Int
@@ -27,8 +27,10 @@ struct BrailleCanvas {
         let row = Int(y.rounded(.down))
         guard column >= 0, row >= 0, column < width * 2, row < height * 4 else { return }
         let cell = row / 4 * width + column / 2
+        guard ink >= inks[cell] else { return }
+        if ink > inks[cell] { dots[cell] = 0 }
         dots[cell] |= Self.bits[column % 2][row % 4]
-        inks[cell] = max(inks[cell], ink)
+        inks[cell] = ink
     }
 
     /// - Parameter gap: every so many dots one is drawn; 1 is a whole line.

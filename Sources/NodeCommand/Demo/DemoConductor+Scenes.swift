@@ -294,7 +294,7 @@ extension DemoConductor {
     /// A node has said where a user is.
     func toldWhereabouts(_ node: Int, _ user: Int, _ holders: [Int]) {
         guard case .healing(var healing) = scene, let place = model.users[user].node,
-            holders == [place], healing.doNotKnow[node]?.remove(user) != nil
+            holders.contains(place), healing.doNotKnow[node]?.remove(user) != nil
         else { return }
         if healing.doNotKnow[node]?.isEmpty ?? false { healing.doNotKnow[node] = nil }
         if healing.doNotKnow.isEmpty {

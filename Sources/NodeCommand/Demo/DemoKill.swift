@@ -11,16 +11,21 @@ struct DemoKill {
     /// When the first message from another node reached one of them there.
     var flowingAt: Duration?
     /// When the last of the other nodes knew where each of them is now. From here on each message
-    /// to them must arrive.
+    /// to them must arrive, whether or not the dead node is still taken for a member.
     var knownAt: Duration?
 
     /// What lay in queues and sockets when it died was sent a little before. Generous: on an idle
     /// machine it is less than a millisecond.
     static let inFlight = Duration.milliseconds(100)
 
-    /// A copy sent at this time could have been for the dead node, as far as its sender's node knew.
-    func covers(_ time: Duration) -> Bool {
+    /// At this time some node may have known its users at the dead node alone.
+    func hidesUsers(at time: Duration) -> Bool {
         time >= killedAt - Self.inFlight && (knownAt.map { time <= $0 } ?? true)
+    }
+
+    /// At this time some node may have sent messages on by way of the dead node.
+    func blocksWays(at time: Duration) -> Bool {
+        time >= killedAt - Self.inFlight && (droppedAt.map { time <= $0 } ?? true)
     }
 }
 
@@ -45,12 +50,17 @@ struct DemoLosses: Equatable {
         isFullMesh: Bool
     ) {
         for (course, copy) in missing {
-            let around = kills.filter { $0.covers(copy.sentAt) }
-            if around.contains(where: { $0.users.contains(course.receiver) }) {
+            let time = copy.sentAt
+            let hasMoved = kills.contains {
+                $0.users.contains(course.receiver) && $0.hidesUsers(at: time)
+            }
+            if hasMoved {
                 if copy.answer == 0 { refused += 1 } else { toKilled += 1 }
-            } else if around.contains(where: { $0.node == copy.node }) {
+            } else if kills.contains(where: { $0.node == copy.node && $0.hidesUsers(at: time) }) {
                 fromKilled += 1
-            } else if copy.answer != 0, !isFullMesh, !around.isEmpty {
+            } else if !isFullMesh, copy.answer != 0,
+                kills.contains(where: { $0.blocksWays(at: time) })
+            {
                 throughKilled += 1
             } else {
                 unexplained += 1

@@ -77,7 +77,9 @@ enum LiveView {
     // MARK: Figures
 
     private static func panel(_ model: DemoModel, width: Int, height: Int) -> [InkLine] {
-        var lines = [InkLine()] + figures(model) + [InkLine()]
+        var lines = figures(model) + [InkLine()]
+        // As high as the ring's top, where there is room.
+        if height >= 18 { lines.insert(InkLine(), at: 0) }
         lines += places(model, width: width, height: height - lines.count)
         return lines
     }
@@ -133,21 +135,25 @@ enum LiveView {
                 return line
             }
         }
-        // Too many for a line each: those with users, in columns, and first those that are gone.
+        // Too many for a line each: columns, and if that is not enough those with users, first those
+        // that are gone.
         let busy =
             shown.filter { model.nodes[$0].standing.isGone }
             + shown.filter { !model.users(on: $0).isEmpty }
-        guard !busy.isEmpty else { return [] }
-        let all = busy.map { node in
-            var cell = InkLine()
-            let number = Words.padded(String(model.nodes[node].number), to: 2, right: true)
-            add(node, number, model, to: &cell, isWhole: false)
-            return cell.cut(to: 18)
+        func cells(_ nodes: [Int]) -> [InkLine] {
+            nodes.map { node in
+                var cell = InkLine()
+                let number = Words.padded(String(model.nodes[node].number), to: 2, right: true)
+                add(node, number, model, to: &cell, isWhole: false)
+                return cell
+            }
         }
-        let cellWidth = (all.map(\.width).max() ?? 0) + 2
-        let columnCount = max(1, (width + 2) / cellWidth)
+        let all = cells(shown)
+        let cellWidth = min((all.map(\.width).max() ?? 0) + 2, (width + 2) / 2)
+        let columnCount = max(1, (width + 2) / max(cellWidth, 1))
         let fit = columnCount * height
-        var cells = Array(all.prefix(shown.count > fit || busy.count < shown.count ? fit - 1 : fit))
+        var cells = shown.count <= fit ? all : Array(cells(busy).prefix(fit - 1))
+        guard !cells.isEmpty else { return [] }
         let rest = shown.count - cells.count
         if rest > 0 { cells.append(InkLine("  + \(rest) more", .faint)) }
         let rowCount = min(height, (cells.count + columnCount - 1) / columnCount)
@@ -157,7 +163,7 @@ enum LiveView {
                 let index = column * rowCount + row
                 guard index < cells.count else { break }
                 line.pad(to: column * cellWidth)
-                line.add(cells[index])
+                line.add(cells[index].cut(to: cellWidth - 2))
             }
             return line
         }

@@ -80,7 +80,7 @@ enum RingView {
                 number,
                 column: side > 0.3
                     ? column : side < -0.3 ? column - number.count + 1 : column - number.count / 2,
-                row: Int((label.y / 4).rounded(.down)), ink == .node ? .plain : ink)
+                row: Int((label.y / 4).rounded(.down)), ink == .node || ink == .ring ? .plain : ink)
         }
         return canvas.lines
     }
