@@ -35,8 +35,11 @@ let package = Package(
         .target(
             name: "MeshSimulation", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
         // The public Swift API.
+        // It keeps values that hold values of all these: a module is built anew only when one
+        // that it names has changed.
         .target(
-            name: "Smallworld", dependencies: ["MeshTransport", "MeshCore", "MeshWire"],
+            name: "Smallworld",
+            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"],
             swiftSettings: strict),
 
         .executableTarget(

@@ -116,6 +116,8 @@ public struct ReactorOptions: Sendable {
     var lingeringCount = 0
     /// Descriptors are used up when this one is needed: see `accept`.
     var spareDescriptor: Int32
+    /// When the log may say so again.
+    var nextDescriptorComplaint: Instant
     private let buffer: UnsafeMutableRawPointer
 
     /// Serves on the calling thread until the inbox asks for the end.
@@ -164,6 +166,7 @@ public struct ReactorOptions: Sendable {
         started = Clock.now
         now = started
         nextOverdueCheck = started + .seconds(1)
+        nextDescriptorComplaint = started
         var random = SystemRandomNumberGenerator()
         let hasher = KeyHasher(cluster: configuration.cluster)
         node = Node(
