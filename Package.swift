@@ -35,10 +35,16 @@ let package = Package(
         .target(
             name: "MeshSimulation", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
         // The public Swift API.
-        .target(name: "Smallworld", dependencies: ["MeshTransport"], swiftSettings: strict),
+        // It keeps values that hold values of all these: a module is built anew only when one
+        // that it names has changed.
+        .target(
+            name: "Smallworld",
+            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"],
+            swiftSettings: strict),
 
         .executableTarget(
-            name: "NodeCommand", dependencies: ["CLinux", "Smallworld", "MeshTransport"],
+            name: "NodeCommand",
+            dependencies: ["CLinux", "Smallworld", "MeshTransport", "MeshCore", "MeshWire"],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],

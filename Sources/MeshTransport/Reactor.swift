@@ -116,10 +116,26 @@ public struct ReactorOptions: Sendable {
     var lingeringCount = 0
     /// Descriptors are used up when this one is needed: see `accept`.
     var spareDescriptor: Int32
+    /// When the log may say so again.
+    var nextDescriptorComplaint: Instant
     private let buffer: UnsafeMutableRawPointer
 
+    /// Serves on the calling thread until the inbox asks for the end.
+    ///
+    /// The one way in from other modules: a reactor's size follows from `Node` and `Gateway`, and
+    /// the package manager does not build anew what keeps one when only those have changed.
+    ///
+    /// - Throws: `SystemError` when the kernel has no descriptors left or no longer answers;
+    ///   nothing that a peer sends does it.
+    public static func serve(
+        _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
+    ) throws(SystemError) -> Ending {
+        var reactor = try Reactor(options, listeners: listeners, inbox: inbox)
+        return try reactor.run()
+    }
+
     /// - Throws: `SystemError` when the kernel has no descriptors left.
-    public init(
+    init(
         _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
     ) throws(SystemError) {
         let poller = try Poller()
@@ -150,6 +166,7 @@ public struct ReactorOptions: Sendable {
         started = Clock.now
         now = started
         nextOverdueCheck = started + .seconds(1)
+        nextDescriptorComplaint = started
         var random = SystemRandomNumberGenerator()
         let hasher = KeyHasher(cluster: configuration.cluster)
         node = Node(
@@ -181,12 +198,7 @@ public struct ReactorOptions: Sendable {
         unsafe buffer.deallocate()
     }
 
-    public var id: NodeID { node.id }
-
-    /// Runs until the inbox asks for the end.
-    ///
-    /// - Throws: `SystemError` when the kernel no longer answers; nothing that a peer sends does it.
-    public mutating func run() throws(SystemError) -> Ending {
+    private mutating func run() throws(SystemError) -> Ending {
         logStart()
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())

@@ -138,8 +138,7 @@ public final class MeshNode: Sendable {
         Process.prepare()
         return { [reactorOptions, inbox] in
             do throws(SystemError) {
-                var reactor = try Reactor(reactorOptions, listeners: bound, inbox: inbox)
-                _ = try reactor.run()
+                _ = try Reactor.serve(reactorOptions, listeners: bound, inbox: inbox)
                 return .success(())
             } catch {
                 return .failure(.system(error))
