@@ -36,10 +36,16 @@ let package = Package(
         .target(
             name: "MeshSimulation", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
         // The public Swift API.
-        .target(name: "Smallworld", dependencies: ["MeshTransport"], swiftSettings: strict),
+        // It keeps values that hold values of all these: a module is built anew only when one
+        // that it names has changed.
+        .target(
+            name: "Smallworld",
+            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"],
+            swiftSettings: strict),
 
         .executableTarget(
-            name: "NodeCommand", dependencies: ["Smallworld", "MeshTransport"],
+            name: "NodeCommand",
+            dependencies: ["CLinux", "Smallworld", "MeshTransport", "MeshCore", "MeshWire"],
             swiftSettings: strict),
         .executableTarget(
             name: "SimulatorCommand", dependencies: ["MeshSimulation", "MeshCore"],
@@ -60,6 +66,7 @@ let package = Package(
             ]),
         .testTarget(
             name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
+        .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand"]),
         .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -3,33 +3,55 @@ import MeshWire
 /// What a `Node` wants done after one event: a list of trivial effects, and the bytes they name.
 ///
 /// Allocated once and reused; it grows to the largest event ever seen (about the degree for a
-/// flood, a few more for a change of links) and then allocates no more.
-public struct EffectBuffer: ~Copyable {
-    private var effects: [Effect] = []
+/// flood, a few more for a change of links) and then allocates no more. Its own memory instead of
+/// an array, whose every append asks whether it is shared: two such questions a message.
+@safe public struct EffectBuffer: ~Copyable {
+    @usableFromInline var base: UnsafeMutablePointer<Effect>
+    @usableFromInline var capacity: Int
+    @usableFromInline var used = 0
     /// The bytes that `head` slices of effects point into.
     public var bytes = ByteQueue()
     /// After `.publish`: to how many other nodes the message goes.
     public var remoteNodeCount = 0
 
     public init() {
-        effects.reserveCapacity(256)
+        capacity = 256
+        unsafe base = .allocate(capacity: capacity)
     }
 
-    @inlinable public var isEmpty: Bool { count == 0 }
-    public var count: Int { effects.count }
+    deinit {
+        unsafe base.deallocate()
+    }
 
-    @inline(__always)
-    public subscript(index: Int) -> Effect { effects[index] }
+    @inlinable public var isEmpty: Bool { used == 0 }
+    @inlinable public var count: Int { used }
 
-    @inline(__always)
+    @inlinable @inline(__always)
+    public subscript(index: Int) -> Effect {
+        precondition(index >= 0 && index < used)
+        return unsafe base[index]
+    }
+
+    @inlinable @inline(__always)
     public mutating func append(_ effect: Effect) {
-        effects.append(effect)
+        if used == capacity { grow() }
+        unsafe (base + used).initialize(to: effect)
+        used += 1
+    }
+
+    @inline(never)
+    @usableFromInline mutating func grow() {
+        let larger = UnsafeMutablePointer<Effect>.allocate(capacity: capacity * 2)
+        unsafe larger.moveInitialize(from: base, count: used)
+        unsafe base.deallocate()
+        unsafe base = larger
+        capacity *= 2
     }
 
     /// Forgets everything, keeps the memory; the driver calls it once all is performed.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func removeAll() {
-        effects.removeAll(keepingCapacity: true)
+        used = 0
         bytes.removeAll()
         remoteNodeCount = 0
     }

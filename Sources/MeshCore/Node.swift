@@ -15,6 +15,8 @@ public struct Node: ~Copyable {
     let hasher: KeyHasher
     /// Fingerprint of the cluster's key, told in the handshake.
     let clusterID: UInt64
+    /// The wall clock at birth, by which others' claims of their births are judged.
+    let bootMilliseconds: UInt64
     public internal(set) var counters = Counters()
     /// Members and table have arrived.
     public internal(set) var isReady = false
@@ -27,6 +29,8 @@ public struct Node: ~Copyable {
     var members: MemberTable
     var pendingChanges: [MemberIndex] = []
     var gossipedAt: Instant
+    /// When a member or a log last changed here.
+    var changedAt: Instant
     var accusations: [Accusation] = []
     /// The dead and the departed, oldest first.
     var departed: [MemberIndex] = []
@@ -53,6 +57,8 @@ public struct Node: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
+    /// What an origin had before the whole set that is arriving from it, sorted.
+    var formerKeys: [MemberIndex: [Key]] = [:]
     var watched = WatchedKeys()
 
     // Questions to other nodes.
@@ -70,9 +76,11 @@ public struct Node: ~Copyable {
         self.configuration = configuration
         self.hasher = hasher
         clusterID = hasher.key(.room, Array(configuration.cluster.utf8)).rawValue
+        bootMilliseconds = incarnation.life
         self.now = now
         gossipedAt = now - .seconds(1)
         unsentAfter = now
+        changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
         random = RandomSource(seed: seed)
         members = MemberTable(
@@ -153,6 +161,7 @@ public struct Node: ~Copyable {
             case .linkList: tellLinkList(&effects)
             case .records: spreadRecords(&effects)
             case .maintenance: maintain(&effects)
+            case .departure: depart(&effects)
             case .seeds: dialSeeds(&effects)
             case .redial: redialDead(&effects)
             case .query: expireQuestions(&effects)
@@ -174,10 +183,10 @@ public struct Node: ~Copyable {
         do throws(WireError) {
             switch prefix.kind {
             case .routed:
-                guard links[link].state == .established else { return }
+                guard links[link].carriesFrames else { return }
                 try receivedRouted(prefix, start, from: link, bytes, &effects)
             case .arc:
-                guard links[link].state == .established else { return }
+                guard links[link].carriesFrames else { return }
                 try receivedArc(prefix, start, from: link, bytes, &effects)
             case .link:
                 let message = try Message.decode(
@@ -222,8 +231,15 @@ public struct Node: ~Copyable {
             links[link].peerRole = role
             if !role.contains(.longRange) { longRange.released(by: links[link].peer) }
             if role.isEmpty { timers.schedule(.maintenance, at: now + .milliseconds(100)) }
+        case (.established, .bye):
+            // All that the peer sent has come. What this side has sent goes out before its bye.
+            let link = closeInOrder(link, .unneeded, &effects)
+            forget(link, &effects)
         case (_, .bye):
-            drop(link, .closed, &effects)
+            forget(link, &effects)
+        case (.closing, _):
+            // Sent before the peer knew.
+            break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):

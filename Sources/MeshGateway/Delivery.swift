@@ -6,20 +6,20 @@ import MeshWire
 // byte is all that RESP2 and RESP3 differ in.
 
 extension Gateway {
-    /// Completes a `.publish`, at once and before anything else is asked of the gateway: writes the
-    /// reply (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the
-    /// local receivers, so that a publisher that hears itself sees its reply first.
+    /// Completes a `.publish`, before the next call of `next` for this client: writes the reply
+    /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
+    /// receivers, so that a publisher that hears itself sees its reply first.
     public mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
         remoteNodeCount: Int
     ) {
         counters.published += 1
-        let topic = publication.topic
+        let topic = currentTopic(publication, input)
         var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = publication.body == .channel && patterns.count > 0
         if hasPatterns { localCount += findPatterns(publication.name, input) }
         let place = Int(client)
-        if !clients[place].flags.contains(.muted) {
+        if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
             let reply =
                 publication.body == .user
                 ? (localCount > 0 ? 1 : 0) + remoteNodeCount : localCount + remoteNodeCount
@@ -31,6 +31,20 @@ extension Gateway {
                 topic, MessageWord(publication.body), publication.name, publication.payload, input)
         }
         if hasPatterns { fanOutToPatterns(publication.name, publication.payload, input) }
+    }
+
+    /// The publication's topic. Between `next` and `published` the driver has sent the message to
+    /// links; should it have closed clients in doing so, the topic may be gone or be another.
+    @inline(__always)
+    private func currentTopic(_ publication: Publication, _ input: Span<UInt8>) -> Int32 {
+        let topic = publication.topic
+        if topic < 0 { return topic }
+        let found = registry.topics[topic]
+        if found.key == publication.key, found.count > 0 { return topic }
+        guard let kind = TopicKind(publication.body) else { return -1 }
+        let name = publication.name
+        return registry.topics.find(
+            kind, publication.key, input, Int(name.start), Int(name.count))
     }
 
     /// A message from another node for local clients. Returns how many clients it went to.

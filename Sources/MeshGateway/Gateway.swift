@@ -93,6 +93,9 @@ public struct Gateway: ~Copyable {
     var freeClients: [ClientIndex] = []
     var nextClientID: Int64 = 1
     var isReady = false
+    /// What clients may send, and what those who have not authenticated themselves may.
+    let limits: RESPLimits
+    let strangerLimits: RESPLimits
     /// Output below this is within every limit.
     var outputAlarm: Int
 
@@ -103,8 +106,12 @@ public struct Gateway: ~Copyable {
     /// Patterns that match the name at hand; reused.
     var matched: [Int32] = []
 
-    /// The arguments of the command at hand, relative to `commandStart`.
+    /// The arguments of the command at hand, relative to `argumentBase`.
     var arguments = ArgumentList()
+    var argumentBase = 0
+    /// The command at hand is a decoded line: its arguments do not lie in the driver's input.
+    var isDecoded = false
+    /// Where the command at hand starts in the driver's input.
     var commandStart = 0
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
@@ -115,6 +122,9 @@ public struct Gateway: ~Copyable {
     public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
         self.configuration = configuration
         self.hasher = hasher
+        let bytesMax = configuration.requestBytesMax
+        limits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: true)
+        strangerLimits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: false)
         outputAlarm = configuration.smallestHardLimit
         registry = Registry(hasher: hasher)
         patterns = PatternIndex(hasher: hasher)
@@ -278,6 +288,13 @@ public struct GatewayConfiguration: Sendable {
     public var clientCountMax = 10_000
     /// The largest command: all its arguments together.
     public var requestBytesMax = 65 * 1024 * 1024
+    /// Subscriptions, attachments and watches of all clients together; some 110 bytes each.
+    public var subscriptionCountMax = 10_000_000
+    /// Different patterns that clients of this node may subscribe to: every node of the mesh keeps
+    /// all of them, and a publish may have to try those that begin and end with a wildcard.
+    public var patternCountMax = 65_536
+    /// The bytes of the names of all that is subscribed to, each counted once.
+    public var nameBytesMax = 1 << 30
     /// What AUTH must be given; nil: nothing is asked.
     public var password: String?
     /// For clients that subscribe, attach or watch; Redis's default (redis.conf).
@@ -285,7 +302,7 @@ public struct GatewayConfiguration: Sendable {
         hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softDuration: .seconds(60))
     /// For all others. Redis has no limit here; this lets the longest reply pass.
     public var normalOutputLimit = OutputLimit(
-        hard: 256 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+        hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
 

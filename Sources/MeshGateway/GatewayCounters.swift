@@ -18,6 +18,8 @@ public struct GatewayCounters: Sendable {
     public var protocolErrors: UInt64 = 0
     /// Connections ended by CLIENT KILL.
     public var killed: UInt64 = 0
+    /// Commands refused because this node's subscriptions, patterns or names were at a bound.
+    public var subscriptionsRefused: UInt64 = 0
     /// Questions to the mesh (PUBSUB, MESH.TRACE).
     public var questions: UInt64 = 0
     /// Answers to or from other nodes that had to leave something out, or that were malformed.

@@ -18,6 +18,8 @@ final class Host {
     var lineFree = Instant(nanoseconds: 0)
     var bytesOut = 0
     var bytesIn = 0
+    /// It has said good-bye to everybody.
+    var hasLeft = false
     var finished: [QueryID] = []
     var answers: [(query: QueryID, from: NodeID, answer: [UInt8])] = []
     var presences: [(key: Key, isOnline: Bool)] = []

@@ -299,7 +299,11 @@ public struct Run: ~Copyable {
         case .leave: world.leave(host)
         }
         readJournal()
-        if departure != .leave { crashedAt[host] = now }
+        if departure == .leave {
+            truth.hurt(host, until: Instant(nanoseconds: .max))
+        } else {
+            crashedAt[host] = now
+        }
         truth.trouble(from: now, to: now)
         note("\(departure)")
         // Clients look for another node.
@@ -406,7 +410,7 @@ public struct Run: ~Copyable {
         let isWell = look.isMembershipRight && look.isDirectoryEqual && now > end + .seconds(2)
         let last = max(
             truth.lastTrouble + scenario.settle, truth.lastDirectoryChange + .seconds(3),
-            time(scenario.duration))
+            end + .seconds(3))
         if metrics.startSeconds == nil, now > time(scenario.start.over + Self.startLimit) {
             metrics.isStuck = true
             finish()

@@ -29,6 +29,11 @@ extension World {
             index += 1
         }
         effects.removeAll()
+        if host.hasLeft {
+            end(number)
+            pendingAnswers.removeAll()
+            return
+        }
         scheduleDeadline(number)
         if !pendingAnswers.isEmpty { answerPending(number) }
     }
@@ -44,7 +49,7 @@ extension World {
         case .close(let link):
             let connection = host.connections[Int(link)]
             host.connections[Int(link)] = -1
-            if connection >= 0 { close(connection, by: number, isReset: false) }
+            if connection >= 0 { close(connection, by: number) }
         case .deliver(let body, _, let name, let payload):
             deliver(body, name, payload, number, parcel)
         case .presence(let key, let isOnline):
@@ -63,7 +68,7 @@ extension World {
         case .log(let event):
             journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
             tracer?.log(now, number, event)
-        case .left: break
+        case .left: host.hasLeft = true
         }
     }
 
@@ -316,6 +321,7 @@ extension World {
     ) {
         if parcel.pathCount > 0 { inspect(parcel, at: number) }
         handle(number, .heard(link))
+        // What a frame leads to can end the link, and the host.
         var at = 0
         var needed = 0
         while at < Int(parcel.count), host.connections[Int(link)] == connection {
@@ -400,8 +406,8 @@ extension World {
         answer(.connected, connection, from, at: back)
     }
 
-    /// One side ends a connection. `isReset`: at once, whatever is still on its way.
-    mutating func close(_ connection: Int32, by number: Int, isReset: Bool) {
+    /// One side ends a connection; the other hears of it after all that is on its way.
+    mutating func close(_ connection: Int32, by number: Int) {
         let isDialler = Int(connections[connection].dialler) == number
         let link: LinkIndex
         if isDialler {

@@ -3,24 +3,24 @@ import MeshWire
 
 /// What goes wrong with hosts and between them.
 extension World {
-    /// The node says good-bye, and its process ends.
+    /// The node begins to say good-bye; its process ends when it has (`Effect.left`).
     public mutating func leave(_ host: Int) {
         handle(host, .leave)
-        end(host, isReset: false)
     }
 
     /// The process ends; its machine resets its connections and refuses new ones.
     public mutating func crash(_ host: Int) {
-        end(host, isReset: true)
+        end(host)
     }
 
-    private mutating func end(_ number: Int, isReset: Bool) {
+    /// The process is no more; its machine says so on every connection.
+    mutating func end(_ number: Int) {
         guard let host = hosts[number] else { return }
         for link in host.connections.indices {
             let connection = host.connections[link]
             guard connection >= 0 else { continue }
             host.connections[link] = -1
-            close(connection, by: number, isReset: isReset)
+            close(connection, by: number)
         }
         bury(number, host)
     }

@@ -33,6 +33,8 @@ struct Connection: ~Copyable {
     var writesRegistered = false
     /// The input waits until the gateway, or a link's queue, lets it go on.
     var isPaused = false
+    /// Paused until its own replies have left.
+    var isThrottled = false
     /// No more input is taken; the connection ends when its output has left.
     var isEnding = false
     /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.

@@ -10,9 +10,15 @@ public struct Limits: Sendable {
     /// through a hundred busy sockets with a large fan-out can take a second; heartbeats must not
     /// wait for it, or the neighbours take this node for dead.
     public var turnTime: Delay = .milliseconds(5)
-    /// Bytes read from all sockets before what they led to is sent: it bounds the output that
-    /// gathers, which is this times the fan-out (guess, not yet measured).
-    public var readBytesPerFlush = 256 * 1024
+    /// In the middle of a wake-up queues are offered to their sockets when this much has gathered in
+    /// them, so that it is still in the cache, if that is `sendBytes` for each of them on average;
+    /// and always at `gatheredBytesMax`.
+    public var gatheredBytes = 1024 * 1024
+    /// What a call of the kernel should carry to be worth it, while there is other work.
+    public var sendBytes = 32 * 1024
+    /// Output that gathers before it is sent in any case. It bounds the memory that a wake-up
+    /// takes; so far as it goes beyond a client's output limit, that client is closed.
+    public var gatheredBytesMax = 16 * 1024 * 1024
     /// Connections accepted from one listener before the others have their turn.
     public var acceptsPerTurn = 64
     /// Message bytes that wait for one link; above it messages for that link are dropped.
@@ -23,6 +29,9 @@ public struct Limits: Sendable {
     /// Message bytes on one link above which clients that publish to it are not read from, until
     /// half of it has left.
     public var congestionBytes = 4 * 1024 * 1024
+    /// Output of a client above which its commands wait until half of it has left: who asks without
+    /// reading the answers is not closed, and takes no more memory than this.
+    public var clientOutputBytes = 1024 * 1024
     /// Open HTTP connections; above it new ones are closed at once.
     public var httpConnectionCount = 256
     /// The longest HTTP head; a longer one is answered with 431.

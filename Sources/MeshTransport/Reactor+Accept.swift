@@ -1,6 +1,6 @@
 import CLinux
 import Glibc
-import MeshWire
+import MeshCore
 
 extension Reactor {
     /// Accepts what waits on a listener, up to a bound, so that a flood of connections does not
@@ -18,7 +18,10 @@ extension Reactor {
             case 0...: take(&self, accepted)
             case -EMFILE, -ENFILE:
                 counters.connectionsRefused &+= 1
-                log.write(.error, "descriptorsUsedUp")
+                if now >= nextDescriptorComplaint {
+                    nextDescriptorComplaint = now + .seconds(1)
+                    log.write(.error, "descriptorsUsedUp")
+                }
                 guard spareDescriptor >= 0 else { return }
                 close(spareDescriptor)
                 let extra = linux_accept(listener)

@@ -47,21 +47,38 @@ extension Reactor {
     /// Carries out the commands that arrived from a client; returns how many bytes they had.
     mutating func consumeClient(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
         let client = connections[index].owner
+        let token = Token(index: index, generation: connections[index].generation)
         connections[index].needed = 0
+        if gateway.outputCount(client) > limits.clientOutputBytes {
+            throttle(index)
+            return 0
+        }
         var offset = 0
         while true {
             let request = gateway.next(bytes, at: &offset, from: client, now: now)
             if !gateway.changes.isEmpty { applyChanges() }
             switch request {
-            case .handled: continue
+            case .handled:
+                if gateway.outputCount(client) > limits.clientOutputBytes {
+                    throttle(index)
+                    return offset
+                }
             case .publish(let publication):
                 touchedCongestion = false
                 let remoteNodeCount = handle(
                     .publish(
                         publication.body, publication.key, name: publication.name,
                         payload: publication.payload), bytes)
+                let copies = gateway.counters.delivered
                 gateway.published(
                     publication, bytes, by: client, remoteNodeCount: remoteNodeCount)
+                gatheredBytes +=
+                    Int(gateway.counters.delivered &- copies)
+                    * (Int(publication.name.count) + Int(publication.payload.count))
+                if gatheredBytes >= limits.gatheredBytes {
+                    flushIfWorthwhile()
+                    guard isCurrent(token) else { return offset }
+                }
                 if touchedCongestion {
                     pausePublisher(index)
                     return offset
@@ -110,6 +127,13 @@ extension Reactor {
     }
 
     // MARK: Pauses
+
+    /// A client that asks faster than it reads: its replies leave before it is listened to again.
+    private mutating func throttle(_ index: Int32) {
+        connections[index].isPaused = true
+        connections[index].isThrottled = true
+        markDirty(index)
+    }
 
     private mutating func pausePublisher(_ index: Int32) {
         counters.publishersPaused &+= 1
@@ -179,6 +203,10 @@ extension Reactor {
         }
         let waiting = gateway.outputCount(client)
         watch(index, writes: waiting > 0)
+        if connections[index].isThrottled, waiting < limits.clientOutputBytes / 2 {
+            connections[index].isThrottled = false
+            resumable.append(client)
+        }
         if waiting == 0, connections[index].isEnding { closeClient(index, lingers: true) }
     }
 

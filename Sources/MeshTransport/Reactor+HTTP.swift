@@ -31,6 +31,7 @@ extension Reactor {
             switch HTTPHead.read(bytes, at: offset, limit: limits.httpHeadBytes) {
             case .incomplete: return offset
             case .refused(let status, let reason):
+                counters.httpRefused &+= 1
                 let response = HTTPResponse(status: status, reason: reason, body: reason + "\n")
                 respond(index, response, keepsAlive: false, hasBody: true)
             case .request(let request, let end):

@@ -71,7 +71,8 @@ extension Reactor {
             case .send(let link, let head, let body, let sendClass):
                 send(link, head, bytes, body, sendClass)
             case .deliver(let body, let key, let name, let payload):
-                gateway.deliver(body, key, name: name, payload: payload, bytes)
+                let copies = gateway.deliver(body, key, name: name, payload: payload, bytes)
+                gatheredBytes += copies * (Int(name.count) + Int(payload.count))
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
@@ -118,6 +119,7 @@ extension Reactor {
             return
         }
         connections[index].output.append(effects.bytes, head, bytes, body, isControl: isControl)
+        gatheredBytes += Int(head.count) + Int(body.count)
         markDirty(index)
     }
 
@@ -218,6 +220,7 @@ extension Reactor {
                 }
                 handle(.received(prefix, start: offset, from: link), bytes)
                 offset += prefix.length
+                if gatheredBytes >= limits.gatheredBytes { flushIfWorthwhile() }
             } catch {
                 counters.linksMisbehaved &+= 1
                 log.write(

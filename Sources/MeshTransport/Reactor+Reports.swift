@@ -237,7 +237,7 @@ extension Reactor {
                 "Copies not written because a client's output was over its limit.",
                 edge.dropped),
             Figure(
-                "clients_over_limit_total", "Clients ended because their output was over a limit.",
+                "clients_overdue_total", "Clients ended because their output was over a limit.",
                 edge.disconnectedForOutput),
             Figure(
                 "client_protocol_errors_total", "Clients ended for bytes that are no command.",
@@ -272,6 +272,9 @@ extension Reactor {
                 "Times that a publisher was not read from because a link was congested.",
                 counters.publishersPaused),
             Figure("http_accepted_total", "HTTP connections accepted.", counters.httpAccepted),
+            Figure(
+                "http_refused_total", "HTTP connections closed for bytes that are no request.",
+                counters.httpRefused),
             Figure(
                 "http_timed_out_total", "HTTP connections closed for a head that did not end.",
                 counters.httpTimedOut),

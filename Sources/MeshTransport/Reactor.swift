@@ -109,16 +109,33 @@ public struct ReactorOptions: Sendable {
     var timed: [ConnectionName] = []
     var earliestTimed: Instant?
     var nextOverdueCheck: Instant
-    var bytesSinceFlush = 0
+    /// Bytes written to queues since they were flushed, nearly: replies are not counted.
+    var gatheredBytes = 0
     var isGatewayReady = false
     var httpConnectionCount = 0
     var lingeringCount = 0
     /// Descriptors are used up when this one is needed: see `accept`.
     var spareDescriptor: Int32
+    /// When the log may say so again.
+    var nextDescriptorComplaint: Instant
     private let buffer: UnsafeMutableRawPointer
 
+    /// Serves on the calling thread until the inbox asks for the end.
+    ///
+    /// The one way in from other modules: a reactor's size follows from `Node` and `Gateway`, and
+    /// the package manager does not build anew what keeps one when only those have changed.
+    ///
+    /// - Throws: `SystemError` when the kernel has no descriptors left or no longer answers;
+    ///   nothing that a peer sends does it.
+    public static func serve(
+        _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
+    ) throws(SystemError) -> Ending {
+        var reactor = try Reactor(options, listeners: listeners, inbox: inbox)
+        return try reactor.run()
+    }
+
     /// - Throws: `SystemError` when the kernel has no descriptors left.
-    public init(
+    init(
         _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
     ) throws(SystemError) {
         let poller = try Poller()
@@ -149,6 +166,7 @@ public struct ReactorOptions: Sendable {
         started = Clock.now
         now = started
         nextOverdueCheck = started + .seconds(1)
+        nextDescriptorComplaint = started
         var random = SystemRandomNumberGenerator()
         let hasher = KeyHasher(cluster: configuration.cluster)
         node = Node(
@@ -180,12 +198,7 @@ public struct ReactorOptions: Sendable {
         unsafe buffer.deallocate()
     }
 
-    public var id: NodeID { node.id }
-
-    /// Runs until the inbox asks for the end.
-    ///
-    /// - Throws: `SystemError` when the kernel no longer answers; nothing that a peer sends does it.
-    public mutating func run() throws(SystemError) -> Ending {
+    private mutating func run() throws(SystemError) -> Ending {
         logStart()
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())
@@ -215,7 +228,7 @@ public struct ReactorOptions: Sendable {
         now = Clock.now
         if !deferred.isEmpty { handleDeferred() }
         runDeadlines()
-        flushAll()
+        flushAll(isMidTurn: true)
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
@@ -309,7 +322,6 @@ public struct ReactorOptions: Sendable {
                 return
             }
             counters.bytesReceived &+= UInt64(count)
-            bytesSinceFlush += count
             if leftover + count >= connections[index].needed {
                 if isLarge {
                     consumeStored(index)
@@ -328,7 +340,6 @@ public struct ReactorOptions: Sendable {
                 unsafe connections[index].input.append(
                     input.bindMemory(to: UInt8.self).span, 0, count)
             }
-            if bytesSinceFlush >= limits.readBytesPerFlush { flushAll() }
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding
             else { return }
@@ -386,15 +397,20 @@ public struct ReactorOptions: Sendable {
 
     /// Offers every connection's output to its socket once. Ends that this finds are handled, and
     /// may lead to more output, which leaves too.
-    mutating func flushAll() {
-        bytesSinceFlush = 0
+    ///
+    /// Where the kernel has refused before, it will say when to go on. But it is asked only once a
+    /// wake-up, and in one long wake-up more can gather for a client than a socket takes at once:
+    /// in the middle of it those are tried too, or a client that reads well meets its limit.
+    mutating func flushAll(isMidTurn: Bool = false) {
+        gatheredBytes = 0
         var position = 0
         while position < dirty.count {
             let index = dirty[position]
             position += 1
             connections[index].isDirty = false
-            // Where the kernel has refused before, it will say when to go on.
-            if connections[index].role != .free, !connections[index].writesRegistered {
+            if connections[index].role != .free,
+                isMidTurn || !connections[index].writesRegistered
+            {
                 flush(index)
             }
         }
@@ -406,10 +422,19 @@ public struct ReactorOptions: Sendable {
             let client = dirtyClients[position]
             position += 1
             let index = connection(of: client)
-            if index >= 0 { flushClient(index, client) }
+            if index >= 0 { flushClient(index, client, isWritable: isMidTurn) }
         }
         dirtyClients.removeAll(keepingCapacity: true)
         if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
+    }
+
+    /// Flushes in the middle of a wake-up if enough has gathered; see `Limits.gatheredBytes`.
+    @inline(never)
+    mutating func flushIfWorthwhile() {
+        let connectionCount = dirty.count + gateway.dirty.count
+        if gatheredBytes >= min(limits.gatheredBytesMax, connectionCount * limits.sendBytes) {
+            flushAll(isMidTurn: true)
+        }
     }
 
     /// Offers one connection's output to its socket.

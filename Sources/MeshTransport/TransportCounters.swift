@@ -18,6 +18,8 @@ public struct TransportCounters: Sendable {
     public var clientsClosed: UInt64 = 0
     /// HTTP connections closed because their head did not end in time.
     public var httpTimedOut: UInt64 = 0
+    /// HTTP requests that are none.
+    public var httpRefused: UInt64 = 0
     public var bytesReceived: UInt64 = 0
     /// Calls that read from and wrote to sockets.
     public var receives: UInt64 = 0

@@ -6,13 +6,14 @@
 /// This is the one unsafe file of the sending path: `reserve` hands out where to write, so that a
 /// message is copied once, from the bytes that arrived to the bytes that leave.
 @safe public struct ByteQueue: ~Copyable {
-    private var base: UnsafeMutableRawPointer?
-    private var head = 0
-    private var capacity = 0
+    @usableFromInline var base: UnsafeMutableRawPointer?
+    @usableFromInline var head = 0
+    @usableFromInline var capacity = 0
     /// It was drained since the last `trim`.
-    private var isUsed = false
+    @usableFromInline var isUsed = false
+    @usableFromInline var waiting = 0
     /// Bytes that wait.
-    public private(set) var count = 0
+    @inlinable public var count: Int { waiting }
 
     public init() {
         unsafe base = nil
@@ -28,16 +29,16 @@
     public var byteCapacity: Int { capacity }
 
     /// Room for `size` more bytes at the back, counted as written: the caller must fill all of it.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func reserve(_ size: Int) -> UnsafeMutableRawPointer {
         if head + count + size > capacity { grow(size) }
         let place = unsafe base.unsafelyUnwrapped + (head + count)
-        count += size
+        waiting += size
         return unsafe place
     }
 
     @inline(never)
-    private mutating func grow(_ size: Int) {
+    @usableFromInline mutating func grow(_ size: Int) {
         precondition(size >= 0 && size <= 1 << 40)
         if count + size <= capacity, head >= capacity / 2 {
             unsafe base!.copyMemory(from: base! + head, byteCount: count)
@@ -55,7 +56,7 @@
     }
 
     /// Appends `bytes[start ..< start + size]`.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(_ bytes: Span<UInt8>, _ start: Int, _ size: Int) {
         precondition(start >= 0 && size >= 0 && start + size <= bytes.count)
         if size == 0 { return }
@@ -65,7 +66,7 @@
         }
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(_ byte: UInt8) {
         unsafe reserve(1).storeBytes(of: byte, as: UInt8.self)
     }
@@ -74,13 +75,13 @@
         append(bytes.span, 0, bytes.count)
     }
 
-    public mutating func append(_ text: StaticString) {
+    @inlinable public mutating func append(_ text: StaticString) {
         let place = unsafe reserve(text.utf8CodeUnitCount)
         unsafe place.copyMemory(from: text.utf8Start, byteCount: text.utf8CodeUnitCount)
     }
 
     /// Appends an integer in little-endian order.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append<Value: FixedWidthInteger>(integer value: Value) {
         unsafe reserve(MemoryLayout<Value>.size).storeBytes(
             of: value.littleEndian, as: Value.self)
@@ -93,11 +94,11 @@
     }
 
     /// Forgets the first `size` bytes. The memory stays, for what is written next; see `trim`.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func drop(_ size: Int) {
         precondition(size >= 0 && size <= count)
         head += size
-        count -= size
+        waiting -= size
         if count == 0 {
             head = 0
             isUsed = true
@@ -128,18 +129,18 @@
     /// Forgets the bytes from `size` on: undoes what was written last.
     public mutating func truncate(to size: Int) {
         precondition(size >= 0 && size <= count)
-        count = size
+        waiting = size
     }
 
     /// Forgets everything and keeps the memory.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func removeAll() {
         head = 0
-        count = 0
+        waiting = 0
     }
 
     /// The waiting bytes, for the length of the call.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func withBytes<Result: ~Copyable>(
         _ body: (UnsafeRawBufferPointer) -> Result
     ) -> Result {
@@ -149,7 +150,7 @@
     }
 
     /// The waiting bytes as a span, for the length of the call.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func withSpan<Result: ~Copyable>(_ body: (Span<UInt8>) -> Result) -> Result {
         unsafe withBytes { raw in
             let typed = unsafe raw.bindMemory(to: UInt8.self)

@@ -40,9 +40,13 @@ public enum Frame {
     public static let arcHeaderSize = 24
     /// The longest frame: a payload of 64 MiB with its name and many destinations. Longer ones close the link.
     public static let lengthMax = 66 * 1024 * 1024
-    /// The longest name of a user, room, channel or pattern. Redis has no such bound; a name that
+    /// The longest name of a user, room or channel. Redis has no such bound; a name that
     /// travels in every message needs one (two bytes of length).
     public static let nameLengthMax = 65_535
+    /// The longest pattern, and the most that one node may subscribe to: all of them are replicated
+    /// to every node, and together they travel in one frame of at most 16 MiB.
+    public static let patternLengthMax = 1_024
+    public static let patternCountMax = 16_384
     /// Twice what a million nodes need by plain greedy routing (hops.csv: 24).
     public static let hopLimit: UInt8 = 48
 }
@@ -83,12 +87,22 @@ public struct FramePrefix: Sendable {
     public var hopsLeft: UInt8
     public var body: UInt8
 
+    @inlinable public init(
+        length: Int, kind: FrameKind, flags: FrameFlags, hopsLeft: UInt8, body: UInt8
+    ) {
+        self.length = length
+        self.kind = kind
+        self.flags = flags
+        self.hopsLeft = hopsLeft
+        self.body = body
+    }
+
     /// Reads the frame that starts at `offset`.
     ///
     /// - Returns: nil when `bytes` ends before the frame does; `needed` then says how many bytes
     ///   from `offset` on are needed to go on (at least 1 more than there are).
     /// - Throws: `WireError` when no frame can start like this.
-    @inline(__always)
+    @inlinable @inline(__always)
     public static func read(
         _ bytes: Span<UInt8>, at offset: Int, needed: inout Int
     ) throws(WireError) -> FramePrefix? {
@@ -127,7 +141,21 @@ public struct RoutedHeader: Sendable {
     public var nameOffset: Int
     public var payloadOffset: Int
 
-    @inline(__always)
+    @inlinable init(
+        origin: NodeID, key: Key, destinationCount: Int, life: UInt32, nameLength: Int,
+        hopsTaken: UInt16, nameOffset: Int, payloadOffset: Int
+    ) {
+        self.origin = origin
+        self.key = key
+        self.destinationCount = destinationCount
+        self.life = life
+        self.nameLength = nameLength
+        self.hopsTaken = hopsTaken
+        self.nameOffset = nameOffset
+        self.payloadOffset = payloadOffset
+    }
+
+    @inlinable @inline(__always)
     public static func read(
         _ bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix
     ) throws(WireError) -> RoutedHeader {
@@ -158,7 +186,7 @@ public struct Destination: Sendable {
         self.promise = promise
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     public static func read(_ bytes: Span<UInt8>, frame offset: Int, index: Int) -> Destination {
         let at = offset + Frame.routedHeaderSize + index * Frame.destinationSize
         return Destination(
@@ -170,7 +198,7 @@ public struct Destination: Sendable {
 
 extension Span<UInt8> {
     /// A little-endian integer at `offset`; traps outside the span.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func load<Value: FixedWidthInteger & BitwiseCopyable>(
         _ type: Value.Type, at offset: Int
     ) -> Value {

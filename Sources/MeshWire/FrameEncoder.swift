@@ -1,7 +1,7 @@
 /// What the forwarding path writes in front of a body that it copies: see the table in `Frame`.
 extension ByteQueue {
     /// The eight bytes that every frame starts with.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func appendPrefix(
         length: Int, _ kind: FrameKind, _ flags: FrameFlags, hopsLeft: UInt8, body: UInt8
     ) {
@@ -12,7 +12,7 @@ extension ByteQueue {
     }
 
     /// The header of a `.routed` frame, up to its destinations, for a frame of `length` bytes.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func appendRoutedHeader(
         length: Int, _ flags: FrameFlags, hopsLeft: UInt8, body: UInt8, origin: NodeID, key: Key,
         destinationCount: Int, life: UInt32, nameLength: Int, hopsTaken: UInt16
@@ -31,7 +31,7 @@ extension ByteQueue {
         unsafe (place + 24).storeBytes(of: rest.littleEndian, as: UInt64.self)
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(_ destination: Destination) {
         let place = unsafe reserve(Frame.destinationSize)
         let word = UInt64(destination.sequence) | UInt64(destination.promise) << 32

@@ -122,8 +122,9 @@ extension ByteReader {
         return Key(UInt64(try integer(UInt16.self, bytes)) << 32 | low)
     }
 
-    mutating func text(_ bytes: Span<UInt8>) throws(WireError) -> [UInt8] {
+    mutating func pattern(_ bytes: Span<UInt8>) throws(WireError) -> [UInt8] {
         let count = Int(try integer(UInt16.self, bytes))
+        guard count <= Frame.patternLengthMax else { throw .tooMany(count) }
         return bytes.array(try slice(count))
     }
 
@@ -190,7 +191,7 @@ extension ByteReader {
             let key = try key(bytes)
             records.append(
                 DirectoryRecord(
-                    operation, key, text: operation == .addPattern ? try text(bytes) : []))
+                    operation, key, text: operation == .addPattern ? try pattern(bytes) : []))
         }
         return DirectoryRecords(
             origin: origin, life: life, firstSequence: firstSequence, isRepair: isRepair,
@@ -208,9 +209,9 @@ extension ByteReader {
         }
         let continues = try flag(bytes)
         let keys = try keys(from: firstKey, through: lastKey, bytes)
-        let patternCount = try count(least: 2, max: 65_535, bytes)
+        let patternCount = try count(least: 2, max: Frame.patternCountMax, bytes)
         var patterns: [[UInt8]] = []
-        for _ in 0..<patternCount { patterns.append(try text(bytes)) }
+        for _ in 0..<patternCount { patterns.append(try pattern(bytes)) }
         return SnapshotPart(
             origin: origin, life: life, sequence: sequence, firstKey: firstKey, lastKey: lastKey,
             continues: continues, keys: keys, patterns: patterns)

@@ -12,10 +12,12 @@ struct Command: Sendable {
     var closing: String
     var flags: [Flag]
     /// Returns the exit status.
-    var run: @Sendable (Arguments) async throws -> Int32
+    var run: @Sendable (Arguments) throws -> Int32
 
     /// In the order of the help.
-    static let all: [Command] = [NodeSubcommand.command, Status.command, Trace.command]
+    static let all: [Command] = [
+        Demo.command, NodeSubcommand.command, Status.command, Trace.command,
+    ]
 
     var help: String {
         var text = "Usage: smallworld \(name) \(usage)\n\n\(introduction)\n\nOptions:\n"

@@ -1,9 +1,7 @@
-import Dispatch
 import Foundation
 import MeshTransport
 import MeshWire
 import Smallworld
-import Synchronization
 
 /// `smallworld node`: runs one node until a signal.
 enum NodeSubcommand {
@@ -62,7 +60,7 @@ enum NodeSubcommand {
             Flag(name: "config", argument: "FILE", help: "Read settings from a JSON5 file.")
         ]
 
-    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
+    @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
         guard arguments.words.isEmpty else {
             throw UsageError("there is nothing to do with '\(arguments.words[0])'")
         }
@@ -94,29 +92,31 @@ enum NodeSubcommand {
         if let redis = node.ports.redis { printLine("redis \(redis)") }
         if let http = node.ports.http { printLine("http \(http)") }
 
-        let signals = [SIGTERM, SIGINT].map { leaveOnSignal($0, node) }
-        defer { for source in signals { source.cancel() } }
-        try await node.run()
+        try leaveOnSignal(node)
+        try node.runBlocking()
         return 0
     }
 
-    /// The first signal lets the node leave, the second one ends the process as the signal would.
-    private static func leaveOnSignal(
-        _ number: Int32, _ node: MeshNode
-    ) -> any DispatchSourceSignal {
-        // Otherwise the signal's own action comes first.
-        signal(number, SIG_IGN)
-        let source = DispatchSource.makeSignalSource(signal: number, queue: signalQueue)
-        source.setEventHandler {
-            if hasSignal.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+    /// The first SIGTERM or SIGINT lets the node leave, the second one ends the process.
+    ///
+    /// A thread waits for them, because hardly anything is allowed in a signal's handler. They are
+    /// blocked in this thread, and so in all that come after it.
+    private static func leaveOnSignal(_ node: MeshNode) throws(SystemError) {
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        for number in [SIGTERM, SIGINT] { unsafe sigaddset(&signals, number) }
+        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+        let blocked = signals
+        let error = Thread.start(name: "signals") {
+            var signals = blocked
+            var number: Int32 = 0
+            unsafe sigwait(&signals, &number)
             node.leave()
+            unsafe sigwait(&signals, &number)
+            _exit(128 + number)
         }
-        source.resume()
-        return source
+        if let error { throw error }
     }
-
-    private static let signalQueue = DispatchQueue(label: "signals")
-    private static let hasSignal = Atomic(false)
 
     /// One line on standard output, out at once: scripts wait for it.
     private static func printLine(_ line: String) {

@@ -30,7 +30,7 @@ enum Status {
         return try RESPClient(address, seconds: 5)
     }
 
-    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
+    @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
         guard arguments.words.isEmpty else {
             throw UsageError("there is nothing to do with '\(arguments.words[0])'")
         }
@@ -50,11 +50,18 @@ enum Status {
         return 0
     }
 
+    /// Shown when they are 0 too; other figures of the status are counters, and nobody reads forty
+    /// zeros.
+    private static let alwaysShown = ["ready", "members", "links", "entries", "clients"]
+
     /// The three answers as tables.
     static func report(_ status: RESPReply, _ members: RESPReply, _ links: RESPReply) -> String {
         var text = ""
         if case .map(let fields) = status {
-            text += Table.text(fields.map { [$0.name, $0.value.shown] }) + "\n"
+            let shown = fields.filter {
+                $0.value != .integer(0) && $0.value != .text("") || alwaysShown.contains($0.name)
+            }
+            text += Table.text(shown.map { [$0.name, $0.value.shown] }) + "\n"
         }
         let memberColumns = ["name", "zone", "endpoint", "standing", "keys", "id"]
         text += "Members\n" + table(members, memberColumns) + "\n"
@@ -101,7 +108,8 @@ enum JSONText {
         case .integer(let number): String(number)
         case .double(let number): number.isFinite ? String(number) : "null"
         case .null: "null"
-        case .array(let values): "[" + values.map(text).joined(separator: ",") + "]"
+        case .array(let values), .push(let values):
+            "[" + values.map(text).joined(separator: ",") + "]"
         case .map(let fields):
             "{"
                 + fields.map { quoted($0.name) + ":" + text($0.value) }.joined(separator: ",")

@@ -2,25 +2,36 @@
 enum Trace {
     static let command = Command(
         name: "trace", summary: "Show the way of a message to a user or channel.",
-        usage: "user|channel NAME [OPTIONS]",
+        usage: "[user|channel] NAME [OPTIONS]",
         introduction: """
             Sends a probe from one node to every other node that has the user or a subscriber of the
-            channel, and prints the nodes on each way, the first hop first.
+            channel of this name, and prints the nodes on each way, the first hop first.
             """,
         closing: "", flags: [Status.redisFlag], run: run)
 
-    @Sendable private static func run(_ arguments: Arguments) async throws -> Int32 {
-        guard arguments.words.count == 2, ["user", "channel"].contains(arguments.words[0]) else {
-            throw UsageError("say what to trace: user NAME, or channel NAME")
+    @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
+        var kinds = ["user", "channel"]
+        var words = arguments.words
+        if words.count == 2, kinds.contains(words[0]) { kinds = [words.removeFirst()] }
+        guard words.count == 1 else {
+            throw UsageError("say what to trace: NAME, user NAME, or channel NAME")
         }
         let client = try Status.connect(arguments)
-        let kind = arguments.words[0]
-        let name = arguments.words[1]
-        let reply = try client.call(["MESH.TRACE", kind.uppercased(), name])
-        guard case .array(let ways) = reply, !ways.isEmpty else {
-            print("no other node has \(kind) \(name)")
-            return 0
+        var isAnywhere = false
+        for kind in kinds {
+            let reply = try client.call(["MESH.TRACE", kind.uppercased(), words[0]])
+            guard case .array(let ways) = reply, !ways.isEmpty else { continue }
+            isAnywhere = true
+            print("\(kind) \(words[0])")
+            show(ways)
         }
+        if !isAnywhere {
+            print("no other node has \(kinds.joined(separator: " or ")) \(words[0])")
+        }
+        return 0
+    }
+
+    private static func show(_ ways: [RESPReply]) {
         var rows = [["holder", "hops", "way"]]
         for way in ways {
             let path: [RESPReply] = if case .array(let hops)? = way["path"] { hops } else { [] }
@@ -30,6 +41,5 @@ enum Trace {
             ])
         }
         print(Table.text(rows), terminator: "")
-        return 0
     }
 }

@@ -3,7 +3,7 @@ import MeshTransport
 
 /// Runs what the command line asks for; returns the exit status: 0 well, 1 failed, 64 wrong usage,
 /// 78 wrong configuration file (sysexits.h).
-func runCommand(_ words: [String]) async -> Int32 {
+func runCommand(_ words: [String]) -> Int32 {
     guard let name = words.first else {
         say(Command.overview)
         return 64
@@ -30,7 +30,7 @@ func runCommand(_ words: [String]) async -> Int32 {
         return 0
     }
     do {
-        return try await command.run(Arguments.parse(rest, command.flags))
+        return try command.run(Arguments.parse(rest, command.flags))
     } catch let error as UsageError {
         say("smallworld \(name): \(error); see smallworld \(name) --help\n")
         return 64
@@ -48,4 +48,4 @@ func say(_ text: String) {
     FileHandle.standardError.write(Data(text.utf8))
 }
 
-exit(await runCommand(Array(CommandLine.arguments.dropFirst())))
+exit(runCommand(Array(CommandLine.arguments.dropFirst())))

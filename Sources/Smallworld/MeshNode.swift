@@ -110,20 +110,11 @@ public final class MeshNode: Sendable {
     /// - Throws: `MeshNodeError.alreadyRun` the second time, and `.system` when the kernel fails
     ///   the event loop; nothing that a peer or client does makes it throw.
     public func run() async throws(MeshNodeError) {
-        guard let bound = listeners.withLock({ $0.take() }) else { throw .alreadyRun }
-        let options = reactorOptions
-        let inbox = inbox
-        Process.prepare()
+        let serve = try server()
         let outcome: Result<Void, MeshNodeError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let error = Thread.start {
-                    do throws(SystemError) {
-                        var reactor = try Reactor(options, listeners: bound, inbox: inbox)
-                        _ = try reactor.run()
-                        continuation.resume(returning: .success(()))
-                    } catch {
-                        continuation.resume(returning: .failure(.system(error)))
-                    }
+                let error = Thread.start(name: "smallworld") {
+                    continuation.resume(returning: serve())
                 }
                 if let error { continuation.resume(returning: .failure(.system(error))) }
             }
@@ -131,6 +122,28 @@ public final class MeshNode: Sendable {
             inbox.leave()
         }
         try outcome.get()
+    }
+
+    /// Serves on the calling thread until `leave` or `stop` is called on another one; for programs
+    /// that have no use for tasks.
+    ///
+    /// - Throws: what `run` throws.
+    public func runBlocking() throws(MeshNodeError) {
+        try server()().get()
+    }
+
+    /// What a thread has to do to be this node's; once.
+    private func server() throws(MeshNodeError) -> @Sendable () -> Result<Void, MeshNodeError> {
+        guard let bound = listeners.withLock({ $0.take() }) else { throw .alreadyRun }
+        Process.prepare()
+        return { [reactorOptions, inbox] in
+            do throws(SystemError) {
+                _ = try Reactor.serve(reactorOptions, listeners: bound, inbox: inbox)
+                return .success(())
+            } catch {
+                return .failure(.system(error))
+            }
+        }
     }
 
     /// Says goodbye to the others and lets `run` return.

@@ -41,25 +41,26 @@ struct Session: ~Copyable {
     mutating func receive(_ more: ArraySlice<UInt8>) {
         if hasEnded { return }
         waiting += more
+        let bytes = waiting
         var offset = 0
         var turns = 0
         loop: while true {
             turns += 1
-            precondition(turns <= 2 * waiting.count + 8, "it does not get on")
+            precondition(turns <= 2 * bytes.count + 8, "it does not get on")
             let before = offset
-            let request = gateway.next(waiting.span, at: &offset, from: client, now: now)
-            precondition(before <= offset && offset <= waiting.count)
+            let request = gateway.next(bytes.span, at: &offset, from: client, now: now)
+            precondition(before <= offset && offset <= bytes.count)
             switch request {
             case .incomplete(let needed):
-                precondition(needed > waiting.count - offset, "it has what it asks for")
+                precondition(needed > bytes.count - offset, "it has what it asks for")
                 break loop
             case .handled: break
             case .publish(let publication):
                 for slice in [publication.name, publication.payload] {
                     precondition(slice.start >= 0 && slice.count >= 0)
-                    precondition(slice.end <= waiting.count)
+                    precondition(slice.end <= bytes.count)
                 }
-                gateway.published(publication, waiting.span, by: client, remoteNodeCount: 1)
+                gateway.published(publication, bytes.span, by: client, remoteNodeCount: 1)
             case .ask(let query, _):
                 precondition(gateway.finished(query) == client)
             case .report(let report): answer(report)
@@ -84,6 +85,7 @@ struct Session: ~Copyable {
                 gateway.presenceNow(client, user: index, isOnline: index % 2 == 0)
             }
         case .members, .links, .whereabouts: gateway.reply(client, .array([]))
+        case .patternCount: gateway.reply(client, .integer(3))
         case .status: gateway.reply(client, .map([("id", .text("x")), ("keys", .integer(1))]))
         case .info: gateway.reply(client, .text("redis_version:7.2.0\r\n"))
         }
@@ -95,7 +97,7 @@ struct Session: ~Copyable {
             var sent: [UInt8] = []
             unsafe gateway.flush(client) { raw in
                 unsafe sent.append(contentsOf: raw)
-                return unsafe raw.count
+                return raw.count
             }
             if sent.isEmpty { break }
             output += sent

@@ -45,6 +45,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
+        item.has_failed = True
         for text in [*mesh.reports, *(one.report() for one in mesh.Mesh.running)]:
             report.sections.append(("logs of the nodes", text))
     mesh.reports.clear()

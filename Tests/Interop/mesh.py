@@ -297,6 +297,12 @@ class Node:
             self.kept = None
             raise
 
+    def hang_up(self):
+        """Closes the connection that `call` keeps."""
+        if getattr(self, "kept", None):
+            self.kept[1].close()
+            self.kept = None
+
     def http(self, path, timeout=10.0):
         """(status, body)"""
         host, port = self.addresses["http"]

@@ -149,7 +149,9 @@ def introduced(node, greeting, purpose=NEIGHBOUR, id=None, incarnation=None, add
     """A peer that has said hello to `node`: (peer, its id)."""
     id = random.getrandbits(64) if id is None else id
     incarnation = int(time.time() * 1000) << 16 if incarnation is None else incarnation
-    record = member(id, incarnation, address=address or ("127.0.0.1", 9))
+    # Nobody listens there; each liar says another address.
+    address = address or ("127.%d.%d.%d" % tuple(random.randrange(1, 255) for _ in range(3)), 9)
+    record = member(id, incarnation, address=address)
     peer = Peer(node.connect("mesh"))
     peer.send(link(HELLO, greeting.encode(purpose, record, **lies)))
     return peer, id

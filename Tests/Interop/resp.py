@@ -62,7 +62,7 @@ def encode(*words):
 
 
 def decode(data, at=0):
-    """The value at `at`, and where it ends. Raises Incomplete, or ValueError for what is not RESP."""
+    """The value at `at`, and where it ends. Incomplete, or ValueError for what is not RESP."""
     end = data.find(b"\r\n", at)
     if end < 0:
         raise Incomplete

@@ -172,6 +172,7 @@ def test_a_frozen_node_is_suspected_routed_around_dead_and_comes_back(make):
                 assert node.metric("smallworld_deaths_total") >= 1
 
             frozen.thaw()
+            thawed = traffic.mark()
             start = time.monotonic()
             everywhere(others, lambda n: eventually(5, its.there, n))
             everywhere(others, lambda n: eventually(5, its.reached, n))
@@ -181,7 +182,9 @@ def test_a_frozen_node_is_suspected_routed_around_dead_and_comes_back(make):
             traffic.go_on(0.5)
             traffic.finish()
         # Two seconds after the freeze everything is routed around it.
-        note("… messages of the others meanwhile", traffic.check(others, since=avoided))
+        note("… messages of the others meanwhile",
+             traffic.check(others, since=avoided, until=thawed))
+        note("… lost while the links were put back", traffic.lost(others, thawed))
         traffic.check_no_doubles()
         note("… and of one mind after", mesh.wait_members(5))
         assert frozen.id == frozen.id_at_start

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from mesh import Mesh, eventually, note, steadily
-from resp import Failure, Missing, Push, encode
+from mesh import eventually, note, steadily
+from resp import Failure, Push, encode
 
 pytestmark = pytest.mark.mesh
 NODES = range(5)
@@ -213,7 +213,14 @@ def test_unwatch(five):
 def test_trace_tells_each_hop(five):
     wire = attach(five[4], "traced")
     eventually(5, lambda: five[0].call("MESH.ONLINE", "traced") == [1])
-    reply = five[0].call("MESH.TRACE", "traced", timeout=5)
-    assert "node-4" in repr(reply), reply
-    assert not isinstance(five[0].call("MESH.TRACE", "nobody", timeout=5), (Failure, Missing))
+    for node in five:
+        reply = node.call("MESH.TRACE", "USER", "traced", timeout=5)
+        assert len(reply) == 1, reply
+        row = {reply[0][i]: reply[0][i + 1] for i in range(0, len(reply[0]), 2)}
+        assert row[b"holder"] == b"node-4", row
+        # Five nodes are a full mesh: there is one hop, and none to oneself.
+        assert row[b"hops"] == (0 if node is five[4] else 1), row
+    assert five[0].call("MESH.TRACE", "USER", "nobody", timeout=5) == []
+    assert five[0].call("MESH.TRACE", "CHANNEL", "traced", timeout=5) == []
+    assert isinstance(five[0].call("MESH.TRACE", "NONSENSE", "traced", timeout=5), Failure)
     wire.close()

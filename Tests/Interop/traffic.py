@@ -121,18 +121,27 @@ class Traffic:
             raise self.failure
         self.drain(0.5)
 
-    def check(self, nodes=None, since=0):
-        """Between these nodes each message since that round came once and in order; how many."""
+    def check(self, nodes=None, since=0, until=None):
+        """Between these nodes each message of these rounds came once and in order; how many."""
         indices = [node.index for node in (self.nodes if nodes is None else nodes)]
         total = 0
         for pair in [(i, j) for i in indices for j in indices if i != j]:
-            sent = [round for round in self.sent[pair] if round >= since]
-            received = [round for round in self.received.get(pair, []) if round >= since]
-            assert received == sent, "node %d → node %d: of %d since round %d missing %s, more %s" % (
-                *pair, len(sent), since, sorted(set(sent) - set(received))[:10],
-                [r for r in received if r not in sent or received.count(r) > 1][:10])
+            rounds = range(since, self.round if until is None else until)
+            sent = [round for round in self.sent[pair] if round in rounds]
+            received = [round for round in self.received.get(pair, []) if round in rounds]
+            missing = sorted(set(sent) - set(received))
+            more = [r for r in received if r not in sent or received.count(r) > 1]
+            assert received == sent, "node %d → node %d, of %d: missing %s, more %s" % (
+                *pair, len(sent), missing[:10], more[:10])
             total += len(sent)
         return total
+
+    def lost(self, nodes, since):
+        """How many messages between these nodes did not come."""
+        return sum(len(set(sent) - set(self.received.get(pair, [])))
+                   for pair, sent in ((pair, [r for r in sent if r >= since])
+                                      for pair, sent in self.sent.items())
+                   if {node.index for node in nodes} >= set(pair))
 
     def check_no_doubles(self, nodes=None):
         """Whatever was lost: nothing came twice, nothing out of order."""

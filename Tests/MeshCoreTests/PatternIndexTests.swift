@@ -82,7 +82,7 @@ struct Dice {
     @Test func `random patterns match as the definition says`() {
         var dice = Dice(state: 1)
         var matchCount = 0
-        for _ in 0..<60_000 {
+        for _ in 0..<20_000 {
             let pattern = dice.text("ab*?[]^-\\", 8)
             let name = dice.text("abc-]\\", 7)
             let expected = name.isEmpty ? pattern.isEmpty : naive(pattern[...], name[...])
@@ -93,7 +93,7 @@ struct Dice {
             }
             if found { matchCount += 1 }
         }
-        #expect(matchCount > 2_000)
+        #expect(matchCount > 700)
     }
 
     @Test func `bytes that are no text are compared as unsigned bytes`() {

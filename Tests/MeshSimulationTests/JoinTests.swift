@@ -43,3 +43,15 @@ import Testing
         #expect(mean <= 1.9, "mean hops \(mean)")
     }
 }
+
+extension JoinTests {
+    @Test(arguments: [60, 61, 62, 63])
+    func `nobody is left with few links`(seed: UInt64) {
+        var world = mesh(of: 60, seed: seed)
+        world.run(for: .seconds(15))
+        for host in world.everyone {
+            let degree = world.links(host).count
+            #expect(degree >= 12 && degree <= 16, "\(degree) links")
+        }
+    }
+}

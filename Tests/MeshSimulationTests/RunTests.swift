@@ -25,9 +25,10 @@ import Testing
 
     /// The three hashes hold in debug and release. They change when what nodes do changes, and must
     /// then be looked at: a change that was to leave the protocol alone has not.
-    @Test(arguments: [
-        (calm, 0x1), (faulty, 0x2), (parted, 0x3),
-    ] as [(String, UInt64)])
+    @Test(
+        arguments: [
+            (calm, 0x1), (faulty, 0x2), (parted, 0x3),
+        ] as [(String, UInt64)])
     func `the same seed gives the same run, today as when this was written`(
         text: String, hash: UInt64
     ) throws {

@@ -80,6 +80,7 @@ import Testing
         _ = socket.sendSome(
             Array("GET / HTTP/1.1\r\nX: ".utf8) + [UInt8](repeating: 0x78, count: 40_000))
         #expect(try socket.receiveAll().hasPrefix("HTTP/1.1 431 "))
+        #expect(try reactor.metric("http_refused_total") == 1)
     }
 
     @Test func `connections beyond the bound are closed at once and counted`() throws {

@@ -32,9 +32,8 @@ final class TestReactor: Sendable {
         adjust(&options)
         Process.prepare()
         let settled = options
-        let error = Thread.start { [weak self] in
-            var reactor = try! Reactor(settled, listeners: listeners, inbox: inbox)
-            let ending = try! reactor.run()
+        let error = Thread.start(name: "reactor") { [weak self] in
+            let ending = try! Reactor.serve(settled, listeners: listeners, inbox: inbox)
             self?.ending.withLock { $0 = ending }
         }
         if let error { throw error }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -215,7 +216,7 @@ static inline int linux_epoll_wait(int poller, struct epoll_event *events, int s
     if (nanoseconds > 0 && !lacks_pwait2) {
         struct { int64_t seconds, nanoseconds; } timeout = {
             nanoseconds / 1000000000, nanoseconds % 1000000000};
-        long count = syscall(441 /* SYS_epoll_pwait2 */, poller, events, size, &timeout, NULL, 8);
+        long count = syscall(441 /* SYS_epoll_pwait2 */, poller, events, size, &timeout, NULL, (size_t)8);
         if (count >= 0) return (int)count;
         if (errno != ENOSYS && errno != EPERM) return -errno;
         lacks_pwait2 = true;
@@ -271,9 +272,37 @@ static inline uint64_t linux_raise_descriptor_limit(void) {
     return limit.rlim_cur;
 }
 
+// Names the calling thread, in at most 15 bytes.
+static inline void linux_name_thread(const char *name) {
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
 // Writing to a closed pipe or socket gives EPIPE instead of ending the process.
 static inline void linux_ignore_broken_pipes(void) {
     signal(SIGPIPE, SIG_IGN);
+}
+
+// Starts a program whose life ends with the calling thread's, whatever ends that: the kernel kills it
+// even when no handler of the parent could run. Its standard output and error go to `output`; its
+// standard input is empty. It has a process group of its own, so that Ctrl-C in a terminal reaches the
+// parent alone. A process id, or a negated errno; a program that cannot be run ends with status 127.
+static inline int linux_spawn_tied(const char *path, char *const arguments[], int output) {
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child) return child < 0 ? -errno : child;
+    // Other threads do not exist here, and may have held any lock: system calls alone from here on.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // The parent may have ended before the kernel was told.
+    if (getppid() != parent) _exit(127);
+    setpgid(0, 0);
+    signal(SIGPIPE, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (empty < 0 || dup2(empty, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0) _exit(127);
+    execv(path, arguments);
+    _exit(127);
 }
 
 #endif

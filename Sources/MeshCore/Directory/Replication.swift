@@ -64,6 +64,7 @@ extension Node {
             $0.keyCount = UInt32(Int($0.keyCount) + change.count)
             $0.keySum &+= change.sum
         }
+        changedAt = now
         recent.append(record, origin: members.id(of: origin), sequence: sequence)
     }
 
@@ -106,6 +107,7 @@ extension Node {
         }
         for key in lost { departed(key, &effects) }
         patterns.removeAll(of: UInt16(index))
+        formerKeys[index] = nil
         members.updateLog(index) { $0 = OriginLog() }
     }
 
@@ -395,18 +397,21 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         var change: (count: Int, sum: UInt64) = (0, 0)
-        if hadKeys {
-            // Strike what the part's range does not have any more; both lists are sorted.
-            var place = 0
-            for key in directory.keys(of: [UInt16(origin)])[0]
-            where key.rawValue >= part.firstKey && key.rawValue <= part.lastKey {
-                while place < part.keys.count, part.keys[place] < key { place += 1 }
-                if place < part.keys.count, part.keys[place] == key { continue }
-                let removed = remove(key, of: origin, &effects)
-                change.count += removed.count
-                change.sum &+= removed.sum
-            }
+        if part.firstKey == 0 {
+            // One scan of the table for all the parts.
+            formerKeys[origin] = hadKeys ? directory.keys(of: [UInt16(origin)])[0] : []
         }
+        // Strike what the part's range does not have any more; both lists are sorted.
+        var place = 0
+        for key in formerKeys[origin] ?? []
+        where key.rawValue >= part.firstKey && key.rawValue <= part.lastKey {
+            while place < part.keys.count, part.keys[place] < key { place += 1 }
+            if place < part.keys.count, part.keys[place] == key { continue }
+            let removed = remove(key, of: origin, &effects)
+            change.count += removed.count
+            change.sum &+= removed.sum
+        }
+        if !part.continues { formerKeys[origin] = nil }
         for key in part.keys {
             let added = add(key, of: origin, &effects)
             change.count += added.count

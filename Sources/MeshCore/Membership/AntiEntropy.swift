@@ -51,14 +51,15 @@ extension Node {
         }
         if heartbeat.digest == members.digest {
             links[index].mismatches = 0
-            join.isCompared = true
-            checkReady(&effects)
+            compared(index, &effects)
             return
         }
         links[index].mismatches += 1
-        // A single difference is news on its way. The first heartbeat of a link is different: there
-        // may have been no way for the news.
-        let isFresh = now - links[index].since < configuration.timing.heartbeat
+        // A single difference while things change is news on its way. The first heartbeat of a link
+        // is different: there may have been no way for the news.
+        let isFresh =
+            now - links[index].since < configuration.timing.heartbeat
+            || now - changedAt > .milliseconds(100)
         let isRecent = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
         if (isFresh || links[index].mismatches >= 2) && !isRecent {
             links[index].comparedAt = now
@@ -152,7 +153,12 @@ extension Node {
             send(.origins(ours, mask: 0, isReply: true), over: index, &effects)
         }
         requestRepairs(requests, over: index, &effects)
-        join.isCompared = true
+        compared(index, &effects)
+    }
+
+    /// The peer's knowledge has been compared; what this node lacks of it is asked for.
+    private mutating func compared(_ index: LinkIndex, _ effects: inout EffectBuffer) {
+        links[index].isCompared = true
         checkReady(&effects)
     }
 }

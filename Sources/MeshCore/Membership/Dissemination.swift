@@ -43,6 +43,10 @@ extension Node {
         _ effects: inout EffectBuffer
     ) -> MemberIndex? {
         guard record.id != id else { return nil }
+        guard isPlausible(record.incarnation) else {
+            counters.protocolErrors &+= 1
+            return nil
+        }
         guard let index = members.index(of: record.id) else {
             guard record.standing.isPresent else { return nil }
             return admit(record, from: link, &effects)
@@ -53,12 +57,11 @@ extension Node {
             || record.incarnation == known.incarnation && record.standing > known.standing
         guard outranks else { return known.standing.isPresent ? index : nil }
 
-        if !record.standing.isPresent || record.standing == .suspect, known.standing.isPresent,
-            record.standing != .left, hears(index), record.incarnation == known.incarnation
-        {
-            // This node hears the accused. It is told, and refutes.
+        if record.standing != .alive, known.standing.isPresent, hears(index), link != known.link {
+            // This node hears the accused. It is told, and refutes; or it is leaving, and says so
+            // itself.
             send(.members([record], isRepair: false), over: known.link, &effects)
-            if record.standing == .dead { return index }
+            if record.standing != .suspect { return index }
         }
         members.update(index) {
             if record.incarnation.life != known.incarnation.life { $0.log = OriginLog() }
@@ -101,6 +104,7 @@ extension Node {
         _ index: MemberIndex, from former: Standing, _ effects: inout EffectBuffer
     ) {
         let member = members[index]
+        changedAt = now
         router.invalidate()
         switch member.standing {
         case .alive:
@@ -133,7 +137,15 @@ extension Node {
                 $0.dialNotBefore = nil
                 $0.wantedSince = nil
             }
-            if member.link >= 0 { drop(member.link, .peerDead, &effects) }
+            if member.link >= 0 {
+                if member.standing == .left {
+                    // It closes the link itself, when nothing is under way through it any more.
+                    links[member.link].isPeerLeaving = true
+                    linksChanged()
+                } else {
+                    drop(member.link, .peerDead, &effects)
+                }
+            }
             strikeFromQuestions(index, &effects)
             timers.schedule(.maintenance, at: now)
         }
@@ -191,6 +203,13 @@ extension Node {
         if let next { timers.schedule(.suspicion, at: next) }
     }
 
+    /// Nobody has started a day from now. Without this bound a liar could put somebody's incarnation
+    /// where no refutation reaches it.
+    func isPlausible(_ incarnation: Incarnation) -> Bool {
+        let sinceStart = UInt64(max(0, (now - join.startedAt).milliseconds))
+        return incarnation.life < bootMilliseconds &+ sinceStart &+ 86_400_000
+    }
+
     // MARK: This node itself
 
     /// Somebody says that this node is suspect or dead, or knows a later life of it. Returns
@@ -199,6 +218,10 @@ extension Node {
         _ record: MemberRecord, _ effects: inout EffectBuffer
     ) -> Bool {
         if isLeaving { return false }
+        guard isPlausible(record.incarnation) else {
+            counters.protocolErrors &+= 1
+            return true
+        }
         if record.incarnation > incarnation
             || record.standing != .alive && record.incarnation == incarnation
         {
@@ -210,8 +233,6 @@ extension Node {
 
     /// Raises this node's incarnation above `claim`, so that its word outranks its accusers'.
     mutating func refute(_ claim: Incarnation, _ effects: inout EffectBuffer) {
-        // A claim about another life of this id cannot be ours to outrank.
-        guard claim.life <= incarnation.life else { return }
         members.update(0) { $0.incarnation = max(claim, $0.incarnation).next() }
         counters.refutations &+= 1
         effects.append(.log(.refuted))

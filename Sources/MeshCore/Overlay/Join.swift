@@ -8,8 +8,6 @@ struct JoinState {
     var attempts = 0
     /// Some node has told who is there.
     var isIntroduced = false
-    /// A neighbour's table has been compared, and what was missing is asked for.
-    var isCompared = false
 }
 
 extension Node {
@@ -67,9 +65,20 @@ extension Node {
         }
     }
 
-    /// Ready means: introduced, linked, and every log known as far as anybody has told of it.
+    /// Ready means: introduced; linked with everybody it first wanted and could reach; compared with
+    /// each of them, since one may lack what another has; and every log known as far as anybody has
+    /// told of it.
     mutating func checkReady(_ effects: inout EffectBuffer) {
-        guard !isReady, join.isIntroduced, join.isCompared else { return }
+        guard !isReady, join.isIntroduced else { return }
+        let isAlone = members.ring.count == 1
+        guard isAlone || !links.established.isEmpty else { return }
+        for index in links.established where !links[index].isCompared { return }
+        for index in links.indices
+        where links[index].isShakingHands && links[index].isDialled
+            && links[index].purpose == .neighbour
+        {
+            return
+        }
         for entry in members.ring where entry.index != 0 && !members[entry.index].log.isComplete {
             return
         }

@@ -11,7 +11,7 @@ extension Node {
         let others = members.ring.count - 1
         if others <= configuration.degree {
             for entry in members.ring where entry.index != 0 {
-                want(entry.index, .mesh, isOurs: id < entry.id, &effects)
+                want(entry.index, .mesh, &effects)
             }
         } else {
             wantRing(&effects)
@@ -43,17 +43,16 @@ extension Node {
                     members[index].link >= 0 && !links[members[index].link].isDoubted
                     || members[index].dialFailures == 0
                 if isReachable { reachable += 1 }
-                want(
-                    index, direction > 0 ? .successor : .predecessor, isOurs: direction > 0,
-                    &effects)
+                want(index, direction > 0 ? .successor : .predecessor, &effects)
             }
         }
     }
 
-    /// A link to `index` is wanted in this role. `isOurs`: this side dials at once; the other side
-    /// only if nothing comes for a while, so that the two do not cross.
+    /// A link to `index` is wanted in this role. The later born dials at once, because it knows
+    /// first that it is there; the other only if nothing comes for a while, so that the two do not
+    /// cross.
     private mutating func want(
-        _ index: MemberIndex, _ role: LinkRole, isOurs: Bool, _ effects: inout EffectBuffer
+        _ index: MemberIndex, _ role: LinkRole, _ effects: inout EffectBuffer
     ) {
         let link = members[index].link
         if link >= 0 {
@@ -62,6 +61,9 @@ extension Node {
         }
         let since = members[index].wantedSince ?? now
         members.adjust(index) { $0.wantedSince = since }
+        let other = members[index]
+        let isOurs =
+            (incarnation.life, id.rawValue) > (other.incarnation.life, other.id.rawValue)
         let patience: Delay = isOurs ? .zero : .milliseconds(300)
         var due = since + patience
         if let notBefore = members[index].dialNotBefore { due = max(due, notBefore) }
@@ -83,7 +85,8 @@ extension Node {
             let outgoing = longRange.outgoing[stratum]
             if let target = outgoing.target {
                 // At most one link a round is given up because the ring has grown or shrunk.
-                guard !replaced, let index = members.index(of: target),
+                guard !replaced, !outgoing.isAnywhere,
+                    let index = members.index(of: target),
                     !serves(index, stratum: stratum, size: size)
                 else { continue }
                 replaced = true
@@ -120,16 +123,17 @@ extension Node {
             longRange.refused(stratum: stratum)
             return
         }
+        let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
         for _ in 0..<16 {
             let rank = LongRangeLinks.draw(
-                stratum: stratum, of: longRange.strataCount, size: size, unit: random.nextUnit())
+                stratum: isAnywhere ? 0 : stratum, of: isAnywhere ? 1 : longRange.strataCount,
+                size: size, unit: random.nextUnit())
             let index = members.clockwise(from: id, steps: rank)
             guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
-                members[index].dialFailures == 0,
+                members[index].dialNotBefore.map({ $0 <= now }) ?? true,
                 links.handshake(with: members[index].id, at: members[index].endpoint) == nil
             else { continue }
             longRange.dialling(stratum: stratum)
-            let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
             dial(
                 members[index].endpoint, peer: index,
                 isAnywhere ? .longRangeAnywhere : .longRange, stratum: stratum, &effects)
@@ -156,12 +160,12 @@ extension Node {
             }
         }
         for index in unneeded {
-            send(.bye, over: index, &effects)
-            drop(index, .unneeded, &effects)
+            _ = closeInOrder(index, .unneeded, &effects)
         }
     }
 
-    /// This node is going: it says so, and everybody strikes it from the ring at once.
+    /// This node is going: it says so, and everybody strikes it from the ring at once. What is under
+    /// way through it is still forwarded, for a moment.
     mutating func leave(_ effects: inout EffectBuffer) {
         guard !isLeaving else { return }
         spreadRecords(&effects)
@@ -169,7 +173,12 @@ extension Node {
         var record = members[0].record
         record.standing = .left
         send(.members([record], isRepair: false), over: links.established, &effects)
-        for index in links.established { send(.bye, over: index, &effects) }
+        timers[.departure] = links.established.isEmpty ? now : now + configuration.timing.departure
+    }
+
+    /// The moment is over: ends all links in order.
+    mutating func depart(_ effects: inout EffectBuffer) {
+        for index in links.established { _ = closeInOrder(index, .leaving, &effects) }
         for index in links.indices where links[index].state != .free { forget(index, &effects) }
         effects.append(.left)
     }

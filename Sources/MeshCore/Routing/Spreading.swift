@@ -3,9 +3,12 @@ import MeshWire
 /// Telling all nodes: each receiver serves an arc of the ring and splits it among its links.
 ///
 ///     origin: the whole ring
-///     ●──┬───────┬─────────────┬───────────────┐
-///        link 1   link 2        link 3          back at the origin
-///        (1…2)    (2…3)         (3…origin)
+///     ●──┬───────┬─────────────┬─────── … ──●──┐
+///        link 1   link 2        link 3          link 1
+///        (1…2)    (2…3)         (3…1)
+///
+/// The last part reaches past the origin to its first link: while the origin is not linked with its
+/// successor yet, the nodes between belong to somebody all the same.
 ///
 /// n − 1 transmissions, no duplicate, depth like the hops (El-Ansary et al. 2003). What is lost when
 /// a node dies meanwhile is found by its numbering (`Directory/Replication`).
@@ -17,7 +20,9 @@ extension Node {
         effects.bytes.append(message)
         let slice = Slice(start: start, count: effects.bytes.count - start)
         let body = effects.bytes.withSpan { $0.array(slice) }
-        for target in arcTargets(length: .max, end: id) {
+        var targets = arcTargets(length: .max, end: id, origin: id)
+        if targets.count > 1 { targets[targets.count - 1].end = links[targets[0].link].peer }
+        for target in targets {
             let head = effects.bytes.count
             effects.bytes.appendArcHeader(
                 length: Frame.arcHeaderSize + body.count, hopsLeft: Frame.hopLimit, origin: id,
@@ -36,9 +41,10 @@ extension Node {
     }
 
     /// The links that lie within `length` of this node, clockwise, each with the end of its part.
-    private func arcTargets(length: UInt64, end: NodeID) -> [ArcTarget] {
+    private func arcTargets(length: UInt64, end: NodeID, origin: NodeID) -> [ArcTarget] {
         var targets: [ArcTarget] = []
-        for index in links.established where links[index].isUsable {
+        for index in links.established
+        where links[index].isUsable && links[index].peer != origin {
             let position = id.clockwise(to: links[index].peer)
             if position < length {
                 targets.append(ArcTarget(link: index, position: position, end: end))
@@ -66,7 +72,9 @@ extension Node {
         if prefix.hopsLeft > 0 {
             let body = Slice(
                 start: start + Frame.arcHeaderSize, count: prefix.length - Frame.arcHeaderSize)
-            for target in arcTargets(length: id.clockwise(to: end), end: end) {
+            for target in arcTargets(
+                length: id.clockwise(to: end), end: end, origin: origin)
+            {
                 let head = effects.bytes.count
                 effects.bytes.appendArcHeader(
                     length: prefix.length, hopsLeft: prefix.hopsLeft - 1, origin: origin,

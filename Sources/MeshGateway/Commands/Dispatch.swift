@@ -17,10 +17,20 @@ extension Gateway {
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
+        if state == .plain, isReady, clients[place].progress.remaining == 0,
+            let parts = RESPParser.publish(
+                input, at: offset, requestBytesMax: configuration.requestBytesMax),
+            parts.name.count <= Frame.nameLengthMax
+        {
+            offset = parts.end
+            counters.commands += 1
+            clients[place].lastCommand = .publish
+            clients[place].lastSeenAt = now
+            return publication(.channel, parts.name, parts.payload, input)
+        }
+
         let start = offset + clients[place].transaction.queuedBytes
-        let limits = RESPLimits(
-            requestBytesMax: configuration.requestBytesMax,
-            isAuthenticated: state.contains(.authenticated))
+        let limits = state.contains(.authenticated) ? limits : strangerLimits
         let isResuming = clients[place].progress.remaining > 0
         if isResuming { swap(&arguments, &clients[place].partial) }
         let outcome = RESPParser.parse(
@@ -30,14 +40,17 @@ extension Gateway {
         case .command(let size):
             if isResuming { clients[place].partial = ArgumentList() }
             commandStart = start
-            if state == .plain, isReady, let request = publishAtOnce(input, client) {
-                offset = start + size
-                counters.commands += 1
-                clients[place].lastCommand = .publish
-                clients[place].lastSeenAt = now
-                return request
-            }
+            argumentBase = start
             return take(size, input, &offset, client, now)
+        case .escapedLine(let size, let lineCount):
+            guard
+                let words = InlineCommand.decode(input, start, start + lineCount, into: &arguments)
+            else { return refuse(.unbalancedQuotes, client) }
+            commandStart = start
+            argumentBase = 0
+            isDecoded = true
+            defer { isDecoded = false }
+            return take(size, words.span, &offset, client, now)
         case .nothing(let size):
             // Between MULTI and EXEC nothing may be cut out of the middle of the input.
             if state.contains(.queueing) {
@@ -57,41 +70,26 @@ extension Gateway {
         }
     }
 
-    /// PUBLISH from a client in the usual state: the short way.
+    /// A message for the topic of this name, of at most `Frame.nameLengthMax` bytes.
     @inline(__always)
-    private mutating func publishAtOnce(
-        _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Request? {
-        guard arguments.count == 3, arguments[0].count == 7 else { return nil }
-        let at = commandStart + Int(arguments[0].start)
-        // Seven letters and the CR behind them (for a line, a space), in one word.
-        guard at + 8 <= input.count else { return nil }
-        let word = input.load(UInt64.self, at: at) | 0x0020_2020_2020_2020
-        guard word & 0x00FF_FFFF_FFFF_FFFF == 0x0068_7369_6C62_7570 else { return nil }
-        return publication(.channel, input)
-    }
-
-    /// The message that the arguments at hand are: name and payload.
-    ///
-    /// Nil when the name is too long.
-    @inline(__always)
-    mutating func publication(_ body: RoutedBody, _ input: Span<UInt8>) -> Request? {
-        let name = absolute(1)
-        let payload = absolute(2)
-        let nameStart = Int(name.start)
-        let nameCount = Int(name.count)
-        guard nameCount <= Frame.nameLengthMax, let kind = TopicKind(body) else { return nil }
-        let key = hasher.key(kind.keyKind, input, nameStart, nameCount)
-        let topic = registry.topics.find(kind, key, input, nameStart, nameCount)
+    func publication(
+        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+    ) -> Request {
+        let kind: TopicKind =
+            body == .channel ? .channel : body == .user ? .user : .shardChannel
+        let start = Int(name.start)
+        let count = Int(name.count)
+        let key = hasher.key(kind.keyKind, input, start, count)
+        let topic = registry.topics.find(kind, key, input, start, count)
         return .publish(
             Publication(body: body, key: key, name: name, payload: payload, topic: topic))
     }
 
-    /// An argument as a slice of the input.
+    /// An argument as a slice of the input, or of the decoded line.
     @inline(__always)
     func absolute(_ index: Int) -> Slice {
         let slice = arguments[index]
-        return Slice(start: commandStart + Int(slice.start), count: Int(slice.count))
+        return Slice(start: argumentBase + Int(slice.start), count: Int(slice.count))
     }
 
     /// Bytes that are no command: an error, then the end.
@@ -177,10 +175,6 @@ extension Gateway {
         let packed = PackedName(input, Int(name.start), Int(name.count))
         guard let packed, var command = table.find(packed) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
-            if flags.contains(.restricted) {
-                // Most likely one of Redis's commands that are not offered here.
-                return .refused(notWhileSubscribed(text(0, input, countMax: 128).lowercased()))
-            }
             return .refused(unknownCommand(input))
         }
         if arguments.count > 1, let sub = subcommand(of: command, input) {

@@ -27,7 +27,7 @@ extension Gateway {
     }
 
     mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) {
-        guard areUsers(1..<2, input, client) else { return }
+        guard areUsers(1..<2, input, client), hasRoom(.user, client) else { return }
         join(client, .user, input, absolute(1))
         ok(client)
     }
@@ -66,7 +66,9 @@ extension Gateway {
 
     /// Confirms each user, then asks the driver how they are.
     mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<arguments.count, input, client) else { return .handled }
+        guard areUsers(1..<arguments.count, input, client), hasRoom(.watch, client) else {
+            return .handled
+        }
         let place = Int(client)
         var keys: [Key] = []
         keys.reserveCapacity(arguments.count - 1)

@@ -8,18 +8,32 @@ extension Gateway {
     mutating func publish(
         _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        if let request = publication(body, input) { return request }
-        fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
-        return .handled
+        guard Int(arguments[1].count) <= Frame.nameLengthMax else {
+            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+            return .handled
+        }
+        if isDecoded {
+            // A message is sent from where it lies in the driver's input.
+            fail(client, "ERR a message with escapes needs a RESP array")
+            return .handled
+        }
+        return publication(body, absolute(1), absolute(2), input)
     }
 
     mutating func subscribe(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        for index in 1..<arguments.count where Int(arguments[index].count) > Frame.nameLengthMax {
-            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+        let lengthMax = kind == .pattern ? Frame.patternLengthMax : Frame.nameLengthMax
+        for index in 1..<arguments.count where Int(arguments[index].count) > lengthMax {
+            let what = kind == .pattern ? "patterns" : "channel names"
+            fail(client, "ERR \(what) have at most \(lengthMax) bytes")
             return .handled
         }
+        if kind == .pattern, patterns.count + arguments.count - 1 > Frame.patternCountMax {
+            fail(client, "ERR a node has at most \(Frame.patternCountMax) patterns")
+            return .handled
+        }
+        guard hasRoom(kind, client) else { return .handled }
         let place = Int(client)
         let isRESP3 = clients[place].isRESP3
         let word = Confirmation.joined(kind)
@@ -34,6 +48,23 @@ extension Gateway {
         }
         chooseRestriction(place)
         return .handled
+    }
+
+    /// Whether the node's bounds let the names in the arguments at hand be subscribed to, all of
+    /// them taken for new; otherwise an error is written.
+    mutating func hasRoom(_ kind: TopicKind, _ client: ClientIndex) -> Bool {
+        let count = arguments.count - 1
+        var bytes = 0
+        for index in 1..<arguments.count { bytes += Int(arguments[index].count) }
+        if registry.count + count <= configuration.subscriptionCountMax,
+            registry.topics.nameBytes + bytes <= configuration.nameBytesMax,
+            kind != .pattern || patterns.count + count <= configuration.patternCountMax
+        {
+            return true
+        }
+        counters.subscriptionsRefused += 1
+        fail(client, "ERR this node has all the subscriptions that it may have")
+        return false
     }
 
     mutating func unsubscribe(

@@ -9,8 +9,7 @@ import MeshWire
 /// where to go on, so that the work is linear however the bytes are cut.
 ///
 /// Differences from Redis 7: the two bytes after a bulk string must be CR LF; a length that cannot
-/// be one is refused at its first wrong byte; escapes within the quotes of a line are refused,
-/// because the arguments must lie in the input as they are.
+/// be one is refused at its first wrong byte.
 enum RESPParser {
     /// The longest line (Redis's PROTO_INLINE_MAX_SIZE).
     static let lineBytesMax = 64 * 1024
@@ -20,6 +19,9 @@ enum RESPParser {
     enum Outcome {
         /// A command of so many bytes; its arguments are in the list, at least one.
         case command(size: Int)
+        /// A line of so many bytes, `lineCount` without its end, whose words must be decoded
+        /// (`InlineCommand.decode`): they are not in it as they are meant.
+        case escapedLine(size: Int, lineCount: Int)
         /// So many bytes that are no command: an empty line, an array of nothing.
         case nothing(size: Int)
         /// So many bytes from the command's start on are needed to go on.
@@ -30,7 +32,6 @@ enum RESPParser {
     /// Reads the command at `input[start...]`.
     ///
     /// `progress` and `arguments` must be as the last call for this command left them, or fresh.
-    @inline(__always)
     static func parse(
         _ input: Span<UInt8>, at start: Int, limits: RESPLimits,
         progress: inout RESPProgress, into arguments: inout ArgumentList
@@ -104,6 +105,67 @@ enum RESPParser {
         return .command(size: position - start)
     }
 
+    /// The two arguments of a whole `*3 $7 PUBLISH name payload`, as almost all clients send it;
+    /// nil when it is anything else, which `parse` then looks at.
+    @inline(__always)
+    static func publish(
+        _ input: Span<UInt8>, at start: Int, requestBytesMax: Int
+    ) -> (name: Slice, payload: Slice, end: Int)? {
+        guard start + 24 <= input.count,
+            input.load(UInt64.self, at: start) == 0x0A0D_3724_0A0D_332A,
+            input.load(UInt64.self, at: start + 8) | 0x0020_2020_2020_2020
+                == 0x0D68_7369_6C62_7570,
+            input[start + 16] == UInt8(ascii: "\n")
+        else { return nil }
+        var position = start + 17
+        guard let name = wholeBulk(input, &position),
+            let payload = wholeBulk(input, &position),
+            position - start <= requestBytesMax
+        else { return nil }
+        return (name, payload, position)
+    }
+
+    /// The bulk string at `position`, which moves past it; nil when it is not whole or not regular.
+    @inline(__always)
+    private static func wholeBulk(_ input: Span<UInt8>, _ position: inout Int) -> Slice? {
+        guard position + 8 <= input.count else { return nil }
+        // The header of a short string in one word: `$`, one to three digits, CR LF.
+        let word = input.load(UInt64.self, at: position)
+        var size: Int
+        var at: Int
+        if word & 0xFFFF_00FF == 0x0A0D_0024 {
+            size = Int(word >> 8 & 0xFF) - 0x30
+            guard size >= 0, size <= 9 else { return nil }
+            at = position + 4
+        } else if word & 0xFF_FF00_00FF == 0x0A_0D00_0024 {
+            let tens = Int(word >> 8 & 0xFF) - 0x30
+            let ones = Int(word >> 16 & 0xFF) - 0x30
+            guard tens > 0, tens <= 9, ones >= 0, ones <= 9 else { return nil }
+            size = tens * 10 + ones
+            at = position + 5
+        } else if word & 0xFFFF_0000_00FF == 0x0A0D_0000_0024 {
+            let hundreds = Int(word >> 8 & 0xFF) - 0x30
+            let tens = Int(word >> 16 & 0xFF) - 0x30
+            let ones = Int(word >> 24 & 0xFF) - 0x30
+            guard hundreds > 0, hundreds <= 9, tens >= 0, tens <= 9, ones >= 0, ones <= 9 else {
+                return nil
+            }
+            size = hundreds * 100 + tens * 10 + ones
+            at = position + 6
+        } else {
+            guard word & 0xFF == UInt64(UInt8(ascii: "$")) else { return nil }
+            at = position + 1
+            guard case .value(let value) = length(input, &at), value >= 0 else { return nil }
+            size = value
+        }
+        let end = at + size
+        guard end + 2 <= input.count, input.load(UInt16.self, at: end) == 0x0A0D else {
+            return nil
+        }
+        position = end + 2
+        return Slice(start: at, count: size)
+    }
+
     private enum Length {
         case value(Int)
         case incomplete
@@ -156,46 +218,12 @@ enum RESPParser {
         progress = RESPProgress()
         var lineEnd = newline
         if lineEnd > start, input[lineEnd - 1] == UInt8(ascii: "\r") { lineEnd -= 1 }
-        if let error = split(input, start, lineEnd, into: &arguments) { return .malformed(error) }
         let size = newline + 1 - start
-        return arguments.count == 0 ? .nothing(size: size) : .command(size: size)
-    }
-
-    /// Cuts a line at white space, as far as `sdssplitargs` of Redis can be followed with slices.
-    private static func split(
-        _ input: Span<UInt8>, _ start: Int, _ end: Int, into arguments: inout ArgumentList
-    ) -> RESPError? {
-        var at = start
-        while true {
-            while at < end, isSpace(input[at]) { at += 1 }
-            if at == end { return nil }
-            let first = input[at]
-            if first == UInt8(ascii: "\"") || first == UInt8(ascii: "'") {
-                var close = at + 1
-                while close < end, input[close] != first {
-                    if input[close] == UInt8(ascii: "\\") { return .escapeInLine }
-                    close += 1
-                }
-                guard close < end, close + 1 == end || isSpace(input[close + 1]) else {
-                    return .unbalancedQuotes
-                }
-                arguments.append(Slice(start: at + 1 - start, count: close - at - 1))
-                at = close + 1
-            } else {
-                let word = at
-                while at < end, !isSpace(input[at]) {
-                    if input[at] == UInt8(ascii: "\"") || input[at] == UInt8(ascii: "'") {
-                        return .unbalancedQuotes
-                    }
-                    at += 1
-                }
-                arguments.append(Slice(start: word - start, count: at - word))
-            }
+        switch InlineCommand.split(input, start, lineEnd, into: &arguments) {
+        case .words: return arguments.count == 0 ? .nothing(size: size) : .command(size: size)
+        case .escaped: return .escapedLine(size: size, lineCount: lineEnd - start)
+        case .unbalanced: return .malformed(.unbalancedQuotes)
         }
-    }
-
-    private static func isSpace(_ byte: UInt8) -> Bool {
-        byte == 0x20 || (byte >= 0x09 && byte <= 0x0D) || byte == 0
     }
 }
 
@@ -233,7 +261,7 @@ struct RESPLimits {
     }
 }
 
-/// Bytes that are no command; all but the escape end the connection, in Redis's words.
+/// Bytes that are no command; they end the connection, in Redis's words.
 enum RESPError: Equatable {
     case multibulkLength
     case bulkLength
@@ -242,7 +270,6 @@ enum RESPError: Equatable {
     case tooBig
     case tooBigLine
     case unbalancedQuotes
-    case escapeInLine
     case unauthenticatedMultibulk
     case unauthenticatedBulk
 
@@ -256,7 +283,6 @@ enum RESPError: Equatable {
         case .tooBig: "too big request"
         case .tooBigLine: "too big inline request"
         case .unbalancedQuotes: "unbalanced quotes in request"
-        case .escapeInLine: "escapes need a RESP array, an inline request cannot carry them"
         case .unauthenticatedMultibulk: "unauthenticated multibulk length"
         case .unauthenticatedBulk: "unauthenticated bulk length"
         }

@@ -13,7 +13,7 @@ extension ByteQueue {
         unsafe place += 1
         unsafe writeDecimal(value, digits, to: place)
         unsafe place += digits
-        unsafe place.storeBytes(of: 0x0A0D, as: UInt16.self)
+        unsafe place.storeBytes(of: UInt16(littleEndian: 0x0A0D), as: UInt16.self)
     }
 
     mutating func appendInteger(_ value: Int) { appendHeader(UInt8(ascii: ":"), value) }
@@ -90,14 +90,31 @@ extension ByteQueue {
         }
     }
 
-    /// `[word, name, payload]`: a message for a subscriber.
+    /// `[word, name, payload]`: a message for a subscriber. Room is made once for all of it.
     @inline(__always)
     mutating func appendMessage(
         _ word: MessageWord, isRESP3: Bool, name: Slice, payload: Slice, _ input: Span<UInt8>
     ) {
-        append(isRESP3 ? word.push : word.array)
-        appendBulk(input, Int(name.start), Int(name.count))
-        appendBulk(input, Int(payload.start), Int(payload.count))
+        let nameCount = Int(name.count)
+        let payloadCount = Int(payload.count)
+        precondition(
+            name.start >= 0 && nameCount >= 0 && name.end <= input.count && payload.start >= 0
+                && payloadCount >= 0 && payload.end <= input.count)
+        let nameDigits = decimalCount(nameCount)
+        let payloadDigits = decimalCount(payloadCount)
+        let start = word.start
+        let startCount = start.utf8CodeUnitCount
+        let size = startCount + nameDigits + nameCount + payloadDigits + payloadCount + 10
+        var place = unsafe reserve(size)
+        unsafe input.withUnsafeBufferPointer { buffer in
+            unsafe place.copyMemory(from: start.utf8Start, byteCount: startCount)
+            if isRESP3 { unsafe place.storeBytes(of: UInt8(ascii: ">"), as: UInt8.self) }
+            unsafe place += startCount
+            // Not empty: the command that the slices are of stands in it.
+            let bytes = unsafe UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
+            unsafe writeBulk(&place, bytes + Int(name.start), nameCount, nameDigits)
+            unsafe writeBulk(&place, bytes + Int(payload.start), payloadCount, payloadDigits)
+        }
     }
 
     /// Overwrites the first byte of a frame at `offset` from the front: array or push.
@@ -113,23 +130,32 @@ enum MessageWord {
     case shardMessage
     case user
 
+    /// As an array; a push differs in the first byte.
     @inline(__always)
-    var array: StaticString {
+    var start: StaticString {
         switch self {
         case .message: "*3\r\n$7\r\nmessage\r\n"
         case .shardMessage: "*3\r\n$8\r\nsmessage\r\n"
         case .user: "*3\r\n$4\r\nuser\r\n"
         }
     }
+}
 
-    @inline(__always)
-    var push: StaticString {
-        switch self {
-        case .message: ">3\r\n$7\r\nmessage\r\n"
-        case .shardMessage: ">3\r\n$8\r\nsmessage\r\n"
-        case .user: ">3\r\n$4\r\nuser\r\n"
-        }
-    }
+/// Writes `$count`, the bytes and their CR LFs, and moves `place` behind them.
+@inline(__always)
+private func writeBulk(
+    _ place: inout UnsafeMutableRawPointer, _ bytes: UnsafeRawPointer, _ count: Int, _ digits: Int
+) {
+    let lineEnd = UInt16(littleEndian: 0x0A0D)
+    unsafe place.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
+    unsafe writeDecimal(count, digits, to: place + 1)
+    unsafe place += 1 + digits
+    unsafe place.storeBytes(of: lineEnd, as: UInt16.self)
+    unsafe place += 2
+    unsafe place.copyMemory(from: bytes, byteCount: count)
+    unsafe place += count
+    unsafe place.storeBytes(of: lineEnd, as: UInt16.self)
+    unsafe place += 2
 }
 
 /// The bytes of `value` in decimal, sign included.

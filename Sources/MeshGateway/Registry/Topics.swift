@@ -50,6 +50,8 @@ import MeshWire
     private var slots = [Slot](repeating: Slot(), count: 32)
     private var freeTopic: Int32 = -1
     private var counts = InlineArray<6, Int>(repeating: 0)
+    /// The bytes of all names.
+    private(set) var nameBytes = 0
 
     init() {}
 
@@ -150,6 +152,7 @@ import MeshWire
         topics[Int(index)] = topic
         place(index, key)
         counts[Int(kind.rawValue) - 1] += 1
+        nameBytes += count
         return index
     }
 
@@ -172,6 +175,7 @@ import MeshWire
             next = (next + 1) & mask
         }
         slots[hole] = Slot()
+        nameBytes -= topics[Int(index)].nameCount
         unsafe topics[Int(index)].name?.deallocate()
         topics[Int(index)] = Topic()
         topics[Int(index)].first = freeTopic

@@ -1,0 +1,129 @@
+import MeshWire
+import Testing
+
+@testable import MeshGateway
+
+@Suite struct TransactionTests {
+    @Test func `queued commands are carried out by EXEC`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answers = ["MULTI", "PING", "PUBLISH a b", "ECHO x"].map {
+            harness.exchange(client, $0 + "\r\n")
+        }
+        #expect(answers == ["+OK·", "+QUEUED·", "+QUEUED·", "+QUEUED·"])
+        #expect(harness.publications.isEmpty)
+        let results = harness.exchange(client, "EXEC\r\nPING\r\n")
+        #expect(results == "*3·+PONG·:0·$1·x·+PONG·")
+        #expect(harness.publications.count == 1)
+    }
+
+    @Test func `a pipeline in one piece is a transaction`() {
+        var harness = Harness()
+        harness.remoteNodeCount = 2
+        let client = harness.open()
+        let bytes =
+            command("MULTI") + command("PUBLISH", "a", "1") + command("SPUBLISH", "b", "2")
+            + command("EXEC") + command("PING")
+        harness.send(client, bytes)
+        let answer = harness.read(client)
+        #expect(answer == "+OK·+QUEUED·+QUEUED·*2·:2·:2·+PONG·")
+    }
+
+    @Test func `a transaction that comes byte by byte is carried out once`() {
+        var harness = Harness()
+        let client = harness.open()
+        let bytes =
+            command("MULTI") + command("PUBLISH", "a", "1") + Array("PING\r\n\r\n".utf8)
+            + command("EXEC") + command("PING")
+        for byte in bytes { harness.send(client, [byte]) }
+        let answer = harness.read(client)
+        #expect(answer == "+OK·+QUEUED·+QUEUED·*2·:0·+PONG·+PONG·")
+        #expect(harness.publications.count == 1)
+    }
+
+    @Test func `what a transaction publishes to its own client follows the replies`() {
+        var harness = Harness()
+        let client = harness.open(3)
+        _ = harness.exchange(client, "SUBSCRIBE a\r\n")
+        let answer = harness.exchange(
+            client, "MULTI\r\nPUBLISH a 1\r\nPUBLISH a 2\r\nPING\r\nEXEC\r\nPING\r\n")
+        #expect(
+            answer == "+OK·+QUEUED·+QUEUED·+QUEUED·*3·:1·:1·+PONG·"
+                + ">3·$7·message·$1·a·$1·1·>3·$7·message·$1·a·$1·2·+PONG·")
+    }
+
+    @Test func `a wrong command discards the transaction`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answer = harness.exchange(
+            client, "MULTI\r\nPUBLISH a 1\r\nFOO\r\nECHO\r\nEXEC\r\nEXEC\r\n")
+        #expect(
+            answer == "+OK·+QUEUED·-ERR unknown command 'FOO', with args beginning with: ·"
+                + "-ERR wrong number of arguments for 'echo' command·"
+                + "-EXECABORT Transaction discarded because of previous errors.·"
+                + "-ERR EXEC without MULTI·")
+        #expect(harness.publications.isEmpty)
+    }
+
+    @Test func `MULTI in MULTI and WATCH in MULTI are refused and change nothing`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answer = harness.exchange(
+            client, "MULTI\r\nMULTI\r\nPING\r\nWATCH a\r\nEXEC\r\nPING\r\n")
+        #expect(
+            answer == "+OK·-ERR MULTI calls can not be nested·+QUEUED·"
+                + "-ERR WATCH inside MULTI is not allowed·*1·+PONG·+PONG·")
+    }
+
+    @Test func `DISCARD, RESET and QUIT end a transaction`() {
+        var harness = Harness()
+        let client = harness.open()
+        let discarded = harness.exchange(
+            client, "DISCARD\r\nMULTI\r\nPUBLISH a 1\r\nDISCARD\r\nPING\r\n")
+        #expect(discarded == "-ERR DISCARD without MULTI·+OK·+QUEUED·+OK·+PONG·")
+        let reset = harness.exchange(client, "MULTI\r\nPING\r\nRESET\r\nEXEC\r\n")
+        #expect(reset == "+OK·+QUEUED·+RESET·-ERR EXEC without MULTI·")
+        let quit = harness.exchange(client, "MULTI\r\nPING\r\nQUIT\r\n")
+        #expect(quit == "+OK·+QUEUED·+OK·")
+        #expect(harness.ended == [client])
+        #expect(harness.publications.isEmpty)
+    }
+
+    @Test func `an empty transaction answers an empty array`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answer = harness.exchange(client, "MULTI\r\nEXEC\r\nPING\r\n")
+        #expect(answer == "+OK·*0·+PONG·")
+    }
+
+    @Test func `questions to the mesh are refused in a transaction`() {
+        var harness = Harness()
+        let client = harness.open(3)
+        let answer = harness.exchange(client, "MULTI\r\nSUBSCRIBE a\r\nEXEC\r\n")
+        #expect(
+            answer == "+OK·-ERR Command not allowed inside a transaction·"
+                + "-EXECABORT Transaction discarded because of previous errors.·")
+    }
+
+    @Test func `a transaction larger than a request may be ends the connection`() {
+        var configuration = GatewayConfiguration()
+        configuration.requestBytesMax = 1_000
+        var harness = Harness(configuration)
+        let client = harness.open()
+        harness.send(client, command("MULTI"))
+        for _ in 0..<30 where !harness.ended.contains(client) {
+            harness.send(client, command("PUBLISH", "channel", String(repeating: "x", count: 50)))
+        }
+        let answer = harness.read(client)
+        #expect(answer.hasSuffix("-ERR Protocol error: too big request·"))
+        #expect(harness.ended == [client])
+    }
+
+    @Test func `an EXEC that is silenced is silent in all its parts`() {
+        var harness = Harness()
+        let client = harness.open()
+        _ = harness.exchange(client, "MULTI\r\nPING\r\nPUBLISH a 1\r\n")
+        let skipped = harness.exchange(client, "CLIENT REPLY OFF\r\nEXEC\r\nPING\r\n")
+        #expect(skipped == "+QUEUED·*3·+PONG·:0·")
+    }
+}
