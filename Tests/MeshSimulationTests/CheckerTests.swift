@@ -18,7 +18,8 @@ import Testing
         return scenario
     }
 
-    @Test(arguments: Mistake.allCases)
+    /// A third here, where a debug build takes a second for each; all of them in `.ci/nightly`.
+    @Test(arguments: Mistake.allCases.enumerated().filter { $0.offset % 3 == 0 }.map(\.element))
     func `the checkers find each mistake that nodes make on purpose`(mistake: Mistake) throws {
         let scenario = try scenario(mistake)
         let found = (1...3 as ClosedRange<UInt64>).contains { seed in
