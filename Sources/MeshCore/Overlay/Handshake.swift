@@ -463,7 +463,10 @@ extension Node {
             }
             let link = links[index]
             forget(index, &effects)
-            if link.state == .introducing {
+            if link.state == .awaiting {
+                // Whoever it was has said nothing that makes sense.
+                counters.protocolErrors &+= 1
+            } else if link.state == .introducing {
                 if link.isDialled { introduced(&effects) }
             } else if link.isDialled {
                 dialFailed(link, .unreachable, &effects)
