@@ -237,8 +237,9 @@ public struct Node: ~Copyable {
             forget(link, &effects)
         case (_, .bye):
             forget(link, &effects)
-        case (.closing, _):
-            // Sent before the peer knew.
+        case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),
+            (.introducing, .role), (.introducing, .digests), (.introducing, .origins):
+            // Sent before the peer knew that this is not, or no longer, a link.
             break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)

@@ -7,7 +7,7 @@ extension Run {
         let fault = scenario.faults[index]
         if round + 1 < fault.times {
             agenda.schedule(
-                Task(kind: .fault, index: Int32(index), count: Int32(round + 1)),
+                Chore(kind: .fault, index: Int32(index), count: Int32(round + 1)),
                 at: now + fault.every)
         }
         // What is left can still be a mesh.
@@ -21,7 +21,7 @@ extension Run {
         case .restart:
             for host in faultRandom.sample(count, of: live) {
                 takeDown(host, .crash)
-                agenda.schedule(Task(kind: .restart, index: Int32(host)), at: now + fault.lasts)
+                agenda.schedule(Chore(kind: .restart, index: Int32(host)), at: now + fault.lasts)
                 truth.trouble(from: now, to: now + fault.lasts)
             }
         case .freeze:
@@ -74,7 +74,7 @@ extension Run {
 
     private mutating func lasting(_ index: Int, _ fault: Scenario.Fault) {
         truth.trouble(from: now, to: now + fault.lasts)
-        agenda.schedule(Task(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
+        agenda.schedule(Chore(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
     }
 
     /// A random link between two hosts that are up.

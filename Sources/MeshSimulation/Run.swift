@@ -7,7 +7,7 @@ import MeshWire
 /// seed: taking a fault out of a scenario changes nothing of the load.
 public struct Run: ~Copyable {
     /// What is to be done at a time; an agenda beside the world's own queue.
-    struct Task: BitwiseCopyable {
+    struct Chore: BitwiseCopyable {
         enum Kind: UInt8, BitwiseCopyable {
             case start, fault, unfault, restart, sample
             case churnJoin, churnLeave, churnCrash
@@ -21,7 +21,7 @@ public struct Run: ~Copyable {
 
     public let scenario: Scenario
     var world: World
-    var agenda = EventQueue<Task>()
+    var agenda = EventQueue<Chore>()
     var truth = Truth()
     var load = Workload()
     var metrics = Metrics()
@@ -105,44 +105,44 @@ public struct Run: ~Copyable {
         }
     }
 
-    private func time(_ delay: Delay) -> Instant { Instant(nanoseconds: 0) + delay }
+    private func instant(_ delay: Delay) -> Instant { Instant(nanoseconds: 0) + delay }
 
     private mutating func plan() {
         if let mistake = scenario.mistake {
             let from = scenario.start.over + .seconds(mistake == .exceedsDegree ? 0 : 4)
             world.saboteur = Saboteur(
-                mistake: mistake, hosts: Array(0..<scenario.nodes), from: time(from))
+                mistake: mistake, hosts: Array(0..<scenario.nodes), from: instant(from))
         }
-        agenda.schedule(Task(kind: .start), at: time(.zero))
-        agenda.schedule(Task(kind: .sample), at: time(.zero) + samplePeriod)
+        agenda.schedule(Chore(kind: .start), at: instant(.zero))
+        agenda.schedule(Chore(kind: .sample), at: instant(.zero) + samplePeriod)
         for (index, fault) in scenario.faults.enumerated() {
             hurtHosts.append([])
             cutLinks.append([])
             agenda.schedule(
-                Task(kind: .fault, index: Int32(index), count: 0), at: time(fault.at))
+                Chore(kind: .fault, index: Int32(index), count: 0), at: instant(fault.at))
         }
-        let loadStart = time(scenario.start.over + .seconds(1))
+        let loadStart = instant(scenario.start.over + .seconds(1))
         if scenario.channels.count > 0 {
-            agenda.schedule(Task(kind: .subscribe, index: -1), at: loadStart)
+            agenda.schedule(Chore(kind: .subscribe, index: -1), at: loadStart)
         }
-        if scenario.users.count > 0 { agenda.schedule(Task(kind: .firstUser), at: loadStart) }
+        if scenario.users.count > 0 { agenda.schedule(Chore(kind: .firstUser), at: loadStart) }
         planNext(.userComes, scenario.users.arrivals, after: loadStart)
         planNext(.userDeparts, scenario.users.departures, after: loadStart)
         planNext(.userMoves, scenario.users.moves, after: loadStart)
-        let from = max(loadStart, time(scenario.messages.from))
+        let from = max(loadStart, instant(scenario.messages.from))
         planNext(.toUser, scenario.messages.toUsers, after: from)
         planNext(.toChannel, scenario.messages.toChannels, after: from)
         if let churn = scenario.churn {
-            planNext(.churnJoin, churn.joins / 60, after: time(churn.from))
-            planNext(.churnLeave, churn.leaves / 60, after: time(churn.from))
-            planNext(.churnCrash, churn.crashes / 60, after: time(churn.from))
+            planNext(.churnJoin, churn.joins / 60, after: instant(churn.from))
+            planNext(.churnLeave, churn.leaves / 60, after: instant(churn.from))
+            planNext(.churnCrash, churn.crashes / 60, after: instant(churn.from))
         }
     }
 
     private var samplePeriod: Delay { .milliseconds(scenario.nodes > 2_000 ? 200 : 50) }
 
     /// The next of a stream of random events, unless it is over by then.
-    private mutating func planNext(_ kind: Task.Kind, _ rate: Double, after time: Instant) {
+    private mutating func planNext(_ kind: Chore.Kind, _ rate: Double, after time: Instant) {
         guard rate > 0 else { return }
         let isChurn = kind == .churnJoin || kind == .churnLeave || kind == .churnCrash
         let next =
@@ -153,8 +153,8 @@ public struct Run: ~Copyable {
         if kind == .toUser || kind == .toChannel, let to = scenario.messages.to {
             last = min(last, to)
         }
-        guard next <= self.time(last) else { return }
-        agenda.schedule(Task(kind: kind), at: next)
+        guard next <= self.instant(last) else { return }
+        agenda.schedule(Chore(kind: kind), at: next)
     }
 
     // MARK: Time
@@ -182,7 +182,7 @@ public struct Run: ~Copyable {
 
     public var result: Metrics { metrics }
 
-    private mutating func perform(_ task: Task) {
+    private mutating func perform(_ task: Chore) {
         let index = Int(task.index)
         switch task.kind {
         case .start: startNext(index)
@@ -206,7 +206,7 @@ public struct Run: ~Copyable {
                 let pause =
                     scenario.users.over.nanoseconds / Int64(max(1, scenario.users.count))
                 agenda.schedule(
-                    Task(kind: .firstUser, index: Int32(index + 1)),
+                    Chore(kind: .firstUser, index: Int32(index + 1)),
                     at: now + Delay(nanoseconds: pause))
             }
         case .userComes:
@@ -236,7 +236,7 @@ public struct Run: ~Copyable {
         guard number + 1 < scenario.nodes else { return }
         let pause = scenario.start.over.nanoseconds / Int64(scenario.nodes)
         agenda.schedule(
-            Task(kind: .start, index: Int32(number + 1)), at: now + Delay(nanoseconds: pause))
+            Chore(kind: .start, index: Int32(number + 1)), at: now + Delay(nanoseconds: pause))
     }
 
     /// Zones take their shares of every run of consecutive nodes.
@@ -310,11 +310,11 @@ public struct Run: ~Copyable {
         let (users, channels) = load.clear(host)
         for user in users {
             let pause = Delay(nanoseconds: 200_000_000) + loadRandom.wait(perSecond: 2)
-            agenda.schedule(Task(kind: .userArrives, index: user), at: now + pause)
+            agenda.schedule(Chore(kind: .userArrives, index: user), at: now + pause)
         }
         for channel in channels where scenario.channels.subscribers != .share(1) {
             agenda.schedule(
-                Task(kind: .subscribe, index: channel), at: now + .milliseconds(500))
+                Chore(kind: .subscribe, index: channel), at: now + .milliseconds(500))
         }
     }
 
@@ -411,13 +411,13 @@ public struct Run: ~Copyable {
         let last = max(
             truth.lastTrouble + scenario.settle, truth.lastDirectoryChange + .seconds(3),
             end + .seconds(3))
-        if metrics.startSeconds == nil, now > time(scenario.start.over + Self.startLimit) {
+        if metrics.startSeconds == nil, now > instant(scenario.start.over + Self.startLimit) {
             metrics.isStuck = true
             finish()
         } else if isOver, isWell || now > last + samplePeriod {
             finish()
         } else {
-            agenda.schedule(Task(kind: .sample), at: now + samplePeriod)
+            agenda.schedule(Chore(kind: .sample), at: now + samplePeriod)
         }
     }
 

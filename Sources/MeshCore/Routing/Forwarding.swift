@@ -41,13 +41,18 @@ extension Node {
         to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool,
         arrival: LinkIndex
     ) -> Hop? {
+        var wayBack: Hop?
         if !isStrict {
             let route =
                 router.cached(index)
                 ?? router.find(destination, index, members: members, links: links, lists: lists)
             if route.link >= 0, route.potential <= promise {
                 // One step of the potential is taken with this hop.
-                return Hop(link: route.link, promise: route.potential - 1, isStrict: false)
+                let hop = Hop(link: route.link, promise: route.potential - 1, isStrict: false)
+                if route.link != arrival { return hop }
+                // What the last forwarder believes is out of date. The potential falls all the
+                // same, so going back is safe; but any other way is better.
+                wayBack = hop
             }
         }
         // What the last forwarder believed of this node's surroundings does not hold. From here on
@@ -59,6 +64,7 @@ extension Node {
         if direct >= 0, direct != arrival {
             return Hop(link: direct, promise: .max, isStrict: true)
         }
+        if let wayBack { return wayBack }
         counters.droppedNoRoute &+= 1
         return nil
     }
