@@ -46,6 +46,8 @@ public struct Timing: Sendable {
     public var batch: Delay = .milliseconds(10)
     /// A dialled or accepted connection that has not shaken hands is given up.
     public var handshake: Delay = .milliseconds(1_500)
+    /// A node that leaves goes on forwarding this long after it has said so.
+    public var departure: Delay = .milliseconds(150)
     /// Between attempts to reach a seed, growing to `seedRetryMax`.
     public var seedRetry: Delay = .milliseconds(200)
     public var seedRetryMax: Delay = .seconds(5)

@@ -19,8 +19,8 @@ public enum Effect: Sendable {
     case asked(by: NodeID, QueryID, subject: Slice)
     /// One node's answer to a query; `answer` lies in the event's bytes.
     case answered(QueryID, from: NodeID, answer: Slice)
-    /// One holder's trace: `path` is a list of 8-byte node ids, the forwarders in order. The
-    /// holder, where the way ends, is not among them.
+    /// One holder's trace: `path` is a list of 8-byte node ids, first hop to holder; empty if this
+    /// node is the holder.
     case traced(QueryID, holder: NodeID, path: Slice)
     /// All that will answer have answered.
     case finished(QueryID)

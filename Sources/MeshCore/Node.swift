@@ -161,6 +161,7 @@ public struct Node: ~Copyable {
             case .linkList: tellLinkList(&effects)
             case .records: spreadRecords(&effects)
             case .maintenance: maintain(&effects)
+            case .departure: depart(&effects)
             case .seeds: dialSeeds(&effects)
             case .redial: redialDead(&effects)
             case .query: expireQuestions(&effects)
@@ -182,10 +183,10 @@ public struct Node: ~Copyable {
         do throws(WireError) {
             switch prefix.kind {
             case .routed:
-                guard links[link].state == .established else { return }
+                guard links[link].carriesFrames else { return }
                 try receivedRouted(prefix, start, from: link, bytes, &effects)
             case .arc:
-                guard links[link].state == .established else { return }
+                guard links[link].carriesFrames else { return }
                 try receivedArc(prefix, start, from: link, bytes, &effects)
             case .link:
                 let message = try Message.decode(
@@ -230,8 +231,15 @@ public struct Node: ~Copyable {
             links[link].peerRole = role
             if !role.contains(.longRange) { longRange.released(by: links[link].peer) }
             if role.isEmpty { timers.schedule(.maintenance, at: now + .milliseconds(100)) }
+        case (.established, .bye):
+            // All that the peer sent has come. What this side has sent goes out before its bye.
+            let link = closeInOrder(link, .unneeded, &effects)
+            forget(link, &effects)
         case (_, .bye):
-            drop(link, .closed, &effects)
+            forget(link, &effects)
+        case (.closing, _):
+            // Sent before the peer knew.
+            break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):

@@ -18,6 +18,8 @@ enum Timer: Int, CaseIterable {
     case records
     /// The set of links is looked at.
     case maintenance
+    /// A node that leaves has forwarded what was under way through it.
+    case departure
     /// Seeds are tried again.
     case seeds
     /// One of the dead is tried.

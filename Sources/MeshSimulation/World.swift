@@ -191,7 +191,6 @@ public struct World: ~Copyable {
 
     public mutating func leave(_ host: Int) {
         handle(host, .leave, [])
-        hosts[host].isUp = false
     }
 
     // MARK: Faults
@@ -456,7 +455,7 @@ public struct World: ~Copyable {
             hosts[host].finished.append(query)
         case .log(let event):
             hosts[host].logs.append(event)
-        case .left: break
+        case .left: hosts[host].isUp = false
         }
         answerPending()
     }

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import MeshCore
+import MeshGateway
 import MeshWire
 
 // The monitoring port: /healthz, /readyz and /metrics.

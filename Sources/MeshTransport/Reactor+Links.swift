@@ -154,8 +154,6 @@ extension Reactor {
             hops.append(names[NodeID(bytes.load(UInt64.self, at: at))])
             at += 8
         }
-        // The forwarders have written themselves down; the way ends at the holder.
-        hops.append(names[holder])
         gateway.traced(query, holder: names[holder], path: hops)
     }
 

@@ -35,7 +35,7 @@ struct LiveViewTests {
     func `the picture fits the terminal`(_ nodes: Int, _ size: (columns: Int, rows: Int)) {
         var model = model(nodes: nodes)
         for _ in 0..<20 { model.note(String(repeating: "event ", count: 40)) }
-        model.trace = DemoModel.Trace(sender: 0, receiver: 1, path: [0, 1], at: .zero)
+        model.trace = DemoModel.Trace(sender: 0, receiver: 1, path: [0, 1])
         let lines = picture(model, size.columns, size.rows)
         #expect(lines.count == size.rows)
         #expect(lines.allSatisfy { $0.width <= size.columns })
@@ -75,7 +75,7 @@ struct LiveViewTests {
 
     @Test func `the way of a message is drawn over the links`() {
         var model = model(nodes: 60)
-        model.trace = DemoModel.Trace(sender: 0, receiver: 1, path: [0, 40, 2], at: .zero)
+        model.trace = DemoModel.Trace(sender: 0, receiver: 1, path: [0, 40, 2])
         let lines = picture(model)
         #expect(lines.contains { $0.text.contains("ann → bob  node 1 → 41 → 3  2 hops") })
         let dots = lines.flatMap(\.pieces).filter { $0.ink == .way }.map(\.text).joined()

@@ -27,6 +27,9 @@ extension Node {
         case .trace(let key):
             isTrace = true
             targets = holderIndices(of: key)
+            if targets.contains(0) {
+                effects.append(.traced(question, holder: id, path: .empty))
+            }
         }
         targets = Array(Set(targets)).sorted().filter {
             $0 != 0 && members.standing(of: $0) == .alive
@@ -84,8 +87,15 @@ extension Node {
             receivedVouch(for: subject, incarnation, &effects)
         case .question(let question, let isTrace, let subject):
             if isTrace {
-                sendAnswer(
-                    to: header.origin, question, subject, isTrace: true, bytes, &effects)
+                // The forwarders have signed behind the subject; the holder is the last of the way.
+                var path = ByteQueue()
+                path.append(bytes, Int(subject.start), Int(subject.count))
+                path.append(id)
+                path.withSpan {
+                    sendAnswer(
+                        to: header.origin, question, Slice(start: 0, count: $0.count),
+                        isTrace: true, $0, &effects)
+                }
             } else {
                 effects.append(.asked(by: header.origin, question, subject: subject))
             }

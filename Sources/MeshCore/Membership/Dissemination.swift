@@ -137,7 +137,15 @@ extension Node {
                 $0.dialNotBefore = nil
                 $0.wantedSince = nil
             }
-            if member.link >= 0 { drop(member.link, .peerDead, &effects) }
+            if member.link >= 0 {
+                if member.standing == .left {
+                    // It closes the link itself, when nothing is under way through it any more.
+                    links[member.link].isPeerLeaving = true
+                    linksChanged()
+                } else {
+                    drop(member.link, .peerDead, &effects)
+                }
+            }
             strikeFromQuestions(index, &effects)
             timers.schedule(.maintenance, at: now)
         }

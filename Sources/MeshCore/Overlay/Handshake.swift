@@ -179,8 +179,7 @@ extension Node {
             }
         }
         guard victim >= 0 else { return false }
-        send(.bye, over: victim, &effects)
-        drop(victim, .unneeded, &effects)
+        _ = closeInOrder(victim, .unneeded, &effects)
         return true
     }
 
@@ -327,7 +326,9 @@ extension Node {
         effects.append(.log(.linkUp(links[index].peer)))
         if links[index].isDialled {
             if links[index].purpose == .longRange || links[index].purpose == .longRangeAnywhere {
-                longRange.established(links[index].peer, stratum: links[index].stratum)
+                longRange.established(
+                    links[index].peer, stratum: links[index].stratum,
+                    isAnywhere: links[index].purpose == .longRangeAnywhere)
                 links[index].role = .longRange
             }
         }
@@ -346,6 +347,21 @@ extension Node {
     mutating func forget(_ index: LinkIndex, _ effects: inout EffectBuffer) {
         links.release(index)
         effects.append(.close(index))
+    }
+
+    /// Ends a link on purpose, so that nothing under way is lost: says bye behind all that was sent,
+    /// and goes on to take what comes until the peer's bye. Bounded by the handshake's time.
+    mutating func closeInOrder(
+        _ index: LinkIndex, _ reason: LinkDownReason, _ effects: inout EffectBuffer
+    ) -> LinkIndex {
+        let frame = effects.bytes.appendLinkFrame(.bye)
+        transmit(frame, .empty, .message, over: index, &effects)
+        let link = links[index]
+        links.beginClosing(index)
+        links[index].since = now
+        timers.schedule(.handshake, at: now + configuration.timing.handshake)
+        unlinked(link, index, reason, &effects)
+        return index
     }
 
     /// Ends a link of ours.
@@ -380,7 +396,7 @@ extension Node {
         let link = links[index]
         links.release(index)
         switch link.state {
-        case .free, .awaiting: break
+        case .free, .awaiting, .closing: break
         case .introducing:
             if link.isDialled, link.purpose == .introduce { introduced(&effects) }
         case .dialling, .greeting:
@@ -406,7 +422,17 @@ extension Node {
         guard link.peer != NodeID(0), let member = members.index(of: link.peer),
             members.standing(of: member).isPresent
         else { return }
-        postpone(member, &effects)
+        if reason == .closed, members[member].dialFailures < 3 {
+            // A process that is just dying accepts and resets; a moment later it refuses.
+            let due = now + .milliseconds(15)
+            members.adjust(member) {
+                $0.dialFailures += 1
+                $0.dialNotBefore = due
+            }
+            timers.schedule(.maintenance, at: due)
+        } else {
+            postpone(member, &effects)
+        }
         accuse(member, reason == .refused ? .refused : .silence, &effects)
         checkReady(&effects)
     }
@@ -428,7 +454,8 @@ extension Node {
     /// Handshakes and introductions that take too long.
     mutating func abandonHandshakes(_ effects: inout EffectBuffer) {
         var next: Instant?
-        for index in links.indices where links[index].isShakingHands {
+        for index in links.indices
+        where links[index].isShakingHands || links[index].state == .closing {
             let due = links[index].since + configuration.timing.handshake
             if due > now {
                 next = min(next ?? due, due)

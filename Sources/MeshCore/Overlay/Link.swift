@@ -4,6 +4,7 @@ import MeshWire
 ///
 ///     free ─dial→ dialling ─connected→ greeting ─welcome→ established
 ///     free ─accept→ awaiting ─hello→ established, or introducing
+///     established ─we say bye→ closing ─bye, or time→ free
 ///     dialling, greeting, awaiting, introducing, established ─→ free
 struct Link {
     enum State: UInt8 {
@@ -17,6 +18,8 @@ struct Link {
         /// Somebody is being told who is here, or tells us; not a link of the overlay.
         case introducing
         case established
+        /// We have said bye and send nothing more; what the peer sent before its own bye still counts.
+        case closing
     }
 
     var state = State.free
@@ -35,6 +38,8 @@ struct Link {
     var beatAt = Instant(nanoseconds: 0)
     /// Silent too long: avoided, its peer accused.
     var isDoubted = false
+    /// The peer is leaving the mesh: no way leads over it any more.
+    var isPeerLeaving = false
     /// What the link is for this node, and for the peer as far as it has said.
     var role: LinkRole = []
     var peerRole: LinkRole = []
@@ -58,12 +63,16 @@ struct Link {
     var bytesOut: UInt64 = 0
 
     /// It carries messages: established and not doubted.
-    @inline(__always) var isUsable: Bool { state == .established && !isDoubted }
+    @inline(__always) var isUsable: Bool {
+        state == .established && !isDoubted && !isPeerLeaving
+    }
+    /// Routed and arc frames that arrive over it count.
+    @inline(__always) var carriesFrames: Bool { state == .established || state == .closing }
     /// It shakes hands, and has a deadline for it.
     var isShakingHands: Bool {
         switch state {
         case .dialling, .greeting, .awaiting, .introducing: true
-        case .free, .established: false
+        case .free, .established, .closing: false
         }
     }
 }

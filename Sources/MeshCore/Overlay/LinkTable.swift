@@ -33,6 +33,12 @@ struct LinkTable {
         established.insert(index, at: place)
     }
 
+    /// Takes a link out of the overlay while its last frames still arrive.
+    mutating func beginClosing(_ index: LinkIndex) {
+        established.removeAll { $0 == index }
+        slots[Int(index)].state = .closing
+    }
+
     mutating func release(_ index: LinkIndex) {
         if slots[Int(index)].state == .established {
             established.removeAll { $0 == index }

@@ -13,6 +13,8 @@ struct LongRangeLinks {
     struct Outgoing {
         /// The linked target; nil: to be drawn.
         var target: NodeID?
+        /// It lies in whatever stratum had a place free.
+        var isAnywhere = false
         /// An attempt is under way.
         var isDialling = false
         /// Refusals in a row.
@@ -51,9 +53,9 @@ struct LongRangeLinks {
         outgoing[stratum].isDialling = true
     }
 
-    mutating func established(_ target: NodeID, stratum: Int) {
+    mutating func established(_ target: NodeID, stratum: Int, isAnywhere: Bool) {
         guard stratum < outgoing.count else { return }
-        outgoing[stratum] = Outgoing(target: target)
+        outgoing[stratum] = Outgoing(target: target, isAnywhere: isAnywhere)
     }
 
     mutating func refused(stratum: Int) {

@@ -85,7 +85,8 @@ extension Node {
             let outgoing = longRange.outgoing[stratum]
             if let target = outgoing.target {
                 // At most one link a round is given up because the ring has grown or shrunk.
-                guard !replaced, let index = members.index(of: target),
+                guard !replaced, !outgoing.isAnywhere,
+                    let index = members.index(of: target),
                     !serves(index, stratum: stratum, size: size)
                 else { continue }
                 replaced = true
@@ -122,16 +123,17 @@ extension Node {
             longRange.refused(stratum: stratum)
             return
         }
+        let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
         for _ in 0..<16 {
             let rank = LongRangeLinks.draw(
-                stratum: stratum, of: longRange.strataCount, size: size, unit: random.nextUnit())
+                stratum: isAnywhere ? 0 : stratum, of: isAnywhere ? 1 : longRange.strataCount,
+                size: size, unit: random.nextUnit())
             let index = members.clockwise(from: id, steps: rank)
             guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
                 members[index].dialNotBefore.map({ $0 <= now }) ?? true,
                 links.handshake(with: members[index].id, at: members[index].endpoint) == nil
             else { continue }
             longRange.dialling(stratum: stratum)
-            let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
             dial(
                 members[index].endpoint, peer: index,
                 isAnywhere ? .longRangeAnywhere : .longRange, stratum: stratum, &effects)
@@ -158,12 +160,12 @@ extension Node {
             }
         }
         for index in unneeded {
-            send(.bye, over: index, &effects)
-            drop(index, .unneeded, &effects)
+            _ = closeInOrder(index, .unneeded, &effects)
         }
     }
 
-    /// This node is going: it says so, and everybody strikes it from the ring at once.
+    /// This node is going: it says so, and everybody strikes it from the ring at once. What is under
+    /// way through it is still forwarded, for a moment.
     mutating func leave(_ effects: inout EffectBuffer) {
         guard !isLeaving else { return }
         spreadRecords(&effects)
@@ -171,7 +173,12 @@ extension Node {
         var record = members[0].record
         record.standing = .left
         send(.members([record], isRepair: false), over: links.established, &effects)
-        for index in links.established { send(.bye, over: index, &effects) }
+        timers[.departure] = links.established.isEmpty ? now : now + configuration.timing.departure
+    }
+
+    /// The moment is over: ends all links in order.
+    mutating func depart(_ effects: inout EffectBuffer) {
+        for index in links.established { _ = closeInOrder(index, .leaving, &effects) }
         for index in links.indices where links[index].state != .free { forget(index, &effects) }
         effects.append(.left)
     }

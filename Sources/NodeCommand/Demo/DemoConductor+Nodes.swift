@@ -230,8 +230,7 @@ extension DemoConductor {
                 if let next = self.node(named: hop.shown), next != goal { path.append(next) }
             }
             path.append(goal)
-            model.trace = DemoModel.Trace(
-                sender: sender, receiver: receiver, path: path, at: model.now)
+            model.trace = DemoModel.Trace(sender: sender, receiver: receiver, path: path)
         case .hello, .attach, .detach, .sent, .sentToAbsent, .published: break
         }
     }

@@ -62,7 +62,6 @@ struct DemoModel {
         var receiver: Int
         /// From the sender's node to the receiver's.
         var path: [Int]
-        var at: Duration
     }
 
     /// Figures of the last second.

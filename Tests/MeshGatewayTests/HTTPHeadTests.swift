@@ -1,6 +1,6 @@
 import Testing
 
-@testable import MeshTransport
+@testable import MeshGateway
 
 private func read(_ text: String, limit: Int = 1_024) -> HTTPHead {
     let bytes = Array(text.utf8)

@@ -1,16 +1,16 @@
 import MeshWire
 
 /// The head of an HTTP/1.1 request, as much of it as a monitoring port needs. Bodies are refused.
-struct HTTPRequest: Equatable {
-    var method: String
+public struct HTTPRequest: Equatable, Sendable {
+    public var method: String
     /// The target up to its query.
-    var path: String
+    public var path: String
     /// HTTP/1.1 without `Connection: close`.
-    var keepsAlive: Bool
+    public var keepsAlive: Bool
 }
 
 /// What the bytes at the front of an HTTP connection are.
-enum HTTPHead: Equatable {
+public enum HTTPHead: Equatable, Sendable {
     case incomplete
     /// A request; the next one starts at `end`.
     case request(HTTPRequest, end: Int)
@@ -21,7 +21,9 @@ enum HTTPHead: Equatable {
     ///
     /// Strict where leniency has led to request smuggling (RFC 9112 §2.2, §5.1): lines end with
     /// CRLF, no folded headers, no space before the colon.
-    static func read(_ bytes: Span<UInt8>, at start: Int, limit: Int) -> HTTPHead {
+    public static func read(
+        _ bytes: Span<UInt8>, at start: Int, limit: Int
+    ) -> HTTPHead {
         guard let end = headEnd(bytes, start, limit) else {
             return bytes.count - start >= limit
                 ? .refused(status: 431, reason: "Request Header Fields Too Large") : .incomplete
@@ -82,23 +84,5 @@ enum HTTPHead: Equatable {
             index += 1
         }
         return nil
-    }
-}
-
-/// An answer with a body of text.
-struct HTTPResponse {
-    var status: Int
-    var reason: String
-    var contentType = "text/plain; charset=utf-8"
-    var body: String
-
-    func bytes(keepsAlive: Bool, hasBody: Bool) -> [UInt8] {
-        let content = Array(body.utf8)
-        let head =
-            "HTTP/1.1 \(status) \(reason)\r\nContent-Type: \(contentType)\r\n"
-            + "Content-Length: \(content.count)\r\n"
-            + (status == 405 ? "Allow: GET, HEAD\r\n" : "")
-            + (keepsAlive ? "" : "Connection: close\r\n") + "\r\n"
-        return Array(head.utf8) + (hasBody ? content : [])
     }
 }
