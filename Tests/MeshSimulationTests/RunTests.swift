@@ -28,7 +28,7 @@ import Testing
     @Test(
         arguments: [
             (calm, 0x2a91_f568_5385_4298), (faulty, 0xca9f_d9de_0e19_26cb),
-            (parted, 0xb4aa_0693_4382_58e4),
+            (parted, 0xad72_2f20_d8b0_0a40),
         ] as [(String, UInt64)])
     func `the same seed gives the same run, today as when this was written`(
         text: String, hash: UInt64
