@@ -46,6 +46,8 @@ public struct Counters: Sendable {
     /// Frames of peers that broke the protocol.
     public var protocolErrors: UInt64 = 0
     public var linksRefused: UInt64 = 0
+    /// Connections from others that did not say in time who they were.
+    public var handshakesAbandoned: UInt64 = 0
     public var linksOpened: UInt64 = 0
     public var linksLost: UInt64 = 0
     public var suspicions: UInt64 = 0

@@ -199,6 +199,9 @@ extension Reactor {
                 "Links closed for malformed bytes or an unbounded control queue.",
                 counters.linksMisbehaved),
             Figure("links_refused_total", "Links refused, by us or by peers.", core.linksRefused),
+            Figure(
+                "handshakes_abandoned_total", "Connections that did not say in time who they were.",
+                core.handshakesAbandoned),
             Figure("links_opened_total", "Links opened.", core.linksOpened),
             Figure("links_lost_total", "Links lost.", core.linksLost),
             Figure("links_accepted_total", "Link connections accepted.", counters.linksAccepted),

@@ -464,8 +464,8 @@ extension Node {
             let link = links[index]
             forget(index, &effects)
             if link.state == .awaiting {
-                // Whoever it was has said nothing that makes sense.
-                counters.protocolErrors &+= 1
+                // Whoever it was has not said who it is.
+                counters.handshakesAbandoned &+= 1
             } else if link.state == .introducing {
                 if link.isDialled { introduced(&effects) }
             } else if link.isDialled {
