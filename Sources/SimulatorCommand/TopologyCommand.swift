@@ -179,7 +179,8 @@ struct TopologyReport {
     private func route(
         _ graph: Graph, _ plan: Graph.Plan, _ routing: Routing, _ progress: Progress
     ) -> RouteTally {
-        let batch = RouteBatch(graph, routing, routes: order.routes, turns: order.turns, seed: order.seed)
+        let batch = RouteBatch(
+            graph, routing, routes: order.routes, turns: order.turns, seed: order.seed)
         let next = Atomic<Int>(0)
         let total = Mutex(RouteTally(graph))
         DispatchQueue.concurrentPerform(iterations: min(order.jobs, batch.chunkCount)) { _ in
