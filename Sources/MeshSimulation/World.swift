@@ -35,6 +35,8 @@ public struct World: ~Copyable {
     var random: RandomSource
     private var birthRandom: RandomSource
     let hasher = KeyHasher(cluster: "smallworld")
+    /// What the nodes say of themselves, once for all of them.
+    private let book = MemberBook(isShared: true)
 
     /// Whole deliveries are kept for tests; a long run reads the journal instead.
     public var keepsDeliveries = true
@@ -83,7 +85,8 @@ public struct World: ~Copyable {
             incarnation: Incarnation(
                 bootMilliseconds: 1_700_000_000_000 + UInt64(now.nanoseconds / 1_000_000)
                     + UInt64(number)),
-            seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now)
+            seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now,
+            book: book)
         ids.append(node.id)
         endpoints.append(endpoint)
         hostAt[endpoint] = number
