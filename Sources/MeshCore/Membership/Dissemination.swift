@@ -64,7 +64,6 @@ extension Node {
             if record.standing != .suspect { return index }
         }
         members.update(index) {
-            if record.incarnation.life != known.incarnation.life { $0.log = OriginLog() }
             $0.incarnation = record.incarnation
             $0.standing = record.standing
             $0.endpoint = record.endpoint
