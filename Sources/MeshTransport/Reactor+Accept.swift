@@ -40,6 +40,12 @@ extension Reactor {
                 let extra = linux_accept(listener)
                 if extra.descriptor >= 0 { close(extra.descriptor) }
                 spareDescriptor = linux_open_spare()
+                if extra.descriptor == -EAGAIN { return }
+                if extra.descriptor < 0 {
+                    // Another process has taken what was given back.
+                    restListeners()
+                    return
+                }
             case -ECONNABORTED, -EINTR, -EPROTO: continue
             case -EAGAIN: return
             default:

@@ -407,6 +407,7 @@ def test_when_there_are_no_descriptors_at_all_nothing_spins():
 def test_when_accepting_fails_nothing_spins(library, number):
     with spoilable(library, 3) as (mesh, faults):
         kept = mesh[1].wire(2)
+        assert kept.call("PING") == b"PONG"
         faults[1].set(accepts=(100, number))
         waiting = [mesh[1].connect("redis") for _ in range(20)]
         is_calm(mesh[1])
@@ -430,8 +431,9 @@ def test_a_port_in_use_is_said_with_its_address_and_flag():
         node = mesh[0]
         for flag in ("mesh", "redis", "http"):
             address = text(node.addresses[flag])
-            words = [harness.BINARY, "node", "--mesh", "127.0.0.1:0", "--redis", "127.0.0.1:0",
-                     "--http", "127.0.0.1:0", "--" + flag, address]
+            words = [harness.BINARY, "node"]
+            for name in ("mesh", "redis", "http"):
+                words += ["--" + name, address if name == flag else "127.0.0.1:0"]
             done = subprocess.run(words, capture_output=True, text=True, timeout=20)
             assert done.returncode == 1, done
             assert address in done.stderr and "--" + flag in done.stderr, done.stderr
