@@ -60,8 +60,9 @@ public struct Node: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
-    /// What an origin had before the whole set that is arriving from it, sorted.
-    var formerKeys: [MemberIndex: [Key]] = [:]
+    /// Whole sets that are arriving.
+    var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
+    var withdrawals = Withdrawals()
     var watched = WatchedKeys()
 
     // Questions to other nodes.
@@ -145,7 +146,10 @@ public struct Node: ~Copyable {
         case .leave:
             leave(&effects)
         }
-        if !pendingChanges.isEmpty { disseminateSoon(&effects) }
+        if !pendingChanges.isEmpty {
+            if withdrawals.isFresh { stepWithdrawals(&effects) }
+            disseminateSoon(&effects)
+        }
     }
 
     private mutating func runExpiredTimers(_ effects: inout EffectBuffer) {
@@ -171,6 +175,7 @@ public struct Node: ~Copyable {
             case .query: expireQuestions(&effects)
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
+            case .withdrawal: stepWithdrawals(&effects)
             }
         }
     }

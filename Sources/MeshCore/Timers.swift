@@ -30,6 +30,8 @@ enum Timer: Int, CaseIterable {
     case presence
     /// A repair that did not come is asked for again.
     case repair
+    /// The walk that takes out what members held who are gone goes on.
+    case withdrawal
 }
 
 /// The earliest deadline of a table with a slot for each timer. A stale timer cannot exist:

@@ -14,7 +14,7 @@ extension Node {
             switch holders {
             case .none: return
             case .one(let node):
-                if node != 0 {
+                if node != 0, !isWithdrawn(MemberIndex(node)) {
                     publishToOne(
                         MemberIndex(node), body, key, name: name, payload: payload, bytes,
                         &effects)
@@ -84,7 +84,8 @@ extension Node {
 
     @inline(__always)
     private mutating func addRecipient(_ index: MemberIndex) {
-        guard index != 0, forwarding.marks[index] != forwarding.mark else { return }
+        guard index != 0, forwarding.marks[index] != forwarding.mark, !isWithdrawn(index)
+        else { return }
         forwarding.marks[index] = forwarding.mark
         forwarding.recipients.append(index)
     }

@@ -43,7 +43,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) -> MemberIndex? {
         guard record.id != id else { return nil }
-        guard isPlausible(record.incarnation) else {
+        guard isPlausible(record.incarnation, of: record.id) else {
             counters.protocolErrors &+= 1
             return nil
         }
@@ -198,11 +198,16 @@ extension Node {
         if let next { timers.schedule(.suspicion, at: next) }
     }
 
-    /// Nobody has started a day from now. Without this bound a liar could put somebody's incarnation
-    /// where no refutation reaches it.
-    func isPlausible(_ incarnation: Incarnation) -> Bool {
-        let sinceStart = UInt64(max(0, (now - join.startedAt).milliseconds))
-        return incarnation.life < bootMilliseconds &+ sinceStart &+ 86_400_000
+    /// Nobody has started a day from now, and nobody's birth moves by more than that. Without this
+    /// bound a liar could put somebody's incarnation where no refutation reaches it.
+    ///
+    /// Wall clocks can be wrong by years: this node's, or that of a node which nobody has known so
+    /// far. Whose id is new has no refutations to be kept from, so its birth is taken as it is said.
+    func isPlausible(_ incarnation: Incarnation, of subject: NodeID) -> Bool {
+        let slack = UInt64(max(0, (now - join.startedAt).milliseconds)) &+ 86_400_000
+        if incarnation.life < bootMilliseconds &+ slack { return true }
+        guard let known = members.index(of: subject) else { return true }
+        return incarnation.life < members[known].incarnation.life &+ slack
     }
 
     // MARK: This node itself
@@ -213,7 +218,7 @@ extension Node {
         _ record: MemberRecord, _ effects: inout EffectBuffer
     ) -> Bool {
         if isLeaving { return false }
-        guard isPlausible(record.incarnation) else {
+        guard isPlausible(record.incarnation, of: id) else {
             counters.protocolErrors &+= 1
             return true
         }

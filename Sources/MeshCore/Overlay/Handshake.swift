@@ -73,7 +73,7 @@ extension Node {
             return
         }
         let record = greeting.member
-        guard record.standing == .alive, isPlausible(record.incarnation) else {
+        guard record.standing == .alive, isPlausible(record.incarnation, of: record.id) else {
             breach(.invalidValue(field: "standing or birth"), on: index, &effects)
             return
         }

@@ -63,6 +63,9 @@ struct Link {
     /// What the peer knows has been compared with what this node knows, at least once.
     var isCompared = false
 
+    /// When the peer last sent records or a part of a set that was asked for.
+    var repairedAt = Instant(nanoseconds: 0)
+
     /// It carries messages: established and not doubted.
     @inline(__always) var isUsable: Bool {
         state == .established && !isDoubted && !isPeerLeaving
