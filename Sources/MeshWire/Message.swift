@@ -42,7 +42,8 @@ public enum Message: Equatable, Sendable {
     case answer(UInt32, Slice)
     case traceAnswer(UInt32, path: Slice)
 
-    enum Number: UInt8 {
+    /// The first byte of each message.
+    public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
         case traceAnswer
