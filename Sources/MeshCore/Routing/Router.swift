@@ -21,6 +21,11 @@ enum Promise {
 /// Greedy routing with lookahead 2 (DESIGN §2; Manku, Naor, Wieder 2004 call it neighbour-of-neighbour
 /// greedy): of all nodes within three steps, head for the nearest to the destination.
 ///
+/// Of several shortest ways to a node all nodes prefer the same last step, and of several ways to
+/// that step's node the same again. So the ways from one node to all within three steps are a tree,
+/// and a message to many destinations does not come to a forwarder over two links. Which last step
+/// is preferred is a matter of chance for each node, so that load spreads.
+///
 /// The reachable nodes are kept as one list sorted by position and rebuilt when links, members or
 /// link lists change (`invalidate`); a destination's next hop is then one binary search, cached.
 struct Router {
@@ -29,8 +34,8 @@ struct Router {
         var id: NodeID
         var steps: Int32
         var link: LinkIndex
-        /// Breaks ties between first links, so that load spreads instead of falling on the first.
-        var spread: UInt64
+        /// Breaks ties between ways of the same length (`Router.tie`).
+        var tie: UInt64
     }
 
     private var reachable: [Reach] = []
@@ -122,16 +127,21 @@ struct Router {
         reachable.removeAll(keepingCapacity: true)
         for index in links.established where links[index].isUsable {
             let peer = links[index].peer
-            reach(peer, steps: 1, link: index, members: members)
+            reach(peer, steps: 1, link: index, tie: 0, members: members)
             guard let second = lists.links(of: peer) else { continue }
             for next in second {
-                reach(next, steps: 2, link: index, members: members)
+                let tie = Self.tie(next, after: peer)
+                reach(next, steps: 2, link: index, tie: tie, members: members)
                 guard let third = lists.links(of: next) else { continue }
-                for last in third { reach(last, steps: 3, link: index, members: members) }
+                for last in third {
+                    // The last step counts first.
+                    let tie = Self.tie(last, after: next) | tie >> 32
+                    reach(last, steps: 3, link: index, tie: tie, members: members)
+                }
             }
         }
         reachable.sort {
-            ($0.id.rawValue, $0.steps, $0.spread) < ($1.id.rawValue, $1.steps, $1.spread)
+            ($0.id.rawValue, $0.steps, $0.tie) < ($1.id.rawValue, $1.steps, $1.tie)
         }
         var kept = 0
         for index in reachable.indices
@@ -142,14 +152,21 @@ struct Router {
         reachable.removeSubrange(kept...)
     }
 
+    /// How little the step from `previous` to `id` is preferred: the same on all nodes; 32 bits, the
+    /// upper ones.
+    @inline(__always)
+    private static func tie(_ id: NodeID, after previous: NodeID) -> UInt64 {
+        RandomSource.mix(id.rawValue &+ RandomSource.mix(previous.rawValue)) & ~0xFFFF_FFFF
+    }
+
     private mutating func reach(
-        _ id: NodeID, steps: Int32, link: LinkIndex, members: borrowing MemberTable
+        _ id: NodeID, steps: Int32, link: LinkIndex, tie: UInt64,
+        members: borrowing MemberTable
     ) {
         guard let member = members.index(of: id), member != 0 else { return }
         // A suspect is a fine destination but a poor way to others; on the last step it is only
         // ever a destination.
         guard members.standing(of: member).isPresent else { return }
-        let spread = RandomSource.mix(id.rawValue ^ UInt64(UInt32(bitPattern: link)))
-        reachable.append(Reach(id: id, steps: steps, link: link, spread: spread))
+        reachable.append(Reach(id: id, steps: steps, link: link, tie: tie))
     }
 }
