@@ -40,7 +40,7 @@ enum Timer: Int, CaseIterable {
 /// Drivers ask for the earliest after every event, so it is kept rather than searched for.
 struct Timers {
     /// Nanoseconds, `.max`: the timer is not set.
-    private var slots = InlineArray<15, Int64>(repeating: .max)
+    private var slots = InlineArray<16, Int64>(repeating: .max)
     /// The least of `slots`.
     private var least = Int64.max
 

@@ -90,7 +90,7 @@ struct Ledger {
         switch Message.Number(rawValue: parcel.withSpan { $0[Frame.prefixSize] }) {
         case .heartbeat: return .heartbeats
         case .linkLists, .role: return .links
-        case .digests, .origins: return .comparison
+        case .digests, .marks, .origins: return .comparison
         case .repair, .records, .snapshot, .cannotRepair: return .repair
         default: return .membership
         }

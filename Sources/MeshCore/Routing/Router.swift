@@ -86,6 +86,31 @@ struct Router {
         return route
     }
 
+    /// The first link of the way to the node that a promise names: so far from `destination`, on one
+    /// side or the other, and so many steps away; -1: none in sight.
+    mutating func course(
+        to destination: NodeID, promise: UInt32, members: borrowing MemberTable,
+        links: borrowing LinkTable, lists: borrowing LinkLists
+    ) -> LinkIndex {
+        if isStale {
+            rebuild(members: members, links: links, lists: lists)
+            isStale = false
+        }
+        guard !reachable.isEmpty else { return -1 }
+        let distance = UInt64(promise >> 4) << 36
+        // The least position of either range that the promise, which is rounded, can mean.
+        for start in [
+            destination.rawValue &+ distance, destination.rawValue &- distance &- 0xF_FFFF_FFFF,
+        ] {
+            let place = self.place(of: NodeID(start))
+            let candidate = reachable[place == reachable.count ? 0 : place]
+            let found = Promise.make(
+                distance: candidate.id.distance(to: destination), steps: Int(candidate.steps))
+            if found == promise { return candidate.link }
+        }
+        return -1
+    }
+
     /// The direct link that is strictly nearer to `destination` than this node; -1 if none is.
     /// Greedy in the narrowest sense, and so free of loops whatever others believe.
     func strictlyGreedy(
@@ -106,12 +131,7 @@ struct Router {
 
     private func nearest(to destination: NodeID) -> Reach? {
         guard !reachable.isEmpty else { return nil }
-        var low = 0
-        var high = reachable.count
-        while low < high {
-            let middle = (low + high) / 2
-            if reachable[middle].id < destination { low = middle + 1 } else { high = middle }
-        }
+        let low = place(of: destination)
         let after = reachable[low == reachable.count ? 0 : low]
         if after.id == destination { return after }
         let before = reachable[low == 0 ? reachable.count - 1 : low - 1]
@@ -119,6 +139,17 @@ struct Router {
         let toBefore = before.id.distance(to: destination)
         if toAfter != toBefore { return toAfter < toBefore ? after : before }
         return after.steps <= before.steps ? after : before
+    }
+
+    /// The first reachable node at `id` or behind it.
+    private func place(of id: NodeID) -> Int {
+        var low = 0
+        var high = reachable.count
+        while low < high {
+            let middle = (low + high) / 2
+            if reachable[middle].id < id { low = middle + 1 } else { high = middle }
+        }
+        return low
     }
 
     private mutating func rebuild(
