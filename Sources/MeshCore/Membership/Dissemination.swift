@@ -91,6 +91,7 @@ extension Node {
         }
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
+        coordinates.admit(index)
         while flowSequences.count <= index { flowSequences.append(0) }
         flowSequences[index] = 0
         standingChanged(index, from: .dead, &effects)
@@ -116,7 +117,7 @@ extension Node {
         case .suspect:
             counters.suspicions &+= 1
             effects.append(.log(.memberSuspect(member.id)))
-            let due = now + configuration.timing.suspicion
+            let due = deathDue(of: index)
             members.adjust(index) { $0.deathDue = due }
             timers.schedule(.suspicion, at: due)
         case .dead, .left:
