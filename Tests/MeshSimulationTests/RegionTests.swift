@@ -13,7 +13,9 @@ import Testing
         world.network.setZones(count: 3) {
             $0 == $1 ? .microseconds(500) : .milliseconds(40)
         }
-        for number in 0..<count { world.start(seeds: [max(0, number - 1)], zone: number % 3) }
+        for number in 0..<count {
+            world.start(seeds: number == 0 ? [] : [number - 1], zone: number % 3)
+        }
         return world
     }
 

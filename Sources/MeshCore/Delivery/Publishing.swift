@@ -64,7 +64,7 @@ extension Node {
     ) {
         forwarding.recipients.removeAll(keepingCapacity: true)
         forwarding.mark &+= 1
-        while forwarding.marks.count < members.slots.count { forwarding.marks.append(0) }
+        while forwarding.marks.count < members.slotCount { forwarding.marks.append(0) }
         switch holders {
         case .none: break
         case .one(let node): addRecipient(MemberIndex(node))

@@ -268,7 +268,7 @@ extension Node {
         _ requests: [RepairRequest], on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         var wanted: [WantedSet] = []
-        var isWanted = [Bool](repeating: false, count: members.slots.count)
+        var isWanted = [Bool](repeating: false, count: members.slotCount)
         for request in requests {
             guard let index = members.index(of: request.origin),
                 members.standing(of: index).isPresent,

@@ -58,6 +58,7 @@ struct Withdrawals {
             if isEnd { items[place].hasWrapped = true }
             place += 1
         }
+        if items.isEmpty { marks = [] }
         position = isEnd || items.isEmpty ? 0 : last + 1
         return done
     }
@@ -86,11 +87,11 @@ extension Node {
         }
         for key in lost { departed(key, &effects) }
         for index in withdrawals.advance(to: last) {
-            guard let member = members.slots[index], member.standing.isPresent,
-                !member.log.isComplete
+            guard members.contains(index), members.standing(of: index).isPresent,
+                !members[index].log.isComplete
             else { continue }
             // It has begun a new life, or come back, and was told of meanwhile.
-            members.adjust(index) { $0.log.repairDue = now }
+            members.updateLog(index) { $0.repairDue = now }
             timers.schedule(.repair, at: now)
         }
         if !withdrawals.isEmpty { timers.schedule(.withdrawal, at: now) }

@@ -21,8 +21,8 @@ struct Coordinates {
     private(set) var height = 0.1
     /// The weighted mean of the relative errors of estimates; 1: nothing is known.
     private(set) var error = 1.0
-    /// What members have told, by index; nil: nothing yet.
-    private var told: [Coordinate?] = [nil]
+    /// What members have told, by index; nil, or past the end: nothing yet. On a LAN it stays empty.
+    private var told: [Coordinate?] = []
     /// What everybody was last told of this node, and when it is next looked at.
     private var spread = Coordinate.origin
     private(set) var spreadAfter: Instant
@@ -112,20 +112,23 @@ struct Coordinates {
 
     // MARK: Others
 
+    /// Somebody new has this index.
     mutating func admit(_ index: MemberIndex) {
-        while told.count <= index { told.append(nil) }
-        told[index] = nil
+        if index < told.count { told[index] = nil }
     }
 
     mutating func adopt(_ coordinate: Coordinate, of index: MemberIndex) {
+        while told.count <= index { told.append(nil) }
         told[index] = coordinate
     }
 
-    func coordinate(of index: MemberIndex) -> Coordinate? { told[index] }
+    func coordinate(of index: MemberIndex) -> Coordinate? {
+        index < told.count ? told[index] : nil
+    }
 
     /// The round trip to a member, in milliseconds; nil: not known.
     func estimate(_ index: MemberIndex) -> Double? {
-        guard let peer = told[index] else { return nil }
+        guard let peer = coordinate(of: index) else { return nil }
         let (dx, dy, dz) = (
             x - Double(peer.x) / 10, y - Double(peer.y) / 10, z - Double(peer.z) / 10
         )
