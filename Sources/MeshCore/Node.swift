@@ -36,11 +36,13 @@ public struct Node: ~Copyable {
     /// When a member or a log last changed here.
     var changedAt: Instant
     var accusations: [Accusation] = []
+    var solitude = Solitude()
     /// The dead and the departed, oldest first.
     var departed: [MemberIndex] = []
 
     // Overlay.
     var longRange: LongRangeLinks
+    var coordinates: Coordinates
     var join: JoinState
     var isLeaving = false
 
@@ -95,6 +97,7 @@ public struct Node: ~Copyable {
                 zone: configuration.zone), at: now, book: book)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
+        coordinates = Coordinates(at: now)
         recent = RecentRecords(capacity: configuration.recentRecordCount)
         let seeds = configuration.seeds.filter { $0 != configuration.endpoint }
         join = JoinState(seeds: seeds, startedAt: now)
@@ -176,6 +179,7 @@ public struct Node: ~Copyable {
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
             case .withdrawal: stepWithdrawals(&effects)
+            case .scout: scout(&effects)
             }
         }
     }
@@ -244,6 +248,9 @@ public struct Node: ~Copyable {
             // All that the peer sent has come. What this side has sent goes out before its bye.
             let link = closeInOrder(link, .unneeded, &effects)
             forget(link, &effects)
+        case (.established, .coordinates(let items)), (.introducing, .coordinates(let items)),
+            (.greeting, .coordinates(let items)):
+            adopt(items, from: links[link].peer)
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),

@@ -30,6 +30,8 @@ enum Timer: Int, CaseIterable {
     case presence
     /// A repair that did not come is asked for again.
     case repair
+    /// Members are dialled, because no link is heard.
+    case scout
     /// The walk that takes out what members held who are gone goes on.
     case withdrawal
 }

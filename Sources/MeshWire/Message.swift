@@ -44,12 +44,14 @@ public enum Message: Equatable, Sendable {
     case question(UInt32, isTrace: Bool, subject: Slice)
     case answer(UInt32, Slice)
     case traceAnswer(UInt32, path: Slice)
+    /// Where nodes lie in the space of round trips: the sender, or all that it knows of.
+    case coordinates([MemberCoordinate])
 
     /// The first byte of each message.
     public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
-        case traceAnswer
+        case traceAnswer, coordinates
         case marks = 22
     }
 }

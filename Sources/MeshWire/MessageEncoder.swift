@@ -86,6 +86,17 @@ extension ByteQueue {
         case .cannotRepair(let origin):
             append(Message.Number.cannotRepair.rawValue)
             append(origin)
+        case .coordinates(let items):
+            append(Message.Number.coordinates.rawValue)
+            append(integer: UInt16(items.count))
+            for item in items {
+                append(item.id)
+                append(integer: item.coordinate.x)
+                append(integer: item.coordinate.y)
+                append(integer: item.coordinate.z)
+                append(integer: item.coordinate.height)
+                append(item.coordinate.error)
+            }
         case .question, .answer, .traceAnswer:
             preconditionFailure("written by append(question…), which is given the bytes")
         }

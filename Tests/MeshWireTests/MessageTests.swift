@@ -50,6 +50,12 @@ private let messages: [Message] = [
             endsAnswer: true, keys: [10, 11, 999_999].map { Key(position: $0) },
             patterns: [Array("x?".utf8), []])),
     .cannotRepair(NodeID(4)),
+    .coordinates([
+        MemberCoordinate(id: NodeID(1), coordinate: .origin),
+        MemberCoordinate(
+            id: NodeID(2),
+            coordinate: Coordinate(x: -3, y: .max, z: .min, height: 7, error: 1)),
+    ]),
 ]
 
 @Suite struct MessageTests {

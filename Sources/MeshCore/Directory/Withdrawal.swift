@@ -58,6 +58,7 @@ struct Withdrawals {
             if isEnd { items[place].hasWrapped = true }
             place += 1
         }
+        if items.isEmpty { marks = [] }
         position = isEnd || items.isEmpty ? 0 : last + 1
         return done
     }

@@ -63,6 +63,7 @@ extension Node {
             linksChanged()
             accuse(links[index].member, .silence, &effects)
         }
+        if !silent.isEmpty, isCutOff { timers.schedule(.scout, at: now) }
     }
 
     /// This node was not running for a while. Whoever seems silent gets another chance, and whoever
