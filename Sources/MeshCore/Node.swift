@@ -8,7 +8,8 @@ import MeshWire
 /// The state is here; what is done with it stands in one file a concern: `Overlay/Handshake`,
 /// `Overlay/Maintenance`, `Membership/Dissemination`, `Membership/FailureDetection`,
 /// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
-/// `Delivery/Publishing`, `Delivery/Questions`.
+/// `Delivery/Publishing`, `Delivery/Retransmitting`, `Delivery/Acknowledging`, `Delivery/Holding`,
+/// `Delivery/Questions`.
 public struct Node: ~Copyable {
     public let id: NodeID
     public let configuration: Configuration
@@ -40,14 +41,14 @@ public struct Node: ~Copyable {
     var longRange: LongRangeLinks
     var join: JoinState
     var isLeaving = false
+    /// When this node has said that it leaves.
+    var leavingSince: Instant
 
     // Routing.
     var lists = LinkLists()
     var listVersion: UInt32 = 0
     var router = Router()
     var forwarding = ForwardingScratch()
-    /// Our next number in the flow to each member.
-    var flowSequences: [UInt32] = [0]
 
     // Directory.
     var directory = DirectoryTable()
@@ -60,6 +61,10 @@ public struct Node: ~Copyable {
     /// What an origin had before the whole set that is arriving from it, sorted.
     var formerKeys: [MemberIndex: [Key]] = [:]
     var watched = WatchedKeys()
+
+    // Delivery.
+    var flows = Flows()
+    var held = HeldMessages()
 
     // Questions to other nodes.
     var questions: [OpenQuestion] = []
@@ -79,6 +84,7 @@ public struct Node: ~Copyable {
         bootMilliseconds = incarnation.life
         self.now = now
         gossipedAt = now - .seconds(1)
+        leavingSince = now
         unsentAfter = now
         changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
@@ -169,6 +175,9 @@ public struct Node: ~Copyable {
             case .query: expireQuestions(&effects)
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
+            case .acknowledgement: acknowledgeDue(&effects)
+            case .retransmission: sendAgainDue(&effects)
+            case .grace: expireHeld(&effects)
             }
         }
     }

@@ -30,6 +30,12 @@ enum Timer: Int, CaseIterable {
     case presence
     /// A repair that did not come is asked for again.
     case repair
+    /// Flows have something to acknowledge.
+    case acknowledgement
+    /// What is not acknowledged may have to be sent again.
+    case retransmission
+    /// Users that were waited for have not come back.
+    case grace
 }
 
 /// The earliest deadline of a table with a slot for each timer. A stale timer cannot exist:

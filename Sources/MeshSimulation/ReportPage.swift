@@ -5,7 +5,7 @@ extension Metrics {
             ("nodes", "\(nodes)"), ("seed", "\(seed)"), ("run hash", hexadecimal(runHash)),
             ("virtual time", "\(decimal(virtualSeconds, places: 1)) s"),
             ("events", "\(events)"), ("sent", "\(sent)"), ("delivered", "\(delivered)"),
-            ("lost", "\(lost)"), ("doubled", "\(duplicated)"), ("out of order", "\(reordered)"),
+            ("lost", "\(lost)"), ("given up", "\(undelivered)"), ("doubled", "\(duplicated)"), ("out of order", "\(reordered)"),
             ("mean hops", decimal(hops.mean, places: 2)),
             ("detection, last", "\(decimal(detection.max, places: 2)) s"),
             ("convergence, longest", "\(decimal(convergence.max, places: 2)) s"),

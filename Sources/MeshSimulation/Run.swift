@@ -51,6 +51,9 @@ public struct Run: ~Copyable {
     static let eventsPerSliceMax = 100_000_000
     /// Nodes that have not met after this never will.
     static let startLimit = Delay.seconds(180)
+    /// What is still on its way then, a node's patience with users who do not come back included, is
+    /// lost.
+    static let drainLimit = Delay.seconds(12)
 
     public init(_ scenario: Scenario, seed: UInt64) {
         self.scenario = scenario
@@ -329,6 +332,9 @@ public struct Run: ~Copyable {
 
     mutating func readJournal() {
         for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
+        for given in world.journal.reports {
+            report(delivery.report(given, isReachable: isReachable(given)))
+        }
         for detour in world.journal.detours {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
         }
@@ -359,6 +365,13 @@ public struct Run: ~Copyable {
         world.journal.removeAll()
     }
 
+    /// Whether the destination of a message that was given up could be reached all the time.
+    private func isReachable(_ report: Journal.Report) -> Bool {
+        guard let destination = world.host(of: report.destination) else { return false }
+        return world.isUp(destination) && truth.hurtUntil[destination] < report.time
+            && truth.hurtUntil[Int(report.host)] < report.time
+    }
+
     mutating func report(_ violation: Violation?) {
         guard let violation else { return }
         if scenario.tolerated.contains(violation.checker) {
@@ -387,9 +400,7 @@ public struct Run: ~Copyable {
             }
         }
         report(AgreementChecker().check(look, at: now, truth, settle: scenario.settle))
-        report(
-            delivery.judge(
-                sentBefore: now - .seconds(5), truth, calm: scenario.settle, at: now))
+        report(delivery.judge(sentBefore: now - .seconds(5), truth, calm: scenario.settle))
         let rate =
             Double(world.byteCount - bytesSampled) * 8e-6
             / (Double(samplePeriod.nanoseconds) / 1e9)
@@ -414,7 +425,9 @@ public struct Run: ~Copyable {
         if metrics.startSeconds == nil, now > instant(scenario.start.over + Self.startLimit) {
             metrics.isStuck = true
             finish()
-        } else if isOver, isWell || now > last + samplePeriod {
+        } else if isOver, isWell || now > last + samplePeriod,
+            now > last + Self.drainLimit || !delivery.isWaiting({ world.isUp($0) })
+        {
             finish()
         } else {
             agenda.schedule(Chore(kind: .sample), at: now + samplePeriod)
@@ -438,7 +451,7 @@ public struct Run: ~Copyable {
     private mutating func finish() {
         isFinished = true
         if metrics.startSeconds == nil { metrics.isStuck = true }
-        report(delivery.judge(sentBefore: now, truth, calm: scenario.settle, at: now))
+        report(delivery.finish(truth, calm: scenario.settle) { world.isUp($0) })
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count
@@ -448,6 +461,12 @@ public struct Run: ~Copyable {
         metrics.delivered = delivery.delivered
         metrics.lost = delivery.lost
         metrics.lostInCalm = delivery.lostInCalm
+        metrics.undelivered = delivery.undelivered
+        for host in live {
+            let counters = world.counters(host)
+            metrics.retransmitted += Int(counters.retransmitted)
+            metrics.acknowledgements += Int(counters.acknowledgementsSent)
+        }
         metrics.duplicated = delivery.duplicated
         metrics.reordered = delivery.reordered
         metrics.hopCounts = delivery.hops

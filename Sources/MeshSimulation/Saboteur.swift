@@ -8,8 +8,10 @@ import MeshWire
 public enum Mistake: String, CaseIterable, Sendable {
     /// Passes nothing on for others.
     case swallowsTransit
-    /// Loses one message in eight that it sends or passes on.
-    case losesMessages
+    /// Loses one message in eight that it sends or passes on, and sends none again.
+    case forgetsToRetransmit
+    /// Says that it has one message more than it has.
+    case acknowledgesTooMuch
     /// Hands each message to its clients twice.
     case deliversTwice
     /// Answers no request for repair.
@@ -39,6 +41,8 @@ struct Saboteur {
     /// It begins then: a mesh that never forms would prove little.
     let from: Instant
     var counter = 0
+    /// The highest number that each host has sent to each destination.
+    var sent = PairTable()
 
     func isActive(_ host: Int, _ now: Instant) -> Bool { now >= from && hosts.contains(host) }
 
@@ -60,10 +64,18 @@ extension World {
         switch saboteur.mistake {
         case .swallowsTransit:
             return kind == FrameKind.routed.rawValue && isTransit ? drop(parcel) : parcel
-        case .losesMessages:
+        case .forgetsToRetransmit:
             guard isMessage else { return parcel }
             self.saboteur!.counter += 1
-            return saboteur.counter % 8 == 0 ? drop(parcel) : parcel
+            let isForgotten = isAgain(parcel, number) || saboteur.counter % 8 == 0
+            return isForgotten ? drop(parcel) : parcel
+        case .acknowledgesTooMuch:
+            let offset = Frame.routedHeaderSize + Frame.destinationSize
+            guard kind == FrameKind.routed.rawValue, !isMessage, !isTransit,
+                case .acknowledge(var told) = decode(parcel, from: offset)
+            else { return parcel }
+            told.cumulative &+= 1
+            return rewrite(parcel, from: offset, .acknowledge(told))
         case .keepsRecords:
             return kind == FrameKind.arc.rawValue && !isTransit ? drop(parcel) : parcel
         case .ignoresRemovals:
@@ -78,6 +90,20 @@ extension World {
         case .deliversTwice, .exceedsDegree:
             return parcel
         }
+    }
+
+    /// Whether a message of this host's own has been sent before.
+    private mutating func isAgain(_ parcel: Parcel, _ number: Int) -> Bool {
+        guard parcel.pathCount == 1 else { return false }
+        let count = Int(parcel.withSpan { $0.load(UInt16.self, at: 22) })
+        var isAgain = false
+        for place in 0..<count {
+            let destination = parcel.withSpan { Destination.read($0, frame: 0, index: place) }
+            let pair = RandomSource.mix(destination.id.rawValue &+ UInt64(number))
+            if destination.sequence <= saboteur!.sent[pair] { isAgain = true }
+            saboteur!.sent[pair] = max(saboteur!.sent[pair], destination.sequence)
+        }
+        return isAgain
     }
 
     private mutating func drop(_ parcel: Parcel) -> Parcel? {

@@ -23,6 +23,7 @@ extension World {
         let time = host.localTime(now)
         parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
         lastRemoteNodeCount = effects.remoteNodeCount
+        lastIsHeld = effects.isHeld
         var index = 0
         while index < effects.count {
             perform(effects[index], number, host, parcel)

@@ -76,10 +76,25 @@ import Testing
         #expect(arrive(0, 6) == nil)
         #expect(arrive(2, 5) == nil)
         #expect(checker.duplicated == 1 && checker.reordered == 1)
-        let violation = checker.judge(
-            sentBefore: start + .seconds(9), Truth(), calm: .seconds(1),
-            at: start + .seconds(9))
-        #expect(violation == nil || violation?.checker == .loss)
-        #expect(checker.lost == 2)
+        #expect(checker.isWaiting { _ in true })
+        let report = Journal.Report(
+            time: start, host: 1, sender: 1, count: 1, destination: NodeID(6))
+        #expect(checker.report(report, isReachable: false) == nil)
+        #expect(checker.report(report, isReachable: true)?.checker == .loss)
+        let violation = checker.finish(Truth(), calm: .seconds(1)) { _ in true }
+        #expect(violation?.checker == .loss)
+        #expect(checker.undelivered == 2 && checker.lost == 2)
+    }
+
+    @Test func `an origin that is gone owes nothing`() {
+        var checker = DeliveryChecker()
+        checker.publish(from: 1, at: Instant(nanoseconds: 0))
+        checker.publish(copies: 1)
+        #expect(!checker.isWaiting { _ in false })
+        var truth = Truth()
+        truth.trouble(from: Instant(nanoseconds: 0), to: Instant(nanoseconds: 0))
+        let violation = checker.finish(truth, calm: .seconds(1)) { _ in false }
+        #expect(violation == nil)
+        #expect(checker.lost == 0)
     }
 }

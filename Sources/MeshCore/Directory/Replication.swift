@@ -105,7 +105,10 @@ extension Node {
         directory.removeAll(of: UInt16(index)) { key, isLast in
             if isLast { lost.append(key) }
         }
-        for key in lost { departed(key, &effects) }
+        for key in lost {
+            departed(key, &effects)
+            expectBack(key)
+        }
         patterns.removeAll(of: UInt16(index))
         formerKeys[index] = nil
         members.updateLog(index) { $0 = OriginLog() }
