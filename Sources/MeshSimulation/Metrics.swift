@@ -91,7 +91,9 @@ public struct Metrics: Sendable {
         Named(name: "delivered", meaning: "copies handed to clients of other nodes") {
             Double($0.delivered)
         },
-        Named(name: "lost", meaning: "copies that did not arrive, and no word of it") { Double($0.lost) },
+        Named(name: "lost", meaning: "copies that did not arrive, and no word of it") {
+            Double($0.lost)
+        },
         Named(name: "lostShare", meaning: "of all copies") {
             $0.lost == 0 ? 0 : Double($0.lost) / Double($0.lost + $0.delivered)
         },

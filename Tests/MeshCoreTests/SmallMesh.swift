@@ -4,7 +4,7 @@ import MeshWire
 
 /// A few nodes and a network that loses, keeps back and doubles what a test says: the smallest driver
 /// of `Node`. Every frame takes a millisecond.
-struct SmallMesh: ~Copyable {
+final class SmallMesh {
     final class Host {
         var node: Node
         /// The other end of each link, and the link there.
@@ -30,7 +30,7 @@ struct SmallMesh: ~Copyable {
     private struct Parcel {
         var time: Instant
         var order: Int
-        var event: (inout SmallMesh) -> Void
+        var event: (SmallMesh) -> Void
     }
 
     private(set) var now = Instant(nanoseconds: 1_000_000_000)
@@ -51,8 +51,7 @@ struct SmallMesh: ~Copyable {
     /// Messages, not control, that have left each host.
     private(set) var sentCount = [Int](repeating: 0, count: 8)
 
-    /// Nodes that know and are linked with each other; the first one starts first. `order` gives
-    /// their ids, which decide the ways between them.
+    /// Nodes that know and are linked with each other; the first one starts first.
     init(_ count: Int, configure: (inout Configuration) -> Void = { _ in }) {
         var hosts: [Host] = []
         for number in 0..<count {
@@ -79,19 +78,19 @@ struct SmallMesh: ~Copyable {
 
     func key(_ user: String) -> Key { hasher.key(.user, Array(user.utf8)) }
 
-    mutating func attach(_ user: String, at host: Int) {
+    func attach(_ user: String, at host: Int) {
         handle(host, .directory(key(user), .add))
         run(for: .milliseconds(50))
     }
 
-    mutating func detach(_ user: String, at host: Int) {
+    func detach(_ user: String, at host: Int) {
         handle(host, .directory(key(user), .remove))
         run(for: .milliseconds(50))
     }
 
     /// Returns to how many other nodes it goes.
     @discardableResult
-    mutating func send(
+    func send(
         _ payload: [UInt8], from host: Int, to user: String, sender: UInt64 = 0,
         isVolatile: Bool = false
     ) -> Int {
@@ -105,14 +104,14 @@ struct SmallMesh: ~Copyable {
     }
 
     /// Hands a forged frame to a host, as if it had come over one of its links.
-    mutating func inject(_ frame: [UInt8], to host: Int, from peer: Int) {
+    func inject(_ frame: [UInt8], to host: Int, from peer: Int) {
         let link = hosts[host].wires.first { $0.value.host == peer }!.key
         var needed = 0
         let prefix = try! FramePrefix.read(frame.span, at: 0, needed: &needed)!
         handle(host, .received(prefix, start: 0, from: link), frame)
     }
 
-    mutating func forget() {
+    func forget() {
         deliveries = []
         reports = []
         uncongestedCount = 0
@@ -126,7 +125,7 @@ struct SmallMesh: ~Copyable {
     // MARK: Faults
 
     /// The process ends: its connections are reset, new ones refused.
-    mutating func crash(_ host: Int) {
+    func crash(_ host: Int) {
         hosts[host].isUp = false
         for (link, _) in hosts[host].wires.sorted(by: { $0.key < $1.key }) {
             cut(host, link)
@@ -134,33 +133,39 @@ struct SmallMesh: ~Copyable {
     }
 
     /// Resets the connection between two hosts; what is on its way over it is lost.
-    mutating func reset(_ one: Int, _ other: Int) {
-        guard let link = hosts[one].wires.first(where: { $0.value.host == other })?.key else {
-            return
-        }
-        let end = hosts[one].wires[link]!
-        cut(one, link)
+    func reset(_ one: Int, _ other: Int) {
+        guard let (link, end) = hosts[one].wires.first(where: { $0.value.host == other })
+        else { return }
         hosts[one].wires[link] = nil
+        hosts[other].wires[end.link] = nil
         handle(one, .disconnected(link, .closed))
-        _ = end
+        handle(other, .disconnected(end.link, .closed))
     }
 
-    mutating func leave(_ host: Int) { handle(host, .leave) }
+    func leave(_ host: Int) { handle(host, .leave) }
 
-    private mutating func cut(_ host: Int, _ link: LinkIndex) {
-        guard let end = hosts[host].wires.removeValue(forKey: link) else { return }
-        guard hosts[end.host].wires[end.link]?.host == host else { return }
-        hosts[end.host].wires[end.link] = nil
+    /// One side closes; the other hears of it after all that is on its way.
+    private func cut(_ host: Int, _ link: LinkIndex) {
+        guard let end = hosts[host].wires.removeValue(forKey: link),
+            isJoined(end.host, end.link, to: host, link)
+        else { return }
         schedule(.milliseconds(1)) { mesh in
-            if mesh.hosts[end.host].isUp, mesh.hosts[end.host].wires[end.link] == nil {
-                mesh.handle(end.host, .disconnected(end.link, .closed))
-            }
+            guard mesh.isJoined(end.host, end.link, to: host, link) else { return }
+            mesh.hosts[end.host].wires[end.link] = nil
+            mesh.handle(end.host, .disconnected(end.link, .closed))
         }
+    }
+
+    private func isJoined(
+        _ host: Int, _ link: LinkIndex, to other: Int, _ otherLink: LinkIndex
+    ) -> Bool {
+        guard let wire = hosts[host].wires[link] else { return false }
+        return wire.host == other && wire.link == otherLink
     }
 
     // MARK: Time
 
-    mutating func run(for delay: Delay) {
+    func run(for delay: Delay) {
         let end = now + delay
         while true {
             var next = end
@@ -173,7 +178,7 @@ struct SmallMesh: ~Copyable {
                 (parcels[$0].time, parcels[$0].order) < (parcels[$1].time, parcels[$1].order)
             }), parcels[first].time <= now {
                 let parcel = parcels.remove(at: first)
-                parcel.event(&self)
+                parcel.event(self)
                 continue
             }
             var isQuiet = true
@@ -186,13 +191,13 @@ struct SmallMesh: ~Copyable {
         }
     }
 
-    private mutating func schedule(_ delay: Delay, _ event: @escaping (inout SmallMesh) -> Void) {
+    private func schedule(_ delay: Delay, _ event: @escaping (SmallMesh) -> Void) {
         order += 1
         parcels.append(Parcel(time: now + delay, order: order, event: event))
     }
 
     @discardableResult
-    mutating func handle(_ number: Int, _ event: Event, _ bytes: [UInt8] = []) -> Int {
+    func handle(_ number: Int, _ event: Event, _ bytes: [UInt8] = []) -> Int {
         let host = hosts[number]
         guard host.isUp else { return 0 }
         host.node.handle(event, bytes: bytes.span, at: now, into: &effects)
@@ -204,7 +209,7 @@ struct SmallMesh: ~Copyable {
         return count
     }
 
-    private mutating func perform(_ effect: Effect, _ number: Int, _ bytes: [UInt8]) {
+    private func perform(_ effect: Effect, _ number: Int, _ bytes: [UInt8]) {
         switch effect {
         case .send(let link, let head, let body, let sendClass):
             if sendClass != .control { sentCount[number] += 1 }
@@ -231,7 +236,7 @@ struct SmallMesh: ~Copyable {
         }
     }
 
-    private mutating func carry(_ frame: [UInt8], _ from: Int, _ link: LinkIndex) {
+    private func carry(_ frame: [UInt8], _ from: Int, _ link: LinkIndex) {
         guard let end = hosts[from].wires[link] else { return }
         var delay = Delay.milliseconds(1)
         var copies = 1
@@ -243,7 +248,7 @@ struct SmallMesh: ~Copyable {
         }
         for _ in 0..<copies {
             schedule(delay) { mesh in
-                guard mesh.hosts[end.host].wires[end.link]?.link == link else { return }
+                guard mesh.isJoined(end.host, end.link, to: from, link) else { return }
                 mesh.handle(end.host, .heard(end.link))
                 var needed = 0
                 let prefix = try! FramePrefix.read(frame.span, at: 0, needed: &needed)!
@@ -252,7 +257,7 @@ struct SmallMesh: ~Copyable {
         }
     }
 
-    private mutating func dial(_ from: Int, _ link: LinkIndex, _ to: Int) {
+    private func dial(_ from: Int, _ link: LinkIndex, _ to: Int) {
         schedule(.milliseconds(1)) { mesh in
             guard mesh.hosts[to].isUp, let other = mesh.hosts[to].node.acceptLink(at: mesh.now)
             else {

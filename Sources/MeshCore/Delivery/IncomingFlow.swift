@@ -51,8 +51,8 @@ struct IncomingFlow: ~Copyable {
     func distance(to number: UInt32) -> Int { Int(Int32(bitPattern: number &- expected)) }
 
     @inline(__always) var hasGap: Bool { distance(to: highest) >= 0 }
-    /// Nothing has come yet: this node may have forgotten how far the flow was.
-    var isFresh: Bool { expected == 1 && waitingCount == 0 }
+    /// Nothing has been delivered yet: this node may have forgotten how far the flow was.
+    var isFresh: Bool { expected == 1 }
 
     /// Passes over the next message, which is delivered or given up.
     @inline(__always)

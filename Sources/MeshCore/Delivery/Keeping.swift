@@ -111,8 +111,9 @@ extension Node {
         var run: Int32 = 0
         for _ in 0..<count {
             let header = Retention.header(flows.outgoing[at].queue, at: offset)
-            if run > 0, header.sender != first.sender || header.key != first.key
-                || header.body != first.body
+            if run > 0,
+                header.sender != first.sender || header.key != first.key
+                    || header.body != first.body
             {
                 tell(first, at: firstOffset, of: at, run, destination, &effects)
                 first = header

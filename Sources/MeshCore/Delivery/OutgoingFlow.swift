@@ -104,8 +104,9 @@ struct OutgoingFlow: ~Copyable {
         roundTrip =
             roundTrip == .zero
             ? sample
-            : Delay(nanoseconds: roundTrip.nanoseconds - roundTrip.nanoseconds / 8
-                + sample.nanoseconds / 8)
+            : Delay(
+                nanoseconds: roundTrip.nanoseconds - roundTrip.nanoseconds / 8
+                    + sample.nanoseconds / 8)
     }
 
     /// How long to wait before what is kept is sent again.

@@ -239,8 +239,9 @@ extension Node {
         }
         // It is told again and again while the answer is on its way.
         if flows.outgoing[at].gapAnswered == acknowledgement.cumulative,
-            now - flows.outgoing[at].gapAnsweredAt < max(
-                .milliseconds(50), flows.outgoing[at].roundTrip)
+            now - flows.outgoing[at].gapAnsweredAt
+                < max(
+                    .milliseconds(50), flows.outgoing[at].roundTrip)
         {
             return
         }

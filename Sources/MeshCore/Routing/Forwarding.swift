@@ -92,7 +92,8 @@ extension Node {
     /// A message whose way ends here.
     @inline(__always)
     private mutating func deliver(
-        _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int, from link: LinkIndex,
+        _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
+        from link: LinkIndex,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) throws(WireError) {
         guard let body = RoutedBody(rawValue: prefix.body) else {
