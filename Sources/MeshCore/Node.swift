@@ -58,8 +58,9 @@ public struct Node: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
-    /// What an origin had before the whole set that is arriving from it, sorted.
-    var formerKeys: [MemberIndex: [Key]] = [:]
+    /// Whole sets that are arriving.
+    var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
+    var withdrawals = Withdrawals()
     var watched = WatchedKeys()
 
     // Delivery.
@@ -72,9 +73,10 @@ public struct Node: ~Copyable {
     /// - Parameters:
     ///   - incarnation: from the wall clock at start; only its order to former lives matters.
     ///   - seed: for the node's own random choices; anything, but different on each node.
+    ///   - book: for nodes of one thread to share what is equal, as those of a simulation do.
     public init(
         id: NodeID, incarnation: Incarnation, seed: UInt64, configuration: Configuration,
-        hasher: KeyHasher, at now: Instant
+        hasher: KeyHasher, at now: Instant, book: MemberBook = MemberBook()
     ) {
         precondition(configuration.degree >= 4 && configuration.degree <= 64)
         self.id = id
@@ -93,7 +95,7 @@ public struct Node: ~Copyable {
             oneself: MemberRecord(
                 id: id, incarnation: incarnation, standing: .alive,
                 endpoint: configuration.endpoint, name: configuration.name,
-                zone: configuration.zone), at: now)
+                zone: configuration.zone), at: now, book: book)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         recent = RecentRecords(capacity: configuration.recentRecordCount)
@@ -149,7 +151,10 @@ public struct Node: ~Copyable {
         case .leave:
             leave(&effects)
         }
-        if !pendingChanges.isEmpty { disseminateSoon(&effects) }
+        if !pendingChanges.isEmpty {
+            if withdrawals.isFresh { stepWithdrawals(&effects) }
+            disseminateSoon(&effects)
+        }
     }
 
     private mutating func runExpiredTimers(_ effects: inout EffectBuffer) {
@@ -178,6 +183,7 @@ public struct Node: ~Copyable {
             case .acknowledgement: acknowledgeDue(&effects)
             case .retransmission: sendAgainDue(&effects)
             case .grace: expireHeld(&effects)
+            case .withdrawal: stepWithdrawals(&effects)
             }
         }
     }

@@ -18,7 +18,7 @@ public enum Mistake: String, CaseIterable, Sendable {
     case dropsRepairs
     /// Never spreads its directory changes.
     case keepsRecords
-    /// Its changes leave without the removals.
+    /// Its removals never leave it, neither live nor in repairs.
     case ignoresRemovals
     /// Tells everybody that a neighbour is dead.
     case slanders
@@ -30,7 +30,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case hushesNews
     /// Takes more links than its degree allows.
     case exceedsDegree
-    /// Tells the members it knows without the last one of each list: an off-by-one in the ring.
+    /// Tells the members it knows, at first and in repairs, without the last one of each list: an
+    /// off-by-one in the ring.
     case offByOne
 }
 
@@ -78,16 +79,17 @@ extension World {
             return rewrite(parcel, from: offset, .acknowledge(told))
         case .keepsRecords:
             return kind == FrameKind.arc.rawValue && !isTransit ? drop(parcel) : parcel
-        case .ignoresRemovals:
-            guard kind == FrameKind.arc.rawValue, !isTransit else { return parcel }
+        case .ignoresRemovals where kind == FrameKind.arc.rawValue:
+            guard !isTransit else { return parcel }
             let message = decode(parcel, from: Frame.arcHeaderSize)
             return rewrite(parcel, from: Frame.arcHeaderSize, message.map(Self.withoutRemovals))
-        case .dropsRepairs, .slanders, .neverRefutes, .omitsHeartbeats, .hushesNews, .offByOne:
+        case .ignoresRemovals where kind == FrameKind.link.rawValue,
+            .dropsRepairs, .slanders, .neverRefutes, .omitsHeartbeats, .hushesNews, .offByOne:
             guard kind == FrameKind.link.rawValue else { return parcel }
             let message = decode(parcel, from: Frame.prefixSize)
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
-        case .deliversTwice, .exceedsDegree:
+        case .deliversTwice, .exceedsDegree, .ignoresRemovals:
             return parcel
         }
     }
@@ -122,6 +124,12 @@ extension World {
             return others.isEmpty ? nil : .members(others, isRepair: isRepair)
         case (.offByOne, .members(let records, isRepair: true)):
             return .members(Array(records.dropLast()), isRepair: true)
+        case (.offByOne, .origins(let entries, let mask, let isReply)):
+            return .origins(Array(entries.dropLast()), mask: mask, isReply: isReply)
+        case (.ignoresRemovals, .records(let records)) where records.origin == ids[number]:
+            return Self.withoutRemovals(message)
+        case (.ignoresRemovals, .snapshot(let part)) where part.origin == ids[number]:
+            return nil
         case (.slanders, .heartbeat):
             let node = hosts[number]!.node.memberStatuses().first { !$0.isSelf }
             guard let victim = node else { return message }

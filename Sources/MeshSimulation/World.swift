@@ -22,6 +22,8 @@ public struct World: ~Copyable {
     public var network = Network()
     /// By number; nil once the host is down.
     var hosts: [Host?] = []
+    /// Hosts that are down and whose handles somebody further up may still hold.
+    var buried: [Host] = []
     private(set) var ids: [NodeID] = []
     private(set) var endpoints: [Endpoint] = []
     /// The latest host at each address.
@@ -35,6 +37,8 @@ public struct World: ~Copyable {
     var random: RandomSource
     private var birthRandom: RandomSource
     let hasher = KeyHasher(cluster: "smallworld")
+    /// What the nodes say of themselves, once for all of them.
+    private let book = MemberBook(isShared: true)
 
     /// Whole deliveries are kept for tests; a long run reads the journal instead.
     public var keepsDeliveries = true
@@ -64,6 +68,11 @@ public struct World: ~Copyable {
         birthRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6269_7274_68))
     }
 
+    deinit {
+        for host in hosts { host?.free() }
+        for host in buried { host.free() }
+    }
+
     public var hostCount: Int { hosts.count }
 
     // MARK: Building
@@ -85,7 +94,8 @@ public struct World: ~Copyable {
             incarnation: Incarnation(
                 bootMilliseconds: 1_700_000_000_000 + UInt64(now.nanoseconds / 1_000_000)
                     + UInt64(number)),
-            seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now)
+            seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now,
+            book: book)
         ids.append(node.id)
         endpoints.append(endpoint)
         hostAt[endpoint] = number
@@ -139,12 +149,14 @@ public struct World: ~Copyable {
     }
 
     public mutating func run(until end: Instant) {
+        freeBuried()
         while let next = queue.nextTime, next <= end { step() }
         now = end
     }
 
     /// Runs until then, but at most `limit` events. Returns whether it got there.
     mutating func run(until end: Instant, eventsAtMost limit: Int) -> Bool {
+        freeBuried()
         var left = limit
         while let next = queue.nextTime, next <= end {
             if left == 0 { return false }
@@ -165,6 +177,12 @@ public struct World: ~Copyable {
             guard now < end else { return false }
             run(until: min(end, now + .milliseconds(10)))
         }
+    }
+
+    /// Between events nobody holds a handle.
+    private mutating func freeBuried() {
+        for host in buried { host.free() }
+        buried.removeAll()
     }
 
     private mutating func step() {

@@ -84,7 +84,7 @@ extension Message {
                         origin: try reader.id(bytes),
                         life: try reader.integer(UInt64.self, bytes),
                         after: try reader.integer(UInt64.self, bytes),
-                        fromKey: try reader.integer(UInt64.self, bytes),
+                        fromPosition: try reader.integer(UInt64.self, bytes),
                         wantsSnapshot: try reader.flag(bytes)))
             }
             return .repair(requests)
@@ -208,18 +208,18 @@ extension ByteReader {
         let origin = try id(bytes)
         let life = try integer(UInt64.self, bytes)
         let sequence = try integer(UInt64.self, bytes)
-        let firstKey = try integer(UInt64.self, bytes)
-        let lastKey = try integer(UInt64.self, bytes)
-        guard firstKey <= lastKey, lastKey <= SnapshotPart.lastKeyOfAll else {
+        let first = try integer(UInt64.self, bytes)
+        let last = try integer(UInt64.self, bytes)
+        guard first <= last, last <= SnapshotPart.lastPosition else {
             throw .invalidValue(field: "key range")
         }
-        let continues = try flag(bytes)
-        let keys = try keys(from: firstKey, through: lastKey, bytes)
+        let endsAnswer = try flag(bytes)
+        let keys = try keys(from: first, through: last, bytes)
         let patternCount = try count(least: 2, max: Frame.patternCountMax, bytes)
         var patterns: [[UInt8]] = []
         for _ in 0..<patternCount { patterns.append(try pattern(bytes)) }
         return SnapshotPart(
-            origin: origin, life: life, sequence: sequence, firstKey: firstKey, lastKey: lastKey,
-            continues: continues, keys: keys, patterns: patterns)
+            origin: origin, life: life, sequence: sequence, first: first, last: last,
+            endsAnswer: endsAnswer, keys: keys, patterns: patterns)
     }
 }

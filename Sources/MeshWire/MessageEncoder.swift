@@ -67,7 +67,7 @@ extension ByteQueue {
                 append(request.origin)
                 append(integer: request.life)
                 append(integer: request.after)
-                append(integer: request.fromKey)
+                append(integer: request.fromPosition)
                 append(request.wantsSnapshot ? 1 : 0)
             }
         case .snapshot(let part):
@@ -167,10 +167,10 @@ extension ByteQueue {
         append(part.origin)
         append(integer: part.life)
         append(integer: part.sequence)
-        append(integer: part.firstKey)
-        append(integer: part.lastKey)
-        append(part.continues ? 1 : 0)
-        append(keys: part.keys[...], from: part.firstKey)
+        append(integer: part.first)
+        append(integer: part.last)
+        append(part.endsAnswer ? 1 : 0)
+        append(keys: part.keys[...], from: part.first)
         append(integer: UInt16(part.patterns.count))
         for pattern in part.patterns {
             append(integer: UInt16(pattern.count))

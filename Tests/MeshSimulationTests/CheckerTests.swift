@@ -13,7 +13,7 @@ import Testing
               faults: [{ at: 8, crash: 1 }, { at: 9, freeze: 1, for: 3 }],
               churn: { from: 6, to: 10, joins: 30 },
               users: { count: 60, moves: 4, departures: 2 }, channels: { count: 3 },
-              messages: { toUsers: 60, toChannels: 5, from: 6 } }
+              messages: { toUsers: 60, toChannels: 5, from: 6, to: 12 } }
             """)
         scenario.mistake = mistake
         return scenario

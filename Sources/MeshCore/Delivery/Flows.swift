@@ -9,8 +9,8 @@ struct Flows: ~Copyable {
     private var freeIncoming: [Int32] = []
     /// Places in `outgoing` by member, in `incoming` by the origin's id. Most members of a large mesh
     /// never exchange a message with this node.
-    private var outgoingOf = IDMap()
-    private var incomingOf = IDMap()
+    private var outgoingOf = PlaceMap()
+    private var incomingOf = PlaceMap()
     /// The numbers reached in flows to members that were forgotten while they were taken for dead:
     /// should one come back, it must not get the same numbers twice.
     private var former: [NodeID: UInt32] = [:]

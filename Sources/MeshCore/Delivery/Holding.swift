@@ -108,6 +108,9 @@ struct HeldMessages {
         return expired
     }
 
+    /// When the first user's time is over.
+    var nextDue: Instant? { users.map { $0.due }.min() }
+
     private mutating func remove(_ place: Int) -> User {
         let user = users[place]
         places[user.key] = nil
@@ -131,12 +134,15 @@ extension Node {
     }
 
     /// A message to a user who is nowhere: it waits if the user's node has just gone.
+    ///
+    /// - Parameter end: until when, for a user who is known to have been somewhere; nil: as far as
+    ///   that is remembered.
     @inline(never)
     mutating func hold(
-        _ key: Key, name: Slice, payload: Slice, sender: UInt64, _ bytes: Span<UInt8>,
-        _ effects: inout EffectBuffer
+        _ key: Key, name: Slice, payload: Slice, sender: UInt64, until end: Instant?,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        guard let due = held.due(key, at: now) else { return }
+        guard let due = held.due(key, at: now) ?? end else { return }
         let message = HeldMessage(
             sender: sender, nameCount: Int(name.count),
             bytes: bytes.array(name) + bytes.array(payload))
@@ -145,6 +151,30 @@ extension Node {
             counters.held &+= 1
         } else {
             report(.user, key, name, sender, to: NodeID(0), bytes, &effects)
+        }
+    }
+
+    /// A message to a user whose node has gone so lately that its entries are still being taken out
+    /// of the table.
+    @inline(never)
+    mutating func holdWithdrawn(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
+        isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        guard body == .user, !isVolatile, !withdrawals.isEmpty else { return }
+        let due = now + configuration.timing.reattachGrace
+        timers.schedule(.grace, at: due)
+        hold(
+            key, name: name, payload: payload, sender: sender, until: due, bytes, &effects)
+    }
+
+    /// Whether this node is among the holders of a key.
+    func isHeldHere(_ holders: DirectoryTable.Holders) -> Bool {
+        switch holders {
+        case .none: return false
+        case .one(let node): return node == 0
+        case .many(let set):
+            return (0..<set.count).contains { directory.node(in: set, at: $0) == 0 }
         }
     }
 
@@ -162,7 +192,7 @@ extension Node {
             nodes = (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
         }
         for message in messages {
-            for node in nodes {
+            for node in nodes where !isWithdrawn(node) {
                 if node == 0 {
                     deliverKept(
                         .user, key, message.bytes, nameCount: message.nameCount, &effects)
@@ -177,6 +207,7 @@ extension Node {
     mutating func expireHeld(_ effects: inout EffectBuffer) {
         if let next = held.forgetExpired(at: now) { timers.schedule(.grace, at: next) }
         report(held.takeExpired(at: now), &effects)
+        if let next = held.nextDue { timers.schedule(.grace, at: next) }
     }
 
     mutating func giveUpHeld(_ effects: inout EffectBuffer) {

@@ -16,11 +16,19 @@ extension Node {
             switch holders {
             case .none:
                 if body == .user, !isVolatile, held.expectsAnybody {
-                    hold(key, name: name, payload: payload, sender: sender, bytes, &effects)
+                    hold(
+                        key, name: name, payload: payload, sender: sender, until: nil, bytes,
+                        &effects)
                 }
                 return
             case .one(let node):
                 if node == 0 { return }
+                if isWithdrawn(MemberIndex(node)) {
+                    holdWithdrawn(
+                        body, key, name: name, payload: payload, sender: sender,
+                        isVolatile: isVolatile, bytes, &effects)
+                    return
+                }
                 if isVolatile {
                     publishVolatile(
                         MemberIndex(node), body, key, name: name, payload: payload, bytes,
@@ -35,6 +43,12 @@ extension Node {
             }
         }
         gatherRecipients(holders, body, name: name, bytes)
+        if forwarding.recipients.isEmpty, !isHeldHere(holders) {
+            holdWithdrawn(
+                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
+                bytes, &effects)
+            return
+        }
         if isVolatile {
             routeToRecipients(-1)
         } else {
@@ -131,7 +145,7 @@ extension Node {
     ) {
         forwarding.recipients.removeAll(keepingCapacity: true)
         forwarding.mark &+= 1
-        while forwarding.marks.count < members.slots.count { forwarding.marks.append(0) }
+        while forwarding.marks.count < members.slotCount { forwarding.marks.append(0) }
         switch holders {
         case .none: break
         case .one(let node): addRecipient(MemberIndex(node))
@@ -151,7 +165,8 @@ extension Node {
 
     @inline(__always)
     private mutating func addRecipient(_ index: MemberIndex) {
-        guard index != 0, forwarding.marks[index] != forwarding.mark else { return }
+        guard index != 0, forwarding.marks[index] != forwarding.mark, !isWithdrawn(index)
+        else { return }
         forwarding.marks[index] = forwarding.mark
         forwarding.recipients.append(index)
     }

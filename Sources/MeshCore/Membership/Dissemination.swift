@@ -43,7 +43,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) -> MemberIndex? {
         guard record.id != id else { return nil }
-        guard isPlausible(record.incarnation) else {
+        guard isPlausible(record.incarnation, of: record.id) else {
             counters.protocolErrors &+= 1
             return nil
         }
@@ -51,11 +51,14 @@ extension Node {
             guard record.standing.isPresent else { return nil }
             return admit(record, from: link, &effects)
         }
-        let known = members[index]
+        // Nearly all news is old: it came over another link before.
+        let standing = members.standing(of: index)
+        let incarnation = members.incarnation(of: index)
         let outranks =
-            record.incarnation > known.incarnation
-            || record.incarnation == known.incarnation && record.standing > known.standing
-        guard outranks else { return known.standing.isPresent ? index : nil }
+            record.incarnation > incarnation
+            || record.incarnation == incarnation && record.standing > standing
+        guard outranks else { return standing.isPresent ? index : nil }
+        let known = members[index]
 
         if record.standing != .alive, known.standing.isPresent, hears(index), link != known.link {
             // This node hears the accused. It is told, and refutes; or it is leaving, and says so
@@ -63,16 +66,7 @@ extension Node {
             send(.members([record], isRepair: false), over: known.link, &effects)
             if record.standing != .suspect { return index }
         }
-        members.update(index) {
-            if record.incarnation.life != known.incarnation.life { $0.log = OriginLog() }
-            $0.incarnation = record.incarnation
-            $0.standing = record.standing
-            $0.endpoint = record.endpoint
-            $0.name = record.name
-            $0.zone = record.zone
-            if record.standing != known.standing { $0.since = now }
-            $0.deathDue = nil
-        }
+        members.replace(index, with: record, at: now)
         if record.incarnation.life != known.incarnation.life, known.standing.isPresent {
             withdrawKeys(of: index, &effects)
         }
@@ -170,11 +164,7 @@ extension Node {
     ) {
         let former = members.standing(of: index)
         guard former.isPresent, former != standing else { return }
-        members.update(index) {
-            $0.standing = standing
-            $0.since = now
-            $0.deathDue = nil
-        }
+        members.update(index, to: standing, at: now)
         standingChanged(index, from: former, &effects)
         tell(index, except: -1)
     }
@@ -207,11 +197,16 @@ extension Node {
         if let next { timers.schedule(.suspicion, at: next) }
     }
 
-    /// Nobody has started a day from now. Without this bound a liar could put somebody's incarnation
-    /// where no refutation reaches it.
-    func isPlausible(_ incarnation: Incarnation) -> Bool {
-        let sinceStart = UInt64(max(0, (now - join.startedAt).milliseconds))
-        return incarnation.life < bootMilliseconds &+ sinceStart &+ 86_400_000
+    /// Nobody has started a day from now, and nobody's birth moves by more than that. Without this
+    /// bound a liar could put somebody's incarnation where no refutation reaches it.
+    ///
+    /// Wall clocks can be wrong by years: this node's, or that of a node which nobody has known so
+    /// far. Whose id is new has no refutations to be kept from, so its birth is taken as it is said.
+    func isPlausible(_ incarnation: Incarnation, of subject: NodeID) -> Bool {
+        let slack = UInt64(max(0, (now - join.startedAt).milliseconds)) &+ 86_400_000
+        if incarnation.life < bootMilliseconds &+ slack { return true }
+        guard let known = members.index(of: subject) else { return true }
+        return incarnation.life < members[known].incarnation.life &+ slack
     }
 
     // MARK: This node itself
@@ -222,7 +217,7 @@ extension Node {
         _ record: MemberRecord, _ effects: inout EffectBuffer
     ) -> Bool {
         if isLeaving { return false }
-        guard isPlausible(record.incarnation) else {
+        guard isPlausible(record.incarnation, of: id) else {
             counters.protocolErrors &+= 1
             return true
         }
@@ -237,7 +232,9 @@ extension Node {
 
     /// Raises this node's incarnation above `claim`, so that its word outranks its accusers'.
     mutating func refute(_ claim: Incarnation, _ effects: inout EffectBuffer) {
-        members.update(0) { $0.incarnation = max(claim, $0.incarnation).next() }
+        var record = members[0].record
+        record.incarnation = max(claim, record.incarnation).next()
+        members.replace(0, with: record, at: now)
         counters.refutations &+= 1
         effects.append(.log(.refuted))
         tell(0, except: -1)
@@ -279,7 +276,7 @@ extension Node {
         let changes = pendingChanges
         pendingChanges.removeAll(keepingCapacity: true)
         var sources: [LinkIndex] = []
-        for index in changes where members.slots[index] != nil {
+        for index in changes where members.contains(index) {
             let source = members[index].pendingFrom
             if !sources.contains(source) { sources.append(source) }
         }
@@ -288,10 +285,10 @@ extension Node {
             let isSource = sources.contains(link)
             if isSource {
                 let records = changes.compactMap { index -> MemberRecord? in
-                    guard let member = members.slots[index], member.pendingFrom != link else {
+                    guard members.contains(index), members[index].pendingFrom != link else {
                         return nil
                     }
-                    return member.record
+                    return members[index].record
                 }
                 if !records.isEmpty {
                     send(.members(records, isRepair: false), over: link, &effects)
@@ -300,9 +297,10 @@ extension Node {
         }
         let plain = links.established.filter { !sources.contains($0) }
         send(
-            .members(changes.compactMap { members.slots[$0]?.record }, isRepair: false),
+            .members(
+                changes.filter { members.contains($0) }.map { members[$0].record }, isRepair: false),
             over: plain, &effects)
-        for index in changes where members.slots[index] != nil {
+        for index in changes where members.contains(index) {
             members.adjust(index) {
                 $0.isPending = false
                 $0.pendingFrom = -1

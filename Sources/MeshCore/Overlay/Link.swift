@@ -57,6 +57,9 @@ struct Link {
     /// What the peer knows has been compared with what this node knows, at least once.
     var isCompared = false
 
+    /// When the peer last sent records or a part of a set that was asked for.
+    var repairedAt = Instant(nanoseconds: 0)
+
     var framesIn: UInt64 = 0
     var framesOut: UInt64 = 0
     var bytesIn: UInt64 = 0
