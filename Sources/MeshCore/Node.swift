@@ -11,7 +11,15 @@ import MeshWire
 /// `Delivery/Publishing`, `Delivery/Retransmitting`, `Delivery/Acknowledging`, `Delivery/Holding`,
 /// `Delivery/Questions`.
 public struct Node: ~Copyable {
+    // What every event touches comes first: a mesh of simulated nodes is mostly misses of the cache.
     public let id: NodeID
+    /// The time of the event that is being handled.
+    var now: Instant
+    var links: LinkTable
+    /// Index 0 is this node.
+    var members: MemberTable
+    var timers = Timers()
+    var random: RandomSource
     public let configuration: Configuration
     let hasher: KeyHasher
     /// Fingerprint of the cluster's key, told in the handshake.
@@ -21,15 +29,11 @@ public struct Node: ~Copyable {
     public internal(set) var counters = Counters()
     /// Members and table have arrived.
     public internal(set) var isReady = false
-    /// The time of the event that is being handled.
-    var now: Instant
-    var random: RandomSource
-    var timers = Timers()
-
-    // Membership. Index 0 is this node.
-    var members: MemberTable
-    var pendingChanges: [MemberIndex] = []
+    // Membership.
+    var pendingChanges: [PendingChange] = []
     var gossipedAt: Instant
+    /// At least so long between one telling of changes and the next.
+    var gossipPause = Node.gossipPauseMin
     /// When a member or a log last changed here.
     var changedAt: Instant
     var accusations: [Accusation] = []
@@ -37,7 +41,6 @@ public struct Node: ~Copyable {
     var departed: [MemberIndex] = []
 
     // Overlay.
-    var links: LinkTable
     var longRange: LongRangeLinks
     var join: JoinState
     var isLeaving = false
@@ -255,13 +258,16 @@ public struct Node: ~Copyable {
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),
-            (.introducing, .role), (.introducing, .digests), (.introducing, .origins):
+            (.introducing, .role), (.introducing, .digests), (.introducing, .marks),
+            (.introducing, .origins):
             // Sent before the peer knew that this is not, or no longer, a link.
             break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):
             receivedOrigins(entries, mask: mask, isReply: isReply, on: link, &effects)
+        case (.established, .marks(let marks, let mask)):
+            receivedMarks(marks, mask: mask, on: link, &effects)
         case (.established, .repair(let requests)):
             serveRepairs(requests, on: link, &effects)
         case (.established, .records(let records)):

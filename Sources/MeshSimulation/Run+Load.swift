@@ -3,8 +3,8 @@ import MeshWire
 
 /// Users, channels and messages of a run.
 extension Run {
-    private static func userName(_ user: Int) -> String { "user-\(user)" }
-    private static func channelName(_ channel: Int) -> String { "channel-\(channel)" }
+    static func userName(_ user: Int) -> String { "user-\(user)" }
+    static func channelName(_ channel: Int) -> String { "channel-\(channel)" }
 
     // MARK: Users
 
@@ -102,7 +102,7 @@ extension Run {
         let copies = world.publish(
             host, body, name, number: number, size: scenario.messages.size)
         let isHeld = world.lastIsHeld
-        delivery.publish(copies: copies, isHeld: isHeld)
+        delivery.publish(copies: copies, isToChannel: body != .user, isHeld: isHeld)
         return isHeld ? 1 : copies
     }
 }

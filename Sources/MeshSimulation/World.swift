@@ -46,6 +46,8 @@ public struct World: ~Copyable {
     var journal = Journal()
     /// What to write down for `smallworld-sim trace`; nil: nothing.
     var tracer: Tracer?
+    /// What has travelled, and how changes and messages spread.
+    var ledger = Ledger()
     /// A seeded mistake for the checkers to find; nil: none.
     var saboteur: Saboteur?
 
@@ -102,6 +104,7 @@ public struct World: ~Copyable {
         hostOf[node.id] = number
         hosts.append(Host(node: node, slotCount: configuration.linkSlotCount))
         network.addHost(zone: zone)
+        ledger.addHost()
         scheduleDeadline(number)
         return number
     }
@@ -116,6 +119,7 @@ public struct World: ~Copyable {
     /// For hosts that are up, as everything below.
     public func isReady(_ host: Int) -> Bool { hosts[host]!.node.isReady }
     public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.node.memberStatuses() }
+    func memberCount(_ host: Int) -> Int { hosts[host]!.node.memberCount }
     public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.node.linkStatuses() }
     public func counters(_ host: Int) -> Counters { hosts[host]!.node.counters }
     public func digest(_ host: Int) -> UInt64 { hosts[host]!.node.stateDigest }

@@ -65,7 +65,7 @@ import Testing
         let start = Instant(nanoseconds: 0)
         for _ in 0..<3 {
             checker.publish(from: 1, at: start)
-            checker.publish(copies: 2)
+            checker.publish(copies: 2, isToChannel: true)
         }
         func arrive(_ message: UInt32, _ host: Int32) -> CheckerName? {
             checker.arrive(
@@ -90,7 +90,7 @@ import Testing
     @Test func `an origin that is gone owes nothing`() {
         var checker = DeliveryChecker()
         checker.publish(from: 1, at: Instant(nanoseconds: 0))
-        checker.publish(copies: 1)
+        checker.publish(copies: 1, isToChannel: false)
         #expect(!checker.isWaiting { _ in false })
         var truth = Truth()
         truth.trouble(from: Instant(nanoseconds: 0), to: Instant(nanoseconds: 0))

@@ -83,6 +83,9 @@ extension Node {
         if !flows.incoming[at].hasGap {
             flows.incoming[at].gapSince = now
             tellSoon(place, at: now + configuration.timing.gap)
+        } else if !flows.incoming[at].isListed {
+            // Its origin was dead to this node when the gap was to be told.
+            tellSoon(place, at: now + configuration.timing.gap)
         }
         if Int32(bitPattern: sequence &- flows.incoming[at].highest) > 0 {
             flows.incoming[at].highest = sequence

@@ -27,6 +27,8 @@ struct DeliveryChecker {
     private var late: [Int] = []
 
     private(set) var delivered = 0
+    /// Copies of messages to channels, to nodes that subscribe.
+    private(set) var channelCopies = 0
     private(set) var duplicated = 0
     private(set) var reordered = 0
     private(set) var undelivered = 0
@@ -46,7 +48,8 @@ struct DeliveryChecker {
     }
 
     /// How many copies of the last message the node has taken, or that it waits for its user.
-    mutating func publish(copies: Int, isHeld: Bool = false) {
+    mutating func publish(copies: Int, isToChannel: Bool, isHeld: Bool = false) {
+        if isToChannel { channelCopies += copies }
         sent[sent.count - 1].copies = isHeld ? 1 : UInt32(copies)
         sent[sent.count - 1].isHeld = isHeld
     }
