@@ -8,7 +8,8 @@ import MeshWire
 /// The state is here; what is done with it stands in one file a concern: `Overlay/Handshake`,
 /// `Overlay/Maintenance`, `Membership/Dissemination`, `Membership/FailureDetection`,
 /// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
-/// `Delivery/Publishing`, `Delivery/Questions`.
+/// `Delivery/Publishing`, `Delivery/Retransmitting`, `Delivery/Acknowledging`, `Delivery/Holding`,
+/// `Delivery/Questions`.
 public struct Node: ~Copyable {
     // What every event touches comes first: a mesh of simulated nodes is mostly misses of the cache.
     public let id: NodeID
@@ -45,14 +46,14 @@ public struct Node: ~Copyable {
     var coordinates: Coordinates
     var join: JoinState
     var isLeaving = false
+    /// When this node has said that it leaves.
+    var leavingSince: Instant
 
     // Routing.
     var lists = LinkLists()
     var listVersion: UInt32 = 0
     var router = Router()
     var forwarding = ForwardingScratch()
-    /// Our next number in the flow to each member.
-    var flowSequences: [UInt32] = [0]
 
     // Directory.
     var directory = DirectoryTable()
@@ -66,6 +67,10 @@ public struct Node: ~Copyable {
     var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()
     var watched = WatchedKeys()
+
+    // Delivery.
+    var flows = Flows()
+    var held = HeldMessages()
 
     // Questions to other nodes.
     var questions: [OpenQuestion] = []
@@ -86,6 +91,7 @@ public struct Node: ~Copyable {
         bootMilliseconds = incarnation.life
         self.now = now
         gossipedAt = now - .seconds(1)
+        leavingSince = now
         unsentAfter = now
         changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
@@ -128,8 +134,10 @@ public struct Node: ~Copyable {
             received(prefix, start, from: link, bytes, &effects)
         case .heard(let link):
             heard(link)
-        case .publish(let body, let key, let name, let payload):
-            publish(body, key, name: name, payload: payload, bytes, &effects)
+        case .publish(let body, let key, let name, let payload, let sender, let isVolatile):
+            publish(
+                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
+                bytes, &effects)
         case .directory(let key, let change):
             changeDirectory(key, change, &effects)
         case .pattern(let key, let name, let change):
@@ -178,6 +186,9 @@ public struct Node: ~Copyable {
             case .query: expireQuestions(&effects)
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
+            case .acknowledgement: acknowledgeDue(&effects)
+            case .retransmission: sendAgainDue(&effects)
+            case .grace: expireHeld(&effects)
             case .withdrawal: stepWithdrawals(&effects)
             case .scout: scout(&effects)
             }

@@ -32,6 +32,12 @@ enum Timer: Int, CaseIterable {
     case repair
     /// Members are dialled, because no link is heard.
     case scout
+    /// Flows have something to acknowledge.
+    case acknowledgement
+    /// What is not acknowledged may have to be sent again.
+    case retransmission
+    /// Users that were waited for have not come back.
+    case grace
     /// The walk that takes out what members held who are gone goes on.
     case withdrawal
 }

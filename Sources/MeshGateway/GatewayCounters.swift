@@ -12,6 +12,8 @@ public struct GatewayCounters: Sendable {
     public var delivered: UInt64 = 0
     /// Copies not written because the client's output was over its limit, or the client was ending.
     public var dropped: UInt64 = 0
+    /// Copies of messages from local clients that the mesh has given up.
+    public var undelivered: UInt64 = 0
     /// Connections ended because their output was over a limit.
     public var disconnectedForOutput: UInt64 = 0
     /// Connections ended because of bytes that are no command.

@@ -192,6 +192,32 @@ extension Reactor {
                 "dropped_queue_full_bytes_total", "Bytes of those messages.",
                 counters.messageBytesDropped),
             Figure(
+                "dropped_volatile_total", "Volatile messages dropped for want of a next hop.",
+                core.droppedVolatile),
+            Figure(
+                "retransmitted_total",
+                "Messages sent once more because they were not acknowledged.",
+                core.retransmitted),
+            Figure(
+                "undelivered_total",
+                "Messages of local clients given up, one for each destination.",
+                core.undelivered),
+            Figure(
+                "held_total", "Messages that waited for a user whose node had gone.", core.held),
+            Figure(
+                "duplicates_total", "Messages that came again and were dropped.",
+                core.duplicates),
+            Figure(
+                "reordered_total", "Messages that waited for an earlier one.", core.reordered),
+            Figure(
+                "gaps_total", "Messages that their origins had given up.", core.gaps),
+            Figure(
+                "acknowledgements_sent_total", "Acknowledgements in frames of their own.",
+                core.acknowledgementsSent),
+            Figure(
+                "acknowledgements_carried_total", "Acknowledgements that travelled with messages.",
+                core.acknowledgementsCarried),
+            Figure(
                 "protocol_errors_total", "Frames of peers that broke the protocol.",
                 core.protocolErrors),
             Figure(

@@ -116,6 +116,12 @@ extension Message {
             var items: [MemberCoordinate] = []
             for _ in 0..<count { items.append(try reader.coordinate(bytes)) }
             return .coordinates(items)
+        case .acknowledge:
+            return .acknowledge(
+                Acknowledgement(
+                    cumulative: try reader.integer(UInt32.self, bytes),
+                    missing: try reader.integer(UInt32.self, bytes)))
+        case .skip: return .skip(through: try reader.integer(UInt32.self, bytes))
         }
     }
 }

@@ -56,6 +56,7 @@ private let messages: [Message] = [
             id: NodeID(2),
             coordinate: Coordinate(x: -3, y: .max, z: .min, height: 7, error: 1)),
     ]),
+    .acknowledge(Acknowledgement(cumulative: 7, missing: .max)), .skip(through: 0x0102_0304),
 ]
 
 @Suite struct MessageTests {

@@ -88,6 +88,10 @@ extension Node {
             receivedAccusation(of: subject, incarnation, evidence, by: header.origin, &effects)
         case .vouch(let subject, let incarnation):
             receivedVouch(for: subject, incarnation, &effects)
+        case .acknowledge(let acknowledgement):
+            receivedAcknowledgement(acknowledgement, from: header.origin, &effects)
+        case .skip(let last):
+            receivedSkip(through: last, from: header.origin, &effects)
         case .question(let question, let isTrace, let subject):
             if isTrace {
                 // The forwarders have signed behind the subject; the holder is the last of the way.

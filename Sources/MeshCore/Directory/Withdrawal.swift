@@ -85,7 +85,10 @@ extension Node {
         ) { key, _, isLast in
             if isLast { lost.append(key) }
         }
-        for key in lost { departed(key, &effects) }
+        for key in lost {
+            departed(key, &effects)
+            expectBack(key)
+        }
         for index in withdrawals.advance(to: last) {
             guard members.contains(index), members.standing(of: index).isPresent,
                 !members[index].log.isComplete

@@ -93,8 +93,6 @@ extension Node {
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
         coordinates.admit(index)
-        while flowSequences.count <= index { flowSequences.append(0) }
-        flowSequences[index] = 0
         standingChanged(index, from: .dead, &effects)
         tell(index, except: link)
         return index
@@ -146,6 +144,12 @@ extension Node {
                 } else {
                     drop(member.link, .peerDead, &effects)
                 }
+            }
+            if member.standing == .left {
+                awaitLastAcknowledgements(of: index)
+            } else {
+                giveUp(index, &effects)
+                flows.dropWaiting(from: member.id)
             }
             strikeFromQuestions(index, &effects)
             timers.schedule(.maintenance, at: now)

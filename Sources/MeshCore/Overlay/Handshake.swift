@@ -386,6 +386,7 @@ extension Node {
         withdrawAccusation(of: member)
         timers.schedule(.silence, at: now + configuration.timing.silence)
         linksChanged()
+        wayFound()
         tellNeighbourhood(to: index, &effects)
         sendHeartbeat(over: index, &effects)
         if members.standing(of: member) == .suspect {
@@ -423,7 +424,10 @@ extension Node {
         let wasEstablished = links[index].state == .established
         let link = links[index]
         forget(index, &effects)
-        if wasEstablished { unlinked(link, index, reason, &effects) }
+        if wasEstablished {
+            wayLost(index)
+            unlinked(link, index, reason, &effects)
+        }
     }
 
     private mutating func unlinked(
@@ -455,6 +459,7 @@ extension Node {
             dialFailed(link, reason, &effects)
         case .established:
             if reason == .misbehaved { counters.protocolErrors &+= 1 }
+            wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
             guard members.standing(of: link.member).isPresent, !isLeaving else { return }
             // Is it gone, or only the connection? Its address knows.
