@@ -86,6 +86,9 @@ public struct Gateway: ~Copyable {
     public internal(set) var counters = GatewayCounters()
     public internal(set) var clientCount = 0
 
+    /// The time of the wake-up; the driver sets it before anything else.
+    public var now = Instant(nanoseconds: 0)
+
     var configuration: GatewayConfiguration
     let hasher: KeyHasher
     let table = CommandTable()
@@ -115,6 +118,8 @@ public struct Gateway: ~Copyable {
     var commandStart = 0
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
+    /// What `frame` is; valid while it is copied to clients.
+    var label = FrameLabel()
 
     var questions: [QueryID: Question] = [:]
     var nextQuestion: QueryID = 1
@@ -154,6 +159,10 @@ public struct Gateway: ~Copyable {
         clients[place].address = address
         clients[place].openedAt = now
         clients[place].lastSeenAt = now
+        clients[place].policy = configuration.slowConsumerPolicy
+        if configuration.slowConsumerPolicy != .disconnect {
+            clients[place].flags.insert(.tracked)
+        }
         nextClientID += 1
         clientCount += 1
         counters.connectionsAccepted += 1
@@ -197,10 +206,15 @@ public struct Gateway: ~Copyable {
 
     /// Passes the client's waiting output to `body`, which returns how many bytes it has sent.
     ///
-    /// `body` is not called when nothing waits. Take the client out of `dirty` before.
+    /// `body` is not called when nothing waits, and may be called several times. Take the client
+    /// out of `dirty` before.
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
         let place = Int(client)
         clients[place].flags.remove(.dirty)
+        if !clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) {
+            unsafe flushTracked(place, body)
+            return
+        }
         guard clients[place].output.count > 0 else { return }
         let sent = unsafe clients[place].output.withBytes { unsafe body($0) }
         precondition(sent >= 0 && sent <= clients[place].output.count)
@@ -208,7 +222,9 @@ public struct Gateway: ~Copyable {
     }
 
     /// The bytes that wait for this client.
-    public func outputCount(_ client: ClientIndex) -> Int { clients[Int(client)].output.count }
+    public func outputCount(_ client: ClientIndex) -> Int {
+        clients[Int(client)].output.count - clients[Int(client)].sentFront
+    }
 
     /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
     /// `overdue` names it too, up to a second later.
@@ -221,8 +237,10 @@ public struct Gateway: ~Copyable {
     public mutating func overdue(at now: Instant) -> [ClientIndex] {
         var result: [ClientIndex] = []
         frame.trim()
+        self.now = max(now, self.now)
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
             clients[place].output.trim()
+            clients[place].backlog.trim()
             if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
             if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
         }
@@ -231,7 +249,10 @@ public struct Gateway: ~Copyable {
 
     private mutating func checkSoftLimit(_ place: Int, _ now: Instant) {
         let limit = outputLimit(place)
-        guard limit.soft > 0, clients[place].output.count > limit.soft else {
+        let waiting =
+            clients[place].output.count
+            + (clients[place].policy == .disconnect ? clients[place].backlog.byteCount : 0)
+        guard limit.soft > 0, waiting > limit.soft else {
             clients[place].overSoftLimitSince = nil
             return
         }
@@ -274,6 +295,11 @@ public struct Gateway: ~Copyable {
     /// bound memory matters more than the last words.
     mutating func doom(_ place: Int) {
         clients[place].flags.insert(.doomed)
+        counters.discardedBytes += UInt64(
+            clients[place].output.count + clients[place].held.count
+                + clients[place].backlog.byteCount)
+        clients[place].sentFront = 0
+        clients[place].backlog.removeAll()
         clients[place].output.drop(clients[place].output.count, retaining: 0)
         clients[place].held.drop(clients[place].held.count, retaining: 0)
         if !clients[place].flags.contains(.dirty) {
@@ -303,6 +329,14 @@ public struct GatewayConfiguration: Sendable {
     /// For all others. Redis has no limit here; this lets the longest reply pass.
     public var normalOutputLimit = OutputLimit(
         hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+    /// What clients are set to that do not choose with MESH.POLICY.
+    public var slowConsumerPolicy = SlowConsumerPolicy.disconnect
+    /// Messages that wait for one client under `drop-oldest`, `drop-newest` and `latest`, with 32
+    /// bytes for each: Redis's soft limit. Some 256 KiB more are on their way to the socket.
+    public var slowBytesMax = 8 * 1024 * 1024
+    /// Messages, and bytes, that wait for one session without a connection.
+    public var sessionCountMax = 1_000
+    public var sessionBytesMax = 4 * 1024 * 1024
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
 
@@ -313,6 +347,43 @@ public struct GatewayConfiguration: Sendable {
         min(
             pubsubOutputLimit.hard > 0 ? pubsubOutputLimit.hard : .max,
             normalOutputLimit.hard > 0 ? normalOutputLimit.hard : .max)
+    }
+
+    /// Reads `class hard soft seconds`, several times, as Redis's `client-output-buffer-limit`;
+    /// nil when all is well, else the reason.
+    public mutating func setOutputLimits(_ text: String) -> String? {
+        let words = text.split(separator: " ").map { String($0).lowercased() }
+        guard !words.isEmpty, words.count % 4 == 0 else {
+            return "Wrong number of arguments in buffer limit configuration."
+        }
+        for start in stride(from: 0, to: words.count, by: 4) {
+            guard let hard = Self.byteCount(words[start + 1]),
+                let soft = Self.byteCount(words[start + 2]),
+                let seconds = Int64(words[start + 3]), (0...1 << 31).contains(seconds)
+            else {
+                return "Error in hard, soft or soft_seconds setting in buffer limit configuration."
+            }
+            let limit = OutputLimit(hard: hard, soft: soft, softDuration: .seconds(seconds))
+            switch words[start] {
+            case "normal": normalOutputLimit = limit
+            case "pubsub": pubsubOutputLimit = limit
+            case "slave", "replica": break
+            default: return "Invalid client class specified in buffer limit configuration."
+            }
+        }
+        return nil
+    }
+
+    /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it, in lower case.
+    public static func byteCount(_ word: String) -> Int? {
+        let digits = word.prefix { $0.isASCII && $0.isNumber }
+        guard let value = Int(digits), value <= 1 << 40 else { return nil }
+        let units: [(String, Int)] = [
+            ("", 1), ("b", 1), ("k", 1_000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20),
+            ("g", 1_000_000_000), ("gb", 1 << 30),
+        ]
+        let unit = word.dropFirst(digits.count)
+        return units.first { $0.0 == unit }.map { value * $0.1 }
     }
 }
 

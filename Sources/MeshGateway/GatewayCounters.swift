@@ -12,6 +12,17 @@ public struct GatewayCounters: Sendable {
     public var delivered: UInt64 = 0
     /// Copies not written because the client's output was over its limit, or the client was ending.
     public var dropped: UInt64 = 0
+    /// Messages dropped for clients that are behind, by their policy.
+    public var droppedOldest: UInt64 = 0
+    public var droppedNewest: UInt64 = 0
+    /// `latest`: a newer message of the same channel or user has taken their place.
+    public var droppedSuperseded: UInt64 = 0
+    /// Output thrown away with clients that were over a limit or killed.
+    public var discardedBytes: UInt64 = 0
+    /// Notices of missed messages sent to clients that asked for them.
+    public var gapNotices: UInt64 = 0
+    /// Messages dropped because too much waited for a session without a connection.
+    public var sessionMessagesDropped: UInt64 = 0
     /// Connections ended because their output was over a limit.
     public var disconnectedForOutput: UInt64 = 0
     /// Connections ended because of bytes that are no command.

@@ -96,6 +96,11 @@ extension Reactor {
             ("directoryBytes", .integer(sizes.directoryBytes)),
             ("patterns", .integer(sizes.patterns)),
             ("clients", .integer(gateway.clientCount)),
+            ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
+            ("slowDroppedOldest", .integer(Int(clamping: gateway.counters.droppedOldest))),
+            ("slowDroppedNewest", .integer(Int(clamping: gateway.counters.droppedNewest))),
+            ("slowDroppedLatest", .integer(Int(clamping: gateway.counters.droppedSuperseded))),
+            ("slowDisconnected", .integer(Int(clamping: gateway.counters.disconnectedForOutput))),
         ]
         for figure in counterFigures() where !figure.name.contains("{") {
             fields.append((figure.statusName, .integer(Int(clamping: figure.value))))
@@ -240,6 +245,13 @@ extension Reactor {
                 "Copies not written because a client's output was over its limit.",
                 edge.dropped),
             Figure(
+                "discarded_output_bytes_total",
+                "Output thrown away with clients that were over a limit or killed.",
+                edge.discardedBytes),
+            Figure(
+                "gap_notices_total", "Notices of missed messages sent to clients (MESH.GAPS).",
+                edge.gapNotices),
+            Figure(
                 "clients_overdue_total", "Clients ended because their output was over a limit.",
                 edge.disconnectedForOutput),
             Figure(
@@ -314,6 +326,19 @@ extension Reactor {
         for figure in counterFigures() {
             add(figure.name, "counter", figure.help, [("", String(figure.value))])
         }
+        let edge = gateway.counters
+        add(
+            "slow_consumer_dropped_total", "counter",
+            "Messages dropped for clients that read too slowly, by their policy.",
+            [
+                ("{policy=\"drop-oldest\"}", String(edge.droppedOldest)),
+                ("{policy=\"drop-newest\"}", String(edge.droppedNewest)),
+                ("{policy=\"latest\"}", String(edge.droppedSuperseded)),
+            ])
+        add(
+            "slow_consumer_disconnected_total", "counter",
+            "Clients ended because they read too slowly.",
+            [("{policy=\"disconnect\"}", String(edge.disconnectedForOutput))])
         let sizes = node.tableSizes()
         add(
             "build_info", "gauge", "Which node and version this is.",

@@ -203,6 +203,7 @@ public struct ReactorOptions: Sendable {
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
+            gateway.now = now
             counters.wakeUps &+= 1
             var index = 0
             while index < ready {
@@ -226,6 +227,7 @@ public struct ReactorOptions: Sendable {
     @inline(never)
     private mutating func pauseForBreath() {
         now = Clock.now
+        gateway.now = now
         if !deferred.isEmpty { handleDeferred() }
         runDeadlines()
         flushAll(isMidTurn: true)

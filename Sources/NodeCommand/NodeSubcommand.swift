@@ -1,4 +1,5 @@
 import Foundation
+import MeshGateway
 import MeshTransport
 import MeshWire
 import Smallworld
@@ -46,6 +47,17 @@ enum NodeSubcommand {
             help: "The mesh's name (smallworld); others are refused."),
         Flag(
             name: "degree", argument: "N", help: "At most N links to other nodes, 4 … 64 (16)."),
+        Flag(
+            name: "slow-consumer", argument: "POLICY",
+            help: "What becomes of clients that read too slowly: disconnect, drop-oldest,\n"
+                + "drop-newest or latest (disconnect); each may choose with MESH.POLICY."),
+        Flag(
+            name: "slow-queue", argument: "BYTES",
+            help: "What waits for a slow client that drops (8mb)."),
+        Flag(
+            name: "output-limit", argument: "\"HARD SOFT SECONDS\"",
+            help: "Output at which a slow client is disconnected, as Redis's\n"
+                + "client-output-buffer-limit pubsub (32mb 8mb 60)."),
         Flag(
             name: "log-level", argument: "LEVEL",
             help: "\(LogLevel.allCases.map(\.name).joined(separator: ", ")) (info)."),
@@ -125,6 +137,36 @@ enum NodeSubcommand {
 
     // MARK: Options
 
+    /// What concerns clients alone.
+    private static func setClientOptions(
+        _ values: [String: [String]], _ gateway: inout GatewayConfiguration
+    ) throws(UsageError) {
+        if let text = values["slow-consumer"]?.last {
+            guard let policy = SlowConsumerPolicy(name: text) else {
+                let names = SlowConsumerPolicy.allCases.map(\.name).joined(separator: ", ")
+                throw UsageError("slow-consumer: '\(text)' is none of \(names)")
+            }
+            gateway.slowConsumerPolicy = policy
+        }
+        gateway.slowBytesMax = try byteCount("slow-queue", values, gateway.slowBytesMax)
+        if let text = values["output-limit"]?.last {
+            if let reason = gateway.setOutputLimits("pubsub " + text) {
+                throw UsageError("output-limit: '\(text)': \(reason)")
+            }
+        }
+    }
+
+    /// A number of bytes of at least 1,024, as Redis reads it: `8mb`.
+    private static func byteCount(
+        _ name: String, _ values: [String: [String]], _ standard: Int
+    ) throws(UsageError) -> Int {
+        guard let text = values[name]?.last else { return standard }
+        guard let count = GatewayConfiguration.byteCount(text.lowercased()), count >= 1_024 else {
+            throw UsageError("\(name): '\(text)' is no number of bytes from 1kb on")
+        }
+        return count
+    }
+
     /// Settings of the command line or the file in the node's terms.
     static func options(_ values: [String: [String]]) throws(UsageError) -> MeshNode.Options {
         var options = MeshNode.Options()
@@ -168,6 +210,7 @@ enum NodeSubcommand {
             }
             options.log.format = format
         }
+        try setClientOptions(values, &options.gateway)
         options.allowsInsecureAddresses = values["insecure"]?.last == "true"
         return options
     }

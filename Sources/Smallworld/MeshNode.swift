@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshGateway
 import MeshTransport
 import MeshWire
 import Synchronization
@@ -37,6 +38,8 @@ public final class MeshNode: Sendable {
         public var degree = 16
         /// Allows addresses that other machines can reach.
         public var allowsInsecureAddresses = false
+        /// Bounds of the client side, and what becomes of clients that read too slowly.
+        public var gateway = GatewayConfiguration()
         public var log = Log()
         /// Called each time that the node has members and directory; must not block.
         public var onReady: @Sendable () -> Void = {}
@@ -99,6 +102,7 @@ public final class MeshNode: Sendable {
         configuration.cluster = options.cluster
         configuration.degree = options.degree
         var reactor = ReactorOptions(node: configuration)
+        reactor.gateway = options.gateway
         reactor.log = log
         reactor.onReady = options.onReady
         reactorOptions = reactor

@@ -14,7 +14,8 @@ enum Command: UInt8, CaseIterable {
     case aclWhoAmI, aclList, aclUsers, aclSetUser, aclHelp
     case moduleList
     case meshAttach, meshDetach, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
-    case meshMembers, meshLinks, meshStatus, meshTrace, meshHelp
+    case meshMembers, meshLinks, meshStatus, meshTrace
+    case meshPolicy, meshGaps, meshHelp
 }
 
 /// What is known about a command before it runs.
@@ -194,6 +195,13 @@ struct CommandSpec {
         CommandSpec(
             .meshTrace, "mesh.trace", 3, [.mesh, .alone],
             "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it."),
+        CommandSpec(
+            .meshPolicy, "mesh.policy", -1, [.subscribed],
+            "MESH.POLICY [disconnect|drop-oldest|drop-newest|latest]: what becomes of this "
+                + "connection when it reads too slowly."),
+        CommandSpec(
+            .meshGaps, "mesh.gaps", 2, [.subscribed],
+            "MESH.GAPS ON|OFF: be told how many messages of which channel were missed."),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
     ]
 }

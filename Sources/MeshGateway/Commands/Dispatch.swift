@@ -14,6 +14,7 @@ extension Gateway {
         let place = Int(client)
         let state = clients[place].flags.intersection(.relevant)
         precondition(state.contains(.open), "client \(client) is not open")
+        self.now = max(now, self.now)
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
@@ -305,6 +306,8 @@ extension Gateway {
         case .meshLinks: return .report(.links)
         case .meshStatus: return .report(.status)
         case .meshTrace: return trace(input, client)
+        case .meshPolicy: setPolicy(input, client)
+        case .meshGaps: setWish(.gaps, input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp:
             help(command, client)

@@ -71,6 +71,7 @@ extension Gateway {
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
         let place = Int(client)
+        releaseBacklog(client)
         if arguments.count == 1 {
             leaveAll(kind, client)
             chooseRestriction(place)
