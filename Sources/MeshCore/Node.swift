@@ -120,8 +120,10 @@ public struct Node: ~Copyable {
             received(prefix, start, from: link, bytes, &effects)
         case .heard(let link):
             heard(link)
-        case .publish(let body, let key, let name, let payload):
-            publish(body, key, name: name, payload: payload, bytes, &effects)
+        case .publish(let body, let key, let name, let payload, let sender, let isVolatile):
+            publish(
+                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
+                bytes, &effects)
         case .directory(let key, let change):
             changeDirectory(key, change, &effects)
         case .pattern(let key, let name, let change):

@@ -8,10 +8,11 @@ import MeshWire
 extension Gateway {
     /// Completes a `.publish`, before the next call of `next` for this client: writes the reply
     /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
-    /// receivers, so that a publisher that hears itself sees its reply first.
+    /// receivers, so that a publisher that hears itself sees its reply first. MESH.SEND answers -1
+    /// for a message that waits for its user to come back (`isHeld`).
     public mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        remoteNodeCount: Int
+        remoteNodeCount: Int, isHeld: Bool = false
     ) {
         counters.published += 1
         let topic = currentTopic(publication, input)
@@ -20,9 +21,10 @@ extension Gateway {
         if hasPatterns { localCount += findPatterns(publication.name, input) }
         let place = Int(client)
         if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
-            let reply =
+            var reply =
                 publication.body == .user
                 ? (localCount > 0 ? 1 : 0) + remoteNodeCount : localCount + remoteNodeCount
+            if isHeld, reply == 0 { reply = -1 }
             clients[place].output.appendInteger(reply)
             wrote(place)
         }

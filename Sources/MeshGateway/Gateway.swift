@@ -32,6 +32,8 @@ public struct Publication: Sendable {
     public var key: Key
     public var name: Slice
     public var payload: Slice
+    /// At most once: not sent again when it is lost on its way.
+    public var isVolatile = false
     /// The name's local topic, -1 when nobody here has it.
     public var topic: Int32
 }

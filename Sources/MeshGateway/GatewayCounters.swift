@@ -23,6 +23,10 @@ public struct GatewayCounters: Sendable {
     public var gapNotices: UInt64 = 0
     /// Messages dropped because too much waited for a session without a connection.
     public var sessionMessagesDropped: UInt64 = 0
+    /// Copies of messages from local clients that the mesh has given up.
+    public var undelivered: UInt64 = 0
+    /// Reports of them sent to clients that asked (MESH.REPORTS).
+    public var undeliveredReports: UInt64 = 0
     /// Connections ended because their output was over a limit.
     public var disconnectedForOutput: UInt64 = 0
     /// Connections ended because of bytes that are no command.

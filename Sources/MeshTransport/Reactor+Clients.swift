@@ -68,10 +68,13 @@ extension Reactor {
                 let remoteNodeCount = handle(
                     .publish(
                         publication.body, publication.key, name: publication.name,
-                        payload: publication.payload), bytes)
+                        payload: publication.payload, sender: gateway.senderTag(of: client),
+                        isVolatile: publication.isVolatile),
+                    bytes)
                 let copies = gateway.counters.delivered
                 gateway.published(
-                    publication, bytes, by: client, remoteNodeCount: remoteNodeCount)
+                    publication, bytes, by: client, remoteNodeCount: remoteNodeCount,
+                    isHeld: wasHeld)
                 gatheredBytes +=
                     Int(gateway.counters.delivered &- copies)
                     * (Int(publication.name.count) + Int(publication.payload.count))

@@ -20,9 +20,14 @@ extension Reactor {
     @discardableResult
     mutating func handle(_ event: Event, _ bytes: Span<UInt8>) -> Int {
         node.handle(event, bytes: bytes, at: now, into: &effects)
-        if effects.isEmpty { return 0 }
+        if effects.isEmpty && effects.remoteNodeCount == 0 && !effects.isHeld {
+            wasHeld = false
+            return 0
+        }
         perform(bytes)
         let remoteNodeCount = effects.remoteNodeCount
+        if effects.isCongested { touchedCongestion = true }
+        wasHeld = effects.isHeld
         effects.removeAll()
         if !deferred.isEmpty { handleDeferred() }
         return remoteNodeCount
@@ -73,6 +78,12 @@ extension Reactor {
             case .deliver(let body, let key, let name, let payload):
                 let copies = gateway.deliver(body, key, name: name, payload: payload, bytes)
                 gatheredBytes += copies * (Int(name.count) + Int(payload.count))
+            case .deliverKept(let body, let key, let name, let payload):
+                deliverKept(body, key, name, payload)
+            case .undelivered(let sender, let body, let key, let name, let node, let count):
+                undelivered(sender, body, key, name, node, count)
+            case .uncongested: hasDrainedLink = true
+            case .gap(_, let count): gateway.missed(count: Int(count))
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
@@ -92,6 +103,33 @@ extension Reactor {
         }
     }
 
+    /// A message that has waited in the node; it lies in the effects' bytes.
+    private mutating func deliverKept(
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice
+    ) {
+        // Taken out, because the gateway and the effects are both this reactor's.
+        var kept = ByteQueue()
+        swap(&kept, &effects.bytes)
+        let copies = kept.withSpan {
+            gateway.deliver(body, key, name: name, payload: payload, $0)
+        }
+        swap(&kept, &effects.bytes)
+        gatheredBytes += copies * (Int(name.count) + Int(payload.count))
+    }
+
+    private mutating func undelivered(
+        _ sender: UInt64, _ body: RoutedBody, _ key: Key, _ name: Slice, _ node: NodeID,
+        _ count: Int32
+    ) {
+        var names = ByteQueue()
+        swap(&names, &effects.bytes)
+        names.withSpan {
+            gateway.undelivered(
+                sender: sender, body, key, name: name, to: node, $0, count: Int(count))
+        }
+        swap(&names, &effects.bytes)
+    }
+
     @inline(__always)
     private mutating func send(
         _ link: LinkIndex, _ head: Slice, _ bytes: Span<UInt8>, _ body: Slice,
@@ -106,7 +144,10 @@ extension Reactor {
                 touchedCongestion = true
                 connections[index].isCongested = true
                 let size = Int(head.count) + Int(body.count)
-                if waiting + size > limits.linkMessageBytes {
+                let bound =
+                    sendClass == .volatile
+                    ? limits.linkMessageBytes / 4 : limits.linkMessageBytes
+                if waiting + size > bound {
                     counters.messagesDropped &+= 1
                     counters.messageBytesDropped &+= UInt64(size)
                     return

@@ -104,6 +104,8 @@ public struct ReactorOptions: Sendable {
     var hasDrainedLink = false
     /// A message of the present event went to a congested link.
     var touchedCongestion = false
+    /// The message of the present event waits for its user.
+    var wasHeld = false
     var hasLeft = false
     /// Connections that have a deadline.
     var timed: [ConnectionName] = []

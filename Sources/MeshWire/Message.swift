@@ -41,11 +41,16 @@ public enum Message: Equatable, Sendable {
     case question(UInt32, isTrace: Bool, subject: Slice)
     case answer(UInt32, Slice)
     case traceAnswer(UInt32, path: Slice)
+    /// To the origin of a flow: how far it has arrived.
+    case acknowledge(Acknowledgement)
+    /// To the destination of a flow: messages up to this one, as far as they are missing, were given
+    /// up and will not come.
+    case skip(through: UInt32)
 
     enum Number: UInt8 {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
-        case traceAnswer
+        case traceAnswer, acknowledge, skip
     }
 }
 

@@ -98,6 +98,12 @@ extension Message {
             return .answer(try reader.integer(UInt32.self, bytes), try reader.rest())
         case .traceAnswer:
             return .traceAnswer(try reader.integer(UInt32.self, bytes), path: try reader.rest())
+        case .acknowledge:
+            return .acknowledge(
+                Acknowledgement(
+                    cumulative: try reader.integer(UInt32.self, bytes),
+                    missing: try reader.integer(UInt32.self, bytes)))
+        case .skip: return .skip(through: try reader.integer(UInt32.self, bytes))
         }
     }
 }

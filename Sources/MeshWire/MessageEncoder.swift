@@ -76,9 +76,22 @@ extension ByteQueue {
         case .cannotRepair(let origin):
             append(Message.Number.cannotRepair.rawValue)
             append(origin)
+        case .acknowledge(let acknowledgement):
+            append(Message.Number.acknowledge.rawValue)
+            append(acknowledgement)
+        case .skip(let through):
+            append(Message.Number.skip.rawValue)
+            append(integer: through)
         case .question, .answer, .traceAnswer:
             preconditionFailure("written by append(question…), which is given the bytes")
         }
+    }
+
+    /// The eight bytes of an acknowledgement, in a message of its own or carried by another.
+    @inlinable @inline(__always)
+    public mutating func append(_ acknowledgement: Acknowledgement) {
+        append(
+            integer: UInt64(acknowledgement.cumulative) | UInt64(acknowledgement.missing) << 32)
     }
 
     /// Appends a question; its subject lies in `bytes`.

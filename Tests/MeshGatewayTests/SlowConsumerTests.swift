@@ -168,6 +168,45 @@ import Testing
             text == "+OK·+QUEUED·+QUEUED·+QUEUED·*3·+PONG·:1·+PONG·>3·$7·message·$1·a·$2·77·")
     }
 
+    @Test func `who asked is told which of its messages were not delivered`() {
+        var harness = Harness()
+        let sender = harness.open(3)
+        let other = harness.open()
+        _ = harness.exchange(sender, "MESH.REPORTS ON\r\n")
+        let tag = harness.gateway.senderTag(of: sender)
+        let name = Array("ann".utf8)
+        func report(_ tag: UInt64, _ body: RoutedBody, _ node: UInt64) {
+            harness.gateway.undelivered(
+                sender: tag, body, Key(1), name: Slice(start: 0, count: 3), to: NodeID(node),
+                name.span, count: 7)
+        }
+        report(tag, .user, 0)
+        let expired = harness.read(sender)
+        #expect(expired == ">5·$11·undelivered·$4·user·$3·ann·:7·$7·expired·")
+        report(tag, .channel, 9)
+        let lost = harness.read(sender)
+        #expect(lost == ">5·$11·undelivered·$7·channel·$3·ann·:7·$11·unreachable·")
+        // Others have not asked, or are no longer who they were.
+        report(harness.gateway.senderTag(of: other), .user, 0)
+        report(tag &+ 1, .user, 0)
+        let silence = harness.read(other) + harness.read(sender)
+        #expect(silence == "")
+        #expect(harness.gateway.counters.undelivered == 28)
+    }
+
+    @Test func `a message can be volatile`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answer = harness.exchange(
+            client,
+            "MESH.SEND ann x volatile\r\nMESH.PUBLISH c x VOLATILE\r\nMESH.PUBLISH c x\r\n"
+                + "MESH.SEND ann x persistent\r\nMESH.PUBLISH c x VOLATILE VOLATILE\r\n")
+        let refused = "-ERR syntax error: after the payload there may be VOLATILE·"
+        #expect(answer == ":0·:0·:0·" + refused + refused)
+        #expect(harness.publications.map(\.isVolatile) == [true, true, false])
+        #expect(harness.publications.map(\.body) == [.user, .channel, .channel])
+    }
+
     @Test func `a backlog keeps order and bounds through any sequence of changes`() {
         var dice = Dice(state: 5)
         var backlog = Backlog()

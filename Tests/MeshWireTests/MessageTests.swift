@@ -48,6 +48,7 @@ private let messages: [Message] = [
             continues: true, keys: [Key(10), Key(11), Key(999_999)],
             patterns: [Array("x?".utf8), []])),
     .cannotRepair(NodeID(4)),
+    .acknowledge(Acknowledgement(cumulative: 7, missing: .max)), .skip(through: 0x0102_0304),
 ]
 
 @Suite struct MessageTests {

@@ -5,8 +5,8 @@ extension Node {
     /// Sends a message to every other node that holds its key, or a pattern that matches its name.
     @inline(__always)
     mutating func publish(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ bytes: Span<UInt8>,
-        _ effects: inout EffectBuffer
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
+        isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         effects.remoteNodeCount = 0
         let holders = directory.holders(of: key)

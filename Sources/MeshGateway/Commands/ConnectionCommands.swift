@@ -159,7 +159,7 @@ extension Gateway {
             }
         }
         clients[place].flags.subtract([
-            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps,
+            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports, .moves,
             .gapPending,
         ])
         clients[place].gaps = []

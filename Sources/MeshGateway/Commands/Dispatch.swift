@@ -306,7 +306,9 @@ extension Gateway {
         case .meshLinks: return .report(.links)
         case .meshStatus: return .report(.status)
         case .meshTrace: return trace(input, client)
+        case .meshPublish: return publishVolatile(.channel, input, client)
         case .meshPolicy: setPolicy(input, client)
+        case .meshReports: setWish(.reports, input, client)
         case .meshGaps: setWish(.gaps, input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp:

@@ -51,7 +51,25 @@ extension Gateway {
 
     mutating func send(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return publish(.user, input, client)
+        return publishVolatile(.user, input, client)
+    }
+
+    /// MESH.SEND and MESH.PUBLISH: a third argument can be VOLATILE.
+    mutating func publishVolatile(
+        _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        var isVolatile = false
+        if arguments.count > 3 {
+            guard arguments.count == 4, equals(3, "volatile", input) else {
+                fail(client, "ERR syntax error: after the payload there may be VOLATILE")
+                return .handled
+            }
+            isVolatile = true
+        }
+        let request = publish(body, input, client)
+        guard isVolatile, case .publish(var publication) = request else { return request }
+        publication.isVolatile = true
+        return .publish(publication)
     }
 
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
