@@ -159,7 +159,8 @@ extension Gateway {
             }
         }
         clients[place].flags.subtract([
-            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports, .moves,
+            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
+            .moves,
             .gapPending,
         ])
         clients[place].gaps = []
