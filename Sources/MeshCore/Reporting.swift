@@ -56,6 +56,11 @@ extension Node {
         }
     }
 
+    /// Whether this node is a member, alive or suspect.
+    public func isPresent(_ node: NodeID) -> Bool {
+        members.index(of: node).map { members.standing(of: $0).isPresent } ?? false
+    }
+
     public func isHeld(_ key: Key) -> Bool { directory.holders(of: key) != .none }
 
     /// Different patterns subscribed anywhere in the mesh.

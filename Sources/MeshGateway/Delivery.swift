@@ -212,12 +212,14 @@ struct FrameLabel {
     var kind = MessageKind.channel
     /// Messages of one group are of one channel or user: of them `latest` keeps the newest.
     var group: UInt64 = 0
+    var key = Key(0)
 
     init() {}
 
     /// - Parameter topic: of the pattern that matched, for what is told under it.
     init(_ kind: MessageKind, _ key: Key, _ topic: Int32 = 0) {
         self.kind = kind
+        self.key = key
         // The key has 48 bits. A pattern's number may meet other bits of it; that two channels of
         // one client share a group is as rare as that their keys are equal.
         group =

@@ -88,6 +88,17 @@ public struct Gateway: ~Copyable {
     public internal(set) var counters = GatewayCounters()
     public internal(set) var clientCount = 0
 
+    /// What the gateway asks other nodes by itself; the driver empties it after `tick`.
+    public var errands: [Errand] = []
+    /// This node, and where its clients connect, for other nodes; the driver sets them at the start.
+    public var nodeID = NodeID(0)
+    public var clientAddress = ""
+    /// Where the clients of this node shall go, because it leaves; nil: it stays.
+    public internal(set) var destination: String?
+    /// Clients whose connections the driver is to end, once what they have to be sent is sent; the
+    /// driver empties it after `tick`.
+    public var farewells: [ClientIndex] = []
+    var drain: Drain?
     /// The time of the wake-up; the driver sets it before anything else.
     public var now = Instant(nanoseconds: 0)
 
@@ -123,10 +134,32 @@ public struct Gateway: ~Copyable {
     /// What `frame` is; valid while it is copied to clients.
     var label = FrameLabel()
 
+    // Sessions.
+    var sessions: [UserSession] = []
+    var freeSessions: [Int] = []
+    var sessionOfToken: [SessionToken: Int] = [:]
+    /// Sessions that came from other nodes a moment ago, by the token that they had there.
+    var arrivals: [SessionToken: Int] = [:]
+    /// Sessions that have moved and have messages to be forwarded.
+    var forwarding: Set<Int> = []
+    var graceTimers: [SessionTimer] = []
+    var graceHead = 0
+    var shortTimers: [SessionTimer] = []
+    var openGhostCount = 0
+    var tokenCount: UInt64 = 0
+    let tokenHasher: KeyHasher
+    /// The frame at hand was forwarded by another node.
+    var isForwarded = false
+
     var questions: [QueryID: Question] = [:]
     var nextQuestion: QueryID = 1
 
-    public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
+    /// - Parameter secret: two random words, from which the tokens of sessions are made.
+    public init(
+        _ configuration: GatewayConfiguration, hasher: KeyHasher,
+        secret: (UInt64, UInt64) = (0, 0)
+    ) {
+        tokenHasher = KeyHasher(secret.0, secret.1)
         self.configuration = configuration
         self.hasher = hasher
         let bytesMax = configuration.requestBytesMax
@@ -148,13 +181,7 @@ public struct Gateway: ~Copyable {
             counters.connectionsRefused += 1
             return nil
         }
-        let client: ClientIndex
-        if let free = freeClients.popLast() {
-            client = free
-        } else {
-            client = ClientIndex(clients.count)
-            clients.append(Session())
-        }
+        let client = takePlace()
         let place = Int(client)
         clients[place].flags = configuration.password == nil ? [.open, .authenticated] : .open
         clients[place].id = nextClientID
@@ -175,6 +202,7 @@ public struct Gateway: ~Copyable {
     public mutating func close(_ client: ClientIndex) {
         let place = Int(client)
         precondition(clients[place].flags.contains(.open), "client \(client) is not open")
+        keepSessions(place)
         for kind in TopicKind.allCases {
             while clients[place].lists[first: kind] >= 0 {
                 leave(client, clients[place].lists[first: kind])
@@ -297,10 +325,19 @@ public struct Gateway: ~Copyable {
     /// bound memory matters more than the last words.
     mutating func doom(_ place: Int) {
         clients[place].flags.insert(.doomed)
+        if clients[place].flags.contains(.session) {
+            // Its messages wait for the next connection: `close` will see to them, in this turn.
+            if !clients[place].flags.contains(.dirty) {
+                clients[place].flags.insert(.dirty)
+                dirty.append(ClientIndex(place))
+            }
+            return
+        }
         counters.discardedBytes += UInt64(
             clients[place].output.count + clients[place].held.count
                 + clients[place].backlog.byteCount)
         clients[place].sentFront = 0
+        clients[place].kept = KeptFrames()
         clients[place].backlog.removeAll()
         clients[place].output.drop(clients[place].output.count, retaining: 0)
         clients[place].held.drop(clients[place].held.count, retaining: 0)
@@ -339,6 +376,10 @@ public struct GatewayConfiguration: Sendable {
     /// Messages, and bytes, that wait for one session without a connection.
     public var sessionCountMax = 1_000
     public var sessionBytesMax = 4 * 1024 * 1024
+    /// How long a session without a connection is kept; at most some minutes are sensible.
+    public var sessionGrace: Delay = .seconds(10)
+    /// Sessions, with and without a connection; some 300 bytes each besides what waits.
+    public var sessionsMax = 1_000_000
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
 

@@ -27,6 +27,25 @@ public struct GatewayCounters: Sendable {
     public var undelivered: UInt64 = 0
     /// Reports of them sent to clients that asked (MESH.REPORTS).
     public var undeliveredReports: UInt64 = 0
+    /// Sessions begun, resumed by a connection to this node, ended by the client, and given up
+    /// because nobody came.
+    public var sessionsOpened: UInt64 = 0
+    public var sessionsResumed: UInt64 = 0
+    public var sessionsEnded: UInt64 = 0
+    public var sessionsExpired: UInt64 = 0
+    /// Sessions taken from and given to other nodes.
+    public var sessionsMovedIn: UInt64 = 0
+    public var sessionsMovedOut: UInt64 = 0
+    /// Sessions begun anew because the node that had them is dead.
+    public var sessionsLost: UInt64 = 0
+    public var sessionsRefused: UInt64 = 0
+    public var tokensRefused: UInt64 = 0
+    /// Messages that came directly and by the node that a session came from: given out once.
+    public var sessionTwins: UInt64 = 0
+    /// Batches of messages for sessions that have moved which the new node did not take.
+    public var sessionBatchesLost: UInt64 = 0
+    /// Clients told where to go because this node leaves.
+    public var movedNotices: UInt64 = 0
     /// Connections ended because their output was over a limit.
     public var disconnectedForOutput: UInt64 = 0
     /// Connections ended because of bytes that are no command.

@@ -5,6 +5,7 @@ import MeshWire
 ///
 ///     open ─▶ (HELLO, AUTH) ─▶ serving ⇄ asking (a question to the mesh is open)
 ///                                  ⇄ queueing (after MULTI) ─▶ executing (after EXEC) ─▶ serving
+///     ghost: no connection; what waits for a session (Sessions)
 ///          ─▶ ending: an error or QUIT is in the output, then the connection closes
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
@@ -18,6 +19,9 @@ struct Session: ~Copyable {
     /// The arguments of a long command of which more is to come.
     var partial = ArgumentList()
     var transaction = Transaction()
+    /// The sessions that this connection, or ghost, has: places in `Gateway.sessions`.
+    var sessions: [Int32] = []
+
     // Clients that may be behind, see SlowConsumers.
 
     var policy = SlowConsumerPolicy.disconnect
@@ -99,6 +103,12 @@ struct SessionFlags: OptionSet {
     static let ghost = SessionFlags(rawValue: 1 << 19)
     /// It has attached a user with a session.
     static let session = SessionFlags(rawValue: 1 << 20)
+    /// Its session has just come from another node: messages may come twice.
+    static let settling = SessionFlags(rawValue: 1 << 23)
+    /// A ghost whose messages are found by their hash.
+    static let hashed = SessionFlags(rawValue: 1 << 25)
+    /// A ghost whose session is another node's: what comes is forwarded.
+    static let movedAway = SessionFlags(rawValue: 1 << 24)
     /// MESH.REPORTS ON.
     static let reports = SessionFlags(rawValue: 1 << 21)
     /// MESH.MOVES ON.

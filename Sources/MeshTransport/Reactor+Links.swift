@@ -89,13 +89,14 @@ extension Reactor {
             case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
             case .asked(let node, let query, let subject):
                 let start = answerBytes.count
-                gateway.answer(subject, bytes, into: &answerBytes)
+                gateway.answer(subject, bytes, from: node, into: &answerBytes)
                 let answer = Slice(start: start, count: answerBytes.count - start)
                 deferred.append(.answer(node, query, answer: answer))
-            case .answered(let query, _, let answer): gateway.answered(query, answer, bytes)
+            case .answered(let query, let node, let answer):
+                gateway.answered(query, answer, bytes, from: node)
             case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
             case .finished(let query):
-                if let client = gateway.finished(query) { resumable.append(client) }
+                finished(query)
             case .log(let event): logEvent(event)
             case .left: hasLeft = true
             }
@@ -183,6 +184,13 @@ extension Reactor {
         guard index >= 0 else { return }
         connectionOfLink[Int(link)] = -1
         linger(index)
+    }
+
+    private mutating func finished(_ query: QueryID) {
+        let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true
+        if let client = gateway.finished(query, isTargetPresent: isPresent) {
+            resumable.append(client)
+        }
     }
 
     private mutating func traced(

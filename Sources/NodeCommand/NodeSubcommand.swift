@@ -59,6 +59,18 @@ enum NodeSubcommand {
             help: "Output at which a slow client is disconnected, as Redis's\n"
                 + "client-output-buffer-limit pubsub (32mb 8mb 60)."),
         Flag(
+            name: "reattach-grace", argument: "SECONDS",
+            help: "How long a session waits for its user to come back (10)."),
+        Flag(
+            name: "session-messages", argument: "N",
+            help: "Messages that wait for a session without a connection (1000)."),
+        Flag(
+            name: "session-bytes", argument: "BYTES",
+            help: "The same in bytes (4mb)."),
+        Flag(
+            name: "drain-seconds", argument: "SECONDS",
+            help: "How long a node that ends takes to send its clients to others (2)."),
+        Flag(
             name: "log-level", argument: "LEVEL",
             help: "\(LogLevel.allCases.map(\.name).joined(separator: ", ")) (info)."),
         Flag(name: "log-format", argument: "text|json", help: "How log lines look (text)."),
@@ -149,11 +161,29 @@ enum NodeSubcommand {
             gateway.slowConsumerPolicy = policy
         }
         gateway.slowBytesMax = try byteCount("slow-queue", values, gateway.slowBytesMax)
+        gateway.sessionBytesMax = try byteCount("session-bytes", values, gateway.sessionBytesMax)
+        if let text = values["session-messages"]?.last {
+            guard let count = Int(text), (1...1_000_000).contains(count) else {
+                throw UsageError("session-messages: '\(text)' is not a number from 1 to 1000000")
+            }
+            gateway.sessionCountMax = count
+        }
         if let text = values["output-limit"]?.last {
             if let reason = gateway.setOutputLimits("pubsub " + text) {
                 throw UsageError("output-limit: '\(text)': \(reason)")
             }
         }
+    }
+
+    /// A number of seconds, whole or not: `0.5`.
+    private static func duration(
+        _ name: String, _ values: [String: [String]], _ standard: Duration
+    ) throws(UsageError) -> Duration {
+        guard let text = values[name]?.last else { return standard }
+        guard let seconds = Double(text), seconds >= 0, seconds <= 3_600 else {
+            throw UsageError("\(name): '\(text)' is not a number of seconds from 0 to 3600")
+        }
+        return .milliseconds(Int64(seconds * 1_000))
     }
 
     /// A number of bytes of at least 1,024, as Redis reads it: `8mb`.
@@ -211,6 +241,8 @@ enum NodeSubcommand {
             options.log.format = format
         }
         try setClientOptions(values, &options.gateway)
+        options.reattachGrace = try duration("reattach-grace", values, options.reattachGrace)
+        options.drainTime = try duration("drain-seconds", values, options.drainTime)
         options.allowsInsecureAddresses = values["insecure"]?.last == "true"
         return options
     }

@@ -142,7 +142,7 @@ struct Harness: ~Copyable {
         gateway.dirty.removeAll { $0 == client }
         gateway.flush(client) { raw in
             unsafe bytes.append(contentsOf: raw)
-            return unsafe raw.count
+            return raw.count
         }
         return bytes
     }

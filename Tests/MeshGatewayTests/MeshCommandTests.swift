@@ -122,7 +122,7 @@ import Testing
         let words = [
             "ATTACH", "DETACH", "SEND", "ONLINE", "WHERE", "WATCH", "UNWATCH", "MEMBERS",
             "LINKS", "STATUS", "TRACE", "PUBLISH", "POLICY", "GAPS",
-            "REPORTS", "HELP",
+            "REPORTS", "MOVES", "HELP",
         ]
         for word in words { #expect(answer.contains("+MESH.\(word)")) }
     }

@@ -15,7 +15,7 @@ enum Command: UInt8, CaseIterable {
     case moduleList
     case meshAttach, meshDetach, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
-    case meshPublish, meshPolicy, meshGaps, meshReports, meshHelp
+    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshHelp
 }
 
 /// What is known about a command before it runs.
@@ -169,8 +169,9 @@ struct CommandSpec {
         CommandSpec(.moduleList, "module|list", 2, [], "Answers an empty list."),
 
         CommandSpec(
-            .meshAttach, "mesh.attach", 2, [.alone],
-            "MESH.ATTACH user: this connection receives what is sent to the user."),
+            .meshAttach, "mesh.attach", -2, [.alone],
+            "MESH.ATTACH user [SESSION | RESUME token]: this connection receives what is sent to "
+                + "the user; with a session it may break and go on, here or at another node."),
         CommandSpec(
             .meshDetach, "mesh.detach", -1, [.alone],
             "MESH.DETACH [user ...]: no longer, or for no user; answers how many."),
@@ -210,6 +211,9 @@ struct CommandSpec {
         CommandSpec(
             .meshReports, "mesh.reports", 2, [.subscribed],
             "MESH.REPORTS ON|OFF: be told of messages of this connection that were not delivered."),
+        CommandSpec(
+            .meshMoves, "mesh.moves", 2, [.subscribed],
+            "MESH.MOVES ON|OFF: be told where to go when this node is about to leave."),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
     ]
 }

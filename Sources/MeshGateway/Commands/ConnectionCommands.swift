@@ -152,6 +152,7 @@ extension Gateway {
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) {
         let place = Int(client)
+        finishArrivals(client)
         releaseBacklog(client)
         for kind in TopicKind.allCases {
             while clients[place].lists[first: kind] >= 0 {

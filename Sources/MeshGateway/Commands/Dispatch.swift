@@ -295,7 +295,7 @@ extension Gateway {
         case .exec: fail(client, "ERR EXEC without MULTI")
         case .discard: fail(client, "ERR DISCARD without MULTI")
 
-        case .meshAttach: attach(input, client)
+        case .meshAttach: return attach(input, client)
         case .meshDetach: detach(input, client)
         case .meshSend: return send(input, client)
         case .meshOnline: return online(input, client)
@@ -308,6 +308,7 @@ extension Gateway {
         case .meshTrace: return trace(input, client)
         case .meshPublish: return publishVolatile(.channel, input, client)
         case .meshPolicy: setPolicy(input, client)
+        case .meshMoves: setWish(.moves, input, client)
         case .meshReports: setWish(.reports, input, client)
         case .meshGaps: setWish(.gaps, input, client)
 

@@ -8,7 +8,7 @@ extension Gateway {
     static let userNameLengthMax = 512
 
     /// True when the arguments from `first` on are names of users; otherwise an error is written.
-    private mutating func areUsers(
+    mutating func areUsers(
         _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
         for index in range {
@@ -26,15 +26,11 @@ extension Gateway {
         return hasher.key(.user, input, Int(name.start), Int(name.count))
     }
 
-    mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) {
-        guard areUsers(1..<2, input, client), hasRoom(.user, client) else { return }
-        join(client, .user, input, absolute(1))
-        ok(client)
-    }
-
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
         let place = Int(client)
         guard areUsers(1..<arguments.count, input, client) else { return }
+        finishArrivals(client)
+        releaseBacklog(client)
         var count = 0
         if arguments.count == 1 {
             while clients[place].lists[first: .user] >= 0 {

@@ -180,6 +180,10 @@ extension Gateway {
     }
 
     mutating func leave(_ client: ClientIndex, _ subscription: Int32) {
+        if clients[Int(client)].flags.contains(.session) {
+            let topic = registry.subscription(subscription).topic
+            if registry.topics[topic].kind == .user { endSession(client, ofTopic: topic) }
+        }
         let outcome = registry.leave(subscription, &clients[Int(client)].lists)
         if outcome.isEdge { lastLeft(outcome.topic) }
     }

@@ -69,6 +69,20 @@ struct Backlog: ~Copyable {
         return isReplaced
     }
 
+    /// Takes out the oldest frame of a group; false when none waits. A walk from the front, where
+    /// what is looked for is when both sides keep the same order.
+    mutating func remove(group: UInt64) -> Bool {
+        for index in head..<entries.count
+        where !entries[index].isGone && entries[index].group == group {
+            entries[index].isGone = true
+            goneBytes += Int(entries[index].length)
+            count -= 1
+            settle()
+            return true
+        }
+        return false
+    }
+
     /// Shows the frame at the front to `body` and takes it out. There must be one.
     mutating func takeFirst<Result>(_ body: (Span<UInt8>, Int) -> Result) -> Result {
         precondition(count > 0 && !entries[head].isGone)

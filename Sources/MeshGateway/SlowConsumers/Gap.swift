@@ -63,6 +63,30 @@ struct FrameTitle {
         self.name = name
     }
 
+    /// Whether another node's bytes are a message to a user as this gateway writes it.
+    static func isUser(_ bytes: Span<UInt8>, _ start: Int, _ length: Int) -> Bool {
+        let head: StaticString = "*3\r\n$4\r\nuser\r\n"
+        guard length >= head.utf8CodeUnitCount else { return false }
+        for index in 0..<head.utf8CodeUnitCount {
+            if unsafe bytes[start + index] != head.utf8Start[index] { return false }
+        }
+        var at = start + head.utf8CodeUnitCount
+        for _ in 0..<2 {
+            guard at < start + length, bytes[at] == UInt8(ascii: "$") else { return false }
+            at += 1
+            var count = 0
+            while at < start + length, bytes[at] &- 0x30 < 10, count <= Frame.lengthMax {
+                count = count * 10 + Int(bytes[at] &- 0x30)
+                at += 1
+            }
+            guard at + 4 + count <= start + length, bytes[at] == 0x0D, bytes[at + 1] == 0x0A,
+                bytes[at + 2 + count] == 0x0D, bytes[at + 3 + count] == 0x0A
+            else { return false }
+            at += 4 + count
+        }
+        return at == start + length
+    }
+
     /// A bulk string at `at`, which moves past it.
     static func bulk(_ bytes: Span<UInt8>, _ at: inout Int) -> Slice {
         at += 1

@@ -26,11 +26,23 @@ extension Gateway {
     /// output.
     @inline(never)
     mutating func enqueue(_ place: Int) {
+        if clients[place].flags.contains(.settling), label.kind == .user, isTwin(place) { return }
+        admitFrame(place)
+    }
+
+    /// The same, for what is known to be no twin.
+    mutating func admitFrame(_ place: Int) {
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
-            counters.dropped += 1
+            if clients[place].flags.contains(.session), label.kind == .user {
+                // It waits for the next connection. A turn of the driver brings so much at most.
+                clients[place].backlog.append(frame, group: label.group)
+            } else {
+                counters.dropped += 1
+            }
             return
         }
-        counters.delivered += 1
+        if !clients[place].flags.contains(.ghost) { counters.delivered += 1 }
+        if clients[place].flags.contains(.hashed) { label.group = hashOfFrame() }
         let isAhead =
             clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
             && clients[place].backlog.isEmpty
@@ -76,7 +88,13 @@ extension Gateway {
                 loseOldest(place, policy)
             }
         }
-        if !isGhost { wrote(place) }
+        if !isGhost {
+            wrote(place)
+        } else if clients[place].flags.contains(.movedAway),
+            let index = clients[place].sessions.first
+        {
+            forwarding.insert(Int(index))
+        }
     }
 
     /// A frame of `length` bytes stands at `start` in the output as an array.
@@ -222,7 +240,7 @@ extension Gateway {
 
     /// Moves messages from the backlog to the output, gap notices before what came after the gap.
     mutating func refill(_ place: Int, all: Bool = false) {
-        guard clients[place].flags.isDisjoint(with: [.executing, .doomed]) else { return }
+        guard clients[place].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
         while all
             || clients[place].output.count - clients[place].sentFront < Self.aheadBytes
         {
