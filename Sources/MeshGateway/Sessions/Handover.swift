@@ -45,8 +45,9 @@ extension Gateway {
     static let arrivalTime: Delay = .milliseconds(250)
     /// Twins are told apart until nothing more can come by the old node.
     static let twinTime: Delay = .seconds(6)
-    /// A message that has no twin after this has none: another of the same bytes may come.
-    static let twinWait: Delay = .seconds(1)
+    /// A forwarded message that has no twin after this has none: another of the same bytes may come
+    /// directly. The other way round nothing is gained: forwarding ends by itself.
+    static let twinWait: Delay = .seconds(3)
     static let twinCountMax = 65_536
     /// How often a question after a session may be sent on to where it has moved.
     static let redirectionMax = 4
@@ -367,6 +368,10 @@ extension Gateway {
             return false
         }
         counters.sessionsMovedIn += 1
+        // The user may have been here a moment ago: then what waited elsewhere comes here too.
+        let name = user.span
+        let wasHere =
+            registry.topics.find(.user, hasher.key(.user, user), name, 0, name.count) >= 0
         let span = grant.span
         let missed = Int(span.load(UInt32.self, at: 0))
         let since = now - .milliseconds(Int64(span.load(UInt32.self, at: 4)))
@@ -398,6 +403,10 @@ extension Gateway {
         let group = FrameLabel(.user, sessions[index].key).group
         readFrames(span, 8, span.count) { gateway in
             gateway.clients[Int(place)].backlog.append(gateway.frame, group: group)
+            if wasHere {
+                let twin = UserSession.Twin(count: -1, at: gateway.now)
+                gateway.sessions[index].twins[gateway.hashOfFrame()] = twin
+            }
         }
         if client != nil { wrote(Int(place)) }
         return true
@@ -470,7 +479,7 @@ extension Gateway {
         let hash = hashOfFrame()
         let step: Int32 = isForwarded ? -1 : 1
         if var twin = sessions[index].twins[hash], twin.count.signum() == -step.signum(),
-            now - twin.at < Self.twinWait
+            isForwarded || now - twin.at < Self.twinWait
         {
             twin.count += step
             sessions[index].twins[hash] = twin.count == 0 ? nil : twin
