@@ -17,6 +17,9 @@ public struct Configuration: Sendable {
     public var timing = Timing()
     /// Changes of other origins kept for gap repair, all origins together.
     public var recentRecordCount = 65_536
+    /// Buckets of the directory's table that one event walks at most, for a neighbour that joins or
+    /// a member that is gone; about 6 ms, half a million keys.
+    public var bucketsPerStep = 65_536
     /// The dead that are remembered and redialled.
     public var rememberedDeadCount = 1_024
     public var flows = FlowLimits()

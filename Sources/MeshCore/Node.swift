@@ -10,7 +10,15 @@ import MeshWire
 /// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
 /// `Delivery/Publishing`, `Delivery/Questions`.
 public struct Node: ~Copyable {
+    // What every event touches comes first: a mesh of simulated nodes is mostly misses of the cache.
     public let id: NodeID
+    /// The time of the event that is being handled.
+    var now: Instant
+    var links: LinkTable
+    /// Index 0 is this node.
+    var members: MemberTable
+    var timers = Timers()
+    var random: RandomSource
     public let configuration: Configuration
     let hasher: KeyHasher
     /// Fingerprint of the cluster's key, told in the handshake.
@@ -20,15 +28,11 @@ public struct Node: ~Copyable {
     public internal(set) var counters = Counters()
     /// Members and table have arrived.
     public internal(set) var isReady = false
-    /// The time of the event that is being handled.
-    var now: Instant
-    var random: RandomSource
-    var timers = Timers()
-
-    // Membership. Index 0 is this node.
-    var members: MemberTable
-    var pendingChanges: [MemberIndex] = []
+    // Membership.
+    var pendingChanges: [PendingChange] = []
     var gossipedAt: Instant
+    /// At least so long between one telling of changes and the next.
+    var gossipPause = Node.gossipPauseMin
     /// When a member or a log last changed here.
     var changedAt: Instant
     var accusations: [Accusation] = []
@@ -36,7 +40,6 @@ public struct Node: ~Copyable {
     var departed: [MemberIndex] = []
 
     // Overlay.
-    var links: LinkTable
     var longRange: LongRangeLinks
     var join: JoinState
     var isLeaving = false
@@ -57,8 +60,9 @@ public struct Node: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
-    /// What an origin had before the whole set that is arriving from it, sorted.
-    var formerKeys: [MemberIndex: [Key]] = [:]
+    /// Whole sets that are arriving.
+    var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
+    var withdrawals = Withdrawals()
     var watched = WatchedKeys()
 
     // Questions to other nodes.
@@ -67,9 +71,10 @@ public struct Node: ~Copyable {
     /// - Parameters:
     ///   - incarnation: from the wall clock at start; only its order to former lives matters.
     ///   - seed: for the node's own random choices; anything, but different on each node.
+    ///   - book: for nodes of one thread to share what is equal, as those of a simulation do.
     public init(
         id: NodeID, incarnation: Incarnation, seed: UInt64, configuration: Configuration,
-        hasher: KeyHasher, at now: Instant
+        hasher: KeyHasher, at now: Instant, book: MemberBook = MemberBook()
     ) {
         precondition(configuration.degree >= 4 && configuration.degree <= 64)
         self.id = id
@@ -87,7 +92,7 @@ public struct Node: ~Copyable {
             oneself: MemberRecord(
                 id: id, incarnation: incarnation, standing: .alive,
                 endpoint: configuration.endpoint, name: configuration.name,
-                zone: configuration.zone), at: now)
+                zone: configuration.zone), at: now, book: book)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         recent = RecentRecords(capacity: configuration.recentRecordCount)
@@ -143,7 +148,10 @@ public struct Node: ~Copyable {
         case .leave:
             leave(&effects)
         }
-        if !pendingChanges.isEmpty { disseminateSoon(&effects) }
+        if !pendingChanges.isEmpty {
+            if withdrawals.isFresh { stepWithdrawals(&effects) }
+            disseminateSoon(&effects)
+        }
     }
 
     private mutating func runExpiredTimers(_ effects: inout EffectBuffer) {
@@ -169,6 +177,7 @@ public struct Node: ~Copyable {
             case .query: expireQuestions(&effects)
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
+            case .withdrawal: stepWithdrawals(&effects)
             }
         }
     }
@@ -240,13 +249,16 @@ public struct Node: ~Copyable {
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),
-            (.introducing, .role), (.introducing, .digests), (.introducing, .origins):
+            (.introducing, .role), (.introducing, .digests), (.introducing, .marks),
+            (.introducing, .origins):
             // Sent before the peer knew that this is not, or no longer, a link.
             break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):
             receivedOrigins(entries, mask: mask, isReply: isReply, on: link, &effects)
+        case (.established, .marks(let marks, let mask)):
+            receivedMarks(marks, mask: mask, on: link, &effects)
         case (.established, .repair(let requests)):
             serveRepairs(requests, on: link, &effects)
         case (.established, .records(let records)):

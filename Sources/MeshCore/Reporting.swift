@@ -15,6 +15,9 @@ extension Node {
         }
     }
 
+    /// Members that are alive or suspect, this node among them.
+    public var memberCount: Int { members.ring.count }
+
     public func linkStatuses() -> [LinkStatus] {
         links.established.map { index in
             let link = links[index]
@@ -45,15 +48,7 @@ extension Node {
 
     /// The nodes that hold this key, this one among them, in order of their ids.
     public func holders(of key: Key) -> [NodeID] {
-        let holders = directory.holders(of: key)
-        switch holders {
-        case .none: return []
-        case .one(let node): return [members.id(of: MemberIndex(node))]
-        case .many(let set):
-            return (0..<set.count).map {
-                members.id(of: MemberIndex(directory.node(in: set, at: $0)))
-            }.sorted()
-        }
+        holderIndices(of: key).map { members.id(of: $0) }.sorted()
     }
 
     /// Whether this node is a member, alive or suspect.
@@ -61,7 +56,7 @@ extension Node {
         members.index(of: node).map { members.standing(of: $0).isPresent } ?? false
     }
 
-    public func isHeld(_ key: Key) -> Bool { directory.holders(of: key) != .none }
+    public func isHeld(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
     /// Different patterns subscribed anywhere in the mesh.
     public var patternCount: Int { patterns.count }

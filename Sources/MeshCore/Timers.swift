@@ -30,36 +30,57 @@ enum Timer: Int, CaseIterable {
     case presence
     /// A repair that did not come is asked for again.
     case repair
+    /// The walk that takes out what members held who are gone goes on.
+    case withdrawal
 }
 
 /// The earliest deadline of a table with a slot for each timer. A stale timer cannot exist:
 /// cancelling sets the slot to nil.
+///
+/// Drivers ask for the earliest after every event, so it is kept rather than searched for.
 struct Timers {
-    private var slots = [Instant?](repeating: nil, count: Timer.allCases.count)
+    /// The least of `slots`.
+    private var least = Int64.max
+    /// Nanoseconds, `.max`: the timer is not set. Room for a few more cases.
+    private var slots = InlineArray<24, Int64>(repeating: .max)
+
+    init() {
+        precondition(Timer.allCases.count <= slots.count)
+    }
 
     subscript(timer: Timer) -> Instant? {
-        get { slots[timer.rawValue] }
-        set { slots[timer.rawValue] = newValue }
+        get {
+            let due = slots[timer.rawValue]
+            return due == .max ? nil : Instant(nanoseconds: due)
+        }
+        set { set(timer, newValue?.nanoseconds ?? .max) }
+    }
+
+    private mutating func set(_ timer: Timer, _ due: Int64) {
+        let former = slots[timer.rawValue]
+        slots[timer.rawValue] = due
+        if due <= least {
+            least = due
+        } else if former == least {
+            least = .max
+            for index in slots.indices { least = min(least, slots[index]) }
+        }
     }
 
     /// Sets a timer unless it is already due earlier.
     mutating func schedule(_ timer: Timer, at instant: Instant) {
-        if let due = slots[timer.rawValue], due <= instant { return }
-        slots[timer.rawValue] = instant
+        if slots[timer.rawValue] > instant.nanoseconds { set(timer, instant.nanoseconds) }
     }
 
     /// Clears the timer and returns true if it is due.
     mutating func take(_ timer: Timer, at now: Instant) -> Bool {
-        guard let due = slots[timer.rawValue], due <= now else { return false }
-        slots[timer.rawValue] = nil
+        guard slots[timer.rawValue] <= now.nanoseconds else { return false }
+        set(timer, .max)
         return true
     }
 
+    @inline(__always)
     var earliest: Instant? {
-        var earliest: Instant?
-        for slot in slots {
-            if let slot, earliest.map({ slot < $0 }) ?? true { earliest = slot }
-        }
-        return earliest
+        least == .max ? nil : Instant(nanoseconds: least)
     }
 }

@@ -1,17 +1,16 @@
 import MeshCore
 
-/// A simulated TCP connection: two ordered streams of bytes.
+/// A simulated TCP connection: two ordered streams of bytes. Two thirds of a cache line, since every
+/// frame touches it twice.
 struct Connection {
     /// One direction of it, from the side that dialled or towards it.
     struct Stream {
         /// The last arrival: later bytes do not overtake.
         var lastArrival = Instant(nanoseconds: 0)
         /// Bytes on their way.
-        var inFlight = 0
-        /// What the network holds up, in order, until a retransmission gets through.
-        var stalled: [Action] = []
-        /// When the first of `stalled` is sent again, and after how long once more.
-        var retryAfter = Delay.zero
+        var inFlight: Int32 = 0
+        /// The network holds something up (`ConnectionTable.stalled`).
+        var isStalled = false
     }
 
     /// The side that dialled and the side that accepted.
@@ -20,15 +19,13 @@ struct Connection {
     /// The slots of the link on either side; -1: that side has none, any more or yet.
     var diallerLink: LinkIndex
     var acceptorLink: LinkIndex = -1
+    /// Events that name this connection and have not happened.
+    var pending: Int32 = 0
     var toDialler = Stream()
     var toAcceptor = Stream()
-    /// Events that name this connection and have not happened.
-    var pending = 0
-
-    @inline(__always)
-    func stream(toDialler isToDialler: Bool) -> Stream { isToDialler ? toDialler : toAcceptor }
 
     /// Nobody can tell any more that it was there.
+    @inline(__always)
     var isOver: Bool { diallerLink < 0 && acceptorLink < 0 && pending == 0 }
 }
 
@@ -37,6 +34,15 @@ struct Connection {
 struct ConnectionTable {
     private var slots: [Connection] = []
     private var free: [Int32] = []
+    /// What the network holds up on a stream, in order, until a retransmission gets through; by
+    /// connection and direction. Only ever asked, never walked: no order comes of it.
+    private var stalled: [Int64: Stalled] = [:]
+
+    private struct Stalled {
+        var actions: [Action]
+        /// After how long the first of them is sent again once more.
+        var retryAfter: Delay
+    }
 
     /// Connections that stand, or are being set up or torn down.
     var count: Int { slots.count - free.count }
@@ -63,6 +69,74 @@ struct ConnectionTable {
     @inline(__always)
     mutating func recycle(_ number: Int32) {
         if slots[Int(number)].isOver { free.append(number) }
+    }
+
+    // MARK: Streams
+
+    /// Something of `size` bytes sets out. Returns when it arrives, behind what is there, and how
+    /// many bytes are on the way with it.
+    @inline(__always)
+    mutating func depart(
+        _ number: Int32, toDialler: Bool, _ size: Int32, at time: Instant
+    ) -> (arrival: Instant, inFlight: Int) {
+        func add(_ stream: inout Connection.Stream) -> (Instant, Int) {
+            stream.lastArrival = max(time, stream.lastArrival)
+            stream.inFlight += size
+            return (stream.lastArrival, Int(stream.inFlight))
+        }
+        slots[Int(number)].pending += 1
+        return toDialler
+            ? add(&slots[Int(number)].toDialler) : add(&slots[Int(number)].toAcceptor)
+    }
+
+    /// It has arrived.
+    @inline(__always)
+    mutating func arrived(_ number: Int32, toDialler: Bool, _ size: Int32) {
+        func finish(_ connection: inout Connection) -> Bool {
+            if toDialler {
+                connection.toDialler.inFlight -= size
+            } else {
+                connection.toAcceptor.inFlight -= size
+            }
+            connection.pending -= 1
+            return connection.isOver
+        }
+        if finish(&slots[Int(number)]) { free.append(number) }
+    }
+
+    private static func stream(_ number: Int32, _ toDialler: Bool) -> Int64 {
+        Int64(number) * 2 + (toDialler ? 1 : 0)
+    }
+
+    private mutating func setStalled(_ number: Int32, _ toDialler: Bool, _ isStalled: Bool) {
+        if toDialler {
+            slots[Int(number)].toDialler.isStalled = isStalled
+        } else {
+            slots[Int(number)].toAcceptor.isStalled = isStalled
+        }
+    }
+
+    /// Holds something up. Returns true if nothing was held up before it.
+    mutating func stall(_ action: Action, retryAfter: Delay) -> Bool {
+        let stream = Self.stream(action.connection, action.isToDialler)
+        if stalled[stream]?.actions.append(action) != nil { return false }
+        stalled[stream] = Stalled(actions: [action], retryAfter: retryAfter)
+        setStalled(action.connection, action.isToDialler, true)
+        return true
+    }
+
+    /// A retransmission did not get through: after how long the next one is tried.
+    mutating func retryAgain(_ number: Int32, toDialler: Bool, most: Delay) -> Delay {
+        let stream = Self.stream(number, toDialler)
+        let delay = min(stalled[stream]!.retryAfter * 2, most)
+        stalled[stream]!.retryAfter = delay
+        return delay
+    }
+
+    /// What was held up goes on.
+    mutating func release(_ number: Int32, toDialler: Bool) -> [Action] {
+        setStalled(number, toDialler, false)
+        return stalled.removeValue(forKey: Self.stream(number, toDialler))?.actions ?? []
     }
 }
 

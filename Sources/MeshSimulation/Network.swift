@@ -23,6 +23,7 @@ public struct Network: Sendable {
     /// One-way cuts, by (from, to). Only ever asked, never walked: no order comes of it.
     private var cuts: Set<UInt64> = []
     private(set) var isParted = false
+    private var isolatedCount = 0
 
     public init() {}
 
@@ -30,6 +31,7 @@ public struct Network: Sendable {
 
     mutating func addHost(zone: Int) {
         groups.append(0)
+        if groups[0] != 0 { isParted = true }
         zones.append(Int32(zone))
         isolated.append(false)
         slowness.append(.zero)
@@ -67,9 +69,15 @@ public struct Network: Sendable {
 
     mutating func cut(from: Int, to: Int) { cuts.insert(Self.pair(from, to)) }
     mutating func mend(from: Int, to: Int) { cuts.remove(Self.pair(from, to)) }
-    mutating func isolate(_ host: Int) { isolated[host] = true }
+    mutating func isolate(_ host: Int) {
+        isolated[host] = true
+        isolatedCount += 1
+    }
     mutating func slow(_ host: Int, by delay: Delay) { slowness[host] = delay }
-    mutating func setGroup(of host: Int, like other: Int) { groups[host] = groups[other] }
+    mutating func setGroup(of host: Int, like other: Int) {
+        groups[host] = groups[other]
+        isParted = isParted || groups.contains { $0 != groups[0] }
+    }
 
     private static func pair(_ from: Int, _ to: Int) -> UInt64 {
         UInt64(UInt32(from)) << 32 | UInt64(UInt32(to))
@@ -79,6 +87,10 @@ public struct Network: Sendable {
     func isIsolated(_ host: Int) -> Bool { isolated[host] }
     func isSlow(_ host: Int) -> Bool { slowness[host] > .zero }
     var hasCuts: Bool { !cuts.isEmpty }
+
+    /// Something may be blocked somewhere; false nearly always, and known without looking at hosts.
+    @inline(__always)
+    var mayBlock: Bool { isParted || isolatedCount > 0 || !cuts.isEmpty }
 
     /// Nothing gets from one host to the other now.
     @inline(__always)

@@ -13,6 +13,10 @@ extension Metrics {
         object["nodes"] = String(nodes)
         object["events"] = String(events)
         object["virtualSeconds"] = decimal(virtualSeconds)
+        object["seconds"] = decimal(seconds)
+        object["eventsPerSecond"] = decimal(eventsPerSecond, places: 0)
+        object["speed"] = decimal(speed)
+        object["calmSpeed"] = decimal(calmSpeed)
         object["startSeconds"] = startSeconds.map { decimal($0) } ?? "null"
         object["sent"] = String(sent)
         object["delivered"] = String(delivered)
@@ -21,17 +25,18 @@ extension Metrics {
         object["duplicated"] = String(duplicated)
         object["reordered"] = String(reordered)
         object["unknown"] = String(unknown)
-        object["hops"] = distribution(hops)
+        object["hops"] = hops.json
         object["latencyMilliseconds"] = decimal(latencyMilliseconds)
-        object["detection"] = distribution(detection)
-        object["convergence"] = distribution(convergence)
+        object["detection"] = detection.json
+        object["convergence"] = convergence.json
         object["bytes"] = String(bytes)
-        object["bytesPerNodeSecond"] = distribution(bytesPerNodeSecond)
-        object["load"] = distribution(load)
+        object["bytesPerNodeSecond"] = bytesPerNodeSecond.json
+        object["load"] = load.json
         object["linksPerNode"] = decimal(linksPerNode)
         object["inFlightMax"] = String(inFlightMax)
         object["deaths"] = String(deaths)
         object["suspicions"] = String(suspicions)
+        object["figures"] = figures.json
         object["stuck"] = String(isStuck)
         object["expectations"] = list(
             expectations.map { outcome in
@@ -69,12 +74,6 @@ extension Metrics {
             + "\"host\": \(violation.host), \"text\": \(quoted(violation.text))}"
     }
 
-    private func distribution(_ distribution: Distribution) -> String {
-        "{\"mean\": \(decimal(distribution.mean)), \"p50\": \(decimal(distribution.p50)), "
-            + "\"p99\": \(decimal(distribution.p99)), \"max\": \(decimal(distribution.max)), "
-            + "\"count\": \(distribution.count)}"
-    }
-
     /// The same for people: a table and what went wrong.
     public var table: String {
         func row(_ name: String, _ value: String) -> String {
@@ -94,6 +93,15 @@ extension Metrics {
                 "\(nodes) at the end, \(decimal(linksPerNode, places: 1)) links each"))
         lines.append(
             row("time", "\(decimal(virtualSeconds, places: 1)) s virtual, \(events) events"))
+        if seconds > 0 {
+            lines.append(
+                row(
+                    "speed",
+                    "\(decimal(seconds, places: 1)) s, "
+                        + "\(decimal(eventsPerSecond / 1e6, places: 2)) M events/s, "
+                        + "\(decimal(speed, places: 1)) × real time, "
+                        + "\(decimal(calmSpeed, places: 1)) × after the start"))
+        }
         lines.append(
             row(
                 "start",

@@ -169,6 +169,7 @@ extension World {
         let other =
             isToDialler ? connections[connection].dialler : connections[connection].acceptor
         tracer?.sent(now, number, to: Int(other), parcel)
+        ledger.sent(parcel, from: number, to: Int(other))
         let jitter = Delay(
             nanoseconds: Int64(random.next(below: Int(network.jitter.nanoseconds) + 1)))
         var departure = now
@@ -200,20 +201,9 @@ extension World {
 
     /// Puts something on a connection's stream, behind what is there.
     private mutating func enqueue(_ action: Action, at time: Instant) {
-        let size = Int(action.parcel.count)
-        let arrival: Instant
-        if action.isToDialler {
-            arrival = max(time, connections[action.connection].toDialler.lastArrival)
-            connections[action.connection].toDialler.lastArrival = arrival
-            connections[action.connection].toDialler.inFlight += size
-            inFlightMax = max(inFlightMax, connections[action.connection].toDialler.inFlight)
-        } else {
-            arrival = max(time, connections[action.connection].toAcceptor.lastArrival)
-            connections[action.connection].toAcceptor.lastArrival = arrival
-            connections[action.connection].toAcceptor.inFlight += size
-            inFlightMax = max(inFlightMax, connections[action.connection].toAcceptor.inFlight)
-        }
-        connections[action.connection].pending += 1
+        let (arrival, inFlight) = connections.depart(
+            action.connection, toDialler: action.isToDialler, action.parcel.count, at: time)
+        inFlightMax = max(inFlightMax, inFlight)
         queue.schedule(action, at: arrival)
     }
 
@@ -224,8 +214,8 @@ extension World {
         let connection = action.connection
         let isStalled =
             action.isToDialler
-            ? !connections[connection].toDialler.stalled.isEmpty
-            : !connections[connection].toAcceptor.stalled.isEmpty
+            ? connections[connection].toDialler.isStalled
+            : connections[connection].toAcceptor.isStalled
         if isStalled || isBlocked(action) {
             stall(action)
         } else {
@@ -233,28 +223,21 @@ extension World {
         }
     }
 
+    @inline(__always)
     private func isBlocked(_ action: Action) -> Bool {
-        let connection = connections[action.connection]
+        guard network.mayBlock else { return false }
+        let dialler = Int(connections[action.connection].dialler)
+        let acceptor = Int(connections[action.connection].acceptor)
         return action.isToDialler
-            ? network.isBlocked(from: Int(connection.acceptor), to: Int(connection.dialler))
-            : network.isBlocked(from: Int(connection.dialler), to: Int(connection.acceptor))
+            ? network.isBlocked(from: acceptor, to: dialler)
+            : network.isBlocked(from: dialler, to: acceptor)
     }
 
     /// TCP sends again after 200 ms and then after twice as long, up to 15 s; what comes meanwhile
     /// waits behind it.
     private mutating func stall(_ action: Action) {
         let first = Delay.milliseconds(200)
-        func add(to stream: inout Connection.Stream) -> Bool {
-            stream.stalled.append(action)
-            guard stream.stalled.count == 1 else { return false }
-            stream.retryAfter = first
-            return true
-        }
-        let isFirst =
-            action.isToDialler
-            ? add(to: &connections[action.connection].toDialler)
-            : add(to: &connections[action.connection].toAcceptor)
-        if isFirst {
+        if connections.stall(action, retryAfter: first) {
             let again = Action(
                 kind: .retry, isToDialler: action.isToDialler, connection: action.connection)
             connections[action.connection].pending += 1
@@ -267,24 +250,13 @@ extension World {
         let isOpen =
             connections[connection].diallerLink >= 0 || connections[connection].acceptorLink >= 0
         if isOpen, isBlocked(action) {
-            let delay = min(
-                connections[connection].stream(toDialler: action.isToDialler).retryAfter * 2,
-                .seconds(15))
-            if action.isToDialler {
-                connections[connection].toDialler.retryAfter = delay
-            } else {
-                connections[connection].toAcceptor.retryAfter = delay
-            }
+            let delay = connections.retryAgain(
+                connection, toDialler: action.isToDialler, most: .seconds(15))
             queue.schedule(action, at: now + delay)
             return
         }
         connections[connection].pending -= 1
-        var waiting: [Action] = []
-        if action.isToDialler {
-            swap(&waiting, &connections[connection].toDialler.stalled)
-        } else {
-            swap(&waiting, &connections[connection].toAcceptor.stalled)
-        }
+        let waiting = connections.release(connection, toDialler: action.isToDialler)
         if waiting.isEmpty { connections.recycle(connection) }
         for item in waiting { arrive(item) }
     }
@@ -297,13 +269,7 @@ extension World {
             receive(action, number, host)
         }
         pool.release(action.parcel)
-        if action.isToDialler {
-            connections[connection].toDialler.inFlight -= Int(action.parcel.count)
-        } else {
-            connections[connection].toAcceptor.inFlight -= Int(action.parcel.count)
-        }
-        connections[connection].pending -= 1
-        connections.recycle(connection)
+        connections.arrived(connection, toDialler: action.isToDialler, action.parcel.count)
     }
 
     private mutating func receive(_ action: Action, _ number: Int, _ host: Host) {
@@ -352,9 +318,26 @@ extension World {
             let prefix = parcel.withSpan { try? FramePrefix.read($0, at: at, needed: &needed) }
             guard let prefix else { preconditionFailure("a node sent a malformed frame") }
             tracer?.received(now, number, parcel, at: at, prefix)
-            handle(number, .received(prefix, start: at, from: link), parcel)
+            if Ledger.carriesChanges(parcel, at: at, prefix) {
+                takeChanges(parcel, at: at, prefix, over: link, number, host)
+            } else {
+                handle(number, .received(prefix, start: at, from: link), parcel)
+            }
             at += prefix.length
         }
+    }
+
+    /// Changes of the directory: the ledger is told how many of them were news.
+    private mutating func takeChanges(
+        _ parcel: Parcel, at start: Int, _ prefix: FramePrefix, over link: LinkIndex,
+        _ number: Int, _ host: Host
+    ) {
+        let before = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
+        handle(number, .received(prefix, start: start, from: link), parcel)
+        let after = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
+        guard let changes = Ledger.Changes(parcel, at: start, prefix) else { return }
+        ledger.received(
+            changes, from: self.host(of: changes.origin), applied: Int(after &- before), at: now)
     }
 
     /// A message must not come to a host twice, and not over more links than the hop limit.

@@ -47,6 +47,7 @@ extension World {
         hosts[number] = nil
         for action in host.inbox where action.kind != .deadline { arrive(action) }
         host.inbox = []
+        buried.append(host)
     }
 
     /// The process stands still (SIGSTOP, a long collection of garbage, a moved machine).

@@ -22,6 +22,8 @@ public struct World: ~Copyable {
     public var network = Network()
     /// By number; nil once the host is down.
     var hosts: [Host?] = []
+    /// Hosts that are down and whose handles somebody further up may still hold.
+    var buried: [Host] = []
     private(set) var ids: [NodeID] = []
     private(set) var endpoints: [Endpoint] = []
     /// The latest host at each address.
@@ -35,6 +37,8 @@ public struct World: ~Copyable {
     var random: RandomSource
     private var birthRandom: RandomSource
     let hasher = KeyHasher(cluster: "smallworld")
+    /// What the nodes say of themselves, once for all of them.
+    private let book = MemberBook(isShared: true)
 
     /// Whole deliveries are kept for tests; a long run reads the journal instead.
     public var keepsDeliveries = true
@@ -42,6 +46,8 @@ public struct World: ~Copyable {
     var journal = Journal()
     /// What to write down for `smallworld-sim trace`; nil: nothing.
     var tracer: Tracer?
+    /// What has travelled, and how changes and messages spread.
+    var ledger = Ledger()
     /// A seeded mistake for the checkers to find; nil: none.
     var saboteur: Saboteur?
 
@@ -60,6 +66,11 @@ public struct World: ~Copyable {
     public init(seed: UInt64) {
         random = RandomSource(seed: seed)
         birthRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6269_7274_68))
+    }
+
+    deinit {
+        for host in hosts { host?.free() }
+        for host in buried { host.free() }
     }
 
     public var hostCount: Int { hosts.count }
@@ -83,13 +94,15 @@ public struct World: ~Copyable {
             incarnation: Incarnation(
                 bootMilliseconds: 1_700_000_000_000 + UInt64(now.nanoseconds / 1_000_000)
                     + UInt64(number)),
-            seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now)
+            seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now,
+            book: book)
         ids.append(node.id)
         endpoints.append(endpoint)
         hostAt[endpoint] = number
         hostOf[node.id] = number
         hosts.append(Host(node: node, slotCount: configuration.linkSlotCount))
         network.addHost(zone: zone)
+        ledger.addHost()
         scheduleDeadline(number)
         return number
     }
@@ -104,6 +117,7 @@ public struct World: ~Copyable {
     /// For hosts that are up, as everything below.
     public func isReady(_ host: Int) -> Bool { hosts[host]!.node.isReady }
     public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.node.memberStatuses() }
+    func memberCount(_ host: Int) -> Int { hosts[host]!.node.memberCount }
     public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.node.linkStatuses() }
     public func counters(_ host: Int) -> Counters { hosts[host]!.node.counters }
     public func digest(_ host: Int) -> UInt64 { hosts[host]!.node.stateDigest }
@@ -137,12 +151,14 @@ public struct World: ~Copyable {
     }
 
     public mutating func run(until end: Instant) {
+        freeBuried()
         while let next = queue.nextTime, next <= end { step() }
         now = end
     }
 
     /// Runs until then, but at most `limit` events. Returns whether it got there.
     mutating func run(until end: Instant, eventsAtMost limit: Int) -> Bool {
+        freeBuried()
         var left = limit
         while let next = queue.nextTime, next <= end {
             if left == 0 { return false }
@@ -163,6 +179,12 @@ public struct World: ~Copyable {
             guard now < end else { return false }
             run(until: min(end, now + .milliseconds(10)))
         }
+    }
+
+    /// Between events nobody holds a handle.
+    private mutating func freeBuried() {
+        for host in buried { host.free() }
+        buried.removeAll()
     }
 
     private mutating func step() {

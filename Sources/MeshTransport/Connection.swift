@@ -39,6 +39,8 @@ struct Connection: ~Copyable {
     var isEnding = false
     /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.
     var isCongested = false
+    /// The kernel had no memory for its output; it stands in the reactor's list of such.
+    var isStarved = false
     /// Input bytes without which there is no use in trying to decode again.
     var needed = 0
     /// Bytes that have arrived and could not be used yet.

@@ -32,6 +32,15 @@ public struct Limits: Sendable {
     /// Output of a client above which its commands wait until half of it has left: who asks without
     /// reading the answers is not closed, and takes no more memory than this.
     public var clientOutputBytes = 1024 * 1024
+    /// Descriptors that this process may have; nil: what the kernel allows. The last ones are kept
+    /// for links, so that clients cannot cut a node off, and a few before them for the HTTP port,
+    /// so that it can be asked what is wrong.
+    public var descriptorCount: Int?
+    /// After accepting has failed for want of memory or descriptors, and after the kernel has had no
+    /// memory for a send, this passes before it is tried again.
+    public var starvedTime: Delay = .milliseconds(20)
+    /// The log says at most this often that descriptors are used up.
+    public var complaintTime: Delay = .seconds(10)
     /// Open HTTP connections; above it new ones are closed at once.
     public var httpConnectionCount = 256
     /// The longest HTTP head; a longer one is answered with 431.

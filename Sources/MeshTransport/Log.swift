@@ -36,6 +36,9 @@ public enum LogFormat: String, Sendable, CaseIterable {
 ///
 /// Peers can cause events, so at most `linesPerSecond` lines are written in a second; how many were
 /// left out is said with the first line of the next one.
+///
+/// Nothing waits for the log. A line that is not taken at once, because the disk is full or nobody
+/// reads the pipe, is lost and counted; the first one that is taken again says how many were.
 public struct Log: Sendable {
     public enum Value: Sendable {
         case text(String)
@@ -49,11 +52,26 @@ public struct Log: Sendable {
     public var format: LogFormat
     private var second: Int64 = 0
     private var linesThisSecond = 0
+    /// Lines left out since the last one that was written.
     private var suppressed = 0
+    /// Lines lost since the last one that was written.
+    private var lostInARow = 0
+    /// The last line was taken in part: the next one begins on a line of its own.
+    private var isCut = false
+    /// Where lines go: standard error, but in tests.
+    private let descriptor: Int32
+    /// Lines left out because there were too many, and lines that were not taken.
+    public private(set) var linesLeftOut: UInt64 = 0
+    public private(set) var linesLost: UInt64 = 0
 
     public init(level: LogLevel = .info, format: LogFormat = .text) {
+        self.init(level: level, format: format, descriptor: 2)
+    }
+
+    init(level: LogLevel, format: LogFormat, descriptor: Int32) {
         self.level = level
         self.format = format
+        self.descriptor = descriptor
     }
 
     public func writes(_ level: LogLevel) -> Bool { level >= self.level }
@@ -70,15 +88,40 @@ public struct Log: Sendable {
         }
         guard linesThisSecond < Log.linesPerSecond else {
             suppressed += 1
+            linesLeftOut &+= 1
             return
         }
         linesThisSecond += 1
         var fields = fields
         if suppressed > 0 {
             fields.append(("linesLeftOut", .integer(suppressed)))
-            suppressed = 0
         }
-        Log.emit(Log.line(format, level, event, fields, wallMilliseconds: wall))
+        if lostInARow > 0 { fields.append(("linesLost", .integer(lostInARow))) }
+        emit(Log.line(format, level, event, fields, wallMilliseconds: wall))
+    }
+
+    private mutating func emit(_ line: String) {
+        let line = isCut ? "\n" + line : line
+        let written = Log.writeAtOnce(line, to: descriptor)
+        if written == line.utf8.count {
+            isCut = false
+            suppressed = 0
+            lostInARow = 0
+        } else {
+            if written > 0 { isCut = true }
+            lostInARow += 1
+            linesLost &+= 1
+        }
+    }
+
+    /// Writes as much of a text as its reader takes without being waited for; returns how many
+    /// bytes that were.
+    @discardableResult
+    public static func writeAtOnce(_ text: String, to descriptor: Int32) -> Int {
+        var text = text
+        return text.withUTF8 { bytes in
+            unsafe linux_write_at_once(descriptor, bytes.baseAddress, bytes.count)
+        }
     }
 
     static func line(
@@ -155,13 +198,5 @@ public struct Log: Sendable {
         return "\(digits(year, 4))-\(digits(month, 2))-\(digits(day, 2))"
             + "T\(digits(seconds / 3_600 % 24, 2)):\(digits(seconds / 60 % 60, 2))"
             + ":\(digits(seconds % 60, 2)).\(digits(milliseconds % 1_000, 3))Z"
-    }
-
-    private static func emit(_ line: String) {
-        var line = line
-        line.withUTF8 { bytes in
-            // A line that standard error does not take is lost: there is nowhere else to say so.
-            _ = unsafe Glibc.write(2, bytes.baseAddress, bytes.count)
-        }
     }
 }

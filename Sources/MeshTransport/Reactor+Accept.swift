@@ -6,30 +6,89 @@ extension Reactor {
     /// Accepts what waits on a listener, up to a bound, so that a flood of connections does not
     /// starve those that stand.
     ///
-    /// When descriptors are used up, the kernel would report the listener as readable for ever. A
-    /// spare descriptor is closed instead, the connection is accepted with it and closed: the peer
-    /// sees the end at once, and the queue moves on.
+    /// Clients get no descriptor of those that are kept for links: they are told so, and closed.
+    ///
+    /// When descriptors are used up all the same, the kernel would report the listener as readable
+    /// for ever. A spare descriptor is closed instead, the connection is accepted with it and
+    /// closed: the peer sees the end at once, and the queue moves on. Where that is no way either,
+    /// and when the kernel has no memory, the listeners rest for `Limits.starvedTime`.
     mutating func acceptAll(
-        _ listener: Int32, _ take: (inout Reactor, linux_accepted) -> Void
+        _ purpose: Listeners.Purpose, _ take: (inout Reactor, linux_accepted) -> Void
     ) {
+        let listener = listeners[purpose]
         for _ in 0..<limits.acceptsPerTurn {
             let accepted = linux_accept(listener)
             switch accepted.descriptor {
-            case 0...: take(&self, accepted)
-            case -EMFILE, -ENFILE:
-                counters.connectionsRefused &+= 1
-                if now >= nextDescriptorComplaint {
-                    nextDescriptorComplaint = now + .seconds(1)
-                    log.write(.error, "descriptorsUsedUp")
+            case 0...:
+                switch purpose {
+                case .redis where accepted.descriptor >= redisDescriptorMax:
+                    noteDescriptorsUsedUp()
+                    refuse(accepted.descriptor)
+                case .http where accepted.descriptor >= httpDescriptorMax:
+                    noteDescriptorsUsedUp()
+                    close(accepted.descriptor)
+                default: take(&self, accepted)
                 }
-                guard spareDescriptor >= 0 else { return }
+            case -EMFILE, -ENFILE:
+                noteDescriptorsUsedUp()
+                if spareDescriptor < 0 { spareDescriptor = linux_open_spare() }
+                guard spareDescriptor >= 0 else {
+                    restListeners()
+                    return
+                }
                 close(spareDescriptor)
                 let extra = linux_accept(listener)
                 if extra.descriptor >= 0 { close(extra.descriptor) }
                 spareDescriptor = linux_open_spare()
+                if extra.descriptor == -EAGAIN { return }
+                if extra.descriptor < 0 {
+                    // Another process has taken what was given back.
+                    restListeners()
+                    return
+                }
             case -ECONNABORTED, -EINTR, -EPROTO: continue
-            default: return
+            case -EAGAIN: return
+            default:
+                restListeners()
+                return
             }
+        }
+    }
+
+    private mutating func noteDescriptorsUsedUp() {
+        counters.connectionsRefused &+= 1
+        counters.descriptorsUsedUp &+= 1
+        uncomplained += 1
+        guard now >= nextDescriptorComplaint else { return }
+        nextDescriptorComplaint = now + limits.complaintTime
+        log.write(
+            .error, "descriptorsUsedUp",
+            [
+                ("refused", .integer(uncomplained)), ("clients", .integer(gateway.clientCount)),
+                ("advice", .text("raise the limit of open files (ulimit -n, LimitNOFILE)")),
+            ])
+        uncomplained = 0
+    }
+
+    /// Listeners are readable as long as somebody waits: asked again at once, they would keep the
+    /// loop busy with failures.
+    private mutating func restListeners() {
+        counters.acceptsFailed &+= 1
+        if acceptAgain == nil { watchListeners(false) }
+        acceptAgain = now + limits.starvedTime
+    }
+
+    mutating func resumeListeners() {
+        acceptAgain = nil
+        watchListeners(true)
+    }
+
+    private func watchListeners(_ reads: Bool) {
+        for (purpose, token) in [
+            (Listeners.Purpose.mesh, Token.meshListener), (.redis, .redisListener),
+            (.http, .httpListener),
+        ] where listeners[purpose] >= 0 {
+            poller.modify(listeners[purpose], read: reads, write: false, token)
         }
     }
 }

@@ -14,7 +14,7 @@ extension Reactor {
     }
 
     mutating func acceptClients() {
-        acceptAll(listeners[.redis]) { reactor, accepted in
+        acceptAll(.redis) { reactor, accepted in
             let peer = Endpoint(accepted.peer)
             guard let client = reactor.gateway.open(address: peer.description, at: reactor.now)
             else {
@@ -37,7 +37,7 @@ extension Reactor {
     }
 
     /// Says in Redis's words that there are too many clients, and closes.
-    private func refuse(_ descriptor: Int32) {
+    func refuse(_ descriptor: Int32) {
         _ = unsafe Gateway.refusal.withUnsafeBytes {
             unsafe linux_send(descriptor, $0.baseAddress, $0.count)
         }
@@ -205,21 +205,22 @@ extension Reactor {
         // Where the kernel has refused before, it will say when to go on; the gateway still has to
         // know that its list was worked through.
         let maySend = isWritable || !connections[index].writesRegistered
-        var isBroken = false
+        var outcome = SendQueue.Outcome.offered
         var sends: UInt64 = 0
         unsafe gateway.flush(client) { bytes in
             if !maySend || bytes.count == 0 { return 0 }
             sends += 1
             let count = unsafe linux_send(descriptor, bytes.baseAddress, bytes.count)
-            if count >= 0 { return count }
-            if count != -Int(EAGAIN), count != -Int(EINTR), count != -Int(ENOBUFS) {
-                isBroken = true
-            }
-            return 0
+            outcome = SendQueue.Outcome(count)
+            return max(0, count)
         }
         counters.sends &+= sends
-        if isBroken || gateway.isDoomed(client) {
+        if outcome == .broken || gateway.isDoomed(client) {
             closeClient(index, lingers: false)
+            return
+        }
+        if outcome == .starved {
+            starve(index)
             return
         }
         let waiting = gateway.outputCount(client)

@@ -8,7 +8,7 @@ import MeshWire
 
 extension Reactor {
     mutating func acceptHTTP() {
-        acceptAll(listeners[.http]) { reactor, accepted in
+        acceptAll(.http) { reactor, accepted in
             guard reactor.httpConnectionCount < reactor.limits.httpConnectionCount,
                 let index = reactor.adopt(accepted.descriptor, .http, owner: -1)
             else {

@@ -223,7 +223,7 @@ extension Reactor {
     }
 
     mutating func acceptLinks() {
-        acceptAll(listeners[.mesh]) { reactor, accepted in
+        acceptAll(.mesh) { reactor, accepted in
             guard let link = reactor.node.acceptLink(at: reactor.now) else {
                 reactor.counters.connectionsRefused &+= 1
                 close(accepted.descriptor)

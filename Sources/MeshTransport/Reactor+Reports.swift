@@ -333,6 +333,25 @@ extension Reactor {
                 "Connections closed at once: no slot, no descriptor, too many.",
                 counters.connectionsRefused),
             Figure(
+                "descriptors_used_up_total",
+                "Clients closed at once because all descriptors but those for links were in use.",
+                counters.descriptorsUsedUp),
+            Figure(
+                "accepts_failed_total",
+                "Times that accepting failed for want of memory or descriptors.",
+                counters.acceptsFailed),
+            Figure(
+                "sends_starved_total",
+                "Writes to sockets that the kernel had no memory for; they are repeated.",
+                counters.sendsStarved),
+            Figure(
+                "log_lines_lost_total",
+                "Log lines that standard error did not take: a full disk, a reader that stands still.",
+                log.linesLost),
+            Figure(
+                "log_lines_left_out_total", "Log lines left out because there were too many.",
+                log.linesLeftOut),
+            Figure(
                 "publishers_paused_total",
                 "Times that a publisher was not read from because a link was congested.",
                 counters.publishersPaused),

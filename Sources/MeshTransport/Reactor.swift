@@ -120,8 +120,18 @@ public struct ReactorOptions: Sendable {
     var lingeringCount = 0
     /// Descriptors are used up when this one is needed: see `accept`.
     var spareDescriptor: Int32
-    /// When the log may say so again.
+    /// When the log may say so again, and how many connections were closed for it since it did.
     var nextDescriptorComplaint: Instant
+    var uncomplained = 0
+    /// A connection whose descriptor's number is not below is closed at once: of Redis clients, of
+    /// HTTP clients. Descriptors are numbered from the bottom, so numbers say how many are in use.
+    let redisDescriptorMax: Int32
+    let httpDescriptorMax: Int32
+    /// The listeners rest until then.
+    var acceptAgain: Instant?
+    /// Connections that the kernel had no memory for, and when they are tried again.
+    var starved: [ConnectionName] = []
+    var starvedAgain: Instant?
     private let buffer: UnsafeMutableRawPointer
 
     /// Serves on the calling thread until the inbox asks for the end.
@@ -199,6 +209,13 @@ public struct ReactorOptions: Sendable {
         connectionOfLink = Array(repeating: -1, count: configuration.linkSlotCount)
         linkEpochs = Array(repeating: 0, count: configuration.linkSlotCount)
         spareDescriptor = linux_open_spare()
+        let descriptors =
+            limits.descriptorCount ?? Int(clamping: linux_raise_descriptor_limit())
+        // All link slots, the files of the driver itself, and some for whoever else lives in this
+        // process; half of them at the most, where they are few.
+        let forLinks = min(configuration.linkSlotCount + 16, descriptors / 2)
+        httpDescriptorMax = Int32(clamping: descriptors - forLinks)
+        redisDescriptorMax = Int32(clamping: descriptors - forLinks - min(16, descriptors / 8))
         unsafe buffer = .allocate(
             byteCount: Reactor.leftoverMax + limits.readBytes, alignment: 64)
     }
@@ -261,6 +278,8 @@ public struct ReactorOptions: Sendable {
         consider(earliestTimed)
         consider(gateway.nextDeadline)
         if !gateway.errands.isEmpty { return 0 }
+        consider(acceptAgain)
+        consider(starvedAgain)
         if gateway.clientCount > 0 { consider(nextOverdueCheck) }
         switch phase {
         case .running, .ended: break
@@ -337,7 +356,9 @@ public struct ReactorOptions: Sendable {
             }
             counters.receives &+= 1
             if count <= 0 {
-                if count == -Int(EAGAIN) || count == -Int(EINTR) { return }
+                if [-Int(EAGAIN), -Int(EINTR), -Int(ENOMEM), -Int(ENOBUFS)].contains(count) {
+                    return
+                }
                 // The client of a shell pipe closes right after its commands: it gets its replies.
                 flushAll()
                 if isCurrent(token) { connectionEnded(index) }
@@ -468,7 +489,12 @@ public struct ReactorOptions: Sendable {
             if connections[index].isConnecting { return }
             if !connections[index].output.isEmpty {
                 counters.sends &+= 1
-                if !connections[index].output.flush(to: connections[index].descriptor) {
+                switch connections[index].output.flush(to: connections[index].descriptor) {
+                case .offered: break
+                case .starved:
+                    starve(index)
+                    return
+                case .broken:
                     connectionEnded(index)
                     return
                 }
@@ -480,6 +506,30 @@ public struct ReactorOptions: Sendable {
                 hasDrainedLink = true
             }
             if waiting == 0, connections[index].isEnding { outputLeft(index) }
+        }
+    }
+
+    /// The kernel has no memory for what this connection sends. Its socket may be writable all the
+    /// same, and would wake the loop for ever: it is tried again after a while.
+    @inline(never)
+    mutating func starve(_ index: Int32) {
+        counters.sendsStarved &+= 1
+        watch(index, writes: false)
+        if connections[index].isStarved { return }
+        connections[index].isStarved = true
+        starved.append(
+            ConnectionName(index: index, generation: connections[index].generation))
+        if starvedAgain == nil { starvedAgain = now + limits.starvedTime }
+    }
+
+    private mutating func flushStarved() {
+        var waiting: [ConnectionName] = []
+        swap(&waiting, &starved)
+        starvedAgain = nil
+        for name in waiting
+        where isCurrent(Token(index: name.index, generation: name.generation)) {
+            connections[name.index].isStarved = false
+            flush(name.index)
         }
     }
 
@@ -592,6 +642,8 @@ public struct ReactorOptions: Sendable {
     private mutating func runDeadlines() {
         if let due = node.nextDeadline, due <= now { handle(.deadline) }
         if let due = earliestTimed, due <= now { endTimed() }
+        if let due = starvedAgain, due <= now { flushStarved() }
+        if let due = acceptAgain, due <= now { resumeListeners() }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
             for index in connectionOfLink where index >= 0 { connections[index].output.trim() }

@@ -18,6 +18,24 @@ struct SendQueue: ~Copyable {
     /// Bytes of the first message frame that have not left, while its beginning has.
     private(set) var interrupted = 0
 
+    /// What became of an offer to the socket.
+    enum Outcome {
+        /// Some or all was taken; or nothing, and the socket will say when to go on.
+        case offered
+        /// The kernel has no memory for it now. A socket does not say when to go on then.
+        case starved
+        case broken
+
+        /// - Parameter result: of a send: a number of bytes, or a negated errno value.
+        init(_ result: Int) {
+            switch result {
+            case 0..., -Int(EAGAIN), -Int(EINTR): self = .offered
+            case -Int(ENOBUFS), -Int(ENOMEM): self = .starved
+            default: self = .broken
+            }
+        }
+    }
+
     var count: Int { control.count + messages.count }
     var isEmpty: Bool { control.isEmpty && messages.isEmpty }
 
@@ -40,8 +58,8 @@ struct SendQueue: ~Copyable {
         }
     }
 
-    /// Offers everything to the socket once. Returns false when the connection is broken.
-    mutating func flush(to socket: Int32) -> Bool {
+    /// Offers everything to the socket once.
+    mutating func flush(to socket: Int32) -> Outcome {
         let result: Int
         if control.isEmpty {
             result = unsafe messages.withBytes { bytes in
@@ -61,11 +79,8 @@ struct SendQueue: ~Copyable {
                 }
             }
         }
-        if result < 0 {
-            return result == -Int(EAGAIN) || result == -Int(EINTR) || result == -Int(ENOBUFS)
-        }
-        advance(result)
-        return true
+        if result > 0 { advance(result) }
+        return Outcome(result)
     }
 
     /// Forgets the first `size` bytes in the order of the wire, and finds where the frame that was

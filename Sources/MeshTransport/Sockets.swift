@@ -73,7 +73,7 @@ public final class Listeners: Sendable {
             let result = linux_listen(endpoint.forKernel, Listeners.backlog)
             if result < 0 {
                 for descriptor in opened { Glibc.close(descriptor) }
-                throw SystemError("listen on \(endpoint) (\(what))", code: -result)
+                throw SystemError("listen on \(endpoint) (--\(what))", code: -result)
             }
             opened.append(result)
             return result

@@ -26,5 +26,8 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
 
     public var isAddressInUse: Bool { code == EADDRINUSE }
 
+    /// No network interface of this machine has the address.
+    public var isNotOurAddress: Bool { code == EADDRNOTAVAIL }
+
     public var description: String { "cannot \(action): \(reason)" }
 }

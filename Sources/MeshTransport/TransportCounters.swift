@@ -7,6 +7,13 @@ public struct TransportCounters: Sendable {
     public var httpAccepted: UInt64 = 0
     /// Accepted connections that were closed at once: no slot, no descriptor, too many.
     public var connectionsRefused: UInt64 = 0
+    /// Connections of clients that were closed at once because descriptors were used up, but for
+    /// those that are kept for links.
+    public var descriptorsUsedUp: UInt64 = 0
+    /// Times that accepting failed for want of memory or descriptors, and the listeners rested.
+    public var acceptsFailed: UInt64 = 0
+    /// Calls that wrote to sockets and failed for want of the kernel's memory; they are repeated.
+    public var sendsStarved: UInt64 = 0
     /// Links closed for bytes that no node sends, or for a control queue past its bound.
     public var linksMisbehaved: UInt64 = 0
     /// Messages dropped because their link's queue was at its bound, and their bytes.

@@ -51,6 +51,8 @@ public struct ByteReader: Sendable {
         let count = Int(try byte(bytes))
         guard count <= 64 else { throw .tooMany(count) }
         let slice = try slice(count)
+        // Names are nearly always ASCII, and up to 15 bytes of it are no allocation.
+        if let text = bytes.asciiText(slice) { return text }
         guard let text = String(validating: bytes.array(slice), as: UTF8.self) else {
             throw .notUTF8
         }
@@ -63,6 +65,22 @@ public struct ByteReader: Sendable {
 }
 
 extension Span<UInt8> {
+    /// The text that `slice` names if all of it is ASCII; nil if not.
+    @inline(__always)
+    fileprivate func asciiText(_ slice: Slice) -> String? {
+        if slice.count == 0 { return "" }
+        let start = Int(slice.start)
+        var union: UInt8 = 0
+        for index in 0..<Int(slice.count) { union |= self[start + index] }
+        guard union < 0x80 else { return nil }
+        return unsafe String(unsafeUninitializedCapacity: Int(slice.count)) { buffer in
+            for index in 0..<Int(slice.count) {
+                unsafe buffer[index] = self[start + index]
+            }
+            return Int(slice.count)
+        }
+    }
+
     /// A copy of the bytes that `slice` names.
     public func array(_ slice: Slice) -> [UInt8] {
         // The initializer below would write 0 into the one empty array that all threads share.

@@ -21,6 +21,27 @@ public struct Key: Hashable, Comparable, Sendable {
     @inlinable public static func < (left: Key, right: Key) -> Bool {
         left.rawValue < right.rawValue
     }
+
+    /// The key with its 48 bits reversed: its place in the order in which sets travel.
+    ///
+    /// A directory's bucket is named by a key's low bits; reversed they are the upper ones, so that
+    /// a bucket holds the keys of one interval of positions, however many buckets there are. Two
+    /// tables of different sizes can be walked in the same order, and a walk that was interrupted
+    /// goes on where it stopped though the table has grown or shrunk meanwhile (Redis calls it
+    /// reverse binary iteration).
+    @inlinable public var position: UInt64 { Key.reversed(rawValue) }
+
+    @inlinable public init(position: UInt64) {
+        self.init(Key.reversed(position & 0xFFFF_FFFF_FFFF))
+    }
+
+    @inlinable static func reversed(_ value: UInt64) -> UInt64 {
+        var bits = value.byteSwapped
+        bits = (bits & 0x0F0F_0F0F_0F0F_0F0F) << 4 | bits >> 4 & 0x0F0F_0F0F_0F0F_0F0F
+        bits = (bits & 0x3333_3333_3333_3333) << 2 | bits >> 2 & 0x3333_3333_3333_3333
+        bits = (bits & 0x5555_5555_5555_5555) << 1 | bits >> 1 & 0x5555_5555_5555_5555
+        return bits >> 16
+    }
 }
 
 /// SipHash-1-3 (Aumasson and Bernstein 2012) over a kind and a name; about 10 ns for 12 bytes.

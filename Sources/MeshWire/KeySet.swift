@@ -1,10 +1,10 @@
-/// Sorted sets of keys on the wire: differences in groups of seven bits.
+/// Sets of keys on the wire: differences of positions (`Key.position`) in groups of seven bits.
 ///
-/// A set travels in parts. Each says which range of keys it covers, so that it can be applied by
-/// itself: keys of the range that it does not list are not in the set. The encoding of a part with
-/// range `first ... last`:
+/// A set travels in parts. Each says which range of positions it covers, so that it can be applied
+/// by itself: keys of the range that it does not list are not in the set. The encoding of a part
+/// with range `first ... last`:
 ///
-///     count, 2 bytes │ key 0 − first │ key 1 − key 0 │ …
+///     count, 2 bytes │ position 0 − first │ position 1 − position 0 │ …
 ///
 /// Each difference is a little-endian number in groups of seven bits, the upper bit set on all but
 /// its last byte, in as few bytes as possible (LEB128, DWARF 5 §7.6): 1 … 7 bytes, 5 for 100,000
@@ -18,42 +18,45 @@ public enum KeySet {
     public struct Part: Equatable, Sendable {
         /// Indices into the sorted keys.
         public var indices: Range<Int>
-        public var firstKey: UInt64
-        public var lastKey: UInt64
-        /// False for the part that reaches to the end of all keys.
+        public var first: UInt64
+        public var last: UInt64
+        /// False for the part that takes the last of the keys.
         public var continues: Bool
     }
 
-    /// The part of a set that starts with `firstKey` and takes at most `partBytesMax` bytes and
-    /// `SnapshotPart.keyCountMax` keys. The next one, if it `continues`, starts with `lastKey + 1`.
+    /// The part of a set that starts at position `first` and takes at most `partBytesMax` bytes and
+    /// `SnapshotPart.keyCountMax` keys. The next one, if it `continues`, starts at its `last + 1`.
     ///
-    /// - Parameter keys: sorted and different.
-    public static func part(of keys: [Key], from firstKey: UInt64) -> Part {
-        precondition(firstKey <= SnapshotPart.lastKeyOfAll)
-        let start = firstIndex(in: keys, from: firstKey)
+    /// - Parameters:
+    ///   - keys: sorted by position, and different.
+    ///   - last: the position up to which `keys` are all of the set; none lies behind it.
+    public static func part(
+        of keys: [Key], from first: UInt64, through last: UInt64 = SnapshotPart.lastPosition
+    ) -> Part {
+        precondition(first <= last && last <= SnapshotPart.lastPosition)
+        let start = firstIndex(in: keys, from: first)
         var end = start
         var bytes = 2
-        var previous = firstKey
+        var previous = first
         while end < keys.count, end - start < SnapshotPart.keyCountMax {
-            bytes += byteCount(ofDifference: keys[end].rawValue - previous)
+            bytes += byteCount(ofDifference: keys[end].position - previous)
             if bytes > partBytesMax { break }
-            previous = keys[end].rawValue
+            previous = keys[end].position
             end += 1
         }
         let continues = end < keys.count
         return Part(
-            indices: start..<end, firstKey: firstKey,
-            lastKey: continues ? keys[end].rawValue - 1 : SnapshotPart.lastKeyOfAll,
-            continues: continues)
+            indices: start..<end, first: first,
+            last: continues ? keys[end].position - 1 : last, continues: continues)
     }
 
-    /// The index of the first key that is not below `key`.
-    private static func firstIndex(in keys: [Key], from key: UInt64) -> Int {
+    /// The index of the first key that does not lie before `position`.
+    private static func firstIndex(in keys: [Key], from position: UInt64) -> Int {
         var low = 0
         var high = keys.count
         while low < high {
             let middle = (low + high) / 2
-            if keys[middle].rawValue < key { low = middle + 1 } else { high = middle }
+            if keys[middle].position < position { low = middle + 1 } else { high = middle }
         }
         return low
     }
@@ -64,14 +67,15 @@ public enum KeySet {
 }
 
 extension ByteQueue {
-    /// Appends a part of a set: sorted, different keys that are not below `firstKey`.
-    public mutating func append(keys: ArraySlice<Key>, from firstKey: UInt64) {
+    /// Appends a part of a set: different keys sorted by position, none before `first`.
+    public mutating func append(keys: ArraySlice<Key>, from first: UInt64) {
         precondition(keys.count <= SnapshotPart.keyCountMax)
         append(integer: UInt16(keys.count))
-        var previous = firstKey
+        var previous = first
         for key in keys {
-            var difference = key.rawValue - previous
-            previous = key.rawValue
+            let position = key.position
+            var difference = position - previous
+            previous = position
             while difference >= 0x80 {
                 append(UInt8(truncatingIfNeeded: difference) | 0x80)
                 difference >>= 7
@@ -82,26 +86,26 @@ extension ByteQueue {
 }
 
 extension ByteReader {
-    /// A part of a set: sorted, different keys within `firstKey ... lastKey`.
+    /// A part of a set: different keys sorted by position, within `first ... last`.
     ///
     /// - Throws: `.tooMany` above `SnapshotPart.keyCountMax` keys, `.lengthsDisagree` when the bytes
     ///   end too early, `.invalidValue` for a difference that is not in its shortest form, is 0, or
     ///   leads out of the range.
     public mutating func keys(
-        from firstKey: UInt64, through lastKey: UInt64, _ bytes: Span<UInt8>
+        from first: UInt64, through last: UInt64, _ bytes: Span<UInt8>
     ) throws(WireError) -> [Key] {
-        precondition(firstKey <= lastKey && lastKey <= SnapshotPart.lastKeyOfAll)
+        precondition(first <= last && last <= SnapshotPart.lastPosition)
         let count = try count(least: 1, max: SnapshotPart.keyCountMax, bytes)
         var keys: [Key] = []
         keys.reserveCapacity(count)
-        var previous = firstKey
+        var previous = first
         for index in 0..<count {
             let difference = try keyDifference(bytes)
-            guard difference <= lastKey - previous, index == 0 || difference > 0 else {
+            guard difference <= last - previous, index == 0 || difference > 0 else {
                 throw .invalidValue(field: "key order")
             }
             previous += difference
-            keys.append(Key(previous))
+            keys.append(Key(position: previous))
         }
         return keys
     }

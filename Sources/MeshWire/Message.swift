@@ -29,6 +29,9 @@ public enum Message: Equatable, Sendable {
     case records(DirectoryRecords)
     /// Digests of the 64 parts of the member list (by the ids' upper six bits); they differ somewhere.
     case digests([UInt64])
+    /// The sender's members and their logs in the parts that `mask` names, in short; with no part,
+    /// some in whose logs it is ahead.
+    case marks([Mark], mask: UInt64)
     /// The sender's members and their logs in the parts that `mask` names. `isReply`: do not answer.
     case origins([OriginEntry], mask: UInt64, isReply: Bool)
     /// Send what came after these sequences.
@@ -47,10 +50,12 @@ public enum Message: Equatable, Sendable {
     /// up and will not come.
     case skip(through: UInt32)
 
-    enum Number: UInt8 {
+    /// The first byte of each message.
+    public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
         case traceAnswer, acknowledge, skip
+        case marks = 22
     }
 }
 
@@ -251,57 +256,85 @@ public struct OriginEntry: Equatable, Sendable {
     }
 }
 
+/// What a node has of one member, in twelve bytes: enough to find what differs between two nodes, and
+/// who is ahead.
+public struct Mark: Equatable, Sendable {
+    /// The upper half of the member's id.
+    public var prefix: UInt32
+    /// 16 bits of a hash of its id and incarnation.
+    public var membership: UInt16
+    /// The last sequence of its log that the sender has, modulo 2^32.
+    public var sequence: UInt32
+    /// 16 bits of a hash of its keys' sum.
+    public var sum: UInt16
+
+    public init(prefix: UInt32, membership: UInt16, sequence: UInt32, sum: UInt16) {
+        self.prefix = prefix
+        self.membership = membership
+        self.sequence = sequence
+        self.sum = sum
+    }
+}
+
 public struct RepairRequest: Equatable, Sendable {
     public var origin: NodeID
     public var life: UInt64
     /// The last sequence that the asker has.
     public var after: UInt64
-    /// For a snapshot that goes on: keys from here. `wantsSnapshot` asks for the set in any case.
-    public var fromKey: UInt64
+    /// For a set that goes on: from this position. `wantsSnapshot` asks for the set in any case.
+    public var fromPosition: UInt64
     public var wantsSnapshot: Bool
 
     public init(
-        origin: NodeID, life: UInt64, after: UInt64, fromKey: UInt64 = 0,
+        origin: NodeID, life: UInt64, after: UInt64, fromPosition: UInt64 = 0,
         wantsSnapshot: Bool = false
     ) {
         self.origin = origin
         self.life = life
         self.after = after
-        self.fromKey = fromKey
+        self.fromPosition = fromPosition
         self.wantsSnapshot = wantsSnapshot
     }
 }
 
-/// All keys of an origin between two keys, as its log stood at `sequence`.
+/// All keys of an origin between two positions (`Key.position`), as its log stood at `sequence`.
+///
+/// A request is answered with a bounded number of parts; what lies behind the last is sent when the
+/// asker asks for it. So the asker sets the pace, and one that was interrupted goes on from the
+/// last part that came, with whatever neighbour.
 public struct SnapshotPart: Equatable, Sendable {
     public var origin: NodeID
     public var life: UInt64
     public var sequence: UInt64
-    /// The part covers keys `firstKey ... lastKey`.
-    public var firstKey: UInt64
-    public var lastKey: UInt64
-    /// More parts follow unasked.
-    public var continues: Bool
-    /// Sorted.
+    /// The part covers the positions `first ... last`.
+    public var first: UInt64
+    public var last: UInt64
+    /// Nothing more comes in answer to the message that asked: ask on.
+    public var endsAnswer: Bool
+    /// Sorted by position.
     public var keys: [Key]
-    /// All patterns of the origin; only in the part that begins at key 0.
+    /// All patterns of the origin; only in the part that begins at position 0.
     public var patterns: [[UInt8]]
 
+    /// The set goes on behind this part.
+    public var continues: Bool { last < Self.lastPosition }
+
     public init(
-        origin: NodeID, life: UInt64, sequence: UInt64, firstKey: UInt64, lastKey: UInt64,
-        continues: Bool, keys: [Key], patterns: [[UInt8]]
+        origin: NodeID, life: UInt64, sequence: UInt64, first: UInt64, last: UInt64,
+        endsAnswer: Bool, keys: [Key], patterns: [[UInt8]]
     ) {
         self.origin = origin
         self.life = life
         self.sequence = sequence
-        self.firstKey = firstKey
-        self.lastKey = lastKey
-        self.continues = continues
+        self.first = first
+        self.last = last
+        self.endsAnswer = endsAnswer
         self.keys = keys
         self.patterns = patterns
     }
 
     /// Bounds one part: about 40 KB of keys.
     public static let keyCountMax = 8_192
-    public static let lastKeyOfAll: UInt64 = 0xFFFF_FFFF_FFFF
+    /// The last position of all.
+    public static let lastPosition: UInt64 = 0xFFFF_FFFF_FFFF
 }

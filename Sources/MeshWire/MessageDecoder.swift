@@ -75,6 +75,19 @@ extension Message {
                         keySum: try reader.integer(UInt64.self, bytes)))
             }
             return .origins(entries, mask: mask, isReply: isReply)
+        case .marks:
+            let mask = try reader.integer(UInt64.self, bytes)
+            let count = try reader.count(least: 12, max: 65_535, bytes)
+            var marks: [Mark] = []
+            for _ in 0..<count {
+                marks.append(
+                    Mark(
+                        prefix: try reader.integer(UInt32.self, bytes),
+                        membership: try reader.integer(UInt16.self, bytes),
+                        sequence: try reader.integer(UInt32.self, bytes),
+                        sum: try reader.integer(UInt16.self, bytes)))
+            }
+            return .marks(marks, mask: mask)
         case .repair:
             let count = try reader.count(least: 33, max: 65_535, bytes)
             var requests: [RepairRequest] = []
@@ -84,7 +97,7 @@ extension Message {
                         origin: try reader.id(bytes),
                         life: try reader.integer(UInt64.self, bytes),
                         after: try reader.integer(UInt64.self, bytes),
-                        fromKey: try reader.integer(UInt64.self, bytes),
+                        fromPosition: try reader.integer(UInt64.self, bytes),
                         wantsSnapshot: try reader.flag(bytes)))
             }
             return .repair(requests)
@@ -208,18 +221,18 @@ extension ByteReader {
         let origin = try id(bytes)
         let life = try integer(UInt64.self, bytes)
         let sequence = try integer(UInt64.self, bytes)
-        let firstKey = try integer(UInt64.self, bytes)
-        let lastKey = try integer(UInt64.self, bytes)
-        guard firstKey <= lastKey, lastKey <= SnapshotPart.lastKeyOfAll else {
+        let first = try integer(UInt64.self, bytes)
+        let last = try integer(UInt64.self, bytes)
+        guard first <= last, last <= SnapshotPart.lastPosition else {
             throw .invalidValue(field: "key range")
         }
-        let continues = try flag(bytes)
-        let keys = try keys(from: firstKey, through: lastKey, bytes)
+        let endsAnswer = try flag(bytes)
+        let keys = try keys(from: first, through: last, bytes)
         let patternCount = try count(least: 2, max: Frame.patternCountMax, bytes)
         var patterns: [[UInt8]] = []
         for _ in 0..<patternCount { patterns.append(try pattern(bytes)) }
         return SnapshotPart(
-            origin: origin, life: life, sequence: sequence, firstKey: firstKey, lastKey: lastKey,
-            continues: continues, keys: keys, patterns: patterns)
+            origin: origin, life: life, sequence: sequence, first: first, last: last,
+            endsAnswer: endsAnswer, keys: keys, patterns: patterns)
     }
 }

@@ -60,6 +60,16 @@ extension ByteQueue {
                 append(integer: entry.keyCount)
                 append(integer: entry.keySum)
             }
+        case .marks(let marks, let mask):
+            append(Message.Number.marks.rawValue)
+            append(integer: mask)
+            append(integer: UInt16(marks.count))
+            for mark in marks {
+                append(integer: mark.prefix)
+                append(integer: mark.membership)
+                append(integer: mark.sequence)
+                append(integer: mark.sum)
+            }
         case .repair(let requests):
             append(Message.Number.repair.rawValue)
             append(integer: UInt16(requests.count))
@@ -67,7 +77,7 @@ extension ByteQueue {
                 append(request.origin)
                 append(integer: request.life)
                 append(integer: request.after)
-                append(integer: request.fromKey)
+                append(integer: request.fromPosition)
                 append(request.wantsSnapshot ? 1 : 0)
             }
         case .snapshot(let part):
@@ -113,6 +123,23 @@ extension ByteQueue {
         append(bytes, Int(answer.start), Int(answer.count))
     }
 
+    /// Begins a `.link` frame with a `.members` message of news, for so many records, which the
+    /// caller appends. Returns where it begins.
+    public mutating func beginMembersFrame(_ recordCount: Int) -> Int {
+        let start = count
+        appendPrefix(length: 0, .link, [], hopsLeft: 0, body: 0)
+        append(Message.Number.members.rawValue)
+        append(0)
+        append(integer: UInt16(recordCount))
+        return start
+    }
+
+    /// Ends the frame that began at `start`, and returns where it stands.
+    public mutating func endFrame(_ start: Int) -> Slice {
+        overwrite(integer: UInt32(truncatingIfNeeded: count - start), at: start)
+        return Slice(start: start, count: count - start)
+    }
+
     private mutating func append(_ greeting: Greeting) {
         append(integer: greeting.versionMin)
         append(integer: greeting.versionMax)
@@ -124,7 +151,8 @@ extension ByteQueue {
         append(greeting.member)
     }
 
-    private mutating func append(_ record: MemberRecord) {
+    /// Appends what a `.members` message says of one member.
+    public mutating func append(_ record: MemberRecord) {
         append(record.id)
         append(integer: record.incarnation.rawValue)
         append(record.standing.rawValue)
@@ -167,10 +195,10 @@ extension ByteQueue {
         append(part.origin)
         append(integer: part.life)
         append(integer: part.sequence)
-        append(integer: part.firstKey)
-        append(integer: part.lastKey)
-        append(part.continues ? 1 : 0)
-        append(keys: part.keys[...], from: part.firstKey)
+        append(integer: part.first)
+        append(integer: part.last)
+        append(part.endsAnswer ? 1 : 0)
+        append(keys: part.keys[...], from: part.first)
         append(integer: UInt16(part.patterns.count))
         for pattern in part.patterns {
             append(integer: UInt16(pattern.count))

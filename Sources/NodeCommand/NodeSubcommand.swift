@@ -142,9 +142,10 @@ enum NodeSubcommand {
         if let error { throw error }
     }
 
-    /// One line on standard output, out at once: scripts wait for it.
+    /// One line on standard output, out at once: scripts wait for it. The node does not wait for
+    /// them: what a full disk or pipe does not take is lost.
     private static func printLine(_ line: String) {
-        FileHandle.standardOutput.write(Data((line + "\n").utf8))
+        Log.writeAtOnce(line + "\n", to: 1)
     }
 
     // MARK: Options

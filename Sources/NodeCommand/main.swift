@@ -43,9 +43,10 @@ func runCommand(_ words: [String]) -> Int32 {
     }
 }
 
-/// To standard error, where errors belong.
+/// To standard error, where errors belong. Foundation's own way ends the process with a trap when the
+/// disk is full.
 func say(_ text: String) {
-    FileHandle.standardError.write(Data(text.utf8))
+    Log.writeAtOnce(text, to: 2)
 }
 
 exit(runCommand(Array(CommandLine.arguments.dropFirst())))

@@ -28,10 +28,14 @@ public enum MeshNodeError: Error, Sendable, CustomStringConvertible {
         case .invalidDegree(let degree): "a degree of \(degree) is not within 4 … 64"
         case .invalidText(let option, let reason): "\(option) \(reason)"
         case .system(let error):
-            error.isAddressInUse
-                ? "\(error); another process has that port: stop it, or choose another port "
-                    + "(0 takes a free one)"
-                : error.description
+            if error.isAddressInUse {
+                "\(error); another process has that port: stop it, or choose another port with "
+                    + "that flag (0 takes a free one)"
+            } else if error.isNotOurAddress {
+                "\(error); this machine has no such address: name one of its own with that flag"
+            } else {
+                error.description
+            }
         case .alreadyRun: "a MeshNode runs once: make a new one"
         }
     }

@@ -147,6 +147,10 @@ class Node:
         self.asked.update(listen or {})
         self.extra = list(extra)
         self.namespace = namespace
+        #: Words before the command (`env`, `prlimit`), and where standard error goes, if not to
+        #: the log.
+        self.prefix = []
+        self.errors = None
         self.process = None
         self.addresses = {}
         self.log = os.path.join(mesh.folder, "node-%d.log" % index)
@@ -160,7 +164,7 @@ class Node:
     # ---- life
 
     def command(self):
-        words = [BINARY, "node", "--name", "node-%d" % self.index]
+        words = [*self.prefix, BINARY, "node", "--name", "node-%d" % self.index]
         for name, address in self.asked.items():
             words += ["--" + name, text(address) if address else "off"]
         for seed in self.seeds:
@@ -178,7 +182,8 @@ class Node:
         with open(self.log, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command(), stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log if self.errors is None else self.errors,
                 preexec_fn=die_with_parent)
         self.started = time.monotonic()
         return self

@@ -247,10 +247,80 @@ private func expectEqual(_ table: borrowing DirectoryTable, _ model: Model) {
                 if let place = wanted.firstIndex(of: node) { expected[place].append(key) }
             }
         }
-        let lists = table.keys(of: wanted)
-        #expect(lists == expected.map { $0.sorted() })
-        let nobody = table.keys(of: [])
+        let lists = table.keys(of: wanted).lists
+        let sorted = expected.map { $0.sorted { $0.position < $1.position } }
+        #expect(lists == sorted)
+        let nobody = table.keys(of: []).lists
         #expect(nobody == [])
+    }
+
+    /// The table has doubled or halved between the steps, so that their buckets differ.
+    @Test(arguments: [3_000, 40_000])
+    func `a walk in steps meets every key once, however the table changes between`(count: Int) {
+        var random = Generator(state: UInt64(count))
+        var table = DirectoryTable()
+        let stable = (0..<20_000).map { _ in Key(random.next()) }
+        let others = (0..<60_000).map { _ in Key(random.next()) }
+        for key in stable { table.insert(key, node: 7) }
+        for key in others.prefix(60_000 - count) { table.insert(key, node: 8) }
+        var met: [Key] = []
+        var next: UInt64? = 0
+        var step = 0
+        while let position = next {
+            let (lists, last) = table.keys(
+                of: [7], from: position, bucketCountMax: 100, keyCountMax: 400)
+            #expect(lists[0].count < 420)
+            let inside = lists[0].allSatisfy { $0.position >= position && $0.position <= last }
+            #expect(inside)
+            met += lists[0]
+            next = last == SnapshotPart.lastPosition ? nil : last + 1
+            for place in 0..<1_500 {
+                let key = others[(step * 1_500 + place) % others.count]
+                if count < 30_000 {
+                    table.remove(key, node: 8)
+                } else {
+                    table.insert(key, node: 8)
+                }
+            }
+            step += 1
+        }
+        #expect(step > 40)
+        #expect(met == stable.sorted { $0.position < $1.position })
+    }
+
+    @Test func `several nodes are removed in steps, and what comes and goes meanwhile stays right`()
+    {
+        var random = Generator(state: 9)
+        var table = DirectoryTable()
+        var model = Model()
+        for _ in 0..<30_000 {
+            let key = Key(UInt64(random.next(below: 14_000)) &* 0x9E37_79B9_7F4A_7C15)
+            let node = UInt16(random.next(below: 6))
+            table.insert(key, node: node)
+            _ = model.insert(key, node)
+        }
+        let gone = [false, true, false, false, true]
+        var next: UInt64? = 0
+        var steps = 0
+        while let position = next {
+            let last = table.removeAll(of: gone, from: position, bucketCountMax: 64) {
+                key, node, isLast in
+                #expect(model.remove(key, node) == (isLast ? .last : .one))
+            }
+            next = last == SnapshotPart.lastPosition ? nil : last + 1
+            steps += 1
+            for _ in 0..<200 {
+                let key = Key(random.next())
+                let node = UInt16(random.next(below: 2) * 5)
+                let result = table.insert(key, node: node)
+                #expect(result == model.insert(key, node))
+            }
+            if steps % 5 == 0 { expectEqual(table, model) }
+        }
+        expectEqual(table, model)
+        #expect(steps > 20)
+        let left = model.nodes.values.contains { $0.contains(1) || $0.contains(4) }
+        #expect(!left)
     }
 
     @Test func `the same calls give the same order of scans`() {

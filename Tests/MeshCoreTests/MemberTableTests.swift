@@ -41,26 +41,67 @@ import Testing
         #expect(one.digest != other.digest)
         other.updateLog(other.index(of: records[50].id)!) { $0.sequence = 1 }
         #expect(one.digest == other.digest)
-        one.update(index) { $0.standing = .dead }
+        one.update(index, to: .dead, at: Instant(nanoseconds: 3))
         #expect(one.ring.count == 199)
         #expect(one.digest != other.digest)
     }
 
-    @Test func `the map of ids agrees with a dictionary`() {
+    @Test func `the table agrees with a model whatever comes and goes`() {
         var random = RandomSource(seed: 8)
-        var map = IDMap()
-        var model: [UInt64: UInt32] = [:]
+        let book = MemberBook(isShared: true)
+        var table = MemberTable(
+            oneself: record(0, 60_000), at: Instant(nanoseconds: 0), book: book)
+        // A second table with the same book: what it lets go of is still the first one's.
+        var other = MemberTable(
+            oneself: record(0, 60_000), at: Instant(nanoseconds: 0), book: book)
+        var model: [UInt64: (index: MemberIndex, record: MemberRecord)] = [:]
         for round in 0..<20_000 {
-            let id = UInt64(random.next(below: 500))
-            if random.next(below: 3) == 0 {
-                map.remove(id)
-                model[id] = nil
+            let number = UInt64(1 + random.next(below: 300))
+            let id = RandomSource.mix(number)
+            let now = Instant(nanoseconds: Int64(round))
+            if let known = model[id] {
+                switch random.next(below: 3) {
+                case 0:
+                    table.update(known.index, to: .dead, at: now)
+                    table.forget(known.index)
+                    model[id] = nil
+                case 1:
+                    var later = known.record
+                    later.incarnation = later.incarnation.next()
+                    later.endpoint.port = UInt16(random.next(below: 60_000))
+                    later.name = "node \(round) with a long name"
+                    later.standing = random.next(below: 2) == 0 ? .alive : .dead
+                    table.replace(known.index, with: later, at: now)
+                    model[id] = (known.index, later)
+                default:
+                    table.adjust(known.index) { $0.dialFailures += 1 }
+                    table.adjust(known.index) { $0.dialFailures = 0 }
+                }
             } else {
-                map.insert(id, UInt32(round))
-                model[id] = UInt32(round)
+                var fresh = record(number, UInt16(number))
+                fresh.id = NodeID(id)
+                let index = table.insert(Member(fresh, at: now))!
+                model[id] = (index, fresh)
+                if other.index(of: fresh.id) == nil,
+                    let twin = other.insert(Member(fresh, at: now)), random.next(below: 2) == 0
+                {
+                    other.update(twin, to: .left, at: now)
+                    other.forget(twin)
+                }
             }
-            let probe = UInt64(random.next(below: 500))
-            #expect(map.find(probe) == model[probe].map { Int32($0) } ?? -1)
+            let probe = NodeID(RandomSource.mix(UInt64(1 + random.next(below: 300))))
+            let found = table.index(of: probe)
+            #expect(found == model[probe.rawValue]?.index)
+            if let found, let wanted = model[probe.rawValue]?.record {
+                let record = table[found].record
+                #expect(record == wanted)
+                let atEndpoint = table.index(at: wanted.endpoint)
+                if wanted.standing.isPresent { #expect(atEndpoint != nil) }
+            }
         }
+        let present = model.values.filter { $0.record.standing.isPresent }
+        let expected = (present.map(\.record.id) + [NodeID(0)]).sorted()
+        #expect(table.ring.map { $0.id } == expected)
+        for (rank, id) in expected.enumerated() { #expect(table.rank(of: id) == rank) }
     }
 }

@@ -15,14 +15,14 @@ private let any = Endpoint(ipv4: 0x7F00_0001, port: 0)
         _ = try TestSocket(listeners.meshEndpoint)
     }
 
-    @Test func `a taken port is an error that names address and purpose`() throws {
+    @Test func `a taken port is an error that names address and flag`() throws {
         let first = try Listeners(mesh: any, redis: nil, http: nil)
         #expect {
             _ = try Listeners(mesh: any, redis: first.meshEndpoint, http: nil)
         } throws: { error in
             let error = error as! SystemError
             return error.isAddressInUse
-                && error.action == "listen on \(first.meshEndpoint) (redis)"
+                && error.action == "listen on \(first.meshEndpoint) (--redis)"
         }
     }
 

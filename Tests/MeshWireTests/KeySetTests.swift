@@ -10,7 +10,7 @@ private func encode(_ keys: [Key], from first: UInt64 = 0) -> [UInt8] {
 
 /// Decodes all of `bytes` as one part.
 private func decode(
-    _ bytes: [UInt8], from first: UInt64 = 0, through last: UInt64 = SnapshotPart.lastKeyOfAll
+    _ bytes: [UInt8], from first: UInt64 = 0, through last: UInt64 = SnapshotPart.lastPosition
 ) throws(WireError) -> [Key] {
     var reader = ByteReader(bytes.span, from: 0, to: bytes.count)
     let keys = try reader.keys(from: first, through: last, bytes.span)
@@ -20,7 +20,8 @@ private func decode(
 
 private func randomKeys(_ count: Int, seed: UInt64) -> [Key] {
     var random = Generator(state: seed)
-    return Set((0..<count).map { _ in Key(random.next()) }).sorted()
+    return Set((0..<count).map { _ in Key(random.next()) })
+        .sorted { $0.position < $1.position }
 }
 
 private let edges: [[UInt64]] = [
@@ -62,7 +63,7 @@ private let malformed = [
 @Suite struct `Key set` {
     @Test(arguments: edges)
     func `edges come back as they went`(raw: [UInt64]) throws {
-        let keys = raw.map { Key($0) }
+        let keys = raw.map { Key(position: $0) }
         #expect(try decode(encode(keys)) == keys)
     }
 
@@ -70,8 +71,8 @@ private let malformed = [
     func `random sets come back as they went`(count: Int) throws {
         let keys = randomKeys(count, seed: UInt64(count))
         #expect(try decode(encode(keys)) == keys)
-        let first = keys[0].rawValue
-        let last = keys[keys.count - 1].rawValue
+        let first = keys[0].position
+        let last = keys[keys.count - 1].position
         #expect(try decode(encode(keys, from: first), from: first, through: last) == keys)
     }
 
@@ -84,17 +85,17 @@ private let malformed = [
             var partCount = 0
             while true {
                 let part = KeySet.part(of: keys, from: next)
-                #expect(part.firstKey == next && part.lastKey >= next)
-                let encoded = encode(Array(keys[part.indices]), from: part.firstKey)
+                #expect(part.first == next && part.last >= next)
+                let encoded = encode(Array(keys[part.indices]), from: part.first)
                 #expect(encoded.count <= KeySet.partBytesMax)
-                received += try decode(encoded, from: part.firstKey, through: part.lastKey)
+                received += try decode(encoded, from: part.first, through: part.last)
                 bytes += encoded.count
                 partCount += 1
                 if !part.continues {
-                    #expect(part.lastKey == SnapshotPart.lastKeyOfAll)
+                    #expect(part.last == SnapshotPart.lastPosition)
                     break
                 }
-                next = part.lastKey + 1
+                next = part.last + 1
             }
             #expect(received == keys)
             // Differences of 100,000 random keys are below 2^35 nearly always: five bytes.
@@ -103,19 +104,19 @@ private let malformed = [
     }
 
     @Test func `dense keys are bounded by number`() {
-        let keys = (0..<20_000).map { Key(UInt64($0)) }
+        let keys = (0..<20_000).map { Key(position: UInt64($0)) }
         let part = KeySet.part(of: keys, from: 0)
         #expect(part.indices.count == SnapshotPart.keyCountMax)
-        #expect(part.lastKey == UInt64(SnapshotPart.keyCountMax) - 1)
+        #expect(part.last == UInt64(SnapshotPart.keyCountMax) - 1)
     }
 
     @Test func `a part may start in the middle and after the end`() {
-        let keys = [10, 20, 30].map { Key($0) }
+        let keys = [10, 20, 30].map { Key(position: $0) }
         let middle = KeySet.part(of: keys, from: 15)
         #expect(middle.indices == 1..<3)
         let after = KeySet.part(of: keys, from: 31)
         #expect(after.indices.isEmpty && !after.continues)
-        #expect(after.lastKey == SnapshotPart.lastKeyOfAll)
+        #expect(after.last == SnapshotPart.lastPosition)
     }
 
     @Test func `every truncation is refused`() {
@@ -142,7 +143,7 @@ private let malformed = [
                 guard let keys = try? decode(corrupt) else { continue }
                 accepted += 1
                 #expect(encode(keys) == corrupt)
-                #expect(zip(keys, keys.dropFirst()).allSatisfy { $0 < $1 })
+                #expect(zip(keys, keys.dropFirst()).allSatisfy { $0.position < $1.position })
             }
         }
         #expect(accepted > 0)
@@ -165,7 +166,7 @@ private let malformed = [
     }
 
     @Test func `a key outside the part's range is refused`() throws {
-        let bytes = encode([Key(100), Key(200)], from: 100)
+        let bytes = encode([Key(position: 100), Key(position: 200)], from: 100)
         #expect(try decode(bytes, from: 100, through: 200).count == 2)
         #expect(throws: WireError.invalidValue(field: "key order")) {
             try decode(bytes, from: 100, through: 199)

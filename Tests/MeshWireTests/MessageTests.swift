@@ -39,13 +39,15 @@ private let messages: [Message] = [
     .digests([UInt64](repeating: 7, count: 64)),
     .origins(
         [OriginEntry(member: ann, sequence: 1, keyCount: 2, keySum: 3)], mask: 0xF0, isReply: true),
+    .marks([Mark(prefix: 1, membership: 2, sequence: 3, sum: 4)], mask: 0xF0),
+    .marks([], mask: 0),
     .repair([
-        RepairRequest(origin: NodeID(1), life: 2, after: 3, fromKey: 4, wantsSnapshot: true)
+        RepairRequest(origin: NodeID(1), life: 2, after: 3, fromPosition: 4, wantsSnapshot: true)
     ]),
     .snapshot(
         SnapshotPart(
-            origin: NodeID(1), life: 2, sequence: 3, firstKey: 10, lastKey: 1_000_000,
-            continues: true, keys: [Key(10), Key(11), Key(999_999)],
+            origin: NodeID(1), life: 2, sequence: 3, first: 10, last: 1_000_000,
+            endsAnswer: true, keys: [10, 11, 999_999].map { Key(position: $0) },
             patterns: [Array("x?".utf8), []])),
     .cannotRepair(NodeID(4)),
     .acknowledge(Acknowledgement(cumulative: 7, missing: .max)), .skip(through: 0x0102_0304),

@@ -7,8 +7,10 @@
 #define SMALLWORLD_CLINUX_H
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -247,6 +249,22 @@ static inline void linux_event_clear(int fd) {
 static inline int linux_open_spare(void) {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+// Writes what can be written at once, for readers that must never be waited for: a full disk, a pipe
+// that nobody empties, a stopped terminal. Returns how many bytes were taken.
+static inline size_t linux_write_at_once(int fd, const void *from, size_t size) {
+    size_t written = 0;
+    while (written < size) {
+        struct pollfd state = {fd, POLLOUT, 0};
+        if (poll(&state, 1, 0) != 1 || !(state.revents & POLLOUT)) break;
+        // A pipe that is ready has room for so much: a larger write could block.
+        size_t piece = size - written < PIPE_BUF ? size - written : PIPE_BUF;
+        ssize_t count = write(fd, (const char *)from + written, piece);
+        if (count < 0 && errno != EINTR) break;
+        if (count > 0) written += (size_t)count;
+    }
+    return written;
 }
 
 static inline int64_t linux_monotonic_nanoseconds(void) {

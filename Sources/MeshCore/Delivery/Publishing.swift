@@ -14,7 +14,7 @@ extension Node {
             switch holders {
             case .none: return
             case .one(let node):
-                if node != 0 {
+                if node != 0, !isWithdrawn(MemberIndex(node)) {
                     publishToOne(
                         MemberIndex(node), body, key, name: name, payload: payload, bytes,
                         &effects)
@@ -64,7 +64,7 @@ extension Node {
     ) {
         forwarding.recipients.removeAll(keepingCapacity: true)
         forwarding.mark &+= 1
-        while forwarding.marks.count < members.slots.count { forwarding.marks.append(0) }
+        while forwarding.marks.count < members.slotCount { forwarding.marks.append(0) }
         switch holders {
         case .none: break
         case .one(let node): addRecipient(MemberIndex(node))
@@ -84,7 +84,8 @@ extension Node {
 
     @inline(__always)
     private mutating func addRecipient(_ index: MemberIndex) {
-        guard index != 0, forwarding.marks[index] != forwarding.mark else { return }
+        guard index != 0, forwarding.marks[index] != forwarding.mark, !isWithdrawn(index)
+        else { return }
         forwarding.marks[index] = forwarding.mark
         forwarding.recipients.append(index)
     }

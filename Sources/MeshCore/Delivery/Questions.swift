@@ -51,14 +51,17 @@ extension Node {
             to: targets.map { members.id(of: $0) }, isTrace ? .traced : [], &effects)
     }
 
-    private func holderIndices(of key: Key) -> [MemberIndex] {
+    /// The members that hold a key, this one among them, in the order of their indices.
+    func holderIndices(of key: Key) -> [MemberIndex] {
         let holders = directory.holders(of: key)
+        var indices: [MemberIndex] = []
         switch holders {
-        case .none: return []
-        case .one(let node): return [MemberIndex(node)]
+        case .none: break
+        case .one(let node): indices = [MemberIndex(node)]
         case .many(let set):
-            return (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
+            indices = (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
         }
+        return withdrawals.isEmpty ? indices : indices.filter { !isWithdrawn($0) }
     }
 
     mutating func sendAnswer(

@@ -77,7 +77,8 @@ extension Node {
         switch directory.insert(key, node: UInt16(origin)) {
         case .present: return (0, 0)
         case .first: arrived(key, &effects)
-        case .another: break
+        // Perhaps only those held it who are gone and still in the table.
+        case .another: if !withdrawals.isEmpty { arrived(key, &effects) }
         }
         return (1, Self.weight(key))
     }
@@ -99,18 +100,6 @@ extension Node {
         patterns.insert(text, key, node: UInt16(origin)) ? (1, Self.weight(key)) : (0, 0)
     }
 
-    /// Everything a member held is gone, with the member or its former life.
-    mutating func withdrawKeys(of index: MemberIndex, _ effects: inout EffectBuffer) {
-        var lost: [Key] = []
-        directory.removeAll(of: UInt16(index)) { key, isLast in
-            if isLast { lost.append(key) }
-        }
-        for key in lost { departed(key, &effects) }
-        patterns.removeAll(of: UInt16(index))
-        formerKeys[index] = nil
-        members.updateLog(index) { $0 = OriginLog() }
-    }
-
     /// Changes of another origin: live, or in answer to a repair.
     mutating func applyRecords(
         _ received: DirectoryRecords, from link: LinkIndex, isLive: Bool,
@@ -123,7 +112,8 @@ extension Node {
         let last = received.firstSequence + UInt64(received.records.count) - 1
         members.adjust(origin) { $0.log.target = max($0.log.target, last) }
         let log = members[origin].log
-        if log.snapshotSequence != nil { return }
+        if log.snapshotSequence != nil || isWithdrawn(origin) { return }
+        if !isLive { links[link].repairedAt = now }
         guard received.firstSequence <= log.sequence + 1 else {
             if let request = repairRequest(origin, over: link) {
                 requestRepairs([request], over: link, &effects)
@@ -152,19 +142,29 @@ extension Node {
     /// What to ask for to complete a member's log; nil when that is under way or nothing lacks.
     mutating func repairRequest(_ index: MemberIndex, over link: LinkIndex) -> RepairRequest? {
         let log = members[index].log
-        guard log.sequence < log.target, log.repairDue.map({ $0 <= now }) ?? true else {
-            return nil
-        }
-        let due = now + .milliseconds(500)
+        guard !log.isComplete, !isWithdrawn(index), log.repairDue.map({ $0 <= now }) ?? true
+        else { return nil }
+        return request(index, over: link)
+    }
+
+    /// The same, whatever is under way: from the sequence, or the part of a set, that came last.
+    private mutating func request(_ index: MemberIndex, over link: LinkIndex) -> RepairRequest {
+        let log = members[index].log
+        let due = now + Self.repairPatience
         members.adjust(index) {
             $0.log.repairDue = due
             $0.log.repairLink = link
         }
         timers.schedule(.repair, at: due)
+        let position = log.snapshotSequence == nil ? nil : snapshotPositions[index]?.position
         return RepairRequest(
             origin: members[index].id, life: members[index].incarnation.life,
-            after: log.sequence)
+            after: log.snapshotSequence ?? log.sequence, fromPosition: position ?? 0,
+            wantsSnapshot: position != nil)
     }
+
+    /// An answer, or the next part of one, is waited for this long. A guess, not yet measured.
+    static var repairPatience: Delay { .milliseconds(500) }
 
     /// Sends requests, spread over the neighbours so that a joining node gets the table in shares.
     mutating func requestRepairs(
@@ -201,15 +201,20 @@ extension Node {
                 members.adjust(entry.index) { $0.log.repairDue = nil }
                 continue
             }
-            if due > now {
-                next = min(next ?? due, due)
+            if isWithdrawn(entry.index) { continue }
+            // A neighbour that is sending other origins' records will come to this one's, but not
+            // for ever.
+            var expected = due
+            if log.repairLink >= 0, links[log.repairLink].isUsable {
+                let heard = links[log.repairLink].repairedAt + Self.repairPatience
+                expected = min(max(due, heard), due + Self.repairPatience * 20)
+            }
+            if expected > now {
+                next = min(next ?? expected, expected)
                 continue
             }
             guard !usable.isEmpty else { continue }
-            members.adjust(entry.index) {
-                $0.log.snapshotSequence = nil
-                $0.log.repairDue = nil
-            }
+            members.adjust(entry.index) { $0.log.repairDue = nil }
             // The origin itself, if it is a neighbour and was not the one that failed.
             let direct = members[entry.index].link
             let other =
@@ -217,7 +222,7 @@ extension Node {
                 ? direct : usable[random.next(below: usable.count)]
             if let request = repairRequest(entry.index, over: other) {
                 requests[other, default: []].append(request)
-                let again = now + .milliseconds(500)
+                let again = now + Self.repairPatience
                 next = min(next ?? again, again)
             }
         }
@@ -234,8 +239,14 @@ extension Node {
         guard let index = members.index(of: origin), members[index].log.repairDue != nil,
             members[index].log.repairLink == link
         else { return }
+        // It may have fallen behind what an interrupted set began with: begin again.
         let due = now + .milliseconds(50)
-        members.adjust(index) { $0.log.repairDue = due }
+        members.adjust(index) {
+            $0.log.repairDue = due
+            $0.log.repairLink = -1
+            $0.log.snapshotSequence = nil
+        }
+        snapshotPositions[index] = nil
         timers.schedule(.repair, at: due)
     }
 
@@ -250,16 +261,21 @@ extension Node {
 
     // MARK: Serving repair
 
+    /// Answers what is in the ring of recent changes, and whole sets in bounded parts: of all that
+    /// one message asks for, about `answerKeyCountMax` keys, found in `Configuration.bucketsPerStep`
+    /// buckets of the table. The rest is sent when it is asked for.
     mutating func serveRepairs(
         _ requests: [RepairRequest], on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
-        var snapshots: [(index: MemberIndex, request: RepairRequest)] = []
+        var wanted: [WantedSet] = []
+        var isWanted = [Bool](repeating: false, count: members.slotCount)
         for request in requests {
             guard let index = members.index(of: request.origin),
                 members.standing(of: index).isPresent,
                 members[index].incarnation.life == request.life,
-                members[index].log.snapshotSequence == nil,
-                members[index].log.sequence > request.after || request.wantsSnapshot
+                members[index].log.snapshotSequence == nil, !isWithdrawn(index),
+                members[index].log.sequence > request.after
+                    || request.wantsSnapshot && members[index].log.sequence == request.after
             else {
                 send(.cannotRepair(request.origin), over: link, &effects)
                 continue
@@ -272,12 +288,30 @@ extension Node {
                 entries.count <= max(1_024, Int(log.keyCount) / 2)
             {
                 sendRecords(entries, request, over: link, &effects)
-            } else if !snapshots.contains(where: { $0.index == index }) {
-                snapshots.append((index, request))
+            } else if !isWanted[index] {
+                isWanted[index] = true
+                wanted.append(
+                    WantedSet(
+                        index: index,
+                        position: min(request.fromPosition, SnapshotPart.lastPosition)))
             }
         }
-        sendSnapshots(snapshots, over: link, &effects)
+        sendSets(wanted, over: link, &effects)
     }
+
+    /// An origin's set that a neighbour asks for, from a position on.
+    private struct WantedSet {
+        var index: MemberIndex
+        var position: UInt64
+    }
+
+    /// About 250 KB, five bytes each: what a link of 100 Mbit/s takes in 20 ms.
+    private static var answerKeyCountMax: Int { 50_000 }
+    /// Patterns of one answer together, beyond those of the first origin.
+    private static var answerPatternBytesMax: Int { 1 << 20 }
+    /// Walks of the table for one answer. A neighbour that asks in the rhythm of the answers needs
+    /// one: all its sets end at the same position.
+    private static var answerWalkCountMax: Int { 16 }
 
     private mutating func sendRecords(
         _ entries: [RecentRecords.Entry], _ request: RepairRequest, over link: LinkIndex,
@@ -306,75 +340,143 @@ extension Node {
         }
     }
 
-    /// Whole sets, all of them found in one scan of the table.
-    private mutating func sendSnapshots(
-        _ wanted: [(index: MemberIndex, request: RepairRequest)], over link: LinkIndex,
-        _ effects: inout EffectBuffer
+    /// The next parts of these sets: one walk of the table for all that go on at the same position.
+    private mutating func sendSets(
+        _ wanted: [WantedSet], over link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         guard !wanted.isEmpty else { return }
-        let sets = directory.keys(of: wanted.map { UInt16($0.index) })
-        for (place, item) in wanted.enumerated() {
-            counters.snapshotsSent &+= 1
-            let keys = sets[place]
-            let texts = patterns.texts(of: UInt16(item.index))
-            let member = members[item.index]
-            var firstKey: UInt64 = 0
-            while true {
-                let part = KeySet.part(of: keys, from: firstKey)
-                send(
-                    .snapshot(
-                        SnapshotPart(
-                            origin: member.id, life: member.incarnation.life,
-                            sequence: member.log.sequence, firstKey: firstKey,
-                            lastKey: part.lastKey, continues: part.continues,
-                            keys: Array(keys[part.indices]),
-                            patterns: firstKey == 0 ? texts : [])), over: link, &effects)
-                guard part.continues else { break }
-                firstKey = part.lastKey + 1
+        let positions = Array(Set(wanted.map { $0.position })).sorted()
+        let walkCount = min(positions.count, Self.answerWalkCountMax)
+        var parts: [SnapshotPart] = []
+        var patternBytes = 0
+        for (walk, position) in positions.enumerated() {
+            let group = wanted.filter { $0.position == position }
+            if walk >= walkCount {
+                for item in group {
+                    send(.cannotRepair(members.id(of: item.index)), over: link, &effects)
+                }
+                continue
             }
+            let found = directory.keys(
+                of: group.map { UInt16($0.index) }, from: position,
+                bucketCountMax: max(1, configuration.bucketsPerStep / walkCount),
+                keyCountMax: Self.answerKeyCountMax / walkCount)
+            for (place, item) in group.enumerated() {
+                let texts = position == 0 ? patterns.texts(of: UInt16(item.index)) : []
+                let size = texts.reduce(0) { $0 + $1.count }
+                if patternBytes > 0, patternBytes + size > Self.answerPatternBytesMax {
+                    send(.cannotRepair(members.id(of: item.index)), over: link, &effects)
+                    continue
+                }
+                patternBytes += size
+                if position == 0 { counters.snapshotsSent &+= 1 }
+                appendParts(
+                    of: item.index, found.lists[place], from: position, through: found.last,
+                    texts, to: &parts)
+            }
+        }
+        guard !parts.isEmpty else { return }
+        parts[parts.count - 1].endsAnswer = true
+        for part in parts { send(.snapshot(part), over: link, &effects) }
+    }
+
+    private func appendParts(
+        of index: MemberIndex, _ keys: [Key], from position: UInt64, through last: UInt64,
+        _ texts: [[UInt8]], to parts: inout [SnapshotPart]
+    ) {
+        let member = members[index]
+        var first = position
+        while true {
+            let part = KeySet.part(of: keys, from: first, through: last)
+            parts.append(
+                SnapshotPart(
+                    origin: member.id, life: member.incarnation.life,
+                    sequence: member.log.sequence, first: first, last: part.last,
+                    endsAnswer: false, keys: Array(keys[part.indices]),
+                    patterns: first == 0 ? texts : []))
+            guard part.continues else { return }
+            first = part.last + 1
         }
     }
 
     // MARK: Receiving a whole set
 
+    /// How far a set has come that is on its way.
+    struct ArrivingSet {
+        var position: UInt64
+        /// The origin had keys here before, which the set may not have any more.
+        var hadKeys: Bool
+    }
+
     mutating func applySnapshot(
         _ part: SnapshotPart, from link: LinkIndex, _ effects: inout EffectBuffer
     ) {
-        guard let origin = members.index(of: part.origin), origin != 0,
-            members.standing(of: origin).isPresent,
+        links[link].repairedAt = now
+        if let origin = members.index(of: part.origin), origin != 0,
+            members.standing(of: origin).isPresent, !isWithdrawn(origin),
             members[origin].incarnation.life == part.life,
             members[origin].log.repairLink == link || members[origin].log.repairDue == nil
-        else { return }
+        {
+            enter(part, of: origin, from: link, &effects)
+        }
+        if part.endsAnswer { askOn(link, &effects) }
+    }
+
+    private mutating func enter(
+        _ part: SnapshotPart, of origin: MemberIndex, from link: LinkIndex,
+        _ effects: inout EffectBuffer
+    ) {
         let log = members[origin].log
-        if part.firstKey == 0 {
-            guard part.sequence >= log.sequence else { return }
+        let begun = log.snapshotSequence == nil ? nil : snapshotPositions[origin]
+        guard part.first == begun?.position ?? 0,
+            part.sequence >= log.snapshotSequence ?? log.sequence
+        else { return }
+        if begun == nil {
             counters.snapshotsReceived &+= 1
             replacePatterns(of: origin, with: part.patterns)
-        } else {
-            guard log.snapshotSequence == part.sequence else { return }
         }
-        replaceKeys(of: origin, with: part, hadKeys: log.keyCount > 0, &effects)
-        let due = now + .milliseconds(500)
+        let hadKeys = begun?.hadKeys ?? (log.keyCount > 0)
+        replaceKeys(of: origin, with: part, hadKeys: hadKeys, &effects)
+        // Parts may differ in sequence. What came after the first one's is entered once more, which
+        // changes nothing that is there.
+        let sequence = log.snapshotSequence ?? part.sequence
+        let due = now + Self.repairPatience
         members.updateLog(origin) {
             $0.target = max($0.target, part.sequence)
+            $0.repairLink = link
             if part.continues {
-                $0.snapshotSequence = part.sequence
+                $0.snapshotSequence = sequence
                 $0.repairDue = due
             } else {
                 $0.snapshotSequence = nil
-                $0.sequence = part.sequence
+                $0.sequence = sequence
                 $0.repairDue = nil
             }
         }
+        changedAt = now
         if part.continues {
+            snapshotPositions[origin] = ArrivingSet(position: part.last + 1, hadKeys: hadKeys)
             timers.schedule(.repair, at: due)
             return
         }
+        snapshotPositions[origin] = nil
         // What changed while the set was on its way.
         if let request = repairRequest(origin, over: link) {
             requestRepairs([request], over: link, &effects)
         }
         finishRepair(origin, &effects)
+    }
+
+    /// A neighbour has sent all that it was asked for: asks it for what follows.
+    private mutating func askOn(_ link: LinkIndex, _ effects: inout EffectBuffer) {
+        guard !snapshotPositions.isEmpty, links[link].state == .established else { return }
+        var requests: [RepairRequest] = []
+        for entry in members.ring where snapshotPositions[entry.index] != nil {
+            if members[entry.index].log.repairLink == link {
+                requests.append(request(entry.index, over: link))
+            }
+        }
+        if !requests.isEmpty { send(.repair(requests), over: link, &effects) }
     }
 
     private mutating func replacePatterns(of origin: MemberIndex, with texts: [[UInt8]]) {
@@ -397,21 +499,22 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         var change: (count: Int, sum: UInt64) = (0, 0)
-        if part.firstKey == 0 {
-            // One scan of the table for all the parts.
-            formerKeys[origin] = hadKeys ? directory.keys(of: [UInt16(origin)])[0] : []
+        if hadKeys {
+            // Strike what the part's range does not have any more; both lists are sorted.
+            let former = directory.keys(
+                of: [UInt16(origin)], from: part.first, through: part.last
+            ).lists[0]
+            var place = 0
+            for key in former {
+                while place < part.keys.count, part.keys[place].position < key.position {
+                    place += 1
+                }
+                if place < part.keys.count, part.keys[place] == key { continue }
+                let removed = remove(key, of: origin, &effects)
+                change.count += removed.count
+                change.sum &+= removed.sum
+            }
         }
-        // Strike what the part's range does not have any more; both lists are sorted.
-        var place = 0
-        for key in formerKeys[origin] ?? []
-        where key.rawValue >= part.firstKey && key.rawValue <= part.lastKey {
-            while place < part.keys.count, part.keys[place] < key { place += 1 }
-            if place < part.keys.count, part.keys[place] == key { continue }
-            let removed = remove(key, of: origin, &effects)
-            change.count += removed.count
-            change.sum &+= removed.sum
-        }
-        if !part.continues { formerKeys[origin] = nil }
         for key in part.keys {
             let added = add(key, of: origin, &effects)
             change.count += added.count

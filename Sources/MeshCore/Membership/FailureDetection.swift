@@ -65,12 +65,19 @@ extension Node {
         }
     }
 
-    /// This node was not running for a while. Whoever seems silent gets another chance.
+    /// This node was not running for a while. Whoever seems silent gets another chance, and whoever
+    /// is suspected its time to refute anew: what was said meanwhile has not been heard.
     mutating func forgivePause() {
         for index in links.established where !links[index].isDoubted {
             links[index].heardAt = now
         }
         timers[.silence] = now + configuration.timing.silence
+        guard timers[.suspicion] != nil else { return }
+        let anew = now + configuration.timing.suspicion
+        for entry in members.ring where members[entry.index].deathDue != nil {
+            members.adjust(entry.index) { $0.deathDue = anew }
+        }
+        timers[.suspicion] = anew
     }
 
     // MARK: Accusing

@@ -4,7 +4,8 @@ import MeshWire
 /// the node field of a directory slot.
 typealias MemberIndex = Int
 
-/// A member with everything that this node keeps about it.
+/// A member with everything that this node keeps about it: a copy, as `MemberTable` holds it in
+/// pieces.
 struct Member {
     var id: NodeID
     var incarnation: Incarnation
@@ -12,26 +13,10 @@ struct Member {
     var endpoint: Endpoint
     var name: String
     var zone: String
-    /// When `standing` last changed here.
-    var since: Instant
-    /// When a suspicion turns into death, unless refuted; only while suspect.
-    var deathDue: Instant?
     /// The established link to it, -1: none.
     var link: LinkIndex = -1
 
-    /// How far its directory log has been applied here, and what came of it.
-    var log = OriginLog()
-
-    /// No attempt to dial it before this; grows with each failure.
-    var dialNotBefore: Instant?
-    var dialFailures = 0
-    /// Since when this node wants a link to it that it has not got.
-    var wantedSince: Instant?
-
-    /// It stands in the list of changes to be told to the neighbours.
-    var isPending = false
-    /// The link that the change came over, to which it is not told again.
-    var pendingFrom: LinkIndex = -1
+    var rare = RareState()
 
     init(_ record: MemberRecord, at now: Instant) {
         id = record.id
@@ -40,7 +25,19 @@ struct Member {
         endpoint = record.endpoint
         name = record.name
         zone = record.zone
-        since = now
+        if !standing.isPresent { rare.since = now }
+    }
+
+    @inline(__always)
+    init(_ slot: MemberTable.Slot) {
+        id = slot.facts.id
+        incarnation = slot.facts.incarnation
+        standing = slot.standing
+        endpoint = slot.facts.endpoint
+        name = slot.facts.name
+        zone = slot.facts.zone
+        link = LinkIndex(slot.rawLink)
+        rare = slot.rare
     }
 
     var record: MemberRecord {
@@ -49,29 +46,60 @@ struct Member {
             zone: zone)
     }
 
-    /// This member's share of the digest; nothing for those who are not present.
-    var digest: UInt64 {
-        guard standing.isPresent else { return 0 }
-        var value = RandomSource.mix(id.rawValue ^ 0x6d65_6d62_6572)
-        value = RandomSource.mix(value ^ incarnation.rawValue)
-        value = RandomSource.mix(value ^ log.sequence)
-        return RandomSource.mix(value ^ log.keySum)
+    var log: OriginLog { rare.log }
+    var since: Instant { rare.since ?? Instant(nanoseconds: 0) }
+    var deathDue: Instant? { rare.deathDue }
+    var dialNotBefore: Instant? { rare.dialNotBefore }
+    var dialFailures: Int { Int(rare.dialFailures) }
+    var wantedSince: Instant? { rare.wantedSince }
+
+    /// The part of a present member's digest that its log does not change.
+    static func digest(_ id: NodeID, _ incarnation: Incarnation) -> UInt64 {
+        let value = RandomSource.mix(id.rawValue ^ 0x6d65_6d62_6572)
+        return RandomSource.mix(value ^ incarnation.rawValue)
+    }
+
+    /// A present member's share of the digest, from the part above and its log.
+    static func digest(_ part: UInt64, _ log: OriginLog) -> UInt64 {
+        RandomSource.mix(RandomSource.mix(part ^ log.sequence) ^ log.keySum)
+    }
+}
+
+/// What is known of few members at a time: of those that have entries in the directory, are about
+/// to be linked, or are in trouble.
+struct RareState: Equatable {
+    /// How far the member's directory log has been applied here, and what came of it.
+    var log = OriginLog()
+    /// When a suspicion turns into death, unless refuted; only while suspect.
+    var deathDue: Instant?
+    /// No attempt to dial it before this; grows with each failure.
+    var dialNotBefore: Instant?
+    /// Since when this node wants a link to it that it has not got.
+    var wantedSince: Instant?
+    /// When it went; only of those who are not present.
+    var since: Instant?
+    var dialFailures: Int32 = 0
+
+    /// Nothing is known that a member without any has not got.
+    @inline(__always)
+    var isEmpty: Bool {
+        log.sequence == 0 && self == RareState()
     }
 }
 
 /// How far an origin's log is known, and the sums that tell whether two nodes have the same set.
-struct OriginLog {
+struct OriginLog: Equatable {
     /// The last record that is applied; 0: none.
     var sequence: UInt64 = 0
-    var keyCount: UInt32 = 0
     /// Sum of `mix(key)` over its keys and patterns, modulo 2^64.
     var keySum: UInt64 = 0
+    var keyCount: UInt32 = 0
+    /// The link asked for the repair.
+    var repairLink: LinkIndex = -1
     /// The highest sequence that anybody told of.
     var target: UInt64 = 0
     /// A repair is under way until then; asking again before would double it.
     var repairDue: Instant?
-    /// The link asked for the repair.
-    var repairLink: LinkIndex = -1
     /// The sequence at which the snapshot that is arriving began; nil: none is arriving.
     var snapshotSequence: UInt64?
 

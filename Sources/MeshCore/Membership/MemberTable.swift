@@ -5,103 +5,249 @@ import MeshWire
 /// - `slots[index]` is a member or free. Index 0 is this node itself.
 /// - `ring` holds the present ones sorted by position.
 /// - `digests[part]` is the sum of the present members' digests with those upper six bits.
-struct MemberTable {
+///
+/// A member costs 24 bytes and a place in each of two maps and the ring, about 50 bytes together;
+/// what it says of itself stands in a book that tables can share, and what few members have at a
+/// time in memory of its own (`RareState`).
+struct MemberTable: ~Copyable {
     struct RingEntry {
         var id: NodeID
         var index: MemberIndex
     }
 
-    private(set) var slots: [Member?] = []
-    private var free: [MemberIndex] = []
-    private var indices = IDMap()
-    private var byEndpoint: [Endpoint: MemberIndex] = [:]
-    private(set) var ring: [RingEntry] = []
-    private(set) var digests = [UInt64](repeating: 0, count: 64)
+    /// One member. It owns its reference and its rare state: the table gives both back.
+    @safe struct Slot {
+        fileprivate(set) var facts: MemberBook.Reference
+        private var rarity: UnsafeMutablePointer<RareState>?
+        fileprivate(set) var rawLink: Int16 = -1
+        private var rawPendingPlace = UInt16.max
+        fileprivate(set) var standing: Standing
+
+        fileprivate init(_ facts: MemberBook.Reference, _ standing: Standing) {
+            self.facts = facts
+            self.standing = standing
+            unsafe rarity = nil
+        }
+
+        /// The established link to it, -1: none.
+        @inline(__always) var link: LinkIndex {
+            get { LinkIndex(rawLink) }
+            set { rawLink = Int16(newValue) }
+        }
+        /// Its place in the list of changes to be told to the neighbours; nil: it has none.
+        @inline(__always) var pendingPlace: Int? {
+            get { rawPendingPlace == .max ? nil : Int(rawPendingPlace) }
+            set { rawPendingPlace = newValue.map { UInt16($0) } ?? .max }
+        }
+
+        @inline(__always) var rare: RareState {
+            unsafe rarity?.pointee ?? RareState()
+        }
+
+        @inline(__always)
+        fileprivate mutating func setRare(_ change: (inout RareState) -> Void) {
+            if unsafe rarity == nil {
+                var fresh = RareState()
+                change(&fresh)
+                if fresh.isEmpty { return }
+                unsafe rarity = .allocate(capacity: 1)
+                unsafe rarity!.initialize(to: fresh)
+                return
+            }
+            unsafe change(&rarity!.pointee)
+            if unsafe rarity!.pointee.isEmpty { clearRare() }
+        }
+
+        fileprivate mutating func clearRare() {
+            unsafe rarity?.deallocate()
+            unsafe rarity = nil
+        }
+
+        var log: OriginLog {
+            @inline(__always) get { rare.log }
+            set { setRare { $0.log = newValue } }
+        }
+        var since: Instant? {
+            get { rare.since }
+            set { setRare { $0.since = newValue } }
+        }
+        var deathDue: Instant? {
+            get { rare.deathDue }
+            set { setRare { $0.deathDue = newValue } }
+        }
+        var dialNotBefore: Instant? {
+            get { rare.dialNotBefore }
+            set { setRare { $0.dialNotBefore = newValue } }
+        }
+        var dialFailures: Int {
+            get { Int(rare.dialFailures) }
+            set { setRare { $0.dialFailures = Int32(clamping: newValue) } }
+        }
+        var wantedSince: Instant? {
+            get { rare.wantedSince }
+            set { setRare { $0.wantedSince = newValue } }
+        }
+
+        @inline(__always)
+        fileprivate var digest: UInt64 {
+            guard standing.isPresent else { return 0 }
+            if unsafe rarity == nil { return Member.digest(facts.digest, OriginLog()) }
+            return unsafe Member.digest(facts.digest, rarity!.pointee.log)
+        }
+    }
+
     private(set) var digest: UInt64 = 0
+    private let book: MemberBook
+    private var slots: [Slot?] = []
+    private var free: [MemberIndex] = []
+    private var byID = MemberMap<NodeID>()
+    private var byEndpoint = MemberMap<Endpoint>()
+    private(set) var ring = Ring()
+    private(set) var digests = [UInt64](repeating: 0, count: 64)
 
     /// Index 0 … 65,000: what a directory slot can name.
     static let countMax = 65_000
 
-    init(oneself: MemberRecord, at now: Instant) {
+    init(oneself: MemberRecord, at now: Instant, book: MemberBook = MemberBook()) {
+        self.book = book
         _ = insert(Member(oneself, at: now))
     }
 
+    deinit {
+        for index in slots.indices where slots[index] != nil {
+            var slot = slots[index]!
+            slot.clearRare()
+            book.release(slot.facts)
+        }
+    }
+
+    /// Places for members, in use or free: all indices are below it.
+    var slotCount: Int { slots.count }
+
+    /// Whether `index` is in use.
+    func contains(_ index: MemberIndex) -> Bool { slots[index] != nil }
+
     /// The member at `index`, which must be in use.
     @inline(__always)
-    subscript(index: MemberIndex) -> Member { slots[index]! }
+    subscript(index: MemberIndex) -> Member { Member(slots[index]!) }
 
     @inline(__always)
-    func index(of id: NodeID) -> MemberIndex? {
-        let found = indices.find(id.rawValue)
-        return found >= 0 ? Int(found) : nil
-    }
+    func index(of id: NodeID) -> MemberIndex? { byID.find(id, slots) }
 
     @inline(__always)
     func standing(of index: MemberIndex) -> Standing { slots[index]!.standing }
 
     @inline(__always)
-    func id(of index: MemberIndex) -> NodeID { slots[index]!.id }
+    func id(of index: MemberIndex) -> NodeID { slots[index]!.facts.id }
 
-    func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint[endpoint] }
+    @inline(__always)
+    func incarnation(of index: MemberIndex) -> Incarnation { slots[index]!.facts.incarnation }
+
+    /// The established link to a member, -1: none.
+    @inline(__always)
+    func link(of index: MemberIndex) -> LinkIndex { slots[index]!.link }
+
+    /// A member's place among the changes to be told; nil: it has none.
+    @inline(__always)
+    func pendingPlace(of index: MemberIndex) -> Int? { slots[index]!.pendingPlace }
+
+    func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint.find(endpoint, slots) }
 
     /// Nil when the table is full.
     mutating func insert(_ member: Member) -> MemberIndex? {
         let index: MemberIndex
         if let reused = free.popLast() {
             index = reused
-            slots[index] = member
         } else {
             guard slots.count < Self.countMax else { return nil }
             index = slots.count
-            slots.append(member)
+            // A quarter more each time: in a large mesh twice as much would be a gigabyte or two.
+            if slots.count == slots.capacity { slots.reserveCapacity(slots.count * 5 / 4 + 8) }
+            slots.append(nil)
         }
-        indices.insert(member.id.rawValue, UInt32(index))
+        var slot = Slot(book.intern(member.record), member.standing)
+        if !member.rare.isEmpty { slot.setRare { $0 = member.rare } }
+        slots[index] = slot
+        byID.insert(index, member.id, slots)
         if member.standing.isPresent {
-            byEndpoint[member.endpoint] = index
-            enterRing(member.id, index)
+            byEndpoint.insert(index, member.endpoint, slots)
+            ring.insert(member.id, index)
         }
-        add(digest: member.digest, of: member.id)
+        add(digest: slot.digest, of: member.id)
         return index
     }
 
-    /// Changes a member and keeps ring and digests in step.
-    mutating func update(_ index: MemberIndex, _ change: (inout Member) -> Void) {
-        let before = slots[index]!
-        change(&slots[index]!)
-        let after = slots[index]!
-        add(digest: after.digest &- before.digest, of: after.id)
-        if before.standing.isPresent != after.standing.isPresent {
-            if after.standing.isPresent {
-                enterRing(after.id, index)
-            } else {
-                leaveRing(after.id)
-            }
+    /// Takes a later word of a member, with its standing. A new life has a new log; a suspicion is
+    /// over, or begins anew.
+    mutating func replace(_ index: MemberIndex, with record: MemberRecord, at now: Instant) {
+        precondition(slots[index]!.facts.id == record.id)
+        leaveEndpoint(index)
+        let before = slots[index]!.digest
+        let former = slots[index]!.facts
+        let isReborn = record.incarnation.life != former.incarnation.life
+        slots[index]!.facts = book.intern(record)
+        book.release(former)
+        if isReborn { slots[index]!.log = OriginLog() }
+        stand(index, record.standing, before, at: now)
+        if record.standing.isPresent { byEndpoint.insert(index, record.endpoint, slots) }
+    }
+
+    /// Changes a member's standing. A suspicion is over, or begins anew.
+    mutating func update(_ index: MemberIndex, to standing: Standing, at now: Instant) {
+        let before = slots[index]!.digest
+        leaveEndpoint(index)
+        stand(index, standing, before, at: now)
+        if standing.isPresent {
+            byEndpoint.insert(index, slots[index]!.facts.endpoint, slots)
         }
-        if before.standing.isPresent, byEndpoint[before.endpoint] == index {
-            byEndpoint[before.endpoint] = nil
+    }
+
+    private mutating func stand(
+        _ index: MemberIndex, _ standing: Standing, _ before: UInt64, at now: Instant
+    ) {
+        let former = slots[index]!.standing
+        let id = slots[index]!.facts.id
+        slots[index]!.standing = standing
+        if standing.isPresent {
+            slots[index]!.since = nil
+        } else if former != standing {
+            slots[index]!.since = now
         }
-        if after.standing.isPresent { byEndpoint[after.endpoint] = index }
+        slots[index]!.deathDue = nil
+        add(digest: slots[index]!.digest &- before, of: id)
+        if former.isPresent != standing.isPresent {
+            if standing.isPresent { ring.insert(id, index) } else { ring.remove(id) }
+        }
+    }
+
+    /// The address leads to a member no more, if it was this one.
+    private mutating func leaveEndpoint(_ index: MemberIndex) {
+        guard slots[index]!.standing.isPresent else { return }
+        let endpoint = slots[index]!.facts.endpoint
+        if byEndpoint.find(endpoint, slots) == index { byEndpoint.remove(endpoint, slots) }
     }
 
     /// Changes fields that neither ring nor digest depend on; the cheap way.
     @inline(__always)
-    mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Member) -> Result) -> Result
-    {
+    mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Slot) -> Result) -> Result {
         change(&slots[index]!)
     }
 
     /// Changes what is known of a member's log.
+    @inline(__always)
     mutating func updateLog(_ index: MemberIndex, _ change: (inout OriginLog) -> Void) {
         let before = slots[index]!.digest
-        change(&slots[index]!.log)
-        add(digest: slots[index]!.digest &- before, of: slots[index]!.id)
+        slots[index]!.setRare { change(&$0.log) }
+        add(digest: slots[index]!.digest &- before, of: slots[index]!.facts.id)
     }
 
     mutating func forget(_ index: MemberIndex) {
-        let member = slots[index]!
-        precondition(!member.standing.isPresent && index != 0)
-        indices.remove(member.id.rawValue)
+        var slot = slots[index]!
+        precondition(!slot.standing.isPresent && index != 0)
+        byID.remove(slot.facts.id, slots)
+        slot.clearRare()
         slots[index] = nil
+        book.release(slot.facts)
         free.append(index)
     }
 
@@ -112,99 +258,190 @@ struct MemberTable {
         digest &+= change
     }
 
+    /// The links of `list`, in memory that nodes with the same book share.
+    func shared(_ list: LinkList) -> [NodeID] { book.shared(list) }
+
     // MARK: The ring
 
     /// Where `id` is, or would be inserted.
-    func rank(of id: NodeID) -> Int {
-        var low = 0
-        var high = ring.count
-        while low < high {
-            let middle = (low + high) / 2
-            if ring[middle].id < id { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
-
-    private mutating func enterRing(_ id: NodeID, _ index: MemberIndex) {
-        ring.insert(RingEntry(id: id, index: index), at: rank(of: id))
-    }
-
-    private mutating func leaveRing(_ id: NodeID) {
-        ring.remove(at: rank(of: id))
-    }
+    func rank(of id: NodeID) -> Int { ring.rank(of: id) }
 
     /// The member `steps` places clockwise from `id`, which is on the ring.
     func clockwise(from id: NodeID, steps: Int) -> MemberIndex {
         let count = ring.count
-        let place = (rank(of: id) + steps % count + count) % count
-        return ring[place].index
+        return ring[(rank(of: id) + steps % count + count) % count].index
     }
 }
 
-/// 64-bit ids to 32-bit values: open addressing, linear probing, at most half full.
-struct IDMap {
-    private var keys: [UInt64] = []
-    private var values: [UInt32] = []
+/// The present members sorted by position, in 64 parts by their ids' upper six bits: a change moves
+/// the bytes of one part, which are few when ids are random, as they are.
+struct Ring: RandomAccessCollection {
+    // Two arrays a part, because padding would make ten bytes sixteen.
+    private var ids = [[NodeID]](repeating: [], count: 64)
+    private var indices = [[UInt16]](repeating: [], count: 64)
+    /// Members in the parts before each; the last: all.
+    private var before = [Int32](repeating: 0, count: 65)
+
+    @inline(__always) var startIndex: Int { 0 }
+    @inline(__always) var endIndex: Int { Int(before[64]) }
+    var count: Int { Int(before[64]) }
+
+    subscript(rank: Int) -> MemberTable.RingEntry {
+        precondition(rank >= 0 && rank < count)
+        // Ids are spread evenly: the part is near its share.
+        var part = rank * 64 / count
+        while Int(before[part]) > rank { part -= 1 }
+        while Int(before[part + 1]) <= rank { part += 1 }
+        let place = rank - Int(before[part])
+        return MemberTable.RingEntry(id: ids[part][place], index: Int(indices[part][place]))
+    }
+
+    private func place(of id: NodeID, in part: Int) -> Int {
+        var low = 0
+        var high = ids[part].count
+        while low < high {
+            let middle = (low + high) / 2
+            if ids[part][middle] < id { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// Where `id` is, or would be inserted.
+    func rank(of id: NodeID) -> Int {
+        let part = MemberTable.part(of: id)
+        return Int(before[part]) + place(of: id, in: part)
+    }
+
+    /// The entries of one part.
+    func entries(part: Int) -> Range<Int> { Int(before[part])..<Int(before[part + 1]) }
+
+    fileprivate mutating func insert(_ id: NodeID, _ index: MemberIndex) {
+        let part = MemberTable.part(of: id)
+        let place = place(of: id, in: part)
+        if ids[part].count == ids[part].capacity {
+            let larger = ids[part].count * 5 / 4 + 4
+            ids[part].reserveCapacity(larger)
+            indices[part].reserveCapacity(larger)
+        }
+        ids[part].insert(id, at: place)
+        indices[part].insert(UInt16(index), at: place)
+        for later in (part + 1)...64 { before[later] += 1 }
+    }
+
+    fileprivate mutating func remove(_ id: NodeID) {
+        let part = MemberTable.part(of: id)
+        let place = place(of: id, in: part)
+        precondition(ids[part][place] == id)
+        ids[part].remove(at: place)
+        indices[part].remove(at: place)
+        for later in (part + 1)...64 { before[later] -= 1 }
+    }
+}
+
+/// What a `MemberMap` finds members by.
+protocol MemberKey: Equatable {
+    static func key(of slot: MemberTable.Slot) -> Self
+    /// All bits are well spread.
+    var spread: UInt64 { get }
+}
+
+extension NodeID: MemberKey {
+    @inline(__always)
+    static func key(of slot: MemberTable.Slot) -> NodeID { slot.facts.id }
+    @inline(__always)
+    var spread: UInt64 { RandomSource.mix(rawValue) }
+}
+
+extension Endpoint: MemberKey {
+    @inline(__always)
+    static func key(of slot: MemberTable.Slot) -> Endpoint { slot.facts.endpoint }
+    @inline(__always)
+    var spread: UInt64 {
+        RandomSource.mix(RandomSource.mix(high ^ UInt64(port)) ^ low)
+    }
+}
+
+/// Keys to members: open addressing, linear probing, at most three quarters full. A cell is four
+/// bytes, since the key itself stands with the member:
+///
+///     upper 16 bits of the key's hash │ index, 0xFFFF: free
+///
+/// Every operation is given the slots, which must still or already have the member.
+struct MemberMap<Key: MemberKey> {
+    private var cells: [UInt32] = []
     private var count = 0
-    private static let none = UInt32.max
+    private static var none: UInt32 { 0xFFFF }
 
     @inline(__always)
-    private func home(_ key: UInt64) -> Int {
-        Int(truncatingIfNeeded: RandomSource.mix(key)) & (keys.count - 1)
+    private static func tag(_ spread: UInt64) -> UInt32 {
+        UInt32(truncatingIfNeeded: spread >> 32) & 0xFFFF_0000
     }
 
-    /// The value, -1 if the key is not there.
     @inline(__always)
-    func find(_ key: UInt64) -> Int32 {
-        if keys.isEmpty { return -1 }
-        var at = home(key)
-        while values[at] != Self.none {
-            if keys[at] == key { return Int32(bitPattern: values[at]) }
-            at = (at + 1) & (keys.count - 1)
+    private func cell(_ key: Key, _ slots: [MemberTable.Slot?]) -> Int? {
+        if cells.isEmpty { return nil }
+        let mask = cells.count - 1
+        let spread = key.spread
+        let tag = Self.tag(spread)
+        var at = Int(truncatingIfNeeded: spread) & mask
+        while true {
+            let cell = cells[at]
+            let index = cell & Self.none
+            if index == Self.none { return nil }
+            if cell & ~Self.none == tag, Key.key(of: slots[Int(index)]!) == key { return at }
+            at = (at + 1) & mask
         }
-        return -1
     }
 
-    mutating func insert(_ key: UInt64, _ value: UInt32) {
-        if (count + 1) * 2 > keys.count { grow() }
-        var at = home(key)
-        while values[at] != Self.none, keys[at] != key { at = (at + 1) & (keys.count - 1) }
-        if values[at] == Self.none { count += 1 }
-        keys[at] = key
-        values[at] = value
+    @inline(__always)
+    func find(_ key: Key, _ slots: [MemberTable.Slot?]) -> MemberIndex? {
+        guard let cell = cell(key, slots) else { return nil }
+        return Int(cells[cell] & Self.none)
     }
 
-    mutating func remove(_ key: UInt64) {
-        guard find(key) >= 0 else { return }
-        var hole = home(key)
-        while keys[hole] != key || values[hole] == Self.none {
-            hole = (hole + 1) & (keys.count - 1)
+    /// `index`, which has this key, is found by it from now on, whoever was before.
+    mutating func insert(_ index: MemberIndex, _ key: Key, _ slots: [MemberTable.Slot?]) {
+        if let known = cell(key, slots) {
+            cells[known] = cells[known] & ~Self.none | UInt32(index)
+            return
         }
+        if (count + 1) * 4 > cells.count * 3 { grow(slots) }
+        put(index, key.spread)
+        count += 1
+    }
+
+    private mutating func put(_ index: MemberIndex, _ spread: UInt64) {
+        let mask = cells.count - 1
+        var at = Int(truncatingIfNeeded: spread) & mask
+        while cells[at] & Self.none != Self.none { at = (at + 1) & mask }
+        cells[at] = Self.tag(spread) | UInt32(index)
+    }
+
+    mutating func remove(_ key: Key, _ slots: [MemberTable.Slot?]) {
+        guard var hole = cell(key, slots) else { return }
+        let mask = cells.count - 1
         // Pull back what probed past the hole (Knuth 6.4, algorithm R).
         var at = hole
         while true {
-            at = (at + 1) & (keys.count - 1)
-            if values[at] == Self.none { break }
-            let distance = (at - home(keys[at])) & (keys.count - 1)
-            if distance >= (at - hole) & (keys.count - 1) {
-                keys[hole] = keys[at]
-                values[hole] = values[at]
+            at = (at + 1) & mask
+            let index = cells[at] & Self.none
+            if index == Self.none { break }
+            let home = Int(truncatingIfNeeded: Key.key(of: slots[Int(index)]!).spread) & mask
+            if (at - home) & mask >= (at - hole) & mask {
+                cells[hole] = cells[at]
                 hole = at
             }
         }
-        values[hole] = Self.none
+        cells[hole] = Self.none
         count -= 1
     }
 
-    private mutating func grow() {
-        let oldKeys = keys
-        let oldValues = values
-        let capacity = max(16, keys.count * 2)
-        keys = [UInt64](repeating: 0, count: capacity)
-        values = [UInt32](repeating: Self.none, count: capacity)
-        count = 0
-        for index in oldKeys.indices where oldValues[index] != Self.none {
-            insert(oldKeys[index], oldValues[index])
+    private mutating func grow(_ slots: [MemberTable.Slot?]) {
+        let old = cells
+        cells = [UInt32](repeating: Self.none, count: max(16, old.count * 2))
+        for cell in old where cell & Self.none != Self.none {
+            let index = Int(cell & Self.none)
+            put(index, Key.key(of: slots[index]!).spread)
         }
     }
 }

@@ -12,6 +12,7 @@ extension Node {
     }
 
     private mutating func begin(_ index: LinkIndex) {
+        forgetWhatIsKnown(over: index)
         links[index].since = now
         links[index].heardAt = now
         links[index].sentAt = now
@@ -72,7 +73,7 @@ extension Node {
             return
         }
         let record = greeting.member
-        guard record.standing == .alive, isPlausible(record.incarnation) else {
+        guard record.standing == .alive, isPlausible(record.incarnation, of: record.id) else {
             breach(.invalidValue(field: "standing or birth"), on: index, &effects)
             return
         }
@@ -439,7 +440,7 @@ extension Node {
 
     /// No further attempt to dial this member for a while, longer with each failure.
     mutating func postpone(_ member: MemberIndex, _ effects: inout EffectBuffer) {
-        guard member >= 0, members.slots[member] != nil else { return }
+        guard member >= 0, members.contains(member) else { return }
         let failures = members[member].dialFailures
         let delay = min(Delay.milliseconds(250) * (1 << Int64(min(failures, 6))), .seconds(8))
         let jitter = Delay(nanoseconds: Int64(random.next(below: Int(delay.nanoseconds / 4 + 1))))

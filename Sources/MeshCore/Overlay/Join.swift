@@ -56,7 +56,7 @@ extension Node {
 
     /// Keeps the list of the dead within its bounds of number and time.
     private mutating func forgetDeparted() {
-        while let oldest = departed.first,
+        while let oldest = departed.first, !isWithdrawn(oldest),
             departed.count > configuration.rememberedDeadCount
                 || now - members[oldest].since > configuration.timing.forget
         {

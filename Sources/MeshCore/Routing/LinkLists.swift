@@ -2,35 +2,76 @@ import MeshWire
 
 /// Who has which links, as far as this node has been told: its neighbours and theirs (DESIGN §2,
 /// lookahead 2). At most d + d² lists matter; others are forgotten in `retain`.
+///
+/// Sorted by owner, 40 bytes a list and the links themselves, which nodes of one process share
+/// (`MemberBook`).
 struct LinkLists {
-    private var lists: [NodeID: LinkList] = [:]
+    private struct Entry {
+        var owner: NodeID
+        var incarnation: Incarnation
+        var links: [NodeID]
+        var version: UInt32
+        var hopsLeft: UInt8
+    }
+    private var entries: [Entry] = []
+
+    /// Where the list of `id` is, or would be inserted.
+    @inline(__always)
+    private func place(of id: NodeID) -> Int {
+        var low = 0
+        var high = entries.count
+        while low < high {
+            let middle = (low + high) / 2
+            if entries[middle].owner < id { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    @inline(__always)
+    private func find(_ id: NodeID) -> Int? {
+        let place = place(of: id)
+        return place < entries.count && entries[place].owner == id ? place : nil
+    }
 
     /// Takes a list if it is newer than what is known. Returns whether it was.
-    mutating func adopt(_ list: LinkList) -> Bool {
-        if let known = lists[list.owner] {
-            let isNewer =
-                (known.incarnation.life, known.version) < (list.incarnation.life, list.version)
-            guard isNewer else { return false }
+    mutating func adopt(_ list: LinkList, _ members: borrowing MemberTable) -> Bool {
+        let place = place(of: list.owner)
+        let isKnown = place < entries.count && entries[place].owner == list.owner
+        if isKnown {
+            let known = (entries[place].incarnation.life, entries[place].version)
+            guard known < (list.incarnation.life, list.version) else { return false }
         }
-        lists[list.owner] = list
+        let entry = Entry(
+            owner: list.owner, incarnation: list.incarnation, links: members.shared(list),
+            version: list.version, hopsLeft: list.hopsLeft)
+        if isKnown { entries[place] = entry } else { entries.insert(entry, at: place) }
         return true
     }
 
-    func links(of id: NodeID) -> [NodeID]? { lists[id]?.links }
-    func list(of id: NodeID) -> LinkList? { lists[id] }
+    func links(of id: NodeID) -> [NodeID]? { find(id).map { entries[$0].links } }
 
-    mutating func remove(_ id: NodeID) {
-        lists[id] = nil
+    func list(of id: NodeID) -> LinkList? {
+        find(id).map { place in
+            let entry = entries[place]
+            return LinkList(
+                owner: entry.owner, incarnation: entry.incarnation, version: entry.version,
+                hopsLeft: entry.hopsLeft, links: entry.links)
+        }
     }
 
-    var count: Int { lists.count }
+    mutating func remove(_ id: NodeID) {
+        if let place = find(id) { entries.remove(at: place) }
+    }
 
-    /// Forgets all lists but those of `owners`.
+    var count: Int { entries.count }
+
+    /// Forgets all lists but those of `owners`, in any order and more than once.
     mutating func retain(_ owners: [NodeID]) {
-        var kept: [NodeID: LinkList] = [:]
-        for owner in owners {
-            if let list = lists[owner] { kept[owner] = list }
+        let wanted = owners.sorted()
+        var place = 0
+        entries.removeAll { entry in
+            while place < wanted.count, wanted[place] < entry.owner { place += 1 }
+            return place == wanted.count || wanted[place] != entry.owner
         }
-        lists = kept
     }
 }

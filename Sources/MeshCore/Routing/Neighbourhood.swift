@@ -51,7 +51,7 @@ extension Node {
         for list in received where list.owner != id {
             // Lists of strangers are no use, and would let a liar fill this node's memory.
             guard let owner = members.index(of: list.owner), members.standing(of: owner).isPresent,
-                list.links.count <= 64, lists.adopt(list)
+                list.links.count <= 64, lists.adopt(list, members)
             else { continue }
             isChanged = true
             // Only the owner's own neighbours pass its list on, one hop.

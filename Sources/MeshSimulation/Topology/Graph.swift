@@ -3,80 +3,122 @@ import MeshCore
 /// Who is linked to whom, in flat arrays: what a million nodes cost is four bytes a link end.
 ///
 /// Nodes are numbered in the order of their positions on the ring, so a node's number is its rank.
-/// Each row of `links` is sorted.
 public struct Graph: Sendable {
     public enum Kind: String, CaseIterable, Sendable {
-        /// Ours: stratified and balanced (`LongRangeLinks`).
-        case balanced
+        /// Stratified and balanced (`LongRangeLinks`).
+        case ours
         /// Symphony's own law: harmonic draws, any number of incoming links.
-        case harmonic
+        case randomHarmonic = "random-harmonic"
         /// Links at fixed distances that grow geometrically, as Chord's fingers.
-        case fingers
+        case geometricFingers = "geometric-fingers"
         /// The ring and random links, one in for one out.
-        case random
+        case randomRegular = "random-regular"
     }
 
     /// Ring positions, ascending.
     public let positions: [UInt64]
-    /// Where each node's row starts; one more than there are nodes.
-    private(set) var starts: [UInt32]
+    /// The links of node n are in places n × `rowSize` ..< (n + 1) × `rowSize` after the first
+    /// `lead`, sorted. A place without a link holds n itself: no route ever goes there.
     private(set) var links: [UInt32]
+    /// Unused places at the beginning, so that rows begin where lines of the cache do.
+    let lead: Int
+    /// The most links of any node, so that all rows are of one size: 64 bytes at degree 16, a line
+    /// of the cache.
+    public let rowSize: Int
     /// Nodes that routes may start and end at.
     public private(set) var live: [UInt32]
+    /// The zone of each node; empty: there is one zone.
+    private let zones: [UInt8]
 
     public var count: Int { positions.count }
     public var byteCount: Int {
-        positions.count * 8 + starts.count * 4 + links.count * 4 + live.count * 4
+        positions.count * 8 + links.count * 4 + live.count * 4 + zones.count
     }
 
     public var degree: Distribution {
-        var counts: [Int] = []
-        for node in live.indices {
-            let size = row(Int(live[node])).count
-            while counts.count <= size { counts.append(0) }
-            counts[size] += 1
-        }
+        var counts = [Int](repeating: 0, count: rowSize + 1)
+        for node in live { counts[neighbours(of: node).count] += 1 }
         return Distribution(histogram: counts)
     }
 
-    @inline(__always)
-    func row(_ node: Int) -> Range<Int> { Int(starts[node])..<Int(starts[node + 1]) }
+    /// Of the links of live nodes, those that stay within a zone.
+    public var shareWithinZones: Double {
+        guard !zones.isEmpty else { return 1 }
+        var total = 0
+        var within = 0
+        for node in live {
+            for neighbour in neighbours(of: node) {
+                total += 1
+                if zones[Int(node)] == zones[Int(neighbour)] { within += 1 }
+            }
+        }
+        return total == 0 ? 1 : Double(within) / Double(total)
+    }
+
+    func neighbours(of node: UInt32) -> [UInt32] {
+        links[row(Int(node))].filter { $0 != node }
+    }
+
+    private func row(_ node: Int) -> Range<Int> {
+        lead + node * rowSize..<lead + (node + 1) * rowSize
+    }
 
     @inline(__always)
-    func distance(_ one: Int, _ other: Int) -> UInt64 {
-        let clockwise = positions[other] &- positions[one]
+    func zone(of node: UInt32) -> UInt8 { zones.isEmpty ? 0 : zones[Int(node)] }
+
+    @inline(__always)
+    func distance(_ one: UInt32, _ other: UInt32) -> UInt64 {
+        let clockwise = positions[Int(other)] &- positions[Int(one)]
         return min(clockwise, 0 &- clockwise)
     }
 
-    /// Builds a graph.
-    ///
-    /// - Parameters:
-    ///   - count: nodes, at least 8.
-    ///   - degree: links of a node, even; ring links on both sides and as many long ones out as in.
-    ///   - ringLinks: successors of a node, and predecessors.
-    ///   - isEven: positions lie evenly on the ring, so that routing is by rank, as it was when
-    ///     `hops.csv` was measured. With random positions, as nodes have them, hops are the same
-    ///     within 1 %, load is less even and a tenth more routes fail among dead nodes.
-    public init(
-        _ kind: Kind, count: Int, degree: Int, ringLinks: Int, seed: UInt64, isEven: Bool = false
-    ) {
-        precondition(count >= 8 && count < 1 << 30 && ringLinks >= 1 && degree >= 2 * ringLinks)
+    /// What a graph is to be like.
+    public struct Plan: Sendable {
+        public var kind = Kind.ours
+        /// Nodes, at least 8.
+        public var count = 1_000
+        /// Links of a node, even; ring links on both sides and as many long ones out as in.
+        public var degree = 16
+        /// Successors of a node, and predecessors.
+        public var ringLinks = 2
+        /// Positions lie evenly on the ring, so that routing is by rank, as it was when `hops.csv`
+        /// was measured. With random positions, as nodes have them, hops are the same within 1 %,
+        /// load is less even and a tenth more routes fail among dead nodes.
+        public var isEven = false
+        /// Nodes are in so many zones, at random and in equal parts; 1 … 255.
+        public var zoneCount = 1
+        /// Of so many candidates for a long link the first in the node's own zone is taken, the last
+        /// if none is; 1: zones play no part.
+        public var candidateCount = 1
+
+        public init(_ kind: Kind = .ours, count: Int = 1_000) {
+            self.kind = kind
+            self.count = count
+        }
+    }
+
+    public init(_ plan: Plan, seed: UInt64) {
+        let count = plan.count
+        precondition(count >= 8 && count < 1 << 30 && plan.ringLinks >= 1)
+        precondition(plan.degree >= 2 * plan.ringLinks && (1...255).contains(plan.zoneCount))
         var random = RandomSource(seed: seed)
         let step = UInt64.max / UInt64(count)
         positions =
-            isEven
+            plan.isEven
             ? (0..<UInt64(count)).map { $0 * step }
             : (0..<count).map { _ in random.next() }.sorted()
         live = (0..<UInt32(count)).map { $0 }
-        let long = min((degree - 2 * ringLinks) / 2, max(0, (count - 1 - 2 * ringLinks) / 2))
-        var builder = LinkBuilder(count: count, long: long, ringLinks: ringLinks)
-        switch kind {
-        case .balanced: builder.drawBalanced(&random)
-        case .harmonic: builder.drawHarmonic(&random)
-        case .fingers: builder.drawFingers()
-        case .random: builder.drawRandom(&random)
+        zones =
+            plan.zoneCount == 1
+            ? [] : (0..<count).map { _ in UInt8(random.next(below: plan.zoneCount)) }
+        var builder = LinkBuilder(plan, zones)
+        switch plan.kind {
+        case .ours: builder.drawBalanced(&random)
+        case .randomHarmonic: builder.drawHarmonic(&random)
+        case .geometricFingers: builder.drawFingers()
+        case .randomRegular: builder.drawRandom(&random)
         }
-        (starts, links) = builder.rows()
+        (links, lead, rowSize) = builder.rows()
     }
 
     /// The same with nodes dead and nothing repaired: their links are gone.
@@ -88,15 +130,15 @@ public struct Graph: Sendable {
         }
         var result = self
         result.live = live.filter { !isDead[Int($0)] }
-        result.links.removeAll(keepingCapacity: true)
         for node in 0..<count {
-            result.starts[node] = UInt32(result.links.count)
-            if isDead[node] { continue }
-            for place in row(node) where !isDead[Int(links[place])] {
-                result.links.append(links[place])
+            let row = row(node)
+            var isChanged = false
+            for place in row where isDead[node] || isDead[Int(links[place])] {
+                result.links[place] = UInt32(node)
+                isChanged = true
             }
+            if isChanged { result.links[row].sort() }
         }
-        result.starts[count] = UInt32(result.links.count)
         return result
     }
 }
@@ -106,14 +148,19 @@ private struct LinkBuilder {
     let count: Int
     let long: Int
     let ringLinks: Int
+    let candidateCount: Int
+    let zones: [UInt8]
     /// The clockwise long links, `long` of each node; none: `UInt32.max`.
     private var targets: [UInt32]
     private static var none: UInt32 { .max }
 
-    init(count: Int, long: Int, ringLinks: Int) {
-        self.count = count
-        self.long = long
-        self.ringLinks = ringLinks
+    init(_ plan: Graph.Plan, _ zones: [UInt8]) {
+        count = plan.count
+        ringLinks = plan.ringLinks
+        long = min(
+            (plan.degree - 2 * ringLinks) / 2, max(0, (count - 1 - 2 * ringLinks) / 2))
+        candidateCount = zones.isEmpty ? 1 : plan.candidateCount
+        self.zones = zones
         targets = [UInt32](repeating: Self.none, count: count * long)
     }
 
@@ -162,11 +209,17 @@ private struct LinkBuilder {
         _ random: inout RandomSource
     ) -> Int {
         let scale = log2(high / low)
-        for _ in 0..<24 {
+        var free = -1
+        var candidates = 0
+        for _ in 0..<24 * candidateCount where candidates < candidateCount {
             let steps = Int(low * exp2(scale * random.nextUnit()))
             let target = clockwise(node, min(max(steps, ringLinks + 1), count / 2))
-            if !isTaken[target], !isLinked(node, target) { return target }
+            if isTaken[target] || isLinked(node, target) { continue }
+            free = target
+            candidates += 1
+            if candidateCount == 1 || zones[node] == zones[target] { break }
         }
+        if free >= 0 { return free }
         var steps = max(ringLinks + 1, Int(low))
         let last = min(count - ringLinks - 1, max(Int(high) + 1, steps + 64))
         while steps < last {
@@ -223,9 +276,8 @@ private struct LinkBuilder {
         }
     }
 
-    /// Rows of all links, sorted, without doubles.
-    func rows() -> (starts: [UInt32], links: [UInt32]) {
-        var starts = [UInt32](repeating: 0, count: count + 1)
+    /// Rows of all links, sorted, without doubles, filled up to one size with the node itself.
+    func rows() -> (links: [UInt32], lead: Int, size: Int) {
         func forEachLink(_ body: (Int, Int) -> Void) {
             for node in 0..<count {
                 for steps in 1...ringLinks { body(node, clockwise(node, steps)) }
@@ -234,35 +286,43 @@ private struct LinkBuilder {
                 }
             }
         }
+        var degrees = [UInt16](repeating: 0, count: count)
         forEachLink { one, other in
-            starts[one + 1] += 1
-            starts[other + 1] += 1
+            degrees[one] += 1
+            degrees[other] += 1
         }
-        for node in 0..<count { starts[node + 1] += starts[node] }
-        var next = starts
-        var links = [UInt32](repeating: 0, count: Int(starts[count]))
-        forEachLink { one, other in
-            links[Int(next[one])] = UInt32(other)
-            next[one] += 1
-            links[Int(next[other])] = UInt32(one)
-            next[other] += 1
-        }
-        var written = 0
-        var begin = 0
+        let size = Int(degrees.max() ?? 0)
+        var links = [UInt32](repeating: 0, count: count * size + 15)
+        let address = unsafe links.withUnsafeBytes { Int(bitPattern: $0.baseAddress) }
+        let lead = (64 - address % 64) % 64 / 4
         for node in 0..<count {
-            let end = Int(starts[node + 1])
-            links[begin..<end].sort()
-            starts[node] = UInt32(written)
-            var last = Self.none
-            for place in begin..<end where links[place] != last {
-                last = links[place]
-                links[written] = last
-                written += 1
+            for place in lead + node * size..<lead + (node + 1) * size {
+                links[place] = UInt32(node)
             }
-            begin = end
+            degrees[node] = 0
         }
-        starts[count] = UInt32(written)
-        links.removeSubrange(written...)
-        return (starts, links)
+        forEachLink { one, other in
+            links[lead + one * size + Int(degrees[one])] = UInt32(other)
+            degrees[one] += 1
+            links[lead + other * size + Int(degrees[other])] = UInt32(one)
+            degrees[other] += 1
+        }
+        for node in 0..<count {
+            let row = lead + node * size..<lead + (node + 1) * size
+            links[row].sort()
+            var isDouble = false
+            for place in row.dropFirst() where links[place] == links[place - 1] {
+                isDouble = isDouble || links[place] != UInt32(node)
+            }
+            guard isDouble else { continue }
+            var last = Self.none
+            for place in row {
+                let link = links[place]
+                if link == last { links[place] = UInt32(node) }
+                last = link
+            }
+            links[row].sort()
+        }
+        return (links, lead, size)
     }
 }

@@ -10,26 +10,53 @@ public enum Routing: String, CaseIterable, Sendable {
     case lookahead2 = "lookahead-2"
 }
 
+/// From which side of the ring a route draws near its destination.
+enum Approach {
+    /// Whichever is shorter.
+    case either
+    /// Over nodes further round the ring than the destination alone, or over those before it.
+    case after, before
+}
+
 /// What a number of routes came to. Tallies of parts add up.
 public struct RouteTally: Sendable {
-    public var hops: [Int] = [Int](repeating: 0, count: 64)
-    public var failed = 0
-    public var arrived = 0
+    /// How many routes took so many hops; as long as the longest.
+    public private(set) var hops: [Int] = []
+    public private(set) var failed = 0
+    public private(set) var arrived = 0
+    /// Hops from one zone to another, of all routes that arrived.
+    public private(set) var crossings = 0
     /// Messages passed on by each node.
-    public var load: [UInt32]
+    public private(set) var load: [UInt32]
 
-    init(count: Int) { load = [UInt32](repeating: 0, count: count) }
+    public init(_ graph: Graph) { load = [UInt32](repeating: 0, count: graph.count) }
 
     public mutating func add(_ other: RouteTally) {
-        for place in hops.indices { hops[place] += other.hops[place] }
+        while hops.count < other.hops.count { hops.append(0) }
+        for place in other.hops.indices { hops[place] += other.hops[place] }
         failed += other.failed
         arrived += other.arrived
+        crossings += other.crossings
         for node in load.indices { load[node] += other.load[node] }
+    }
+
+    mutating func fail() { failed += 1 }
+
+    /// - Parameter path: the nodes after the origin, the destination last.
+    mutating func arrive(over path: [UInt32], crossings: Int) {
+        arrived += 1
+        while hops.count <= path.count { hops.append(0) }
+        hops[path.count] += 1
+        self.crossings += crossings
+        for place in 0..<max(0, path.count - 1) { load[Int(path[place])] += 1 }
     }
 
     public var distribution: Distribution { Distribution(histogram: hops) }
     public var failedShare: Double {
         failed == 0 ? 0 : Double(failed) / Double(failed + arrived)
+    }
+    public var meanCrossings: Double {
+        arrived == 0 ? 0 : Double(crossings) / Double(arrived)
     }
 
     /// The busiest node's over the mean of those that are live.
@@ -51,214 +78,225 @@ public struct RouteBatch: Sendable {
 
     let graph: Graph
     let routing: Routing
+    let routeCount: Int
+    let turnCountMax: Int
     let seed: UInt64
 
-    public init(_ graph: Graph, _ routing: Routing, seed: UInt64) {
+    /// - Parameter turns: how often a route that finds nothing nearer may go past its destination and
+    ///   draw near from the other side. Each side is kept to until the next turn, so no route loops.
+    public init(_ graph: Graph, _ routing: Routing, routes: Int, turns: Int = 0, seed: UInt64) {
         self.graph = graph
         self.routing = routing
+        routeCount = routes
+        turnCountMax = turns
         self.seed = seed
     }
 
-    /// Routes of every `stride`-th chunk from `first`, of `routeCount` in all.
-    public func run(routeCount: Int, first: Int, stride: Int) -> RouteTally {
-        var walker = Walker(graph)
-        var tally = RouteTally(count: graph.count)
-        var chunk = first
-        while chunk * Self.chunkSize < routeCount {
-            var random = RandomSource(seed: RandomSource.mix(seed &+ UInt64(chunk) &* 2 &+ 1))
-            for _ in 0..<min(Self.chunkSize, routeCount - chunk * Self.chunkSize) {
-                let from = random.next(below: graph.live.count)
-                var to = random.next(below: graph.live.count - 1)
-                if to >= from { to += 1 }
-                walker.walk(
-                    from: Int(graph.live[from]), to: Int(graph.live[to]), routing, &tally)
-            }
-            chunk += stride
+    public var chunkCount: Int { (routeCount + Self.chunkSize - 1) / Self.chunkSize }
+
+    /// Walks the routes of one chunk.
+    public func run(chunk: Int, into tally: inout RouteTally) {
+        var walker = Walker(graph, routing, turns: turnCountMax)
+        var random = RandomSource(seed: RandomSource.mix(seed &+ UInt64(chunk) &* 2 &+ 1))
+        for _ in 0..<min(Self.chunkSize, routeCount - chunk * Self.chunkSize) {
+            let from = random.next(below: graph.live.count)
+            var to = random.next(below: graph.live.count - 1)
+            if to >= from { to += 1 }
+            walker.walk(graph, from: graph.live[from], to: graph.live[to], &tally)
         }
-        return tally
+    }
+}
+
+/// The nodes of some set nearest to a target: so many nodes further round the ring, and so many
+/// before. Nodes are numbered round the ring, so the nearest by position is one of these two, and
+/// a set's bracket is the least of its parts': no position need be read until all have been seen.
+struct Bracket: Equatable {
+    var after: UInt32 = .max
+    var before: UInt32 = .max
+
+    @inline(__always)
+    func gap(_ isAfter: Bool) -> UInt32 { isAfter ? after : before }
+
+    @inline(__always)
+    mutating func narrow(by other: Bracket) {
+        after = min(after, other.after)
+        before = min(before, other.before)
     }
 }
 
 /// Walks routes; keeps its tables from one to the next.
 struct Walker {
-    private let graph: Graph
-    /// The nodes within two steps of where the route is: open addressing by `slot`.
-    private var near: [UInt32]
-    private var nearStamp: [UInt32]
-    /// The places in the row of the route's node through which one is two steps away; all ones for
-    /// its neighbours. Places from 63 on count for nothing: no row of a sensible graph has them.
-    private var nearThrough: [UInt64]
-    /// One bit for each of 16,384 classes of nodes: most nodes are seen not to be near by this alone.
-    private var filter = [UInt64](repeating: 0, count: 256)
-    private var stamp: UInt32 = 0
+    private let routing: Routing
+    private let turnCountMax: Int
+    /// What can be reached through the neighbour at each place of the row of the route's node: the
+    /// neighbour's links, and theirs.
+    private var second: [Bracket]
+    private var third: [Bracket]
     private var path: [UInt32] = []
-    private static var nearBits: UInt64 { 12 }
-    /// As in `Frame.hopLimit`.
-    private static var hopLimit: Int { 48 }
+    /// Each hop is nearer than the last, so this ends none but long routes over graphs that are not
+    /// ours; the mesh itself ends them after `Frame.hopLimit`, far above what ours needs.
+    static var hopsMax: Int { 1_000 }
 
-    init(_ graph: Graph) {
-        self.graph = graph
-        near = [UInt32](repeating: 0, count: 1 << Int(Self.nearBits))
-        nearStamp = [UInt32](repeating: 0, count: 1 << Int(Self.nearBits))
-        nearThrough = [UInt64](repeating: 0, count: 1 << Int(Self.nearBits))
+    init(_ graph: Graph, _ routing: Routing, turns: Int) {
+        self.routing = routing
+        turnCountMax = turns
+        second = [Bracket](repeating: Bracket(), count: graph.rowSize)
+        third = second
     }
 
-    mutating func walk(from: Int, to: Int, _ routing: Routing, _ tally: inout RouteTally) {
+    mutating func walk(
+        _ graph: Graph, from: UInt32, to: UInt32, _ tally: inout RouteTally
+    ) {
         path.removeAll(keepingCapacity: true)
         var at = from
+        var approach = Approach.either
+        var turnCount = 0
+        var crossings = 0
         while at != to {
-            let next: Int
-            switch routing {
-            case .greedy: next = greedy(at, to)
-            case .lookahead1: next = lookahead1(at, to)
-            case .lookahead2: next = lookahead2(at, to)
+            guard path.count < Self.hopsMax else { return tally.fail() }
+            guard let next = next(graph, at, to, approach) else {
+                guard turnCount < turnCountMax else { return tally.fail() }
+                turnCount += 1
+                switch approach {
+                case .either: approach = at &- to < to &- at ? .before : .after
+                case .after: approach = .before
+                case .before: approach = .after
+                }
+                continue
             }
-            guard next >= 0, path.count < Self.hopLimit else {
-                tally.failed += 1
-                return
-            }
+            if graph.zone(of: at) != graph.zone(of: next) { crossings += 1 }
             at = next
-            path.append(UInt32(at))
+            path.append(at)
         }
-        tally.arrived += 1
-        tally.hops[path.count] += 1
-        for node in path.dropLast() { tally.load[Int(node)] += 1 }
+        tally.arrive(over: path, crossings: crossings)
     }
 
-    /// The neighbour of `node` nearest to `to`; -1: it has none. Rows are sorted, so it is one of
-    /// the two on either side of `to`.
+    /// The nodes nearest to `target` in the row that starts at `start`.
     @inline(__always)
-    private func nearest(in node: Int, to: Int) -> Int {
-        let row = graph.row(node)
-        if row.isEmpty { return -1 }
-        var low = row.lowerBound
-        var high = row.upperBound
-        while low < high {
-            let middle = (low + high) / 2
-            if Int(graph.links[middle]) < to { low = middle + 1 } else { high = middle }
+    private static func bracket(
+        _ links: Span<UInt32>, _ start: Int, _ size: Int, _ target: UInt32
+    ) -> Bracket {
+        // The first place whose node is not before the target, by halving without branches.
+        var place = start
+        var count = size
+        while count > 1 {
+            let half = count / 2
+            place += links[place + half - 1] < target ? half : 0
+            count -= half
         }
-        let after = Int(graph.links[low == row.upperBound ? row.lowerBound : low])
-        if after == to { return after }
-        let before = Int(graph.links[low == row.lowerBound ? row.upperBound - 1 : low - 1])
-        return graph.distance(before, to) < graph.distance(after, to) ? before : after
+        place += links[place] < target ? 1 : 0
+        let after = links[place == start + size ? start : place]
+        let before = links[place == start ? start + size - 1 : place - 1]
+        return Bracket(after: after &- target, before: target &- before)
     }
 
-    private func greedy(_ at: Int, _ to: Int) -> Int {
-        let next = nearest(in: at, to: to)
-        guard next >= 0, graph.distance(next, to) < graph.distance(at, to) else { return -1 }
-        return next
-    }
-
-    private func lookahead1(_ at: Int, _ to: Int) -> Int {
-        var best = -1
-        var bestDistance = graph.distance(at, to)
-        var bestSteps = 0
-        for place in graph.row(at) {
-            let neighbour = Int(graph.links[place])
-            if neighbour == to { return to }
-            let direct = graph.distance(neighbour, to)
-            if direct < bestDistance || direct == bestDistance && bestSteps > 1 {
-                (best, bestDistance, bestSteps) = (neighbour, direct, 1)
-            }
-            let second = nearest(in: neighbour, to: to)
-            let distance = graph.distance(second, to)
-            if distance < bestDistance {
-                (best, bestDistance, bestSteps) = (neighbour, distance, 2)
+    /// The first link in each row of nodes two steps away: nothing that `bracket` would not find.
+    ///
+    /// The rows lie anywhere in memory, and a processor waits for many of them at a time only if it
+    /// does little else with each. Reading them all ahead of their use makes routes over a million
+    /// nodes more than twice as fast.
+    @inline(__always)
+    private static func glance(
+        _ links: Span<UInt32>, _ row: Int, _ size: Int, _ target: UInt32
+    ) -> Bracket {
+        var seen = Bracket()
+        for place in row..<(row + size) {
+            let start = Int(links[place]) * size
+            for link in start..<(start + size) {
+                let node = links[Int(links[link]) * size]
+                seen.narrow(by: Bracket(after: node &- target, before: target &- node))
             }
         }
-        return best
+        return seen
     }
 
-    // MARK: Lookahead 2
-
-    @inline(__always)
-    private func hash(_ node: UInt32) -> UInt64 { UInt64(node) &* 0x9E37_79B9_7F4A_7C15 }
-
-    @inline(__always)
-    private func slot(of node: UInt32) -> Int {
-        var at = Int(truncatingIfNeeded: hash(node) >> (64 - Self.nearBits))
-        while nearStamp[at] == stamp, near[at] != node { at = (at + 1) & (near.count - 1) }
-        return at
-    }
-
-    /// How a node within two steps is reached; 0: it is not.
-    @inline(__always)
-    private func through(_ node: UInt32) -> UInt64 {
-        let code = hash(node) >> 50
-        guard filter[Int(code >> 6)] & (1 << (code & 63)) != 0 else { return 0 }
-        let at = slot(of: node)
-        return nearStamp[at] == stamp ? nearThrough[at] : 0
+    /// The neighbour to send to on the way; nil: nothing in sight is nearer than this node.
+    mutating func next(
+        _ graph: Graph, _ at: UInt32, _ to: UInt32, _ approach: Approach
+    ) -> UInt32? {
+        // Compiled with the usual size as a constant the search has no loops: a third less time.
+        graph.rowSize == 16
+            ? next(graph, 16, at, to, approach) : next(graph, graph.rowSize, at, to, approach)
     }
 
     @inline(__always)
-    private mutating func mark(_ node: UInt32, _ through: UInt64) {
-        let at = slot(of: node)
-        if nearStamp[at] == stamp {
-            nearThrough[at] |= through
-        } else {
-            near[at] = node
-            nearStamp[at] = stamp
-            nearThrough[at] = through
-            let code = hash(node) >> 50
-            filter[Int(code >> 6)] |= 1 << (code & 63)
-        }
-    }
-
-    /// Instead of looking at all d³ nodes within three steps, this looks from the other end: at the
-    /// nodes around the destination, nearest first, until one is within two steps or has a link
-    /// that is. They lie side by side in memory, and d² nodes fit the cache.
-    private mutating func lookahead2(_ at: Int, _ to: Int) -> Int {
-        stamp &+= 1
-        if stamp == 0 {
-            for place in nearStamp.indices { nearStamp[place] = 0 }
-            stamp = 1
-        }
-        for word in filter.indices { filter[word] = 0 }
-        let row = graph.row(at)
-        for place in row { mark(graph.links[place], .max) }
-        for place in row.prefix(63) {
-            let bit: UInt64 = 1 << UInt64(place - row.lowerBound)
-            for second in graph.row(Int(graph.links[place])) { mark(graph.links[second], bit) }
-        }
-        let count = graph.count
-        var candidate = to
-        var after = to
-        var before = to
-        while candidate != at {
-            let found = through(UInt32(candidate))
-            if found == .max { return candidate }
-            if found != 0 { return neighbour(row, of: found, towards: candidate) }
-            var leads: UInt64 = 0
-            for place in graph.row(candidate) { leads |= through(graph.links[place]) }
-            // A neighbour of a neighbour of this node's would be within two steps itself.
-            if leads != 0 { return neighbour(row, of: leads, towards: candidate) }
-            let nextAfter = after + 1 == count ? 0 : after + 1
-            let nextBefore = before == 0 ? count - 1 : before - 1
-            if graph.positions[nextAfter] &- graph.positions[to]
-                <= graph.positions[to] &- graph.positions[nextBefore]
-            {
-                after = nextAfter
-                candidate = after
-            } else {
-                before = nextBefore
-                candidate = before
+    private mutating func next(
+        _ graph: Graph, _ size: Int, _ at: UInt32, _ to: UInt32, _ approach: Approach
+    ) -> UInt32? {
+        let links = graph.links.span.extracting(droppingFirst: graph.lead)
+        let row = Int(at) * size
+        let first = Self.bracket(links, row, size, to)
+        if first.after == 0 { return to }
+        var seen = first
+        if routing != .greedy {
+            for place in 0..<size {
+                let neighbour = links[row + place]
+                second[place] =
+                    neighbour == at
+                    ? Bracket() : Self.bracket(links, Int(neighbour) * size, size, to)
+                seen.narrow(by: second[place])
             }
         }
-        return -1
+        if routing == .lookahead2, seen.after != 0 {
+            seen.narrow(by: Self.glance(links, row, size, to))
+            for place in 0..<size {
+                let neighbour = links[row + place]
+                let start = Int(neighbour) * size
+                var sum = Bracket()
+                for link in start..<(start + size) {
+                    sum.narrow(by: Self.bracket(links, Int(links[link]) * size, size, to))
+                }
+                third[place] = neighbour == at ? Bracket() : sum
+                seen.narrow(by: third[place])
+            }
+        }
+        let isAfter: Bool
+        switch approach {
+        case .either:
+            let after = graph.distance(to &+ seen.after, to)
+            let before = graph.distance(to &- seen.before, to)
+            guard min(after, before) < graph.distance(at, to) else { return nil }
+            // Fewer steps break ties.
+            isAfter =
+                after < before
+                || after == before
+                    && steps(to: seen.after, first, isAfter: true)
+                        <= steps(to: seen.before, first, isAfter: false)
+        case .after:
+            guard seen.after < at &- to else { return nil }
+            isAfter = true
+        case .before:
+            guard seen.before < to &- at else { return nil }
+            isAfter = false
+        }
+        let gap = isAfter ? seen.after : seen.before
+        let target = isAfter ? to &+ gap : to &- gap
+        if first.gap(isAfter) == gap { return target }
+        let place =
+            choose(second, gap, isAfter, at, target) ?? choose(third, gap, isAfter, at, target)
+        return place.map { links[row + $0] }
     }
 
-    /// One of the neighbours whose places are set in `leads`; which one depends on the target, so that
-    /// load spreads.
+    private func steps(to gap: UInt32, _ first: Bracket, isAfter: Bool) -> Int {
+        if first.gap(isAfter) == gap { return 1 }
+        return second.contains { $0.gap(isAfter) == gap } ? 2 : 3
+    }
+
+    /// The place of a neighbour through which the target is reached; which of them depends on the
+    /// target, so that load spreads.
     @inline(__always)
-    private func neighbour(_ row: Range<Int>, of leads: UInt64, towards target: Int) -> Int {
-        let first = UInt64(graph.links[row.lowerBound]) << 32
-        let spread = RandomSource.mix(UInt64(target) ^ first)
-        var left = leads & ~(1 << 63)
-        var skip = Int(spread.multipliedFullWidth(by: UInt64(left.nonzeroBitCount)).high)
-        while skip > 0 {
-            left &= left - 1
+    private func choose(
+        _ brackets: [Bracket], _ gap: UInt32, _ isAfter: Bool, _ at: UInt32, _ target: UInt32
+    ) -> Int? {
+        var count = 0
+        for place in brackets.indices where brackets[place].gap(isAfter) == gap { count += 1 }
+        if count == 0 { return nil }
+        let spread = RandomSource.mix(UInt64(target) | UInt64(at) << 32)
+        var skip = Int(spread.multipliedFullWidth(by: UInt64(count)).high)
+        for place in brackets.indices where brackets[place].gap(isAfter) == gap {
+            if skip == 0 { return place }
             skip -= 1
         }
-        return Int(graph.links[row.lowerBound + left.trailingZeroBitCount])
+        return nil
     }
 }
