@@ -55,9 +55,9 @@ enum NodeSubcommand {
             name: "slow-queue", argument: "BYTES",
             help: "What waits for a slow client that drops (8mb)."),
         Flag(
-            name: "output-limit", argument: "\"HARD SOFT SECONDS\"",
-            help: "Output at which a slow client is disconnected, as Redis's\n"
-                + "client-output-buffer-limit pubsub (32mb 8mb 60)."),
+            name: "output-limit", argument: "LIMITS",
+            help: "Output at which a slow client is disconnected, as in Redis's\n"
+                + "client-output-buffer-limit pubsub: \"32mb 8mb 60\"."),
         Flag(
             name: "reattach-grace", argument: "SECONDS",
             help: "How long a session waits for its user to come back (10)."),

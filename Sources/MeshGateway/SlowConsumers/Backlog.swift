@@ -137,8 +137,10 @@ struct Backlog: ~Copyable {
         if count == 0 {
             newest.removeAll(keepingCapacity: true)
         } else if newest.count > 2 * count + 1_024 {
-            let first = firstNumber
-            newest = newest.filter { $0.value >= first }
+            newest.removeAll(keepingCapacity: true)
+            for (offset, entry) in entries[head...].enumerated() where !entry.isGone {
+                newest[entry.group] = firstNumber + UInt64(offset)
+            }
         }
     }
 
