@@ -67,6 +67,8 @@ public enum Query: Sendable {
     case holders(keys: Slice, subject: Slice)
     /// To all other nodes.
     case everyone(subject: Slice)
+    /// To one node; finished at once when it is no member.
+    case node(NodeID, subject: Slice)
     /// To the other nodes that hold `key`, recording each hop there (`.traced` effects).
     case trace(Key)
 }

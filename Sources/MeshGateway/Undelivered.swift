@@ -22,11 +22,42 @@ extension Gateway {
     }
 
     /// `count` copies of messages that a client of this node has published to `name` are given up;
-    /// they may have arrived or not. `name` lies in `bytes`.
+    /// they may have arrived or not. `name` lies in `bytes`. A client that has asked (MESH.REPORTS)
+    /// is told kind, name, number and reason.
+    ///
+    /// - Parameter node: where they were going; `NodeID(0)`: to a user who did not come back.
     public mutating func undelivered(
-        sender: UInt64, _ body: RoutedBody, _ key: Key, name: Slice, _ bytes: Span<UInt8>,
-        count: Int
+        sender: UInt64, _ body: RoutedBody, _ key: Key, name: Slice, to node: NodeID,
+        _ bytes: Span<UInt8>, count: Int
     ) {
         counters.undelivered &+= UInt64(count)
+        guard sender != 0, let client = client(tagged: sender) else { return }
+        let place = Int(client)
+        guard clients[place].flags.contains(.reports),
+            clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        else { return }
+        counters.undeliveredReports += 1
+        frame.removeAll()
+        frame.append("*5\r\n$11\r\nundelivered\r\n")
+        frame.appendBulk(MessageKind(body).name)
+        frame.appendBulk(bytes, Int(name.start), Int(name.count))
+        frame.appendInteger(count)
+        frame.append(node == NodeID(0) ? "$7\r\nexpired\r\n" : "$11\r\nunreachable\r\n")
+        tell(place)
+    }
+
+    /// Writes `frame`, an array that is no message, to a client: no policy drops it.
+    mutating func tell(_ place: Int) {
+        let isRESP3 = clients[place].isRESP3
+        if clients[place].flags.contains(.executing) {
+            let start = clients[place].held.count
+            frame.withSpan { clients[place].held.append($0, 0, $0.count) }
+            if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
+        } else {
+            let start = clients[place].output.count
+            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
+            if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
+        }
+        wrote(place)
     }
 }

@@ -80,22 +80,23 @@ extension Reactor {
                 gatheredBytes += copies * (Int(name.count) + Int(payload.count))
             case .deliverKept(let body, let key, let name, let payload):
                 deliverKept(body, key, name, payload)
-            case .undelivered(let sender, let body, let key, let name, _, let count):
-                undelivered(sender, body, key, name, count)
+            case .undelivered(let sender, let body, let key, let name, let node, let count):
+                undelivered(sender, body, key, name, node, count)
             case .uncongested: hasDrainedLink = true
-            case .gap: break
+            case .gap(_, let count): gateway.missed(count: Int(count))
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
             case .asked(let node, let query, let subject):
                 let start = answerBytes.count
-                gateway.answer(subject, bytes, into: &answerBytes)
+                gateway.answer(subject, bytes, from: node, into: &answerBytes)
                 let answer = Slice(start: start, count: answerBytes.count - start)
                 deferred.append(.answer(node, query, answer: answer))
-            case .answered(let query, _, let answer): gateway.answered(query, answer, bytes)
+            case .answered(let query, let node, let answer):
+                gateway.answered(query, answer, bytes, from: node)
             case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
             case .finished(let query):
-                if let client = gateway.finished(query) { resumable.append(client) }
+                finished(query)
             case .log(let event): logEvent(event)
             case .left: hasLeft = true
             }
@@ -118,12 +119,14 @@ extension Reactor {
     }
 
     private mutating func undelivered(
-        _ sender: UInt64, _ body: RoutedBody, _ key: Key, _ name: Slice, _ count: Int32
+        _ sender: UInt64, _ body: RoutedBody, _ key: Key, _ name: Slice, _ node: NodeID,
+        _ count: Int32
     ) {
         var names = ByteQueue()
         swap(&names, &effects.bytes)
         names.withSpan {
-            gateway.undelivered(sender: sender, body, key, name: name, $0, count: Int(count))
+            gateway.undelivered(
+                sender: sender, body, key, name: name, to: node, $0, count: Int(count))
         }
         swap(&names, &effects.bytes)
     }
@@ -181,6 +184,13 @@ extension Reactor {
         guard index >= 0 else { return }
         connectionOfLink[Int(link)] = -1
         linger(index)
+    }
+
+    private mutating func finished(_ query: QueryID) {
+        let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true
+        if let client = gateway.finished(query, isTargetPresent: isPresent) {
+            resumable.append(client)
+        }
     }
 
     private mutating func traced(

@@ -19,6 +19,9 @@ extension Node {
         case .everyone(let slice):
             subject = slice
             targets = members.ring.map { $0.index }
+        case .node(let node, let slice):
+            subject = slice
+            if let index = members.index(of: node) { targets = [index] }
         case .holders(let keys, let slice):
             subject = slice
             for at in stride(from: Int(keys.start), to: keys.end - 7, by: 8) {
