@@ -200,7 +200,9 @@ struct Walker {
         if routing != .greedy {
             for place in 0..<size {
                 let neighbour = links[row + place]
-                second[place] = neighbour == at ? Bracket() : Self.bracket(links, Int(neighbour) * size, size, to)
+                second[place] =
+                    neighbour == at
+                    ? Bracket() : Self.bracket(links, Int(neighbour) * size, size, to)
                 seen.narrow(by: second[place])
             }
         }
