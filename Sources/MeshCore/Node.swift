@@ -10,7 +10,15 @@ import MeshWire
 /// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
 /// `Delivery/Publishing`, `Delivery/Questions`.
 public struct Node: ~Copyable {
+    // What every event touches comes first: a mesh of simulated nodes is mostly misses of the cache.
     public let id: NodeID
+    /// The time of the event that is being handled.
+    var now: Instant
+    var links: LinkTable
+    /// Index 0 is this node.
+    var members: MemberTable
+    var timers = Timers()
+    var random: RandomSource
     public let configuration: Configuration
     let hasher: KeyHasher
     /// Fingerprint of the cluster's key, told in the handshake.
@@ -20,15 +28,11 @@ public struct Node: ~Copyable {
     public internal(set) var counters = Counters()
     /// Members and table have arrived.
     public internal(set) var isReady = false
-    /// The time of the event that is being handled.
-    var now: Instant
-    var random: RandomSource
-    var timers = Timers()
-
-    // Membership. Index 0 is this node.
-    var members: MemberTable
-    var pendingChanges: [MemberIndex] = []
+    // Membership.
+    var pendingChanges: [PendingChange] = []
     var gossipedAt: Instant
+    /// At least so long between one telling of changes and the next.
+    var gossipPause = Node.gossipPauseMin
     /// When a member or a log last changed here.
     var changedAt: Instant
     var accusations: [Accusation] = []
@@ -36,7 +40,6 @@ public struct Node: ~Copyable {
     var departed: [MemberIndex] = []
 
     // Overlay.
-    var links: LinkTable
     var longRange: LongRangeLinks
     var join: JoinState
     var isLeaving = false

@@ -15,6 +15,9 @@ extension Node {
         }
     }
 
+    /// Members that are alive or suspect, this node among them.
+    public var memberCount: Int { members.ring.count }
+
     public func linkStatuses() -> [LinkStatus] {
         links.established.map { index in
             let link = links[index]

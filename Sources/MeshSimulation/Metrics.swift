@@ -25,6 +25,10 @@ public struct Metrics: Sendable {
     public var nodes = 0
     public var events = 0
     public var virtualSeconds = 0.0
+    /// Real time that the run took, all of it and from the moment when all were ready and agreed.
+    /// Whoever runs it measures (`Run` has no clock); 0: nobody has.
+    public var seconds = 0.0
+    public var calmSeconds = 0.0
     /// From the first start until all were ready and agreed; nil: never.
     public var startSeconds: Double?
     public var sent = 0
@@ -63,6 +67,19 @@ public struct Metrics: Sendable {
     public var expectations: [Outcome] = []
     /// The links of the survivors, by place on the ring in [0, 1), of a mesh of at most 2,000.
     public var ring: [(from: Double, to: Double, isLong: Bool)] = []
+
+    /// The run hash in sixteen hexadecimal digits.
+    public var runHashText: String { hexadecimal(runHash) }
+
+    /// Events of the simulation in a second of real time.
+    public var eventsPerSecond: Double { seconds > 0 ? Double(events) / seconds : 0 }
+    /// Virtual time over real time.
+    public var speed: Double { seconds > 0 ? virtualSeconds / seconds : 0 }
+    /// The same after the start, which costs more than what follows.
+    public var calmSpeed: Double {
+        guard let startSeconds, calmSeconds > 0 else { return 0 }
+        return (virtualSeconds - startSeconds) / calmSeconds
+    }
 
     /// An expectation and what became of it.
     public struct Outcome: Sendable {

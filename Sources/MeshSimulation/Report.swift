@@ -13,6 +13,10 @@ extension Metrics {
         object["nodes"] = String(nodes)
         object["events"] = String(events)
         object["virtualSeconds"] = decimal(virtualSeconds)
+        object["seconds"] = decimal(seconds)
+        object["eventsPerSecond"] = decimal(eventsPerSecond, places: 0)
+        object["speed"] = decimal(speed)
+        object["calmSpeed"] = decimal(calmSpeed)
         object["startSeconds"] = startSeconds.map { decimal($0) } ?? "null"
         object["sent"] = String(sent)
         object["delivered"] = String(delivered)
@@ -89,6 +93,15 @@ extension Metrics {
                 "\(nodes) at the end, \(decimal(linksPerNode, places: 1)) links each"))
         lines.append(
             row("time", "\(decimal(virtualSeconds, places: 1)) s virtual, \(events) events"))
+        if seconds > 0 {
+            lines.append(
+                row(
+                    "speed",
+                    "\(decimal(seconds, places: 1)) s, "
+                        + "\(decimal(eventsPerSecond / 1e6, places: 2)) M events/s, "
+                        + "\(decimal(speed, places: 1)) × real time, "
+                        + "\(decimal(calmSpeed, places: 1)) × after the start"))
+        }
         lines.append(
             row(
                 "start",

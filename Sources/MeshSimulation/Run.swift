@@ -183,6 +183,9 @@ public struct Run: ~Copyable {
 
     public var result: Metrics { metrics }
 
+    /// All nodes that were to start are ready and agree.
+    public var hasStarted: Bool { metrics.startSeconds != nil }
+
     private mutating func perform(_ task: Chore) {
         let index = Int(task.index)
         switch task.kind {

@@ -117,6 +117,7 @@ public struct World: ~Copyable {
     /// For hosts that are up, as everything below.
     public func isReady(_ host: Int) -> Bool { hosts[host]!.node.isReady }
     public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.node.memberStatuses() }
+    func memberCount(_ host: Int) -> Int { hosts[host]!.node.memberCount }
     public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.node.linkStatuses() }
     public func counters(_ host: Int) -> Counters { hosts[host]!.node.counters }
     public func digest(_ host: Int) -> UInt64 { hosts[host]!.node.stateDigest }

@@ -80,6 +80,16 @@
         unsafe place.copyMemory(from: text.utf8Start, byteCount: text.utf8CodeUnitCount)
     }
 
+    /// Appends what the queue itself holds at `slice`.
+    public mutating func append(copyOf slice: Slice) {
+        precondition(slice.start >= 0 && slice.count >= 0 && slice.end <= count)
+        if slice.count == 0 { return }
+        let place = unsafe reserve(Int(slice.count))
+        // Reserving may have moved the bytes.
+        unsafe place.copyMemory(
+            from: base! + head + Int(slice.start), byteCount: Int(slice.count))
+    }
+
     /// Appends an integer in little-endian order.
     @inlinable @inline(__always)
     public mutating func append<Value: FixedWidthInteger>(integer value: Value) {

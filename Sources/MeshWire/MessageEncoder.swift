@@ -110,6 +110,23 @@ extension ByteQueue {
         append(bytes, Int(answer.start), Int(answer.count))
     }
 
+    /// Begins a `.link` frame with a `.members` message of news, for so many records, which the
+    /// caller appends. Returns where it begins.
+    public mutating func beginMembersFrame(_ recordCount: Int) -> Int {
+        let start = count
+        appendPrefix(length: 0, .link, [], hopsLeft: 0, body: 0)
+        append(Message.Number.members.rawValue)
+        append(0)
+        append(integer: UInt16(recordCount))
+        return start
+    }
+
+    /// Ends the frame that began at `start`, and returns where it stands.
+    public mutating func endFrame(_ start: Int) -> Slice {
+        overwrite(integer: UInt32(truncatingIfNeeded: count - start), at: start)
+        return Slice(start: start, count: count - start)
+    }
+
     private mutating func append(_ greeting: Greeting) {
         append(integer: greeting.versionMin)
         append(integer: greeting.versionMax)
@@ -121,7 +138,8 @@ extension ByteQueue {
         append(greeting.member)
     }
 
-    private mutating func append(_ record: MemberRecord) {
+    /// Appends what a `.members` message says of one member.
+    public mutating func append(_ record: MemberRecord) {
         append(record.id)
         append(integer: record.incarnation.rawValue)
         append(record.standing.rawValue)

@@ -1,11 +1,15 @@
+import Dispatch
 import Foundation
 import MeshCore
 import MeshSimulation
+import Synchronization
 
 extension Command {
     static var runScenario: Command {
         Command(
-            name: "run", usage: "run FILE… [--seed N] [--out DIR] [--json] [--quiet]",
+            name: "run",
+            usage: "run FILE… [--seed N] [--out DIR] [--json] [--quiet] [--times N] "
+                + "[--jobs N] [--check-hash FILE]",
             summary: "runs scenarios on the production node in virtual time",
             flags: [
                 Flag(name: "seed", argument: "N", help: "repeats the run of this seed (1)"),
@@ -14,16 +18,44 @@ extension Command {
                     help: "writes report.json and report.html there, per scenario if several"),
                 Flag(name: "json", help: "prints the report as JSON on standard output"),
                 Flag(name: "quiet", help: "prints what went wrong alone, and no progress"),
+                Flag(
+                    name: "times", argument: "N",
+                    help: "runs each N times; a run hash that differs is status 2"),
+                Flag(
+                    name: "jobs", argument: "N",
+                    help: "of those times, so many at once after the first (1)"),
+                Flag(
+                    name: "check-hash", argument: "FILE",
+                    help:
+                        "a run hash other than in this JSON object of hashes by scenario is status 2"
+                ),
             ]
         ) { arguments in
             guard !arguments.words.isEmpty else { throw UsageError("name a scenario file") }
             let seed = try arguments.seed() ?? 1
+            let times = try arguments.integer("times", 1...1_000_000) ?? 1
+            let jobs = try arguments.integer("jobs", 1...256) ?? 1
+            let hashes = try arguments["check-hash"].map(readHashes) ?? [:]
             // Every file is read before the first run: a mistake in the last costs no hour.
             let scenarios = try arguments.words.map(readScenario)
             var status: Int32 = 0
             var reports: [String] = []
             for (path, scenario) in zip(arguments.words, scenarios) {
                 let metrics = simulate(scenario, seed: seed, isQuiet: arguments.has("quiet"))
+                var wanted = hashes[scenario.name]
+                if arguments["check-hash"] != nil, wanted == nil { wanted = "none" }
+                if !isHash(metrics, wanted) { status = max(status, 2) }
+                let count = Atomic<Int>(times - 1)
+                let different = Atomic<Int>(0)
+                DispatchQueue.concurrentPerform(iterations: jobs) { _ in
+                    while count.subtract(1, ordering: .relaxed).newValue >= 0 {
+                        let again = simulate(scenario, seed: seed, isQuiet: true)
+                        if !isHash(again, metrics.runHashText) {
+                            different.add(1, ordering: .relaxed)
+                        }
+                    }
+                }
+                if different.load(ordering: .relaxed) > 0 { status = max(status, 2) }
                 if let folder = arguments["out"] {
                     let name =
                         URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
@@ -42,6 +74,23 @@ extension Command {
             }
             return status
         }
+    }
+
+    /// Whether a run came out as it should, and a line if not. Nil: as it likes.
+    private static func isHash(_ metrics: Metrics, _ wanted: String?) -> Bool {
+        guard let wanted, wanted != metrics.runHashText else { return true }
+        say("\(metrics.scenario): run hash \(metrics.runHashText), expected \(wanted)\n")
+        return false
+    }
+
+    private static func readHashes(_ path: String) throws(UsageError) -> [String: String] {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw UsageError("cannot read \(path)")
+        }
+        guard let hashes = try? JSONDecoder().decode([String: String].self, from: data) else {
+            throw UsageError("\(path) is not a JSON object of run hashes by scenario")
+        }
+        return hashes
     }
 
     static var schema: Command {
@@ -81,23 +130,25 @@ func simulate(_ scenario: Scenario, seed: UInt64, isQuiet: Bool) -> Metrics {
     let clock = ContinuousClock()
     let start = clock.now
     var shownAt = start
+    var startedAt: ContinuousClock.Instant?
     while !run.isFinished {
         run.advance(until: run.now + .milliseconds(100))
+        if startedAt == nil, run.hasStarted { startedAt = clock.now }
         guard isShown, clock.now - shownAt > .milliseconds(200) else { continue }
         shownAt = clock.now
         say(progress(run, elapsed: shownAt - start))
     }
     if isShown { say("\r\u{1B}[K") }
-    let elapsed = seconds(clock.now - start)
+    var metrics = run.result
+    metrics.seconds = seconds(clock.now - start)
+    metrics.calmSeconds = startedAt.map { seconds(clock.now - $0) } ?? 0
     if !isQuiet {
-        let rate = Double(run.eventCount) / max(elapsed, 1e-9) / 1e6
         say(
-            "\(scenario.name): \(decimal(elapsed, places: 1)) s, "
-                + "\(decimal(rate, places: 2)) M events/s, "
-                + "\(decimal(run.result.virtualSeconds / max(elapsed, 1e-9), places: 1)) × real time"
-                + "\n")
+            "\(scenario.name): \(decimal(metrics.seconds, places: 1)) s, "
+                + "\(decimal(metrics.eventsPerSecond / 1e6, places: 2)) M events/s, "
+                + "\(decimal(metrics.speed, places: 1)) × real time\n")
     }
-    return run.result
+    return metrics
 }
 
 private func progress(_ run: borrowing Run, elapsed: Duration) -> String {

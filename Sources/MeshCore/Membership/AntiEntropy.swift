@@ -59,12 +59,19 @@ extension Node {
         links[index].mismatches += 1
         // A single difference while things change is news on its way. The first heartbeat of a link
         // is different: there may have been no way for the news.
+        // To compare is to tell half of the members or more while things change everywhere. In a
+        // large mesh that is dear, and in vain while the news still travels: it waits until things
+        // are calm, or for longer, the larger the mesh.
+        let size = members.ring.count
+        let isLarge = size > 512
         let isFresh =
-            now - links[index].since < configuration.timing.heartbeat
+            !isLarge && now - links[index].since < configuration.timing.heartbeat
             || now - changedAt > .milliseconds(100)
+        let patience = isLarge ? 2 + size / 256 : 2
         let isRecent = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
-        if (isFresh || links[index].mismatches >= 2) && !isRecent {
+        if (isFresh || links[index].mismatches >= patience) && !isRecent {
             links[index].comparedAt = now
+            if isLarge { links[index].mismatches = 0 }
             send(.digests(members.digests), over: index, &effects)
         }
     }

@@ -16,11 +16,6 @@ struct Member {
     /// The established link to it, -1: none.
     var link: LinkIndex = -1
 
-    /// It stands in the list of changes to be told to the neighbours.
-    var isPending = false
-    /// The link that the change came over, to which it is not told again.
-    var pendingFrom: LinkIndex = -1
-
     var rare = RareState()
 
     init(_ record: MemberRecord, at now: Instant) {
@@ -42,8 +37,6 @@ struct Member {
         name = slot.facts.name
         zone = slot.facts.zone
         link = LinkIndex(slot.rawLink)
-        isPending = slot.isPending
-        pendingFrom = slot.pendingFrom
         rare = slot.rare
     }
 

@@ -20,10 +20,8 @@ struct MemberTable: ~Copyable {
         fileprivate(set) var facts: MemberBook.Reference
         private var rarity: UnsafeMutablePointer<RareState>?
         fileprivate(set) var rawLink: Int16 = -1
-        private var rawPendingFrom: Int16 = -1
+        private var rawPendingPlace = UInt16.max
         fileprivate(set) var standing: Standing
-        /// It stands in the list of changes to be told to the neighbours.
-        var isPending = false
 
         fileprivate init(_ facts: MemberBook.Reference, _ standing: Standing) {
             self.facts = facts
@@ -36,10 +34,10 @@ struct MemberTable: ~Copyable {
             get { LinkIndex(rawLink) }
             set { rawLink = Int16(newValue) }
         }
-        /// The link that the change came over, to which it is not told again.
-        @inline(__always) var pendingFrom: LinkIndex {
-            get { LinkIndex(rawPendingFrom) }
-            set { rawPendingFrom = Int16(newValue) }
+        /// Its place in the list of changes to be told to the neighbours; nil: it has none.
+        @inline(__always) var pendingPlace: Int? {
+            get { rawPendingPlace == .max ? nil : Int(rawPendingPlace) }
+            set { rawPendingPlace = newValue.map { UInt16($0) } ?? .max }
         }
 
         @inline(__always) var rare: RareState {
@@ -98,6 +96,7 @@ struct MemberTable: ~Copyable {
         }
     }
 
+    private(set) var digest: UInt64 = 0
     private let book: MemberBook
     private var slots: [Slot?] = []
     private var free: [MemberIndex] = []
@@ -105,7 +104,6 @@ struct MemberTable: ~Copyable {
     private var byEndpoint = MemberMap<Endpoint>()
     private(set) var ring = Ring()
     private(set) var digests = [UInt64](repeating: 0, count: 64)
-    private(set) var digest: UInt64 = 0
 
     /// Index 0 … 65,000: what a directory slot can name.
     static let countMax = 65_000
@@ -148,6 +146,10 @@ struct MemberTable: ~Copyable {
     /// The established link to a member, -1: none.
     @inline(__always)
     func link(of index: MemberIndex) -> LinkIndex { slots[index]!.link }
+
+    /// A member's place among the changes to be told; nil: it has none.
+    @inline(__always)
+    func pendingPlace(of index: MemberIndex) -> Int? { slots[index]!.pendingPlace }
 
     func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint.find(endpoint, slots) }
 

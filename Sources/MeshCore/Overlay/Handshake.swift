@@ -12,6 +12,7 @@ extension Node {
     }
 
     private mutating func begin(_ index: LinkIndex) {
+        forgetWhatIsKnown(over: index)
         links[index].since = now
         links[index].heardAt = now
         links[index].sentAt = now

@@ -22,9 +22,29 @@ struct Link {
         case closing
     }
 
+    // What every frame and every choice of a way touches comes first: one cache line.
     var state = State.free
+    /// Silent too long: avoided, its peer accused.
+    var isDoubted = false
+    /// The peer is leaving the mesh: no way leads over it any more.
+    var isPeerLeaving = false
+    var peerSentAt: UInt32 = 0
     /// The peer; meaningful from the hello or welcome on, and for a dialled link whose peer is known.
     var peer = NodeID(0)
+    var heardAt = Instant(nanoseconds: 0)
+    var sentAt = Instant(nanoseconds: 0)
+    var framesIn: UInt64 = 0
+    var framesOut: UInt64 = 0
+    var bytesIn: UInt64 = 0
+    var bytesOut: UInt64 = 0
+
+    var beatAt = Instant(nanoseconds: 0)
+    var peerHeartbeatAt = Instant(nanoseconds: 0)
+    /// Exponentially weighted, 1/8 a sample (Jacobson 1988).
+    var roundTrip: Delay?
+    /// Heartbeats in a row whose digest was not ours.
+    var mismatches = 0
+    var comparedAt: Instant?
     var member: MemberIndex = -1
     var endpoint = Endpoint(ipv4: 0, port: 0)
     var isDialled = false
@@ -33,13 +53,6 @@ struct Link {
     var stratum = 0
     /// When the slot got its state.
     var since = Instant(nanoseconds: 0)
-    var heardAt = Instant(nanoseconds: 0)
-    var sentAt = Instant(nanoseconds: 0)
-    var beatAt = Instant(nanoseconds: 0)
-    /// Silent too long: avoided, its peer accused.
-    var isDoubted = false
-    /// The peer is leaving the mesh: no way leads over it any more.
-    var isPeerLeaving = false
     /// What the link is for this node, and for the peer as far as it has said.
     var role: LinkRole = []
     var peerRole: LinkRole = []
@@ -47,23 +60,11 @@ struct Link {
     var pendingRole: LinkRole = []
     var isRoleTold = false
 
-    /// Exponentially weighted, 1/8 a sample (Jacobson 1988).
-    var roundTrip: Delay?
-    var peerSentAt: UInt32 = 0
-    var peerHeartbeatAt = Instant(nanoseconds: 0)
-    /// Heartbeats in a row whose digest was not ours.
-    var mismatches = 0
-    var comparedAt: Instant?
     /// What the peer knows has been compared with what this node knows, at least once.
     var isCompared = false
 
     /// When the peer last sent records or a part of a set that was asked for.
     var repairedAt = Instant(nanoseconds: 0)
-
-    var framesIn: UInt64 = 0
-    var framesOut: UInt64 = 0
-    var bytesIn: UInt64 = 0
-    var bytesOut: UInt64 = 0
 
     /// It carries messages: established and not doubted.
     @inline(__always) var isUsable: Bool {

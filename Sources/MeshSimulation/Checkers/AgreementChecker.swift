@@ -35,7 +35,7 @@ struct AgreementChecker {
             let digest = world.digest(part.hosts[0])
             for host in part.hosts {
                 total += 1
-                let members = world.hosts[host]!.node.tableSizes().members
+                let members = world.memberCount(host)
                 if members == part.hosts.count {
                     right += 1
                 } else {
