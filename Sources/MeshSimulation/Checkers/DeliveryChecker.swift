@@ -36,7 +36,7 @@ struct DeliveryChecker {
     }
 
     /// How many copies of the last message went to other nodes.
-    mutating func publish(copies: Int, isToChannel: Bool) {
+    mutating func publish(copies: Int, isToChannel: Bool = false) {
         if isToChannel { channelCopies += copies }
         sent[sent.count - 1].copies = UInt32(copies)
     }
