@@ -48,7 +48,7 @@ struct DeliveryChecker {
     }
 
     /// How many copies of the last message the node has taken, or that it waits for its user.
-    mutating func publish(copies: Int, isToChannel: Bool, isHeld: Bool = false) {
+    mutating func publish(copies: Int, isToChannel: Bool = false, isHeld: Bool = false) {
         if isToChannel { channelCopies += copies }
         sent[sent.count - 1].copies = isHeld ? 1 : UInt32(copies)
         sent[sent.count - 1].isHeld = isHeld
