@@ -67,6 +67,8 @@ let package = Package(
         .testTarget(
             name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
         .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand"]),
+        .testTarget(
+            name: "SimulatorCommandTests", dependencies: ["SimulatorCommand", "MeshSimulation"]),
         .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -247,13 +247,16 @@ public struct Node: ~Copyable {
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),
-            (.introducing, .role), (.introducing, .digests), (.introducing, .origins):
+            (.introducing, .role), (.introducing, .digests), (.introducing, .marks),
+            (.introducing, .origins):
             // Sent before the peer knew that this is not, or no longer, a link.
             break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):
             receivedOrigins(entries, mask: mask, isReply: isReply, on: link, &effects)
+        case (.established, .marks(let marks, let mask)):
+            receivedMarks(marks, mask: mask, on: link, &effects)
         case (.established, .repair(let requests)):
             serveRepairs(requests, on: link, &effects)
         case (.established, .records(let records)):

@@ -63,6 +63,7 @@ public struct Metrics: Sendable {
     /// More findings than are listed.
     public var violationCount = 0
     public var isStuck = false
+    public var figures = Figures()
     public var expectations: [Outcome] = []
     /// The links of the survivors, by place on the ring in [0, 1), of a mesh of at most 2,000.
     public var ring: [(from: Double, to: Double, isLong: Bool)] = []
@@ -95,7 +96,9 @@ public struct Metrics: Sendable {
         var value: @Sendable (Metrics) -> Double
     }
 
-    static let all: [Named] = [
+    static let all: [Named] = basic + Figures.all
+
+    private static let basic: [Named] = [
         Named(name: "startSeconds", meaning: "until all were ready and agreed") {
             $0.startSeconds ?? .infinity
         },

@@ -25,17 +25,18 @@ extension Metrics {
         object["duplicated"] = String(duplicated)
         object["reordered"] = String(reordered)
         object["unknown"] = String(unknown)
-        object["hops"] = distribution(hops)
+        object["hops"] = hops.json
         object["latencyMilliseconds"] = decimal(latencyMilliseconds)
-        object["detection"] = distribution(detection)
-        object["convergence"] = distribution(convergence)
+        object["detection"] = detection.json
+        object["convergence"] = convergence.json
         object["bytes"] = String(bytes)
-        object["bytesPerNodeSecond"] = distribution(bytesPerNodeSecond)
-        object["load"] = distribution(load)
+        object["bytesPerNodeSecond"] = bytesPerNodeSecond.json
+        object["load"] = load.json
         object["linksPerNode"] = decimal(linksPerNode)
         object["inFlightMax"] = String(inFlightMax)
         object["deaths"] = String(deaths)
         object["suspicions"] = String(suspicions)
+        object["figures"] = figures.json
         object["stuck"] = String(isStuck)
         object["expectations"] = list(
             expectations.map { outcome in
@@ -71,12 +72,6 @@ extension Metrics {
         "{\"checker\": \(quoted(violation.checker.rawValue)), "
             + "\"seconds\": \(decimal(Double(violation.time.nanoseconds) / 1e9, places: 9)), "
             + "\"host\": \(violation.host), \"text\": \(quoted(violation.text))}"
-    }
-
-    private func distribution(_ distribution: Distribution) -> String {
-        "{\"mean\": \(decimal(distribution.mean)), \"p50\": \(decimal(distribution.p50)), "
-            + "\"p99\": \(decimal(distribution.p99)), \"max\": \(decimal(distribution.max)), "
-            + "\"count\": \(distribution.count)}"
     }
 
     /// The same for people: a table and what went wrong.

@@ -118,6 +118,7 @@ extension Run {
         case .partition:
             world.partition { _ in 0 }
             for host in live { truth.hurt(host, until: now + scenario.settle) }
+            beginRepair()
         case .cut:
             for (one, other) in cutLinks[index] { world.network.mend(from: one, to: other) }
             cutLinks[index] = []

@@ -3,8 +3,8 @@ import MeshWire
 
 /// Users, channels and messages of a run.
 extension Run {
-    private static func userName(_ user: Int) -> String { "user-\(user)" }
-    private static func channelName(_ channel: Int) -> String { "channel-\(channel)" }
+    static func userName(_ user: Int) -> String { "user-\(user)" }
+    static func channelName(_ channel: Int) -> String { "channel-\(channel)" }
 
     // MARK: Users
 
@@ -101,7 +101,7 @@ extension Run {
         delivery.publish(from: host, at: now)
         let copies = world.publish(
             host, body, name, number: number, size: scenario.messages.size)
-        delivery.publish(copies: copies)
+        delivery.publish(copies: copies, isToChannel: body != .user)
         return copies
     }
 }

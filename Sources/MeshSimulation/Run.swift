@@ -9,7 +9,7 @@ public struct Run: ~Copyable {
     /// What is to be done at a time; an agenda beside the world's own queue.
     struct Chore: BitwiseCopyable {
         enum Kind: UInt8, BitwiseCopyable {
-            case start, fault, unfault, restart, sample
+            case start, fault, unfault, restart, sample, mourning
             case churnJoin, churnLeave, churnCrash
             case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
             case toUser, toChannel
@@ -26,6 +26,7 @@ public struct Run: ~Copyable {
     var load = Workload()
     var metrics = Metrics()
     var delivery = DeliveryChecker()
+    var tally = FigureTally()
     var faultRandom: RandomSource
     var loadRandom: RandomSource
     /// Hosts that are up, in order.
@@ -190,6 +191,7 @@ public struct Run: ~Copyable {
         switch task.kind {
         case .start: startNext(index)
         case .sample: sample()
+        case .mourning: lookForBereaved()
         case .fault: makeFault(index, round: Int(task.count))
         case .unfault: endFault(index)
         case .restart: restart(index)
@@ -311,6 +313,7 @@ public struct Run: ~Copyable {
         note("\(departure)")
         // Clients look for another node.
         let (users, channels) = load.clear(host)
+        if departure != .leave { mourn(host, users: users, channels: channels) }
         for user in users {
             let pause = Delay(nanoseconds: 200_000_000) + loadRandom.wait(perSecond: 2)
             agenda.schedule(Chore(kind: .userArrives, index: user), at: now + pause)
@@ -341,6 +344,8 @@ public struct Run: ~Copyable {
             case .memberDead(let id):
                 metrics.deaths += 1
                 guard let subject = world.host(of: id) else { continue }
+                knowsDeath(of: subject, at: news.time)
+                if world.isUp(subject) { tally.falseRemovals += 1 }
                 if let at = crashedAt[subject], detections.count < 4_000_000 {
                     detections.append(Double((news.time - at).nanoseconds) / 1e9)
                 }
@@ -348,7 +353,9 @@ public struct Run: ~Copyable {
                     RemovalChecker().check(
                         subject: subject, by: host, at: news.time, isUp: world.isUp(subject),
                         truth))
-            case .memberSuspect: metrics.suspicions += 1
+            case .memberSuspect(let id):
+                metrics.suspicions += 1
+                if let subject = world.host(of: id) { suspected(subject, at: news.time) }
             case .linkUp:
                 if let node = world.hosts[host] {
                     report(
@@ -380,6 +387,8 @@ public struct Run: ~Copyable {
         let look = AgreementChecker().look(world, live)
         let seconds = Double(now.nanoseconds) / 1e9
         let areAllStarted = world.hostCount >= scenario.nodes
+        countNodeSeconds()
+        if look.isMembershipRight, look.isDirectoryEqual { endRepair() }
         if look.isMembershipRight, areAllStarted {
             for place in openRecoveries {
                 metrics.recoveries[place].seconds = seconds - metrics.recoveries[place].at
@@ -473,6 +482,7 @@ public struct Run: ~Copyable {
             })
         metrics.loads = live.map { Double(world.counters($0).messagesForwarded) }
         metrics.load = Distribution(metrics.loads)
+        takeFigures()
         drawRing()
         metrics.judge(scenario.expectations)
     }

@@ -20,51 +20,85 @@ public struct Sizing: Sendable {
 
     public var links: Double { Double(min(degree, nodes - 1)) }
 
-    /// Mean hops of our graph by lookahead 2: the mean at d = 16 of `hops.csv`, between whose rows
-    /// it is interpolated by the logarithm of the number of nodes.
+    /// Mean hops of our graph by lookahead 2: between the columns of `hopTable` by the logarithm of
+    /// the degree, between its rows by that of the number of nodes. Below 100 nodes almost everybody
+    /// who is not a neighbour is a neighbour's neighbour.
     public var hops: Double {
         guard nodes > degree + 1 else { return 1 }
-        let rows: [(Double, Double)] = [
-            (17, 1), (100, 1.91), (1_000, 2.87), (10_000, 4.05), (100_000, 5.48),
-            (1_000_000, 6.93), (10_000_000, 8.4),
-        ]
-        let x = log2(Double(nodes))
-        for (low, high) in zip(rows, rows.dropFirst()) where Double(nodes) <= high.0 {
-            let share = (x - log2(low.0)) / (log2(high.0) - log2(low.0))
-            return low.1 + share * (high.1 - low.1)
+        let size = Double(nodes)
+        let first = Self.hopTable[0]
+        if size < first.nodes {
+            func nearly(_ size: Double) -> Double { 2 - Double(degree) / (size - 1) }
+            let rest = column(of: first.hops) - nearly(first.nodes)
+            let share =
+                log2(size / Double(degree + 1)) / log2(first.nodes / Double(degree + 1))
+            return nearly(size) + max(0, rest) * share
         }
-        return rows[rows.count - 1].1
+        for (low, high) in zip(Self.hopTable, Self.hopTable.dropFirst())
+        where size <= high.nodes {
+            let share = log2(size / low.nodes) / log2(high.nodes / low.nodes)
+            return column(of: low.hops) * (1 - share) + column(of: high.hops) * share
+        }
+        return column(of: Self.hopTable[Self.hopTable.count - 1].hops)
+    }
+
+    private static let degrees = [8.0, 12, 16, 24]
+    /// hops.csv, two ring links on either side, by degree; where it has no such row, and for ten
+    /// million nodes, `smallworld-sim topology` with seed 1.
+    private static let hopTable: [(nodes: Double, hops: [Double])] = [
+        (100, [2.426, 2.091, 1.900, 1.759]), (1_000, [4.189, 3.219, 2.862, 2.593]),
+        (10_000, [6.419, 4.725, 4.053, 3.398]), (100_000, [9.023, 6.416, 5.479, 4.577]),
+        (1_000_000, [11.918, 8.278, 6.925, 5.757]), (10_000_000, [15.057, 10.244, 8.520, 6.980]),
+    ]
+
+    private func column(of hops: [Double]) -> Double {
+        let degrees = Self.degrees
+        let degree = min(max(Double(self.degree), degrees[0]), degrees[degrees.count - 1])
+        var place = 0
+        while place < degrees.count - 2, degree > degrees[place + 1] { place += 1 }
+        let share = log2(degree / degrees[place]) / log2(degrees[place + 1] / degrees[place])
+        return hops[place] * (1 - share) + hops[place + 1] * share
     }
 
     /// A heartbeat of 29 bytes over each link every 0.45 s.
     public var heartbeatBytesPerSecond: Double { links * 29 / 0.45 }
 
-    /// Each change reaches each node once, in 7 bytes; what is gathered for 10 ms shares a frame of
-    /// 60 bytes. What comes in is passed on once, on average.
+    /// Each change reaches each node once, in 7 bytes; what its node gathers for 10 ms shares a
+    /// frame with 53 more. What comes in is passed on once, on average.
     public var directoryBytesPerSecond: Double {
-        let origins = min(Double(nodes), churn)
-        let batches = min(churn, origins * 100)
-        return churn * 7 + batches * 60
+        churn * 7 + min(churn, Double(nodes) * 100) * 53
     }
 
-    /// Sent by a node: its own messages, and those that it passes on for others.
+    /// Sent by a node: its own messages, and those that it passes on for others. Frame and name take
+    /// 60 bytes; what has its receiver on the sender's own node does not travel.
     public var messageBytesPerSecond: Double {
-        messageRate / Double(nodes) * hops * (messageSize + 60)
+        let share = Double(nodes - 1) / Double(nodes)
+        return messageRate * share / Double(nodes) * hops * (messageSize + 60)
     }
 
     public var bytesPerSecond: Double {
         heartbeatBytesPerSecond + directoryBytesPerSecond + messageBytesPerSecond
     }
 
-    /// 11.5 bytes a user (`DirectoryTable`), 420 bytes a member, 1.6 MB of recent records, and what a
-    /// process takes before it does anything.
+    /// The directory: 11.5 bytes a user (`DirectoryTable`), 2.2 KB where there are few.
+    public var directoryMemoryBytes: Double { 2_200 + users * 11.5 }
+
+    /// The directory, 420 bytes a member, 1.6 MB of recent records, and what a process takes before
+    /// it does anything.
     public var memoryBytes: Double {
-        users * 11.5 + Double(nodes) * 420 + 65_536 * 24 + 16e6
+        directoryMemoryBytes + Double(nodes) * 420 + 65_536 * 24 + 16e6
     }
 
-    /// Seconds until a crash is known to all: the flood's depth at a millisecond a hop, after the
-    /// reset has been seen and the address has refused.
-    public var detectionSeconds: Double { 0.05 + hops * 0.001 }
+    /// Seconds until a crash is known to all: the reset and the refused address are seen at once, and
+    /// the news goes over as many links as the farthest message, a millisecond each.
+    public var detectionSeconds: Double { 0.05 + hops * 0.002 }
+
+    /// The same if a machine falls silent and no connection is reset: 1.45 s of silence, 2.5 s in
+    /// which it may still refute, up to a heartbeat and a look at the clock; DESIGN promises 5.
+    public var silentDetectionSeconds: Double { 5 }
+
+    /// Seconds until a user's arrival is known to all: what is gathered for 10 ms, and the way.
+    public var convergenceSeconds: Double { 0.01 + hops * 0.002 }
 
     public var json: String {
         var object = JSONObject()
@@ -78,6 +112,8 @@ public struct Sizing: Sendable {
         object["directoryBytesPerSecond"] = decimal(directoryBytesPerSecond, places: 0)
         object["messageBytesPerSecond"] = decimal(messageBytesPerSecond, places: 0)
         object["detectionSeconds"] = decimal(detectionSeconds)
+        object["silentDetectionSeconds"] = decimal(silentDetectionSeconds)
+        object["convergenceSeconds"] = decimal(convergenceSeconds)
         return object.text
     }
 
@@ -91,8 +127,9 @@ public struct Sizing: Sendable {
         messages \(decimal(messageBytesPerSecond, places: 0))
           links        \(decimal(links))
           hops         \(decimal(hops, places: 2)) for a message on average
-          convergence  \(decimal(detectionSeconds, places: 2)) s until all know of a crash, \
-        5 s if a machine falls silent
+          convergence  \(decimal(convergenceSeconds, places: 2)) s until all know that a user has come, \
+        \(decimal(detectionSeconds, places: 2)) s of a crash, \
+        \(decimal(silentDetectionSeconds)) s of a machine that fell silent
         """
     }
 }

@@ -72,7 +72,7 @@ struct Tracer {
     }
 
     /// The number that the workload gave a client's message; nil for control.
-    private static func messageNumber(_ parcel: Parcel, at start: Int) -> UInt32? {
+    static func messageNumber(_ parcel: Parcel, at start: Int) -> UInt32? {
         parcel.withSpan { span in
             var needed = 0
             guard let prefix = try? FramePrefix.read(span, at: start, needed: &needed),

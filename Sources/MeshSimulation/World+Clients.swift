@@ -14,6 +14,7 @@ extension World {
     ) {
         let bytes = Array(name.utf8)
         let key = hasher.key(kind, bytes)
+        ledger.changed(host, at: now)
         if kind == .pattern {
             handle(
                 host, .pattern(key, name: Slice(start: 0, count: bytes.count), change),
@@ -22,6 +23,9 @@ extension World {
             handle(host, .directory(key, change))
         }
     }
+
+    /// The nodes that hold a key, as a host knows them.
+    public func holders(_ host: Int, of key: Key) -> [NodeID] { hosts[host]!.node.holders(of: key) }
 
     public mutating func watch(_ host: Int, _ user: String) {
         handle(host, .watch(key(.user, user), .add))

@@ -145,6 +145,7 @@ extension World {
         let other =
             isToDialler ? connections[connection].dialler : connections[connection].acceptor
         tracer?.sent(now, number, to: Int(other), parcel)
+        ledger.sent(parcel, from: number, to: Int(other))
         let jitter = Delay(
             nanoseconds: Int64(random.next(below: Int(network.jitter.nanoseconds) + 1)))
         var departure = now
@@ -293,9 +294,26 @@ extension World {
             let prefix = parcel.withSpan { try? FramePrefix.read($0, at: at, needed: &needed) }
             guard let prefix else { preconditionFailure("a node sent a malformed frame") }
             tracer?.received(now, number, parcel, at: at, prefix)
-            handle(number, .received(prefix, start: at, from: link), parcel)
+            if Ledger.carriesChanges(parcel, at: at, prefix) {
+                takeChanges(parcel, at: at, prefix, over: link, number, host)
+            } else {
+                handle(number, .received(prefix, start: at, from: link), parcel)
+            }
             at += prefix.length
         }
+    }
+
+    /// Changes of the directory: the ledger is told how many of them were news.
+    private mutating func takeChanges(
+        _ parcel: Parcel, at start: Int, _ prefix: FramePrefix, over link: LinkIndex,
+        _ number: Int, _ host: Host
+    ) {
+        let before = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
+        handle(number, .received(prefix, start: start, from: link), parcel)
+        let after = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
+        guard let changes = Ledger.Changes(parcel, at: start, prefix) else { return }
+        ledger.received(
+            changes, from: self.host(of: changes.origin), applied: Int(after &- before), at: now)
     }
 
     /// A message must not come to a host twice, and not over more links than the hop limit.

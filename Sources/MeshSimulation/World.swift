@@ -46,6 +46,8 @@ public struct World: ~Copyable {
     var journal = Journal()
     /// What to write down for `smallworld-sim trace`; nil: nothing.
     var tracer: Tracer?
+    /// What has travelled, and how changes and messages spread.
+    var ledger = Ledger()
     /// A seeded mistake for the checkers to find; nil: none.
     var saboteur: Saboteur?
 
@@ -100,6 +102,7 @@ public struct World: ~Copyable {
         hostOf[node.id] = number
         hosts.append(Host(node: node, slotCount: configuration.linkSlotCount))
         network.addHost(zone: zone)
+        ledger.addHost()
         scheduleDeadline(number)
         return number
     }

@@ -29,6 +29,9 @@ public enum Message: Equatable, Sendable {
     case records(DirectoryRecords)
     /// Digests of the 64 parts of the member list (by the ids' upper six bits); they differ somewhere.
     case digests([UInt64])
+    /// The sender's members and their logs in the parts that `mask` names, in short; with no part,
+    /// some in whose logs it is ahead.
+    case marks([Mark], mask: UInt64)
     /// The sender's members and their logs in the parts that `mask` names. `isReply`: do not answer.
     case origins([OriginEntry], mask: UInt64, isReply: Bool)
     /// Send what came after these sequences.
@@ -42,10 +45,12 @@ public enum Message: Equatable, Sendable {
     case answer(UInt32, Slice)
     case traceAnswer(UInt32, path: Slice)
 
-    enum Number: UInt8 {
+    /// The first byte of each message.
+    public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
         case traceAnswer
+        case marks = 22
     }
 }
 
@@ -243,6 +248,26 @@ public struct OriginEntry: Equatable, Sendable {
         self.sequence = sequence
         self.keyCount = keyCount
         self.keySum = keySum
+    }
+}
+
+/// What a node has of one member, in twelve bytes: enough to find what differs between two nodes, and
+/// who is ahead.
+public struct Mark: Equatable, Sendable {
+    /// The upper half of the member's id.
+    public var prefix: UInt32
+    /// 16 bits of a hash of its id and incarnation.
+    public var membership: UInt16
+    /// The last sequence of its log that the sender has, modulo 2^32.
+    public var sequence: UInt32
+    /// 16 bits of a hash of its keys' sum.
+    public var sum: UInt16
+
+    public init(prefix: UInt32, membership: UInt16, sequence: UInt32, sum: UInt16) {
+        self.prefix = prefix
+        self.membership = membership
+        self.sequence = sequence
+        self.sum = sum
     }
 }
 

@@ -75,6 +75,19 @@ extension Message {
                         keySum: try reader.integer(UInt64.self, bytes)))
             }
             return .origins(entries, mask: mask, isReply: isReply)
+        case .marks:
+            let mask = try reader.integer(UInt64.self, bytes)
+            let count = try reader.count(least: 12, max: 65_535, bytes)
+            var marks: [Mark] = []
+            for _ in 0..<count {
+                marks.append(
+                    Mark(
+                        prefix: try reader.integer(UInt32.self, bytes),
+                        membership: try reader.integer(UInt16.self, bytes),
+                        sequence: try reader.integer(UInt32.self, bytes),
+                        sum: try reader.integer(UInt16.self, bytes)))
+            }
+            return .marks(marks, mask: mask)
         case .repair:
             let count = try reader.count(least: 33, max: 65_535, bytes)
             var requests: [RepairRequest] = []

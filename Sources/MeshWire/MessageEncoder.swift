@@ -60,6 +60,16 @@ extension ByteQueue {
                 append(integer: entry.keyCount)
                 append(integer: entry.keySum)
             }
+        case .marks(let marks, let mask):
+            append(Message.Number.marks.rawValue)
+            append(integer: mask)
+            append(integer: UInt16(marks.count))
+            for mark in marks {
+                append(integer: mark.prefix)
+                append(integer: mark.membership)
+                append(integer: mark.sequence)
+                append(integer: mark.sum)
+            }
         case .repair(let requests):
             append(Message.Number.repair.rawValue)
             append(integer: UInt16(requests.count))

@@ -23,6 +23,9 @@ extension Command {
                     help: "successors of a node (2 for ours, 1 for the others)"),
                 Flag(name: "routes", argument: "N", help: "between random pairs (1000000)"),
                 Flag(name: "dead", argument: "SHARE", help: "dead nodes, such as 30% (0)"),
+                Flag(
+                    name: "turns", argument: "N",
+                    help: "to the destination's other side where nothing is nearer, 0 … 9 (0)"),
                 Flag(name: "even", help: "positions evenly on the ring instead of at random"),
                 Flag(name: "zones", argument: "N", help: "nodes are in so many, at random (1)"),
                 Flag(
@@ -54,6 +57,7 @@ struct TopologyOrder {
     var degree: Int
     var routes: Int
     var deadShare = 0.0
+    var turns: Int
     var seed: UInt64
     var jobs: Int
 
@@ -66,6 +70,7 @@ struct TopologyOrder {
         degree = try arguments.integer("degree", 4...64) ?? 16
         guard degree % 2 == 0 else { throw UsageError("--degree must be even") }
         routes = try arguments.integer("routes", 1...1_000_000_000) ?? 1_000_000
+        turns = try arguments.integer("turns", 0...9) ?? 0
         seed = try arguments.seed() ?? 1
         jobs =
             try arguments.integer("jobs", 1...256) ?? ProcessInfo.processInfo.activeProcessorCount
@@ -174,7 +179,8 @@ struct TopologyReport {
     private func route(
         _ graph: Graph, _ plan: Graph.Plan, _ routing: Routing, _ progress: Progress
     ) -> RouteTally {
-        let batch = RouteBatch(graph, routing, routes: order.routes, seed: order.seed)
+        let batch = RouteBatch(
+            graph, routing, routes: order.routes, turns: order.turns, seed: order.seed)
         let next = Atomic<Int>(0)
         let total = Mutex(RouteTally(graph))
         DispatchQueue.concurrentPerform(iterations: min(order.jobs, batch.chunkCount)) { _ in
@@ -206,7 +212,7 @@ struct TopologyReport {
         }
         return "{\"nodes\": \(order.nodes), \"degree\": \(order.degree), "
             + "\"seed\": \(order.seed), \"deadShare\": \(decimal(order.deadShare, places: 6)), "
-            + "\"routeCount\": \(order.routes), \"routes\": [\(list.joined(separator: ", "))], "
+            + "\"turns\": \(order.turns), \"routeCount\": \(order.routes), \"routes\": [\(list.joined(separator: ", "))], "
             + "\"bytesPerNode\": \(decimal(rows.map(\.bytesPerNode).max() ?? 0)), "
             + "\"memoryBytes\": \(memoryBytes), \"seconds\": \(decimal(seconds))}"
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What publishers and subscribers lose while the servers between them are killed, frozen and cut off.
 
-    chaos.py [--systems smallworld,nats,redis] [--seconds 60] [--rate 20000] [--json FILE] [--seed N]
+    chaos.py [--systems smallworld,nats,redis,redis-shard] [--seconds 60] [--rate 20000] [--json FILE] [--seed N]
 
 Seven servers on 127.0.0.1. The clients sit on four of them, the publishers on two and the subscribers on the
 other two, and nothing is done to these four. Meanwhile, of the other three:
@@ -269,9 +269,39 @@ class Redis(System):
         time.sleep(1)
 
 
-SYSTEMS = {"smallworld": Smallworld, "nats": Nats, "redis": Redis}
+class RedisShard(Redis):
+    """One master and six replicas: SPUBLISH reaches subscribers of the same shard alone, so that no
+    other division lets publishers and subscribers sit on different servers."""
+
+    load_options = ["--publish", "SPUBLISH", "--subscribe", "SSUBSCRIBE"]
+
+    def form(self):
+        for index in range(COUNT):
+            self.start(index)
+        for index, address in enumerate(self.clients):
+            wait_until(15, lambda: redis_call(address, "PING").startswith("+PONG"),
+                       "server %d answers" % index)
+            redis_call(address, "CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+        redis_call(self.clients[0], "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        for index in range(1, COUNT):
+            redis_call(self.clients[index], "CLUSTER", "MEET", "127.0.0.1", self.clients[0][1],
+                       self.links[0][1])
+        master = redis_call(self.clients[0], "CLUSTER", "MYID").split("\r\n")[1]
+        for address in self.clients[1:]:
+            wait_until(30, lambda: redis_call(address, "CLUSTER", "REPLICATE", master) == "+OK\r\n",
+                       "the replicas know their master")
+        wait_until(30, lambda: all(
+            redis_call(address, "CLUSTER", "NODES").count("slave %s " % master) == COUNT - 1
+            and "cluster_state:ok" in redis_call(address, "CLUSTER", "INFO")
+            for address in self.clients), "all know all replicas")
+        wait_until(20, lambda: len(pairs(self)) == COUNT * (COUNT - 1) // 2, "all are connected")
+        time.sleep(1)
+
+
+SYSTEMS = {"smallworld": Smallworld, "nats": Nats, "redis": Redis, "redis-shard": RedisShard}
 TITLES = {"smallworld": "Smallworld, 4 links per node", "nats": "NATS, full mesh",
-          "redis": "Redis Cluster, full mesh, PUBLISH"}
+          "redis": "Redis Cluster, seven masters, PUBLISH",
+          "redis-shard": "Redis Cluster, one shard of seven, SPUBLISH"}
 
 
 # ---- the faults ---------------------------------------------------------------------------------
@@ -473,19 +503,21 @@ def table(results):
     def thousands(value):
         return "{:,}".format(value)
 
-    lines = ["| | copies due | lost | twice | out of order | longest wait of a publisher |",
+    lines = ["| | copies due | lost | twice | out of order | latency p50 / p99 (ms) |",
              "|--|--|--|--|--|--|"]
     for one in results:
-        lines.append("| %s | %s | %s | %s | %s | %.2f s |" % (
+        latency = one["latencyMilliseconds"]
+        lines.append("| %s | %s | %s | %s | %s | %.1f / %s |" % (
             TITLES[one["system"]], thousands(one["copies"]), thousands(one["lost"]),
-            thousands(one["duplicated"]), thousands(one["reordered"]), one["longestStuckSeconds"]))
+            thousands(one["duplicated"]), thousands(one["reordered"]), latency["p50"],
+            thousands(round(latency["p99"]))))
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--systems", default="smallworld,nats,redis")
+    parser.add_argument("--systems", default="smallworld,nats,redis,redis-shard")
     parser.add_argument("--seconds", default=60.0, type=float)
     parser.add_argument("--rate", default=20_000, type=float)
     parser.add_argument("--seed", default=1, type=int, help="which connections are reset")

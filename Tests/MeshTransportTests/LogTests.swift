@@ -1,3 +1,5 @@
+import CLinux
+import Glibc
 import Testing
 
 @testable import MeshTransport
@@ -33,6 +35,45 @@ import Testing
             line
                 == "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"event\":\"x\","
                 + "\"members\":3,\"name\":\"a \\\"b\\\"\\n\\u001b[2J\"}\n")
+    }
+
+    @Test func `a disk that is full costs lines and not the program`() {
+        let full = open("/dev/full", O_WRONLY)
+        defer { close(full) }
+        var log = Log(level: .info, format: .text, descriptor: full)
+        for _ in 0..<5 { log.write(.info, "x") }
+        #expect(log.linesLost == 5)
+        #expect(log.linesLeftOut == 0)
+    }
+
+    @Test func `a reader that stands still is not waited for, and learns later what it lacks`() {
+        var ends: [Int32] = [-1, -1]
+        #expect(unsafe pipe(&ends) == 0)
+        defer { for end in ends { close(end) } }
+        // A line longer than a pipe takes at once, so that one is cut as it fills up.
+        let name = String(repeating: "n", count: 9_000)
+        var log = Log(level: .info, format: .text, descriptor: ends[1])
+        for _ in 0..<50 { log.write(.info, "x", [("name", .text(name))]) }
+        let lost = Int(log.linesLost)
+        #expect(lost > 0 && lost < 50)
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        _ = unsafe read(ends[0], &bytes, bytes.count)
+        log.write(.info, "y")
+        let count = unsafe read(ends[0], &bytes, bytes.count)
+        let text = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+        #expect(text.hasPrefix("\n"))
+        #expect(text.hasSuffix(" info y linesLost=\(lost)\n"))
+        #expect(Int(log.linesLost) == lost)
+    }
+
+    @Test func `lines beyond what a person can follow are left out and counted`() {
+        let null = open("/dev/null", O_WRONLY)
+        defer { close(null) }
+        var log = Log(level: .info, format: .text, descriptor: null)
+        for _ in 0..<1_000 { log.write(.info, "x") }
+        // The second may end meanwhile.
+        #expect(log.linesLeftOut >= 1_000 - 2 * UInt64(Log.linesPerSecond))
+        #expect(log.linesLost == 0)
     }
 
     @Test func `levels below the log's own are not written`() {

@@ -4,6 +4,8 @@ import MeshWire
 ///
 ///     heartbeat(digest) → differs → digests(64 parts) → origins(of the parts that differ)
 ///     → what the other lacks of them, and requests for repair of logs
+///
+/// Where the parts that differ have many members, marks come before the origins (`Marks`).
 extension Node {
     /// Sends a heartbeat over every link that has been idle.
     mutating func beat(_ effects: inout EffectBuffer) {
@@ -82,8 +84,21 @@ extension Node {
         for part in digests.indices where digests[part] != members.digests[part] {
             mask |= 1 << UInt64(part)
         }
-        send(
-            .origins(entries(in: mask), mask: mask, isReply: false), over: index, &effects)
+        // Both have asked: one answer tells both, and it is the higher id's.
+        let isAnswered = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
+        if isAnswered, links[index].isCompared, id < links[index].peer { return }
+        if memberCount(in: mask) < Self.markedCountMin {
+            sendEntries(mask, over: index, &effects)
+        } else {
+            sendMarks(mask, over: index, &effects)
+        }
+    }
+
+    /// The whole entries of the parts that `mask` names.
+    mutating func sendEntries(
+        _ mask: UInt64, over index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        send(.origins(entries(in: mask), mask: mask, isReply: false), over: index, &effects)
     }
 
     private func entry(_ index: MemberIndex) -> OriginEntry {
@@ -164,7 +179,7 @@ extension Node {
     }
 
     /// The peer's knowledge has been compared; what this node lacks of it is asked for.
-    private mutating func compared(_ index: LinkIndex, _ effects: inout EffectBuffer) {
+    mutating func compared(_ index: LinkIndex, _ effects: inout EffectBuffer) {
         links[index].isCompared = true
         checkReady(&effects)
     }

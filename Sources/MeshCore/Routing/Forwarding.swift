@@ -121,10 +121,14 @@ extension Node {
             counters.droppedHopLimit &+= 1
             return
         }
+        let isStrict = prefix.flags.contains(.strictlyGreedy)
         guard
-            let hop = hop(
-                to: destination.id, promise: destination.promise,
-                isStrict: prefix.flags.contains(.strictlyGreedy), arrival: link)
+            let hop = courseHeld(
+                to: destination.id, promise: destination.promise, body: prefix.body,
+                isStrict: isStrict, arrival: link)
+                ?? hop(
+                    to: destination.id, promise: destination.promise, isStrict: isStrict,
+                    arrival: link)
         else { return }
         var flags = prefix.flags
         if hop.isStrict { flags.insert(.strictlyGreedy) }
@@ -173,9 +177,12 @@ extension Node {
                 continue
             }
             guard
-                let hop = hop(
-                    to: destination.id, promise: destination.promise, isStrict: isStrict,
-                    arrival: link)
+                let hop = courseHeld(
+                    to: destination.id, promise: destination.promise, body: prefix.body,
+                    isStrict: isStrict, arrival: link)
+                    ?? hop(
+                        to: destination.id, promise: destination.promise, isStrict: isStrict,
+                        arrival: link)
             else { continue }
             forwarding.entries.append(
                 ForwardingScratch.Entry(

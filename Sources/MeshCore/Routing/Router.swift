@@ -21,6 +21,11 @@ enum Promise {
 /// Greedy routing with lookahead 2 (DESIGN §2; Manku, Naor, Wieder 2004 call it neighbour-of-neighbour
 /// greedy): of all nodes within three steps, head for the nearest to the destination.
 ///
+/// Of several shortest ways to a node all nodes prefer the same last step, and of several ways to
+/// that step's node the same again. So the ways from one node to all within three steps are a tree,
+/// and a message to many destinations does not come to a forwarder over two links. Which last step
+/// is preferred is a matter of chance for each node, so that load spreads.
+///
 /// The reachable nodes are kept as one list sorted by position and rebuilt when links, members or
 /// link lists change (`invalidate`); a destination's next hop is then one binary search, cached.
 struct Router {
@@ -29,8 +34,8 @@ struct Router {
         var id: NodeID
         var steps: Int32
         var link: LinkIndex
-        /// Breaks ties between first links, so that load spreads instead of falling on the first.
-        var spread: UInt64
+        /// Breaks ties between ways of the same length (`Router.tie`).
+        var tie: UInt64
     }
 
     private var reachable: [Reach] = []
@@ -81,6 +86,31 @@ struct Router {
         return route
     }
 
+    /// The first link of the way to the node that a promise names: so far from `destination`, on one
+    /// side or the other, and so many steps away; -1: none in sight.
+    mutating func course(
+        to destination: NodeID, promise: UInt32, members: borrowing MemberTable,
+        links: borrowing LinkTable, lists: borrowing LinkLists
+    ) -> LinkIndex {
+        if isStale {
+            rebuild(members: members, links: links, lists: lists)
+            isStale = false
+        }
+        guard !reachable.isEmpty else { return -1 }
+        let distance = UInt64(promise >> 4) << 36
+        // The least position of either range that the promise, which is rounded, can mean.
+        for start in [
+            destination.rawValue &+ distance, destination.rawValue &- distance &- 0xF_FFFF_FFFF,
+        ] {
+            let place = self.place(of: NodeID(start))
+            let candidate = reachable[place == reachable.count ? 0 : place]
+            let found = Promise.make(
+                distance: candidate.id.distance(to: destination), steps: Int(candidate.steps))
+            if found == promise { return candidate.link }
+        }
+        return -1
+    }
+
     /// The direct link that is strictly nearer to `destination` than this node; -1 if none is.
     /// Greedy in the narrowest sense, and so free of loops whatever others believe.
     func strictlyGreedy(
@@ -101,12 +131,7 @@ struct Router {
 
     private func nearest(to destination: NodeID) -> Reach? {
         guard !reachable.isEmpty else { return nil }
-        var low = 0
-        var high = reachable.count
-        while low < high {
-            let middle = (low + high) / 2
-            if reachable[middle].id < destination { low = middle + 1 } else { high = middle }
-        }
+        let low = place(of: destination)
         let after = reachable[low == reachable.count ? 0 : low]
         if after.id == destination { return after }
         let before = reachable[low == 0 ? reachable.count - 1 : low - 1]
@@ -116,22 +141,38 @@ struct Router {
         return after.steps <= before.steps ? after : before
     }
 
+    /// The first reachable node at `id` or behind it.
+    private func place(of id: NodeID) -> Int {
+        var low = 0
+        var high = reachable.count
+        while low < high {
+            let middle = (low + high) / 2
+            if reachable[middle].id < id { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
     private mutating func rebuild(
         members: borrowing MemberTable, links: borrowing LinkTable, lists: borrowing LinkLists
     ) {
         reachable.removeAll(keepingCapacity: true)
         for index in links.established where links[index].isUsable {
             let peer = links[index].peer
-            reach(peer, steps: 1, link: index, members: members)
+            reach(peer, steps: 1, link: index, tie: 0, members: members)
             guard let second = lists.links(of: peer) else { continue }
             for next in second {
-                reach(next, steps: 2, link: index, members: members)
+                let tie = Self.tie(next, after: peer)
+                reach(next, steps: 2, link: index, tie: tie, members: members)
                 guard let third = lists.links(of: next) else { continue }
-                for last in third { reach(last, steps: 3, link: index, members: members) }
+                for last in third {
+                    // The last step counts first.
+                    let tie = Self.tie(last, after: next) | tie >> 32
+                    reach(last, steps: 3, link: index, tie: tie, members: members)
+                }
             }
         }
         reachable.sort {
-            ($0.id.rawValue, $0.steps, $0.spread) < ($1.id.rawValue, $1.steps, $1.spread)
+            ($0.id.rawValue, $0.steps, $0.tie) < ($1.id.rawValue, $1.steps, $1.tie)
         }
         var kept = 0
         for index in reachable.indices
@@ -142,14 +183,21 @@ struct Router {
         reachable.removeSubrange(kept...)
     }
 
+    /// How little the step from `previous` to `id` is preferred: the same on all nodes; 32 bits, the
+    /// upper ones.
+    @inline(__always)
+    private static func tie(_ id: NodeID, after previous: NodeID) -> UInt64 {
+        RandomSource.mix(id.rawValue &+ RandomSource.mix(previous.rawValue)) & ~0xFFFF_FFFF
+    }
+
     private mutating func reach(
-        _ id: NodeID, steps: Int32, link: LinkIndex, members: borrowing MemberTable
+        _ id: NodeID, steps: Int32, link: LinkIndex, tie: UInt64,
+        members: borrowing MemberTable
     ) {
         guard let member = members.index(of: id), member != 0 else { return }
         // A suspect is a fine destination but a poor way to others; on the last step it is only
         // ever a destination.
         guard members.standing(of: member).isPresent else { return }
-        let spread = RandomSource.mix(id.rawValue ^ UInt64(UInt32(bitPattern: link)))
-        reachable.append(Reach(id: id, steps: steps, link: link, spread: spread))
+        reachable.append(Reach(id: id, steps: steps, link: link, tie: tie))
     }
 }

@@ -17,6 +17,8 @@ struct DeliveryChecker {
     private var judged = 0
 
     private(set) var delivered = 0
+    /// Copies of messages to channels, to nodes that subscribe.
+    private(set) var channelCopies = 0
     private(set) var duplicated = 0
     private(set) var reordered = 0
     private(set) var lost = 0
@@ -34,7 +36,8 @@ struct DeliveryChecker {
     }
 
     /// How many copies of the last message went to other nodes.
-    mutating func publish(copies: Int) {
+    mutating func publish(copies: Int, isToChannel: Bool) {
+        if isToChannel { channelCopies += copies }
         sent[sent.count - 1].copies = UInt32(copies)
     }
 

@@ -10,6 +10,14 @@ public enum Routing: String, CaseIterable, Sendable {
     case lookahead2 = "lookahead-2"
 }
 
+/// From which side of the ring a route draws near its destination.
+enum Approach {
+    /// Whichever is shorter.
+    case either
+    /// Over nodes further round the ring than the destination alone, or over those before it.
+    case after, before
+}
+
 /// What a number of routes came to. Tallies of parts add up.
 public struct RouteTally: Sendable {
     /// How many routes took so many hops; as long as the longest.
@@ -71,12 +79,16 @@ public struct RouteBatch: Sendable {
     let graph: Graph
     let routing: Routing
     let routeCount: Int
+    let turnCountMax: Int
     let seed: UInt64
 
-    public init(_ graph: Graph, _ routing: Routing, routes: Int, seed: UInt64) {
+    /// - Parameter turns: how often a route that finds nothing nearer may go past its destination and
+    ///   draw near from the other side. Each side is kept to until the next turn, so no route loops.
+    public init(_ graph: Graph, _ routing: Routing, routes: Int, turns: Int = 0, seed: UInt64) {
         self.graph = graph
         self.routing = routing
         routeCount = routes
+        turnCountMax = turns
         self.seed = seed
     }
 
@@ -84,14 +96,13 @@ public struct RouteBatch: Sendable {
 
     /// Walks the routes of one chunk.
     public func run(chunk: Int, into tally: inout RouteTally) {
-        var walker = Walker(graph)
+        var walker = Walker(graph, routing, turns: turnCountMax)
         var random = RandomSource(seed: RandomSource.mix(seed &+ UInt64(chunk) &* 2 &+ 1))
         for _ in 0..<min(Self.chunkSize, routeCount - chunk * Self.chunkSize) {
             let from = random.next(below: graph.live.count)
             var to = random.next(below: graph.live.count - 1)
             if to >= from { to += 1 }
-            walker.walk(
-                graph, from: graph.live[from], to: graph.live[to], routing, &tally)
+            walker.walk(graph, from: graph.live[from], to: graph.live[to], &tally)
         }
     }
 }
@@ -115,31 +126,43 @@ struct Bracket: Equatable {
 
 /// Walks routes; keeps its tables from one to the next.
 struct Walker {
+    private let routing: Routing
+    private let turnCountMax: Int
     /// What can be reached through the neighbour at each place of the row of the route's node: the
     /// neighbour's links, and theirs.
     private var second: [Bracket]
     private var third: [Bracket]
     private var path: [UInt32] = []
-    /// Each hop is nearer than the last, so this ends nothing but runaway routes over graphs that are
-    /// not ours; the mesh itself ends them after `Frame.hopLimit`, 48, far above what ours needs.
+    /// Each hop is nearer than the last, so this ends none but long routes over graphs that are not
+    /// ours; the mesh itself ends them after `Frame.hopLimit`, far above what ours needs.
     static var hopsMax: Int { 1_000 }
 
-    init(_ graph: Graph) {
+    init(_ graph: Graph, _ routing: Routing, turns: Int) {
+        self.routing = routing
+        turnCountMax = turns
         second = [Bracket](repeating: Bracket(), count: graph.rowSize)
         third = second
     }
 
     mutating func walk(
-        _ graph: Graph, from: UInt32, to: UInt32, _ routing: Routing,
-        _ tally: inout RouteTally
+        _ graph: Graph, from: UInt32, to: UInt32, _ tally: inout RouteTally
     ) {
         path.removeAll(keepingCapacity: true)
         var at = from
+        var approach = Approach.either
+        var turnCount = 0
         var crossings = 0
         while at != to {
-            guard path.count < Self.hopsMax, let next = next(graph, at, to, routing) else {
-                tally.fail()
-                return
+            guard path.count < Self.hopsMax else { return tally.fail() }
+            guard let next = next(graph, at, to, approach) else {
+                guard turnCount < turnCountMax else { return tally.fail() }
+                turnCount += 1
+                switch approach {
+                case .either: approach = at &- to < to &- at ? .before : .after
+                case .after: approach = .before
+                case .before: approach = .after
+                }
+                continue
             }
             if graph.zone(of: at) != graph.zone(of: next) { crossings += 1 }
             at = next
@@ -188,11 +211,19 @@ struct Walker {
     }
 
     /// The neighbour to send to on the way; nil: nothing in sight is nearer than this node.
+    mutating func next(
+        _ graph: Graph, _ at: UInt32, _ to: UInt32, _ approach: Approach
+    ) -> UInt32? {
+        // Compiled with the usual size as a constant the search has no loops: a third less time.
+        graph.rowSize == 16
+            ? next(graph, 16, at, to, approach) : next(graph, graph.rowSize, at, to, approach)
+    }
+
+    @inline(__always)
     private mutating func next(
-        _ graph: Graph, _ at: UInt32, _ to: UInt32, _ routing: Routing
+        _ graph: Graph, _ size: Int, _ at: UInt32, _ to: UInt32, _ approach: Approach
     ) -> UInt32? {
         let links = graph.links.span.extracting(droppingFirst: graph.lead)
-        let size = graph.rowSize
         let row = Int(at) * size
         let first = Self.bracket(links, row, size, to)
         if first.after == 0 { return to }
@@ -200,7 +231,9 @@ struct Walker {
         if routing != .greedy {
             for place in 0..<size {
                 let neighbour = links[row + place]
-                second[place] = neighbour == at ? Bracket() : Self.bracket(links, Int(neighbour) * size, size, to)
+                second[place] =
+                    neighbour == at
+                    ? Bracket() : Self.bracket(links, Int(neighbour) * size, size, to)
                 seen.narrow(by: second[place])
             }
         }
@@ -217,15 +250,24 @@ struct Walker {
                 seen.narrow(by: third[place])
             }
         }
-        let after = graph.distance(to &+ seen.after, to)
-        let before = graph.distance(to &- seen.before, to)
-        guard min(after, before) < graph.distance(at, to) else { return nil }
-        var isAfter = after < before
-        if after == before {
+        let isAfter: Bool
+        switch approach {
+        case .either:
+            let after = graph.distance(to &+ seen.after, to)
+            let before = graph.distance(to &- seen.before, to)
+            guard min(after, before) < graph.distance(at, to) else { return nil }
             // Fewer steps break ties.
             isAfter =
-                steps(to: seen.after, first, isAfter: true)
-                <= steps(to: seen.before, first, isAfter: false)
+                after < before
+                || after == before
+                    && steps(to: seen.after, first, isAfter: true)
+                        <= steps(to: seen.before, first, isAfter: false)
+        case .after:
+            guard seen.after < at &- to else { return nil }
+            isAfter = true
+        case .before:
+            guard seen.before < to &- at else { return nil }
+            isAfter = false
         }
         let gap = isAfter ? seen.after : seen.before
         let target = isAfter ? to &+ gap : to &- gap

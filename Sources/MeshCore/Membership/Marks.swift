@@ -1,0 +1,138 @@
+import MeshWire
+
+/// Comparing many members in twelve bytes each.
+///
+/// After a partition most logs of a large mesh may differ between two neighbours, while both know the
+/// same members. A whole entry names address and birth, 50 bytes and more; a mark tells who is ahead
+/// (`Mark`). Entries are exchanged of those parts alone in which the members themselves differ.
+///
+///     digests(64 parts) → marks(of the parts that differ)
+///     → requests for what the peer is ahead in, marks of what it is behind in
+///     → origins(of the parts whose members differ)
+extension Node {
+    /// With fewer members than this in the parts that differ, whole entries cost less than another
+    /// round.
+    static var markedCountMin: Int { 24 }
+
+    private func mark(_ id: NodeID, _ index: MemberIndex) -> Mark {
+        let log = members[index].log
+        let sum = RandomSource.mix(log.keySum)
+        return Mark(
+            prefix: UInt32(truncatingIfNeeded: id.rawValue >> 32),
+            membership: membership(id, index),
+            sequence: UInt32(truncatingIfNeeded: log.sequence),
+            sum: UInt16(truncatingIfNeeded: sum))
+    }
+
+    /// Differs, but for one time in 65,536, if the lives do.
+    private func membership(_ id: NodeID, _ index: MemberIndex) -> UInt16 {
+        let incarnation = members.incarnation(of: index).rawValue
+        let mixed = RandomSource.mix(id.rawValue ^ RandomSource.mix(incarnation))
+        return UInt16(truncatingIfNeeded: mixed)
+    }
+
+    func memberCount(in mask: UInt64) -> Int {
+        var count = 0
+        for member in members.ring where mask & Self.part(of: member.id) != 0 { count += 1 }
+        return count
+    }
+
+    mutating func sendMarks(
+        _ mask: UInt64, over index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        var marks: [Mark] = []
+        for member in members.ring where mask & Self.part(of: member.id) != 0 {
+            marks.append(mark(member.id, member.index))
+        }
+        send(.marks(marks, mask: mask), over: index, &effects)
+    }
+
+    /// Takes the peer's marks of the members in the parts that `mask` names, sorted by prefix; or,
+    /// with no part, of some in whose logs it is ahead.
+    mutating func receivedMarks(
+        _ marks: [Mark], mask: UInt64, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        var found = Comparison()
+        if mask == 0 {
+            for mark in marks {
+                let rank = members.rank(of: NodeID(UInt64(mark.prefix) << 32))
+                guard rank < members.ring.count else { continue }
+                let member = members.ring[rank]
+                if UInt32(truncatingIfNeeded: member.id.rawValue >> 32) == mark.prefix {
+                    compare(mark, member.id, member.index, over: index, &found)
+                }
+            }
+            requestRepairs(found.requests, over: index, &effects)
+            return
+        }
+        var place = 0
+        for member in members.ring where mask & Self.part(of: member.id) != 0 {
+            let prefix = UInt32(truncatingIfNeeded: member.id.rawValue >> 32)
+            // Those that only the peer knows.
+            while place < marks.count, marks[place].prefix < prefix {
+                found.strangers |= Self.part(of: NodeID(UInt64(marks[place].prefix) << 32))
+                place += 1
+            }
+            guard place < marks.count, marks[place].prefix == prefix else {
+                found.strangers |= Self.part(of: member.id)
+                continue
+            }
+            compare(marks[place], member.id, member.index, over: index, &found)
+            place += 1
+        }
+        for mark in marks[place...] {
+            found.strangers |= Self.part(of: NodeID(UInt64(mark.prefix) << 32))
+        }
+        // What 16 bits do not show, whole entries do.
+        if found.isEmpty { found.strangers = mask }
+        if !found.ours.isEmpty { send(.marks(found.ours, mask: 0), over: index, &effects) }
+        if found.strangers & mask != 0 {
+            sendEntries(found.strangers & mask, over: index, &effects)
+        }
+        requestRepairs(found.requests, over: index, &effects)
+        compared(index, &effects)
+    }
+
+    /// What a comparison has found.
+    private struct Comparison {
+        var requests: [RepairRequest] = []
+        /// Members in whose logs this node is ahead.
+        var ours: [Mark] = []
+        /// Parts in which the members differ.
+        var strangers: UInt64 = 0
+        /// Something is known to be under way already.
+        var isWaiting = false
+
+        var isEmpty: Bool { requests.isEmpty && ours.isEmpty && strangers == 0 && !isWaiting }
+    }
+
+    private mutating func compare(
+        _ mark: Mark, _ id: NodeID, _ member: MemberIndex, over index: LinkIndex,
+        _ found: inout Comparison
+    ) {
+        guard mark.membership == membership(id, member) else {
+            found.strangers |= Self.part(of: id)
+            return
+        }
+        let log = members[member].log
+        let own = self.mark(id, member)
+        let ahead = Int32(bitPattern: mark.sequence &- own.sequence)
+        if ahead < 0 {
+            found.ours.append(own)
+        } else if ahead > 0, member != 0 {
+            members.adjust(member) {
+                $0.log.target = max($0.log.target, log.sequence &+ UInt64(ahead))
+            }
+            if let request = repairRequest(member, over: index) {
+                found.requests.append(request)
+            } else {
+                found.isWaiting = true
+            }
+        } else if ahead == 0, mark.sum != own.sum {
+            // The same log and another set: whole entries settle who asks for all of it.
+            found.strangers |= Self.part(of: id)
+        }
+    }
+
+    private static func part(of id: NodeID) -> UInt64 { 1 << UInt64(MemberTable.part(of: id)) }
+}

@@ -1,0 +1,51 @@
+import Glibc
+import MeshCore
+import Testing
+
+@testable import MeshTransport
+
+/// What a node does when the kernel has nothing left for it; with real shortages in
+/// Tests/Interop/test_operator.py.
+@Suite(.timeLimit(.minutes(1))) struct ShortageTests {
+    @Test(arguments: [ENOBUFS, ENOMEM])
+    func `a send that the kernel has no memory for is no broken connection`(code: Int32) {
+        #expect(SendQueue.Outcome(-Int(code)) == .starved)
+    }
+
+    @Test(arguments: [EPIPE, ECONNRESET, ETIMEDOUT, EBADF])
+    func `a send that nobody will take is a broken connection`(code: Int32) {
+        #expect(SendQueue.Outcome(-Int(code)) == .broken)
+    }
+
+    @Test(arguments: [EAGAIN, EINTR])
+    func `a send that the socket will take later waits for the socket`(code: Int32) {
+        #expect(SendQueue.Outcome(-Int(code)) == .offered)
+        #expect(SendQueue.Outcome(1) == .offered)
+    }
+
+    @Test func `a queue keeps what a send without memory did not take`() {
+        var queue = SendQueue()
+        queue.control.append(Array("twelve bytes".utf8).span, 0, 12)
+        // No descriptor: broken, and nothing is forgotten.
+        let outcome = queue.flush(to: -1)
+        #expect(outcome == .broken)
+        let count = queue.count
+        #expect(count == 12)
+    }
+
+    @Test func `clients leave the descriptors of links alone, however few there are`() throws {
+        // Numbers of descriptors are the process's, and other tests have theirs: as if none but
+        // those for links were left.
+        let reactor = try TestReactor {
+            $0.limits.descriptorCount = 8
+            $0.log = Log(level: .error, format: .text, descriptor: open("/dev/null", O_WRONLY))
+        }
+        let refused = try TestSocket(reactor.redis)
+        #expect(
+            try refused.receiveAll().hasPrefix("-ERR max number of clients reached"))
+        // A node joins all the same: links are not held back.
+        let other = try TestReactor(seeds: [reactor.mesh])
+        try other.waitUntilReady()
+        try other.waitForMetric("links", 1)
+    }
+}
