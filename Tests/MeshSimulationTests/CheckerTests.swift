@@ -64,7 +64,7 @@ import Testing
         let start = Instant(nanoseconds: 0)
         for _ in 0..<3 {
             checker.publish(from: 1, at: start)
-            checker.publish(copies: 2)
+            checker.publish(copies: 2, isToChannel: false)
         }
         func arrive(_ message: UInt32, _ host: Int32) -> CheckerName? {
             checker.arrive(
