@@ -125,4 +125,28 @@ private let messages: [Message] = [
         record.name = String(repeating: "ö", count: 32)
         #expect(decoded == .members([record], isRepair: false))
     }
+
+    @Test func `records that were encoded one by one make the frame of the whole message`() {
+        let records = (0..<40).map { number in
+            MemberRecord(
+                id: NodeID(UInt64(number)), incarnation: Incarnation(bootMilliseconds: 5),
+                standing: .alive, endpoint: Endpoint(ipv4: 1, port: 2), name: "nöde \(number)",
+                zone: number % 2 == 0 ? "" : "a zone with a name of more than fifteen bytes")
+        }
+        var pieces = ByteQueue()
+        var slices: [Slice] = []
+        for record in records {
+            let start = pieces.count
+            pieces.append(record)
+            slices.append(Slice(start: start, count: pieces.count - start))
+        }
+        let start = pieces.beginMembersFrame(records.count)
+        for slice in slices { pieces.append(copyOf: slice) }
+        let frame = pieces.endFrame(start)
+        var whole = ByteQueue()
+        let expected = whole.appendLinkFrame(.members(records, isRepair: false))
+        let put = pieces.withSpan { $0.array(frame) }
+        let wanted = whole.withSpan { $0.array(expected) }
+        #expect(put == wanted)
+    }
 }
