@@ -1,4 +1,5 @@
 import MeshCore
+import MeshWire
 import Testing
 
 @testable import MeshSimulation
