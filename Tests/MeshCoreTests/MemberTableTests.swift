@@ -55,7 +55,7 @@ import Testing
         var other = MemberTable(
             oneself: record(0, 60_000), at: Instant(nanoseconds: 0), book: book)
         var model: [UInt64: (index: MemberIndex, record: MemberRecord)] = [:]
-        for round in 0..<20_000 {
+        for round in 0..<4_000 {
             let number = UInt64(1 + random.next(below: 300))
             let id = RandomSource.mix(number)
             let now = Instant(nanoseconds: Int64(round))
@@ -68,7 +68,8 @@ import Testing
                 case 1:
                     var later = known.record
                     later.incarnation = later.incarnation.next()
-                    later.endpoint.port = UInt16(random.next(below: 60_000))
+                    // Nobody else's: whom an address leads to that two claim is another matter.
+                    later.endpoint.port = UInt16(number) + 300 * UInt16(random.next(below: 100))
                     later.name = "node \(round) with a long name"
                     later.standing = random.next(below: 2) == 0 ? .alive : .dead
                     table.replace(known.index, with: later, at: now)
@@ -96,7 +97,7 @@ import Testing
                 let record = table[found].record
                 #expect(record == wanted)
                 let atEndpoint = table.index(at: wanted.endpoint)
-                if wanted.standing.isPresent { #expect(atEndpoint != nil) }
+                if wanted.standing.isPresent { #expect(atEndpoint == found) }
             }
         }
         let present = model.values.filter { $0.record.standing.isPresent }
