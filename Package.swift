@@ -45,7 +45,9 @@ let package = Package(
 
         .executableTarget(
             name: "NodeCommand",
-            dependencies: ["CLinux", "Smallworld", "MeshTransport", "MeshCore", "MeshWire"],
+            dependencies: [
+                "CLinux", "Smallworld", "MeshTransport", "MeshGateway", "MeshCore", "MeshWire",
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "SimulatorCommand", dependencies: ["MeshSimulation", "MeshCore"],

@@ -72,14 +72,15 @@ func benchClients(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
             command(["PUBLISH", channel, String(repeating: "p", count: 128)]), count: batch
         ).joined())
     let before = mesh.hosts[way.destination].deliveredCount
-    let stages = ["RESP to link", "link to link", "link to RESP"]
+    let stages = ["RESP to link", "link to link", "link to RESP", "acknowledgement to RESP"]
     bench.measureStages(stages.map { "path/\($0)" }, operations: batch, rounds: batches) { stage in
         switch stage {
         case 0: mesh.hosts[way.origin].publishAll(input.span, by: publisher, at: now)
         case 1: mesh.carry(from: way.origin, way.first)
-        default:
+        case 2:
             mesh.carry(from: way.transit, way.second)
             mesh.hosts[way.destination].flushAll()
+        default: mesh.endTurn()
         }
     }
     let delivered = mesh.hosts[way.destination].deliveredCount - before

@@ -44,13 +44,14 @@ private func benchOneReceiver(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     let publication = Event.publish(
         .user, key, name: Slice(start: 0, count: name.count),
         payload: Slice(start: name.count, count: 128))
-    let stages = ["publish to 1 node", "transit", "arrival"]
+    let stages = ["publish to 1 node", "transit", "arrival", "acknowledgement"]
     bench.measureStages(stages.map { "path/\($0)" }, operations: batch, rounds: batches) { stage in
         switch stage {
         case 0:
             for _ in 0..<batch { mesh.publish(publication, input.span, at: way.origin) }
         case 1: mesh.carry(from: way.origin, way.first)
-        default: mesh.carry(from: way.transit, way.second)
+        case 2: mesh.carry(from: way.transit, way.second)
+        default: mesh.endTurn()
         }
     }
     let delivered = mesh.hosts[way.destination].deliveredCount
@@ -70,12 +71,16 @@ private func benchManyReceivers(_ bench: inout Bench, _ mesh: inout MemoryMesh) 
     let publication = Event.publish(
         .channel, key, name: Slice(start: 0, count: name.count),
         payload: Slice(start: name.count, count: 128))
-    let stages = ["path/publish to 16 nodes", "path/all hops to 16 nodes"]
+    let stages = [
+        "path/publish to 16 nodes", "path/all hops to 16 nodes", "path/16 acknowledgements",
+    ]
     bench.measureStages(stages, operations: batch, rounds: batches) { stage in
         if stage == 0 {
             for _ in 0..<batch { mesh.publish(publication, input.span, at: 0) }
-        } else {
+        } else if stage == 1 {
             mesh.carryAll()
+        } else {
+            mesh.endTurn()
         }
     }
     for (index, receiver) in receivers.enumerated() {
@@ -117,6 +122,16 @@ extension MemoryMesh {
     fileprivate mutating func publish(_ event: Event, _ input: Span<UInt8>, at host: Int) {
         hosts[host].handle(event, input, at: now)
         hosts[host].effects.removeAll()
+    }
+
+    /// What drivers do when they have read all there is: timers that are due, here those of the
+    /// acknowledgements, and what follows from them.
+    mutating func endTurn() {
+        for host in 0..<hosts.count {
+            guard let due = hosts[host].node.nextDeadline, due <= now else { continue }
+            handle(.deadline, host)
+        }
+        carryAll()
     }
 
     /// Carries until nothing is on the way.

@@ -22,6 +22,7 @@ public struct Configuration: Sendable {
     public var bucketsPerStep = 65_536
     /// The dead that are remembered and redialled.
     public var rememberedDeadCount = 1_024
+    public var flows = FlowLimits()
 
     public init(endpoint: Endpoint, name: String, zone: String = "", seeds: [Endpoint] = []) {
         self.endpoint = endpoint
@@ -33,6 +34,31 @@ public struct Configuration: Sendable {
     /// Links and handshakes that can exist at once: the degree, and as many again under way, and
     /// 64 for nodes that come to ask who is here.
     public var linkSlotCount: Int { degree * 2 + 64 }
+}
+
+/// Bounds of what a node keeps for messages that are on their way (`Flows` in the documentation).
+public struct FlowLimits: Sendable {
+    /// Bytes that a flow keeps until they are acknowledged; above it the publisher is told not to go
+    /// on, above twice this much the message is refused. At least 64 KiB.
+    public var windowBytes = 8 * 1024 * 1024
+    /// The same in messages.
+    public var windowCount = 65_536
+    /// The same for all flows of a node together, in bytes.
+    public var totalBytes = 256 * 1024 * 1024
+    /// What a destination keeps for one flow while earlier messages are missing. The number is a
+    /// power of two.
+    public var reorderCount = 1_024
+    public var reorderBytes = 4 * 1024 * 1024
+    /// The same for all flows together.
+    public var reorderTotalBytes = 64 * 1024 * 1024
+    /// What waits for one user whose node has died, and for all of them.
+    public var heldCount = 1_024
+    public var heldBytes = 4 * 1024 * 1024
+    public var heldTotalBytes = 64 * 1024 * 1024
+    /// Users whose node has died that are remembered for `Timing.reattachGrace`.
+    public var rememberedUserCount = 1_000_000
+
+    public init() {}
 }
 
 /// The protocol's delays. All but the first three are guesses, not yet measured.
@@ -64,6 +90,21 @@ public struct Timing: Sendable {
     public var query: Delay = .milliseconds(1_000)
     /// A last departure is announced to watchers only if nobody returns in this time.
     public var presenceGrace: Delay = .milliseconds(200)
+    /// Messages for a user whose node has died wait this long for the user to appear elsewhere.
+    public var reattachGrace: Delay = .seconds(10)
+    /// What has arrived is acknowledged after this, or at once when it is 16 messages.
+    public var acknowledgement: Delay = .milliseconds(20)
+    /// A gap in a flow is told after this: a message that was overtaken on its way is not lost.
+    public var gap: Delay = .milliseconds(5)
+    /// A gap that stays is told again.
+    public var gapRepeat: Delay = .milliseconds(100)
+    /// What is not acknowledged after this, and after three round trips, is sent again; the time
+    /// doubles up to the second one while nothing comes.
+    public var retransmit: Delay = .milliseconds(200)
+    public var retransmitMax: Delay = .seconds(2)
+    /// A node that has said that it leaves has this long to acknowledge what came before; and it
+    /// waits at most this long for its own messages to be acknowledged.
+    public var drain: Delay = .milliseconds(1_000)
 
     public init() {}
 }

@@ -3,7 +3,7 @@ import MeshWire
 /// Everything a node can want done. Trivial values: bytes are named by offsets.
 ///
 /// `head` lies in the effect buffer's own bytes, `body`, `name` and `payload` in the bytes given
-/// with the event. So effects are performed before those bytes are reused, in order.
+/// with the event, unless the effect says otherwise. So effects are performed before those bytes are reused, in order.
 public enum Effect: Sendable {
     /// Send `head` and then `body` over a link, as one frame or several whole ones.
     case send(LinkIndex, head: Slice, body: Slice, SendClass)
@@ -13,6 +13,20 @@ public enum Effect: Sendable {
     case close(LinkIndex)
     /// Hand a message to the local clients.
     case deliver(RoutedBody, Key, name: Slice, payload: Slice)
+    /// The same, for a message that has waited in the node: `name` and `payload` lie in the effect
+    /// buffer's own bytes.
+    case deliverKept(RoutedBody, Key, name: Slice, payload: Slice)
+    /// `count` messages in a row of a local client are given up, one copy each for the node `to`
+    /// (`NodeID(0)`: for a user who did not come back). They may have arrived or not, and are not
+    /// sent again. `sender` is what `.publish` came with; `name` lies in the effect buffer's own
+    /// bytes.
+    case undelivered(
+        sender: UInt64, RoutedBody, Key, name: Slice, to: NodeID, count: Int32)
+    /// A flow that was congested is not any more: publishers can be listened to again.
+    case uncongested
+    /// This many messages of that node will never come: it has given them up while it took this
+    /// node for dead, and has told their senders.
+    case gap(NodeID, count: UInt32)
     /// The watched user's first session in the mesh came, or its last went.
     case presence(Key, isOnline: Bool)
     /// Another node asks; answer with `.answer`. `subject` lies in the event's bytes.
@@ -30,10 +44,12 @@ public enum Effect: Sendable {
     case left
 }
 
-/// Control traffic goes ahead of messages and is not dropped at the message bound.
+/// Control traffic goes ahead of messages and is not dropped at the message bound. Volatile messages
+/// are dropped first.
 public enum SendClass: UInt8, Sendable {
     case control
     case message
+    case volatile
 }
 
 /// What a node reports for the log; the driver words it.

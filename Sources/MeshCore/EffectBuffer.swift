@@ -13,6 +13,15 @@ import MeshWire
     public var bytes = ByteQueue()
     /// After `.publish`: to how many other nodes the message goes.
     public var remoteNodeCount = 0
+    /// After `.publish`: a flow that the message belongs to has its window full. The message is
+    /// taken; `.uncongested` will come.
+    public var isCongested = false
+    /// After `.publish` to a user: the user is nowhere, but was somewhere a moment ago; the message
+    /// waits for it.
+    public var isHeld = false
+
+    /// What is sent again can be large; memory beyond this is given back.
+    @usableFromInline static var bytesKept: Int { 4 * 1024 * 1024 }
 
     public init() {
         capacity = 256
@@ -52,7 +61,9 @@ import MeshWire
     @inlinable @inline(__always)
     public mutating func removeAll() {
         used = 0
-        bytes.removeAll()
+        if bytes.byteCapacity > Self.bytesKept { bytes = ByteQueue() } else { bytes.removeAll() }
         remoteNodeCount = 0
+        isCongested = false
+        isHeld = false
     }
 }

@@ -19,8 +19,14 @@ public enum Event: Sendable {
     /// `nextDeadline` has come.
     case deadline
     /// A local client publishes: `body` is .channel, .shardChannel or .user. Afterwards
-    /// `effects.remoteNodeCount` tells to how many other nodes it goes.
-    case publish(RoutedBody, Key, name: Slice, payload: Slice)
+    /// `effects.remoteNodeCount` tells to how many other nodes it goes, `effects.isHeld` whether it
+    /// waits for its user, and `effects.isCongested` whether the client should not be listened to
+    /// for a while.
+    ///
+    /// `sender` is the driver's own, for `.undelivered`; 0: nobody wants to know. A volatile message
+    /// is sent at most once and never again: what is lost of it is lost.
+    case publish(
+        RoutedBody, Key, name: Slice, payload: Slice, sender: UInt64 = 0, isVolatile: Bool = false)
     /// The first local user session or subscriber of this key came (add), or the last one went.
     case directory(Key, DirectoryChange)
     /// The first local subscriber of this pattern came, or the last one went. `name` is the pattern.
@@ -61,6 +67,8 @@ public enum Query: Sendable {
     case holders(keys: Slice, subject: Slice)
     /// To all other nodes.
     case everyone(subject: Slice)
+    /// To one node; finished at once when it is no member.
+    case node(NodeID, subject: Slice)
     /// To the other nodes that hold `key`, recording each hop there (`.traced` effects).
     case trace(Key)
 }

@@ -8,7 +8,8 @@ import MeshWire
 /// The state is here; what is done with it stands in one file a concern: `Overlay/Handshake`,
 /// `Overlay/Maintenance`, `Membership/Dissemination`, `Membership/FailureDetection`,
 /// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
-/// `Delivery/Publishing`, `Delivery/Questions`.
+/// `Delivery/Publishing`, `Delivery/Retransmitting`, `Delivery/Acknowledging`, `Delivery/Holding`,
+/// `Delivery/Questions`.
 public struct Node: ~Copyable {
     // What every event touches comes first: a mesh of simulated nodes is mostly misses of the cache.
     public let id: NodeID
@@ -36,21 +37,23 @@ public struct Node: ~Copyable {
     /// When a member or a log last changed here.
     var changedAt: Instant
     var accusations: [Accusation] = []
+    var solitude = Solitude()
     /// The dead and the departed, oldest first.
     var departed: [MemberIndex] = []
 
     // Overlay.
     var longRange: LongRangeLinks
+    var coordinates: Coordinates
     var join: JoinState
     var isLeaving = false
+    /// When this node has said that it leaves.
+    var leavingSince: Instant
 
     // Routing.
     var lists = LinkLists()
     var listVersion: UInt32 = 0
     var router = Router()
     var forwarding = ForwardingScratch()
-    /// Our next number in the flow to each member.
-    var flowSequences: [UInt32] = [0]
 
     // Directory.
     var directory = DirectoryTable()
@@ -64,6 +67,10 @@ public struct Node: ~Copyable {
     var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()
     var watched = WatchedKeys()
+
+    // Delivery.
+    var flows = Flows()
+    var held = HeldMessages()
 
     // Questions to other nodes.
     var questions: [OpenQuestion] = []
@@ -84,6 +91,7 @@ public struct Node: ~Copyable {
         bootMilliseconds = incarnation.life
         self.now = now
         gossipedAt = now - .seconds(1)
+        leavingSince = now
         unsentAfter = now
         changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
@@ -95,6 +103,7 @@ public struct Node: ~Copyable {
                 zone: configuration.zone), at: now, book: book)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
+        coordinates = Coordinates(at: now)
         recent = RecentRecords(capacity: configuration.recentRecordCount)
         let seeds = configuration.seeds.filter { $0 != configuration.endpoint }
         join = JoinState(seeds: seeds, startedAt: now)
@@ -125,8 +134,10 @@ public struct Node: ~Copyable {
             received(prefix, start, from: link, bytes, &effects)
         case .heard(let link):
             heard(link)
-        case .publish(let body, let key, let name, let payload):
-            publish(body, key, name: name, payload: payload, bytes, &effects)
+        case .publish(let body, let key, let name, let payload, let sender, let isVolatile):
+            publish(
+                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
+                bytes, &effects)
         case .directory(let key, let change):
             changeDirectory(key, change, &effects)
         case .pattern(let key, let name, let change):
@@ -175,7 +186,11 @@ public struct Node: ~Copyable {
             case .query: expireQuestions(&effects)
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
+            case .acknowledgement: acknowledgeDue(&effects)
+            case .retransmission: sendAgainDue(&effects)
+            case .grace: expireHeld(&effects)
             case .withdrawal: stepWithdrawals(&effects)
+            case .scout: scout(&effects)
             }
         }
     }
@@ -244,6 +259,9 @@ public struct Node: ~Copyable {
             // All that the peer sent has come. What this side has sent goes out before its bye.
             let link = closeInOrder(link, .unneeded, &effects)
             forget(link, &effects)
+        case (.established, .coordinates(let items)), (.introducing, .coordinates(let items)),
+            (.greeting, .coordinates(let items)):
+            adopt(items, from: links[link].peer)
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),

@@ -51,6 +51,11 @@ extension Node {
         holderIndices(of: key).map { members.id(of: $0) }.sorted()
     }
 
+    /// Whether this node is a member, alive or suspect.
+    public func isPresent(_ node: NodeID) -> Bool {
+        members.index(of: node).map { members.standing(of: $0).isPresent } ?? false
+    }
+
     public func isHeld(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
     /// Different patterns subscribed anywhere in the mesh.

@@ -43,6 +43,27 @@ public struct Counters: Sendable {
     public var droppedHopLimit: UInt64 = 0
     public var droppedNoRoute: UInt64 = 0
     public var droppedUnknownDestination: UInt64 = 0
+    /// Volatile messages that had no way.
+    public var droppedVolatile: UInt64 = 0
+    /// Messages of nodes that this one does not know yet; they are sent again.
+    public var droppedUnknownOrigin: UInt64 = 0
+    /// Messages behind a gap for which there was no room; they are sent again.
+    public var droppedBeyondWindow: UInt64 = 0
+    /// Messages sent once more because they were not acknowledged.
+    public var retransmitted: UInt64 = 0
+    /// Messages given up, one for each destination; their senders were told.
+    public var undelivered: UInt64 = 0
+    /// Messages that came again and were dropped.
+    public var duplicates: UInt64 = 0
+    /// Messages that came before an earlier one and waited for it.
+    public var reordered: UInt64 = 0
+    /// Acknowledgements in frames of their own; others travel with messages.
+    public var acknowledgementsSent: UInt64 = 0
+    public var acknowledgementsCarried: UInt64 = 0
+    /// Messages from others that will never come, as their origins have said.
+    public var gaps: UInt64 = 0
+    /// Messages that waited for a user whose node had died.
+    public var held: UInt64 = 0
     /// Frames of peers that broke the protocol.
     public var protocolErrors: UInt64 = 0
     public var linksRefused: UInt64 = 0

@@ -30,6 +30,14 @@ enum Timer: Int, CaseIterable {
     case presence
     /// A repair that did not come is asked for again.
     case repair
+    /// Members are dialled, because no link is heard.
+    case scout
+    /// Flows have something to acknowledge.
+    case acknowledgement
+    /// What is not acknowledged may have to be sent again.
+    case retransmission
+    /// Users that were waited for have not come back.
+    case grace
     /// The walk that takes out what members held who are gone goes on.
     case withdrawal
 }

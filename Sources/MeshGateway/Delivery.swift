@@ -8,10 +8,11 @@ import MeshWire
 extension Gateway {
     /// Completes a `.publish`, before the next call of `next` for this client: writes the reply
     /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
-    /// receivers, so that a publisher that hears itself sees its reply first.
+    /// receivers, so that a publisher that hears itself sees its reply first. MESH.SEND answers -1
+    /// for a message that waits for its user to come back (`isHeld`).
     public mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        remoteNodeCount: Int
+        remoteNodeCount: Int, isHeld: Bool = false
     ) {
         counters.published += 1
         let topic = currentTopic(publication, input)
@@ -20,9 +21,10 @@ extension Gateway {
         if hasPatterns { localCount += findPatterns(publication.name, input) }
         let place = Int(client)
         if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
-            let reply =
+            var reply =
                 publication.body == .user
                 ? (localCount > 0 ? 1 : 0) + remoteNodeCount : localCount + remoteNodeCount
+            if isHeld, reply == 0 { reply = -1 }
             clients[place].output.appendInteger(reply)
             wrote(place)
         }
@@ -30,7 +32,9 @@ extension Gateway {
             fanOut(
                 topic, MessageWord(publication.body), publication.name, publication.payload, input)
         }
-        if hasPatterns { fanOutToPatterns(publication.name, publication.payload, input) }
+        if hasPatterns {
+            fanOutToPatterns(publication.key, publication.name, publication.payload, input)
+        }
     }
 
     /// The publication's topic. Between `next` and `published` the driver has sent the message to
@@ -61,7 +65,7 @@ extension Gateway {
         }
         if body == .channel, patterns.count > 0 {
             receivers += findPatterns(name, input)
-            fanOutToPatterns(name, payload, input)
+            fanOutToPatterns(key, name, payload, input)
         }
         return receivers
     }
@@ -95,11 +99,12 @@ extension Gateway {
         }
         frame.removeAll()
         frame.appendMessage(word, isRESP3: false, name: name, payload: payload, input)
+        label = FrameLabel(word.kind, registry.topics[topic].key)
         copyFrame(first)
     }
 
     private mutating func fanOutToPatterns(
-        _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+        _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
     ) {
         for index in matched.indices {
             let topic = patternTopics[Int(matched[index])]
@@ -108,6 +113,7 @@ extension Gateway {
             registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
             frame.appendBulk(input, Int(name.start), Int(name.count))
             frame.appendBulk(input, Int(payload.start), Int(payload.count))
+            label = FrameLabel(.pattern, key, topic)
             copyFrame(registry.topics[topic].first)
         }
         frame.removeAll()
@@ -140,13 +146,17 @@ extension Gateway {
     /// Whether a message may be written to the client's output now.
     @inline(__always)
     private func canReceive(_ place: Int) -> Bool {
-        clients[place].flags.isDisjoint(with: [.doomed, .ending, .executing])
+        clients[place].flags.isDisjoint(with: [.doomed, .ending, .executing, .tracked])
     }
 
     /// `frame` cannot be written now: it waits for the end of a transaction, or is dropped because
     /// the client is as good as gone.
     @inline(never)
     private mutating func hold(_ place: Int) {
+        if clients[place].flags.contains(.tracked) {
+            enqueue(place)
+            return
+        }
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
             counters.dropped += 1
             return
@@ -192,11 +202,41 @@ extension Gateway {
         frame.removeAll()
         frame.append("*3\r\n$8\r\npresence\r\n")
         registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
+        label = FrameLabel(.presence, registry.topics[topic].key)
         frame.append(isOnline ? "$6\r\nonline\r\n" : "$7\r\noffline\r\n")
     }
 }
 
+/// What the frame is that is copied to clients.
+struct FrameLabel {
+    var kind = MessageKind.channel
+    /// Messages of one group are of one channel or user: of them `latest` keeps the newest.
+    var group: UInt64 = 0
+    var key = Key(0)
+
+    init() {}
+
+    /// - Parameter topic: of the pattern that matched, for what is told under it.
+    init(_ kind: MessageKind, _ key: Key, _ topic: Int32 = 0) {
+        self.kind = kind
+        self.key = key
+        // The key has 48 bits. A pattern's number may meet other bits of it; that two channels of
+        // one client share a group is as rare as that their keys are equal.
+        group =
+            (key.rawValue | UInt64(kind.rawValue) << 56)
+            ^ (UInt64(UInt32(bitPattern: topic)) &* 0x9E37_79B9_7F4A_7C15) >> 8
+    }
+}
+
 extension MessageWord {
+    var kind: MessageKind {
+        switch self {
+        case .message: .channel
+        case .shardMessage: .shard
+        case .user: .user
+        }
+    }
+
     @inline(__always)
     init(_ body: RoutedBody) {
         switch body {

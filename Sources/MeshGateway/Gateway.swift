@@ -32,6 +32,8 @@ public struct Publication: Sendable {
     public var key: Key
     public var name: Slice
     public var payload: Slice
+    /// At most once: not sent again when it is lost on its way.
+    public var isVolatile = false
     /// The name's local topic, -1 when nobody here has it.
     public var topic: Int32
 }
@@ -86,6 +88,20 @@ public struct Gateway: ~Copyable {
     public internal(set) var counters = GatewayCounters()
     public internal(set) var clientCount = 0
 
+    /// What the gateway asks other nodes by itself; the driver empties it after `tick`.
+    public var errands: [Errand] = []
+    /// This node, and where its clients connect, for other nodes; the driver sets them at the start.
+    public var nodeID = NodeID(0)
+    public var clientAddress = ""
+    /// Where the clients of this node shall go, because it leaves; nil: it stays.
+    public internal(set) var destination: String?
+    /// Clients whose connections the driver is to end, once what they have to be sent is sent; the
+    /// driver empties it after `tick`.
+    public var farewells: [ClientIndex] = []
+    var drain: Drain?
+    /// The time of the wake-up; the driver sets it before anything else.
+    public var now = Instant(nanoseconds: 0)
+
     var configuration: GatewayConfiguration
     let hasher: KeyHasher
     let table = CommandTable()
@@ -115,11 +131,35 @@ public struct Gateway: ~Copyable {
     var commandStart = 0
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
+    /// What `frame` is; valid while it is copied to clients.
+    var label = FrameLabel()
+
+    // Sessions.
+    var sessions: [UserSession] = []
+    var freeSessions: [Int] = []
+    var sessionOfToken: [SessionToken: Int] = [:]
+    /// Sessions that came from other nodes a moment ago, by the token that they had there.
+    var arrivals: [SessionToken: Int] = [:]
+    /// Sessions that have moved and have messages to be forwarded.
+    var forwarding: Set<Int> = []
+    var graceTimers: [SessionTimer] = []
+    var graceHead = 0
+    var shortTimers: [SessionTimer] = []
+    var openGhostCount = 0
+    var tokenCount: UInt64 = 0
+    let tokenHasher: KeyHasher
+    /// The frame at hand was forwarded by another node.
+    var isForwarded = false
 
     var questions: [QueryID: Question] = [:]
     var nextQuestion: QueryID = 1
 
-    public init(_ configuration: GatewayConfiguration, hasher: KeyHasher) {
+    /// - Parameter secret: two random words, from which the tokens of sessions are made.
+    public init(
+        _ configuration: GatewayConfiguration, hasher: KeyHasher,
+        secret: (UInt64, UInt64) = (0, 0)
+    ) {
+        tokenHasher = KeyHasher(secret.0, secret.1)
         self.configuration = configuration
         self.hasher = hasher
         let bytesMax = configuration.requestBytesMax
@@ -141,19 +181,17 @@ public struct Gateway: ~Copyable {
             counters.connectionsRefused += 1
             return nil
         }
-        let client: ClientIndex
-        if let free = freeClients.popLast() {
-            client = free
-        } else {
-            client = ClientIndex(clients.count)
-            clients.append(Session())
-        }
+        let client = takePlace()
         let place = Int(client)
         clients[place].flags = configuration.password == nil ? [.open, .authenticated] : .open
         clients[place].id = nextClientID
         clients[place].address = address
         clients[place].openedAt = now
         clients[place].lastSeenAt = now
+        clients[place].policy = configuration.slowConsumerPolicy
+        if configuration.slowConsumerPolicy != .disconnect {
+            clients[place].flags.insert(.tracked)
+        }
         nextClientID += 1
         clientCount += 1
         counters.connectionsAccepted += 1
@@ -164,6 +202,7 @@ public struct Gateway: ~Copyable {
     public mutating func close(_ client: ClientIndex) {
         let place = Int(client)
         precondition(clients[place].flags.contains(.open), "client \(client) is not open")
+        keepSessions(place)
         for kind in TopicKind.allCases {
             while clients[place].lists[first: kind] >= 0 {
                 leave(client, clients[place].lists[first: kind])
@@ -197,10 +236,15 @@ public struct Gateway: ~Copyable {
 
     /// Passes the client's waiting output to `body`, which returns how many bytes it has sent.
     ///
-    /// `body` is not called when nothing waits. Take the client out of `dirty` before.
+    /// `body` is not called when nothing waits, and may be called several times. Take the client
+    /// out of `dirty` before.
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
         let place = Int(client)
         clients[place].flags.remove(.dirty)
+        if !clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) {
+            unsafe flushTracked(place, body)
+            return
+        }
         guard clients[place].output.count > 0 else { return }
         let sent = unsafe clients[place].output.withBytes { unsafe body($0) }
         precondition(sent >= 0 && sent <= clients[place].output.count)
@@ -208,7 +252,9 @@ public struct Gateway: ~Copyable {
     }
 
     /// The bytes that wait for this client.
-    public func outputCount(_ client: ClientIndex) -> Int { clients[Int(client)].output.count }
+    public func outputCount(_ client: ClientIndex) -> Int {
+        clients[Int(client)].output.count - clients[Int(client)].sentFront
+    }
 
     /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
     /// `overdue` names it too, up to a second later.
@@ -221,8 +267,10 @@ public struct Gateway: ~Copyable {
     public mutating func overdue(at now: Instant) -> [ClientIndex] {
         var result: [ClientIndex] = []
         frame.trim()
+        self.now = max(now, self.now)
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
             clients[place].output.trim()
+            clients[place].backlog.trim()
             if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
             if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
         }
@@ -231,7 +279,10 @@ public struct Gateway: ~Copyable {
 
     private mutating func checkSoftLimit(_ place: Int, _ now: Instant) {
         let limit = outputLimit(place)
-        guard limit.soft > 0, clients[place].output.count > limit.soft else {
+        let waiting =
+            clients[place].output.count
+            + (clients[place].policy == .disconnect ? clients[place].backlog.byteCount : 0)
+        guard limit.soft > 0, waiting > limit.soft else {
             clients[place].overSoftLimitSince = nil
             return
         }
@@ -274,6 +325,20 @@ public struct Gateway: ~Copyable {
     /// bound memory matters more than the last words.
     mutating func doom(_ place: Int) {
         clients[place].flags.insert(.doomed)
+        if clients[place].flags.contains(.session) {
+            // Its messages wait for the next connection: `close` will see to them, in this turn.
+            if !clients[place].flags.contains(.dirty) {
+                clients[place].flags.insert(.dirty)
+                dirty.append(ClientIndex(place))
+            }
+            return
+        }
+        counters.discardedBytes += UInt64(
+            clients[place].output.count + clients[place].held.count
+                + clients[place].backlog.byteCount)
+        clients[place].sentFront = 0
+        clients[place].kept = KeptFrames()
+        clients[place].backlog.removeAll()
         clients[place].output.drop(clients[place].output.count, retaining: 0)
         clients[place].held.drop(clients[place].held.count, retaining: 0)
         if !clients[place].flags.contains(.dirty) {
@@ -303,6 +368,18 @@ public struct GatewayConfiguration: Sendable {
     /// For all others. Redis has no limit here; this lets the longest reply pass.
     public var normalOutputLimit = OutputLimit(
         hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+    /// What clients are set to that do not choose with MESH.POLICY.
+    public var slowConsumerPolicy = SlowConsumerPolicy.disconnect
+    /// Messages that wait for one client under `drop-oldest`, `drop-newest` and `latest`, with 32
+    /// bytes for each: Redis's soft limit. Some 256 KiB more are on their way to the socket.
+    public var slowBytesMax = 8 * 1024 * 1024
+    /// Messages, and bytes, that wait for one session without a connection.
+    public var sessionCountMax = 1_000
+    public var sessionBytesMax = 4 * 1024 * 1024
+    /// How long a session without a connection is kept; at most some minutes are sensible.
+    public var sessionGrace: Delay = .seconds(10)
+    /// Sessions, with and without a connection; some 300 bytes each besides what waits.
+    public var sessionsMax = 1_000_000
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
 
@@ -313,6 +390,43 @@ public struct GatewayConfiguration: Sendable {
         min(
             pubsubOutputLimit.hard > 0 ? pubsubOutputLimit.hard : .max,
             normalOutputLimit.hard > 0 ? normalOutputLimit.hard : .max)
+    }
+
+    /// Reads `class hard soft seconds`, several times, as Redis's `client-output-buffer-limit`;
+    /// nil when all is well, else the reason.
+    public mutating func setOutputLimits(_ text: String) -> String? {
+        let words = text.split(separator: " ").map { String($0).lowercased() }
+        guard !words.isEmpty, words.count % 4 == 0 else {
+            return "Wrong number of arguments in buffer limit configuration."
+        }
+        for start in stride(from: 0, to: words.count, by: 4) {
+            guard let hard = Self.byteCount(words[start + 1]),
+                let soft = Self.byteCount(words[start + 2]),
+                let seconds = Int64(words[start + 3]), (0...1 << 31).contains(seconds)
+            else {
+                return "Error in hard, soft or soft_seconds setting in buffer limit configuration."
+            }
+            let limit = OutputLimit(hard: hard, soft: soft, softDuration: .seconds(seconds))
+            switch words[start] {
+            case "normal": normalOutputLimit = limit
+            case "pubsub": pubsubOutputLimit = limit
+            case "slave", "replica": break
+            default: return "Invalid client class specified in buffer limit configuration."
+            }
+        }
+        return nil
+    }
+
+    /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it, in lower case.
+    public static func byteCount(_ word: String) -> Int? {
+        let digits = word.prefix { $0.isASCII && $0.isNumber }
+        guard let value = Int(digits), value <= 1 << 40 else { return nil }
+        let units: [(String, Int)] = [
+            ("", 1), ("b", 1), ("k", 1_000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20),
+            ("g", 1_000_000_000), ("gb", 1 << 30),
+        ]
+        let unit = word.dropFirst(digits.count)
+        return units.first { $0.0 == unit }.map { value * $0.1 }
     }
 }
 

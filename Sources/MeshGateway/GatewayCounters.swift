@@ -12,6 +12,40 @@ public struct GatewayCounters: Sendable {
     public var delivered: UInt64 = 0
     /// Copies not written because the client's output was over its limit, or the client was ending.
     public var dropped: UInt64 = 0
+    /// Messages dropped for clients that are behind, by their policy.
+    public var droppedOldest: UInt64 = 0
+    public var droppedNewest: UInt64 = 0
+    /// `latest`: a newer message of the same channel or user has taken their place.
+    public var droppedSuperseded: UInt64 = 0
+    /// Output thrown away with clients that were over a limit or killed.
+    public var discardedBytes: UInt64 = 0
+    /// Notices of missed messages sent to clients that asked for them.
+    public var gapNotices: UInt64 = 0
+    /// Messages dropped because too much waited for a session without a connection.
+    public var sessionMessagesDropped: UInt64 = 0
+    /// Copies of messages from local clients that the mesh has given up.
+    public var undelivered: UInt64 = 0
+    /// Reports of them sent to clients that asked (MESH.REPORTS).
+    public var undeliveredReports: UInt64 = 0
+    /// Sessions begun, resumed by a connection to this node, ended by the client, and given up
+    /// because nobody came.
+    public var sessionsOpened: UInt64 = 0
+    public var sessionsResumed: UInt64 = 0
+    public var sessionsEnded: UInt64 = 0
+    public var sessionsExpired: UInt64 = 0
+    /// Sessions taken from and given to other nodes.
+    public var sessionsMovedIn: UInt64 = 0
+    public var sessionsMovedOut: UInt64 = 0
+    /// Sessions begun anew because the node that had them is dead.
+    public var sessionsLost: UInt64 = 0
+    public var sessionsRefused: UInt64 = 0
+    public var tokensRefused: UInt64 = 0
+    /// Messages that came directly and by the node that a session came from: given out once.
+    public var sessionTwins: UInt64 = 0
+    /// Batches of messages for sessions that have moved which the new node did not take.
+    public var sessionBatchesLost: UInt64 = 0
+    /// Clients told where to go because this node leaves.
+    public var movedNotices: UInt64 = 0
     /// Connections ended because their output was over a limit.
     public var disconnectedForOutput: UInt64 = 0
     /// Connections ended because of bytes that are no command.

@@ -17,6 +17,14 @@ struct Question {
         case channels(TopicKind, pattern: [UInt8]?)
         case counts([[UInt8]])
         case trace
+        /// A client wants its session, which another node has.
+        case resume(user: [UInt8], token: SessionToken)
+        /// Messages for a session that has moved, and the batch's number.
+        case forward(Int, UInt32, SessionToken)
+        /// A session is offered to another node.
+        case handOver(Int, SessionToken)
+        /// Where clients of the other nodes connect.
+        case addresses
     }
     var client: ClientIndex
     /// The connection; the client's index may be used again by another.
@@ -28,6 +36,17 @@ struct Question {
     /// Subscribers of the names asked for, so far.
     var counts: [Int] = []
     var traces: [(holder: String, path: [String])] = []
+
+    /// The one node that is asked.
+    var target: NodeID?
+    var isAnswered = false
+    /// A forwarded batch or an offered session was taken.
+    var isTaken = false
+    /// A session, as its node gives it out.
+    var grant: [UInt8]?
+    /// Where the session has moved.
+    var redirection: NodeID?
+    var redirections = 0
 }
 
 extension Gateway {
@@ -133,7 +152,7 @@ extension Gateway {
             }
         case .counts(let names):
             question.counts = names.map { localCount(kind, $0) }
-        case .trace:
+        case .trace, .resume, .forward, .handOver, .addresses:
             break
         }
         let id = nextQuestion
@@ -190,9 +209,16 @@ extension Gateway {
     /// Another node's gateway asks (`Effect.asked`): writes the answer to `answer`. The encoding
     /// of subjects and answers is the gateway's own. Malformed subjects get an empty answer.
     public mutating func answer(
-        _ subject: Slice, _ input: Span<UInt8>, into answer: inout ByteQueue
+        _ subject: Slice, _ input: Span<UInt8>, from asker: NodeID = NodeID(0),
+        into answer: inout ByteQueue
     ) {
         let start = Int(subject.start)
+        if subject.count >= 1, start >= 0, subject.end <= input.count,
+            input[start] >= SessionTag.take
+        {
+            answerSession(subject, input, from: asker, into: &answer)
+            return
+        }
         guard subject.count >= 2, start >= 0, subject.end <= input.count,
             let kind = TopicKind(rawValue: input[start + 1]),
             kind == .channel || kind == .shardChannel
@@ -263,12 +289,15 @@ extension Gateway {
     // MARK: Gathering answers
 
     /// One node's answer to this gateway's question.
-    public mutating func answered(_ query: QueryID, _ answer: Slice, _ input: Span<UInt8>) {
+    public mutating func answered(
+        _ query: QueryID, _ answer: Slice, _ input: Span<UInt8>, from node: NodeID = NodeID(0)
+    ) {
         let start = Int(answer.start)
         guard start >= 0, answer.count >= 0, answer.end <= input.count,
             var question = questions.removeValue(forKey: query)
         else { return }
         defer { questions[query] = question }
+        question.isAnswered = true
         switch question.subject {
         case .channels:
             guard answer.count >= 1 else {
@@ -297,6 +326,21 @@ extension Gateway {
             }
         case .trace:
             counters.answersMalformed += 1
+        case .resume:
+            guard answer.count >= 1 else {
+                counters.answersMalformed += 1
+                return
+            }
+            let rest = Slice(start: start + 1, count: Int(answer.count) - 1)
+            if input[start] == 1, rest.count >= 8, question.grant == nil {
+                question.grant = Self.bytes(input, rest)
+            } else if input[start] == 2, rest.count == 8 {
+                question.redirection = NodeID(input.load(UInt64.self, at: start + 1))
+            }
+        case .forward, .handOver:
+            question.isTaken = answer.count == 1 && input[start] == 1
+        case .addresses:
+            noteAddress(of: node, Self.bytes(input, answer))
         }
     }
 
@@ -310,10 +354,33 @@ extension Gateway {
         questions[query]?.traces.append((holder: holder, path: path))
     }
 
+    /// The one node that a question went to; nil: it went to several.
+    public func target(of query: QueryID) -> NodeID? { questions[query]?.target }
+
     /// All that will answer have answered: writes the reply, unblocks the client. Returns the
     /// client, for the driver to go on with its waiting input; nil if it has gone.
-    public mutating func finished(_ query: QueryID) -> ClientIndex? {
+    ///
+    /// - Parameter isTargetPresent: the one node that was asked (`target(of:)`) is a member.
+    public mutating func finished(
+        _ query: QueryID, isTargetPresent: Bool = true
+    ) -> ClientIndex? {
         guard let question = questions.removeValue(forKey: query) else { return nil }
+        switch question.subject {
+        case .channels, .counts, .trace: break
+        case .resume(let user, let token):
+            return finishResume(question, user, token, isTargetPresent: isTargetPresent)
+        case .forward(let index, let number, let token):
+            finishForward(
+                index, number, token, isTaken: question.isTaken, isAnswered: question.isAnswered)
+            return nil
+        case .handOver(let index, let token):
+            finishHandover(
+                index, token, to: question.target ?? nodeID, isTaken: question.isTaken)
+            return nil
+        case .addresses:
+            finishAddresses()
+            return nil
+        }
         let place = Int(question.client)
         guard clients[place].flags.contains([.open, .asking]),
             clients[place].id == question.clientID
@@ -345,6 +412,7 @@ extension Gateway {
                 ])
             }
             clients[place].output.appendReply(.array(traces), isRESP3: isRESP3)
+        case .resume, .forward, .handOver, .addresses: break
         }
         wrote(place)
         return question.client

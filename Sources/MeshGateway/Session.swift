@@ -5,6 +5,7 @@ import MeshWire
 ///
 ///     open ─▶ (HELLO, AUTH) ─▶ serving ⇄ asking (a question to the mesh is open)
 ///                                  ⇄ queueing (after MULTI) ─▶ executing (after EXEC) ─▶ serving
+///     ghost: no connection; what waits for a session (Sessions)
 ///          ─▶ ending: an error or QUIT is in the output, then the connection closes
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
@@ -18,6 +19,31 @@ struct Session: ~Copyable {
     /// The arguments of a long command of which more is to come.
     var partial = ArgumentList()
     var transaction = Transaction()
+    /// The sessions that this connection, or ghost, has: places in `Gateway.sessions`.
+    var sessions: [Int32] = []
+
+    // Clients that may be behind, see SlowConsumers.
+
+    var policy = SlowConsumerPolicy.disconnect
+    var backlog = Backlog()
+    /// Messages dropped for this client by its policy.
+    var droppedCount = 0
+    /// When a session without a connection lost its first message.
+    var droppedSince = Instant(nanoseconds: 0)
+    /// The position of the output's first byte in all that was written to it, while tracked.
+    var outputBase: UInt64 = 0
+    /// Bytes at the output's front that have been sent: the beginning of a session's message.
+    var sentFront = 0
+    /// The messages of a session that stand in the output.
+    var kept = KeptFrames()
+    /// What the client has missed and was not told yet, in the order of the first losses.
+    var gaps: [Gap] = []
+    /// By name and kind.
+    var gapIndex: [[UInt8]: Int] = [:]
+    /// The gaps are told when the backlog's front has come to this number.
+    var gapsAfter: UInt64 = 0
+    var gapsToldAt: Instant?
+
     /// Topics whose present state the driver has been asked for, in order.
     var watching: [Int32] = []
 
@@ -66,6 +92,27 @@ struct SessionFlags: OptionSet {
     static let doomed = SessionFlags(rawValue: 1 << 13)
     static let noEvict = SessionFlags(rawValue: 1 << 14)
     static let noTouch = SessionFlags(rawValue: 1 << 15)
+
+    /// Its messages pass the backlog: it has a policy other than to be disconnected, or a session.
+    static let tracked = SessionFlags(rawValue: 1 << 16)
+    /// MESH.GAPS ON.
+    static let gaps = SessionFlags(rawValue: 1 << 17)
+    /// There are gaps that it has not been told of.
+    static let gapPending = SessionFlags(rawValue: 1 << 18)
+    /// No connection: what waits for a session, in the place of a client.
+    static let ghost = SessionFlags(rawValue: 1 << 19)
+    /// It has attached a user with a session.
+    static let session = SessionFlags(rawValue: 1 << 20)
+    /// Its session has just come from another node: messages may come twice.
+    static let settling = SessionFlags(rawValue: 1 << 23)
+    /// A ghost whose messages are found by their hash.
+    static let hashed = SessionFlags(rawValue: 1 << 25)
+    /// A ghost whose session is another node's: what comes is forwarded.
+    static let movedAway = SessionFlags(rawValue: 1 << 24)
+    /// MESH.REPORTS ON.
+    static let reports = SessionFlags(rawValue: 1 << 21)
+    /// MESH.MOVES ON.
+    static let moves = SessionFlags(rawValue: 1 << 22)
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [

@@ -32,10 +32,6 @@ public enum Fuzz {
         scenario.messages.from = .seconds(6)
         scenario.messages.toUsers = Double(random.next(below: 100))
         scenario.messages.toChannels = Double(random.next(below: 20))
-        // Flows neither wait nor send again yet: order and loss are asked for where faults are not.
-        if !scenario.faults.isEmpty || scenario.churn != nil {
-            scenario.tolerated = [.order, .loss]
-        }
         return scenario
     }
 

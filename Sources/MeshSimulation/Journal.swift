@@ -31,12 +31,35 @@ struct Journal {
         var returns: Int32
     }
 
+    /// A node has given up copies of a message, and told the sender.
+    struct Report {
+        var time: Instant
+        var host: Int32
+        /// As in `Event.publish`: the message's number plus one.
+        var sender: UInt64
+        var count: Int32
+        /// `NodeID(0)`: a user who did not come back.
+        var destination: NodeID
+    }
+
+    /// A node was told that messages of another will never come.
+    struct Gap {
+        var time: Instant
+        var host: Int32
+        var origin: NodeID
+        var count: UInt32
+    }
+
     var arrivals: [Arrival] = []
+    var reports: [Report] = []
+    var gaps: [Gap] = []
     var news: [News] = []
     var detours: [Detour] = []
 
     mutating func removeAll() {
         arrivals.removeAll(keepingCapacity: true)
+        reports.removeAll(keepingCapacity: true)
+        gaps.removeAll(keepingCapacity: true)
         news.removeAll(keepingCapacity: true)
         detours.removeAll(keepingCapacity: true)
     }

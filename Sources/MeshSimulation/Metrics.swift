@@ -35,6 +35,10 @@ public struct Metrics: Sendable {
     public var delivered = 0
     public var lost = 0
     public var lostInCalm = 0
+    /// Copies that were given up, and their senders told.
+    public var undelivered = 0
+    /// Messages that the survivors have sent again.
+    public var retransmitted = 0
     public var duplicated = 0
     public var reordered = 0
     /// Messages for users that the sender's node knew nobody for.
@@ -106,12 +110,24 @@ public struct Metrics: Sendable {
         Named(name: "delivered", meaning: "copies handed to clients of other nodes") {
             Double($0.delivered)
         },
-        Named(name: "lost", meaning: "copies that did not arrive") { Double($0.lost) },
+        Named(name: "lost", meaning: "copies that did not arrive, and no word of it") {
+            Double($0.lost)
+        },
         Named(name: "lostShare", meaning: "of all copies") {
             $0.lost == 0 ? 0 : Double($0.lost) / Double($0.lost + $0.delivered)
         },
         Named(name: "lostInCalm", meaning: "copies lost with nothing wrong near in time") {
             Double($0.lostInCalm)
+        },
+        Named(name: "undelivered", meaning: "copies given up, and their senders told") {
+            Double($0.undelivered)
+        },
+        Named(name: "undeliveredShare", meaning: "of all copies") {
+            $0.undelivered == 0
+                ? 0 : Double($0.undelivered) / Double($0.undelivered + $0.delivered)
+        },
+        Named(name: "retransmitted", meaning: "messages sent again by the survivors") {
+            Double($0.retransmitted)
         },
         Named(name: "duplicated", meaning: "copies delivered again") { Double($0.duplicated) },
         Named(name: "reordered", meaning: "copies delivered after a later one") {

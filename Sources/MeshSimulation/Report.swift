@@ -22,6 +22,8 @@ extension Metrics {
         object["delivered"] = String(delivered)
         object["lost"] = String(lost)
         object["lostInCalm"] = String(lostInCalm)
+        object["undelivered"] = String(undelivered)
+        object["retransmitted"] = String(retransmitted)
         object["duplicated"] = String(duplicated)
         object["reordered"] = String(reordered)
         object["unknown"] = String(unknown)

@@ -44,6 +44,8 @@ extension Run {
                 guard let (one, other) = someLink() else { continue }
                 world.cut(from: one, to: other)
                 cutLinks[index].append((one, other))
+                // Between two there is nobody else to ask: a cut link is a partition.
+                if live.count <= 2 { for host in live { hurt(host, for: fault.lasts) } }
             }
             lasting(index, fault)
         case .reset:

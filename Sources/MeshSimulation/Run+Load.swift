@@ -101,7 +101,8 @@ extension Run {
         delivery.publish(from: host, at: now)
         let copies = world.publish(
             host, body, name, number: number, size: scenario.messages.size)
-        delivery.publish(copies: copies, isToChannel: body != .user)
-        return copies
+        let isHeld = world.lastIsHeld
+        delivery.publish(copies: copies, isToChannel: body != .user, isHeld: isHeld)
+        return isHeld ? 1 : copies
     }
 }

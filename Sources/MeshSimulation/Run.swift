@@ -52,6 +52,9 @@ public struct Run: ~Copyable {
     static let eventsPerSliceMax = 100_000_000
     /// Nodes that have not met after this never will.
     static let startLimit = Delay.seconds(180)
+    /// What is still on its way then, a node's patience with users who do not come back included, is
+    /// lost.
+    static let drainLimit = Delay.seconds(12)
 
     public init(_ scenario: Scenario, seed: UInt64) {
         self.scenario = scenario
@@ -335,6 +338,9 @@ public struct Run: ~Copyable {
 
     mutating func readJournal() {
         for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
+        for given in world.journal.reports {
+            report(delivery.report(given, isReachable: isReachable(given)))
+        }
         for detour in world.journal.detours {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
         }
@@ -369,6 +375,13 @@ public struct Run: ~Copyable {
         world.journal.removeAll()
     }
 
+    /// Whether the destination of a message that was given up could be reached all the time.
+    private func isReachable(_ report: Journal.Report) -> Bool {
+        guard let destination = world.host(of: report.destination) else { return false }
+        return world.isUp(destination) && truth.hurtUntil[destination] < report.time
+            && truth.hurtUntil[Int(report.host)] < report.time
+    }
+
     mutating func report(_ violation: Violation?) {
         guard let violation else { return }
         if scenario.tolerated.contains(violation.checker) {
@@ -399,9 +412,7 @@ public struct Run: ~Copyable {
             }
         }
         report(AgreementChecker().check(look, at: now, truth, settle: scenario.settle))
-        report(
-            delivery.judge(
-                sentBefore: now - .seconds(5), truth, calm: scenario.settle, at: now))
+        report(delivery.judge(sentBefore: now - .seconds(5), truth, calm: scenario.settle))
         let rate =
             Double(world.byteCount - bytesSampled) * 8e-6
             / (Double(samplePeriod.nanoseconds) / 1e9)
@@ -426,7 +437,9 @@ public struct Run: ~Copyable {
         if metrics.startSeconds == nil, now > instant(scenario.start.over + Self.startLimit) {
             metrics.isStuck = true
             finish()
-        } else if isOver, isWell || now > last + samplePeriod {
+        } else if isOver, isWell || now > last + samplePeriod,
+            now > last + Self.drainLimit || !delivery.isWaiting({ world.isUp($0) })
+        {
             finish()
         } else {
             agenda.schedule(Chore(kind: .sample), at: now + samplePeriod)
@@ -450,7 +463,7 @@ public struct Run: ~Copyable {
     private mutating func finish() {
         isFinished = true
         if metrics.startSeconds == nil { metrics.isStuck = true }
-        report(delivery.judge(sentBefore: now, truth, calm: scenario.settle, at: now))
+        report(delivery.finish(truth, calm: scenario.settle) { world.isUp($0) })
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count
@@ -460,6 +473,10 @@ public struct Run: ~Copyable {
         metrics.delivered = delivery.delivered
         metrics.lost = delivery.lost
         metrics.lostInCalm = delivery.lostInCalm
+        metrics.undelivered = delivery.undelivered
+        for host in live {
+            metrics.retransmitted += Int(world.counters(host).retransmitted)
+        }
         metrics.duplicated = delivery.duplicated
         metrics.reordered = delivery.reordered
         metrics.hopCounts = delivery.hops

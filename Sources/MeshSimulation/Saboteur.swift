@@ -8,15 +8,17 @@ import MeshWire
 public enum Mistake: String, CaseIterable, Sendable {
     /// Passes nothing on for others.
     case swallowsTransit
-    /// Loses one message in eight that it sends or passes on.
-    case losesMessages
+    /// Loses one message in eight that it sends or passes on, and sends none again.
+    case forgetsToRetransmit
+    /// Says that it has one message more than it has.
+    case acknowledgesTooMuch
     /// Hands each message to its clients twice.
     case deliversTwice
     /// Answers no request for repair.
     case dropsRepairs
     /// Never spreads its directory changes.
     case keepsRecords
-    /// Its changes leave without the removals.
+    /// Its removals never leave it, neither live nor in repairs.
     case ignoresRemovals
     /// Tells everybody that a neighbour is dead.
     case slanders
@@ -28,7 +30,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case hushesNews
     /// Takes more links than its degree allows.
     case exceedsDegree
-    /// Tells the members it knows without the last one of each list: an off-by-one in the ring.
+    /// Tells the members it knows, at first and in repairs, without the last one of each list: an
+    /// off-by-one in the ring.
     case offByOne
 }
 
@@ -39,6 +42,8 @@ struct Saboteur {
     /// It begins then: a mesh that never forms would prove little.
     let from: Instant
     var counter = 0
+    /// The highest number that each host has sent to each destination.
+    var sent = PairTable()
 
     func isActive(_ host: Int, _ now: Instant) -> Bool { now >= from && hosts.contains(host) }
 
@@ -60,24 +65,47 @@ extension World {
         switch saboteur.mistake {
         case .swallowsTransit:
             return kind == FrameKind.routed.rawValue && isTransit ? drop(parcel) : parcel
-        case .losesMessages:
+        case .forgetsToRetransmit:
             guard isMessage else { return parcel }
             self.saboteur!.counter += 1
-            return saboteur.counter % 8 == 0 ? drop(parcel) : parcel
+            let isForgotten = isAgain(parcel, number) || saboteur.counter % 8 == 0
+            return isForgotten ? drop(parcel) : parcel
+        case .acknowledgesTooMuch:
+            let offset = Frame.routedHeaderSize + Frame.destinationSize
+            guard kind == FrameKind.routed.rawValue, !isMessage, !isTransit,
+                case .acknowledge(var told) = decode(parcel, from: offset)
+            else { return parcel }
+            told.cumulative &+= 1
+            return rewrite(parcel, from: offset, .acknowledge(told))
         case .keepsRecords:
             return kind == FrameKind.arc.rawValue && !isTransit ? drop(parcel) : parcel
-        case .ignoresRemovals:
-            guard kind == FrameKind.arc.rawValue, !isTransit else { return parcel }
+        case .ignoresRemovals where kind == FrameKind.arc.rawValue:
+            guard !isTransit else { return parcel }
             let message = decode(parcel, from: Frame.arcHeaderSize)
             return rewrite(parcel, from: Frame.arcHeaderSize, message.map(Self.withoutRemovals))
-        case .dropsRepairs, .slanders, .neverRefutes, .omitsHeartbeats, .hushesNews, .offByOne:
+        case .ignoresRemovals where kind == FrameKind.link.rawValue,
+            .dropsRepairs, .slanders, .neverRefutes, .omitsHeartbeats, .hushesNews, .offByOne:
             guard kind == FrameKind.link.rawValue else { return parcel }
             let message = decode(parcel, from: Frame.prefixSize)
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
-        case .deliversTwice, .exceedsDegree:
+        case .deliversTwice, .exceedsDegree, .ignoresRemovals:
             return parcel
         }
+    }
+
+    /// Whether a message of this host's own has been sent before.
+    private mutating func isAgain(_ parcel: Parcel, _ number: Int) -> Bool {
+        guard parcel.pathCount == 1 else { return false }
+        let count = Int(parcel.withSpan { $0.load(UInt16.self, at: 22) })
+        var isAgain = false
+        for place in 0..<count {
+            let destination = parcel.withSpan { Destination.read($0, frame: 0, index: place) }
+            let pair = RandomSource.mix(destination.id.rawValue &+ UInt64(number))
+            if destination.sequence <= saboteur!.sent[pair] { isAgain = true }
+            saboteur!.sent[pair] = max(saboteur!.sent[pair], destination.sequence)
+        }
+        return isAgain
     }
 
     private mutating func drop(_ parcel: Parcel) -> Parcel? {
@@ -96,6 +124,12 @@ extension World {
             return others.isEmpty ? nil : .members(others, isRepair: isRepair)
         case (.offByOne, .members(let records, isRepair: true)):
             return .members(Array(records.dropLast()), isRepair: true)
+        case (.offByOne, .origins(let entries, let mask, let isReply)):
+            return .origins(Array(entries.dropLast()), mask: mask, isReply: isReply)
+        case (.ignoresRemovals, .records(let records)) where records.origin == ids[number]:
+            return Self.withoutRemovals(message)
+        case (.ignoresRemovals, .snapshot(let part)) where part.origin == ids[number]:
+            return nil
         case (.slanders, .heartbeat):
             let node = hosts[number]!.node.memberStatuses().first { !$0.isSelf }
             guard let victim = node else { return message }

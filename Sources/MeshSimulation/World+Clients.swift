@@ -34,7 +34,8 @@ extension World {
     /// Returns to how many other nodes it went.
     @discardableResult
     public mutating func publish(
-        _ host: Int, _ body: RoutedBody, _ name: String, _ payload: [UInt8]
+        _ host: Int, _ body: RoutedBody, _ name: String, _ payload: [UInt8],
+        sender: UInt64 = 0, isVolatile: Bool = false
     ) -> Int {
         let kind: KeyKind =
             body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
@@ -44,11 +45,13 @@ extension World {
             host,
             .publish(
                 body, key(kind, name), name: Slice(start: 0, count: nameCount),
-                payload: Slice(start: nameCount, count: payload.count)), bytes: bytes)
+                payload: Slice(start: nameCount, count: payload.count), sender: sender,
+                isVolatile: isVolatile), bytes: bytes)
         return lastRemoteNodeCount
     }
 
-    /// A message whose payload is its number and zeros; nothing is allocated for it.
+    /// A message whose payload is its number and zeros, and whose sender is that plus one; nothing is
+    /// allocated for it.
     mutating func publish(
         _ host: Int, _ body: RoutedBody, _ name: String, number: UInt32, size: Int
     ) -> Int {
@@ -66,7 +69,8 @@ extension World {
             host,
             .publish(
                 body, key, name: Slice(start: 0, count: nameCount),
-                payload: Slice(start: nameCount, count: message.count - nameCount)),
+                payload: Slice(start: nameCount, count: message.count - nameCount),
+                sender: UInt64(number) + 1),
             bytes: message)
         return lastRemoteNodeCount
     }

@@ -23,6 +23,7 @@ extension World {
         let time = host.localTime(now)
         parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
         lastRemoteNodeCount = effects.remoteNodeCount
+        lastIsHeld = effects.isHeld
         var index = 0
         while index < effects.count {
             perform(effects[index], number, host, parcel)
@@ -52,6 +53,17 @@ extension World {
             if connection >= 0 { close(connection, by: number) }
         case .deliver(let body, _, let name, let payload):
             deliver(body, name, payload, number, parcel)
+        case .deliverKept(let body, _, let name, let payload):
+            deliverKept(body, name, payload, number)
+        case .undelivered(let sender, _, _, _, let destination, let count):
+            journal.reports.append(
+                Journal.Report(
+                    time: now, host: Int32(number), sender: sender, count: count,
+                    destination: destination))
+        case .gap(let origin, let count):
+            journal.gaps.append(
+                Journal.Gap(time: now, host: Int32(number), origin: origin, count: count))
+        case .uncongested: break
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
         case .asked(let asker, let query, let subject):
@@ -89,6 +101,19 @@ extension World {
             time: now, host: Int32(number), message: message, hops: parcel.pathCount)
         for _ in 0..<(saboteur?.copies(number) ?? 1) { journal.arrivals.append(arrival) }
         tracer?.delivered(now, number, message, hops: Int(parcel.pathCount))
+    }
+
+    /// A message that has waited in the node; it lies in the effects' bytes.
+    private mutating func deliverKept(
+        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ number: Int
+    ) {
+        let bytes = effects.bytes.withSpan { $0.array(name) + $0.array(payload) }
+        let parcel = pool.parcel(count: bytes.count, pathCount: 0)
+        parcel.write(bytes.span, 0, bytes.count, at: 0)
+        deliver(
+            body, Slice(start: 0, count: Int(name.count)),
+            Slice(start: Int(name.count), count: Int(payload.count)), number, parcel)
+        pool.release(parcel)
     }
 
     /// Answers go out as events of their own, a moment later, as from a driver's next turn.

@@ -59,6 +59,8 @@ public struct World: ~Copyable {
     /// Folds every event's time and place: equal runs have equal hashes.
     public internal(set) var runHash: UInt64 = 0
     var lastRemoteNodeCount = 0
+    /// The message that was just published waits for its user.
+    public internal(set) var lastIsHeld = false
     /// The message that is being published.
     var message: [UInt8] = []
     var pendingAnswers: [(asker: NodeID, query: QueryID, answer: [UInt8])] = []

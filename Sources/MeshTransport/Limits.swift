@@ -51,6 +51,9 @@ public struct Limits: Sendable {
     public var lingerTime: Delay = .milliseconds(500)
     /// Connections that linger; beyond them they are closed at once.
     public var lingeringCount = 256
+    /// A node that leaves sends its clients elsewhere within this time; 0: it ends their connections
+    /// at once.
+    public var drainTime: Delay = .seconds(2)
     /// A node that leaves has this long to say so.
     public var leaveTime: Delay = .seconds(3)
     /// Silence after which the kernel probes a client's connection; Redis's `tcp-keepalive`.

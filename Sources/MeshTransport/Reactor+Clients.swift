@@ -68,10 +68,13 @@ extension Reactor {
                 let remoteNodeCount = handle(
                     .publish(
                         publication.body, publication.key, name: publication.name,
-                        payload: publication.payload), bytes)
+                        payload: publication.payload, sender: gateway.senderTag(of: client),
+                        isVolatile: publication.isVolatile),
+                    bytes)
                 let copies = gateway.counters.delivered
                 gateway.published(
-                    publication, bytes, by: client, remoteNodeCount: remoteNodeCount)
+                    publication, bytes, by: client, remoteNodeCount: remoteNodeCount,
+                    isHeld: wasHeld)
                 gatheredBytes +=
                     Int(gateway.counters.delivered &- copies)
                     * (Int(publication.name.count) + Int(publication.payload.count))
@@ -116,6 +119,24 @@ extension Reactor {
             }
         }
         gateway.changes.removeAll(keepingCapacity: true)
+    }
+
+    /// What the gateway does by itself: sessions that end or move, and clients that must go.
+    mutating func runGateway() {
+        if let due = gateway.nextDeadline, due <= now { gateway.tick(at: now) }
+        if !gateway.changes.isEmpty { applyChanges() }
+        while !gateway.errands.isEmpty {
+            var errands: [Errand] = []
+            swap(&errands, &gateway.errands)
+            for errand in errands { handle(.query(errand.id, errand.query), errand.bytes.span) }
+        }
+        if gateway.farewells.isEmpty { return }
+        var farewells: [ClientIndex] = []
+        swap(&farewells, &gateway.farewells)
+        for client in farewells {
+            let index = connection(of: client)
+            if index >= 0 { endClient(index) }
+        }
     }
 
     private mutating func ask(_ query: QueryID, _ question: Query) {

@@ -20,9 +20,14 @@ extension Reactor {
     @discardableResult
     mutating func handle(_ event: Event, _ bytes: Span<UInt8>) -> Int {
         node.handle(event, bytes: bytes, at: now, into: &effects)
-        if effects.isEmpty { return 0 }
+        if effects.isEmpty && effects.remoteNodeCount == 0 && !effects.isHeld {
+            wasHeld = false
+            return 0
+        }
         perform(bytes)
         let remoteNodeCount = effects.remoteNodeCount
+        if effects.isCongested { touchedCongestion = true }
+        wasHeld = effects.isHeld
         effects.removeAll()
         if !deferred.isEmpty { handleDeferred() }
         return remoteNodeCount
@@ -73,23 +78,57 @@ extension Reactor {
             case .deliver(let body, let key, let name, let payload):
                 let copies = gateway.deliver(body, key, name: name, payload: payload, bytes)
                 gatheredBytes += copies * (Int(name.count) + Int(payload.count))
+            case .deliverKept(let body, let key, let name, let payload):
+                deliverKept(body, key, name, payload)
+            case .undelivered(let sender, let body, let key, let name, let node, let count):
+                undelivered(sender, body, key, name, node, count)
+            case .uncongested: hasDrainedLink = true
+            case .gap(_, let count): gateway.missed(count: Int(count))
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
             case .asked(let node, let query, let subject):
                 let start = answerBytes.count
-                gateway.answer(subject, bytes, into: &answerBytes)
+                gateway.answer(subject, bytes, from: node, into: &answerBytes)
                 let answer = Slice(start: start, count: answerBytes.count - start)
                 deferred.append(.answer(node, query, answer: answer))
-            case .answered(let query, _, let answer): gateway.answered(query, answer, bytes)
+            case .answered(let query, let node, let answer):
+                gateway.answered(query, answer, bytes, from: node)
             case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
             case .finished(let query):
-                if let client = gateway.finished(query) { resumable.append(client) }
+                finished(query)
             case .log(let event): logEvent(event)
             case .left: hasLeft = true
             }
             position += 1
         }
+    }
+
+    /// A message that has waited in the node; it lies in the effects' bytes.
+    private mutating func deliverKept(
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice
+    ) {
+        // Taken out, because the gateway and the effects are both this reactor's.
+        var kept = ByteQueue()
+        swap(&kept, &effects.bytes)
+        let copies = kept.withSpan {
+            gateway.deliver(body, key, name: name, payload: payload, $0)
+        }
+        swap(&kept, &effects.bytes)
+        gatheredBytes += copies * (Int(name.count) + Int(payload.count))
+    }
+
+    private mutating func undelivered(
+        _ sender: UInt64, _ body: RoutedBody, _ key: Key, _ name: Slice, _ node: NodeID,
+        _ count: Int32
+    ) {
+        var names = ByteQueue()
+        swap(&names, &effects.bytes)
+        names.withSpan {
+            gateway.undelivered(
+                sender: sender, body, key, name: name, to: node, $0, count: Int(count))
+        }
+        swap(&names, &effects.bytes)
     }
 
     @inline(__always)
@@ -106,7 +145,10 @@ extension Reactor {
                 touchedCongestion = true
                 connections[index].isCongested = true
                 let size = Int(head.count) + Int(body.count)
-                if waiting + size > limits.linkMessageBytes {
+                let bound =
+                    sendClass == .volatile
+                    ? limits.linkMessageBytes / 4 : limits.linkMessageBytes
+                if waiting + size > bound {
                     counters.messagesDropped &+= 1
                     counters.messageBytesDropped &+= UInt64(size)
                     return
@@ -142,6 +184,13 @@ extension Reactor {
         guard index >= 0 else { return }
         connectionOfLink[Int(link)] = -1
         linger(index)
+    }
+
+    private mutating func finished(_ query: QueryID) {
+        let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true
+        if let client = gateway.finished(query, isTargetPresent: isPresent) {
+            resumable.append(client)
+        }
     }
 
     private mutating func traced(

@@ -96,6 +96,13 @@ extension Reactor {
             ("directoryBytes", .integer(sizes.directoryBytes)),
             ("patterns", .integer(sizes.patterns)),
             ("clients", .integer(gateway.clientCount)),
+            ("sessions", .integer(gateway.sessionCount)),
+            ("sessionsWaiting", .integer(gateway.ghostCount)),
+            ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
+            ("slowDroppedOldest", .integer(Int(clamping: gateway.counters.droppedOldest))),
+            ("slowDroppedNewest", .integer(Int(clamping: gateway.counters.droppedNewest))),
+            ("slowDroppedLatest", .integer(Int(clamping: gateway.counters.droppedSuperseded))),
+            ("slowDisconnected", .integer(Int(clamping: gateway.counters.disconnectedForOutput))),
         ]
         for figure in counterFigures() where !figure.name.contains("{") {
             fields.append((figure.statusName, .integer(Int(clamping: figure.value))))
@@ -192,6 +199,32 @@ extension Reactor {
                 "dropped_queue_full_bytes_total", "Bytes of those messages.",
                 counters.messageBytesDropped),
             Figure(
+                "dropped_volatile_total", "Volatile messages dropped for want of a next hop.",
+                core.droppedVolatile),
+            Figure(
+                "retransmitted_total",
+                "Messages sent once more because they were not acknowledged.",
+                core.retransmitted),
+            Figure(
+                "undelivered_total",
+                "Messages of local clients given up, one for each destination.",
+                core.undelivered),
+            Figure(
+                "held_total", "Messages that waited for a user whose node had gone.", core.held),
+            Figure(
+                "duplicates_total", "Messages that came again and were dropped.",
+                core.duplicates),
+            Figure(
+                "reordered_total", "Messages that waited for an earlier one.", core.reordered),
+            Figure(
+                "gaps_total", "Messages that their origins had given up.", core.gaps),
+            Figure(
+                "acknowledgements_sent_total", "Acknowledgements in frames of their own.",
+                core.acknowledgementsSent),
+            Figure(
+                "acknowledgements_carried_total", "Acknowledgements that travelled with messages.",
+                core.acknowledgementsCarried),
+            Figure(
                 "protocol_errors_total", "Frames of peers that broke the protocol.",
                 core.protocolErrors),
             Figure(
@@ -239,6 +272,61 @@ extension Reactor {
                 "dropped_client_copies_total",
                 "Copies not written because a client's output was over its limit.",
                 edge.dropped),
+            Figure(
+                "discarded_output_bytes_total",
+                "Output thrown away with clients that were over a limit or killed.",
+                edge.discardedBytes),
+            Figure(
+                "undelivered_total",
+                "Copies of messages of local clients that the mesh has given up.",
+                edge.undelivered),
+            Figure(
+                "undelivered_reports_total", "Reports of those to their senders (MESH.REPORTS).",
+                edge.undeliveredReports),
+            Figure(
+                "sessions_opened_total", "Sessions begun (MESH.ATTACH … SESSION).",
+                edge.sessionsOpened),
+            Figure(
+                "sessions_resumed_total", "Sessions that went on with a new connection here.",
+                edge.sessionsResumed),
+            Figure(
+                "sessions_ended_total", "Sessions ended by their clients.", edge.sessionsEnded),
+            Figure(
+                "sessions_expired_total", "Sessions that nobody came back for.",
+                edge.sessionsExpired),
+            Figure(
+                "sessions_moved_in_total", "Sessions taken from other nodes.",
+                edge.sessionsMovedIn),
+            Figure(
+                "sessions_moved_out_total", "Sessions given to other nodes.",
+                edge.sessionsMovedOut),
+            Figure(
+                "sessions_lost_total", "Sessions begun anew because their node is dead.",
+                edge.sessionsLost),
+            Figure(
+                "sessions_refused_total", "Sessions refused because there were too many.",
+                edge.sessionsRefused),
+            Figure(
+                "session_tokens_refused_total", "Tokens that were wrong, used, or too old.",
+                edge.tokensRefused),
+            Figure(
+                "session_messages_dropped_total",
+                "Messages lost because too much waited for a session, or nobody came for it.",
+                edge.sessionMessagesDropped),
+            Figure(
+                "session_twins_total",
+                "Messages that came twice to a session on the move, and were given out once.",
+                edge.sessionTwins),
+            Figure(
+                "session_batches_lost_total",
+                "Batches of messages that could not follow a session to its new node.",
+                edge.sessionBatchesLost),
+            Figure(
+                "moved_notices_total", "Clients told where to go because this node leaves.",
+                edge.movedNotices),
+            Figure(
+                "gap_notices_total", "Notices of missed messages sent to clients (MESH.GAPS).",
+                edge.gapNotices),
             Figure(
                 "clients_overdue_total", "Clients ended because their output was over a limit.",
                 edge.disconnectedForOutput),
@@ -333,6 +421,19 @@ extension Reactor {
         for figure in counterFigures() {
             add(figure.name, "counter", figure.help, [("", String(figure.value))])
         }
+        let edge = gateway.counters
+        add(
+            "slow_consumer_dropped_total", "counter",
+            "Messages dropped for clients that read too slowly, by their policy.",
+            [
+                ("{policy=\"drop-oldest\"}", String(edge.droppedOldest)),
+                ("{policy=\"drop-newest\"}", String(edge.droppedNewest)),
+                ("{policy=\"latest\"}", String(edge.droppedSuperseded)),
+            ])
+        add(
+            "slow_consumer_disconnected_total", "counter",
+            "Clients ended because they read too slowly.",
+            [("{policy=\"disconnect\"}", String(edge.disconnectedForOutput))])
         let sizes = node.tableSizes()
         add(
             "build_info", "gauge", "Which node and version this is.",
@@ -351,6 +452,8 @@ extension Reactor {
         gauge("directory_bytes", "Memory of the directory.", sizes.directoryBytes)
         gauge("patterns", "Pairs of pattern and node.", sizes.patterns)
         gauge("clients", "Client connections.", gateway.clientCount)
+        gauge("sessions", "Sessions of users.", gateway.sessionCount)
+        gauge("sessions_waiting", "Sessions without a connection.", gateway.ghostCount)
         gauge("http_connections", "HTTP connections.", httpConnectionCount)
         let links = node.linkStatuses()
         func perLink(

@@ -41,6 +41,8 @@ public struct ReactorOptions: Sendable {
 
     enum Phase: Equatable {
         case running
+        /// Clients are sent to other nodes first.
+        case draining(deadline: Instant)
         /// `Event.leave` was handled; `.left` is expected before the deadline.
         case leaving(deadline: Instant)
         /// Everything is being flushed and closed.
@@ -104,6 +106,8 @@ public struct ReactorOptions: Sendable {
     var hasDrainedLink = false
     /// A message of the present event went to a congested link.
     var touchedCongestion = false
+    /// The message of the present event waits for its user.
+    var wasHeld = false
     var hasLeft = false
     /// Connections that have a deadline.
     var timed: [ConnectionName] = []
@@ -187,7 +191,18 @@ public struct ReactorOptions: Sendable {
         if let redis = listeners.redisEndpoint {
             gatewayConfiguration.localAddress = redis.description
         }
-        gateway = Gateway(gatewayConfiguration, hasher: hasher)
+        gateway = Gateway(
+            gatewayConfiguration, hasher: hasher, secret: (random.next(), random.next()))
+        gateway.now = started
+        gateway.nodeID = node.id
+        if var redis = listeners.redisEndpoint {
+            if redis.isUnspecified {
+                let port = redis.port
+                redis = configuration.endpoint
+                redis.port = port
+            }
+            gateway.clientAddress = redis.description
+        }
         connections = Slab(
             capacity: options.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
@@ -220,6 +235,7 @@ public struct ReactorOptions: Sendable {
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
+            gateway.now = now
             counters.wakeUps &+= 1
             var index = 0
             while index < ready {
@@ -229,6 +245,7 @@ public struct ReactorOptions: Sendable {
             }
             if !deferred.isEmpty { handleDeferred() }
             runDeadlines()
+            runGateway()
             flushAll()
             resumeClients()
             noteReadiness()
@@ -243,8 +260,10 @@ public struct ReactorOptions: Sendable {
     @inline(never)
     private mutating func pauseForBreath() {
         now = Clock.now
+        gateway.now = now
         if !deferred.isEmpty { handleDeferred() }
         runDeadlines()
+        runGateway()
         flushAll(isMidTurn: true)
     }
 
@@ -257,12 +276,15 @@ public struct ReactorOptions: Sendable {
             if let instant { earliest = min(earliest ?? instant, instant) }
         }
         consider(earliestTimed)
+        consider(gateway.nextDeadline)
+        if !gateway.errands.isEmpty { return 0 }
         consider(acceptAgain)
         consider(starvedAgain)
         if gateway.clientCount > 0 { consider(nextOverdueCheck) }
         switch phase {
         case .running, .ended: break
-        case .leaving(let deadline), .flushing(let deadline): consider(deadline)
+        case .draining(let deadline), .leaving(let deadline), .flushing(let deadline):
+            consider(deadline)
         }
         guard let earliest else { return -1 }
         return max(0, earliest.nanoseconds - Clock.now.nanoseconds)
@@ -659,7 +681,9 @@ public struct ReactorOptions: Sendable {
     }
 
     private mutating func noteReadiness() {
-        let isReady = node.isReady && phase == .running
+        var isReady = node.isReady && phase == .running
+        // While it drains the node still serves those whom it sends away.
+        if case .draining = phase { isReady = node.isReady }
         if isReady == isGatewayReady { return }
         isGatewayReady = isReady
         gateway.setReady(isReady, now: now)
@@ -674,18 +698,31 @@ public struct ReactorOptions: Sendable {
             case .stop: phase = .ended(.stopped)
             case .leave:
                 guard phase == .running else { continue }
-                log.write(.info, "leaving")
-                phase = .leaving(deadline: now + limits.leaveTime)
-                // Whoever connects now shall find another node, not wait here.
-                listeners.close(.mesh, .redis)
-                handle(.leave)
+                log.write(.info, "draining", [("clients", .integer(gateway.clientCount))])
+                // What cannot be moved in this time is not waited for.
+                phase = .draining(
+                    deadline: now + limits.drainTime + limits.drainTime + .seconds(1))
+                gateway.beginDrain(limits.drainTime, at: now)
             }
         }
+    }
+
+    private mutating func leave() {
+        log.write(.info, "leaving")
+        phase = .leaving(deadline: now + limits.leaveTime)
+        // Whoever connects now shall find another node, not wait here.
+        listeners.close(.mesh, .redis)
+        handle(.leave)
     }
 
     private mutating func advancePhase() {
         switch phase {
         case .running, .ended: return
+        case .draining(let deadline):
+            if gateway.isEndingClients { listeners.close(.redis) }
+            guard gateway.isDrained || deadline <= now else { return }
+            if deadline <= now { log.write(.warning, "drainTimedOut") }
+            leave()
         case .leaving(let deadline):
             guard hasLeft || deadline <= now else { return }
             if !hasLeft { log.write(.warning, "leaveTimedOut") }

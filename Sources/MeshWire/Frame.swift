@@ -18,7 +18,12 @@
 ///         28    2  name length
 ///         30    2  hops taken so far, counted up by each receiver that forwards
 ///         32  16n  destinations, each: NodeID (8), sequence in its flow (4), promise (4)
+///          …    8  with the flag `acknowledges` alone: acknowledged (4), missing (4), of the flow
+///                  from the destination to the origin (`Message.acknowledge`)
 ///          …       name, then payload up to the frame's end
+///
+/// A flow is all that one node sends to another; it numbers its messages from 1 on, modulo 2^32.
+/// Control messages and those with the flag `volatile` are in no flow: their sequence is 0.
 ///
 /// The promise is the best the forwarder has seen: (ring distance from the destination to the
 /// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 4.
@@ -36,6 +41,8 @@ public enum Frame {
     /// Where the destinations of a `.routed` frame start.
     public static let routedHeaderSize = 32
     public static let destinationSize = 16
+    /// Bytes of an acknowledgement that a message carries.
+    public static let acknowledgementSize = 8
     /// Where the message of an `.arc` frame starts.
     public static let arcHeaderSize = 24
     /// The longest frame: a payload of 64 MiB with its name and many destinations. Longer ones close the link.
@@ -65,6 +72,10 @@ public struct FrameFlags: OptionSet, Sendable {
     public static let strictlyGreedy = FrameFlags(rawValue: 1)
     /// Each forwarder appends its NodeID to the payload (`MESH.TRACE`).
     public static let traced = FrameFlags(rawValue: 2)
+    /// At most once: in no flow, not sent again, the first to be dropped where too much waits.
+    public static let volatile = FrameFlags(rawValue: 4)
+    /// An acknowledgement stands behind the one destination.
+    public static let acknowledges = FrameFlags(rawValue: 8)
 }
 
 /// What a `.routed` frame carries in name and payload.
@@ -137,13 +148,15 @@ public struct RoutedHeader: Sendable {
     public var life: UInt32
     public var nameLength: Int
     public var hopsTaken: UInt16
+    /// Offset of what a forwarder copies, from the frame's start: all behind the destinations.
+    public var restOffset: Int
     /// Offset of the name from the frame's start.
     public var nameOffset: Int
     public var payloadOffset: Int
 
     @inlinable init(
         origin: NodeID, key: Key, destinationCount: Int, life: UInt32, nameLength: Int,
-        hopsTaken: UInt16, nameOffset: Int, payloadOffset: Int
+        hopsTaken: UInt16, restOffset: Int, nameOffset: Int, payloadOffset: Int
     ) {
         self.origin = origin
         self.key = key
@@ -151,6 +164,7 @@ public struct RoutedHeader: Sendable {
         self.life = life
         self.nameLength = nameLength
         self.hopsTaken = hopsTaken
+        self.restOffset = restOffset
         self.nameOffset = nameOffset
         self.payloadOffset = payloadOffset
     }
@@ -162,15 +176,41 @@ public struct RoutedHeader: Sendable {
         let word = bytes.load(UInt64.self, at: offset + 16)
         let destinationCount = Int(word >> 48)
         let nameLength = Int(bytes.load(UInt16.self, at: offset + 28))
-        let nameOffset = Frame.routedHeaderSize + destinationCount * Frame.destinationSize
-        guard destinationCount > 0, nameOffset + nameLength <= prefix.length else {
-            throw .lengthsDisagree
-        }
+        let restOffset = Frame.routedHeaderSize + destinationCount * Frame.destinationSize
+        let acknowledges = prefix.flags.contains(.acknowledges)
+        let nameOffset = restOffset + (acknowledges ? Frame.acknowledgementSize : 0)
+        guard destinationCount > 0, nameOffset + nameLength <= prefix.length,
+            !acknowledges || destinationCount == 1
+        else { throw .lengthsDisagree }
         return RoutedHeader(
             origin: NodeID(bytes.load(UInt64.self, at: offset + 8)), key: Key(word),
             destinationCount: destinationCount, life: bytes.load(UInt32.self, at: offset + 24),
             nameLength: nameLength, hopsTaken: bytes.load(UInt16.self, at: offset + 30),
-            nameOffset: nameOffset, payloadOffset: nameOffset + nameLength)
+            restOffset: restOffset, nameOffset: nameOffset,
+            payloadOffset: nameOffset + nameLength)
+    }
+}
+
+/// How far a flow has arrived, as its destination says.
+public struct Acknowledgement: Equatable, Sendable {
+    /// All messages up to this one are there.
+    public var cumulative: UInt32
+    /// So many after it are missing, while later ones are there; 0: none is known to be.
+    public var missing: UInt32
+
+    @inlinable public init(cumulative: UInt32, missing: UInt32) {
+        self.cumulative = cumulative
+        self.missing = missing
+    }
+
+    /// Reads the one that a frame with the flag `acknowledges` carries.
+    @inlinable @inline(__always)
+    public static func read(
+        _ bytes: Span<UInt8>, frame offset: Int, _ header: RoutedHeader
+    ) -> Acknowledgement {
+        Acknowledgement(
+            cumulative: bytes.load(UInt32.self, at: offset + header.restOffset),
+            missing: bytes.load(UInt32.self, at: offset + header.restOffset + 4))
     }
 }
 

@@ -44,13 +44,20 @@ public enum Message: Equatable, Sendable {
     case question(UInt32, isTrace: Bool, subject: Slice)
     case answer(UInt32, Slice)
     case traceAnswer(UInt32, path: Slice)
+    /// Where nodes lie in the space of round trips: the sender, or all that it knows of.
+    case coordinates([MemberCoordinate])
+    /// To the origin of a flow: how far it has arrived.
+    case acknowledge(Acknowledgement)
+    /// To the destination of a flow: messages up to this one, as far as they are missing, were given
+    /// up and will not come.
+    case skip(through: UInt32)
 
     /// The first byte of each message.
     public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
-        case traceAnswer
-        case marks = 22
+        case traceAnswer, acknowledge, skip
+        case marks = 22, coordinates
     }
 }
 

@@ -111,6 +111,17 @@ extension Message {
             return .answer(try reader.integer(UInt32.self, bytes), try reader.rest())
         case .traceAnswer:
             return .traceAnswer(try reader.integer(UInt32.self, bytes), path: try reader.rest())
+        case .coordinates:
+            let count = try reader.count(least: 17, max: MemberCoordinate.countMax, bytes)
+            var items: [MemberCoordinate] = []
+            for _ in 0..<count { items.append(try reader.coordinate(bytes)) }
+            return .coordinates(items)
+        case .acknowledge:
+            return .acknowledge(
+                Acknowledgement(
+                    cumulative: try reader.integer(UInt32.self, bytes),
+                    missing: try reader.integer(UInt32.self, bytes)))
+        case .skip: return .skip(through: try reader.integer(UInt32.self, bytes))
         }
     }
 }
@@ -170,6 +181,18 @@ extension ByteReader {
         return MemberRecord(
             id: id, incarnation: incarnation, standing: standing, endpoint: try endpoint(bytes),
             name: try shortText(bytes), zone: try shortText(bytes))
+    }
+
+    mutating func coordinate(_ bytes: Span<UInt8>) throws(WireError) -> MemberCoordinate {
+        let id = try id(bytes)
+        let coordinate = Coordinate(
+            x: try integer(Int16.self, bytes), y: try integer(Int16.self, bytes),
+            z: try integer(Int16.self, bytes), height: try integer(UInt16.self, bytes),
+            error: try byte(bytes))
+        guard (1...100).contains(coordinate.error) else {
+            throw .invalidValue(field: "error of a coordinate")
+        }
+        return MemberCoordinate(id: id, coordinate: coordinate)
     }
 
     mutating func linkList(_ bytes: Span<UInt8>) throws(WireError) -> LinkList {

@@ -86,9 +86,33 @@ extension ByteQueue {
         case .cannotRepair(let origin):
             append(Message.Number.cannotRepair.rawValue)
             append(origin)
+        case .coordinates(let items):
+            append(Message.Number.coordinates.rawValue)
+            append(integer: UInt16(items.count))
+            for item in items {
+                append(item.id)
+                append(integer: item.coordinate.x)
+                append(integer: item.coordinate.y)
+                append(integer: item.coordinate.z)
+                append(integer: item.coordinate.height)
+                append(item.coordinate.error)
+            }
+        case .acknowledge(let acknowledgement):
+            append(Message.Number.acknowledge.rawValue)
+            append(acknowledgement)
+        case .skip(let through):
+            append(Message.Number.skip.rawValue)
+            append(integer: through)
         case .question, .answer, .traceAnswer:
             preconditionFailure("written by append(question…), which is given the bytes")
         }
+    }
+
+    /// The eight bytes of an acknowledgement, in a message of its own or carried by another.
+    @inlinable @inline(__always)
+    public mutating func append(_ acknowledgement: Acknowledgement) {
+        append(
+            integer: UInt64(acknowledgement.cumulative) | UInt64(acknowledgement.missing) << 32)
     }
 
     /// Appends a question; its subject lies in `bytes`.

@@ -1,4 +1,5 @@
 import Foundation
+import MeshGateway
 import MeshTransport
 import MeshWire
 import Smallworld
@@ -46,6 +47,29 @@ enum NodeSubcommand {
             help: "The mesh's name (smallworld); others are refused."),
         Flag(
             name: "degree", argument: "N", help: "At most N links to other nodes, 4 … 64 (16)."),
+        Flag(
+            name: "slow-consumer", argument: "POLICY",
+            help: "What becomes of clients that read too slowly: disconnect, drop-oldest,\n"
+                + "drop-newest or latest (disconnect); each may choose with MESH.POLICY."),
+        Flag(
+            name: "slow-queue", argument: "BYTES",
+            help: "What waits for a slow client that drops (8mb)."),
+        Flag(
+            name: "output-limit", argument: "LIMITS",
+            help: "Output at which a slow client is disconnected, as in Redis's\n"
+                + "client-output-buffer-limit pubsub: \"32mb 8mb 60\"."),
+        Flag(
+            name: "reattach-grace", argument: "SECONDS",
+            help: "How long a session waits for its user to come back (10)."),
+        Flag(
+            name: "session-messages", argument: "N",
+            help: "Messages that wait for a session without a connection (1000)."),
+        Flag(
+            name: "session-bytes", argument: "BYTES",
+            help: "The same in bytes (4mb)."),
+        Flag(
+            name: "drain-seconds", argument: "SECONDS",
+            help: "How long a node that ends takes to send its clients to others (2)."),
         Flag(
             name: "log-level", argument: "LEVEL",
             help: "\(LogLevel.allCases.map(\.name).joined(separator: ", ")) (info)."),
@@ -126,6 +150,54 @@ enum NodeSubcommand {
 
     // MARK: Options
 
+    /// What concerns clients alone.
+    private static func setClientOptions(
+        _ values: [String: [String]], _ gateway: inout GatewayConfiguration
+    ) throws(UsageError) {
+        if let text = values["slow-consumer"]?.last {
+            guard let policy = SlowConsumerPolicy(name: text) else {
+                let names = SlowConsumerPolicy.allCases.map(\.name).joined(separator: ", ")
+                throw UsageError("slow-consumer: '\(text)' is none of \(names)")
+            }
+            gateway.slowConsumerPolicy = policy
+        }
+        gateway.slowBytesMax = try byteCount("slow-queue", values, gateway.slowBytesMax)
+        gateway.sessionBytesMax = try byteCount("session-bytes", values, gateway.sessionBytesMax)
+        if let text = values["session-messages"]?.last {
+            guard let count = Int(text), (1...1_000_000).contains(count) else {
+                throw UsageError("session-messages: '\(text)' is not a number from 1 to 1000000")
+            }
+            gateway.sessionCountMax = count
+        }
+        if let text = values["output-limit"]?.last {
+            if let reason = gateway.setOutputLimits("pubsub " + text) {
+                throw UsageError("output-limit: '\(text)': \(reason)")
+            }
+        }
+    }
+
+    /// A number of seconds, whole or not: `0.5`.
+    private static func duration(
+        _ name: String, _ values: [String: [String]], _ standard: Duration
+    ) throws(UsageError) -> Duration {
+        guard let text = values[name]?.last else { return standard }
+        guard let seconds = Double(text), seconds >= 0, seconds <= 3_600 else {
+            throw UsageError("\(name): '\(text)' is not a number of seconds from 0 to 3600")
+        }
+        return .milliseconds(Int64(seconds * 1_000))
+    }
+
+    /// A number of bytes of at least 1,024, as Redis reads it: `8mb`.
+    private static func byteCount(
+        _ name: String, _ values: [String: [String]], _ standard: Int
+    ) throws(UsageError) -> Int {
+        guard let text = values[name]?.last else { return standard }
+        guard let count = GatewayConfiguration.byteCount(text.lowercased()), count >= 1_024 else {
+            throw UsageError("\(name): '\(text)' is no number of bytes from 1kb on")
+        }
+        return count
+    }
+
     /// Settings of the command line or the file in the node's terms.
     static func options(_ values: [String: [String]]) throws(UsageError) -> MeshNode.Options {
         var options = MeshNode.Options()
@@ -169,6 +241,9 @@ enum NodeSubcommand {
             }
             options.log.format = format
         }
+        try setClientOptions(values, &options.gateway)
+        options.reattachGrace = try duration("reattach-grace", values, options.reattachGrace)
+        options.drainTime = try duration("drain-seconds", values, options.drainTime)
         options.allowsInsecureAddresses = values["insecure"]?.last == "true"
         return options
     }

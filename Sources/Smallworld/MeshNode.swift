@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshGateway
 import MeshTransport
 import MeshWire
 import Synchronization
@@ -37,6 +38,13 @@ public final class MeshNode: Sendable {
         public var degree = 16
         /// Allows addresses that other machines can reach.
         public var allowsInsecureAddresses = false
+        /// Bounds of the client side, and what becomes of clients that read too slowly.
+        public var gateway = GatewayConfiguration()
+        /// How long a session without a connection, and messages for a user whose node has died,
+        /// wait for the user to come back.
+        public var reattachGrace = Duration.seconds(10)
+        /// How long a node that leaves takes to send its clients elsewhere.
+        public var drainTime = Duration.seconds(2)
         public var log = Log()
         /// Called each time that the node has members and directory; must not block.
         public var onReady: @Sendable () -> Void = {}
@@ -99,6 +107,10 @@ public final class MeshNode: Sendable {
         configuration.cluster = options.cluster
         configuration.degree = options.degree
         var reactor = ReactorOptions(node: configuration)
+        reactor.gateway = options.gateway
+        reactor.gateway.sessionGrace = MeshNode.delay(options.reattachGrace)
+        reactor.node.timing.reattachGrace = reactor.gateway.sessionGrace
+        reactor.limits.drainTime = MeshNode.delay(options.drainTime)
         reactor.log = log
         reactor.onReady = options.onReady
         reactorOptions = reactor
@@ -153,6 +165,12 @@ public final class MeshNode: Sendable {
     public func stop() { inbox.stop() }
 
     // MARK: Options
+
+    /// At most an hour, so that no sum of instants can overflow.
+    private static func delay(_ duration: Duration) -> Delay {
+        let (seconds, attoseconds) = min(max(duration, .zero), .seconds(3_600)).components
+        return Delay(nanoseconds: seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+    }
 
     private static func check(
         _ what: String, _ text: String, bytes: ClosedRange<Int>

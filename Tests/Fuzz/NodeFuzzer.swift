@@ -136,7 +136,12 @@ struct Subject: ~Copyable {
             case .close(let link):
                 closed.append(link)
                 dialled.removeAll { $0 == link }
-            case .presence, .finished, .log, .left: break
+            case .deliverKept(_, _, let name, let payload):
+                precondition(name.start >= 0 && name.end <= headCount)
+                precondition(payload.start >= 0 && payload.end <= headCount)
+            case .undelivered(_, _, _, let name, _, let count):
+                precondition(name.start >= 0 && name.end <= headCount && count > 0)
+            case .presence, .finished, .log, .left, .uncongested, .gap: break
             }
         }
         effects.removeAll()

@@ -349,6 +349,12 @@ class Node:
                  if row["name"] == "node-%d" % node.index]
         return next((s for s in ("alive", "suspect", "left", "dead") if s in known), None)
 
+    def client_list(self):
+        """CLIENT LIST as dictionaries."""
+        text = self.call("CLIENT", "LIST").decode()
+        return [dict(field.split("=", 1) for field in line.split(" "))
+                for line in text.splitlines()]
+
     def status(self):
         """MESH.STATUS as a dictionary."""
         reply = self.call("MESH.STATUS")

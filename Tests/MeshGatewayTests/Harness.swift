@@ -141,8 +141,8 @@ struct Harness: ~Copyable {
         var bytes: [UInt8] = []
         gateway.dirty.removeAll { $0 == client }
         gateway.flush(client) { raw in
-            bytes = unsafe Array(raw)
-            return bytes.count
+            unsafe bytes.append(contentsOf: raw)
+            return raw.count
         }
         return bytes
     }

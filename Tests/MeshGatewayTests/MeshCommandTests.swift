@@ -121,7 +121,8 @@ import Testing
         let answer = harness.exchange(client, "MESH.HELP\r\n")
         let words = [
             "ATTACH", "DETACH", "SEND", "ONLINE", "WHERE", "WATCH", "UNWATCH", "MEMBERS",
-            "LINKS", "STATUS", "TRACE", "HELP",
+            "LINKS", "STATUS", "TRACE", "PUBLISH", "POLICY", "GAPS",
+            "REPORTS", "MOVES", "HELP",
         ]
         for word in words { #expect(answer.contains("+MESH.\(word)")) }
     }

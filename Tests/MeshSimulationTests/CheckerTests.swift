@@ -1,4 +1,5 @@
 import MeshCore
+import MeshWire
 import Testing
 
 @testable import MeshSimulation
@@ -12,7 +13,7 @@ import Testing
               faults: [{ at: 8, crash: 1 }, { at: 9, freeze: 1, for: 3 }],
               churn: { from: 6, to: 10, joins: 30 },
               users: { count: 60, moves: 4, departures: 2 }, channels: { count: 3 },
-              messages: { toUsers: 60, toChannels: 5, from: 6 } }
+              messages: { toUsers: 60, toChannels: 5, from: 6, to: 12 } }
             """)
         scenario.mistake = mistake
         return scenario
@@ -64,7 +65,7 @@ import Testing
         let start = Instant(nanoseconds: 0)
         for _ in 0..<3 {
             checker.publish(from: 1, at: start)
-            checker.publish(copies: 2, isToChannel: false)
+            checker.publish(copies: 2, isToChannel: true)
         }
         func arrive(_ message: UInt32, _ host: Int32) -> CheckerName? {
             checker.arrive(
@@ -76,10 +77,25 @@ import Testing
         #expect(arrive(0, 6) == nil)
         #expect(arrive(2, 5) == nil)
         #expect(checker.duplicated == 1 && checker.reordered == 1)
-        let violation = checker.judge(
-            sentBefore: start + .seconds(9), Truth(), calm: .seconds(1),
-            at: start + .seconds(9))
-        #expect(violation == nil || violation?.checker == .loss)
-        #expect(checker.lost == 2)
+        #expect(checker.isWaiting { _ in true })
+        let report = Journal.Report(
+            time: start, host: 1, sender: 1, count: 1, destination: NodeID(6))
+        #expect(checker.report(report, isReachable: false) == nil)
+        #expect(checker.report(report, isReachable: true)?.checker == .loss)
+        let violation = checker.finish(Truth(), calm: .seconds(1)) { _ in true }
+        #expect(violation?.checker == .loss)
+        #expect(checker.undelivered == 2 && checker.lost == 2)
+    }
+
+    @Test func `an origin that is gone owes nothing`() {
+        var checker = DeliveryChecker()
+        checker.publish(from: 1, at: Instant(nanoseconds: 0))
+        checker.publish(copies: 1, isToChannel: false)
+        #expect(!checker.isWaiting { _ in false })
+        var truth = Truth()
+        truth.trouble(from: Instant(nanoseconds: 0), to: Instant(nanoseconds: 0))
+        let violation = checker.finish(truth, calm: .seconds(1)) { _ in false }
+        #expect(violation == nil)
+        #expect(checker.lost == 0)
     }
 }

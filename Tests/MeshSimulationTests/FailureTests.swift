@@ -33,6 +33,7 @@ import Testing
     {
         var world = settled(count, seed: 33)
         world.vanish(1)
+        let vanished = world.now
         let id = world.id(1)
         let suspected = world.run(atMost: .seconds(2)) { world in
             world.everyone.allSatisfy { host in
@@ -40,8 +41,38 @@ import Testing
             }
         }
         #expect(suspected)
-        let gone = world.run(atMost: .seconds(3)) { $0.agree() }
+        let gone = world.run(atMost: vanished + .seconds(5) - world.now) { $0.agree() }
         #expect(gone)
+    }
+
+    /// Nobody else can vouch for the other; it has all the five seconds.
+    @Test(arguments: 0..<4)
+    func `a cut of four seconds between two nodes kills neither`(phase: Int64) {
+        var world = settled(2, seed: 51)
+        world.run(for: .milliseconds(phase * 110))
+        world.cut(from: 0, to: 1)
+        world.run(for: .seconds(4))
+        world.network.mend(from: 0, to: 1)
+        world.run(for: .seconds(10))
+        for host in world.everyone {
+            #expect(world.counters(host).deaths == 0)
+            #expect(world.members(host).map { $0.standing } == [.alive, .alive])
+        }
+    }
+
+    @Test(arguments: [24, 60])
+    func `who is cut off has struck the others within ten seconds, and is back within ten`(
+        count: Int
+    ) {
+        var world = settled(count, seed: 53)
+        world.partition { $0 == 5 ? 1 : 0 }
+        let parted = world.run(atMost: .seconds(10)) { world in
+            world.members(5).count == 1 && world.agree(world.everyone.filter { $0 != 5 })
+        }
+        #expect(parted)
+        world.heal()
+        let merged = world.run(atMost: .seconds(10)) { $0.agree() }
+        #expect(merged)
     }
 
     @Test(arguments: [2, 5, 24])

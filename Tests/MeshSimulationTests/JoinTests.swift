@@ -51,7 +51,7 @@ extension JoinTests {
         world.run(for: .seconds(15))
         for host in world.everyone {
             let degree = world.links(host).count
-            #expect(degree >= 12 && degree <= 16, "\(degree) links")
+            #expect(degree >= 14 && degree <= 16, "\(degree) links")
         }
     }
 }

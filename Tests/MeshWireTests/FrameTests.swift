@@ -148,6 +148,25 @@ private func readHeader(_ bytes: [UInt8], at offset: Int = 0) throws(WireError) 
         #expect(last.id == NodeID(3) && last.sequence == 102 && last.promise == 202)
     }
 
+    @Test func `an acknowledgement stands between the destination and the name`() throws {
+        var bytes = routed(destinations: 1, nameLength: 2, nameCount: 12, payloadCount: 3)
+        bytes[5] |= FrameFlags.acknowledges.rawValue
+        bytes.replaceSubrange(48..<56, with: [1, 0, 0, 0, 2, 0, 0, 0])
+        let header = try #require(try readHeader(bytes))
+        #expect(header.restOffset == 48 && header.nameOffset == 56 && header.payloadOffset == 58)
+        let told = Acknowledgement.read(bytes.span, frame: 0, header)
+        #expect(told == Acknowledgement(cumulative: 1, missing: 2))
+    }
+
+    @Test func `an acknowledgement for several destinations, or cut short, is refused`() {
+        for (destinations, size) in [(2, 20), (1, 7)] {
+            var bytes = routed(
+                destinations: destinations, nameLength: 0, nameCount: 0, payloadCount: size)
+            bytes[5] |= FrameFlags.acknowledges.rawValue
+            #expect(throws: WireError.lengthsDisagree) { try readHeader(bytes) }
+        }
+    }
+
     @Test func `the header is read at any offset`() throws {
         let bytes =
             [1, 2, 3] + routed(destinations: 1, nameLength: 2, nameCount: 2, payloadCount: 0)

@@ -50,6 +50,13 @@ private let messages: [Message] = [
             endsAnswer: true, keys: [10, 11, 999_999].map { Key(position: $0) },
             patterns: [Array("x?".utf8), []])),
     .cannotRepair(NodeID(4)),
+    .coordinates([
+        MemberCoordinate(id: NodeID(1), coordinate: .origin),
+        MemberCoordinate(
+            id: NodeID(2),
+            coordinate: Coordinate(x: -3, y: .max, z: .min, height: 7, error: 1)),
+    ]),
+    .acknowledge(Acknowledgement(cumulative: 7, missing: .max)), .skip(through: 0x0102_0304),
 ]
 
 @Suite struct MessageTests {

@@ -8,7 +8,7 @@ private let mayImport: [String: Set<String>] = [
     "MeshGateway": ["MeshWire", "MeshCore"],
     "MeshSimulation": ["MeshWire", "MeshCore"],
     "MeshTransport": ["CLinux", "MeshWire", "MeshCore", "MeshGateway"],
-    "Smallworld": ["MeshTransport", "MeshCore", "MeshWire"],
+    "Smallworld": ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"],
 ]
 
 /// These import nothing besides, not even what comes with the toolchain.

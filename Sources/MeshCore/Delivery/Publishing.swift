@@ -5,53 +5,134 @@ extension Node {
     /// Sends a message to every other node that holds its key, or a pattern that matches its name.
     @inline(__always)
     mutating func publish(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ bytes: Span<UInt8>,
-        _ effects: inout EffectBuffer
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
+        isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         effects.remoteNodeCount = 0
+        effects.isCongested = false
+        effects.isHeld = false
         let holders = directory.holders(of: key)
         if patterns.isEmpty || body != .channel {
             switch holders {
-            case .none: return
+            case .none:
+                if body == .user, !isVolatile, held.expectsAnybody {
+                    hold(
+                        key, name: name, payload: payload, sender: sender, until: nil, bytes,
+                        &effects)
+                }
+                return
             case .one(let node):
-                if node != 0, !isWithdrawn(MemberIndex(node)) {
-                    publishToOne(
+                if node == 0 { return }
+                if isWithdrawn(MemberIndex(node)) {
+                    holdWithdrawn(
+                        body, key, name: name, payload: payload, sender: sender,
+                        isVolatile: isVolatile, bytes, &effects)
+                    return
+                }
+                if isVolatile {
+                    publishVolatile(
                         MemberIndex(node), body, key, name: name, payload: payload, bytes,
                         &effects)
+                } else {
+                    publishToOne(
+                        MemberIndex(node), body, key, name: name, payload: payload,
+                        sender: sender, bytes, &effects)
                 }
                 return
             case .many: break
             }
         }
         gatherRecipients(holders, body, name: name, bytes)
-        publishToRecipients(body, key, name: name, payload: payload, bytes, &effects)
+        if forwarding.recipients.isEmpty, !isHeldHere(holders) {
+            holdWithdrawn(
+                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
+                bytes, &effects)
+            return
+        }
+        if isVolatile {
+            routeToRecipients(-1)
+        } else {
+            keepForRecipients(
+                body, key, name: name, payload: payload, sender: sender, bytes, &effects)
+        }
+        publishToRecipients(
+            body, key, name: name, payload: payload, isVolatile ? .volatile : [], bytes, &effects)
     }
 
     @inline(__always)
     private mutating func publishToOne(
         _ index: MemberIndex, _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice,
+        sender: UInt64, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        let place = outgoingFlow(to: index)
+        let cost = Retention.headerSize + Int(name.count) + Int(payload.count)
+        guard mayKeep(cost, place) else {
+            refuse(body, key, name: name, sender: sender, to: index, bytes, &effects)
+            return
+        }
+        if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
+        let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
+        keep(
+            body, key, name: name, payload: payload, sender: sender, cost: cost, parcel: parcel,
+            bytes, place, &effects)
+        counters.messagesOriginated &+= 1
+        effects.remoteNodeCount = 1
+        // Behind what is sent again it takes its turn.
+        if flows.outgoing[Int(place)].isRecovering { return }
+        let destination = members.id(of: index)
+        guard
+            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+        else {
+            stranded(place)
+            return
+        }
+        flows.outgoing[Int(place)].lastHop = hop.link
+        let acknowledgement = carriedAcknowledgement(place)
+        var flags: FrameFlags = hop.isStrict ? .strictlyGreedy : []
+        var length =
+            Frame.routedHeaderSize + Frame.destinationSize + Int(name.count) + Int(payload.count)
+        if acknowledgement != nil {
+            flags.insert(.acknowledges)
+            length += Frame.acknowledgementSize
+        }
+        let head = effects.bytes.count
+        effects.bytes.appendRoutedHeader(
+            length: length, flags, hopsLeft: Frame.hopLimit, body: body.rawValue, origin: id,
+            key: key, destinationCount: 1, life: life, nameLength: Int(name.count), hopsTaken: 0)
+        effects.bytes.append(
+            Destination(
+                id: destination, sequence: flows.outgoing[Int(place)].last, promise: hop.promise))
+        if let acknowledgement { effects.bytes.append(acknowledgement) }
+        effects.bytes.append(bytes, Int(name.start), Int(name.count))
+        transmit(
+            Slice(start: head, count: effects.bytes.count - head), payload, .message,
+            over: hop.link, &effects)
+    }
+
+    private mutating func publishVolatile(
+        _ index: MemberIndex, _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         let destination = members.id(of: index)
         guard
-            let hop = hop(
-                to: destination, index, promise: .max, isStrict: false, arrival: -1)
-        else { return }
-        flowSequences[index] &+= 1
+            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+        else {
+            counters.droppedVolatile &+= 1
+            return
+        }
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
             length: Frame.routedHeaderSize + Frame.destinationSize + Int(name.count)
                 + Int(payload.count),
-            hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit, body: body.rawValue,
-            origin: id, key: key, destinationCount: 1, life: life,
+            hop.isStrict ? [.strictlyGreedy, .volatile] : .volatile, hopsLeft: Frame.hopLimit,
+            body: body.rawValue, origin: id, key: key, destinationCount: 1, life: life,
             nameLength: Int(name.count), hopsTaken: 0)
-        effects.bytes.append(
-            Destination(id: destination, sequence: flowSequences[index], promise: hop.promise))
+        effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
         counters.messagesOriginated &+= 1
         effects.remoteNodeCount = 1
         transmit(
-            Slice(start: head, count: effects.bytes.count - head), payload, .message,
+            Slice(start: head, count: effects.bytes.count - head), payload, .volatile,
             over: hop.link, &effects)
     }
 
@@ -91,20 +172,61 @@ extension Node {
     }
 
     private mutating func publishToRecipients(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ bytes: Span<UInt8>,
-        _ effects: inout EffectBuffer
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ flags: FrameFlags,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        routeToRecipients(-1)
+        if flags.contains(.volatile) { effects.remoteNodeCount = forwarding.entries.count }
+        if effects.remoteNodeCount > 0 { counters.messagesOriginated &+= 1 }
         guard !forwarding.entries.isEmpty else { return }
-        effects.remoteNodeCount = forwarding.entries.count
-        counters.messagesOriginated &+= 1
         emitGroups(
-            body: body.rawValue, flags: [], hopsLeft: Frame.hopLimit, origin: id, key: key,
+            body: body.rawValue, flags: flags, hopsLeft: Frame.hopLimit, origin: id, key: key,
             life: life, nameLength: Int(name.count), hopsTaken: 0, nameInHead: name,
             rest: payload, bytes, &effects)
     }
 
-    /// Fills `forwarding.entries` with the hop of each of `forwarding.recipients`.
+    /// Numbers and keeps a message in the flow to each of `forwarding.recipients`, and fills
+    /// `forwarding.entries` with those that it can be sent to at once.
+    private mutating func keepForRecipients(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        forwarding.entries.removeAll(keepingCapacity: true)
+        let cost = Retention.headerSize + Int(name.count) + Int(payload.count)
+        let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
+        var count = 0
+        for at in forwarding.recipients.indices {
+            let index = forwarding.recipients[at]
+            let place = outgoingFlow(to: index)
+            guard mayKeep(cost, place) else {
+                refuse(body, key, name: name, sender: sender, to: index, bytes, &effects)
+                continue
+            }
+            if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
+            keep(
+                body, key, name: name, payload: payload, sender: sender, cost: cost,
+                parcel: parcel, bytes, place, &effects)
+            count += 1
+            if flows.outgoing[Int(place)].isRecovering { continue }
+            let destination = members.id(of: index)
+            guard
+                let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+            else {
+                stranded(place)
+                continue
+            }
+            flows.outgoing[Int(place)].lastHop = hop.link
+            forwarding.entries.append(
+                ForwardingScratch.Entry(
+                    destination: Destination(
+                        id: destination, sequence: flows.outgoing[Int(place)].last,
+                        promise: hop.promise),
+                    link: hop.link, isStrict: hop.isStrict))
+        }
+        flows.retention.releaseUnused(parcel)
+        effects.remoteNodeCount = count
+    }
+
+    /// Fills `forwarding.entries` with the hop of each of `forwarding.recipients`, in no flow.
     private mutating func routeToRecipients(_ arrival: LinkIndex) {
         forwarding.entries.removeAll(keepingCapacity: true)
         for place in forwarding.recipients.indices {
@@ -113,12 +235,13 @@ extension Node {
             guard
                 let hop = hop(
                     to: destination, index, promise: .max, isStrict: false, arrival: arrival)
-            else { continue }
-            flowSequences[index] &+= 1
+            else {
+                counters.droppedNoRoute &+= 1
+                continue
+            }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
-                    destination: Destination(
-                        id: destination, sequence: flowSequences[index], promise: hop.promise),
+                    destination: Destination(id: destination, sequence: 0, promise: hop.promise),
                     link: hop.link, isStrict: hop.isStrict))
         }
     }

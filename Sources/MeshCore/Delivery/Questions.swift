@@ -19,6 +19,9 @@ extension Node {
         case .everyone(let slice):
             subject = slice
             targets = members.ring.map { $0.index }
+        case .node(let node, let slice):
+            subject = slice
+            if let index = members.index(of: node) { targets = [index] }
         case .holders(let keys, let slice):
             subject = slice
             for at in stride(from: Int(keys.start), to: keys.end - 7, by: 8) {
@@ -88,6 +91,10 @@ extension Node {
             receivedAccusation(of: subject, incarnation, evidence, by: header.origin, &effects)
         case .vouch(let subject, let incarnation):
             receivedVouch(for: subject, incarnation, &effects)
+        case .acknowledge(let acknowledgement):
+            receivedAcknowledgement(acknowledgement, from: header.origin, &effects)
+        case .skip(let last):
+            receivedSkip(through: last, from: header.origin, &effects)
         case .question(let question, let isTrace, let subject):
             if isTrace {
                 // The forwarders have signed behind the subject; the holder is the last of the way.

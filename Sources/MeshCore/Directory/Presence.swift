@@ -71,6 +71,7 @@ extension Node {
         if !watched.isEmpty, watched.arrived(key) {
             effects.append(.presence(key, isOnline: true))
         }
+        if !held.isEmpty { sendHeld(key, &effects) }
     }
 
     mutating func departed(_ key: Key, _ effects: inout EffectBuffer) {

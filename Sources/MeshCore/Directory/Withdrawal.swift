@@ -58,6 +58,7 @@ struct Withdrawals {
             if isEnd { items[place].hasWrapped = true }
             place += 1
         }
+        if items.isEmpty { marks = [] }
         position = isEnd || items.isEmpty ? 0 : last + 1
         return done
     }
@@ -84,7 +85,10 @@ extension Node {
         ) { key, _, isLast in
             if isLast { lost.append(key) }
         }
-        for key in lost { departed(key, &effects) }
+        for key in lost {
+            departed(key, &effects)
+            expectBack(key)
+        }
         for index in withdrawals.advance(to: last) {
             guard members.contains(index), members.standing(of: index).isPresent,
                 !members[index].log.isComplete

@@ -11,7 +11,9 @@ extension Node {
     mutating func beat(_ effects: inout EffectBuffer) {
         let period = configuration.timing.heartbeat
         timers[.heartbeat] = now + period
+        spreadCoordinate(&effects)
         for index in links.established where now - links[index].beatAt >= period {
+            tellCoordinate(over: index, &effects)
             sendHeartbeat(over: index, &effects)
         }
     }
@@ -48,6 +50,10 @@ extension Node {
                         nanoseconds: old.nanoseconds + (sample - old).nanoseconds / 8)
                 } else {
                     links[index].roundTrip = sample
+                }
+                if let roundTrip = links[index].roundTrip {
+                    coordinates.measured(
+                        Double(roundTrip.microseconds) / 1_000, to: links[index].member, &random)
                 }
             }
         }

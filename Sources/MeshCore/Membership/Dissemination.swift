@@ -71,10 +71,11 @@ extension Node {
             send(.members([record], isRepair: false), over: known.link, &effects)
             if record.standing != .suspect { return index }
         }
-        members.replace(index, with: record, at: now)
         if record.incarnation.life != known.incarnation.life, known.standing.isPresent {
+            // While its log still says what there is to withdraw.
             withdrawKeys(of: index, &effects)
         }
+        members.replace(index, with: record, at: now)
         standingChanged(index, from: known.standing, &effects)
         tell(index, except: link)
         return record.standing.isPresent ? index : nil
@@ -91,8 +92,7 @@ extension Node {
         }
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
-        while flowSequences.count <= index { flowSequences.append(0) }
-        flowSequences[index] = 0
+        coordinates.admit(index)
         standingChanged(index, from: .dead, &effects)
         tell(index, except: link)
         return index
@@ -116,7 +116,7 @@ extension Node {
         case .suspect:
             counters.suspicions &+= 1
             effects.append(.log(.memberSuspect(member.id)))
-            let due = now + configuration.timing.suspicion
+            let due = deathDue(of: index)
             members.adjust(index) { $0.deathDue = due }
             timers.schedule(.suspicion, at: due)
         case .dead, .left:
@@ -144,6 +144,12 @@ extension Node {
                 } else {
                     drop(member.link, .peerDead, &effects)
                 }
+            }
+            if member.standing == .left {
+                awaitLastAcknowledgements(of: index)
+            } else {
+                giveUp(index, &effects)
+                flows.dropWaiting(from: member.id)
             }
             strikeFromQuestions(index, &effects)
             timers.schedule(.maintenance, at: now)

@@ -36,6 +36,7 @@ extension Node {
         withdrawAccusation(of: links[index].member)
         timers.schedule(.silence, at: now + configuration.timing.silence)
         linksChanged()
+        wayFound()
     }
 
     /// This node has a link to the member and hears it.
@@ -61,8 +62,10 @@ extension Node {
         for index in silent {
             links[index].isDoubted = true
             linksChanged()
+            wayLost(index)
             accuse(links[index].member, .silence, &effects)
         }
+        if !silent.isEmpty, isCutOff { timers.schedule(.scout, at: now) }
     }
 
     /// This node was not running for a while. Whoever seems silent gets another chance, and whoever

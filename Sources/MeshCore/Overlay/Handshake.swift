@@ -105,6 +105,7 @@ extension Node {
             refuse(index, reason, holder: holder ?? NodeID(0), &effects)
             return
         }
+        if greeting.purpose == .longRange { displace(for: member, on: index, &effects) }
         guard replaceOlder(than: index, with: member, &effects),
             makeRoom(for: greeting.purpose, &effects)
         else {
@@ -137,16 +138,44 @@ extension Node {
         }
         if greeting.purpose == .longRange,
             let holder = longRange.holder(of: Int(greeting.stratum)),
-            holder != greeting.member.id
+            holder != greeting.member.id, !isNearer(member, than: holder)
         {
             return .stratumTaken
         }
         if greeting.purpose == .longRangeAnywhere,
-            longRange.acceptedCount >= longRange.strataCount
+            longRange.acceptedCount >= longRange.strataCount,
+            links.established.count >= configuration.degree - 2
         {
             return .stratumTaken
         }
         return nil
+    }
+
+    /// A node prefers the nearer of two that want its place in a stratum, if by much. Both sides of
+    /// a link see the same round trip, so that the exchanges come to an end (Gale and Shapley 1962).
+    private func isNearer(_ member: MemberIndex, than holder: NodeID) -> Bool {
+        guard let index = members.index(of: holder), members[index].link >= 0,
+            links[members[index].link].role.isEmpty,
+            now - links[members[index].link].since > Self.settled,
+            let roundTrip = links[members[index].link].roundTrip,
+            let other = coordinates.estimate(member)
+        else { return false }
+        return Coordinates.isWorthChange(
+            from: Double(roundTrip.microseconds) / 1_000, to: other)
+    }
+
+    /// A link of this age is no longer its peer's first, and its round trip is known. A guess.
+    private static var settled: Delay { .seconds(5) }
+
+    /// The caller gets the place of one who is farther; that one looks for another.
+    private mutating func displace(
+        for member: MemberIndex, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        guard let holder = longRange.holder(of: links[index].stratum),
+            holder != links[index].peer, let former = members.index(of: holder),
+            members[former].link >= 0
+        else { return }
+        _ = closeInOrder(members[former].link, .replaced, &effects)
     }
 
     /// Ends other connections with the same peer: a dead one, and our own attempt.
@@ -230,17 +259,37 @@ extension Node {
         links[index].member = member
         if links[index].purpose == .introduce {
             links[index].state = .introducing
+            solitude.unanswered = 0
             tellEverything(over: index, &effects)
             return
         }
         let current = members[member].link
         if current >= 0 { drop(current, .replaced, &effects) }
+        replaceTarget(of: links[index].stratum, for: index, &effects)
         guard makeRoom(for: links[index].purpose, &effects) else {
             send(.bye, over: index, &effects)
             forget(index, &effects)
             return
         }
         establish(index, &effects)
+    }
+
+    /// A nearer target has accepted: the former one's link goes, unless it is of other use.
+    private mutating func replaceTarget(
+        of stratum: Int, for index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        guard links[index].purpose == .longRange, stratum < longRange.strataCount,
+            let target = longRange.outgoing[stratum].target, target != links[index].peer,
+            let former = members.index(of: target)
+        else { return }
+        let link = members[former].link
+        longRange.abandon(stratum: stratum)
+        guard link >= 0 else { return }
+        links[link].role.remove(.longRange)
+        links[link].isRoleTold = false
+        if links[link].role.isEmpty, links[link].peerRole.isEmpty {
+            _ = closeInOrder(link, .replaced, &effects)
+        }
     }
 
     mutating func receivedRefusal(
@@ -250,8 +299,8 @@ extension Node {
         let link = links[index]
         if reason == .introduced {
             introduced(&effects)
-            // Somebody who is dead to us may still refute on this connection.
-            if let peer = members.index(of: link.peer), members.standing(of: peer).isPresent {
+            // Somebody who is dead to us, or suspect, may still refute on this connection.
+            if let peer = members.index(of: link.peer), members.standing(of: peer) == .alive {
                 forget(index, &effects)
             }
             return
@@ -269,14 +318,14 @@ extension Node {
                 stratum: link.stratum, &effects)
             return
         case .stratumTaken:
-            longRange.refused(stratum: link.stratum)
+            longRange.refused(stratum: link.stratum, by: link.peer)
             timers.schedule(.maintenance, at: now + .milliseconds(20))
         case .duplicate:
             break
         case .full:
             if link.purpose == .neighbour { postpone(link.member, &effects) }
             if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
-                longRange.refused(stratum: link.stratum)
+                longRange.refused(stratum: link.stratum, by: link.peer)
                 timers.schedule(.maintenance, at: now + .milliseconds(20))
             }
         case .wrongCluster, .wrongVersion, .leaving:
@@ -308,6 +357,7 @@ extension Node {
             }
         }
         send(.members(records, isRepair: true), over: index, &effects)
+        tellCoordinates(over: index, &effects)
     }
 
     // MARK: Links come and go
@@ -336,6 +386,7 @@ extension Node {
         withdrawAccusation(of: member)
         timers.schedule(.silence, at: now + configuration.timing.silence)
         linksChanged()
+        wayFound()
         tellNeighbourhood(to: index, &effects)
         sendHeartbeat(over: index, &effects)
         if members.standing(of: member) == .suspect {
@@ -373,7 +424,10 @@ extension Node {
         let wasEstablished = links[index].state == .established
         let link = links[index]
         forget(index, &effects)
-        if wasEstablished { unlinked(link, index, reason, &effects) }
+        if wasEstablished {
+            wayLost(index)
+            unlinked(link, index, reason, &effects)
+        }
     }
 
     private mutating func unlinked(
@@ -387,6 +441,7 @@ extension Node {
         longRange.unlinked(link.peer)
         linksChanged()
         timers.schedule(.maintenance, at: now + .milliseconds(20))
+        if isCutOff { timers.schedule(.scout, at: now + configuration.timing.silence) }
     }
 
     /// The driver's connection of this slot is gone.
@@ -404,6 +459,7 @@ extension Node {
             dialFailed(link, reason, &effects)
         case .established:
             if reason == .misbehaved { counters.protocolErrors &+= 1 }
+            wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
             guard members.standing(of: link.member).isPresent, !isLeaving else { return }
             // Is it gone, or only the connection? Its address knows.
@@ -423,6 +479,11 @@ extension Node {
         guard link.peer != NodeID(0), let member = members.index(of: link.peer),
             members.standing(of: member).isPresent
         else { return }
+        if link.purpose == .introduce {
+            accuse(member, reason == .refused ? .refused : .silence, &effects)
+            scoutFailed(&effects)
+            return
+        }
         if reason == .closed, members[member].dialFailures < 3 {
             // A process that is just dying accepts and resets; a moment later it refuses.
             let due = now + .milliseconds(15)

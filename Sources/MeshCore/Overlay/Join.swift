@@ -39,7 +39,7 @@ extension Node {
         timers[.redial] =
             now + period
             + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
-        forgetDeparted()
+        forgetDeparted(&effects)
         guard !isLeaving else { return }
         if links.established.isEmpty, members.ring.count == 1 {
             for seed in join.seeds { introduce(at: seed, &effects) }
@@ -55,12 +55,14 @@ extension Node {
     }
 
     /// Keeps the list of the dead within its bounds of number and time.
-    private mutating func forgetDeparted() {
+    private mutating func forgetDeparted(_ effects: inout EffectBuffer) {
         while let oldest = departed.first, !isWithdrawn(oldest),
             departed.count > configuration.rememberedDeadCount
                 || now - members[oldest].since > configuration.timing.forget
         {
             departed.removeFirst()
+            giveUp(oldest, &effects)
+            flows.forget(oldest, members.id(of: oldest))
             members.forget(oldest)
         }
     }

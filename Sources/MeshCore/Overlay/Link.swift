@@ -63,6 +63,8 @@ struct Link {
     /// What the peer knows has been compared with what this node knows, at least once.
     var isCompared = false
 
+    /// What the peer was last told of where this node lies.
+    var toldCoordinate = Coordinate.origin
     /// When the peer last sent records or a part of a set that was asked for.
     var repairedAt = Instant(nanoseconds: 0)
 

@@ -19,11 +19,19 @@ struct LongRangeLinks {
         var isDialling = false
         /// Refusals in a row.
         var refusals = 0
+        /// Who has refused, the latest `refusalCountMax`: not asked again at once.
+        var refusedBy: [NodeID] = []
+        /// When a nearer target is next looked for, and the pause after that.
+        var improveAfter: Instant?
+        var improvePause = LongRangeLinks.improvePauseMin
     }
 
     private(set) var outgoing: [Outgoing]
     /// Who holds this node's incoming place of a stratum.
     private var incoming: [NodeID?]
+    /// Targets beyond one per stratum, taken because the node had few links.
+    private(set) var extras: [NodeID] = []
+    private(set) var isDiallingExtra = false
 
     init(strataCount: Int) {
         outgoing = [Outgoing](repeating: Outgoing(), count: strataCount)
@@ -53,15 +61,58 @@ struct LongRangeLinks {
         outgoing[stratum].isDialling = true
     }
 
+    /// Pauses between looks for a nearer target, doubled each time that none is had. Guesses.
+    static let improvePauseMin = Delay.seconds(3)
+    static let improvePauseMax = Delay.seconds(600)
+
+    /// The stratum of a link beyond one per stratum.
+    var extraStratum: Int { outgoing.count }
+
+    mutating func diallingExtra() { isDiallingExtra = true }
+
+    func isTarget(_ peer: NodeID) -> Bool {
+        outgoing.contains { $0.target == peer } || extras.contains(peer)
+    }
+
     mutating func established(_ target: NodeID, stratum: Int, isAnywhere: Bool) {
-        guard stratum < outgoing.count else { return }
+        guard stratum < outgoing.count else {
+            if stratum == extraStratum {
+                isDiallingExtra = false
+                extras.append(target)
+            }
+            return
+        }
         outgoing[stratum] = Outgoing(target: target, isAnywhere: isAnywhere)
     }
 
-    mutating func refused(stratum: Int) {
-        guard stratum < outgoing.count else { return }
+    mutating func refused(stratum: Int, by peer: NodeID? = nil) {
+        guard stratum < outgoing.count else {
+            if stratum == extraStratum { isDiallingExtra = false }
+            return
+        }
         outgoing[stratum].isDialling = false
-        outgoing[stratum].refusals += 1
+        if outgoing[stratum].target == nil { outgoing[stratum].refusals += 1 }
+        if let peer {
+            if outgoing[stratum].refusedBy.count >= Self.refusalCountMax {
+                outgoing[stratum].refusedBy.removeFirst()
+            }
+            outgoing[stratum].refusedBy.append(peer)
+        }
+    }
+
+    /// A stratum that has a target may look for a nearer one now; the next time is later.
+    mutating func takeImprovement(_ stratum: Int, at now: Instant, jitter: Double) -> Bool {
+        guard let after = outgoing[stratum].improveAfter else {
+            let wait = Double(Self.improvePauseMin.nanoseconds) * (1 + jitter)
+            outgoing[stratum].improveAfter = now + Delay(nanoseconds: Int64(wait))
+            return false
+        }
+        guard after <= now else { return false }
+        let wait = Double(outgoing[stratum].improvePause.nanoseconds) * (1 + jitter)
+        outgoing[stratum].improveAfter = now + Delay(nanoseconds: Int64(wait))
+        outgoing[stratum].improvePause = min(
+            outgoing[stratum].improvePause * 2, Self.improvePauseMax)
+        return true
     }
 
     /// A link to `peer` has ended: it is neither target nor holder any more.
@@ -72,6 +123,7 @@ struct LongRangeLinks {
         for stratum in incoming.indices where incoming[stratum] == peer {
             incoming[stratum] = nil
         }
+        extras.removeAll { $0 == peer }
     }
 
     /// The peer has told that the link is no long-range link for it any more.
@@ -84,6 +136,8 @@ struct LongRangeLinks {
     mutating func abandon(stratum: Int) {
         outgoing[stratum] = Outgoing()
     }
+
+    mutating func abandonExtra() -> NodeID? { extras.popLast() }
 
     // MARK: Strata
 

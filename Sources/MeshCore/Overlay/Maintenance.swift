@@ -23,8 +23,7 @@ extension Node {
     private mutating func forgetRoles() {
         for index in links.established {
             // A long-range link stays one for as long as it is the target of its stratum.
-            let isTarget = longRange.outgoing.contains { $0.target == links[index].peer }
-            links[index].pendingRole = isTarget ? .longRange : []
+            links[index].pendingRole = longRange.isTarget(links[index].peer) ? .longRange : []
         }
     }
 
@@ -94,6 +93,7 @@ extension Node {
                 if members[index].link >= 0 {
                     links[members[index].link].pendingRole.remove(.longRange)
                 }
+                if outgoing.isDialling { continue }
             } else if outgoing.isDialling {
                 let isUnderWay = links.indices.contains {
                     links[$0].isShakingHands && links[$0].isDialled && links[$0].stratum == stratum
@@ -105,6 +105,97 @@ extension Node {
             }
             drawLongRange(stratum, size: size, &effects)
         }
+        wantExtra(size: size, &effects)
+        if !replaced { improve(size: size, &effects) }
+    }
+
+    /// Strata that found nobody with a place free, or overlap with the ring links, leave a node with
+    /// few links though all is calm: then any node that has as few will do.
+    private mutating func wantExtra(size: Int, _ effects: inout EffectBuffer) {
+        let wanted = configuration.degree - 2
+        let count = links.established.count
+        if count > configuration.degree - 1, let peer = longRange.abandonExtra() {
+            // Others want the place more.
+            if let index = members.index(of: peer), members[index].link >= 0 {
+                links[members[index].link].pendingRole.remove(.longRange)
+            }
+            return
+        }
+        guard count < wanted, !longRange.isDiallingExtra,
+            longRange.extras.count < longRange.strataCount,
+            longRange.outgoing.allSatisfy({
+                $0.target != nil || $0.refusals > LongRangeLinks.refusalCountMax
+            })
+        else { return }
+        guard
+            let index = candidate(
+                stratum: 0, of: 1, size: size, [],
+                where: { node, member in
+                    let links = node.lists.links(of: node.members.id(of: member))
+                    return links.map { $0.count < wanted } ?? false
+                })
+        else { return }
+        longRange.diallingExtra()
+        dial(
+            members[index].endpoint, peer: index, .longRangeAnywhere,
+            stratum: longRange.extraStratum, &effects)
+    }
+
+    /// Looks for a target that is much nearer than the one it has, in one stratum a round. Links are
+    /// made at the start, when nobody knows how near anybody is.
+    private mutating func improve(size: Int, _ effects: inout EffectBuffer) {
+        guard isReady, coordinates.error < 0.5 else { return }
+        for stratum in 0..<longRange.strataCount {
+            let outgoing = longRange.outgoing[stratum]
+            guard let target = outgoing.target, !outgoing.isDialling, !outgoing.isAnywhere,
+                let current = members.index(of: target), members[current].link >= 0,
+                let roundTrip = links[members[current].link].roundTrip,
+                longRange.takeImprovement(stratum, at: now, jitter: random.nextUnit())
+            else { continue }
+            let milliseconds = Double(roundTrip.microseconds) / 1_000
+            guard
+                let index = candidate(
+                    stratum: stratum, of: longRange.strataCount, size: size, outgoing.refusedBy,
+                    where: { node, member in
+                        node.coordinates.estimate(member).map {
+                            Coordinates.isWorthChange(from: milliseconds, to: $0)
+                        } ?? false
+                    })
+            else { continue }
+            longRange.dialling(stratum: stratum)
+            dial(
+                members[index].endpoint, peer: index, .longRange, stratum: stratum, &effects)
+            return
+        }
+    }
+
+    /// Of 16 members drawn from a stratum, the nearest by estimated round trip that is neither linked
+    /// nor recently unreachable (DESIGN §2). One whose round trip is not known counts as the middle
+    /// of the others.
+    private mutating func candidate(
+        stratum: Int, of count: Int, size: Int, _ refusedBy: [NodeID],
+        where isFit: (borrowing Node, MemberIndex) -> Bool
+    ) -> MemberIndex? {
+        var drawn: [(index: MemberIndex, roundTripClass: Int?)] = []
+        for _ in 0..<16 {
+            let rank = LongRangeLinks.draw(
+                stratum: stratum, of: count, size: size, unit: random.nextUnit())
+            let index = members.clockwise(from: id, steps: rank)
+            guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
+                members[index].dialNotBefore.map({ $0 <= now }) ?? true,
+                !refusedBy.contains(members[index].id), isFit(self, index),
+                links.handshake(with: members[index].id, at: members[index].endpoint) == nil
+            else { continue }
+            drawn.append((index, coordinates.roundTripClass(index)))
+        }
+        let known = drawn.compactMap { $0.roundTripClass }.sorted()
+        let middle = known.isEmpty ? 0 : known[known.count / 2]
+        var best: (index: MemberIndex, roundTripClass: Int)?
+        for item in drawn {
+            let itsClass = item.roundTripClass ?? middle
+            if best.map({ itsClass < $0.roundTripClass }) ?? true { best = (item.index, itsClass) }
+        }
+        return best?.index
     }
 
     private func serves(_ index: MemberIndex, stratum: Int, size: Int) -> Bool {
@@ -124,21 +215,19 @@ extension Node {
             return
         }
         let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
-        for _ in 0..<16 {
-            let rank = LongRangeLinks.draw(
+        guard
+            let index = candidate(
                 stratum: isAnywhere ? 0 : stratum, of: isAnywhere ? 1 : longRange.strataCount,
-                size: size, unit: random.nextUnit())
-            let index = members.clockwise(from: id, steps: rank)
-            guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
-                members[index].dialNotBefore.map({ $0 <= now }) ?? true,
-                links.handshake(with: members[index].id, at: members[index].endpoint) == nil
-            else { continue }
-            longRange.dialling(stratum: stratum)
-            dial(
-                members[index].endpoint, peer: index,
-                isAnywhere ? .longRangeAnywhere : .longRange, stratum: stratum, &effects)
+                size: size, longRange.outgoing[stratum].refusedBy, where: { _, _ in true })
+        else {
+            // All of a small stratum are linked or have refused.
+            longRange.refused(stratum: stratum)
             return
         }
+        longRange.dialling(stratum: stratum)
+        dial(
+            members[index].endpoint, peer: index,
+            isAnywhere ? .longRangeAnywhere : .longRange, stratum: stratum, &effects)
     }
 
     // MARK: Roles
@@ -170,14 +259,23 @@ extension Node {
         guard !isLeaving else { return }
         spreadRecords(&effects)
         isLeaving = true
+        leavingSince = now
         var record = members[0].record
         record.standing = .left
         send(.members([record], isRepair: false), over: links.established, &effects)
         timers[.departure] = links.established.isEmpty ? now : now + configuration.timing.departure
     }
 
-    /// The moment is over: ends all links in order.
+    /// The moment is over: ends all links in order, once what this node has sent is acknowledged.
     mutating func depart(_ effects: inout EffectBuffer) {
+        acknowledgeAll(&effects)
+        if !flows.active.isEmpty, !links.established.isEmpty,
+            now < leavingSince + configuration.timing.drain
+        {
+            timers[.departure] = now + .milliseconds(10)
+            return
+        }
+        giveUpAll(&effects)
         for index in links.established { _ = closeInOrder(index, .leaving, &effects) }
         for index in links.indices where links[index].state != .free { forget(index, &effects) }
         effects.append(.left)

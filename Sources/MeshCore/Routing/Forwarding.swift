@@ -23,7 +23,7 @@ extension Node {
         var isStrict: Bool
     }
 
-    /// The next hop towards `destination`, or nil and a count.
+    /// The next hop towards `destination`; nil: unknown, or no way, and a count.
     @inline(__always)
     mutating func hop(
         to destination: NodeID, promise: UInt32, isStrict: Bool, arrival: LinkIndex
@@ -32,10 +32,13 @@ extension Node {
             counters.droppedUnknownDestination &+= 1
             return nil
         }
-        return hop(
+        let hop = hop(
             to: destination, index, promise: promise, isStrict: isStrict, arrival: arrival)
+        if hop == nil { counters.droppedNoRoute &+= 1 }
+        return hop
     }
 
+    /// The same for a member; not counted, because the origin of a flow keeps what it cannot send.
     @inline(__always)
     mutating func hop(
         to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool,
@@ -64,9 +67,7 @@ extension Node {
         if direct >= 0, direct != arrival {
             return Hop(link: direct, promise: .max, isStrict: true)
         }
-        if let wayBack { return wayBack }
-        counters.droppedNoRoute &+= 1
-        return nil
+        return wayBack
     }
 
     @inline(__always)
@@ -78,7 +79,8 @@ extension Node {
         if header.destinationCount == 1 {
             let destination = Destination.read(bytes, frame: start, index: 0)
             if destination.id == id {
-                try deliver(header, prefix, start, from: link, bytes, &effects)
+                try deliver(
+                    destination.sequence, header, prefix, start, from: link, bytes, &effects)
             } else {
                 forward(destination, header, prefix, start, from: link, bytes, &effects)
             }
@@ -90,7 +92,8 @@ extension Node {
     /// A message whose way ends here.
     @inline(__always)
     private mutating func deliver(
-        _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int, from link: LinkIndex,
+        _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
+        from link: LinkIndex,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) throws(WireError) {
         guard let body = RoutedBody(rawValue: prefix.body) else {
@@ -98,17 +101,32 @@ extension Node {
         }
         let payload = Slice(
             start: start + header.payloadOffset, count: prefix.length - header.payloadOffset)
+        if prefix.flags.contains(.acknowledges) {
+            receivedAcknowledgement(
+                Acknowledgement.read(bytes, frame: start, header), from: header.origin, &effects)
+        }
         if body == .control {
             try receivedControl(payload, header, prefix, from: link, bytes, &effects)
             return
         }
+        let name = Slice(start: start + header.nameOffset, count: header.nameLength)
+        if !prefix.flags.contains(.volatile) {
+            let place = flows.place(from: header.origin)
+            guard place >= 0, flows.incoming[Int(place)].expected == sequence else {
+                receivedOutOfOrder(
+                    sequence, header, body, name: name, payload: payload, bytes, &effects)
+                return
+            }
+            flows.incoming[Int(place)].pass()
+            counters.messagesDelivered &+= 1
+            counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
+            effects.append(.deliver(body, header.key, name: name, payload: payload))
+            passed(place, &effects)
+            return
+        }
         counters.messagesDelivered &+= 1
         counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
-        effects.append(
-            .deliver(
-                body, header.key,
-                name: Slice(start: start + header.nameOffset, count: header.nameLength),
-                payload: payload))
+        effects.append(.deliver(body, header.key, name: name, payload: payload))
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.
@@ -144,9 +162,8 @@ extension Node {
             Destination(
                 id: destination.id, sequence: destination.sequence, promise: hop.promise))
         let body = Slice(
-            start: start + header.nameOffset, count: prefix.length - header.nameOffset)
-        let priority: SendClass =
-            prefix.body == RoutedBody.control.rawValue ? .control : .message
+            start: start + header.restOffset, count: prefix.length - header.restOffset)
+        let priority = SendClass(body: prefix.body, prefix.flags)
         if isTraced {
             effects.bytes.append(bytes, Int(body.start), Int(body.count))
             effects.bytes.append(id)
@@ -164,12 +181,12 @@ extension Node {
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) throws(WireError) {
         let isStrict = prefix.flags.contains(.strictlyGreedy)
-        var isHere = false
+        var ownSequence: UInt32?
         forwarding.entries.removeAll(keepingCapacity: true)
         for index in 0..<header.destinationCount {
             let destination = Destination.read(bytes, frame: start, index: index)
             if destination.id == id {
-                isHere = true
+                ownSequence = destination.sequence
                 continue
             }
             guard prefix.hopsLeft > 0 else {
@@ -190,15 +207,18 @@ extension Node {
                         id: destination.id, sequence: destination.sequence, promise: hop.promise),
                     link: hop.link, isStrict: hop.isStrict))
         }
-        if isHere { try deliver(header, prefix, start, from: link, bytes, &effects) }
         let rest = Slice(
-            start: start + header.nameOffset, count: prefix.length - header.nameOffset)
+            start: start + header.restOffset, count: prefix.length - header.restOffset)
         emitGroups(
             body: prefix.body, flags: prefix.flags,
             hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) &- 1,
             origin: header.origin, key: header.key, life: header.life,
             nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1, nameInHead: .empty,
             rest: rest, bytes, &effects)
+        // Last, because what this leads to may need the list of entries itself.
+        if let ownSequence {
+            try deliver(ownSequence, header, prefix, start, from: link, bytes, &effects)
+        }
     }
 
     /// One frame for each link among `forwarding.entries`, with that link's destinations.
@@ -244,9 +264,18 @@ extension Node {
                 transmit(
                     Slice(start: head, count: effects.bytes.count - head),
                     isMarked ? .empty : rest,
-                    body == RoutedBody.control.rawValue ? .control : .message, over: link,
-                    &effects)
+                    SendClass(body: body, flags), over: link, &effects)
             }
         }
+    }
+}
+
+extension SendClass {
+    /// What a routed frame is to the queues of its links.
+    @inline(__always)
+    init(body: UInt8, _ flags: FrameFlags) {
+        self =
+            body == RoutedBody.control.rawValue
+            ? .control : flags.contains(.volatile) ? .volatile : .message
     }
 }

@@ -74,6 +74,14 @@ struct Router {
             isStale = false
         }
         var route = Route(epoch: epoch)
+        let direct = members[index].link
+        if direct >= 0, links[direct].isPeerLeaving {
+            // No way leads over it any more, but what is still owed to it goes there directly.
+            route.link = direct
+            route.potential = Promise.make(distance: 0, steps: 1)
+            routes[index] = route
+            return route
+        }
         if let nearest = nearest(to: destination) {
             let distance = nearest.id.distance(to: destination)
             // A node that is no nearer than this one is no progress.

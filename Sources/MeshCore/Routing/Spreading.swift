@@ -65,8 +65,11 @@ extension Node {
         let end = NodeID(bytes.load(UInt64.self, at: start + 16))
         let message = try Message.decode(
             bytes, from: start + Frame.arcHeaderSize, to: start + prefix.length)
-        guard case .records(let records) = message, records.origin == origin, !records.isRepair
-        else { throw .invalidValue(field: "message for all") }
+        switch message {
+        case .records(let records) where records.origin == origin && !records.isRepair: break
+        case .coordinates(let items) where items.count == 1 && items[0].id == origin: break
+        default: throw .invalidValue(field: "message for all")
+        }
         guard origin != id else { return }
         counters.bytesLive &+= UInt64(prefix.length)
         if prefix.hopsLeft > 0 {
@@ -86,6 +89,10 @@ extension Node {
         } else {
             counters.droppedHopLimit &+= 1
         }
-        applyRecords(records, from: link, isLive: true, &effects)
+        if case .records(let records) = message {
+            applyRecords(records, from: link, isLive: true, &effects)
+        } else if case .coordinates(let items) = message {
+            adopt(items, from: origin)
+        }
     }
 }

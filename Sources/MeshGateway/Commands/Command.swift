@@ -14,7 +14,8 @@ enum Command: UInt8, CaseIterable {
     case aclWhoAmI, aclList, aclUsers, aclSetUser, aclHelp
     case moduleList
     case meshAttach, meshDetach, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
-    case meshMembers, meshLinks, meshStatus, meshTrace, meshHelp
+    case meshMembers, meshLinks, meshStatus, meshTrace
+    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshHelp
 }
 
 /// What is known about a command before it runs.
@@ -168,14 +169,16 @@ struct CommandSpec {
         CommandSpec(.moduleList, "module|list", 2, [], "Answers an empty list."),
 
         CommandSpec(
-            .meshAttach, "mesh.attach", 2, [.alone],
-            "MESH.ATTACH user: this connection receives what is sent to the user."),
+            .meshAttach, "mesh.attach", -2, [.alone],
+            "MESH.ATTACH user [SESSION | RESUME token]: this connection receives what is sent to "
+                + "the user; with a session it may break and go on, here or at another node."),
         CommandSpec(
             .meshDetach, "mesh.detach", -1, [.alone],
             "MESH.DETACH [user ...]: no longer, or for no user; answers how many."),
         CommandSpec(
-            .meshSend, "mesh.send", 3, [.mesh],
-            "MESH.SEND user payload: to all connections of the user; answers to how many nodes."),
+            .meshSend, "mesh.send", -3, [.mesh],
+            "MESH.SEND user payload [VOLATILE]: to all connections of the user; answers to how "
+                + "many nodes, -1: it waits for the user to come back."),
         CommandSpec(
             .meshOnline, "mesh.online", -2, [.mesh, .alone],
             "MESH.ONLINE user ...: 1 or 0 for each, whether a connection is attached anywhere."),
@@ -194,6 +197,23 @@ struct CommandSpec {
         CommandSpec(
             .meshTrace, "mesh.trace", 3, [.mesh, .alone],
             "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it."),
+        CommandSpec(
+            .meshPublish, "mesh.publish", -3, [.mesh],
+            "MESH.PUBLISH channel payload [VOLATILE]: as PUBLISH; a volatile message is sent once "
+                + "and not again when it is lost."),
+        CommandSpec(
+            .meshPolicy, "mesh.policy", -1, [.subscribed],
+            "MESH.POLICY [disconnect|drop-oldest|drop-newest|latest]: what becomes of this "
+                + "connection when it reads too slowly."),
+        CommandSpec(
+            .meshGaps, "mesh.gaps", 2, [.subscribed],
+            "MESH.GAPS ON|OFF: be told how many messages of which channel were missed."),
+        CommandSpec(
+            .meshReports, "mesh.reports", 2, [.subscribed],
+            "MESH.REPORTS ON|OFF: be told of messages of this connection that were not delivered."),
+        CommandSpec(
+            .meshMoves, "mesh.moves", 2, [.subscribed],
+            "MESH.MOVES ON|OFF: be told where to go when this node is about to leave."),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
     ]
 }

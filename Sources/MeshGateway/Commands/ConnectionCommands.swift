@@ -61,6 +61,8 @@ extension Gateway {
                 return
             }
             isRESP3 = version == 3
+            // What waits was to be read by the protocol that was.
+            releaseBacklog(client)
         }
         var isAuthenticated = clients[place].flags.contains(.authenticated)
         var name: [UInt8]?
@@ -150,14 +152,22 @@ extension Gateway {
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) {
         let place = Int(client)
+        finishArrivals(client)
+        releaseBacklog(client)
         for kind in TopicKind.allCases {
             while clients[place].lists[first: kind] >= 0 {
                 leave(client, clients[place].lists[first: kind])
             }
         }
         clients[place].flags.subtract([
-            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch,
+            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
+            .moves,
+            .gapPending,
         ])
+        clients[place].gaps = []
+        clients[place].gapIndex = [:]
+        clients[place].policy = configuration.slowConsumerPolicy
+        chooseTracking(place)
         if configuration.password != nil { clients[place].flags.remove(.authenticated) }
         clients[place].name = []
         clients[place].watching = []
@@ -281,7 +291,8 @@ extension Gateway {
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         if letters.isEmpty { letters = "N" }
-        let waiting = clients[place].output.count
+        let waiting = clients[place].output.count - clients[place].sentFront
+        let backlog = clients[place].backlog.byteCount
         let queued =
             flags.contains(.queueing) ? clients[place].transaction.queuedCount : -1
         let command = clients[place].lastCommand.map { table[$0].fullName } ?? "NULL"
@@ -296,12 +307,14 @@ extension Gateway {
             ("psub", "\(clients[place].lists[count: .pattern])"),
             ("ssub", "\(clients[place].lists[count: .shardChannel])"), ("multi", "\(queued)"),
             ("qbuf", "0"), ("qbuf-free", "0"), ("argv-mem", "0"), ("multi-mem", "0"),
-            ("rbs", "0"), ("rbp", "0"), ("obl", "\(waiting)"), ("oll", "0"), ("omem", "0"),
+            ("rbs", "0"), ("rbp", "0"), ("obl", "\(waiting)"),
+            ("oll", "\(clients[place].backlog.count)"), ("omem", "\(backlog)"),
             ("tot-mem", "\(clients[place].output.byteCapacity + MemoryLayout<Session>.stride)"),
             ("events", "r"), ("cmd", command), ("user", "default"), ("redir", "-1"),
             ("resp", clients[place].isRESP3 ? "3" : "2"),
             ("lib-name", String(decoding: clients[place].libraryName, as: UTF8.self)),
             ("lib-ver", String(decoding: clients[place].libraryVersion, as: UTF8.self)),
+            ("policy", clients[place].policy.name), ("dropped", "\(clients[place].droppedCount)"),
         ]
         return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
     }

@@ -14,6 +14,7 @@ extension Gateway {
         let place = Int(client)
         let state = clients[place].flags.intersection(.relevant)
         precondition(state.contains(.open), "client \(client) is not open")
+        self.now = max(now, self.now)
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
@@ -294,7 +295,7 @@ extension Gateway {
         case .exec: fail(client, "ERR EXEC without MULTI")
         case .discard: fail(client, "ERR DISCARD without MULTI")
 
-        case .meshAttach: attach(input, client)
+        case .meshAttach: return attach(input, client)
         case .meshDetach: detach(input, client)
         case .meshSend: return send(input, client)
         case .meshOnline: return online(input, client)
@@ -305,6 +306,11 @@ extension Gateway {
         case .meshLinks: return .report(.links)
         case .meshStatus: return .report(.status)
         case .meshTrace: return trace(input, client)
+        case .meshPublish: return publishVolatile(.channel, input, client)
+        case .meshPolicy: setPolicy(input, client)
+        case .meshMoves: setWish(.moves, input, client)
+        case .meshReports: setWish(.reports, input, client)
+        case .meshGaps: setWish(.gaps, input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp:
             help(command, client)

@@ -8,7 +8,7 @@ extension Gateway {
     static let userNameLengthMax = 512
 
     /// True when the arguments from `first` on are names of users; otherwise an error is written.
-    private mutating func areUsers(
+    mutating func areUsers(
         _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
         for index in range {
@@ -26,15 +26,11 @@ extension Gateway {
         return hasher.key(.user, input, Int(name.start), Int(name.count))
     }
 
-    mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) {
-        guard areUsers(1..<2, input, client), hasRoom(.user, client) else { return }
-        join(client, .user, input, absolute(1))
-        ok(client)
-    }
-
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
         let place = Int(client)
         guard areUsers(1..<arguments.count, input, client) else { return }
+        finishArrivals(client)
+        releaseBacklog(client)
         var count = 0
         if arguments.count == 1 {
             while clients[place].lists[first: .user] >= 0 {
@@ -51,7 +47,25 @@ extension Gateway {
 
     mutating func send(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return publish(.user, input, client)
+        return publishVolatile(.user, input, client)
+    }
+
+    /// MESH.SEND and MESH.PUBLISH: a third argument can be VOLATILE.
+    mutating func publishVolatile(
+        _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        var isVolatile = false
+        if arguments.count > 3 {
+            guard arguments.count == 4, equals(3, "volatile", input) else {
+                fail(client, "ERR syntax error: after the payload there may be VOLATILE")
+                return .handled
+            }
+            isVolatile = true
+        }
+        let request = publish(body, input, client)
+        guard isVolatile, case .publish(var publication) = request else { return request }
+        publication.isVolatile = true
+        return .publish(publication)
     }
 
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {

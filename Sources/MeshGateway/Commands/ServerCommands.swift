@@ -134,7 +134,7 @@ extension Gateway {
             let value = text(index + 1, input, countMax: 1_024)
             switch name {
             case "client-output-buffer-limit":
-                if let reason = setOutputLimits(value, &updated) {
+                if let reason = updated.setOutputLimits(value) {
                     fail(
                         client,
                         "ERR CONFIG SET failed (possibly related to argument '\(name)') - "
@@ -167,43 +167,6 @@ extension Gateway {
         outputAlarm = configuration.smallestHardLimit
         if asksForNotifications { counters.keyspaceNotificationsAsked += 1 }
         ok(client)
-    }
-
-    /// `class hard soft seconds`, several times; nil when all is well, else the reason.
-    private func setOutputLimits(
-        _ text: String, _ configuration: inout GatewayConfiguration
-    ) -> String? {
-        let words = text.split(separator: " ").map { String($0).lowercased() }
-        guard !words.isEmpty, words.count % 4 == 0 else {
-            return "Wrong number of arguments in buffer limit configuration."
-        }
-        for start in stride(from: 0, to: words.count, by: 4) {
-            guard let hard = byteCount(words[start + 1]), let soft = byteCount(words[start + 2]),
-                let seconds = Int64(words[start + 3]), (0...1 << 31).contains(seconds)
-            else {
-                return "Error in hard, soft or soft_seconds setting in buffer limit configuration."
-            }
-            let limit = OutputLimit(hard: hard, soft: soft, softDuration: .seconds(seconds))
-            switch words[start] {
-            case "normal": configuration.normalOutputLimit = limit
-            case "pubsub": configuration.pubsubOutputLimit = limit
-            case "slave", "replica": break
-            default: return "Invalid client class specified in buffer limit configuration."
-            }
-        }
-        return nil
-    }
-
-    /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it.
-    private func byteCount(_ word: String) -> Int? {
-        let digits = word.prefix { $0.isASCII && $0.isNumber }
-        guard let value = Int(digits), value <= 1 << 40 else { return nil }
-        let units: [(String, Int)] = [
-            ("", 1), ("b", 1), ("k", 1_000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20),
-            ("g", 1_000_000_000), ("gb", 1 << 30),
-        ]
-        let unit = word.dropFirst(digits.count)
-        return units.first { $0.0 == unit }.map { value * $0.1 }
     }
 
     // MARK: COMMAND

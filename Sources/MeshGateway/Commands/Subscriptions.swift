@@ -71,6 +71,7 @@ extension Gateway {
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
         let place = Int(client)
+        releaseBacklog(client)
         if arguments.count == 1 {
             leaveAll(kind, client)
             chooseRestriction(place)
@@ -179,6 +180,10 @@ extension Gateway {
     }
 
     mutating func leave(_ client: ClientIndex, _ subscription: Int32) {
+        if clients[Int(client)].flags.contains(.session) {
+            let topic = registry.subscription(subscription).topic
+            if registry.topics[topic].kind == .user { endSession(client, ofTopic: topic) }
+        }
         let outcome = registry.leave(subscription, &clients[Int(client)].lists)
         if outcome.isEdge { lastLeft(outcome.topic) }
     }

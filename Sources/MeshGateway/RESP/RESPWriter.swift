@@ -41,6 +41,12 @@ extension ByteQueue {
         append("\r\n")
     }
 
+    mutating func appendBulk(_ text: StaticString) {
+        appendHeader(UInt8(ascii: "$"), text.utf8CodeUnitCount)
+        append(text)
+        append("\r\n")
+    }
+
     mutating func appendBulk(_ bytes: [UInt8]) { appendBulk(bytes.span, 0, bytes.count) }
 
     mutating func appendBulk(_ text: String) { appendBulk(Array(text.utf8)) }

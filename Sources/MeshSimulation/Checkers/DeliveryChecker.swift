@@ -1,26 +1,38 @@
 import MeshCore
+import MeshWire
 
-/// Each message is delivered to each destination at most once, and the messages of one origin to
-/// one destination in their order. What is lost in calm is a violation; else it is counted.
+/// Each message is delivered to each destination exactly once, and the messages of one origin to one
+/// destination in their order, whatever happens to the nodes and links between; or its sender is told
+/// that it may not have been. Only who is gone is told nothing.
 struct DeliveryChecker {
     struct Sent {
         var origin: Int32
-        /// Copies to other nodes that the origin's node sent.
+        /// Copies to other nodes that the origin's node has taken.
         var copies: UInt32
         var delivered: UInt32 = 0
+        /// Copies that its sender was told are given up.
+        var reported: UInt32 = 0
         var time: Instant
+        /// It waits for a user who is nowhere, and so is overtaken by others.
+        var isHeld = false
+
+        var isOpen: Bool { delivered + reported < copies }
     }
 
     private(set) var sent: [Sent] = []
     /// By (origin, destination): the number of the last message, plus one.
     private var last = PairTable()
     private var judged = 0
+    /// Messages that were not delivered in the usual time, while something was wrong.
+    private var late: [Int] = []
 
     private(set) var delivered = 0
     /// Copies of messages to channels, to nodes that subscribe.
     private(set) var channelCopies = 0
     private(set) var duplicated = 0
     private(set) var reordered = 0
+    private(set) var undelivered = 0
+    /// Neither delivered nor reported, though its origin is there to do so.
     private(set) var lost = 0
     /// Lost with nothing wrong anywhere near in time.
     private(set) var lostInCalm = 0
@@ -35,10 +47,11 @@ struct DeliveryChecker {
         sent.append(Sent(origin: Int32(origin), copies: 0, time: now))
     }
 
-    /// How many copies of the last message went to other nodes.
-    mutating func publish(copies: Int, isToChannel: Bool) {
+    /// How many copies of the last message the node has taken, or that it waits for its user.
+    mutating func publish(copies: Int, isToChannel: Bool = false, isHeld: Bool = false) {
         if isToChannel { channelCopies += copies }
-        sent[sent.count - 1].copies = UInt32(copies)
+        sent[sent.count - 1].copies = isHeld ? 1 : UInt32(copies)
+        sent[sent.count - 1].isHeld = isHeld
     }
 
     mutating func arrive(_ arrival: Journal.Arrival) -> Violation? {
@@ -47,7 +60,7 @@ struct DeliveryChecker {
         let origin = sent[number].origin
         let pair = UInt64(UInt32(bitPattern: origin)) << 32 | UInt64(UInt32(arrival.host))
         let before = last[pair]
-        let isSpare = sent[number].delivered >= sent[number].copies
+        let isSpare = sent[number].delivered >= sent[number].copies && !sent[number].isHeld
         if isSpare || before == arrival.message + 1 {
             duplicated += 1
             return Violation(
@@ -58,6 +71,7 @@ struct DeliveryChecker {
         delivered += 1
         hops[min(Int(arrival.hops), hops.count - 1)] += 1
         latencySum += (arrival.time - sent[number].time).nanoseconds
+        if sent[number].isHeld { return nil }
         if before > arrival.message + 1 {
             reordered += 1
             return Violation(
@@ -68,31 +82,65 @@ struct DeliveryChecker {
         return nil
     }
 
-    /// Gives up waiting for messages that were sent before `limit`.
-    mutating func judge(
-        sentBefore limit: Instant, _ truth: Truth, calm: Delay, at now: Instant
-    ) -> Violation? {
+    /// Somebody was told that a message is given up.
+    ///
+    /// - Parameter isReachable: its destination is up, and nothing has happened to it or the origin.
+    mutating func report(_ report: Journal.Report, isReachable: Bool) -> Violation? {
+        guard report.sender > 0, report.sender <= UInt64(sent.count) else { return nil }
+        let number = Int(report.sender) - 1
+        sent[number].reported += UInt32(report.count)
+        undelivered += Int(report.count)
+        guard isReachable else { return nil }
+        return Violation(
+            checker: .loss, time: report.time, host: Int(report.host),
+            text: "message \(number) was given up, and its destination could be reached")
+    }
+
+    /// Looks at messages that were sent before `limit`: what should have arrived long ago has, unless
+    /// something was wrong then.
+    mutating func judge(sentBefore limit: Instant, _ truth: Truth, calm: Delay) -> Violation? {
         var violation: Violation?
         while judged < sent.count, sent[judged].time < limit {
             let message = sent[judged]
-            if message.delivered < message.copies {
-                let missing = Int(message.copies - message.delivered)
-                lost += missing
-                if !truth.isTroubled(
-                    from: message.time - calm, to: message.time + .seconds(2))
-                {
-                    lostInCalm += missing
-                    violation =
-                        violation
-                        ?? Violation(
-                            checker: .loss, time: message.time, host: Int(message.origin),
-                            text: "message \(judged) reached \(message.delivered) of "
-                                + "\(message.copies) nodes, and its sender was not told")
+            if message.isOpen {
+                late.append(judged)
+                let isTroubled = truth.isTroubled(
+                    from: message.time - calm, to: message.time + .seconds(5))
+                if !isTroubled, !message.isHeld {
+                    lostInCalm += 1
+                    violation = violation ?? loss(of: judged)
                 }
             }
             judged += 1
         }
         return violation
+    }
+
+    /// Whether messages of origins that are there are still on their way.
+    func isWaiting(_ isThere: (Int) -> Bool) -> Bool {
+        late.contains { sent[$0].isOpen && isThere(Int(sent[$0].origin)) }
+            || sent[judged...].contains { $0.isOpen && isThere(Int($0.origin)) }
+    }
+
+    /// The end: what is neither delivered nor reported is lost, unless its origin is gone.
+    mutating func finish(
+        _ truth: Truth, calm: Delay, _ isThere: (Int) -> Bool
+    ) -> Violation? {
+        var violation = judge(sentBefore: Instant(nanoseconds: .max), truth, calm: calm)
+        for number in late where sent[number].isOpen && isThere(Int(sent[number].origin)) {
+            let message = sent[number]
+            lost += Int(message.copies - message.delivered - message.reported)
+            violation = violation ?? loss(of: number)
+        }
+        return violation
+    }
+
+    private func loss(of number: Int) -> Violation {
+        let message = sent[number]
+        return Violation(
+            checker: .loss, time: message.time, host: Int(message.origin),
+            text: "message \(number) reached \(message.delivered) of \(message.copies) nodes, and "
+                + "its sender was not told")
     }
 }
 

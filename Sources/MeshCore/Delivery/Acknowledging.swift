@@ -1,0 +1,254 @@
+import MeshWire
+
+/// The destination's side of flows: in order and once, and the origin is told.
+extension Node {
+    /// So many messages are acknowledged at once rather than a moment later.
+    static var unacknowledgedMax: Int { 16 }
+
+    /// Messages have been passed over in a flow: what waits behind them is delivered, and the origin
+    /// is to be told.
+    @inline(__always)
+    mutating func passed(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        flows.incoming[at].unacknowledged += 1
+        if flows.incoming[at].hasGap { deliverWaiting(place, &effects) }
+        if flows.incoming[at].unacknowledged >= Self.unacknowledgedMax {
+            tellSoon(place, at: now)
+        } else if !flows.incoming[at].isListed {
+            tellSoon(place, at: now + configuration.timing.acknowledgement)
+        }
+    }
+
+    /// Puts a flow on the list of those that have something to tell, for then at the latest.
+    private mutating func tellSoon(_ place: Int32, at due: Instant) {
+        let at = Int(place)
+        if flows.incoming[at].isListed {
+            if flows.incoming[at].due <= due { return }
+        } else {
+            flows.incoming[at].isListed = true
+            flows.due.append(place)
+        }
+        flows.incoming[at].due = due
+        timers.schedule(.acknowledgement, at: due)
+    }
+
+    /// A message that is not the next of its flow, or the first of a flow.
+    @inline(never)
+    mutating func receivedOutOfOrder(
+        _ sequence: UInt32, _ header: RoutedHeader, _ body: RoutedBody, name: Slice,
+        payload: Slice, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        var place = flows.place(from: header.origin)
+        if place < 0 {
+            guard let member = members.index(of: header.origin), member != 0 else {
+                counters.droppedUnknownOrigin &+= 1
+                return
+            }
+            place = flows.open(from: header.origin, member, at: now)
+        }
+        let at = Int(place)
+        let ahead = flows.incoming[at].distance(to: sequence)
+        let hops = UInt64(header.hopsTaken) &+ 1
+        if ahead == 0 {
+            flows.incoming[at].pass()
+            counters.messagesDelivered &+= 1
+            counters.hopsDelivered &+= hops
+            effects.append(.deliver(body, header.key, name: name, payload: payload))
+            passed(place, &effects)
+        } else if ahead < 0 {
+            // The acknowledgement has not come to the origin.
+            counters.duplicates &+= 1
+            flows.incoming[at].unacknowledged += 1
+            tellSoon(place, at: now)
+        } else if ahead >= IncomingFlow.distanceMax, !flows.incoming[at].isFresh {
+            counters.protocolErrors &+= 1
+        } else {
+            let message = ReorderedMessage(
+                body: body, key: header.key, hops: hops, nameCount: Int(name.count),
+                bytes: bytes.array(name) + bytes.array(payload))
+            wait(message, ahead: ahead, sequence, place)
+        }
+    }
+
+    /// A message has overtaken another, or the other is lost.
+    private mutating func wait(
+        _ message: ReorderedMessage, ahead: Int, _ sequence: UInt32, _ place: Int32
+    ) {
+        let at = Int(place)
+        let limits = configuration.flows
+        if flows.incoming[at].isWaiting(ahead: ahead) {
+            counters.duplicates &+= 1
+            return
+        }
+        if !flows.incoming[at].hasGap {
+            flows.incoming[at].gapSince = now
+            tellSoon(place, at: now + configuration.timing.gap)
+        } else if !flows.incoming[at].isListed {
+            // Its origin was dead to this node when the gap was to be told.
+            tellSoon(place, at: now + configuration.timing.gap)
+        }
+        if Int32(bitPattern: sequence &- flows.incoming[at].highest) > 0 {
+            flows.incoming[at].highest = sequence
+        }
+        if ahead < limits.reorderCount,
+            flows.incoming[at].waitingBytes + message.cost <= limits.reorderBytes,
+            flows.reorderBytes + message.cost <= limits.reorderTotalBytes
+        {
+            counters.reordered &+= 1
+            flows.incoming[at].wait(message, ahead: ahead, capacity: limits.reorderCount)
+            flows.reorderBytes += message.cost
+        } else {
+            counters.droppedBeyondWindow &+= 1
+        }
+    }
+
+    /// Delivers what waits and is next; what is missing behind it is another gap.
+    @inline(never)
+    private mutating func deliverWaiting(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        while let message = flows.incoming[at].takeNext() {
+            flows.incoming[at].pass()
+            flows.incoming[at].unacknowledged += 1
+            deliver(message, &effects)
+        }
+        guard flows.incoming[at].hasGap else { return }
+        flows.incoming[at].gapSince = now
+        tellSoon(place, at: now + configuration.timing.gap)
+    }
+
+    private mutating func deliver(
+        _ message: ReorderedMessage, _ effects: inout EffectBuffer
+    ) {
+        flows.reorderBytes -= message.cost
+        counters.messagesDelivered &+= 1
+        counters.hopsDelivered &+= message.hops
+        deliverKept(
+            message.body, message.key, message.bytes, nameCount: message.nameCount, &effects)
+    }
+
+    /// Hands a message that does not lie in the event's bytes to the local clients.
+    mutating func deliverKept(
+        _ body: RoutedBody, _ key: Key, _ bytes: [UInt8], nameCount: Int,
+        _ effects: inout EffectBuffer
+    ) {
+        let start = effects.bytes.count
+        effects.bytes.append(bytes)
+        effects.append(
+            .deliverKept(
+                body, key, name: Slice(start: start, count: nameCount),
+                payload: Slice(start: start + nameCount, count: bytes.count - nameCount)))
+    }
+
+    /// The origin has given messages up: the flow goes on behind them. What of them has come all the
+    /// same is delivered.
+    mutating func receivedSkip(
+        through last: UInt32, from origin: NodeID, _ effects: inout EffectBuffer
+    ) {
+        guard let member = members.index(of: origin), member != 0 else { return }
+        var place = flows.place(from: origin)
+        if place < 0 { place = flows.open(from: origin, member, at: now) }
+        let at = Int(place)
+        let ahead = flows.incoming[at].distance(to: last)
+        // One that is behind the flow has been answered to something older.
+        if ahead < 0 { return }
+        guard ahead < IncomingFlow.distanceMax || flows.incoming[at].isFresh else {
+            counters.protocolErrors &+= 1
+            return
+        }
+        let isFresh = flows.incoming[at].isFresh
+        var gone: UInt32 = 0
+        var left = UInt32(ahead) + 1
+        while left > 0, flows.incoming[at].waitingCount > 0 {
+            let message = flows.incoming[at].takeNext()
+            flows.incoming[at].pass()
+            left -= 1
+            if let message { deliver(message, &effects) } else { gone &+= 1 }
+        }
+        if left > 0 {
+            gone &+= left
+            flows.incoming[at].pass(left)
+        }
+        // A flow that begins in the middle, because this node has forgotten it, lacks nothing.
+        if gone > 0, !isFresh {
+            counters.gaps &+= UInt64(gone)
+            effects.append(.gap(origin, count: gone))
+        }
+        passed(place, &effects)
+    }
+
+    // MARK: Telling
+
+    /// Tells the origins of all flows whose time has come.
+    mutating func acknowledgeDue(_ effects: inout EffectBuffer) {
+        var next: Instant?
+        var kept = 0
+        // What is told leads to nothing that is listed here: the list does not grow meanwhile.
+        for at in flows.due.indices {
+            let place = flows.due[at]
+            if flows.incoming[Int(place)].due <= now { acknowledge(place, &effects) }
+            if flows.incoming[Int(place)].isListed {
+                flows.due[kept] = place
+                kept += 1
+                let due = flows.incoming[Int(place)].due
+                next = min(next ?? due, due)
+            }
+        }
+        flows.due.removeSubrange(kept...)
+        if let next { timers.schedule(.acknowledgement, at: next) }
+    }
+
+    /// Tells one origin how far its flow has come, if there is anything to tell. The flow stays
+    /// listed while something is missing.
+    private mutating func acknowledge(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        let hasGap = flows.incoming[at].hasGap
+        guard !flows.incoming[at].isForgotten,
+            hasGap || flows.incoming[at].unacknowledged > 0,
+            let member = members.index(of: flows.incoming[at].origin),
+            members.standing(of: member) != .dead
+        else {
+            flows.incoming[at].unacknowledged = 0
+            flows.unlist(place)
+            return
+        }
+        var missing: UInt32 = 0
+        if hasGap {
+            let told = flows.incoming[at].gapSince + configuration.timing.gap
+            if told <= now {
+                missing = flows.incoming[at].missing
+                flows.incoming[at].due = now + configuration.timing.gapRepeat
+            } else {
+                flows.incoming[at].due = told
+            }
+        } else {
+            flows.unlist(place)
+        }
+        flows.incoming[at].unacknowledged = 0
+        counters.acknowledgementsSent &+= 1
+        sendControl(
+            .acknowledge(
+                Acknowledgement(
+                    cumulative: flows.incoming[at].expected &- 1, missing: missing)),
+            to: member, &effects)
+    }
+
+    /// What a message to the same node can carry in place of a frame; nil: nothing is due.
+    @inline(__always)
+    mutating func carriedAcknowledgement(_ place: Int32) -> Acknowledgement? {
+        let reverse = Int(flows.outgoing[Int(place)].reverse)
+        guard reverse >= 0, flows.incoming[reverse].unacknowledged > 0,
+            !flows.incoming[reverse].hasGap
+        else { return nil }
+        // It stays listed until its time, and has nothing to tell then.
+        flows.incoming[reverse].unacknowledged = 0
+        counters.acknowledgementsCarried &+= 1
+        return Acknowledgement(
+            cumulative: flows.incoming[reverse].expected &- 1, missing: 0)
+    }
+
+    /// Everything that is not acknowledged yet is.
+    mutating func acknowledgeAll(_ effects: inout EffectBuffer) {
+        for place in flows.due { flows.incoming[Int(place)].due = now }
+        acknowledgeDue(&effects)
+    }
+}

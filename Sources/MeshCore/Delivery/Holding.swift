@@ -1,0 +1,228 @@
+import MeshWire
+
+/// A message to a user who is nowhere at the moment.
+struct HeldMessage {
+    var sender: UInt64
+    var nameCount: Int
+    /// The name, then the payload.
+    var bytes: [UInt8]
+
+    /// What it counts for in the bounds: its bytes and what goes with them.
+    var cost: Int { bytes.count + 48 }
+}
+
+/// Messages for users whose node has just died or left: their clients look for another node, and
+/// what is sent to them meanwhile waits here, at its origin.
+struct HeldMessages {
+    struct User {
+        var key: Key
+        /// Until when it is waited for.
+        var due: Instant
+        var messages: [HeldMessage] = []
+        var byteCount = 0
+    }
+
+    /// The keys that were withdrawn with their last holder, and until when they are waited for.
+    private var expected: [Key: Instant] = [:]
+    /// The same in the order of time; `first` is where it begins.
+    private var order: [(key: Key, due: Instant)] = []
+    private var first = 0
+
+    private var users: [User] = []
+    private var places: [Key: Int] = [:]
+    private(set) var count = 0
+    private(set) var byteCount = 0
+
+    var isEmpty: Bool { users.isEmpty }
+    var expectsAnybody: Bool { first < order.count }
+
+    /// Remembers a key; the oldest is forgotten when there are too many.
+    mutating func expect(_ key: Key, until due: Instant, limit: Int) {
+        if order.count - first >= limit { forgetFirst() }
+        expected[key] = due
+        order.append((key, due))
+    }
+
+    private mutating func forgetFirst() {
+        let oldest = order[first]
+        if expected[oldest.key] == oldest.due { expected[oldest.key] = nil }
+        first += 1
+        if first >= 4_096, first * 2 >= order.count {
+            order.removeFirst(first)
+            first = 0
+        } else if first == order.count {
+            order = []
+            first = 0
+        }
+    }
+
+    /// Forgets the keys whose time is over. Returns when the next one's is.
+    mutating func forgetExpired(at now: Instant) -> Instant? {
+        while first < order.count, order[first].due <= now { forgetFirst() }
+        return first < order.count ? order[first].due : nil
+    }
+
+    /// Until when this key is waited for; nil: it is not.
+    func due(_ key: Key, at now: Instant) -> Instant? {
+        guard let due = expected[key], due > now else { return nil }
+        return due
+    }
+
+    /// Keeps a message for a key that is waited for. Returns false when there is no room.
+    mutating func add(
+        _ message: HeldMessage, to key: Key, due: Instant, _ limits: FlowLimits
+    ) -> Bool {
+        guard byteCount + message.cost <= limits.heldTotalBytes else { return false }
+        let place: Int
+        if let known = places[key] {
+            place = known
+        } else {
+            place = users.count
+            users.append(User(key: key, due: due))
+            places[key] = place
+        }
+        guard users[place].messages.count < limits.heldCount,
+            users[place].byteCount + message.cost <= limits.heldBytes
+        else { return false }
+        users[place].messages.append(message)
+        users[place].byteCount += message.cost
+        count += 1
+        byteCount += message.cost
+        return true
+    }
+
+    /// All messages for a key, which is there again.
+    mutating func take(_ key: Key) -> [HeldMessage] {
+        guard let place = places[key] else { return [] }
+        return remove(place).messages
+    }
+
+    /// The users whose time is over, with their messages; the order is that of their first ones, but
+    /// for those that others have made room for.
+    mutating func takeExpired(at now: Instant) -> [User] {
+        var expired: [User] = []
+        var place = 0
+        while place < users.count {
+            if users[place].due <= now { expired.append(remove(place)) } else { place += 1 }
+        }
+        return expired
+    }
+
+    /// When the first user's time is over.
+    var nextDue: Instant? { users.map { $0.due }.min() }
+
+    private mutating func remove(_ place: Int) -> User {
+        let user = users[place]
+        places[user.key] = nil
+        let last = users.removeLast()
+        if place < users.count {
+            users[place] = last
+            places[last.key] = place
+        }
+        count -= user.messages.count
+        byteCount -= user.byteCount
+        return user
+    }
+}
+
+extension Node {
+    /// A key has lost its last holder with the node that held it.
+    mutating func expectBack(_ key: Key) {
+        let due = now + configuration.timing.reattachGrace
+        held.expect(key, until: due, limit: configuration.flows.rememberedUserCount)
+        timers.schedule(.grace, at: due)
+    }
+
+    /// A message to a user who is nowhere: it waits if the user's node has just gone.
+    ///
+    /// - Parameter end: until when, for a user who is known to have been somewhere; nil: as far as
+    ///   that is remembered.
+    @inline(never)
+    mutating func hold(
+        _ key: Key, name: Slice, payload: Slice, sender: UInt64, until end: Instant?,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        guard let due = held.due(key, at: now) ?? end else { return }
+        let message = HeldMessage(
+            sender: sender, nameCount: Int(name.count),
+            bytes: bytes.array(name) + bytes.array(payload))
+        if held.add(message, to: key, due: due, configuration.flows) {
+            effects.isHeld = true
+            counters.held &+= 1
+        } else {
+            report(.user, key, name, sender, to: NodeID(0), bytes, &effects)
+        }
+    }
+
+    /// A message to a user whose node has gone so lately that its entries are still being taken out
+    /// of the table.
+    @inline(never)
+    mutating func holdWithdrawn(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
+        isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        guard body == .user, !isVolatile, !withdrawals.isEmpty else { return }
+        let due = now + configuration.timing.reattachGrace
+        timers.schedule(.grace, at: due)
+        hold(
+            key, name: name, payload: payload, sender: sender, until: due, bytes, &effects)
+    }
+
+    /// Whether this node is among the holders of a key.
+    func isHeldHere(_ holders: DirectoryTable.Holders) -> Bool {
+        switch holders {
+        case .none: return false
+        case .one(let node): return node == 0
+        case .many(let set):
+            return (0..<set.count).contains { directory.node(in: set, at: $0) == 0 }
+        }
+    }
+
+    /// The user is somewhere again, perhaps here.
+    @inline(never)
+    mutating func sendHeld(_ key: Key, _ effects: inout EffectBuffer) {
+        let messages = held.take(key)
+        if messages.isEmpty { return }
+        let holders = directory.holders(of: key)
+        var nodes: [MemberIndex] = []
+        switch holders {
+        case .none: break
+        case .one(let node): nodes = [MemberIndex(node)]
+        case .many(let set):
+            nodes = (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
+        }
+        for message in messages {
+            for node in nodes where !isWithdrawn(node) {
+                if node == 0 {
+                    deliverKept(
+                        .user, key, message.bytes, nameCount: message.nameCount, &effects)
+                } else {
+                    sendLate(message, key, to: node, &effects)
+                }
+            }
+        }
+    }
+
+    /// Users who did not come back: their messages are given up.
+    mutating func expireHeld(_ effects: inout EffectBuffer) {
+        if let next = held.forgetExpired(at: now) { timers.schedule(.grace, at: next) }
+        report(held.takeExpired(at: now), &effects)
+        if let next = held.nextDue { timers.schedule(.grace, at: next) }
+    }
+
+    mutating func giveUpHeld(_ effects: inout EffectBuffer) {
+        report(held.takeExpired(at: Instant(nanoseconds: .max)), &effects)
+    }
+
+    private mutating func report(
+        _ users: [HeldMessages.User], _ effects: inout EffectBuffer
+    ) {
+        for user in users {
+            for message in user.messages {
+                report(
+                    .user, user.key, Slice(start: 0, count: message.nameCount), message.sender,
+                    to: NodeID(0), message.bytes.span, &effects)
+            }
+        }
+    }
+}

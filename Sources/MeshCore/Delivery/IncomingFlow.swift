@@ -1,0 +1,116 @@
+import MeshWire
+
+/// A message that came before an earlier one, copied until that comes.
+struct ReorderedMessage {
+    var body: RoutedBody
+    var key: Key
+    var hops: UInt64
+    var nameCount: Int
+    /// The name, then the payload.
+    var bytes: [UInt8]
+
+    /// What it counts for in the bounds: its bytes and what goes with them.
+    var cost: Int { bytes.count + 64 }
+}
+
+/// What another node sends to this one: delivered once and in order.
+///
+/// In order, a message costs a comparison. One that comes too early waits in a window of places by
+/// the lower bits of its number, made when the first one does.
+struct IncomingFlow: ~Copyable {
+    let origin: NodeID
+    /// The number of the next message to deliver, modulo 2^32.
+    var expected: UInt32 = 1
+    /// The highest number that has been seen; not below `expected`: something is missing.
+    var highest: UInt32 = 0
+    /// Messages since the last acknowledgement.
+    var unacknowledged = 0
+    /// It stands in `Flows.due`, and is looked at then.
+    var isListed = false
+    /// Its origin is forgotten while it is still listed.
+    var isForgotten = false
+    var due: Instant
+    /// Since when the next message is missing while later ones have come.
+    var gapSince: Instant
+    private var window: [ReorderedMessage?] = []
+    private(set) var waitingCount = 0
+    private(set) var waitingBytes = 0
+
+    /// Numbers that can be that far apart are no flow's: at most 2^17 messages are kept by an
+    /// origin, and those of a few dozen false deaths can be given up in a row.
+    static let distanceMax = 1 << 24
+
+    init(from origin: NodeID, at now: Instant) {
+        self.origin = origin
+        due = now
+        gapSince = now
+    }
+
+    /// How far `number` is ahead of the next message; negative: it has been delivered.
+    @inline(__always)
+    func distance(to number: UInt32) -> Int { Int(Int32(bitPattern: number &- expected)) }
+
+    @inline(__always) var hasGap: Bool { distance(to: highest) >= 0 }
+    /// Nothing has been delivered yet: this node may have forgotten how far the flow was.
+    var isFresh: Bool { expected == 1 }
+
+    /// Passes over the next message, which is delivered or given up.
+    @inline(__always)
+    mutating func pass() {
+        if Int32(bitPattern: expected &- highest) > 0 { highest = expected }
+        expected &+= 1
+    }
+
+    /// Passes over several messages, none of which waits.
+    mutating func pass(_ count: UInt32) {
+        expected &+= count &- 1
+        pass()
+    }
+
+    /// What is missing after the last delivered message; 0: nothing.
+    var missing: UInt32 {
+        guard hasGap else { return 0 }
+        for ahead in 1..<max(1, window.count) {
+            let number = expected &+ UInt32(truncatingIfNeeded: ahead)
+            if window[Int(number) & (window.count - 1)] != nil { return UInt32(ahead) }
+        }
+        return highest &+ 1 &- expected
+    }
+
+    /// Whether a message that is `ahead` of the next one waits already.
+    func isWaiting(ahead: Int) -> Bool {
+        guard ahead < window.count else { return false }
+        return window[Int(expected &+ UInt32(ahead)) & (window.count - 1)] != nil
+    }
+
+    /// Keeps a message that is `ahead` ≥ 1 of the next one and less than `capacity`, a power of two.
+    mutating func wait(_ message: ReorderedMessage, ahead: Int, capacity: Int) {
+        precondition(ahead > 0 && ahead < capacity && capacity & (capacity - 1) == 0)
+        if window.isEmpty { window = [ReorderedMessage?](repeating: nil, count: capacity) }
+        let place = Int(expected &+ UInt32(ahead)) & (window.count - 1)
+        precondition(window[place] == nil)
+        window[place] = message
+        waitingCount += 1
+        waitingBytes += message.cost
+    }
+
+    /// Takes the next message out of the window, if it waits there.
+    mutating func takeNext() -> ReorderedMessage? {
+        guard waitingCount > 0 else { return nil }
+        let place = Int(expected) & (window.count - 1)
+        guard let message = window[place] else { return nil }
+        window[place] = nil
+        waitingCount -= 1
+        waitingBytes -= message.cost
+        if waitingCount == 0 { window = [] }
+        return message
+    }
+
+    /// Forgets what waits: its origin, should it live, sends it again.
+    mutating func dropWaiting() {
+        window = []
+        waitingCount = 0
+        waitingBytes = 0
+        highest = expected &- 1
+    }
+}

@@ -1,0 +1,196 @@
+import MeshWire
+
+/// What the origin of a flow keeps, and when it gives it up.
+extension Node {
+    /// The flow to a member, made when there is none.
+    @inline(__always)
+    mutating func outgoingFlow(to index: MemberIndex) -> Int32 {
+        let place = flows.place(to: index)
+        if place >= 0 { return place }
+        return flows.open(
+            to: index, members.id(of: index), window: configuration.flows.windowBytes, at: now)
+    }
+
+    /// Whether a message of this cost is within twice the flow's window and twice what all flows may
+    /// keep. The only message of a flow always is: one may be larger than a window.
+    @inline(__always)
+    func mayKeep(_ cost: Int, _ place: Int32) -> Bool {
+        let limits = configuration.flows
+        let bytes = flows.outgoing[Int(place)].bytes
+        return
+            (bytes == 0
+            || bytes + cost <= limits.windowBytes * 2
+                && flows.outgoing[Int(place)].count < limits.windowCount * 2)
+            && flows.retention.byteCount <= limits.totalBytes * 2
+    }
+
+    /// Numbers a message and keeps it until it is acknowledged.
+    @inline(__always)
+    mutating func keep(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64, cost: Int,
+        parcel: Int32, _ bytes: Span<UInt8>, _ place: Int32, _ effects: inout EffectBuffer
+    ) {
+        let at = Int(place)
+        flows.retention.append(
+            body, key, name: name, payload: payload, sender: sender, parcel: parcel, bytes,
+            to: &flows.outgoing[at].queue)
+        flows.outgoing[at].last &+= 1
+        flows.outgoing[at].bytes += cost
+        if flows.outgoing[at].activePlace < 0 {
+            flows.outgoing[at].progressAt = now
+            flows.activate(place)
+            timers.schedule(
+                .retransmission, at: now + flows.outgoing[at].timeout(configuration.timing))
+        }
+        if !flows.outgoing[at].isTiming, !flows.outgoing[at].isRecovering {
+            flows.outgoing[at].isTiming = true
+            flows.outgoing[at].timed = flows.outgoing[at].last
+            flows.outgoing[at].timedAt = now
+        }
+        if flows.outgoing[at].bytes > flows.outgoing[at].window
+            || flows.outgoing[at].count > configuration.flows.windowCount
+        {
+            flows.outgoing[at].isCongested = true
+            effects.isCongested = true
+        }
+        if flows.retention.byteCount > configuration.flows.totalBytes {
+            flows.isCongested = true
+            effects.isCongested = true
+        }
+    }
+
+    /// There is more than enough under way: the message is not sent, and its sender is told.
+    @inline(never)
+    mutating func refuse(
+        _ body: RoutedBody, _ key: Key, name: Slice, sender: UInt64, to index: MemberIndex,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        effects.isCongested = true
+        // The flow is, or all are: their falling under half the window is what ends it.
+        let place = flows.place(to: index)
+        if flows.retention.byteCount > configuration.flows.totalBytes {
+            flows.isCongested = true
+        } else {
+            flows.outgoing[Int(place)].isCongested = true
+        }
+        report(body, key, name, sender, to: members.id(of: index), bytes, &effects)
+    }
+
+    /// Tells the sender of one message, whose name lies in `bytes`, that it is given up.
+    mutating func report(
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ sender: UInt64, to destination: NodeID,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        counters.undelivered &+= 1
+        let start = effects.bytes.count
+        effects.bytes.append(bytes, Int(name.start), Int(name.count))
+        effects.append(
+            .undelivered(
+                sender: sender, body, key, name: Slice(start: start, count: Int(name.count)),
+                to: destination, count: 1))
+    }
+
+    /// A destination is dead: what it has not acknowledged may have arrived or not, and will not be
+    /// sent again, so that nothing is ever delivered twice.
+    mutating func giveUp(_ index: MemberIndex, _ effects: inout EffectBuffer) {
+        let place = flows.place(to: index)
+        if place >= 0 { giveUp(place, &effects) }
+    }
+
+    mutating func giveUp(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        flows.outgoing[at].giveUpDue = nil
+        let count = flows.outgoing[at].count
+        guard count > 0 else { return }
+        counters.undelivered &+= UInt64(count)
+        let destination = members.id(of: flows.outgoing[at].member)
+        var offset = 0
+        // Messages in a row from one sender to one name are one report.
+        var first = Retention.header(flows.outgoing[at].queue, at: 0)
+        var firstOffset = 0
+        var run: Int32 = 0
+        for _ in 0..<count {
+            let header = Retention.header(flows.outgoing[at].queue, at: offset)
+            if run > 0,
+                header.sender != first.sender || header.key != first.key
+                    || header.body != first.body
+            {
+                tell(first, at: firstOffset, of: at, run, destination, &effects)
+                first = header
+                firstOffset = offset
+                run = 0
+            }
+            run += 1
+            offset += header.entrySize
+        }
+        tell(first, at: firstOffset, of: at, run, destination, &effects)
+        flows.drop(count, of: place)
+        flows.outgoing[at].isRecovering = false
+        flows.outgoing[at].mustRecover = false
+        flows.outgoing[at].isTiming = false
+        flows.outgoing[at].mustSkip = true
+        flows.outgoing[at].timeouts = 0
+        flows.outgoing[at].window = configuration.flows.windowBytes
+        relieve(place, &effects)
+    }
+
+    private mutating func tell(
+        _ header: Retention.Header, at offset: Int, of place: Int, _ count: Int32,
+        _ destination: NodeID, _ effects: inout EffectBuffer
+    ) {
+        let start = effects.bytes.count
+        flows.retention.copyBytes(
+            header, of: flows.outgoing[place].queue, at: offset, count: header.nameCount,
+            to: &effects.bytes)
+        effects.append(
+            .undelivered(
+                sender: header.sender, header.body, header.key,
+                name: Slice(start: start, count: header.nameCount), to: destination,
+                count: count))
+    }
+
+    /// A flow keeps less than before: publishers may go on when it is under half its window.
+    @inline(__always)
+    mutating func relieve(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        if flows.outgoing[at].isCongested,
+            flows.outgoing[at].bytes <= flows.outgoing[at].window / 2,
+            flows.outgoing[at].count <= configuration.flows.windowCount / 2
+        {
+            flows.outgoing[at].isCongested = false
+            effects.append(.uncongested)
+        }
+        if flows.isCongested, flows.retention.byteCount <= configuration.flows.totalBytes / 2 {
+            flows.isCongested = false
+            effects.append(.uncongested)
+        }
+    }
+
+    /// A destination has said that it leaves: it still acknowledges what has come to it.
+    mutating func awaitLastAcknowledgements(of index: MemberIndex) {
+        let place = Int(flows.place(to: index))
+        guard place >= 0, flows.outgoing[place].count > 0 else { return }
+        let due = now + configuration.timing.drain
+        flows.outgoing[place].giveUpDue = due
+        timers.schedule(.retransmission, at: due)
+    }
+
+    /// This node ends: nobody will hear any more what becomes of its messages.
+    mutating func giveUpAll(_ effects: inout EffectBuffer) {
+        while let place = flows.active.last { giveUp(place, &effects) }
+        giveUpHeld(&effects)
+    }
+
+    /// What the flows of this node keep; O(flows).
+    public func flowSizes() -> FlowSizes {
+        var sizes = FlowSizes(
+            outgoing: flows.outgoing.count, incoming: flows.incoming.count, retainedCount: 0,
+            retainedBytes: flows.retention.byteCount, reorderedBytes: flows.reorderBytes,
+            heldCount: held.count, heldBytes: held.byteCount, congested: 0)
+        for place in flows.active {
+            sizes.retainedCount += flows.outgoing[Int(place)].count
+            if flows.outgoing[Int(place)].isCongested { sizes.congested += 1 }
+        }
+        return sizes
+    }
+}

@@ -1,0 +1,127 @@
+import MeshWire
+
+/// What this node sends to one other: numbered, and kept until it is acknowledged.
+///
+///     … acknowledged │ kept: acknowledged + 1 … last │ not yet written
+///                           ▲ resendNext, while recovering
+///
+/// While nothing is lost, each message is sent when it is published. After a loss the flow recovers:
+/// it sends from the oldest on, in bursts that grow as acknowledgements come, and what is published
+/// meanwhile takes its turn behind. `acknowledged` and `last` are modulo 2^32.
+struct OutgoingFlow: ~Copyable {
+    let member: MemberIndex
+    /// The entries of `Retention`.
+    var queue = ByteQueue()
+    var acknowledged: UInt32
+    var last: UInt32
+    /// The cost of all that is kept.
+    var bytes = 0
+    /// Above this cost publishers are asked to wait. Halved when nothing comes for too long, grown
+    /// again with acknowledgements (AIMD, Chiu and Jain 1989).
+    var window: Int
+    var isCongested = false
+    /// The link that was last sent over; -1: none, there was no way.
+    var lastHop: LinkIndex = -1
+    /// The incoming flow from the same node, -1: none.
+    var reverse: Int32 = -1
+    /// Its place in `Flows.active`, -1: nothing is kept.
+    var activePlace: Int32 = -1
+
+    var isRecovering = false
+    /// The link that was last sent over is lost, or a way has been found where there was none.
+    var mustRecover = false
+    /// The next message to send again, its place in the queue, and bytes to send at once.
+    var resendNext: UInt32 = 0
+    var resendOffset = 0
+    var burst = 0
+    /// The next burst is due when this has been acknowledged.
+    var burstMiddle: UInt32 = 0
+
+    /// When something was last acknowledged, sent again, or first kept.
+    var progressAt: Instant
+    /// Times in a row that nothing came.
+    var timeouts = 0
+    /// Smoothed (Jacobson 1988); zero: not measured yet.
+    var roundTrip = Delay.zero
+    /// The message whose round trip is being measured; never one that was sent again (Karn 1987).
+    var timed: UInt32 = 0
+    var timedAt: Instant
+    var isTiming = false
+
+    /// Something was given up since the last acknowledgement: the destination is told to skip it
+    /// before the next message comes.
+    var mustSkip = false
+    var skippedAt: Instant
+    var gapAnswered: UInt32 = 0
+    var gapAnsweredAt: Instant
+    /// The destination has said that it leaves: what is kept then is given up.
+    var giveUpDue: Instant?
+
+    init(to member: MemberIndex, after last: UInt32, window: Int, at now: Instant) {
+        self.member = member
+        acknowledged = last
+        self.last = last
+        self.window = window
+        progressAt = now
+        timedAt = now
+        skippedAt = now - .seconds(1)
+        gapAnsweredAt = now - .seconds(1)
+    }
+
+    /// Messages that are kept.
+    @inline(__always) var count: Int { Int(last &- acknowledged) }
+
+    /// What an acknowledgement of everything through `number` advances by; negative for an old one.
+    @inline(__always)
+    func advance(to number: UInt32) -> Int { Int(Int32(bitPattern: number &- acknowledged)) }
+
+    /// Forgets the first `count` messages, which is at most `self.count`.
+    mutating func drop(_ count: Int, _ retention: inout Retention) {
+        precondition(count >= 0 && count <= self.count)
+        var size = 0
+        var cost = 0
+        for _ in 0..<count {
+            let header = Retention.header(queue, at: size)
+            size += header.entrySize
+            cost += header.cost
+            retention.release(header)
+        }
+        queue.drop(size, retaining: 64 * 1024)
+        bytes -= cost
+        acknowledged &+= UInt32(truncatingIfNeeded: count)
+        guard isRecovering else { return }
+        if Int32(bitPattern: resendNext &- acknowledged) <= 0 {
+            resendNext = acknowledged &+ 1
+            resendOffset = 0
+        } else {
+            resendOffset -= size
+        }
+    }
+
+    /// Takes a measured round trip into account: 1/8 a sample.
+    mutating func sample(_ delay: Delay) {
+        let sample = max(delay, .microseconds(1))
+        roundTrip =
+            roundTrip == .zero
+            ? sample
+            : Delay(
+                nanoseconds: roundTrip.nanoseconds - roundTrip.nanoseconds / 8
+                    + sample.nanoseconds / 8)
+    }
+
+    /// How long to wait before what is kept is sent again.
+    func timeout(_ timing: Timing) -> Delay {
+        let least = max(roundTrip * 3, timing.retransmit)
+        return min(least * (1 << Int64(min(timeouts, 10))), max(timing.retransmitMax, least))
+    }
+
+    mutating func beginRecovery(burst: Int) {
+        isRecovering = true
+        mustRecover = false
+        isTiming = false
+        resendNext = acknowledged &+ 1
+        resendOffset = 0
+        self.burst = burst
+        burstMiddle = acknowledged
+    }
+}

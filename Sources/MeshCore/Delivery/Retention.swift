@@ -1,0 +1,147 @@
+import MeshWire
+
+/// Messages that are kept until they are acknowledged: a queue for each flow, and what is too large
+/// to be moved about, once for all flows.
+///
+///     entry:  inline size 4 │ payload 4 │ name 2 │ body 1 │ 0 │ parcel 4 │ key 8 │ sender 8 │ bytes
+///
+/// Acknowledgements are cumulative, so a flow's messages leave in the order in which they came: a
+/// byte queue that is written at the back and drained at the front allocates nothing once it has
+/// grown. A message to several nodes stands in the queue of each; from `parcelLeast` bytes on it is
+/// stored once and counted (`Parcel`).
+struct Retention {
+    /// What an entry has in front of its bytes.
+    static let headerSize = 32
+    /// Messages of this size are stored by themselves: an allocation and a copy cost less than to
+    /// move it when its queue grows, and several flows share it.
+    static let parcelLeast = 4 * 1024
+
+    /// A message's fields, without its bytes.
+    struct Header {
+        var inlineCount: Int
+        var payloadCount: Int
+        var nameCount: Int
+        var body: RoutedBody
+        /// -1: the bytes follow.
+        var parcel: Int32
+        var key: Key
+        var sender: UInt64
+
+        /// Bytes in the queue.
+        @inline(__always) var entrySize: Int { Retention.headerSize + inlineCount }
+        /// What it counts for in its flow's window.
+        @inline(__always) var cost: Int { Retention.headerSize + nameCount + payloadCount }
+    }
+
+    /// A large message.
+    struct Parcel {
+        var bytes: [UInt8] = []
+        var references = 0
+    }
+
+    private(set) var parcels: [Parcel] = []
+    private var free: [Int32] = []
+    /// The cost of everything that is kept, each message as often as it is stored.
+    private(set) var byteCount = 0
+
+    /// Stores a large message, to be referred to by at least one entry right away; -1 for one that
+    /// is stored in the queues.
+    @inline(__always)
+    mutating func parcel(name: Slice, payload: Slice, _ bytes: Span<UInt8>) -> Int32 {
+        guard Int(name.count) + Int(payload.count) >= Self.parcelLeast else { return -1 }
+        return makeParcel(name, payload, bytes)
+    }
+
+    @inline(never)
+    private mutating func makeParcel(
+        _ name: Slice, _ payload: Slice, _ bytes: Span<UInt8>
+    ) -> Int32 {
+        let parcel = Parcel(bytes: bytes.array(name) + bytes.array(payload))
+        byteCount += parcel.bytes.count
+        if let place = free.popLast() {
+            parcels[Int(place)] = parcel
+            return place
+        }
+        parcels.append(parcel)
+        return Int32(parcels.count - 1)
+    }
+
+    /// Forgets a parcel that nobody has come to refer to.
+    mutating func releaseUnused(_ parcel: Int32) {
+        guard parcel >= 0, parcels[Int(parcel)].references == 0 else { return }
+        discard(parcel)
+    }
+
+    private mutating func discard(_ parcel: Int32) {
+        byteCount -= parcels[Int(parcel)].bytes.count
+        parcels[Int(parcel)] = Parcel()
+        free.append(parcel)
+    }
+
+    /// Appends an entry to a flow's queue.
+    @inline(__always)
+    mutating func append(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
+        parcel: Int32, _ bytes: Span<UInt8>, to queue: inout ByteQueue
+    ) {
+        let size = Int(name.count) + Int(payload.count)
+        let inlineCount = parcel < 0 ? size : 0
+        let place = unsafe queue.reserve(Self.headerSize)
+        let lengths =
+            UInt64(UInt32(truncatingIfNeeded: inlineCount))
+            | UInt64(UInt32(bitPattern: payload.count)) << 32
+        let rest =
+            UInt64(UInt16(truncatingIfNeeded: name.count)) | UInt64(body.rawValue) << 16
+            | UInt64(UInt32(bitPattern: parcel)) << 32
+        unsafe place.storeBytes(of: lengths.littleEndian, as: UInt64.self)
+        unsafe (place + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
+        unsafe (place + 16).storeBytes(of: key.rawValue.littleEndian, as: UInt64.self)
+        unsafe (place + 24).storeBytes(of: sender.littleEndian, as: UInt64.self)
+        byteCount += Self.headerSize + inlineCount
+        if parcel < 0 {
+            queue.append(bytes, Int(name.start), Int(name.count))
+            queue.append(bytes, Int(payload.start), Int(payload.count))
+        } else {
+            parcels[Int(parcel)].references += 1
+        }
+    }
+
+    /// The entry that starts at `offset` of a flow's queue.
+    @inline(__always)
+    static func header(_ queue: borrowing ByteQueue, at offset: Int) -> Header {
+        queue.withSpan { span in
+            let rest = span.load(UInt64.self, at: offset + 8)
+            return Header(
+                inlineCount: Int(span.load(UInt32.self, at: offset)),
+                payloadCount: Int(span.load(UInt32.self, at: offset + 4)),
+                nameCount: Int(rest & 0xFFFF),
+                body: RoutedBody(rawValue: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,
+                parcel: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32)),
+                key: Key(span.load(UInt64.self, at: offset + 16)),
+                sender: span.load(UInt64.self, at: offset + 24))
+        }
+    }
+
+    /// Takes back what an entry refers to; the entry itself is dropped by its flow.
+    @inline(__always)
+    mutating func release(_ header: Header) {
+        byteCount -= header.entrySize
+        if header.parcel >= 0 {
+            parcels[Int(header.parcel)].references -= 1
+            if parcels[Int(header.parcel)].references == 0 { discard(header.parcel) }
+        }
+    }
+
+    /// Appends `count` of an entry's bytes (its name, then its payload) to `target`.
+    func copyBytes(
+        _ header: Header, of queue: borrowing ByteQueue, at offset: Int, count: Int,
+        to target: inout ByteQueue
+    ) {
+        if header.parcel >= 0 {
+            let bytes = parcels[Int(header.parcel)].bytes
+            target.append(bytes.span, 0, count)
+        } else {
+            queue.withSpan { target.append($0, offset + Self.headerSize, count) }
+        }
+    }
+}

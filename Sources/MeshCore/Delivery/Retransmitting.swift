@@ -1,0 +1,300 @@
+import MeshWire
+
+/// Sending again what is not acknowledged (DESIGN §5):
+///
+/// - when the link is lost that a flow was last sent over, at once over the next best;
+/// - when nothing comes for three round trips, and for 200 ms;
+/// - when the destination names what it misses.
+extension Node {
+    /// What is sent at once when a flow starts again.
+    static var burstLeast: Int { 64 * 1024 }
+    /// What one event makes a flow send at most, one message besides.
+    static var burstMost: Int { 1024 * 1024 }
+    /// A flow that lacks more than this at its destination starts again from there.
+    static var gapCountMax: Int { 256 }
+    /// Timeouts are looked at no more often.
+    static var timeoutGrain: Delay { .milliseconds(20) }
+
+    /// A link is lost or silent: flows that were last sent over it start again, once all that
+    /// happens now has happened.
+    mutating func wayLost(_ link: LinkIndex) {
+        var isAny = false
+        for place in flows.active where flows.outgoing[Int(place)].lastHop == link {
+            flows.outgoing[Int(place)].mustRecover = true
+            isAny = true
+        }
+        if isAny { timers.schedule(.retransmission, at: now) }
+    }
+
+    /// A new link: whatever found no way may have one.
+    mutating func wayFound() { wayLost(-1) }
+
+    /// A message found no way: it is sent when there is one.
+    mutating func stranded(_ place: Int32) {
+        flows.outgoing[Int(place)].lastHop = -1
+        if !flows.outgoing[Int(place)].isRecovering {
+            flows.outgoing[Int(place)].beginRecovery(burst: Self.burstLeast)
+        }
+    }
+
+    /// Looks at all flows that keep something.
+    mutating func sendAgainDue(_ effects: inout EffectBuffer) {
+        var next: Instant?
+        var at = 0
+        while at < flows.active.count {
+            let place = flows.active[at]
+            if let due = flows.outgoing[Int(place)].giveUpDue, due <= now {
+                // Another flow takes its place in the list.
+                giveUp(place, &effects)
+                continue
+            }
+            at += 1
+            var due = dueTime(Int(place))
+            if flows.outgoing[Int(place)].mustRecover {
+                startAgain(place, &effects)
+                due = dueTime(Int(place))
+            } else if due <= now {
+                let limits = configuration.flows
+                flows.outgoing[Int(place)].window = max(
+                    Self.burstLeast, min(flows.outgoing[Int(place)].window, limits.windowBytes) / 2)
+                flows.outgoing[Int(place)].timeouts += 1
+                startAgain(place, &effects)
+                due = dueTime(Int(place))
+            }
+            if let end = flows.outgoing[Int(place)].giveUpDue { due = min(due, end) }
+            next = min(next ?? due, due)
+        }
+        if let next { timers.schedule(.retransmission, at: max(next, now + Self.timeoutGrain)) }
+    }
+
+    private func dueTime(_ place: Int) -> Instant {
+        flows.outgoing[place].progressAt + flows.outgoing[place].timeout(configuration.timing)
+    }
+
+    /// Sends a flow again from its oldest message on, a burst of it now.
+    private mutating func startAgain(_ place: Int32, _ effects: inout EffectBuffer) {
+        flows.outgoing[Int(place)].beginRecovery(burst: Self.burstLeast)
+        flows.outgoing[Int(place)].progressAt = now
+        sendBurst(place, &effects)
+    }
+
+    /// The next burst of a flow that recovers.
+    private mutating func sendBurst(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        if flows.outgoing[at].mustSkip { tellSkip(place, &effects) }
+        let first = flows.outgoing[at].resendNext
+        var sent = 0
+        while sent < flows.outgoing[at].burst, flows.outgoing[at].isRecovering {
+            guard Int32(bitPattern: flows.outgoing[at].last &- flows.outgoing[at].resendNext) >= 0
+            else { break }
+            guard
+                let size = sendKept(
+                    place, flows.outgoing[at].resendNext, at: flows.outgoing[at].resendOffset,
+                    &effects)
+            else {
+                // No way: `wayFound` or the next timeout tries again.
+                flows.outgoing[at].lastHop = -1
+                return
+            }
+            sent += size.cost
+            flows.outgoing[at].resendNext &+= 1
+            flows.outgoing[at].resendOffset += size.entry
+        }
+        let count = flows.outgoing[at].resendNext &- first
+        flows.outgoing[at].burstMiddle = first &+ count / 2
+        flows.outgoing[at].burst = min(flows.outgoing[at].burst * 2, Self.burstMost)
+        if Int32(bitPattern: flows.outgoing[at].resendNext &- flows.outgoing[at].last) > 0 {
+            flows.outgoing[at].isRecovering = false
+        }
+    }
+
+    /// Sends one kept message. Returns what it costs, and its size in the queue; nil: no way.
+    @discardableResult
+    private mutating func sendKept(
+        _ place: Int32, _ sequence: UInt32, at offset: Int, _ effects: inout EffectBuffer
+    ) -> (cost: Int, entry: Int)? {
+        let at = Int(place)
+        let index = flows.outgoing[at].member
+        let destination = members.id(of: index)
+        guard
+            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+        else { return nil }
+        let header = Retention.header(flows.outgoing[at].queue, at: offset)
+        let size = header.nameCount + header.payloadCount
+        let head = effects.bytes.count
+        effects.bytes.appendRoutedHeader(
+            length: Frame.routedHeaderSize + Frame.destinationSize + size,
+            hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
+            body: header.body.rawValue, origin: id, key: header.key, destinationCount: 1,
+            life: life, nameLength: header.nameCount, hopsTaken: 0)
+        effects.bytes.append(
+            Destination(id: destination, sequence: sequence, promise: hop.promise))
+        flows.retention.copyBytes(
+            header, of: flows.outgoing[at].queue, at: offset, count: size, to: &effects.bytes)
+        flows.outgoing[at].lastHop = hop.link
+        counters.retransmitted &+= 1
+        transmit(
+            Slice(start: head, count: effects.bytes.count - head), .empty, .message,
+            over: hop.link, &effects)
+        return (header.cost, header.entrySize)
+    }
+
+    /// Keeps a message that waited for its user in the flow to the node that has it now, and sends
+    /// it.
+    mutating func sendLate(
+        _ message: HeldMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
+    ) {
+        let place = outgoingFlow(to: index)
+        let name = Slice(start: 0, count: message.nameCount)
+        let payload = Slice(
+            start: message.nameCount, count: message.bytes.count - message.nameCount)
+        let cost = Retention.headerSize + message.bytes.count
+        let bytes = message.bytes.span
+        guard mayKeep(cost, place) else {
+            refuse(.user, key, name: name, sender: message.sender, to: index, bytes, &effects)
+            return
+        }
+        if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
+        let offset = flows.outgoing[Int(place)].queue.count
+        let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
+        keep(
+            .user, key, name: name, payload: payload, sender: message.sender, cost: cost,
+            parcel: parcel, bytes, place, &effects)
+        counters.messagesOriginated &+= 1
+        if flows.outgoing[Int(place)].isRecovering { return }
+        if sendKept(place, flows.outgoing[Int(place)].last, at: offset, &effects) == nil {
+            stranded(place)
+        } else {
+            counters.retransmitted &-= 1
+        }
+    }
+
+    // MARK: What the destination says
+
+    /// A destination has said how far a flow has arrived. What cannot be is counted and ignored: the
+    /// link that it came over belongs to somebody else.
+    @inline(__always)
+    mutating func receivedAcknowledgement(
+        _ acknowledgement: Acknowledgement, from destination: NodeID,
+        _ effects: inout EffectBuffer
+    ) {
+        guard let index = members.index(of: destination) else { return }
+        let place = flows.place(to: index)
+        guard place >= 0 else { return }
+        let at = Int(place)
+        let advance = flows.outgoing[at].advance(to: acknowledgement.cumulative)
+        guard advance <= flows.outgoing[at].count else {
+            counters.protocolErrors &+= 1
+            return
+        }
+        if advance > 0 { acknowledged(advance, place, &effects) }
+        if acknowledgement.missing > 0 {
+            answerGap(acknowledgement, isOld: advance < 0, place, &effects)
+        }
+    }
+
+    private mutating func acknowledged(
+        _ count: Int, _ place: Int32, _ effects: inout EffectBuffer
+    ) {
+        let at = Int(place)
+        let before = flows.outgoing[at].bytes
+        flows.drop(count, of: place)
+        if flows.outgoing[at].isTiming,
+            flows.outgoing[at].advance(to: flows.outgoing[at].timed) <= 0
+        {
+            flows.outgoing[at].isTiming = false
+            flows.outgoing[at].sample(now - flows.outgoing[at].timedAt)
+        }
+        flows.outgoing[at].progressAt = now
+        flows.outgoing[at].timeouts = 0
+        let most = configuration.flows.windowBytes
+        if flows.outgoing[at].window < most {
+            let gone = before - flows.outgoing[at].bytes
+            let growth = min(gone, Self.burstLeast * gone / flows.outgoing[at].window + 1)
+            flows.outgoing[at].window = min(most, flows.outgoing[at].window + growth)
+        }
+        relieve(place, &effects)
+        if flows.outgoing[at].isRecovering,
+            flows.outgoing[at].advance(to: flows.outgoing[at].burstMiddle) <= 0
+        {
+            sendBurst(place, &effects)
+        }
+    }
+
+    /// The destination misses messages behind the last one that it has delivered.
+    private mutating func answerGap(
+        _ acknowledgement: Acknowledgement, isOld: Bool, _ place: Int32,
+        _ effects: inout EffectBuffer
+    ) {
+        let at = Int(place)
+        if isOld {
+            // They are not here any more: given up, or the destination has forgotten the flow. Or
+            // this was overtaken by a later acknowledgement; then it ignores the answer.
+            if now - flows.outgoing[at].skippedAt >= .milliseconds(20) { tellSkip(place, &effects) }
+            return
+        }
+        guard acknowledgement.missing <= UInt32(flows.outgoing[at].count) else {
+            counters.protocolErrors &+= 1
+            return
+        }
+        // It is told again and again while the answer is on its way.
+        if flows.outgoing[at].gapAnswered == acknowledgement.cumulative,
+            now - flows.outgoing[at].gapAnsweredAt
+                < max(
+                    .milliseconds(50), flows.outgoing[at].roundTrip)
+        {
+            return
+        }
+        flows.outgoing[at].gapAnswered = acknowledgement.cumulative
+        flows.outgoing[at].gapAnsweredAt = now
+        flows.outgoing[at].isTiming = false
+        if Int(acknowledgement.missing) > Self.gapCountMax {
+            flows.outgoing[at].beginRecovery(burst: Self.burstMost / 4)
+            sendBurst(place, &effects)
+            return
+        }
+        var offset = 0
+        var sent = 0
+        for number in 1...acknowledgement.missing where sent < Self.burstMost {
+            guard
+                let size = sendKept(
+                    place, acknowledgement.cumulative &+ number, at: offset, &effects)
+            else { return }
+            offset += size.entry
+            sent += size.cost
+        }
+    }
+
+    /// Tells a destination that what was given up will not come.
+    mutating func tellSkip(_ place: Int32, _ effects: inout EffectBuffer) {
+        let at = Int(place)
+        flows.outgoing[at].mustSkip = false
+        flows.outgoing[at].skippedAt = now
+        sendControl(
+            .skip(through: flows.outgoing[at].acknowledged), to: flows.outgoing[at].member,
+            &effects)
+    }
+
+    /// A small control message to one node, written without a detour.
+    mutating func sendControl(
+        _ message: Message, to index: MemberIndex, _ effects: inout EffectBuffer
+    ) {
+        let destination = members.id(of: index)
+        guard
+            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+        else {
+            counters.droppedNoRoute &+= 1
+            return
+        }
+        let head = effects.bytes.count
+        effects.bytes.appendRoutedHeader(
+            length: 0, hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
+            body: RoutedBody.control.rawValue, origin: id, key: Key(0), destinationCount: 1,
+            life: life, nameLength: 0, hopsTaken: 0)
+        effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
+        effects.bytes.append(message)
+        let length = effects.bytes.count - head
+        effects.bytes.overwrite(integer: UInt32(length), at: head)
+        transmit(Slice(start: head, count: length), .empty, .control, over: hop.link, &effects)
+    }
+}

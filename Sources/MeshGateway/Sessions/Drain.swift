@@ -1,0 +1,178 @@
+import MeshCore
+import MeshWire
+
+// A node that leaves sends its clients elsewhere first.
+//
+//     0 ────────────── half ────────────────── the drain time ─── … until all sessions are elsewhere
+//     MOVED, client by client │ connections are ended, one by one; their sessions and those that
+//                             │ wait are handed to other nodes under the tokens that clients have
+//
+// Clients that have gone by themselves by then have noticed nothing but a reconnect.
+
+/// A drain that goes on.
+struct Drain {
+    var startedAt: Instant
+    var duration: Delay
+    /// Other nodes and where their clients connect; empty until they have answered.
+    var destinations: [(node: NodeID, address: String)] = []
+    var isAsking = true
+    /// The clients up to this one have been told, or ended.
+    var told = 0
+    var ended = 0
+    var nextStepAt: Instant
+    /// When the last session was taken by another node.
+    var lastMoveAt: Instant?
+
+    func destination(_ number: Int) -> (node: NodeID, address: String) {
+        destinations[number % destinations.count]
+    }
+}
+
+extension Gateway {
+    /// Sessions that are offered to other nodes at once.
+    private static let offersMax = 256
+    /// Between two steps of a drain.
+    private static let drainStep: Delay = .milliseconds(10)
+    /// What is sent to a session's user by nodes that do not know yet where it went is forwarded
+    /// for at least this long.
+    private static let afterMove: Delay = .milliseconds(300)
+
+    /// The node is about to leave: its clients shall go elsewhere within `duration`. Afterwards
+    /// `tick` names in `farewells` the connections to end.
+    public mutating func beginDrain(_ duration: Delay, at now: Instant) {
+        guard drain == nil else { return }
+        self.now = max(now, self.now)
+        drain = Drain(startedAt: self.now, duration: duration, nextStepAt: self.now)
+        send(.addresses, -1, to: nil, [SessionTag.address])
+    }
+
+    /// There is nobody left to wait for.
+    public var isDrained: Bool {
+        guard let drain, !drain.isAsking else { return false }
+        if clientCount > 0 { return false }
+        if drain.destinations.isEmpty { return true }
+        if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
+        for index in sessions.indices where isLive(index) {
+            guard case .moved(let ghost, _, _) = sessions[index].state,
+                sessions[index].batch == nil, clients[Int(ghost)].backlog.isEmpty
+            else { return false }
+        }
+        return true
+    }
+
+    /// New connections are of no use any more: from now on connections are ended.
+    public var isEndingClients: Bool {
+        guard let drain else { return false }
+        return !drain.isAsking
+            && !(now - drain.startedAt < Delay(nanoseconds: drain.duration.nanoseconds / 2))
+    }
+
+    mutating func noteAddress(of node: NodeID, _ bytes: [UInt8]) {
+        guard !bytes.isEmpty, bytes.count <= 64,
+            bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        else { return }
+        drain?.destinations.append((node, String(decoding: bytes, as: UTF8.self)))
+    }
+
+    mutating func finishAddresses() {
+        drain?.isAsking = false
+        // The order of answers is chance; sorted, the clients are spread the same way each time.
+        drain?.destinations.sort { $0.node < $1.node }
+        destination = drain?.destinations.first?.address
+    }
+
+    mutating func drainStep() {
+        guard let progress = drain, !progress.isAsking, progress.nextStepAt <= now else { return }
+        drain?.nextStepAt = now + Self.drainStep
+        if progress.destinations.isEmpty {
+            // There is nowhere to go, and so nothing to be gained by going slowly.
+            for place in 0..<clients.count { end(place) }
+            return
+        }
+        let elapsed = (now - progress.startedAt).nanoseconds
+        let half = max(1, progress.duration.nanoseconds / 2)
+        tellDestinations(
+            upTo: elapsed >= half ? clients.count : Int(Int64(clients.count) * elapsed / half) + 1)
+        guard elapsed >= half else { return }
+        let due =
+            elapsed >= 2 * half
+            ? clients.count : Int(Int64(clients.count) * (elapsed - half) / half) + 1
+        endClients(upTo: min(due, clients.count))
+        offerSessions()
+    }
+
+    private mutating func tellDestinations(upTo count: Int) {
+        while let progress = drain, progress.told < min(count, clients.count) {
+            let place = progress.told
+            drain?.told += 1
+            guard clients[place].flags.contains(.open),
+                !clients[place].flags.isDisjoint(with: [.moves, .session]),
+                clients[place].flags.isDisjoint(with: [.doomed, .ending])
+            else { continue }
+            counters.movedNotices += 1
+            frame.removeAll()
+            frame.append("*2\r\n$5\r\nmoved\r\n")
+            frame.appendBulk(progress.destination(place).address)
+            tell(place)
+        }
+    }
+
+    private mutating func endClients(upTo count: Int) {
+        while let progress = drain, progress.ended < count {
+            let place = progress.ended
+            drain?.ended += 1
+            end(place)
+        }
+        // Who has come since is ended at once.
+        guard let progress = drain, progress.ended == clients.count,
+            !(now - progress.startedAt < progress.duration)
+        else { return }
+        for place in 0..<clients.count { end(place) }
+    }
+
+    private mutating func end(_ place: Int) {
+        guard clients[place].flags.contains(.open), !clients[place].flags.contains(.ending) else {
+            return
+        }
+        clients[place].flags.insert(.ending)
+        farewells.append(ClientIndex(place))
+    }
+
+    /// Hands the sessions that wait to other nodes.
+    private mutating func offerSessions() {
+        guard let progress = drain else { return }
+        var underWay = 0
+        for index in sessions.indices where isLive(index) {
+            if case .waiting = sessions[index].state, !sessions[index].handover.isEmpty {
+                underWay += 1
+            }
+        }
+        for index in sessions.indices where isLive(index) && underWay < Self.offersMax {
+            finishArrivalIfWaiting(index)
+            guard case .waiting = sessions[index].state, sessions[index].handover.isEmpty else {
+                continue
+            }
+            let number = index + Int(sessions[index].offers)
+            sessions[index].offers += 1
+            offer(index, to: progress.destination(number).node)
+            underWay += 1
+        }
+    }
+
+    /// A session that has just come and that nobody has fetched yet goes on at once.
+    private mutating func finishArrivalIfWaiting(_ index: Int) {
+        if case .arriving(let place, _, _) = sessions[index].state,
+            clients[Int(place)].flags.contains(.ghost)
+        {
+            finishArrival(index)
+        }
+    }
+
+    private func isLive(_ index: Int) -> Bool { !sessions[index].user.isEmpty }
+
+    /// When the next step of a drain is due; nil: nothing is drained.
+    var drainDeadline: Instant? {
+        guard let drain, !drain.isAsking else { return nil }
+        return drain.nextStepAt
+    }
+}

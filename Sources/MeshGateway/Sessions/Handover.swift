@@ -1,0 +1,571 @@
+import MeshCore
+import MeshWire
+
+// A session goes from one node to another, because its client does or because its node leaves.
+//
+//     new node                        old node
+//        │  take: token, user            │
+//        │ ─────────────────────────────▶│  waiting ─▶ moved
+//        │   granted: gap, messages      │
+//        │ ◀─────────────────────────────│
+//        │  (the user's key here too)    │  what still comes here …
+//        │      forward: messages        │
+//        │ ◀─────────────────────────────│
+//        │  what comes here directly waits 250 ms, so that these are ahead of it
+//        │                               │  after 2 s the key is given up
+//
+// While both nodes have the key a message comes to both. Each way keeps the order of each origin, and
+// the new node gives out what comes first of the two and drops the other, so the order stays. The
+// two are known by their bytes: among messages of equal bytes, sent when the old node has just given
+// up the key, one can be taken for the twin of an earlier one.
+//
+//     take:     3, token 24, user          answer: 0 unknown │ 1, missed 4, for ms 4, messages
+//                                                  │ 2, node 8: it has moved there
+//     forward:  4, token 24, number 4, missed 4, messages          answer: 1; 0: unknown
+//     hand over: 5, token 24, user length 2, user, missed 4, for ms 4, messages
+//                                                                   answer: 1; 0: refused
+//     address:  6                          answer: where its clients connect, as text; empty: nowhere
+//     message:  length 4, a frame of RESP2
+//
+// All integers are little-endian.
+
+enum SessionTag {
+    static let take: UInt8 = 3
+    static let forward: UInt8 = 4
+    static let handOver: UInt8 = 5
+    static let address: UInt8 = 6
+}
+
+extension Gateway {
+    /// The old node has the key, and forwards, for this long.
+    static let movedTime: Delay = .seconds(2)
+    /// What cannot be forwarded in this time after that is lost, and counted.
+    static let forwardTime: Delay = .seconds(3)
+    /// Messages that come directly to the new node wait for the forwarded ones.
+    static let arrivalTime: Delay = .milliseconds(250)
+    /// Twins are told apart until nothing more can come by the old node.
+    static let twinTime: Delay = .seconds(6)
+    /// A forwarded message that has no twin after this has none: another of the same bytes may come
+    /// directly. The other way round nothing is gained: forwarding ends by itself.
+    static let twinWait: Delay = .seconds(3)
+    static let twinCountMax = 65_536
+    /// How often a question after a session may be sent on to where it has moved.
+    static let redirectionMax = 4
+    private static let batchBytesMax = 1024 * 1024
+
+    // MARK: Taking
+
+    mutating func askForSession(
+        _ user: [UInt8], _ token: SessionToken, _ client: ClientIndex
+    ) -> Request {
+        questionBytes.removeAll()
+        Self.appendTake(user, token, to: &questionBytes)
+        let subject = Slice(start: 0, count: questionBytes.count)
+        let id = openQuestion(
+            .resume(user: user, token: token), client, target: token.node)
+        clients[Int(client)].flags.insert(.asking)
+        return .ask(id, .node(token.node, subject: subject))
+    }
+
+    private static func appendTake(
+        _ user: [UInt8], _ token: SessionToken, to queue: inout ByteQueue
+    ) {
+        queue.append(SessionTag.take)
+        token.append(to: &queue)
+        queue.append(user)
+    }
+
+    mutating func openQuestion(
+        _ subject: Question.Subject, _ client: ClientIndex, target: NodeID?
+    ) -> QueryID {
+        let id = nextQuestion
+        nextQuestion &+= 1
+        var question = Question(
+            client: client, clientID: client < 0 ? 0 : clients[Int(client)].id, subject: subject)
+        question.target = target
+        questions[id] = question
+        counters.questions += 1
+        return id
+    }
+
+    /// A question that no command waits for in the driver's hands.
+    mutating func send(
+        _ subject: Question.Subject, _ client: ClientIndex, to target: NodeID?, _ bytes: [UInt8],
+        redirections: Int = 0
+    ) {
+        let id = openQuestion(subject, client, target: target)
+        questions[id]?.redirections = redirections
+        let slice = Slice(start: 0, count: bytes.count)
+        errands.append(
+            Errand(
+                id: id,
+                query: target.map { .node($0, subject: slice) } ?? .everyone(subject: slice),
+                bytes: bytes))
+    }
+
+    /// All that know something of the session have answered. Returns the client to go on with.
+    mutating func finishResume(
+        _ question: Question, _ user: [UInt8], _ token: SessionToken, isTargetPresent: Bool
+    ) -> ClientIndex? {
+        let place = Int(question.client)
+        let isThere =
+            clients[place].flags.contains([.open, .asking])
+            && clients[place].id == question.clientID
+        if let grant = question.grant {
+            // The old node has let go of it: it is taken even if the client has not waited.
+            let isWanted = isThere && clients[place].flags.isDisjoint(with: [.doomed, .ending])
+            _ = adopt(user, token, grant, isWanted ? question.client : nil)
+            if isThere { clients[place].flags.remove(.asking) }
+            return isThere ? question.client : nil
+        }
+        guard isThere else { return nil }
+        var bytes = ByteQueue()
+        Self.appendTake(user, token, to: &bytes)
+        let subject = bytes.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        if let next = question.redirection, question.redirections < Self.redirectionMax,
+            next != nodeID
+        {
+            send(
+                question.subject, question.client, to: next, subject,
+                redirections: question.redirections + 1)
+            return nil
+        }
+        if question.target != nil, !question.isAnswered, !isTargetPresent {
+            // Its node is gone. A node that leaves gives its sessions to others first.
+            send(question.subject, question.client, to: nil, subject)
+            return nil
+        }
+        clients[place].flags.remove(.asking)
+        let client = question.client
+        guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else { return client }
+        if question.target != nil {
+            if question.isAnswered {
+                refuseToken(client)
+            } else {
+                fail(
+                    client,
+                    "TRYAGAIN the node of this session, \(token.node), does not answer: try again")
+            }
+            return client
+        }
+        // It died with its node. What was sent to it since is with those who sent it (flows), what
+        // was in its memory is lost, and nobody knows how much that was.
+        counters.sessionsLost += 1
+        if let index = openSession(user, client) {
+            answerToken(index, client)
+            tellSessionGap(place, user, -1, since: now)
+        }
+        return client
+    }
+
+    // MARK: Giving
+
+    /// Another node wants a session for its client, or tells of one.
+    mutating func answerSession(
+        _ subject: Slice, _ input: Span<UInt8>, from asker: NodeID, into answer: inout ByteQueue
+    ) {
+        let start = Int(subject.start)
+        let tag = input[start]
+        if tag == SessionTag.address {
+            // A node that leaves itself is no place to go.
+            if drain == nil { answer.append(Array(clientAddress.utf8)) }
+            return
+        }
+        guard Int(subject.count) > SessionToken.size, asker != nodeID else {
+            counters.answersMalformed += 1
+            return
+        }
+        let token = SessionToken(input, at: start + 1)
+        let rest = Slice(
+            start: start + 1 + SessionToken.size,
+            count: Int(subject.count) - 1 - SessionToken.size)
+        switch tag {
+        case SessionTag.take:
+            give(token, Self.bytes(input, rest), to: asker, into: &answer)
+        case SessionTag.forward:
+            answer.append(UInt8(receiveBatch(token, input, rest) ? 1 : 0))
+        case SessionTag.handOver:
+            answer.append(UInt8(receiveHandover(token, input, rest) ? 1 : 0))
+        default:
+            counters.answersMalformed += 1
+        }
+    }
+
+    private mutating func give(
+        _ token: SessionToken, _ user: [UInt8], to asker: NodeID, into answer: inout ByteQueue
+    ) {
+        guard let index = sessionOfToken[token], sessions[index].user == user else {
+            counters.tokensRefused += 1
+            answer.append(UInt8(0))
+            return
+        }
+        finishArrival(index)
+        if case .attached(let client) = sessions[index].state {
+            keepSessions(Int(client))
+            doom(Int(client))
+        }
+        switch sessions[index].state {
+        case .waiting(let ghost, _):
+            answer.append(UInt8(1))
+            let grant = grant(of: ghost)
+            answer.append(grant)
+            move(index, ghost, to: asker, handover: grant)
+        case .moved(_, let node, _) where node == asker:
+            // The answer was lost on its way: the same again.
+            answer.append(UInt8(1))
+            answer.append(sessions[index].handover)
+        case .moved(_, let node, _):
+            answer.append(UInt8(2))
+            answer.append(integer: node.rawValue)
+        case .attached, .arriving:
+            answer.append(UInt8(0))
+        }
+    }
+
+    /// What waits in a ghost, taken out of it, with the gap.
+    private mutating func grant(of ghost: ClientIndex) -> [UInt8] {
+        let place = Int(ghost)
+        var grant = ByteQueue()
+        let missed = clients[place].droppedCount
+        let age = missed == 0 ? 0 : (now - clients[place].droppedSince).milliseconds
+        grant.append(integer: UInt32(clamping: missed))
+        grant.append(integer: UInt32(clamping: age))
+        clients[place].droppedCount = 0
+        takeFrames(place, &grant, bytesMax: .max)
+        return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+    }
+
+    private mutating func takeFrames(_ place: Int, _ queue: inout ByteQueue, bytesMax: Int) {
+        var backlog = Backlog()
+        swap(&backlog, &clients[place].backlog)
+        while !backlog.isEmpty, queue.count < bytesMax {
+            queue.append(integer: UInt32(backlog.firstLength))
+            backlog.takeFirst { span, length in queue.append(span, 0, length) }
+        }
+        swap(&backlog, &clients[place].backlog)
+    }
+
+    /// The session is another node's from now on; what comes for it here is forwarded.
+    private mutating func move(
+        _ index: Int, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
+    ) {
+        counters.sessionsMovedOut += 1
+        clients[Int(ghost)].flags.insert(.movedAway)
+        sessions[index].handover = handover
+        change(index, .moved(ghost, to: node, until: now + Self.movedTime))
+        if !clients[Int(ghost)].backlog.isEmpty { forwarding.insert(index) }
+    }
+
+    // MARK: Forwarding
+
+    /// Sends on what has come for sessions that have moved: one batch of each is under way.
+    mutating func forwardAll() {
+        guard !forwarding.isEmpty else { return }
+        let due = forwarding.sorted()
+        forwarding.removeAll(keepingCapacity: true)
+        for index in due {
+            guard case .moved(let ghost, let node, _) = sessions[index].state,
+                sessions[index].batch == nil, !clients[Int(ghost)].backlog.isEmpty
+            else { continue }
+            var batch = ByteQueue()
+            batch.append(SessionTag.forward)
+            sessions[index].token.append(to: &batch)
+            sessions[index].batchNumber += 1
+            batch.append(integer: sessions[index].batchNumber)
+            batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
+            clients[Int(ghost)].droppedCount = 0
+            takeFrames(Int(ghost), &batch, bytesMax: Self.batchBytesMax)
+            let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+            sessions[index].batch = bytes
+            send(
+                .forward(index, sessions[index].batchNumber, sessions[index].token), -1,
+                to: node, bytes)
+        }
+    }
+
+    /// A batch was taken, or not: then it is sent again, until its time is over.
+    mutating func finishForward(
+        _ index: Int, _ number: UInt32, _ token: SessionToken, isTaken: Bool, isAnswered: Bool
+    ) {
+        guard sessions[index].token == token, sessions[index].batchNumber == number,
+            case .moved(let ghost, let node, let until) = sessions[index].state,
+            let batch = sessions[index].batch
+        else { return }
+        if !isAnswered, now < until + Self.forwardTime {
+            send(.forward(index, number, token), -1, to: node, batch)
+            return
+        }
+        if !isTaken { counters.sessionBatchesLost += 1 }
+        sessions[index].batch = nil
+        if !clients[Int(ghost)].backlog.isEmpty {
+            forwarding.insert(index)
+        } else if now >= until {
+            closeGhost(ghost)
+            forget(index)
+        }
+    }
+
+    /// Messages that came to the node where the session was.
+    private mutating func receiveBatch(
+        _ token: SessionToken, _ input: Span<UInt8>, _ rest: Slice
+    ) -> Bool {
+        guard let index = arrivals[token], rest.count >= 8 else { return false }
+        let number = input.load(UInt32.self, at: Int(rest.start))
+        // A batch whose answer was lost comes again.
+        guard number > sessions[index].batchSeen else { return true }
+        sessions[index].batchSeen = number
+        let place: Int
+        switch sessions[index].state {
+        case .attached(let client), .arriving(let client, _, _): place = Int(client)
+        case .waiting(let ghost, _), .moved(let ghost, _, _): place = Int(ghost)
+        }
+        let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
+        if missed > 0 {
+            if clients[place].flags.contains(.ghost) {
+                if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
+                clients[place].droppedCount += missed
+            } else {
+                tellSessionGap(place, sessions[index].user, missed, since: now)
+            }
+        }
+        isForwarded = true
+        defer { isForwarded = false }
+        readFrames(input, Int(rest.start) + 8, rest.end) { gateway in
+            gateway.label = FrameLabel(.user, gateway.sessions[index].key)
+            gateway.enqueue(place)
+        }
+        return true
+    }
+
+    /// Puts each message into `frame` and calls `body`; stops at what is malformed.
+    private mutating func readFrames(
+        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ body: (inout Gateway) -> Void
+    ) {
+        var at = start
+        while at + 4 <= end {
+            let length = Int(input.load(UInt32.self, at: at))
+            guard length <= end - at - 4, FrameTitle.isUser(input, at + 4, length)
+            else {
+                counters.answersMalformed += 1
+                return
+            }
+            frame.removeAll()
+            frame.append(input, at + 4, length)
+            body(&self)
+            at += 4 + length
+        }
+    }
+
+    // MARK: Arriving
+
+    /// Makes a session of another node this one's: for a client, or to wait for it.
+    private mutating func adopt(
+        _ user: [UInt8], _ token: SessionToken, _ grant: [UInt8], _ client: ClientIndex?
+    ) -> Bool {
+        guard grant.count >= 8, sessionOfToken.count < configuration.sessionsMax else {
+            counters.sessionsRefused += 1
+            if let client { fail(client, "ERR this node has all the sessions that it may have") }
+            return false
+        }
+        counters.sessionsMovedIn += 1
+        // The user may have been here a moment ago: then what waited elsewhere comes here too.
+        let name = user.span
+        let wasHere =
+            registry.topics.find(.user, hasher.key(.user, user), name, 0, name.count) >= 0
+        let span = grant.span
+        let missed = Int(span.load(UInt32.self, at: 0))
+        let since = now - .milliseconds(Int64(span.load(UInt32.self, at: 4)))
+        let place = client ?? openGhost(.dropOldest)
+        let ghost = openGhost(.dropOldest)
+        let index = makeSession(user, .attached(place))
+        if client == nil {
+            // The client knows the old token alone.
+            sessionOfToken[sessions[index].token] = nil
+            sessions[index].token = token
+            sessionOfToken[token] = index
+        }
+        sessions[index].origin = token
+        sessions[index].batchSeen = 0
+        sessions[index].twinsUntil = now + Self.twinTime
+        arrivals[token] = index
+        hold(index, at: Int(place))
+        hold(index, at: Int(ghost))
+        clients[Int(ghost)].flags.insert(.hashed)
+        join(ghost, user)
+        change(index, .arriving(place, ghost: ghost, until: now + Self.arrivalTime))
+        if let client {
+            answerToken(index, client)
+            tellSessionGap(Int(client), user, missed, since: since)
+        } else {
+            clients[Int(place)].droppedCount = missed
+            clients[Int(place)].droppedSince = since
+        }
+        let group = FrameLabel(.user, sessions[index].key).group
+        readFrames(span, 8, span.count) { gateway in
+            gateway.clients[Int(place)].backlog.append(gateway.frame, group: group)
+            if wasHere {
+                let twin = UserSession.Twin(count: -1, at: gateway.now)
+                gateway.sessions[index].twins[gateway.hashOfFrame()] = twin
+            }
+        }
+        if client != nil { wrote(Int(place)) }
+        return true
+    }
+
+    /// What came directly follows what was forwarded; from now on it comes as to any other.
+    mutating func finishArrival(_ index: Int) {
+        guard case .arriving(let place, let ghost, _) = sessions[index].state else { return }
+        join(place, sessions[index].user)
+        release(index, from: Int(ghost))
+        pour(
+            from: ghost, to: Int(place), group: FrameLabel(.user, sessions[index].key).group)
+        closeGhost(ghost)
+        if clients[Int(place)].flags.contains(.ghost) {
+            change(index, .waiting(place, until: now + configuration.sessionGrace))
+        } else {
+            change(index, .attached(place))
+        }
+    }
+
+    /// Before the client itself changes what it is attached to.
+    mutating func finishArrivals(_ client: ClientIndex) {
+        for index in clients[Int(client)].sessions { finishArrival(Int(index)) }
+    }
+
+    mutating func shortTimerFired(_ index: Int) {
+        switch sessions[index].state {
+        case .arriving:
+            finishArrival(index)
+        case .moved(let ghost, let node, let until):
+            // The key is given up; what is under way is still forwarded.
+            if clients[Int(ghost)].backlog.isEmpty, sessions[index].batch == nil {
+                closeGhost(ghost)
+                forget(index)
+            } else {
+                // Not the client's own departure: that would end the session.
+                clients[Int(ghost)].flags.remove(.session)
+                leave(ghost, named: sessions[index].user)
+                change(index, .moved(ghost, to: node, until: until))
+                shortTimers.removeLast()
+            }
+        case .attached(let place), .waiting(let place, _):
+            endTwins(index, Int(place))
+        }
+    }
+
+    private mutating func endTwins(_ index: Int, _ place: Int) {
+        guard let until = sessions[index].twinsUntil, until <= now else { return }
+        sessions[index].twinsUntil = nil
+        sessions[index].twins = [:]
+        if let origin = sessions[index].origin, arrivals[origin] == index {
+            arrivals[origin] = nil
+        }
+        sessions[index].origin = nil
+        let stays = clients[place].sessions.contains {
+            sessions[Int($0)].twinsUntil != nil
+        }
+        if !stays { clients[place].flags.remove(.settling) }
+    }
+
+    /// True when `frame`, for a session that has just come from another node, was given out already:
+    /// it came here directly and by that node.
+    mutating func isTwin(_ place: Int) -> Bool {
+        guard
+            let entry = clients[place].sessions.first(where: {
+                sessions[Int($0)].key == label.key && sessions[Int($0)].twinsUntil != nil
+            })
+        else { return false }
+        let index = Int(entry)
+        let hash = hashOfFrame()
+        let step: Int32 = isForwarded ? -1 : 1
+        if var twin = sessions[index].twins[hash], twin.count.signum() == -step.signum(),
+            isForwarded || now - twin.at < Self.twinWait
+        {
+            twin.count += step
+            sessions[index].twins[hash] = twin.count == 0 ? nil : twin
+            counters.sessionTwins += 1
+            // One that still waits for the forwarded ones to be ahead of it leaves with them.
+            if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
+                clients[Int(ghost)].backlog.remove(group: hash)
+            {
+                return false
+            }
+            return true
+        }
+        if sessions[index].twins.count >= Self.twinCountMax { sessions[index].twins = [:] }
+        let before = sessions[index].twins[hash]?.count ?? 0
+        sessions[index].twins[hash] = UserSession.Twin(
+            count: before.signum() == step.signum() ? before + step : step, at: now)
+        return false
+    }
+
+    /// A hash of `frame` that is the same in both protocols.
+    func hashOfFrame() -> UInt64 {
+        frame.withSpan { hasher.digest(prefix: 0xF0, $0, 1, $0.count - 1) }
+    }
+
+    // MARK: Handing over
+
+    /// Offers a session that waits here to another node, under the token that its client has.
+    mutating func offer(_ index: Int, to node: NodeID) {
+        guard case .waiting(let ghost, _) = sessions[index].state,
+            sessions[index].handover.isEmpty
+        else { return }
+        let grant = grant(of: ghost)
+        sessions[index].handover = grant
+        var bytes = ByteQueue()
+        bytes.append(SessionTag.handOver)
+        sessions[index].token.append(to: &bytes)
+        bytes.append(integer: UInt16(sessions[index].user.count))
+        bytes.append(sessions[index].user)
+        bytes.append(grant)
+        let subject = bytes.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        send(.handOver(index, sessions[index].token), -1, to: node, subject)
+    }
+
+    mutating func finishHandover(
+        _ index: Int, _ token: SessionToken, to node: NodeID, isTaken: Bool
+    ) {
+        guard sessions[index].token == token, !sessions[index].handover.isEmpty,
+            case .waiting(let ghost, _) = sessions[index].state
+        else { return }
+        if isTaken {
+            drain?.lastMoveAt = now
+            move(index, ghost, to: node, handover: sessions[index].handover)
+            return
+        }
+        // Back to where it was, ahead of what has come since: the next node may take it.
+        let grant = sessions[index].handover
+        sessions[index].handover = []
+        let group = FrameLabel(.user, sessions[index].key).group
+        var later = Backlog()
+        swap(&later, &clients[Int(ghost)].backlog)
+        let span = grant.span
+        clients[Int(ghost)].droppedCount += Int(span.load(UInt32.self, at: 0))
+        readFrames(span, 8, span.count) { gateway in
+            gateway.clients[Int(ghost)].backlog.append(gateway.frame, group: group)
+        }
+        while !later.isEmpty {
+            later.takeFirst { span, length in
+                clients[Int(ghost)].backlog.append(span, 0, length, group: group)
+            }
+        }
+    }
+
+    private mutating func receiveHandover(
+        _ token: SessionToken, _ input: Span<UInt8>, _ rest: Slice
+    ) -> Bool {
+        guard drain == nil, rest.count >= 2 else { return false }
+        let count = Int(input.load(UInt16.self, at: Int(rest.start)))
+        guard count > 0, count <= Self.userNameLengthMax, Int(rest.count) >= 2 + count + 8 else {
+            counters.answersMalformed += 1
+            return false
+        }
+        // The offer comes again when its answer was lost.
+        if arrivals[token] != nil || sessionOfToken[token] != nil { return true }
+        let user = Self.bytes(input, Slice(start: Int(rest.start) + 2, count: count))
+        let start = Int(rest.start) + 2 + count
+        let grant = Self.bytes(input, Slice(start: start, count: rest.end - start))
+        return adopt(user, token, grant, nil)
+    }
+}

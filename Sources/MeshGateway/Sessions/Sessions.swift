@@ -1,0 +1,438 @@
+import MeshCore
+import MeshWire
+
+// Sessions on one node: MESH.ATTACH user SESSION and RESUME, and what waits between two connections.
+//
+// What waits has the place of a client that has no connection, a ghost: it is subscribed to the user
+// like any other, so that the directory's entry stays, and messages find it on the usual way.
+
+/// Something that the gateway asks other nodes for by itself; the driver sends it as
+/// `Event.query`, with these bytes.
+public struct Errand: Sendable {
+    public var id: QueryID
+    public var query: Query
+    public var bytes: [UInt8]
+}
+
+extension Gateway {
+    /// When `tick` is due, at the latest; nil: never.
+    public var nextDeadline: Instant? {
+        var earliest = shortTimers.first?.due
+        for timer in shortTimers { earliest = min(earliest ?? timer.due, timer.due) }
+        if graceHead < graceTimers.count {
+            earliest = min(earliest ?? graceTimers[graceHead].due, graceTimers[graceHead].due)
+        }
+        if !forwarding.isEmpty { earliest = now }
+        if let step = drainDeadline { earliest = min(earliest ?? step, step) }
+        return earliest
+    }
+
+    /// Sessions, and those of them that have no connection.
+    public var sessionCount: Int { sessionOfToken.count }
+    public var ghostCount: Int { openGhostCount }
+
+    // MARK: Commands
+
+    mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<2, input, client), hasRoom(.user, client) else { return .handled }
+        finishArrivals(client)
+        if let destination {
+            fail(client, "DRAINING this node is leaving: attach at \(destination)")
+            return .handled
+        }
+        if arguments.count == 2 {
+            join(client, .user, input, absolute(1))
+            ok(client)
+            return .handled
+        }
+        let user = bytes(1, input)
+        if arguments.count == 3, equals(2, "session", input) {
+            begin(user, client)
+            return .handled
+        }
+        guard arguments.count == 4, equals(2, "resume", input) else {
+            fail(client, "ERR syntax error: MESH.ATTACH user [SESSION | RESUME token]")
+            return .handled
+        }
+        guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
+            fail(client, "ERR this is no token: MESH.ATTACH user SESSION answers one")
+            return .handled
+        }
+        return resume(user, token, client)
+    }
+
+    /// A new session, or a new token for the one that the connection has.
+    private mutating func begin(_ user: [UInt8], _ client: ClientIndex) {
+        if let index = session(of: user, at: Int(client)) {
+            renew(index)
+            answerToken(index, client)
+            return
+        }
+        guard let index = openSession(user, client) else { return }
+        counters.sessionsOpened += 1
+        answerToken(index, client)
+    }
+
+    /// A session that this connection has; nil and an error when there are too many.
+    mutating func openSession(_ user: [UInt8], _ client: ClientIndex) -> Int? {
+        guard sessionOfToken.count < configuration.sessionsMax else {
+            counters.sessionsRefused += 1
+            fail(client, "ERR this node has all the sessions that it may have")
+            return nil
+        }
+        let index = makeSession(user, .attached(client))
+        hold(index, at: Int(client))
+        join(client, user)
+        return index
+    }
+
+    private mutating func resume(
+        _ user: [UInt8], _ token: SessionToken, _ client: ClientIndex
+    ) -> Request {
+        if let index = sessionOfToken[token], sessions[index].user == user {
+            resumeHere(index, client)
+            return .handled
+        }
+        if token.node == nodeID || sessionOfToken[token] != nil {
+            refuseToken(client)
+            return .handled
+        }
+        guard isReady else {
+            fail(client, "LOADING Smallworld is joining the mesh")
+            return .handled
+        }
+        return askForSession(user, token, client)
+    }
+
+    mutating func refuseToken(_ client: ClientIndex) {
+        counters.tokensRefused += 1
+        fail(
+            client,
+            "NOSESSION no session of this user has this token: it is wrong, was used already, or "
+                + "its time is over")
+    }
+
+    private mutating func resumeHere(_ index: Int, _ client: ClientIndex) {
+        finishArrival(index)
+        if case .attached(let other) = sessions[index].state {
+            if other == client {
+                renew(index)
+                answerToken(index, client)
+                return
+            }
+            // A connection that breaks without a word is believed to stand for minutes; the one who
+            // has the token knows better.
+            keepSessions(Int(other))
+            doom(Int(other))
+        }
+        guard case .waiting(let ghost, _) = sessions[index].state else {
+            refuseToken(client)
+            return
+        }
+        counters.sessionsResumed += 1
+        // First here, then away from there: the directory sees no change.
+        join(client, sessions[index].user)
+        hold(index, at: Int(client))
+        change(index, .attached(client))
+        renew(index)
+        answerToken(index, client)
+        tellSessionGap(
+            Int(client), sessions[index].user, clients[Int(ghost)].droppedCount,
+            since: clients[Int(ghost)].droppedSince)
+        pour(from: ghost, to: Int(client), group: FrameLabel(.user, sessions[index].key).group)
+        closeGhost(ghost)
+    }
+
+    /// Writes the session's token as a reply.
+    mutating func answerToken(_ index: Int, _ client: ClientIndex) {
+        guard !clients[Int(client)].flags.contains(.muted) else { return }
+        clients[Int(client)].output.appendBulk(sessions[index].token.text)
+        wrote(Int(client))
+    }
+
+    /// Announces what did not fit while the session waited. A count of 0: nobody knows how many.
+    mutating func tellSessionGap(_ place: Int, _ user: [UInt8], _ count: Int, since: Instant) {
+        guard count != 0 else { return }
+        counters.gapNotices += 1
+        frame.removeAll()
+        frame.append("*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n")
+        frame.appendBulk(user)
+        frame.appendInteger(max(0, count))
+        frame.appendInteger(count < 0 ? 0 : Int((now - since).milliseconds))
+        tell(place)
+    }
+
+    // MARK: The end of a connection
+
+    /// The connection of a client is gone, or taken from it: its sessions wait.
+    ///
+    /// What was not wholly handed to the kernel waits too: messages in the output, whose positions
+    /// are known, and those in the backlog.
+    mutating func keepSessions(_ place: Int) {
+        let indices = clients[place].sessions
+        guard !indices.isEmpty else { return }
+        for index in indices { finishArrival(Int(index)) }
+        for index in indices {
+            let at = Int(index)
+            let policy = clients[place].policy
+            let ghost = openGhost(policy == .latest ? .latest : .dropOldest)
+            join(ghost, sessions[at].user)
+            hold(at, at: Int(ghost))
+            change(at, .waiting(ghost, until: now + configuration.sessionGrace))
+            var key = sessions[at].user
+            key.append(MessageKind.user.rawValue)
+            if let gap = clients[place].gapIndex[key] {
+                clients[Int(ghost)].droppedCount = clients[place].gaps[gap].count
+                clients[Int(ghost)].droppedSince = clients[place].gaps[gap].since
+            }
+        }
+        var output = ByteQueue()
+        swap(&output, &clients[place].output)
+        let base = clients[place].outputBase
+        for kept in clients[place].kept.takeAll() {
+            output.withSpan { keep($0, Int(kept.start &- base), kept.length, indices) }
+        }
+        var backlog = Backlog()
+        swap(&backlog, &clients[place].backlog)
+        while !backlog.isEmpty {
+            backlog.takeFirst { span, length in keep(span, 0, length, indices) }
+        }
+        clients[place].sentFront = 0
+        clients[place].sessions = []
+        clients[place].flags.subtract([.session, .settling])
+        for index in indices {
+            leave(ClientIndex(place), named: sessions[Int(index)].user)
+        }
+    }
+
+    /// One frame of a client that is gone, for the ghost of its session if it has one.
+    private mutating func keep(
+        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ indices: [Int32]
+    ) {
+        let bytes = span.extracting(start..<start + length)
+        let title = FrameTitle(bytes)
+        guard title.kind == .user else { return }
+        let user = Self.bytes(bytes, title.name)
+        for index in indices where sessions[Int(index)].user == user {
+            guard case .waiting(let ghost, _) = sessions[Int(index)].state else { continue }
+            frame.removeAll()
+            frame.append(bytes, 0, length)
+            frame.setFrame(at: 0, isRESP3: false)
+            label = FrameLabel(.user, sessions[Int(index)].key)
+            admitFrame(Int(ghost))
+        }
+    }
+
+    /// The client has let go of a user itself: its session ends.
+    mutating func endSession(_ client: ClientIndex, ofTopic topic: Int32) {
+        let place = Int(client)
+        let user = registry.topics.name(topic)
+        guard let index = session(of: user, at: place) else { return }
+        if case .arriving(_, let ghost, _) = sessions[index].state { closeGhost(ghost) }
+        release(index, from: place)
+        forget(index)
+        counters.sessionsEnded += 1
+    }
+
+    // MARK: Time
+
+    /// Does what is due: sessions whose grace is over, and what is on its way to other nodes.
+    /// Afterwards the driver performs `changes` and `errands`.
+    public mutating func tick(at now: Instant) {
+        self.now = max(now, self.now)
+        while graceHead < graceTimers.count, graceTimers[graceHead].due <= self.now {
+            let timer = graceTimers[graceHead]
+            graceHead += 1
+            guard sessions[timer.session].serial == timer.serial else { continue }
+            expire(timer.session)
+        }
+        if graceHead > 256, graceHead * 2 > graceTimers.count {
+            graceTimers.removeFirst(graceHead)
+            graceHead = 0
+        }
+        if shortTimers.contains(where: { $0.due <= self.now }) {
+            let due = shortTimers.filter { $0.due <= self.now }
+            shortTimers.removeAll { $0.due <= self.now }
+            for timer in due where sessions[timer.session].serial == timer.serial {
+                shortTimerFired(timer.session)
+            }
+        }
+        drainStep()
+        forwardAll()
+    }
+
+    /// Nobody has come back for the session.
+    private mutating func expire(_ index: Int) {
+        guard case .waiting(let ghost, _) = sessions[index].state else { return }
+        counters.sessionsExpired += 1
+        counters.sessionMessagesDropped += UInt64(clients[Int(ghost)].backlog.count)
+        closeGhost(ghost)
+        forget(index)
+    }
+
+    // MARK: The table
+
+    /// A session's place, with a new token.
+    mutating func makeSession(_ user: [UInt8], _ state: UserSession.State) -> Int {
+        let token = newToken()
+        let session = UserSession(
+            state: state, token: token, user: user, key: hasher.key(.user, user), serial: 0)
+        let index: Int
+        if let free = freeSessions.popLast() {
+            index = free
+            let serial = sessions[index].serial
+            sessions[index] = session
+            sessions[index].serial = serial &+ 1
+        } else {
+            index = sessions.count
+            sessions.append(session)
+        }
+        sessionOfToken[session.token] = index
+        return index
+    }
+
+    private mutating func newToken() -> SessionToken {
+        // A pseudorandom function of a counter, under a key that the driver draws: nobody who does
+        // not have the key can tell its values from random ones.
+        let words = [UInt8](littleEndian: tokenCount)
+        tokenCount += 1
+        return SessionToken(
+            node: nodeID, high: tokenHasher.digest(prefix: 1, words.span, 0, 8),
+            low: tokenHasher.digest(prefix: 2, words.span, 0, 8))
+    }
+
+    /// A token is good for one use.
+    mutating func renew(_ index: Int) {
+        sessionOfToken[sessions[index].token] = nil
+        sessions[index].token = newToken()
+        sessionOfToken[sessions[index].token] = index
+    }
+
+    mutating func change(_ index: Int, _ state: UserSession.State) {
+        sessions[index].state = state
+        sessions[index].serial &+= 1
+        let serial = sessions[index].serial
+        switch state {
+        case .attached: watchTwins(index)
+        case .waiting(_, let until):
+            // The grace is the same for all, so this list is in order by itself.
+            graceTimers.append(SessionTimer(due: until, session: index, serial: serial))
+            watchTwins(index)
+        case .moved(_, _, let until), .arriving(_, _, let until):
+            shortTimers.append(SessionTimer(due: until, session: index, serial: serial))
+        }
+    }
+
+    private mutating func watchTwins(_ index: Int) {
+        guard let until = sessions[index].twinsUntil else { return }
+        shortTimers.append(
+            SessionTimer(due: until, session: index, serial: sessions[index].serial))
+    }
+
+    mutating func forget(_ index: Int) {
+        if sessionOfToken[sessions[index].token] == index {
+            sessionOfToken[sessions[index].token] = nil
+        }
+        if let origin = sessions[index].origin, arrivals[origin] == index {
+            arrivals[origin] = nil
+        }
+        sessions[index].serial &+= 1
+        sessions[index].user = []
+        sessions[index].handover = []
+        sessions[index].batch = nil
+        sessions[index].twins = [:]
+        sessions[index].twinsUntil = nil
+        sessions[index].origin = nil
+        freeSessions.append(index)
+    }
+
+    /// The session of this user that a client, or a ghost, has.
+    func session(of user: [UInt8], at place: Int) -> Int? {
+        for index in clients[place].sessions where sessions[Int(index)].user == user {
+            return Int(index)
+        }
+        return nil
+    }
+
+    /// From now on the client or ghost has the session.
+    mutating func hold(_ index: Int, at place: Int) {
+        clients[place].sessions.append(Int32(index))
+        clients[place].flags.formUnion([.session, .tracked])
+        if sessions[index].twinsUntil != nil { clients[place].flags.insert(.settling) }
+    }
+
+    mutating func release(_ index: Int, from place: Int) {
+        clients[place].sessions.removeAll { $0 == Int32(index) }
+        if clients[place].sessions.isEmpty {
+            clients[place].flags.subtract([.session, .settling])
+            if clients[place].flags.contains(.open) { chooseTracking(place) }
+        }
+    }
+
+    // MARK: Ghosts
+
+    mutating func openGhost(_ policy: SlowConsumerPolicy) -> ClientIndex {
+        let ghost = takePlace()
+        clients[Int(ghost)].flags = [.ghost, .tracked]
+        clients[Int(ghost)].policy = policy
+        openGhostCount += 1
+        return ghost
+    }
+
+    mutating func closeGhost(_ ghost: ClientIndex) {
+        let place = Int(ghost)
+        precondition(clients[place].flags.contains(.ghost), "client \(ghost) is no ghost")
+        // Not a departure of its own: the session goes on elsewhere, or has ended.
+        clients[place].flags.remove(.session)
+        while clients[place].lists[first: .user] >= 0 {
+            leave(ghost, clients[place].lists[first: .user])
+        }
+        clients[place] = Session()
+        freeClients.append(ghost)
+        openGhostCount -= 1
+    }
+
+    /// A free place for a client or a ghost.
+    mutating func takePlace() -> ClientIndex {
+        if let free = freeClients.popLast() { return free }
+        clients.append(Session())
+        return ClientIndex(clients.count - 1)
+    }
+
+    /// Moves all that waits in a ghost to the back of another backlog, whatever its bound.
+    mutating func pour(from ghost: ClientIndex, to place: Int, group: UInt64) {
+        var backlog = Backlog()
+        swap(&backlog, &clients[Int(ghost)].backlog)
+        guard !backlog.isEmpty else { return }
+        let isGhost = clients[place].flags.contains(.ghost)
+        while !backlog.isEmpty {
+            backlog.takeFirst { span, length in
+                clients[place].backlog.append(span, 0, length, group: group)
+            }
+            if !isGhost { counters.delivered += 1 }
+        }
+        if !isGhost { wrote(place) }
+    }
+
+    mutating func join(_ client: ClientIndex, _ user: [UInt8]) {
+        join(client, .user, user.span, Slice(start: 0, count: user.count))
+    }
+
+    mutating func leave(_ client: ClientIndex, named user: [UInt8]) {
+        leave(client, .user, user.span, Slice(start: 0, count: user.count))
+    }
+}
+
+/// When something is due for a session that has not changed since.
+struct SessionTimer {
+    var due: Instant
+    var session: Int
+    var serial: UInt32
+}
+
+extension Array<UInt8> {
+    /// The bytes of a word, little-endian.
+    init(littleEndian word: UInt64) {
+        self = (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
+    }
+}

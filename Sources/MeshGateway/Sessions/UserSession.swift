@@ -1,0 +1,54 @@
+import MeshCore
+import MeshWire
+
+/// A user's session: what survives the connection that began it.
+///
+///     (MESH.ATTACH user SESSION) ─▶ attached ─▶ waiting ─▶ (the grace is over)
+///                                     ▲  ▲         │
+///                                     │  └─────────┤ resumed here
+///                  (resumed elsewhere)│            │ resumed at another node, or drained
+///                         arriving ───┘            ▼
+///                             ▲                  moved ─▶ (all is forwarded)
+///                             └── (the same session at the other node)
+struct UserSession {
+    enum State {
+        /// A connection has it.
+        case attached(ClientIndex)
+        /// Nobody has it; a ghost keeps what comes, until then.
+        case waiting(ClientIndex, until: Instant)
+        /// Another node has it; a ghost takes what still comes here, and it is forwarded.
+        case moved(ClientIndex, to: NodeID, until: Instant)
+        /// It has come from another node: what comes here directly waits with the second, a ghost,
+        /// so that what that node still forwards is ahead of it.
+        case arriving(ClientIndex, ghost: ClientIndex, until: Instant)
+    }
+
+    var state: State
+    var token: SessionToken
+    var user: [UInt8]
+    var key: Key
+    /// Raised when the place is used again, or the state changes: timers name it.
+    var serial: UInt32
+
+    /// What another node has been answered when it took the session: it may ask again.
+    var handover: [UInt8] = []
+    /// What is being forwarded, and its number; nil: nothing is.
+    var batch: [UInt8]?
+    var batchNumber: UInt32 = 0
+    /// How often it was offered to another node, because this one leaves.
+    var offers: UInt32 = 0
+
+    /// The token under which the session came from another node.
+    var origin: SessionToken?
+    /// The last batch that came from there.
+    var batchSeen: UInt32 = 0
+    /// Messages that have come here, or from there, and not yet the other way: so often, negative
+    /// for those from there. One that comes both ways is given out once.
+    var twins: [UInt64: Twin] = [:]
+    var twinsUntil: Instant?
+
+    struct Twin {
+        var count: Int32
+        var at: Instant
+    }
+}

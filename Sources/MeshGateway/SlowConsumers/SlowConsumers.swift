@@ -1,0 +1,388 @@
+import MeshCore
+import MeshWire
+
+// Clients that may lose messages, or must not lose them with their connection. Their messages pass
+// a backlog of whole frames once more than `aheadBytes` wait in their output:
+//
+//     message ─▶ output, if little waits in it ─────────────┐
+//        └─────▶ backlog, by the policy ─▶ (flush: refill) ─▶ output ─▶ socket
+//
+// Replies go straight to the output: they may overtake messages that wait. Where that would
+// confuse (a message of a channel after the confirmation that it was left), the backlog is emptied
+// into the output first.
+
+extension Gateway {
+    /// Output that is filled with messages ahead of the socket. Less would cost system calls; more
+    /// could not be dropped any more. A guess, not yet measured.
+    static let aheadBytes = 128 * 1024
+    /// The most names of which one client's losses are told apart; what is beyond is told together.
+    static let gapNameCountMax = 1_024
+    /// The shortest time between two rounds of gap notices to one client that stays behind.
+    static let gapNoticePause: Delay = .milliseconds(100)
+
+    // MARK: In
+
+    /// `frame`, a RESP2 array titled `label`, for a client whose messages are kept apart from its
+    /// output.
+    @inline(never)
+    mutating func enqueue(_ place: Int) {
+        if clients[place].flags.contains(.settling), label.kind == .user, isTwin(place) { return }
+        admitFrame(place)
+    }
+
+    /// The same, for what is known to be no twin.
+    mutating func admitFrame(_ place: Int) {
+        guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
+            if clients[place].flags.contains(.session), label.kind == .user {
+                // It waits for the next connection. A turn of the driver brings so much at most.
+                clients[place].backlog.append(frame, group: label.group)
+            } else {
+                counters.dropped += 1
+            }
+            return
+        }
+        if !clients[place].flags.contains(.ghost) { counters.delivered += 1 }
+        if clients[place].flags.contains(.hashed) { label.group = hashOfFrame() }
+        let isAhead =
+            clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
+            && clients[place].backlog.isEmpty
+            && clients[place].output.count - clients[place].sentFront < Self.aheadBytes
+        if isAhead {
+            let start = clients[place].output.count
+            let length = frame.count
+            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
+            noteFrame(place, at: start, length, isUser: label.kind == .user)
+            wrote(place)
+            return
+        }
+        let policy = clients[place].policy
+        let isGhost = clients[place].flags.contains(.ghost)
+        let bytesMax = isGhost ? configuration.sessionBytesMax : configuration.slowBytesMax
+        let countMax = isGhost ? configuration.sessionCountMax : .max
+        let cost = frame.count + Backlog.entryCost
+        if policy == .disconnect, !isGhost {
+            clients[place].backlog.append(frame, group: label.group)
+            checkBacklogLimit(place)
+        } else if cost > bytesMax {
+            // Not even alone.
+            lose(place, policy)
+        } else if policy == .dropNewest {
+            if clients[place].backlog.cost + cost > bytesMax
+                || clients[place].backlog.count >= countMax
+            {
+                lose(place, policy)
+            } else {
+                clients[place].backlog.append(frame, group: label.group)
+            }
+        } else {
+            if policy == .latest {
+                if clients[place].backlog.appendLatest(frame, group: label.group) {
+                    lose(place, policy)
+                }
+            } else {
+                clients[place].backlog.append(frame, group: label.group)
+            }
+            while clients[place].backlog.cost > bytesMax
+                || clients[place].backlog.count > countMax
+            {
+                loseOldest(place, policy)
+            }
+        }
+        if !isGhost {
+            wrote(place)
+        } else if clients[place].flags.contains(.movedAway),
+            let index = clients[place].sessions.first
+        {
+            forwarding.insert(Int(index))
+        }
+    }
+
+    /// A frame of `length` bytes stands at `start` in the output as an array.
+    private mutating func noteFrame(_ place: Int, at start: Int, _ length: Int, isUser: Bool) {
+        if clients[place].isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
+        if isUser, clients[place].flags.contains(.session) {
+            clients[place].kept.append(
+                start: clients[place].outputBase &+ UInt64(start), length: length)
+        }
+    }
+
+    private mutating func checkBacklogLimit(_ place: Int) {
+        let hard = configuration.pubsubOutputLimit.hard
+        guard hard > 0, clients[place].backlog.byteCount + clients[place].output.count > hard
+        else { return }
+        counters.disconnectedForOutput += 1
+        doom(place)
+    }
+
+    // MARK: Losses
+
+    /// The message in `frame` is lost to the client, or one of the same title in its backlog.
+    private mutating func lose(_ place: Int, _ policy: SlowConsumerPolicy) {
+        count(place, policy)
+        if clients[place].flags.contains(.gaps) {
+            let title = frame.withSpan { FrameTitle($0) }
+            let name = frame.withSpan { span in Self.bytes(span, title.name) }
+            noteGap(place, title.kind, name, 1)
+        }
+    }
+
+    private mutating func loseOldest(_ place: Int, _ policy: SlowConsumerPolicy) {
+        count(place, policy)
+        if clients[place].flags.contains(.gaps) {
+            let (kind, name) = clients[place].backlog.takeFirst { span, _ in
+                let title = FrameTitle(span)
+                return (title.kind, Self.bytes(span, title.name))
+            }
+            noteGap(place, kind, name, 1)
+        } else {
+            clients[place].backlog.takeFirst { _, _ in }
+        }
+    }
+
+    private mutating func count(_ place: Int, _ policy: SlowConsumerPolicy) {
+        clients[place].droppedCount += 1
+        if clients[place].flags.contains(.ghost) {
+            counters.sessionMessagesDropped += 1
+            if clients[place].droppedCount == 1 { clients[place].droppedSince = now }
+            return
+        }
+        switch policy {
+        case .disconnect, .dropOldest: counters.droppedOldest += 1
+        case .dropNewest: counters.droppedNewest += 1
+        case .latest: counters.droppedSuperseded += 1
+        }
+    }
+
+    static func bytes(_ span: Span<UInt8>, _ slice: Slice) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(Int(slice.count))
+        for index in Int(slice.start)..<slice.end { result.append(span[index]) }
+        return result
+    }
+
+    /// The client has missed messages, and will be told once it takes what it is sent.
+    mutating func noteGap(
+        _ place: Int, _ kind: MessageKind, _ name: [UInt8], _ count: Int, since: Instant? = nil
+    ) {
+        if clients[place].gaps.isEmpty { clients[place].gapsAfter = gapPosition(place) }
+        clients[place].flags.insert(.gapPending)
+        // The list is short but for clients that are far behind on many names.
+        var key = name
+        key.append(kind.rawValue)
+        if let index = clients[place].gapIndex[key] {
+            clients[place].gaps[index].count += count
+            return
+        }
+        guard clients[place].gaps.count < Self.gapNameCountMax else {
+            let last = clients[place].gaps.count - 1
+            clients[place].gaps[last].name = []
+            clients[place].gaps[last].kind = .node
+            clients[place].gaps[last].count += count
+            return
+        }
+        clients[place].gapIndex[key] = clients[place].gaps.count
+        clients[place].gaps.append(
+            Gap(kind: kind, name: name, count: count, since: since ?? now))
+    }
+
+    /// The frames up to this number came before what is missing: they are sent first.
+    private func gapPosition(_ place: Int) -> UInt64 {
+        clients[place].policy == .dropNewest ? clients[place].backlog.nextNumber : 0
+    }
+
+    /// A flow from another node has a gap (`Effect.gap`): whoever asked is told that messages are
+    /// missing; of which channels, nobody knows.
+    public mutating func missed(count: Int) {
+        for place in 0..<clients.count
+        where clients[place].flags.contains([.open, .gaps])
+            && clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        {
+            noteGap(place, .node, [], count)
+            wrote(place)
+        }
+    }
+
+    // MARK: Out
+
+    /// Offers everything that waits for the client, in pieces.
+    @inline(never)
+    mutating func flushTracked(_ place: Int, _ body: (UnsafeRawBufferPointer) -> Int) {
+        while true {
+            refill(place)
+            let front = clients[place].sentFront
+            let offered = clients[place].output.count - front
+            guard offered > 0 else { return }
+            let sent = unsafe clients[place].output.withBytes { bytes in
+                unsafe body(UnsafeRawBufferPointer(rebasing: bytes[front...]))
+            }
+            precondition(sent >= 0 && sent <= offered)
+            forget(place, front + sent)
+            guard sent == offered, !clients[place].backlog.isEmpty else { break }
+        }
+        if clients[place].policy == .disconnect, clients[place].flags.isDisjoint(with: .session) {
+            chooseTracking(place)
+        }
+    }
+
+    /// The first `sent` bytes of the output are the kernel's. A message of a session stays as long
+    /// as a part of it has not left: if the connection breaks, the whole of it waits again.
+    private mutating func forget(_ place: Int, _ sent: Int) {
+        let base = clients[place].outputBase
+        clients[place].kept.forget(endingBy: base &+ UInt64(sent))
+        var gone = sent
+        if let start = clients[place].kept.first?.start, start < base &+ UInt64(sent) {
+            gone = Int(start &- base)
+        }
+        clients[place].output.drop(gone)
+        clients[place].outputBase = base &+ UInt64(gone)
+        clients[place].sentFront = sent - gone
+    }
+
+    /// Moves messages from the backlog to the output, gap notices before what came after the gap.
+    mutating func refill(_ place: Int, all: Bool = false) {
+        guard clients[place].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
+        while all
+            || clients[place].output.count - clients[place].sentFront < Self.aheadBytes
+        {
+            announceGaps(place)
+            guard !clients[place].backlog.isEmpty else { return }
+            // Taken out for the time of the copy: two parts of one session cannot be borrowed
+            // through the slab at once.
+            var output = ByteQueue()
+            swap(&output, &clients[place].output)
+            let start = output.count
+            let (length, isUser) = clients[place].backlog.takeFirst { span, length in
+                output.append(span, 0, length)
+                return (length, FrameTitle(span).kind == .user)
+            }
+            swap(&output, &clients[place].output)
+            noteFrame(place, at: start, length, isUser: isUser)
+        }
+    }
+
+    private mutating func announceGaps(_ place: Int) {
+        guard clients[place].flags.contains(.gapPending),
+            clients[place].backlog.firstNumber >= clients[place].gapsAfter
+        else { return }
+        if !clients[place].backlog.isEmpty, let last = clients[place].gapsToldAt,
+            now - last < Self.gapNoticePause
+        {
+            return
+        }
+        clients[place].gapsToldAt = now
+        let isRESP3 = clients[place].isRESP3
+        for index in clients[place].gaps.indices {
+            let gap = clients[place].gaps[index]
+            clients[place].output.appendPush(5, isRESP3: isRESP3)
+            clients[place].output.append("$3\r\ngap\r\n")
+            clients[place].output.appendBulk(gap.kind.name)
+            clients[place].output.appendBulk(gap.name)
+            clients[place].output.appendInteger(gap.count)
+            clients[place].output.appendInteger(Int((now - gap.since).milliseconds))
+        }
+        counters.gapNotices += UInt64(clients[place].gaps.count)
+        clients[place].gaps.removeAll()
+        clients[place].gapIndex.removeAll()
+        clients[place].flags.remove(.gapPending)
+    }
+
+    /// Puts all that waits into the output, ahead of a reply that must not overtake it. The queue's
+    /// bound still bounds it: commands wait while much output does (the driver's throttle).
+    mutating func releaseBacklog(_ client: ClientIndex) {
+        let place = Int(client)
+        if clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) { return }
+        refill(place, all: true)
+    }
+
+    // MARK: Commands
+
+    mutating func setPolicy(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let place = Int(client)
+        guard arguments.count <= 2 else {
+            fail(client, "ERR wrong number of arguments for 'mesh.policy' command")
+            return
+        }
+        if arguments.count == 1 {
+            clients[place].output.appendBulk(clients[place].policy.name)
+            return
+        }
+        guard let policy = SlowConsumerPolicy(name: text(1, input, countMax: 32)) else {
+            let names = SlowConsumerPolicy.allCases.map(\.name).joined(separator: "|")
+            fail(client, "ERR syntax error: MESH.POLICY \(names)")
+            return
+        }
+        clients[place].policy = policy
+        chooseTracking(place)
+        ok(client)
+    }
+
+    /// Decides whether the client's messages pass its backlog.
+    mutating func chooseTracking(_ place: Int) {
+        let needsIt =
+            clients[place].policy != .disconnect || clients[place].flags.contains(.session)
+        if needsIt {
+            clients[place].flags.insert(.tracked)
+            return
+        }
+        refill(place, all: true)
+        // A gap notice or a transaction may still hold something back: then the next flush decides.
+        if clients[place].backlog.isEmpty, clients[place].sentFront == 0 {
+            clients[place].flags.remove(.tracked)
+        }
+    }
+
+    /// `MESH.GAPS`, `MESH.REPORTS` and `MESH.MOVES`: ON or OFF.
+    mutating func setWish(_ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex) {
+        let place = Int(client)
+        if equals(1, "on", input) {
+            clients[place].flags.insert(flag)
+        } else if equals(1, "off", input) {
+            clients[place].flags.remove(flag)
+            if flag == .gaps {
+                clients[place].gaps = []
+                clients[place].gapIndex = [:]
+                clients[place].flags.remove(.gapPending)
+            }
+        } else {
+            fail(client, "ERR syntax error: ON or OFF")
+            return
+        }
+        ok(client)
+    }
+}
+
+/// Where the messages of a session stand in a client's output, oldest first: absolute positions in
+/// all that was ever written to it.
+struct KeptFrames {
+    private var frames: [(start: UInt64, length: Int)] = []
+    private var head = 0
+
+    var first: (start: UInt64, length: Int)? { head < frames.count ? frames[head] : nil }
+
+    mutating func append(start: UInt64, length: Int) {
+        frames.append((start, length))
+    }
+
+    /// Forgets the frames that end at or before this position.
+    mutating func forget(endingBy position: UInt64) {
+        while head < frames.count,
+            frames[head].start &+ UInt64(frames[head].length) <= position
+        {
+            head += 1
+        }
+        if head == frames.count {
+            frames.removeAll(keepingCapacity: true)
+            head = 0
+        } else if head > 1_024, head * 2 > frames.count {
+            frames.removeFirst(head)
+            head = 0
+        }
+    }
+
+    mutating func takeAll() -> ArraySlice<(start: UInt64, length: Int)> {
+        let all = frames[head...]
+        frames = []
+        head = 0
+        return all
+    }
+}

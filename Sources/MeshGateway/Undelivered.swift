@@ -1,0 +1,63 @@
+import MeshCore
+import MeshWire
+
+// What becomes of messages that the mesh could not deliver.
+
+extension Gateway {
+    /// What a message of this client is published with (`Event.publish`), so that `undelivered`
+    /// finds the client again. No two connections have the same one within 2^32 connections.
+    @inline(__always)
+    public func senderTag(of client: ClientIndex) -> UInt64 {
+        let id = UInt32(truncatingIfNeeded: clients[Int(client)].id)
+        return UInt64(UInt32(bitPattern: client)) << 32 | UInt64(id)
+    }
+
+    /// The connection that `tag` was made for; nil when it is gone.
+    func client(tagged tag: UInt64) -> ClientIndex? {
+        let place = Int(tag >> 32)
+        guard place < clients.count, clients[place].flags.contains(.open),
+            UInt32(truncatingIfNeeded: clients[place].id) == UInt32(truncatingIfNeeded: tag)
+        else { return nil }
+        return ClientIndex(place)
+    }
+
+    /// `count` copies of messages that a client of this node has published to `name` are given up;
+    /// they may have arrived or not. `name` lies in `bytes`. A client that has asked (MESH.REPORTS)
+    /// is told kind, name, number and reason.
+    ///
+    /// - Parameter node: where they were going; `NodeID(0)`: to a user who did not come back.
+    public mutating func undelivered(
+        sender: UInt64, _ body: RoutedBody, _ key: Key, name: Slice, to node: NodeID,
+        _ bytes: Span<UInt8>, count: Int
+    ) {
+        counters.undelivered &+= UInt64(count)
+        guard sender != 0, let client = client(tagged: sender) else { return }
+        let place = Int(client)
+        guard clients[place].flags.contains(.reports),
+            clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        else { return }
+        counters.undeliveredReports += 1
+        frame.removeAll()
+        frame.append("*5\r\n$11\r\nundelivered\r\n")
+        frame.appendBulk(MessageKind(body).name)
+        frame.appendBulk(bytes, Int(name.start), Int(name.count))
+        frame.appendInteger(count)
+        frame.append(node == NodeID(0) ? "$7\r\nexpired\r\n" : "$11\r\nunreachable\r\n")
+        tell(place)
+    }
+
+    /// Writes `frame`, an array that is no message, to a client: no policy drops it.
+    mutating func tell(_ place: Int) {
+        let isRESP3 = clients[place].isRESP3
+        if clients[place].flags.contains(.executing) {
+            let start = clients[place].held.count
+            frame.withSpan { clients[place].held.append($0, 0, $0.count) }
+            if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
+        } else {
+            let start = clients[place].output.count
+            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
+            if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
+        }
+        wrote(place)
+    }
+}

@@ -1,0 +1,275 @@
+"""Sessions: a user's client that breaks off and comes back, to the same node or to another one,
+misses nothing, gets nothing twice, and nobody sees it go.
+
+The issue's paragraph on sessions, and its point 2.
+"""
+import random
+import threading
+import time
+
+import pytest
+
+from mesh import Mesh, eventually, note, steadily
+from resp import Closed, Failure, Push, encode
+from test_users import delivery, seen, watch
+
+pytestmark = pytest.mark.mesh
+
+
+@pytest.fixture(scope="module")
+def three():
+    with Mesh(3, extra=["--reattach-grace", "3", "--session-messages", "100"]) as nodes:
+        yield nodes
+
+
+def begin(node, user, protocol=3):
+    """A connection with a session, and its token."""
+    wire = node.wire(protocol)
+    token = wire.call("MESH.ATTACH", user, "SESSION")
+    assert isinstance(token, bytes) and len(token) == 49, token
+    assert token.startswith(node.id.encode() + b"-")
+    return wire, token
+
+
+def resume(node, user, token, protocol=3):
+    """A new connection that goes on with the session: its wire and the new token."""
+    wire = node.wire(protocol)
+    wire.send(encode("MESH.ATTACH", user, "RESUME", token))
+    fresh = wire.read()
+    assert not isinstance(fresh, Failure), fresh
+    assert fresh != token and len(fresh) == 49
+    return wire, fresh
+
+
+def arrived(node, user, nodes=1):
+    eventually(5, lambda: len(node.call("MESH.WHERE", user)) == nodes)
+
+
+def payloads(frames, user):
+    """The payloads of messages, and gap notices as (count, milliseconds)."""
+    result = []
+    for frame in frames:
+        if frame[0] == b"gap":
+            assert frame[1] == b"user" and frame[2] == user
+            result.append((frame[3], frame[4]))
+        else:
+            name, payload = delivery(frame)
+            assert name == user
+            result.append(payload)
+    return result
+
+
+@pytest.mark.parametrize("protocol", (2, 3))
+def test_a_client_that_comes_back_to_its_node_gets_what_waited(three, protocol):
+    user = b"home%d" % protocol
+    wire, token = begin(three[0], user, protocol)
+    arrived(three[1], user)
+    watcher, _ = watch(three[2], [user])
+    assert three[1].call("MESH.SEND", user, "live") == 1
+    assert delivery(wire.read()) == (user, b"live")
+    wire.close()
+    time.sleep(0.1)
+    for number in range(50):
+        assert three[number % 3].call("MESH.SEND", user, "m%d" % number) == 1
+    wire, fresh = resume(three[0], user, token, protocol)
+    frames = [wire.read() for _ in range(50)]
+    assert sorted(payloads(frames, user)) == sorted(b"m%d" % k for k in range(50))
+    for origin in range(3):
+        got = [p for p in payloads(frames, user) if int(p[1:]) % 3 == origin]
+        assert got == [b"m%d" % k for k in range(origin, 50, 3)], "in order"
+    assert all(isinstance(frame, Push) == (protocol == 3) for frame in frames)
+    assert three[2].call("MESH.SEND", user, "live again") == 1
+    assert delivery(wire.read()) == (user, b"live again")
+    assert wire.waiting(0.1) == []
+    assert watcher.waiting(0.4) == [], "nobody sees it go"
+    # A token is good for one use.
+    other = three[0].wire()
+    assert other.call("MESH.ATTACH", user, "RESUME", token).startswith(b"NOSESSION")
+    wire.call("MESH.DETACH", user)
+    assert other.call("MESH.ATTACH", user, "RESUME", fresh).startswith(b"NOSESSION")
+    other.close()
+    wire.close()
+
+
+def test_what_does_not_fit_is_announced_with_its_size(three):
+    wire, token = begin(three[0], b"full")
+    arrived(three[1], b"full")
+    wire.close()
+    time.sleep(0.1)
+    for number in range(250):
+        three[1].call("MESH.SEND", "full", "%d" % number)
+    wire, _ = resume(three[0], b"full", token)
+    got = payloads([wire.read() for _ in range(101)], b"full")
+    assert got[0][0] == 150 and 0 <= got[0][1] < 10_000
+    assert got[1:] == [b"%d" % k for k in range(150, 250)]
+    assert wire.waiting(0.1) == []
+    assert three[0].metrics().total("smallworld_session_messages_dropped_total") >= 150
+    wire.close()
+
+
+def test_after_the_grace_the_session_is_gone(three):
+    wire, token = begin(three[0], b"late")
+    arrived(three[1], b"late")
+    watcher, _ = watch(three[1], [b"late"])
+    start = time.monotonic()
+    wire.close()
+    _, _ = seen(watcher, 1, 6)
+    assert 2.8 < time.monotonic() - start < 5
+    for node in three:
+        answer = node.wire().call("MESH.ATTACH", "late", "RESUME", token)
+        assert isinstance(answer, Failure) and answer.startswith(b"NOSESSION"), answer
+    assert three[1].call("MESH.SEND", "late", "x") == 0
+    watcher.close()
+
+
+def test_mistakes_are_answered(three):
+    wire, token = begin(three[0], b"mine")
+    arrived(three[1], b"mine")
+    call = three[1].call
+    assert b"syntax" in call("MESH.ATTACH", "mine", "RESUME")
+    assert b"syntax" in call("MESH.ATTACH", "mine", "NONSENSE")
+    assert b"token" in call("MESH.ATTACH", "mine", "RESUME", "nonsense")
+    assert call("MESH.ATTACH", "yours", "RESUME", token).startswith(b"NOSESSION")
+    wrong = token[:-1] + (b"0" if token[-1:] != b"0" else b"1")
+    assert call("MESH.ATTACH", "mine", "RESUME", wrong).startswith(b"NOSESSION")
+    # The session is as it was.
+    assert call("MESH.SEND", "mine", "x") == 1
+    assert delivery(wire.read()) == (b"mine", b"x")
+    wire.close()
+
+
+@pytest.mark.parametrize("breaks", (True, False))
+def test_a_client_may_come_back_to_another_node(three, breaks):
+    """Also when the old connection still seems to stand."""
+    user = b"mover%d" % breaks
+    old, token = begin(three[0], user)
+    arrived(three[1], user)
+    arrived(three[2], user)
+    watcher, _ = watch(three[2], [user])
+    if breaks:
+        old.close()
+        time.sleep(0.1)
+        for number in range(20):
+            assert three[2].call("MESH.SEND", user, "m%d" % number) == 1
+    wire, fresh = resume(three[1], user, token)
+    assert fresh.startswith(three[1].id.encode())
+    if breaks:
+        got = payloads([wire.read() for _ in range(20)], user)
+        assert got == [b"m%d" % k for k in range(20)]
+    else:
+        with pytest.raises(Closed):
+            old.read(5)
+    for number in range(100):
+        assert three[number % 3].call("MESH.SEND", user, "n%d" % number) >= 1
+        time.sleep(0.01)
+    got = payloads([wire.read() for _ in range(100)], user)
+    for origin in range(3):
+        assert [p for p in got if int(p[1:]) % 3 == origin] == [
+            b"n%d" % k for k in range(origin, 100, 3)], "in order, each once"
+    assert wire.waiting(0.3) == []
+    eventually(5, lambda: [row for row in three[2].call("MESH.WHERE", user)] and
+               len(three[2].call("MESH.WHERE", user)) == 1)
+    assert watcher.waiting(0.4) == [], "nobody sees it go"
+    answer = three[0].wire().call("MESH.ATTACH", user, "RESUME", token)
+    assert answer.startswith(b"NOSESSION")
+    wire.close()
+
+
+@pytest.mark.deadline(120)
+def test_moving_between_nodes_while_messages_come_loses_none_and_doubles_none(three):
+    """A user who breaks off and comes back, anywhere, twenty times in a stream of messages."""
+    user, count = b"restless", 6_000
+    wire, token = begin(three[0], user)
+    for node in three:
+        arrived(node, user)
+    rates, stop = 300, threading.Event()
+
+    def publish(node):
+        sender = node.wire()
+        start = time.monotonic()
+        for number in range(count // 3):
+            time.sleep(max(0, start + number * 3 / rates - time.monotonic()))
+            assert sender.call("MESH.SEND", user, "%d:%d" % (node.index, number)) >= 1
+        sender.close()
+        stop.set()
+
+    threads = [threading.Thread(target=publish, args=(node,)) for node in three]
+    for thread in threads:
+        thread.start()
+    got, dice, moves, at = [], random.Random(4), 0, 0
+    longest = 0
+    while any(thread.is_alive() for thread in threads):
+        end = time.monotonic() + dice.uniform(0.3, 1.2)
+        while time.monotonic() < end:
+            try:
+                got += payloads([wire.read(0.05)], user)
+            except TimeoutError:
+                pass
+        # What has been read counts; the connection ends without a word.
+        while True:
+            try:
+                got += payloads([wire.read(0)], user)
+            except TimeoutError:
+                break
+        wire.close()
+        at = dice.randrange(3)
+        before = time.monotonic()
+        wire, token = resume(three[at], user, token)
+        longest = max(longest, time.monotonic() - before)
+        moves += 1
+    for thread in threads:
+        thread.join()
+    got += payloads(wire.waiting(1.0), user)
+    gaps = [entry for entry in got if isinstance(entry, tuple)]
+    got = [entry for entry in got if not isinstance(entry, tuple)]
+    for node in three:
+        mine = [int(p.split(b":")[1]) for p in got if p.startswith(b"%d:" % node.index)]
+        assert len(set(mine)) == len(mine), "none twice"
+        assert mine == sorted(mine), "in order"
+    note("%d moves in a stream of %d messages: lost in the kernel's buffers" % (moves, count),
+         "%d" % (count - len(got)))
+    note("the longest resume", longest)
+    assert gaps == []
+    assert count - len(got) <= moves * 3, "only what the kernel had taken"
+    wire.close()
+
+
+def test_a_session_whose_node_was_killed_begins_anew_with_a_gap_of_unknown_size():
+    with Mesh(3) as nodes:
+        wire, token = begin(nodes[2], b"orphan")
+        arrived(nodes[0], b"orphan")
+        arrived(nodes[1], b"orphan")
+        nodes[2].kill()
+        nodes.wait_members()
+
+        def died():
+            # Until all agree that it is dead it may come back with what it has.
+            answer = nodes[1].wire().call("MESH.ATTACH", "nobody", "RESUME", token)
+            assert not answer.startswith(b"TRYAGAIN"), answer
+
+        eventually(5, died)
+        wire, fresh = resume(nodes[1], b"orphan", token)
+        assert fresh.startswith(nodes[1].id.encode())
+        assert wire.read() == [b"gap", b"user", b"orphan", 0, 0]
+        arrived(nodes[0], b"orphan")
+        assert nodes[0].call("MESH.SEND", "orphan", "x") == 1
+        assert delivery(wire.read()) == (b"orphan", b"x")
+
+
+def test_a_frozen_node_has_its_session_still():
+    with Mesh(3) as nodes:
+        wire, token = begin(nodes[2], b"stuck")
+        arrived(nodes[0], b"stuck")
+        nodes[2].freeze()
+        wire.close()
+        answer = nodes[1].wire().call("MESH.ATTACH", "stuck", "RESUME", token, timeout=5)
+        assert answer.startswith(b"TRYAGAIN"), answer
+        nodes[2].thaw()
+        eventually(10, lambda: len(nodes[1].members()) == 3)
+
+        def resumed():
+            other = nodes[1].wire(3)
+            other.send(encode("MESH.ATTACH", "stuck", "RESUME", token))
+            assert not isinstance(other.read(5), Failure)
+
+        eventually(8, resumed)

@@ -1,0 +1,65 @@
+import MeshWire
+import Testing
+
+@testable import MeshCore
+
+@Suite struct CoordinateTests {
+    /// Places on a plane, with round trips as long as the ways between them.
+    private static let places: [(x: Double, y: Double)] = [
+        (0, 0), (70, 10), (80, -10), (200, 60), (190, -80), (2, 3), (72, 14), (198, 55),
+    ]
+
+    private static func roundTrip(_ one: Int, _ other: Int) -> Double {
+        let (dx, dy) = (places[one].x - places[other].x, places[one].y - places[other].y)
+        return max(0.4, (dx * dx + dy * dy).squareRoot())
+    }
+
+    @Test func `after some hundred round trips nobody's estimates are far off`() {
+        var random = RandomSource(seed: 4)
+        let count = Self.places.count
+        var nodes = (0..<count).map { _ in Coordinates(at: Instant(nanoseconds: 0)) }
+        for place in nodes.indices {
+            for index in 0..<count { nodes[place].admit(index) }
+        }
+        for _ in 0..<400 {
+            for place in nodes.indices {
+                let other = (place + 1 + random.next(below: count - 1)) % count
+                nodes[place].measured(Self.roundTrip(place, other), to: other, &random)
+                for index in nodes.indices where index != place {
+                    nodes[index].adopt(nodes[place].own, of: place)
+                }
+            }
+        }
+        var worst = 0.0
+        for one in 0..<count {
+            for other in 0..<count where one != other {
+                let estimate = nodes[one].estimate(other)!
+                worst = max(worst, abs(estimate - Self.roundTrip(one, other)))
+            }
+        }
+        // Of 200 ms: far enough from the neighbouring class.
+        #expect(worst < 25, "\(worst) ms")
+        let meanError = nodes.reduce(0) { $0 + $1.error } / Double(count)
+        #expect(meanError < 0.4)
+    }
+
+    @Test func `on one switch nobody moves enough to tell anybody`() {
+        var random = RandomSource(seed: 5)
+        var node = Coordinates(at: Instant(nanoseconds: 0))
+        for index in 0..<17 { node.admit(index) }
+        for _ in 0..<5_000 {
+            node.measured(0.2 + random.nextUnit() * 0.6, to: 1 + random.next(below: 16), &random)
+            #expect(!node.isNews(since: .origin))
+        }
+        let spread = node.takeSpread(at: Instant(nanoseconds: 1_000_000_000_000))
+        #expect(spread == nil)
+    }
+
+    @Test func `round trips of one class differ by half, and all below a millisecond are one`() {
+        #expect(Coordinates.roundTripClass(0.01) == Coordinates.roundTripClass(1))
+        #expect(Coordinates.roundTripClass(10) < Coordinates.roundTripClass(16))
+        #expect(Coordinates.isWorthChange(from: 80, to: 20))
+        #expect(!Coordinates.isWorthChange(from: 80, to: 60))
+        #expect(!Coordinates.isWorthChange(from: 4, to: 0.1))
+    }
+}

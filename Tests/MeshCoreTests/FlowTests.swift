@@ -1,0 +1,598 @@
+import MeshWire
+import Testing
+
+@testable import MeshCore
+
+@Suite struct FlowTests {
+    private func pair(_ configure: (inout Configuration) -> Void = { _ in }) -> SmallMesh {
+        let mesh = SmallMesh(2, configure: configure)
+        mesh.attach("bob", at: 1)
+        mesh.forget()
+        return mesh
+    }
+
+    private func numbers(_ range: ClosedRange<Int>) -> [[UInt8]] {
+        range.map { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
+    }
+
+    @Test func `in order each message is delivered once and acknowledged`() {
+        let mesh = pair()
+        for payload in numbers(1...100) {
+            let count = mesh.send(payload, from: 0, to: "bob")
+            #expect(count == 1)
+        }
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 100)
+        mesh.run(for: .milliseconds(30))
+        #expect(mesh.payloads(at: 1) == numbers(1...100))
+        let sizes = mesh.hosts[0].node.flowSizes()
+        #expect(sizes.retainedCount == 0 && sizes.retainedBytes == 0)
+        #expect(mesh.hosts[0].node.counters.retransmitted == 0)
+        // All came in one turn, but for one turn a frame here: one for each 16 at the most.
+        #expect(mesh.hosts[1].node.counters.acknowledgementsSent <= 7)
+    }
+
+    @Test func `a single message is acknowledged after 20 ms`() {
+        let mesh = pair()
+        mesh.send([1], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(15))
+        #expect(mesh.payloads(at: 1) == [[1]])
+        #expect(mesh.hosts[1].node.counters.acknowledgementsSent == 0)
+        mesh.run(for: .milliseconds(10))
+        #expect(mesh.hosts[1].node.counters.acknowledgementsSent == 1)
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+    }
+
+    @Test func `a message the other way carries the acknowledgement`() {
+        let mesh = pair()
+        mesh.attach("ann", at: 0)
+        mesh.send([1], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(5))
+        mesh.send([2], from: 1, to: "ann")
+        mesh.run(for: .milliseconds(60))
+        #expect(mesh.payloads(at: 0) == [[2]])
+        #expect(mesh.hosts[1].node.counters.acknowledgementsCarried == 1)
+        #expect(mesh.hosts[1].node.counters.acknowledgementsSent == 0)
+        #expect(mesh.hosts[0].node.counters.acknowledgementsSent == 1)
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+    }
+
+    @Test func `what comes twice is delivered once`() {
+        let mesh = pair()
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame) { .double } else { .pass }
+        }
+        for payload in numbers(1...20) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(100))
+        #expect(mesh.payloads(at: 1) == numbers(1...20))
+        #expect(mesh.hosts[1].node.counters.duplicates == 20)
+        #expect(mesh.hosts[1].node.counters.protocolErrors == 0)
+    }
+
+    @Test func `a message that overtakes another waits for it`() {
+        let mesh = pair()
+        mesh.judge = { _, _, frame in
+            classify(frame) == .message(sequence: 2) ? .delay(.milliseconds(3)) : .pass
+        }
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(2))
+        #expect(mesh.payloads(at: 1) == numbers(1...1))
+        #expect(mesh.hosts[1].node.flowSizes().reorderedBytes > 0)
+        mesh.run(for: .milliseconds(50))
+        #expect(mesh.payloads(at: 1) == numbers(1...5))
+        #expect(mesh.hosts[1].node.counters.reordered == 3)
+        // The gap was shorter than it takes to complain about it.
+        #expect(mesh.hosts[0].node.counters.retransmitted == 0)
+        #expect(mesh.hosts[1].node.flowSizes().reorderedBytes == 0)
+    }
+
+    @Test func `a message that is lost among others is asked for within milliseconds`() {
+        let mesh = pair()
+        var isLost = false
+        mesh.judge = { _, _, frame in
+            if classify(frame) == .message(sequence: 2), !isLost {
+                isLost = true
+                return .drop
+            }
+            return .pass
+        }
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(12))
+        #expect(mesh.payloads(at: 1) == numbers(1...5))
+        #expect(mesh.hosts[0].node.counters.retransmitted == 1)
+    }
+
+    @Test func `the last message of a flow is sent again after 200 ms, then ever more slowly`() {
+        let mesh = pair()
+        var times: [Instant] = []
+        var isLossy = true
+        mesh.judge = { _, _, frame in
+            guard case .message = classify(frame) else { return .pass }
+            return isLossy ? .drop : .pass
+        }
+        mesh.send([7], from: 0, to: "bob")
+        let start = mesh.now
+        var before = mesh.sentCount[0]
+        for _ in 0..<450 {
+            mesh.run(for: .milliseconds(10))
+            if mesh.sentCount[0] > before {
+                before = mesh.sentCount[0]
+                times.append(mesh.now)
+            }
+        }
+        let delays = times.map { ($0 - start).milliseconds }
+        #expect(delays.count == 4)
+        for (delay, wanted) in zip(delays, [200, 600, 1_400, 3_000] as [Int64]) {
+            #expect(abs(delay - wanted) <= 80, "\(delays)")
+        }
+        isLossy = false
+        mesh.run(for: .seconds(3))
+        #expect(mesh.payloads(at: 1) == [[7]])
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+    }
+
+    @Test func `acknowledgements that are lost lead to duplicates that nobody sees`() {
+        let mesh = pair()
+        var lost = 0
+        mesh.judge = { _, _, frame in
+            if classify(frame) == .acknowledge, lost < 2 {
+                lost += 1
+                return .drop
+            }
+            return .pass
+        }
+        for payload in numbers(1...3) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .seconds(2))
+        #expect(mesh.payloads(at: 1) == numbers(1...3))
+        #expect(mesh.hosts[1].node.counters.duplicates > 0)
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+    }
+
+    @Test func `a lost link costs a few milliseconds and nothing else`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.forget()
+        for payload in numbers(1...200) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.reset(0, 1)
+        for payload in numbers(201...210) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(60))
+        #expect(mesh.payloads(at: 1) == numbers(1...210))
+        #expect(mesh.hosts[0].node.counters.retransmitted >= 200)
+        #expect(mesh.reports == [])
+    }
+
+    @Test func `more than a burst recovers in bursts that grow`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.forget()
+        let count = 2_000
+        for number in 1...count {
+            let payload = numbers(number...number)[0] + [UInt8](repeating: 0, count: 500)
+            mesh.send(payload, from: 0, to: "bob")
+        }
+        mesh.reset(0, 1)
+        let before = mesh.sentCount[0]
+        mesh.run(for: .microseconds(500))
+        #expect(mesh.sentCount[0] - before < 140)
+        mesh.run(for: .milliseconds(100))
+        #expect(mesh.payloads(at: 1).map { Array($0[..<2]) } == numbers(1...count))
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+    }
+
+    @Test func `a heavy loss is recovered from`() {
+        let mesh = pair()
+        var random = RandomSource(seed: 5)
+        mesh.judge = { _, _, frame in
+            if case .other = classify(frame) { return .pass }
+            let die = random.next(below: 10)
+            return die < 3
+                ? .drop : die == 3 ? .double : die == 4 ? .delay(.milliseconds(7)) : .pass
+        }
+        for round in 0..<20 {
+            for payload in numbers(round * 50 + 1...round * 50 + 50) {
+                mesh.send(payload, from: 0, to: "bob")
+            }
+            mesh.run(for: .milliseconds(20))
+        }
+        mesh.run(for: .seconds(20))
+        #expect(mesh.payloads(at: 1) == numbers(1...1_000))
+        #expect(mesh.hosts[0].node.counters.protocolErrors == 0)
+        #expect(mesh.hosts[1].node.counters.protocolErrors == 0)
+    }
+
+    @Test func `a channel's message to several nodes is kept for each, and the bytes once`() {
+        let mesh = SmallMesh(5)
+        let name = Array("news".utf8)
+        let key = mesh.hasher.key(.channel, name)
+        for host in 1...4 { mesh.handle(host, .directory(key, .add)) }
+        mesh.run(for: .milliseconds(100))
+        mesh.judge = { _, to, frame in
+            if case .message = classify(frame), to == 3 { .drop } else { .pass }
+        }
+        let payload = [UInt8](repeating: 9, count: 100_000)
+        let event = Event.publish(
+            .channel, key, name: Slice(start: 0, count: 4),
+            payload: Slice(start: 4, count: payload.count))
+        let count = mesh.handle(0, event, name + payload)
+        #expect(count == 4)
+        #expect(mesh.hosts[0].node.flowSizes().retainedBytes < 101_000)
+        mesh.run(for: .milliseconds(100))
+        #expect(mesh.deliveries.count == 3)
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 1)
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(1))
+        #expect(mesh.deliveries.count == 4)
+        #expect(mesh.deliveries.allSatisfy { $0.payload == payload })
+        #expect(mesh.hosts[0].node.flowSizes().retainedBytes == 0)
+    }
+
+    @Test func `a volatile message is sent once and never kept`() {
+        let mesh = pair()
+        mesh.judge = { _, _, frame in
+            frame[4] == 2 && frame[5] & FrameFlags.volatile.rawValue != 0 && frame.last == 1
+                ? .drop : .pass
+        }
+        mesh.send([1], from: 0, to: "bob", isVolatile: true)
+        mesh.send([2], from: 0, to: "bob", isVolatile: true)
+        mesh.send([3], from: 0, to: "bob")
+        mesh.run(for: .seconds(2))
+        #expect(mesh.payloads(at: 1) == [[2], [3]])
+        #expect(mesh.hosts[0].node.counters.retransmitted == 0)
+    }
+
+    // MARK: Bounds
+
+    @Test func `a full window congests, and half of it relieves`() {
+        let mesh = pair {
+            $0.flows.windowBytes = 64 * 1024
+        }
+        var isClosed = true
+        mesh.judge = { _, _, frame in
+            if classify(frame) == .acknowledge, isClosed { .drop } else { .pass }
+        }
+        var taken = 0
+        while !mesh.isCongested {
+            mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob")
+            taken += 1
+        }
+        #expect(taken > 60 && taken < 70)
+        #expect(mesh.uncongestedCount == 0)
+        #expect(mesh.hosts[0].node.flowSizes().congested == 1)
+        // Nobody listens: twice the window is the end.
+        while mesh.reports.isEmpty {
+            mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob", sender: 4)
+            taken += 1
+        }
+        #expect(taken > 120 && taken < 135)
+        #expect(mesh.reports == [.init(host: 0, sender: 4, count: 1, name: "bob")])
+        isClosed = false
+        mesh.run(for: .seconds(3))
+        #expect(mesh.uncongestedCount == 1)
+        #expect(mesh.hosts[0].node.flowSizes().congested == 0)
+        #expect(mesh.payloads(at: 1).count == taken - 1)
+    }
+
+    @Test func `all flows together are bounded, and a large message alone is not`() {
+        let mesh = SmallMesh(3) { $0.flows.totalBytes = 100_000 }
+        mesh.attach("bob", at: 1)
+        mesh.attach("cid", at: 2)
+        mesh.forget()
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame) { .drop } else { .pass }
+        }
+        let large = [UInt8](repeating: 1, count: 150_000)
+        #expect(mesh.send(large, from: 0, to: "bob") == 1)
+        #expect(mesh.isCongested)
+        #expect(mesh.send(large, from: 0, to: "cid") == 1)
+        #expect(mesh.send([1], from: 0, to: "bob") == 0)
+        #expect(mesh.reports.count == 1)
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(2))
+        #expect(mesh.uncongestedCount > 0)
+        #expect(mesh.deliveries.count == 2)
+        #expect(mesh.hosts[0].node.flowSizes().retainedBytes == 0)
+    }
+
+    @Test func `a destination keeps no more than its window behind a gap`() {
+        let mesh = pair { $0.flows.reorderCount = 16 }
+        var isLossy = true
+        mesh.judge = { _, _, frame in
+            classify(frame) == .message(sequence: 1) && isLossy ? .drop : .pass
+        }
+        for payload in numbers(1...40) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(3))
+        #expect(mesh.hosts[1].node.counters.reordered == 15)
+        #expect(mesh.hosts[1].node.counters.droppedBeyondWindow == 24)
+        isLossy = false
+        mesh.run(for: .seconds(2))
+        #expect(mesh.payloads(at: 1) == numbers(1...40))
+    }
+
+    // MARK: Death
+
+    @Test func `what a dead node has not acknowledged is reported, in runs`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.attach("cid", at: 1)
+        mesh.judge = { _, to, frame in
+            if case .message = classify(frame), to == 1 { .drop } else { .pass }
+        }
+        for _ in 0..<3 { mesh.send([1], from: 0, to: "bob", sender: 8) }
+        mesh.send([1], from: 0, to: "cid", sender: 8)
+        mesh.send([1], from: 0, to: "cid", sender: 9)
+        mesh.crash(1)
+        mesh.run(for: .seconds(2))
+        #expect(
+            mesh.reports == [
+                .init(host: 0, sender: 8, count: 3, name: "bob"),
+                .init(host: 0, sender: 8, count: 1, name: "cid"),
+                .init(host: 0, sender: 9, count: 1, name: "cid"),
+            ])
+        #expect(mesh.hosts[0].node.counters.undelivered == 5)
+        #expect(mesh.hosts[0].node.flowSizes().retainedBytes == 0)
+    }
+
+    @Test func `after a false death what was given up is skipped, and the rest comes once`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.send([1], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(50))
+        // Nobody hears the node, which lives on.
+        mesh.judge = { from, to, _ in from == 1 || to == 1 ? .drop : .pass }
+        mesh.send([2], from: 0, to: "bob", sender: 5)
+        mesh.send([3], from: 0, to: "bob", sender: 5)
+        mesh.run(for: .seconds(12))
+        #expect(mesh.reports == [.init(host: 0, sender: 5, count: 2, name: "bob")])
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(15))
+        #expect(mesh.hosts[0].node.tableSizes().members == 3)
+        #expect(mesh.send([4], from: 0, to: "bob") == 1)
+        mesh.run(for: .milliseconds(100))
+        #expect(mesh.payloads(at: 1) == [[1], [4]])
+        #expect(mesh.gaps == [2])
+        #expect(mesh.hosts[1].node.counters.gaps == 2)
+        #expect(mesh.hosts[0].node.counters.protocolErrors == 0)
+    }
+
+    @Test func `a skip that is lost is asked for`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.judge = { from, to, _ in from == 1 || to == 1 ? .drop : .pass }
+        mesh.send([2], from: 0, to: "bob")
+        mesh.run(for: .seconds(12))
+        var skips = 0
+        mesh.judge = { _, _, frame in
+            guard classify(frame) == .skip else { return .pass }
+            skips += 1
+            return skips == 1 ? .drop : .pass
+        }
+        mesh.run(for: .seconds(15))
+        mesh.send([4], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(300))
+        #expect(skips >= 2)
+        #expect(mesh.payloads(at: 1) == [[4]])
+    }
+
+    @Test func `a node that leaves has its messages acknowledged first`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.forget()
+        var isLossy = true
+        mesh.judge = { from, _, frame in
+            if case .message = classify(frame), from == 0, isLossy { .drop } else { .pass }
+        }
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.leave(0)
+        mesh.run(for: .milliseconds(160))
+        isLossy = false
+        mesh.run(for: .seconds(2))
+        #expect(mesh.payloads(at: 1) == numbers(1...5))
+        #expect(!mesh.hosts[0].isUp)
+        #expect(mesh.reports == [])
+    }
+
+    @Test func `what comes to a node that leaves is acknowledged before it goes`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.forget()
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.leave(1)
+        mesh.run(for: .seconds(3))
+        #expect(mesh.payloads(at: 1) == numbers(1...5))
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+        #expect(mesh.reports == [])
+    }
+
+    // MARK: Grace
+
+    @Test func `messages wait for a user whose node has died`() {
+        let mesh = SmallMesh(4)
+        mesh.attach("bob", at: 1)
+        mesh.crash(1)
+        mesh.run(for: .seconds(1))
+        #expect(mesh.send([1], from: 0, to: "bob") == 0)
+        #expect(mesh.isHeld)
+        mesh.send([2], from: 0, to: "bob")
+        mesh.send([3], from: 2, to: "bob")
+        #expect(mesh.hosts[0].node.flowSizes().heldCount == 2)
+        mesh.run(for: .seconds(3))
+        mesh.attach("bob", at: 2)
+        mesh.run(for: .seconds(1))
+        #expect(mesh.payloads(at: 2) == [[3], [1], [2]])
+        #expect(mesh.hosts[0].node.flowSizes().heldBytes == 0)
+        #expect(mesh.reports == [])
+        #expect(mesh.send([4], from: 0, to: "bob") == 1)
+    }
+
+    @Test func `a user who does not come back is reported`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.crash(1)
+        mesh.run(for: .seconds(1))
+        mesh.send([1], from: 0, to: "bob", sender: 3)
+        mesh.run(for: .seconds(8))
+        #expect(mesh.reports == [])
+        mesh.run(for: .seconds(2))
+        #expect(mesh.reports == [.init(host: 0, sender: 3, count: 1, name: "bob")])
+        mesh.send([2], from: 0, to: "bob", sender: 3)
+        #expect(!mesh.isHeld)
+        // Somebody who was never there is not waited for, nor who has gone by himself.
+        mesh.send([2], from: 0, to: "eve", sender: 3)
+        #expect(!mesh.isHeld)
+        mesh.attach("eve", at: 2)
+        mesh.detach("eve", at: 2)
+        mesh.send([2], from: 0, to: "eve", sender: 3)
+        #expect(!mesh.isHeld)
+    }
+
+    @Test func `what waits for users is bounded`() {
+        let mesh = SmallMesh(3) {
+            $0.flows.heldCount = 10
+            $0.flows.heldTotalBytes = 10_000
+        }
+        mesh.attach("bob", at: 1)
+        mesh.attach("cid", at: 1)
+        mesh.crash(1)
+        mesh.run(for: .seconds(1))
+        for _ in 0..<11 { mesh.send([1], from: 0, to: "bob", sender: 3) }
+        #expect(mesh.reports.count == 1)
+        mesh.send([UInt8](repeating: 1, count: 20_000), from: 0, to: "cid", sender: 4)
+        #expect(mesh.reports.count == 2)
+        #expect(mesh.hosts[0].node.flowSizes().heldCount == 10)
+    }
+
+    // MARK: Hostile peers
+
+    /// A control message that pretends to come from host 1.
+    private func forged(_ message: Message, to host: Int, _ mesh: SmallMesh) -> [UInt8] {
+        var queue = ByteQueue()
+        queue.appendRoutedHeader(
+            length: 0, [], hopsLeft: 3, body: RoutedBody.control.rawValue,
+            origin: mesh.hosts[1].node.id, key: Key(0), destinationCount: 1, life: 0,
+            nameLength: 0, hopsTaken: 0)
+        queue.append(Destination(id: mesh.hosts[host].node.id, sequence: 0, promise: 0))
+        queue.append(message)
+        queue.overwrite(integer: UInt32(queue.count), at: 0)
+        return queue.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+    }
+
+    @Test(arguments: [
+        Acknowledgement(cumulative: 6, missing: 0),
+        Acknowledgement(cumulative: .max / 2, missing: 0),
+        Acknowledgement(cumulative: 2, missing: 4), Acknowledgement(cumulative: 0, missing: .max),
+    ])
+    func `an acknowledgement of what was never sent is counted and ignored`(
+        forgery: Acknowledgement
+    ) {
+        let mesh = pair()
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame) { .drop } else { .pass }
+        }
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.inject(forged(.acknowledge(forgery), to: 0, mesh), to: 0, from: 1)
+        #expect(mesh.hosts[0].node.counters.protocolErrors == 1)
+        #expect(mesh.hosts[0].node.tableSizes().links == 1)
+    }
+
+    @Test func `a gap that is complained about again and again is answered in measure`() {
+        let mesh = pair()
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame) { .drop } else { .pass }
+        }
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        for _ in 0..<1_000 {
+            mesh.inject(
+                forged(.acknowledge(Acknowledgement(cumulative: 0, missing: 5)), to: 0, mesh),
+                to: 0, from: 1)
+        }
+        #expect(mesh.hosts[0].node.counters.retransmitted == 5)
+        #expect(mesh.hosts[0].node.counters.protocolErrors == 0)
+    }
+
+    @Test func `a skip backwards changes nothing, one far ahead is counted`() {
+        let mesh = pair()
+        mesh.attach("ann", at: 0)
+        for payload in numbers(1...5) { mesh.send(payload, from: 1, to: "ann") }
+        mesh.run(for: .milliseconds(50))
+        mesh.inject(forged(.skip(through: 3), to: 0, mesh), to: 0, from: 1)
+        mesh.inject(forged(.skip(through: 1 << 30), to: 0, mesh), to: 0, from: 1)
+        #expect(mesh.hosts[0].node.counters.protocolErrors == 1)
+        mesh.send([9], from: 1, to: "ann")
+        mesh.run(for: .milliseconds(50))
+        #expect(mesh.payloads(at: 0) == numbers(1...5) + [[9]])
+        #expect(mesh.gaps == [])
+    }
+
+    // MARK: Numbers
+
+    @Test func `numbers wrap round at both ends`() {
+        var flow = OutgoingFlow(
+            to: 1, after: .max - 2, window: 1 << 20, at: Instant(nanoseconds: 0))
+        var retention = Retention()
+        let bytes = [UInt8](repeating: 0, count: 10)
+        for _ in 0..<6 {
+            retention.append(
+                .user, Key(1), name: Slice(start: 0, count: 2),
+                payload: Slice(start: 2, count: 8), sender: 0, parcel: -1, bytes.span,
+                to: &flow.queue)
+            flow.last &+= 1
+        }
+        #expect(flow.last == 3 && flow.count == 6)
+        #expect(flow.advance(to: .max) == 2)
+        #expect(flow.advance(to: 1) == 4)
+        #expect(flow.advance(to: .max - 3) == -1)
+        flow.drop(4, &retention)
+        #expect(flow.acknowledged == 1 && flow.count == 2)
+        flow.drop(2, &retention)
+        #expect(retention.byteCount == 0)
+
+        var incoming = IncomingFlow(from: NodeID(1), at: Instant(nanoseconds: 0))
+        incoming.expected = .max - 1
+        incoming.highest = .max - 2
+        func message(_ number: UInt8) -> ReorderedMessage {
+            ReorderedMessage(body: .user, key: Key(1), hops: 1, nameCount: 0, bytes: [number])
+        }
+        #expect(incoming.distance(to: 2) == 4)
+        for ahead in [4, 2, 3] {
+            incoming.wait(message(UInt8(ahead)), ahead: ahead, capacity: 16)
+        }
+        incoming.highest = 2
+        let isGap = incoming.hasGap
+        let missing = incoming.missing
+        #expect(isGap && missing == 2)
+        incoming.pass()
+        incoming.pass()
+        var taken: [UInt8] = []
+        while let next = incoming.takeNext() {
+            taken += next.bytes
+            incoming.pass()
+        }
+        #expect(taken == [2, 3, 4])
+        let isDone = !incoming.hasGap && incoming.expected == 3 && incoming.waitingBytes == 0
+        #expect(isDone)
+    }
+
+    @Test func `a flow that is taken up again after the destination has forgotten it goes on`() {
+        let mesh = pair()
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(50))
+        let origin = mesh.hosts[0].node.id
+        let member = mesh.hosts[1].node.members.index(of: origin)!
+        mesh.hosts[1].node.flows.forget(member, origin)
+        for payload in numbers(6...9) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(200))
+        #expect(mesh.payloads(at: 1) == numbers(1...9))
+        #expect(mesh.gaps == [])
+    }
+
+    @Test func `an origin that has forgotten a destination uses no number twice`() {
+        let mesh = pair()
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(50))
+        let destination = mesh.hosts[1].node.id
+        let member = mesh.hosts[0].node.members.index(of: destination)!
+        mesh.hosts[0].node.flows.forget(member, destination)
+        for payload in numbers(6...9) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(50))
+        #expect(mesh.payloads(at: 1) == numbers(1...9))
+    }
+}

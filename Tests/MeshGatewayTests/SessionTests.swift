@@ -1,0 +1,412 @@
+import MeshCore
+import MeshWire
+import Testing
+
+@testable import MeshGateway
+
+/// Two gateways that ask each other, as if a mesh were between them.
+private struct Pair: ~Copyable {
+    var here: Harness
+    var there: Harness
+    static let hereID = NodeID(1)
+    static let thereID = NodeID(2)
+
+    init(_ configuration: GatewayConfiguration = GatewayConfiguration()) {
+        here = Harness(configuration)
+        there = Harness(configuration)
+        here.answers = nil
+        there.answers = nil
+        here.gateway.nodeID = Self.hereID
+        there.gateway.nodeID = Self.thereID
+        here.gateway.clientAddress = "10.0.0.1:7379"
+        there.gateway.clientAddress = "10.0.0.2:7379"
+    }
+
+    /// Carries questions and answers to and fro until there are none.
+    ///
+    /// - Parameter isAnswered: otherwise they get lost; `isPresent` then says whether the others
+    ///   are still members.
+    mutating func settle(isAnswered: Bool = true, isPresent: Bool = true) {
+        while true {
+            here.gateway.tick(at: here.now)
+            there.gateway.tick(at: there.now)
+            let fromHere = Self.take(&here)
+            let fromThere = Self.take(&there)
+            if fromHere.isEmpty && fromThere.isEmpty { return }
+            for errand in fromHere {
+                Self.ask(errand, &here, Self.hereID, &there, isAnswered, isPresent)
+            }
+            for errand in fromThere {
+                Self.ask(errand, &there, Self.thereID, &here, isAnswered, isPresent)
+            }
+        }
+    }
+
+    private static func take(_ harness: inout Harness) -> [Errand] {
+        var all = harness.gateway.errands
+        harness.gateway.errands = []
+        for question in harness.questions {
+            all.append(Errand(id: question.id, query: question.query, bytes: question.bytes))
+        }
+        harness.questions = []
+        return all
+    }
+
+    private static func ask(
+        _ errand: Errand, _ asker: inout Harness, _ id: NodeID, _ other: inout Harness,
+        _ isAnswered: Bool, _ isPresent: Bool
+    ) {
+        let subject: Slice
+        var isForOther = true
+        switch errand.query {
+        case .node(let node, let slice):
+            subject = slice
+            isForOther = node == (id == hereID ? thereID : hereID)
+        case .everyone(let slice): subject = slice
+        case .holders, .trace: return
+        }
+        if isAnswered, isForOther {
+            var answer = ByteQueue()
+            other.gateway.answer(subject, errand.bytes.span, from: id, into: &answer)
+            let bytes = answer.withSpan { Array(copying: $0) }
+            asker.gateway.answered(
+                errand.id, Slice(start: 0, count: bytes.count), bytes.span,
+                from: id == hereID ? thereID : hereID)
+        }
+        if let client = asker.gateway.finished(
+            errand.id, isTargetPresent: isForOther ? isPresent : false)
+        {
+            asker.run(client)
+        }
+    }
+
+    /// Lets time pass on both sides.
+    mutating func pass(_ delay: Delay) {
+        here.now = here.now + delay
+        there.now = there.now + delay
+        here.gateway.now = here.now
+        there.gateway.now = there.now
+        settle()
+    }
+}
+
+/// The text of a token in a reply: `$49·token·…`.
+private func token(_ reply: String) -> String {
+    let words = reply.split(separator: "·")
+    guard words.count > 1, words[0] == "$49" else { return "none in \(reply)" }
+    return String(words[1])
+}
+
+private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text.utf8.count)·\(text)·" }
+
+@Suite struct SessionTests {
+    @Test func `a session waits for its client and nobody sees it go`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        #expect(old.hasPrefix("0000000000000001-"))
+        pair.here.deliver(.user, "ann", "a")
+        let read = pair.here.read(first)
+        #expect(read == message("a"))
+        pair.here.deliver(.user, "ann", "b")
+        pair.here.close(first)
+        pair.here.deliver(.user, "ann", "c")
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
+        let fresh = token(reply)
+        #expect(fresh != old)
+        #expect(reply == "$49·\(fresh)·" + message("b") + message("c"))
+        pair.here.deliver(.user, "ann", "d")
+        let live = pair.here.read(second)
+        #expect(live == message("d"))
+        #expect(pair.here.changes.map(\.change) == [.add])
+        // A token is good for one use.
+        let third = pair.here.open()
+        let used = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(used.hasPrefix("-NOSESSION "))
+        let gone = pair.here.exchange(second, "MESH.DETACH ann\r\n")
+        #expect(gone == ":1·")
+        let ended = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n")
+        #expect(ended.hasPrefix("-NOSESSION "))
+        #expect(pair.here.changes.map(\.change) == [.add, .remove])
+    }
+
+    @Test func `what the kernel took a part of is sent again whole`() {
+        var pair = Pair()
+        let first = pair.here.open(3)
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
+        let size = message("a").utf8.count
+        pair.here.gateway.flush(first) { bytes in
+            // The first, and five bytes of the second: CR LF is one character in `message`.
+            #expect(bytes.count > size)
+            return bytes.count / 3 + 5
+        }
+        pair.here.close(first)
+        let second = pair.here.open(3)
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
+        let expected = (message("b") + message("c")).replacing("*3", with: ">3")
+        #expect(reply.hasSuffix("·" + expected))
+        #expect(!reply.contains("$1·a·"))
+    }
+
+    @Test func `a partly sent message goes on where it stopped while the connection lives`() {
+        var pair = Pair()
+        let client = pair.here.open()
+        _ = pair.here.exchange(client, "MESH.ATTACH ann SESSION\r\n")
+        var expected = ""
+        for number in 0..<50 {
+            pair.here.deliver(.user, "ann", "\(number)")
+            expected += message("\(number)")
+        }
+        var got: [UInt8] = []
+        var dice = Dice(state: 3)
+        while pair.here.gateway.outputCount(client) > 0 {
+            pair.here.gateway.flush(client) { bytes in
+                let count = min(bytes.count, 1 + dice.roll(40))
+                unsafe got.append(contentsOf: bytes.prefix(count))
+                return count
+            }
+        }
+        let text = String(decoding: got, as: UTF8.self)
+            .split(separator: "\r\n", omittingEmptySubsequences: false).joined(separator: "·")
+        #expect(text == expected)
+    }
+
+    @Test func `what does not fit is announced on return with its size`() {
+        var configuration = GatewayConfiguration()
+        configuration.sessionCountMax = 3
+        var pair = Pair(configuration)
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        for text in ["a", "b", "c", "d", "e"] { pair.here.deliver(.user, "ann", text) }
+        pair.pass(.milliseconds(20))
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(
+            reply.hasSuffix(
+                "·*5·$3·gap·$4·user·$3·ann·:2·:20·" + message("c") + message("d") + message("e")))
+        #expect(pair.here.gateway.counters.sessionMessagesDropped == 2)
+    }
+
+    @Test func `after the grace the session is gone`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        pair.pass(.milliseconds(9_999))
+        #expect(pair.here.gateway.ghostCount == 1)
+        pair.pass(.milliseconds(1))
+        #expect(pair.here.gateway.ghostCount == 0)
+        #expect(pair.here.gateway.changes.map(\.change) == [.remove])
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(reply.hasPrefix("-NOSESSION "))
+    }
+
+    @Test func `a session is taken from a connection that only seems to stand`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.deliver(.user, "ann", "a")
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(reply.hasSuffix(message("a")))
+        let isDoomed = pair.here.gateway.isDoomed(first)
+        #expect(isDoomed)
+        pair.here.close(first)
+        pair.here.deliver(.user, "ann", "b")
+        let live = pair.here.read(second)
+        #expect(live == message("b"))
+    }
+
+    @Test func `a session follows its client to another node in order and once`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        pair.here.deliver(.user, "ann", "a")
+        let second = pair.there.open(3)
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\nPING\r\n".utf8))
+        pair.settle()
+        func pushed(_ text: String) -> String { message(text).replacing("*3", with: ">3") }
+        let reply = pair.there.read(second)
+        #expect(token(reply).hasPrefix("0000000000000002-"))
+        #expect(reply.hasSuffix("·+PONG·" + pushed("a")))
+        // What still comes to the old node is forwarded; what comes to both is given out once; what
+        // comes to the new one alone waits until what was forwarded is ahead of it.
+        pair.there.deliver(.user, "ann", "c")
+        pair.here.deliver(.user, "ann", "b")
+        pair.here.deliver(.user, "ann", "c")
+        pair.there.deliver(.user, "ann", "d")
+        pair.settle()
+        let forwarded = pair.there.read(second)
+        #expect(forwarded == pushed("b") + pushed("c"))
+        pair.pass(.milliseconds(250))
+        let direct = pair.there.read(second)
+        #expect(direct == pushed("d"))
+        pair.here.deliver(.user, "ann", "e")
+        pair.settle()
+        pair.there.deliver(.user, "ann", "e")
+        let once = pair.there.read(second)
+        #expect(once == pushed("e"))
+        // Afterwards the old node gives the key up.
+        #expect(pair.here.changes.map(\.change) == [.add])
+        pair.pass(.seconds(2))
+        #expect(pair.here.gateway.changes.map(\.change) == [.remove])
+        #expect(pair.here.gateway.ghostCount == 0 && pair.there.gateway.ghostCount == 0)
+        pair.pass(.seconds(10))
+        pair.there.deliver(.user, "ann", "e")
+        let again = pair.there.read(second)
+        #expect(again == pushed("e"))
+        let refused = pair.there.gateway.counters.answersMalformed
+        #expect(refused == 0)
+    }
+
+    @Test func `an answer that was lost is given again, a batch that comes twice is taken once`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        pair.here.deliver(.user, "ann", "a")
+        // The question arrives, its answer does not.
+        var take = ByteQueue()
+        take.append(UInt8(3))
+        SessionToken(Array(old.utf8))!.append(to: &take)
+        take.append(Array("ann".utf8))
+        let bytes = take.withSpan { Array(copying: $0) }
+        var lost = ByteQueue()
+        pair.here.gateway.answer(
+            Slice(start: 0, count: bytes.count), bytes.span, from: Pair.thereID, into: &lost)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle(isAnswered: false)
+        let failed = pair.there.read(second)
+        #expect(failed.hasPrefix("-TRYAGAIN "))
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let reply = pair.there.read(second)
+        #expect(reply.hasSuffix("·" + message("a")))
+        // And now a batch.
+        pair.here.deliver(.user, "ann", "b")
+        pair.here.gateway.tick(at: pair.here.now)
+        let batch = pair.here.gateway.errands[0].bytes
+        for _ in 0..<2 {
+            var answer = ByteQueue()
+            pair.there.gateway.answer(
+                Slice(start: 0, count: batch.count), batch.span, from: Pair.hereID, into: &answer)
+            let taken = answer.withSpan { Array(copying: $0) }
+            #expect(taken == [1])
+        }
+        let read = pair.there.read(second)
+        #expect(read == message("b"))
+    }
+
+    @Test func `a session whose node is dead begins anew with a gap of unknown size`() {
+        var pair = Pair()
+        let dead = "00000000000000aa-" + String(repeating: "7", count: 32)
+        let client = pair.there.open()
+        pair.there.send(client, Array("MESH.ATTACH ann RESUME \(dead)\r\n".utf8))
+        pair.settle(isPresent: false)
+        let reply = pair.there.read(client)
+        #expect(reply == "$49·\(token(reply))·*5·$3·gap·$4·user·$3·ann·:0·:0·")
+        #expect(pair.there.changes.map(\.change) == [.add])
+    }
+
+    @Test func `whoever asks for a session that has moved is sent there`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        var take = ByteQueue()
+        take.append(UInt8(3))
+        SessionToken(Array(old.utf8))!.append(to: &take)
+        take.append(Array("ann".utf8))
+        let bytes = take.withSpan { Array(copying: $0) }
+        var answers: [[UInt8]] = []
+        for asker in [NodeID(7), NodeID(8), NodeID(7)] {
+            var answer = ByteQueue()
+            pair.here.gateway.answer(
+                Slice(start: 0, count: bytes.count), bytes.span, from: asker, into: &answer)
+            answers.append(answer.withSpan { Array(copying: $0) })
+        }
+        #expect(answers[0] == [1, 0, 0, 0, 0, 0, 0, 0, 0])
+        #expect(answers[1] == [2, 7, 0, 0, 0, 0, 0, 0, 0])
+        #expect(answers[2] == answers[0])
+    }
+
+    @Test func `bytes that no gateway sends are counted and change nothing`() {
+        var pair = Pair()
+        var dice = Dice(state: 9)
+        let client = pair.here.open()
+        _ = pair.here.exchange(client, "MESH.ATTACH ann SESSION\r\n")
+        for _ in 0..<5_000 {
+            var bytes = [UInt8(3 + dice.roll(6))]
+            for _ in 0..<dice.roll(80) { bytes.append(UInt8(dice.roll(256))) }
+            var answer = ByteQueue()
+            pair.here.gateway.answer(
+                Slice(start: 0, count: bytes.count), bytes.span, from: Pair.thereID,
+                into: &answer)
+        }
+        pair.here.deliver(.user, "ann", "a")
+        let read = pair.here.read(client)
+        #expect(read == message("a"))
+    }
+
+    @Test(arguments: [
+        "MESH.ATTACH ann NOTHING", "MESH.ATTACH ann RESUME", "MESH.ATTACH ann RESUME short",
+        "MESH.ATTACH ann SESSION please",
+    ])
+    func `a wrong way to attach is refused and attaches nobody`(_ line: String) {
+        var pair = Pair()
+        let client = pair.here.open()
+        let reply = pair.here.exchange(client, line + "\r\n")
+        #expect(reply.hasPrefix("-ERR "))
+        #expect(pair.here.changes.isEmpty)
+    }
+
+    // MARK: Leaving
+
+    @Test func `a node that leaves tells clients where to go and hands over what is left`() {
+        var pair = Pair()
+        let mover = pair.here.open(3)
+        let sleeper = pair.here.open()
+        let plain = pair.here.open()
+        _ = pair.here.exchange(mover, "MESH.MOVES ON\r\n")
+        let old = token(pair.here.exchange(sleeper, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.gateway.beginDrain(.seconds(2), at: pair.here.now)
+        pair.settle()
+        pair.pass(.milliseconds(1_000))
+        let told = pair.here.read(mover)
+        #expect(told == ">2·$5·moved·$13·10.0.0.2:7379·")
+        let toldToo = pair.here.read(sleeper)
+        #expect(toldToo == "*2·$5·moved·$13·10.0.0.2:7379·")
+        let late = pair.here.exchange(plain, "MESH.ATTACH bob\r\n")
+        #expect(late == "-DRAINING this node is leaving: attach at 10.0.0.2:7379·")
+        pair.pass(.milliseconds(1_000))
+        #expect(pair.here.gateway.farewells.sorted() == [mover, sleeper, plain])
+        pair.here.deliver(.user, "ann", "a")
+        for client in [mover, sleeper, plain] { pair.here.close(client) }
+        pair.pass(.milliseconds(10))
+        pair.pass(.milliseconds(10))
+        pair.here.deliver(.user, "ann", "b")
+        let early = pair.here.gateway.isDrained
+        #expect(!early)
+        pair.pass(.milliseconds(300))
+        let isDrained = pair.here.gateway.isDrained
+        #expect(isDrained)
+        let back = pair.there.open()
+        let reply = pair.there.exchange(back, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(reply.hasSuffix("·" + message("a") + message("b")))
+    }
+
+    @Test func `a node with nobody to go to, or nobody to send, has nothing to wait for`() {
+        var pair = Pair()
+        pair.there.gateway.beginDrain(.seconds(9), at: pair.there.now)
+        pair.here.gateway.beginDrain(.seconds(9), at: pair.here.now)
+        pair.settle()
+        let isDrained = pair.here.gateway.isDrained
+        #expect(isDrained)
+    }
+}

@@ -1,0 +1,43 @@
+import MeshCore
+import MeshWire
+import Testing
+
+@testable import MeshSimulation
+
+/// Nodes that lie far apart link with those that lie near (DESIGN §2).
+@Suite struct RegionTests {
+    /// Three regions, 80 ms there and back, 1 ms within; host n lies in region n % 3.
+    private func mesh(of count: Int, seed: UInt64) -> World {
+        var world = World(seed: seed)
+        world.keepsDeliveries = false
+        world.network.setZones(count: 3) {
+            $0 == $1 ? .microseconds(500) : .milliseconds(40)
+        }
+        for number in 0..<count {
+            world.start(seeds: number == 0 ? [] : [number - 1], zone: number % 3)
+        }
+        return world
+    }
+
+    @Test func `long-range links stay in the region where they can, at the same number of hops`() {
+        var world = mesh(of: 60, seed: 8)
+        world.run(for: .seconds(60))
+        #expect(world.agree() == true)
+        var inside = 0
+        var total = 0
+        var hops = 0
+        for host in world.everyone {
+            for link in world.links(host) where link.role.contains("long-range") {
+                total += 1
+                if world.host(of: link.peer)! % 3 == host % 3 { inside += 1 }
+            }
+            #expect(world.links(host).count <= 16)
+            for other in world.everyone where other != host {
+                hops += world.hops(from: host, to: other) ?? 99
+            }
+        }
+        // A third by chance.
+        #expect(Double(inside) / Double(total) > 0.5, "\(inside) of \(total)")
+        #expect(Double(hops) / (60 * 59) <= 1.9)
+    }
+}
