@@ -24,6 +24,8 @@ public struct Figures: Sendable {
     /// After partitions, until all agree.
     public var repair = Repair()
     public var channels = Channels()
+    /// Acknowledgements in frames of their own that destinations have sent, of messages that they
+    /// have delivered; each counts once, however many links it travels.
     public var acknowledgementsPerMessage = 0.0
 
     public struct Repair: Sendable {
@@ -35,6 +37,11 @@ public struct Figures: Sendable {
         public var comparisonBytes = 0
         /// Pairs of nodes that were neighbours when all agreed again, over all partitions.
         public var pairs = 0
+        /// Of 14 bytes for each entry and 16 KiB for each pair.
+        public var shareOfBound: Double {
+            let bound = 14 * changes + 16_384 * pairs
+            return bound == 0 ? 0 : Double(bytes + comparisonBytes) / Double(bound)
+        }
         public var bytesPerChange: Double { changes == 0 ? 0 : Double(bytes) / Double(changes) }
         public var bytesPerPair: Double {
             pairs == 0 ? 0 : Double(comparisonBytes) / Double(pairs)
@@ -87,6 +94,9 @@ public struct Figures: Sendable {
         },
         named("repair.bytesPerChange", "bytes to ask for and send such an entry") {
             $0.repair.bytesPerChange
+        },
+        named("repair.shareOfBound", "of 14 bytes an entry and 16 KiB a pair of neighbours") {
+            $0.repair.shareOfBound
         },
         named("repair.bytesPerPair", "bytes to find what differs, by pair of neighbours") {
             $0.repair.bytesPerPair

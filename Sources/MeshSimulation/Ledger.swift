@@ -12,7 +12,7 @@ struct Ledger {
         case heartbeats
         /// Greetings, refusals, good-byes, news of members.
         case membership
-        /// Link lists and roles.
+        /// Link lists, roles and coordinates.
         case links
         /// Changes of the directory on their way to all nodes.
         case changes
@@ -83,16 +83,29 @@ struct Ledger {
             guard parcel.withSpan({ $0[7] }) == RoutedBody.control.rawValue else {
                 return .messages
             }
-            // A control message has one destination and no name.
-            return .control
+            return isAcknowledgement(parcel) ? .acknowledgements : .control
         case .link, nil: break
         }
         switch Message.Number(rawValue: parcel.withSpan { $0[Frame.prefixSize] }) {
         case .heartbeat: return .heartbeats
-        case .linkLists, .role: return .links
+        case .linkLists, .role, .coordinates: return .links
         case .digests, .marks, .origins: return .comparison
         case .repair, .records, .snapshot, .cannotRepair: return .repair
         default: return .membership
+        }
+    }
+
+    /// Whether a routed control message tells how far a flow has come, or is to be skipped.
+    private static func isAcknowledgement(_ parcel: Parcel) -> Bool {
+        parcel.withSpan { span in
+            var needed = 0
+            guard let prefix = try? FramePrefix.read(span, at: 0, needed: &needed),
+                let header = try? RoutedHeader.read(span, at: 0, prefix),
+                header.payloadOffset < prefix.length
+            else { return false }
+            let number = span[header.payloadOffset]
+            return number == Message.Number.acknowledge.rawValue
+                || number == Message.Number.skip.rawValue
         }
     }
 

@@ -12,7 +12,7 @@ import Testing
             { nodes: 14, degree: 6, duration: 20, settle: 6, start: { over: 1 },
               faults: [{ at: 8, crash: 1 }, { at: 9, freeze: 1, for: 3 }],
               churn: { from: 6, to: 10, joins: 30 },
-              users: { count: 60, moves: 4, departures: 2 }, channels: { count: 3 },
+              users: { count: 60, moves: 0.5, departures: 0.3 }, channels: { count: 3 },
               messages: { toUsers: 60, toChannels: 5, from: 6, to: 12 } }
             """)
         scenario.mistake = mistake

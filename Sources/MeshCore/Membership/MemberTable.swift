@@ -177,8 +177,11 @@ struct MemberTable: ~Copyable {
         return index
     }
 
-    /// Takes a later word of a member, with its standing. A new life has a new log; a suspicion is
-    /// over, or begins anew.
+    /// Takes a later word of a member, with its standing; a suspicion is over, or begins anew.
+    ///
+    /// The log of a former life stays while the member is present: by it `withdrawKeys` knows that
+    /// there is something to take out. This node itself keeps its log, also when it outbids a liar
+    /// and takes the claimed life for its own.
     mutating func replace(_ index: MemberIndex, with record: MemberRecord, at now: Instant) {
         precondition(slots[index]!.facts.id == record.id)
         leaveEndpoint(index)
@@ -187,7 +190,7 @@ struct MemberTable: ~Copyable {
         let isReborn = record.incarnation.life != former.incarnation.life
         slots[index]!.facts = book.intern(record)
         book.release(former)
-        if isReborn { slots[index]!.log = OriginLog() }
+        if isReborn && !slots[index]!.standing.isPresent { slots[index]!.log = OriginLog() }
         stand(index, record.standing, before, at: now)
         if record.standing.isPresent { byEndpoint.insert(index, record.endpoint, slots) }
     }
