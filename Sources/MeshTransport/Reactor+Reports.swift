@@ -277,10 +277,6 @@ extension Reactor {
                 "Output thrown away with clients that were over a limit or killed.",
                 edge.discardedBytes),
             Figure(
-                "undelivered_total",
-                "Copies of messages of local clients that the mesh has given up.",
-                edge.undelivered),
-            Figure(
                 "undelivered_reports_total", "Reports of those to their senders (MESH.REPORTS).",
                 edge.undeliveredReports),
             Figure(
