@@ -110,9 +110,12 @@ extension Gateway {
                 clients[place].flags.isDisjoint(with: [.doomed, .ending])
             else { continue }
             counters.movedNotices += 1
+            let left = progress.startedAt + progress.duration - now
             frame.removeAll()
-            frame.append("*2\r\n$5\r\nmoved\r\n")
+            // As many elements as a message has: clients take an unknown kind apart as one.
+            frame.append("*3\r\n$5\r\nmoved\r\n")
             frame.appendBulk(progress.destination(place).address)
+            frame.appendInteger(Int(max(0, left.nanoseconds) / 1_000_000))
             tell(place)
         }
     }
