@@ -236,7 +236,7 @@ extension MemoryMesh.Host {
             switch effects[index] {
             case .send(let link, let head, let body, _):
                 send(head, body, input, over: Int(link))
-            case .deliver(let body, let key, let name, let payload):
+            case .deliver(let body, let key, let name, let payload, _):
                 deliveredCount += 1
                 _ = gateway?.deliver(body, key, name: name, payload: payload, input)
             default: break

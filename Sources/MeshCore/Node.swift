@@ -67,6 +67,7 @@ public struct Node: ~Copyable {
     var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()
     var watched = WatchedKeys()
+    var strangers = Strangers()
 
     // Delivery.
     var flows = Flows()
@@ -154,6 +155,8 @@ public struct Node: ~Copyable {
             disconnected(link, reason, &effects)
         case .deadline:
             runExpiredTimers(&effects)
+        case .stranger(let body, let key, let name, let origin):
+            tellStranger(body, key, name: name, from: origin, bytes, &effects)
         case .leave:
             leave(&effects)
         }

@@ -55,6 +55,8 @@ public struct Counters: Sendable {
     public var undelivered: UInt64 = 0
     /// Messages that came again and were dropped.
     public var duplicates: UInt64 = 0
+    /// Messages for a name that is not here, while another of the same key is; their origins were told.
+    public var strangers: UInt64 = 0
     /// Messages that came before an earlier one and waited for it.
     public var reordered: UInt64 = 0
     /// Acknowledgements in frames of their own; others travel with messages.

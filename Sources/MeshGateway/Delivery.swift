@@ -70,6 +70,15 @@ extension Gateway {
         return receivers
     }
 
+    /// Whether somebody here has a name of this kind and key: after a `deliver` to nobody, another
+    /// than the one that was meant.
+    public func hasAnother(_ body: RoutedBody, _ key: Key) -> Bool {
+        guard let kind = TopicKind(body) else { return false }
+        var found = false
+        registry.topics.forEach(kind, key) { _ in found = true }
+        return found
+    }
+
     /// Puts the patterns that match into `matched`; returns how many subscribers they have.
     private mutating func findPatterns(_ name: Slice, _ input: Span<UInt8>) -> Int {
         matched.removeAll(keepingCapacity: true)

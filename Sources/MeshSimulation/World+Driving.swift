@@ -51,9 +51,9 @@ extension World {
             let connection = host.connections[Int(link)]
             host.connections[Int(link)] = -1
             if connection >= 0 { close(connection, by: number) }
-        case .deliver(let body, _, let name, let payload):
+        case .deliver(let body, _, let name, let payload, _):
             deliver(body, name, payload, number, parcel)
-        case .deliverKept(let body, _, let name, let payload):
+        case .deliverKept(let body, _, let name, let payload, _):
             deliverKept(body, name, payload, number)
         case .undelivered(let sender, _, _, _, let destination, let count):
             journal.reports.append(

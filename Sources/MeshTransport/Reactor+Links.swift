@@ -61,6 +61,13 @@ extension Reactor {
                         into: &effects)
                     perform($0)
                 }
+            case .stranger(let body, let key, let name, let origin):
+                bytes.withSpan {
+                    self.node.handle(
+                        .stranger(body, key, name: name, from: origin), bytes: $0, at: now,
+                        into: &effects)
+                    perform($0)
+                }
             }
             effects.removeAll()
         }
@@ -75,10 +82,11 @@ extension Reactor {
             switch effects[position] {
             case .send(let link, let head, let body, let sendClass):
                 send(link, head, bytes, body, sendClass)
-            case .deliver(let body, let key, let name, let payload):
+            case .deliver(let body, let key, let name, let payload, let origin):
                 let copies = gateway.deliver(body, key, name: name, payload: payload, bytes)
+                if copies == 0 { noteStranger(body, key, name, bytes, from: origin) }
                 gatheredBytes += copies * (Int(name.count) + Int(payload.count))
-            case .deliverKept(let body, let key, let name, let payload):
+            case .deliverKept(let body, let key, let name, let payload, _):
                 deliverKept(body, key, name, payload)
             case .undelivered(let sender, let body, let key, let name, let node, let count):
                 undelivered(sender, body, key, name, node, count)
@@ -102,6 +110,18 @@ extension Reactor {
             }
             position += 1
         }
+    }
+
+    /// A message for a name that nobody here has. Mostly the last who had it has just gone.
+    @inline(never)
+    private mutating func noteStranger(
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>, from origin: NodeID
+    ) {
+        guard gateway.hasAnother(body, key) else { return }
+        let start = answerBytes.count
+        answerBytes.append(bytes, Int(name.start), Int(name.count))
+        deferred.append(
+            .stranger(body, key, name: Slice(start: start, count: Int(name.count)), origin))
     }
 
     /// A message that has waited in the node; it lies in the effects' bytes.

@@ -215,6 +215,10 @@ extension Reactor {
                 "duplicates_total", "Messages that came again and were dropped.",
                 core.duplicates),
             Figure(
+                "strangers_total",
+                "Messages for names that only share the key of one that is here.",
+                core.strangers),
+            Figure(
                 "reordered_total", "Messages that waited for an earlier one.", core.reordered),
             Figure(
                 "gaps_total", "Messages that their origins had given up.", core.gaps),

@@ -56,6 +56,8 @@ public struct ReactorOptions: Sendable {
         case disconnected(LinkIndex, epoch: UInt32, Disconnection)
         /// `answer` lies in `answerBytes`.
         case answer(NodeID, QueryID, answer: Slice)
+        /// `name` lies in `answerBytes`.
+        case stranger(RoutedBody, Key, name: Slice, NodeID)
     }
 
     struct ConnectionName {

@@ -51,13 +51,16 @@ public enum Message: Equatable, Sendable {
     /// To the destination of a flow: messages up to this one, as far as they are missing, were given
     /// up and will not come.
     case skip(through: UInt32)
+    /// To the origin of a message: the name with this hash is not here, another of its key is. True
+    /// as of this place in the sender's log.
+    case stranger(Key, name: UInt64, sequence: UInt64)
 
     /// The first byte of each message.
     public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
         case traceAnswer, acknowledge, skip
-        case marks = 22, coordinates
+        case marks = 22, coordinates, stranger
     }
 }
 

@@ -100,6 +100,11 @@ extension ByteQueue {
         case .acknowledge(let acknowledgement):
             append(Message.Number.acknowledge.rawValue)
             append(acknowledgement)
+        case .stranger(let key, let name, let sequence):
+            append(Message.Number.stranger.rawValue)
+            append(integer: key.rawValue)
+            append(integer: name)
+            append(integer: sequence)
         case .skip(let through):
             append(Message.Number.skip.rawValue)
             append(integer: through)

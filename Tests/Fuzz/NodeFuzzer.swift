@@ -125,7 +125,7 @@ struct Subject: ~Copyable {
                 precondition(head.start >= 0 && head.count >= 0 && head.end <= headCount)
                 precondition(body.start >= 0 && body.count >= 0 && body.end <= byteCount)
                 precondition(link >= 0 && Int(link) < node.configuration.linkSlotCount)
-            case .deliver(_, _, let name, let payload):
+            case .deliver(_, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= byteCount)
                 precondition(payload.start >= 0 && payload.end <= byteCount)
             case .asked(_, _, let slice), .answered(_, _, let slice), .traced(_, _, let slice):
@@ -136,7 +136,7 @@ struct Subject: ~Copyable {
             case .close(let link):
                 closed.append(link)
                 dialled.removeAll { $0 == link }
-            case .deliverKept(_, _, let name, let payload):
+            case .deliverKept(_, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= headCount)
                 precondition(payload.start >= 0 && payload.end <= headCount)
             case .undelivered(_, _, _, let name, _, let count):

@@ -218,9 +218,9 @@ final class SmallMesh {
             carry(frame, number, link)
         case .dial(let link, let endpoint): dial(number, link, Int(endpoint.low) - 0x0A00_0000)
         case .close(let link): cut(number, link)
-        case .deliver(_, _, _, let payload):
+        case .deliver(_, _, _, let payload, _):
             deliveries.append(Delivery(host: number, payload: bytes.span.array(payload)))
-        case .deliverKept(_, _, _, let payload):
+        case .deliverKept(_, _, _, let payload, _):
             let payload = effects.bytes.withSpan { $0.array(payload) }
             deliveries.append(Delivery(host: number, payload: payload))
         case .undelivered(let sender, _, _, let name, _, let count):

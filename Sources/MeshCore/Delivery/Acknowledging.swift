@@ -53,7 +53,8 @@ extension Node {
             flows.incoming[at].pass()
             counters.messagesDelivered &+= 1
             counters.hopsDelivered &+= hops
-            effects.append(.deliver(body, header.key, name: name, payload: payload))
+            effects.append(
+                .deliver(body, header.key, name: name, payload: payload, from: header.origin))
             passed(place, &effects)
         } else if ahead < 0 {
             // The acknowledgement has not come to the origin.
@@ -109,7 +110,7 @@ extension Node {
         while let message = flows.incoming[at].takeNext() {
             flows.incoming[at].pass()
             flows.incoming[at].unacknowledged += 1
-            deliver(message, &effects)
+            deliver(message, from: flows.incoming[at].origin, &effects)
         }
         guard flows.incoming[at].hasGap else { return }
         flows.incoming[at].gapSince = now
@@ -117,26 +118,28 @@ extension Node {
     }
 
     private mutating func deliver(
-        _ message: ReorderedMessage, _ effects: inout EffectBuffer
+        _ message: ReorderedMessage, from origin: NodeID, _ effects: inout EffectBuffer
     ) {
         flows.reorderBytes -= message.cost
         counters.messagesDelivered &+= 1
         counters.hopsDelivered &+= message.hops
         deliverKept(
-            message.body, message.key, message.bytes, nameCount: message.nameCount, &effects)
+            message.body, message.key, message.bytes, nameCount: message.nameCount, from: origin,
+            &effects)
     }
 
     /// Hands a message that does not lie in the event's bytes to the local clients.
     mutating func deliverKept(
         _ body: RoutedBody, _ key: Key, _ bytes: [UInt8], nameCount: Int,
-        _ effects: inout EffectBuffer
+        from origin: NodeID, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
         effects.bytes.append(bytes)
         effects.append(
             .deliverKept(
                 body, key, name: Slice(start: start, count: nameCount),
-                payload: Slice(start: start + nameCount, count: bytes.count - nameCount)))
+                payload: Slice(start: start + nameCount, count: bytes.count - nameCount),
+                from: origin))
     }
 
     /// The origin has given messages up: the flow goes on behind them. What of them has come all the
@@ -162,7 +165,7 @@ extension Node {
             let message = flows.incoming[at].takeNext()
             flows.incoming[at].pass()
             left -= 1
-            if let message { deliver(message, &effects) } else { gone &+= 1 }
+            if let message { deliver(message, from: origin, &effects) } else { gone &+= 1 }
         }
         if left > 0 {
             gone &+= left

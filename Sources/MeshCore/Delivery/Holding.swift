@@ -195,7 +195,8 @@ extension Node {
             for node in nodes where !isWithdrawn(node) {
                 if node == 0 {
                     deliverKept(
-                        .user, key, message.bytes, nameCount: message.nameCount, &effects)
+                        .user, key, message.bytes, nameCount: message.nameCount, from: id,
+                        &effects)
                 } else {
                     sendLate(message, key, to: node, &effects)
                 }

@@ -12,7 +12,8 @@ extension Node {
         effects.isCongested = false
         effects.isHeld = false
         let holders = directory.holders(of: key)
-        if patterns.isEmpty || body != .channel {
+        let hasStrangers = strangers.mayHave(key)
+        if !hasStrangers, patterns.isEmpty || body != .channel {
             switch holders {
             case .none:
                 if body == .user, !isVolatile, held.expectsAnybody {
@@ -42,7 +43,8 @@ extension Node {
             case .many: break
             }
         }
-        gatherRecipients(holders, body, name: name, bytes)
+        let hash = hasStrangers ? nameHash(body, name, bytes) : nil
+        gatherRecipients(holders, body, key, name: name, hash: hash, bytes)
         if forwarding.recipients.isEmpty, !isHeldHere(holders) {
             holdWithdrawn(
                 body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
@@ -141,7 +143,8 @@ extension Node {
 
     /// Collects the other nodes that hold the key or a matching pattern, each once.
     private mutating func gatherRecipients(
-        _ holders: DirectoryTable.Holders, _ body: RoutedBody, name: Slice, _ bytes: Span<UInt8>
+        _ holders: DirectoryTable.Holders, _ body: RoutedBody, _ key: Key, name: Slice,
+        hash: UInt64?, _ bytes: Span<UInt8>
     ) {
         forwarding.recipients.removeAll(keepingCapacity: true)
         forwarding.mark &+= 1
@@ -152,6 +155,16 @@ extension Node {
         case .many(let set):
             for place in 0..<set.count {
                 addRecipient(MemberIndex(directory.node(in: set, at: place)))
+            }
+        }
+        if let hash {
+            forwarding.recipients.removeAll { index in
+                guard strangers.contains(key, name: hash, at: members.id(of: index)) else {
+                    return false
+                }
+                // A pattern there may want the message all the same.
+                forwarding.marks[index] = 0
+                return true
             }
         }
         if body == .channel, !patterns.isEmpty {

@@ -93,6 +93,8 @@ extension Node {
             receivedVouch(for: subject, incarnation, &effects)
         case .acknowledge(let acknowledgement):
             receivedAcknowledgement(acknowledgement, from: header.origin, &effects)
+        case .stranger(let key, let name, let sequence):
+            receivedStranger(key, name: name, sequence: sequence, from: header.origin)
         case .skip(let last):
             receivedSkip(through: last, from: header.origin, &effects)
         case .question(let question, let isTrace, let subject):

@@ -120,13 +120,15 @@ extension Node {
             flows.incoming[Int(place)].pass()
             counters.messagesDelivered &+= 1
             counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
-            effects.append(.deliver(body, header.key, name: name, payload: payload))
+            effects.append(
+                .deliver(body, header.key, name: name, payload: payload, from: header.origin))
             passed(place, &effects)
             return
         }
         counters.messagesDelivered &+= 1
         counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
-        effects.append(.deliver(body, header.key, name: name, payload: payload))
+        effects.append(
+            .deliver(body, header.key, name: name, payload: payload, from: header.origin))
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.

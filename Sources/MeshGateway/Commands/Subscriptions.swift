@@ -220,8 +220,9 @@ extension Gateway {
                     subject: .pattern(registry.topics.name(topic)), key: key, change: change))
             return
         }
-        // Another name with the same key holds the directory's entry already, or still.
-        if registry.topics.hasTwin(topic) { return }
+        // Another name with the same key holds the directory's entry already, or still. Who knows
+        // that this one was not here is told anew.
+        if kind == .watch || change == .remove, registry.topics.hasTwin(topic) { return }
         changes.append(
             InterestChange(subject: kind == .watch ? .watch : .key, key: key, change: change))
     }

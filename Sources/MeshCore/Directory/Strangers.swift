@@ -1,0 +1,89 @@
+import MeshWire
+
+/// Names that a node does not have although the table says so: another name there has the same key.
+///
+/// Keys are 48 bits (`Key`), so among ten million names one pair shares a key with probability 0.16.
+/// A message carries its name in full, so nobody gets what is not for it; but its origin counts a
+/// node too many, and sends it a copy for nothing, until that node says so. What it says is
+/// remembered here by the whole hash of the name, and forgotten as soon as the node's entries of
+/// the key change, or the node goes.
+struct Strangers {
+    /// The pairs that are remembered; the oldest is forgotten for a new one.
+    static let countMax = 4_096
+
+    private struct Pair {
+        var name: UInt64
+        var node: NodeID
+    }
+    private var pairs: [Key: [Pair]] = [:]
+    /// The keys of `pairs`, oldest first, each as often as it has pairs or oftener.
+    private var ages: [Key] = []
+    private(set) var count = 0
+
+    @inline(__always) var isEmpty: Bool { count == 0 }
+
+    @inline(__always)
+    func mayHave(_ key: Key) -> Bool { count > 0 && pairs[key] != nil }
+
+    func contains(_ key: Key, name: UInt64, at node: NodeID) -> Bool {
+        pairs[key]?.contains { $0.name == name && $0.node == node } ?? false
+    }
+
+    mutating func insert(_ key: Key, name: UInt64, at node: NodeID) {
+        if contains(key, name: name, at: node) { return }
+        if ages.count >= Self.countMax { forget(ages.removeFirst()) }
+        pairs[key, default: []].append(Pair(name: name, node: node))
+        ages.append(key)
+        count += 1
+    }
+
+    /// The node's entries of this key have changed.
+    mutating func forget(_ key: Key, at node: NodeID) {
+        guard let former = pairs[key] else { return }
+        let left = former.filter { $0.node != node }
+        count -= former.count - left.count
+        pairs[key] = left.isEmpty ? nil : left
+    }
+
+    /// The node is gone, or all that it holds comes anew.
+    mutating func forget(at node: NodeID) {
+        if isEmpty { return }
+        for key in Array(pairs.keys) { forget(key, at: node) }
+    }
+
+    private mutating func forget(_ key: Key) {
+        count -= pairs.removeValue(forKey: key)?.count ?? 0
+    }
+}
+
+extension Node {
+    /// The whole hash of a name, which tells names of one key apart.
+    func nameHash(_ body: RoutedBody, _ name: Slice, _ bytes: Span<UInt8>) -> UInt64 {
+        hasher.digest(prefix: 0x80 | body.rawValue, bytes, Int(name.start), Int(name.count))
+    }
+
+    /// A message came for a name that nobody here has, while another of its key is here: its origin
+    /// is told.
+    mutating func tellStranger(
+        _ body: RoutedBody, _ key: Key, name: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) {
+        guard let index = members.index(of: origin), index != 0,
+            members.standing(of: index).isPresent
+        else { return }
+        counters.strangers &+= 1
+        sendControl(
+            .stranger(key, name: nameHash(body, name, bytes), sequence: members[0].log.sequence),
+            to: index, &effects)
+    }
+
+    /// The holder of a key does not have the name that was meant. What it says holds as far as its
+    /// log has come when it says it: if it has come further since, the name may be there now, and
+    /// the next message will tell.
+    mutating func receivedStranger(_ key: Key, name: UInt64, sequence: UInt64, from node: NodeID) {
+        guard let index = members.index(of: node), index != 0,
+            members[index].log.sequence <= sequence, holderIndices(of: key).contains(index)
+        else { return }
+        strangers.insert(key, name: name, at: node)
+    }
+}

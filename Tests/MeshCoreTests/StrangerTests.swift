@@ -1,0 +1,112 @@
+import MeshWire
+import Testing
+
+@testable import MeshCore
+
+/// Two names of one key. Finding two takes 2^24 tries, so the tests say that they share one.
+@Suite struct StrangerTests {
+    private let mesh = SmallMesh(3)
+
+    /// Sends to a name under the key of `ann`, who is at the second node.
+    private func send(to name: String) -> Int {
+        let bytes = Array(name.utf8)
+        let count = mesh.handle(
+            0,
+            .publish(
+                .user, mesh.key("ann"), name: Slice(start: 0, count: bytes.count),
+                payload: .empty, sender: 0, isVolatile: false), bytes)
+        mesh.run(for: .milliseconds(50))
+        return count
+    }
+
+    /// The second node's driver has found nobody of that name.
+    private func disown(_ name: String) {
+        let bytes = Array(name.utf8)
+        mesh.handle(
+            1,
+            .stranger(
+                .user, mesh.key("ann"), name: Slice(start: 0, count: bytes.count),
+                from: mesh.hosts[0].node.id), bytes)
+        mesh.run(for: .milliseconds(50))
+    }
+
+    @Test func `a node that has another name of the same key is left out once it has said so`() {
+        mesh.attach("ann", at: 1)
+        #expect(send(to: "bob") == 1)
+        disown("bob")
+        #expect(mesh.hosts[1].node.counters.strangers == 1)
+        mesh.forget()
+        #expect(send(to: "bob") == 0)
+        #expect(mesh.deliveries.isEmpty)
+        #expect(send(to: "ann") == 1)
+        #expect(mesh.payloads(at: 1).count == 1)
+    }
+
+    @Test func `others who hold the key still get the message`() {
+        mesh.attach("ann", at: 1)
+        mesh.attach("ann", at: 2)
+        #expect(send(to: "bob") == 2)
+        disown("bob")
+        mesh.forget()
+        #expect(send(to: "bob") == 1)
+        #expect(mesh.payloads(at: 1).isEmpty)
+        #expect(mesh.payloads(at: 2).count == 1)
+    }
+
+    @Test func `the name comes to be there, and the key is told again`() {
+        mesh.attach("ann", at: 1)
+        disown("bob")
+        #expect(send(to: "bob") == 0)
+        mesh.attach("ann", at: 1)
+        #expect(send(to: "bob") == 1)
+        let digests = Set(mesh.hosts.map { $0.node.stateDigest })
+        #expect(digests.count == 1)
+    }
+
+    @Test func `what a node says is void if its log has gone on since`() {
+        mesh.attach("ann", at: 1)
+        let bytes = Array("bob".utf8)
+        mesh.handle(
+            1,
+            .stranger(
+                .user, mesh.key("ann"), name: Slice(start: 0, count: 3),
+                from: mesh.hosts[0].node.id), bytes)
+        // Told before, and known before what was said came: bob may be there now.
+        mesh.hosts[0].node.receivedStranger(
+            mesh.key("ann"), name: 1, sequence: 0, from: mesh.hosts[1].node.id)
+        #expect(mesh.hosts[0].node.strangers.isEmpty)
+        mesh.run(for: .milliseconds(50))
+        #expect(mesh.hosts[0].node.strangers.count == 1)
+    }
+
+    @Test
+    func
+        `a node that does not hold the key has nothing to say of it, and one that dies is forgotten`()
+    {
+        mesh.attach("ann", at: 1)
+        let key = mesh.key("ann")
+        mesh.hosts[0].node.receivedStranger(
+            key, name: 1, sequence: .max, from: mesh.hosts[2].node.id)
+        mesh.hosts[0].node.receivedStranger(key, name: 1, sequence: .max, from: NodeID(77))
+        #expect(mesh.hosts[0].node.strangers.isEmpty)
+        disown("bob")
+        #expect(mesh.hosts[0].node.strangers.count == 1)
+        mesh.crash(1)
+        mesh.run(for: .seconds(6))
+        #expect(mesh.hosts[0].node.strangers.isEmpty)
+    }
+
+    @Test func `a bounded number of pairs is remembered, the latest`() {
+        var strangers = Strangers()
+        let total = Strangers.countMax * 3
+        for number in 0..<total {
+            strangers.insert(Key(UInt64(number)), name: 5, at: NodeID(9))
+            if number % 3 == 0 { strangers.forget(Key(UInt64(number)), at: NodeID(9)) }
+        }
+        #expect(strangers.count <= Strangers.countMax)
+        #expect(strangers.contains(Key(UInt64(total - 1)), name: 5, at: NodeID(9)))
+        #expect(!strangers.mayHave(Key(1)))
+        strangers.forget(at: NodeID(9))
+        #expect(strangers.isEmpty)
+    }
+}
