@@ -65,9 +65,14 @@ func summary(
     case .routed:
         let header = try RoutedHeader.read(bytes, at: offset, prefix)
         precondition(header.destinationCount > 0)
+        let acknowledges = prefix.flags.contains(.acknowledges)
+        precondition(!acknowledges || header.destinationCount == 1)
+        precondition(
+            header.restOffset
+                == Frame.routedHeaderSize + header.destinationCount * Frame.destinationSize)
         precondition(
             header.nameOffset
-                == Frame.routedHeaderSize + header.destinationCount * Frame.destinationSize)
+                == header.restOffset + (acknowledges ? Frame.acknowledgementSize : 0))
         precondition(header.payloadOffset == header.nameOffset + header.nameLength)
         precondition(header.payloadOffset <= prefix.length)
         for index in 0..<header.destinationCount {
