@@ -20,7 +20,7 @@ public enum Event: Sendable {
     case deadline
     /// A local client publishes: `body` is .channel, .shardChannel or .user. Afterwards
     /// `effects.remoteNodeCount` tells to how many other nodes it goes, `effects.isHeld` whether it
-    /// waits for its user, and `effects.isCongested` whether the client should not be listened to
+    /// waits for its user, and `effects.congestedFlow` whether the client should not be listened to
     /// for a while.
     ///
     /// `sender` is the driver's own, for `.undelivered`; 0: nobody wants to know. A volatile message

@@ -64,7 +64,7 @@ extension Reactor {
                     return offset
                 }
             case .publish(let publication):
-                touchedCongestion = false
+                congestion = nil
                 let remoteNodeCount = handle(
                     .publish(
                         publication.body, publication.key, name: publication.name,
@@ -74,7 +74,7 @@ extension Reactor {
                 let copies = gateway.counters.delivered
                 gateway.published(
                     publication, bytes, by: client, remoteNodeCount: remoteNodeCount,
-                    isHeld: wasHeld)
+                    isHeld: wasHeld, number: node.lastNumber)
                 gatheredBytes +=
                     Int(gateway.counters.delivered &- copies)
                     * (Int(publication.name.count) + Int(publication.payload.count))
@@ -82,8 +82,8 @@ extension Reactor {
                     flushIfWorthwhile()
                     guard isCurrent(token) else { return offset }
                 }
-                if touchedCongestion {
-                    pausePublisher(index)
+                if let congestion {
+                    pausePublisher(index, congestion)
                     return offset
                 }
             case .incomplete(let needed):
@@ -156,11 +156,22 @@ extension Reactor {
         markDirty(index)
     }
 
-    private mutating func pausePublisher(_ index: Int32) {
+    private mutating func pausePublisher(_ index: Int32, _ cause: Congestion) {
         counters.publishersPaused &+= 1
         connections[index].isPaused = true
         pausedPublishers.append(
-            ConnectionName(index: index, generation: connections[index].generation))
+            PausedPublisher(
+                name: ConnectionName(index: index, generation: connections[index].generation),
+                cause: cause))
+    }
+
+    private func isCongested(_ cause: Congestion) -> Bool {
+        switch cause {
+        case .flow(let flow): node.isCongested(flow)
+        case .link(let name):
+            isCurrent(Token(index: name.index, generation: name.generation))
+                && connections[name.index].isCongested
+        }
     }
 
     /// Goes on with clients whose question is answered or whose link has drained.
@@ -174,12 +185,22 @@ extension Reactor {
         }
         if hasDrainedLink {
             hasDrainedLink = false
-            var paused: [ConnectionName] = []
+            var paused: [PausedPublisher] = []
             swap(&paused, &pausedPublishers)
-            for name in paused
-            where isCurrent(Token(index: name.index, generation: name.generation)) {
-                resume(name.index)
+            // Who waits for something else would add a message to what is too full each time. And of
+            // those that wait for the same, the first may fill it again.
+            var waiting: [PausedPublisher] = []
+            for publisher in paused
+            where isCurrent(
+                Token(index: publisher.name.index, generation: publisher.name.generation))
+            {
+                if isCongested(publisher.cause) {
+                    waiting.append(publisher)
+                } else {
+                    resume(publisher.name.index)
+                }
             }
+            pausedPublishers = waiting + pausedPublishers
         }
         flushAll()
     }

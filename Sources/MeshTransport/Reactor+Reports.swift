@@ -379,7 +379,7 @@ extension Reactor {
                 log.linesLeftOut),
             Figure(
                 "publishers_paused_total",
-                "Times that a publisher was not read from because a link was congested.",
+                "Times that a publisher was not read from because of a congested link or destination.",
                 counters.publishersPaused),
             Figure("http_accepted_total", "HTTP connections accepted.", counters.httpAccepted),
             Figure(
