@@ -139,7 +139,7 @@ extension Reactor {
         }
     }
 
-    private mutating func ask(_ query: QueryID, _ question: Query) {
+    mutating func ask(_ query: QueryID, _ question: Query) {
         // Taken out: a question that nobody else can answer is finished before `handle` returns.
         var bytes = ByteQueue()
         swap(&bytes, &gateway.questionBytes)

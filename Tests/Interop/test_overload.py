@@ -81,6 +81,10 @@ class Drain(threading.Thread):
                 more = self.wire.socket.recv(1 << 20)
             except TimeoutError:
                 continue
+            except OSError as error:
+                if not self.ended.is_set():
+                    self.failure = str(error)
+                return
             if not more:
                 self.failure = "the connection has ended"
                 return

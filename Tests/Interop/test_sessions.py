@@ -153,6 +153,10 @@ def test_a_client_may_come_back_to_another_node(three, breaks):
             assert three[2].call("MESH.SEND", user, "m%d" % number) == 1
     wire, fresh = resume(three[1], user, token)
     assert fresh.startswith(three[1].id.encode())
+    here = {row[row.index(b"id") + 1] for row in three[1].call("MESH.WHERE", user)}
+    assert here == {three[1].id.encode()}, "where it was it only passes messages on"
+    eventually(1, lambda: [row[row.index(b"id") + 1] for row in three[2].call("MESH.WHERE", user)]
+               == [three[1].id.encode()])
     if breaks:
         got = payloads([wire.read() for _ in range(20)], user)
         assert got == [b"m%d" % k for k in range(20)]
@@ -281,14 +285,14 @@ class Sender(threading.Thread):
         super().__init__(daemon=True)
         self.wire = node.wire(3)
         assert self.wire.call("MESH.REPORTS", "ON") == b"OK"
-        self.name, self.user = b"%d" % node.index, user
+        self.tag, self.user = b"%d" % node.index, user
         self.answers = []
         self.ended = threading.Event()
 
     def run(self):
         while not self.ended.wait(0.002):
             self.answers.append(self.wire.call(
-                "MESH.SEND", self.user, b"%s:%d" % (self.name, len(self.answers))))
+                "MESH.SEND", self.user, b"%s:%d" % (self.tag, len(self.answers))))
 
     def stop(self):
         """Ends, and says how many of its messages were reported as undelivered."""
@@ -331,7 +335,7 @@ def test_after_the_death_of_its_node_a_client_misses_nothing_that_was_sent_once_
         assert len(set(before + after)) == len(before) + len(after), "none twice"
         for sender, undelivered in zip(senders, reported):
             def numbers(payloads):
-                return [int(p.split(b":")[1]) for p in payloads if p.startswith(sender.name + b":")]
+                return [int(p.split(b":")[1]) for p in payloads if p.startswith(sender.tag + b":")]
 
             noticed = sender.answers.index(-1)
             assert 0 not in sender.answers, "it is known to be coming back"

@@ -251,6 +251,13 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         pair.there.deliver(.user, "ann", "e", number: 5)
         let once = pair.there.read(second)
         #expect(once == pushed("e"))
+        // Both have the key, and one of them the user.
+        let user = Array("ann".utf8)
+        let key = Harness.hasher.key(.user, user)
+        let isDeparted = (
+            pair.here.gateway.isDeparted(user, key), pair.there.gateway.isDeparted(user, key)
+        )
+        #expect(isDeparted == (true, false))
         // Afterwards the old node gives the key up.
         #expect(pair.here.changes.map(\.change) == [.add])
         pair.pass(.seconds(2))

@@ -24,6 +24,7 @@ import MeshWire
 //     hand over: 5, token 24, user length 2, user, missed 4, for ms 4, messages
 //                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
+//     location: 7, user                    answer: 1; 0: the user has moved from there
 //     message:  length 4, origin 8, number 4, a frame of RESP2
 //
 // All integers are little-endian.
@@ -33,6 +34,7 @@ enum SessionTag {
     static let forward: UInt8 = 4
     static let handOver: UInt8 = 5
     static let address: UInt8 = 6
+    static let location: UInt8 = 7
 }
 
 extension Gateway {
@@ -166,6 +168,11 @@ extension Gateway {
         if tag == SessionTag.address {
             // A node that leaves itself is no place to go.
             if drain == nil { answer.append(Array(clientAddress.utf8)) }
+            return
+        }
+        if tag == SessionTag.location {
+            let user = Self.bytes(input, Slice(start: start + 1, count: Int(subject.count) - 1))
+            answer.append(UInt8(isDeparted(user, hasher.key(.user, user)) ? 0 : 1))
             return
         }
         guard Int(subject.count) > SessionToken.size, asker != nodeID else {
