@@ -106,7 +106,9 @@ extension Reactor {
             case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
             case .finished(let query):
                 finished(query)
-            case .log(let event): logEvent(event)
+            case .log(let event):
+                if case .memberDead(let id) = event { gateway.nodeDied(id) }
+                logEvent(event)
             case .left: hasLeft = true
             }
             position += 1

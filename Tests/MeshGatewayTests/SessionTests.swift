@@ -387,6 +387,53 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         #expect(pair.there.changes.map(\.change) == [.add])
     }
 
+    @Test(arguments: [false, true])
+    func `what was lost with the node that a session has just left is announced`(
+        _ isAttached: Bool
+    ) {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let fresh = token(pair.there.read(second))
+        pair.pass(.milliseconds(300))
+        if !isAttached { pair.there.close(second) }
+        // Another node's death is none of its business.
+        pair.there.gateway.nodeDied(NodeID(77))
+        pair.there.gateway.nodeDied(Pair.hereID)
+        pair.there.gateway.nodeDied(Pair.hereID)
+        let gap = "*5·$3·gap·$4·user·$3·ann·:0·:0·"
+        if isAttached {
+            let told = pair.there.read(second)
+            #expect(told == gap)
+        } else {
+            let third = pair.there.open()
+            let reply = pair.there.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n")
+            #expect(reply.hasSuffix("·" + gap))
+        }
+    }
+
+    @Test func `a node that has passed on all of a session may die unnoticed`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        _ = pair.there.read(second)
+        pair.here.deliver(.user, "ann", "a")
+        pair.pass(.milliseconds(2_100))
+        let read = pair.there.read(second)
+        #expect(read == message("a"))
+        pair.there.gateway.nodeDied(Pair.hereID)
+        let told = pair.there.read(second)
+        #expect(told == "")
+    }
+
     @Test func `whoever asks for a session that has moved is sent there`() {
         var pair = Pair()
         let first = pair.here.open()

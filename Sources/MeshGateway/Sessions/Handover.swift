@@ -21,13 +21,14 @@ import MeshWire
 //     take:     3, token 24, user          answer: 0 unknown │ 1, missed 4, for ms 4, messages
 //                                                  │ 2, node 8: it has moved there
 //     forward:  4, token 24, number 4, missed 4, messages          answer: 1; 0: unknown
+//               number 0xFFFF_FFFF: nothing more will come
 //     hand over: 5, token 24, user length 2, user, missed 4, for ms 4, messages
 //                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
 //     location: 7, user                    answer: 1; 0: the user has moved from there
 //     message:  length 4, origin 8, number 4, a frame of RESP2
 //
-// All integers are little-endian.
+// All integers are little-endian. Of 0xFFFF_FFFF missed messages nobody knows how many they were.
 
 enum SessionTag {
     static let take: UInt8 = 3
@@ -48,6 +49,10 @@ extension Gateway {
     static let twinTime: Delay = .seconds(6)
     /// How often a question after a session may be sent on to where it has moved.
     static let redirectionMax = 4
+    /// The number of a batch that is the last, and empty.
+    private static let lastBatch = UInt32.max
+    /// A count of lost messages that nobody knows.
+    static let unknownCount = Int(UInt32.max)
     private static let batchBytesMax = 1024 * 1024
     /// What a message on its way between nodes has in front of its frame.
     private static let frameHeaderSize = 16
@@ -152,7 +157,7 @@ extension Gateway {
         counters.sessionsLost += 1
         if let index = openSession(user, client) {
             answerToken(index, client)
-            tellSessionGap(place, user, -1, since: now)
+            tellSessionGap(place, user, Self.unknownCount, since: now)
         }
         return client
     }
@@ -272,7 +277,8 @@ extension Gateway {
         forwarding.removeAll(keepingCapacity: true)
         for index in due {
             guard case .moved(let ghost, let node, _) = sessions[index].state,
-                sessions[index].batch == nil, !clients[Int(ghost)].backlog.isEmpty
+                sessions[index].batch == nil,
+                !clients[Int(ghost)].backlog.isEmpty || clients[Int(ghost)].droppedCount > 0
             else { continue }
             var batch = ByteQueue()
             batch.append(SessionTag.forward)
@@ -307,8 +313,43 @@ extension Gateway {
         if !clients[Int(ghost)].backlog.isEmpty {
             forwarding.insert(index)
         } else if now >= until {
-            closeGhost(ghost)
-            forget(index)
+            endForwarding(index, ghost, to: node)
+        }
+    }
+
+    /// All that came for a session is with its new node.
+    private mutating func endForwarding(_ index: Int, _ ghost: ClientIndex, to node: NodeID) {
+        var batch = ByteQueue()
+        batch.append(SessionTag.forward)
+        sessions[index].token.append(to: &batch)
+        batch.append(integer: Self.lastBatch)
+        batch.append(integer: UInt32(0))
+        let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        // If it is lost, the new node believes for some seconds more that something could come.
+        send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
+        closeGhost(ghost)
+        forget(index)
+    }
+
+    /// A node is dead. What had come to it for sessions that it gave to this one a moment ago, and was
+    /// not passed on yet, is lost with it; their clients are told, and nobody knows how much it was.
+    public mutating func nodeDied(_ node: NodeID) {
+        // In the order of the sessions' places: that of a dictionary differs from run to run.
+        let orphans = arrivals.filter { $0.key.node == node }.map { $0.value }.sorted()
+        for index in orphans {
+            if let origin = sessions[index].origin { arrivals[origin] = nil }
+            sessions[index].origin = nil
+            let place = self.place(of: index)
+            tellMissed(place, sessions[index].user, Self.unknownCount, since: now)
+            if case .moved = sessions[index].state { forwarding.insert(index) }
+        }
+    }
+
+    /// Who has the session: a client, or the ghost that waits for one.
+    private func place(of index: Int) -> Int {
+        switch sessions[index].state {
+        case .attached(let client), .arriving(let client, _, _): Int(client)
+        case .waiting(let ghost, _), .moved(let ghost, _, _): Int(ghost)
         }
     }
 
@@ -320,12 +361,13 @@ extension Gateway {
         let number = input.load(UInt32.self, at: Int(rest.start))
         // A batch whose answer was lost comes again.
         guard number > sessions[index].batchSeen else { return true }
-        sessions[index].batchSeen = number
-        let place: Int
-        switch sessions[index].state {
-        case .attached(let client), .arriving(let client, _, _): place = Int(client)
-        case .waiting(let ghost, _), .moved(let ghost, _, _): place = Int(ghost)
+        if number == Self.lastBatch {
+            arrivals[token] = nil
+            sessions[index].origin = nil
+            return true
         }
+        sessions[index].batchSeen = number
+        let place = place(of: index)
         let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
         tellMissed(place, sessions[index].user, missed, since: now)
         isForwarded = true
@@ -438,8 +480,7 @@ extension Gateway {
         case .moved(let ghost, let node, let until):
             // The key is given up; what is under way is still forwarded.
             if clients[Int(ghost)].backlog.isEmpty, sessions[index].batch == nil {
-                closeGhost(ghost)
-                forget(index)
+                endForwarding(index, ghost, to: node)
             } else {
                 // Not the client's own departure: that would end the session.
                 clients[Int(ghost)].flags.remove(.session)

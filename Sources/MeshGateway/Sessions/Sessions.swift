@@ -150,15 +150,17 @@ extension Gateway {
         wrote(Int(client))
     }
 
-    /// Announces what did not fit while the session waited. A count of 0: nobody knows how many.
+    /// Announces what did not fit while the session waited, or was lost with a node. `unknownCount`:
+    /// nobody knows how many, and the client is told 0.
     mutating func tellSessionGap(_ place: Int, _ user: [UInt8], _ count: Int, since: Instant) {
         guard count != 0 else { return }
         counters.gapNotices += 1
         frame.removeAll()
         frame.append("*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n")
         frame.appendBulk(user)
-        frame.appendInteger(max(0, count))
-        frame.appendInteger(count < 0 ? 0 : Int((now - since).milliseconds))
+        let isKnown = count < Self.unknownCount
+        frame.appendInteger(isKnown ? count : 0)
+        frame.appendInteger(isKnown ? Int((now - since).milliseconds) : 0)
         tell(place)
     }
 
