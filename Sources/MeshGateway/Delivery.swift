@@ -42,6 +42,15 @@ extension Gateway {
         }
     }
 
+    /// Instead of `published`: the command is not carried out, and will be given to `next` again. False
+    /// when that cannot be, because the command has left its mark already: within a transaction, or
+    /// where replies are silenced.
+    public mutating func postpone(_ client: ClientIndex) -> Bool {
+        guard clients[Int(client)].flags.intersection(.relevant) == .plain else { return false }
+        counters.commands -= 1
+        return true
+    }
+
     /// The publication's topic. Between `next` and `published` the driver has sent the message to
     /// links; should it have closed clients in doing so, the topic may be gone or be another.
     @inline(__always)

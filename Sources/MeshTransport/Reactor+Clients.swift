@@ -55,6 +55,7 @@ extension Reactor {
         }
         var offset = 0
         while true {
+            let start = offset
             let request = gateway.next(bytes, at: &offset, from: client, now: now)
             if !gateway.changes.isEmpty { applyChanges() }
             switch request {
@@ -64,6 +65,7 @@ extension Reactor {
                     return offset
                 }
             case .publish(let publication):
+                if node.hasCongestion, isPostponed(publication, index, client) { return start }
                 congestion = nil
                 let remoteNodeCount = handle(
                     .publish(
@@ -163,6 +165,20 @@ extension Reactor {
             PausedPublisher(
                 name: ConnectionName(index: index, generation: connections[index].generation),
                 cause: cause))
+    }
+
+    /// A message for a destination that has more than enough is not taken: its command stays in the
+    /// client's input, and the client waits. Taken, one from each of many publishers would fill the
+    /// flow beyond its window.
+    @inline(never)
+    private mutating func isPostponed(
+        _ publication: Publication, _ index: Int32, _ client: ClientIndex
+    ) -> Bool {
+        if publication.isVolatile { return false }
+        let flow = node.congestedFlow(of: publication.key)
+        guard flow != -1, gateway.postpone(client) else { return false }
+        pausePublisher(index, .flow(flow))
+        return true
     }
 
     private func isCongested(_ cause: Congestion) -> Bool {

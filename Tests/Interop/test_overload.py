@@ -184,6 +184,62 @@ def test_who_waits_for_one_destination_is_not_let_on_by_another():
         assert total(three, "undelivered_total") == 0
 
 
+@pytest.mark.deadline(60)
+def test_many_publishers_wait_for_one_destination_and_nothing_is_refused():
+    """Of 400 publishers each has two messages for a node that stands still, 50 MB together: the
+    window is for 8. Whoever does not fit in waits, and is answered when the node goes on."""
+    with Mesh(2, extra=["--output-limit", "256mb 0 0"]) as two:
+        wire = two[1].wire(2)
+        assert wire.call("MESH.ATTACH", "bob") == b"OK"
+        eventually(5, lambda: two[0].call("MESH.ONLINE", "bob") == [1])
+        senders = [two[0].wire(2) for _ in range(400)]
+        two[1].freeze()
+        for number, sender in enumerate(senders):
+            sender.socket.setblocking(False)
+            sender.rest = b"".join(encode("MESH.SEND", "bob", (b"%d:%d" % (number, k)).ljust(
+                64_000, b".")) for k in range(2))
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            push(senders)
+        two[1].thaw()
+        eventually(10, lambda: push(senders))
+        for sender in senders:
+            assert [sender.reply(20) for _ in range(2)] == [1, 1]
+        got = [wire.read(10)[2].rstrip(b".") for _ in range(2 * len(senders))]
+        assert wire.waiting(0.2) == []
+        for number in range(len(senders)):
+            assert [g for g in got if g.startswith(b"%d:" % number)] == [
+                b"%d:%d" % (number, k) for k in range(2)]
+        assert total(two, "undelivered_total") == 0
+
+        # Messages that are larger than the window take turns.
+        two[1].freeze()
+        large = [two[0].wire(2) for _ in range(3)]
+        for number, sender in enumerate(large):
+            sender.socket.setblocking(False)
+            sender.rest = encode("MESH.SEND", "bob", b"%d" % number * (20 << 20))
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            push(large)
+        two[1].thaw()
+        eventually(10, lambda: push(large))
+        assert [sender.reply(20) for sender in large] == [1, 1, 1]
+        assert sorted(wire.read(10)[2][:1] for _ in large) == [b"0", b"1", b"2"]
+
+
+def push(senders):
+    """Sends what the sockets take; True when nothing is left."""
+    is_done = True
+    for sender in senders:
+        if sender.rest:
+            try:
+                sender.rest = sender.rest[sender.socket.send(sender.rest):]
+            except BlockingIOError:
+                pass
+            is_done = is_done and not sender.rest
+    return is_done
+
+
 @pytest.mark.deadline(180)
 @pytest.mark.parametrize("count, step, degree", ((3, 1, 16), (6, 2, 4)))
 def test_an_overload_in_a_cycle_is_no_deadlock(count, step, degree):

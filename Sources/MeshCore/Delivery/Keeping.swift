@@ -63,12 +63,36 @@ extension Node {
     /// fullest.
     @inline(never)
     private mutating func noteCongestion(_ place: Int32, _ effects: inout EffectBuffer) {
-        flows.outgoing[Int(place)].isCongested = true
+        if !flows.outgoing[Int(place)].isCongested {
+            flows.outgoing[Int(place)].isCongested = true
+            flows.congestedCount += 1
+        }
         let other = effects.congestedFlow
         if other == EffectBuffer.allFlows { return }
         if other < 0 || flows.outgoing[Int(other)].bytes < flows.outgoing[Int(place)].bytes {
             effects.congestedFlow = place
         }
+    }
+
+    /// Whether any flow is congested: if not, `congestedFlow(of:)` need not be asked.
+    @inline(__always)
+    public var hasCongestion: Bool { flows.congestedCount > 0 || flows.isCongested }
+
+    /// The fullest congested flow among those that a message with this key would be kept in, or
+    /// `EffectBuffer.allFlows`; -1: none, it can be published. Holders of patterns are left out.
+    public func congestedFlow(of key: Key) -> Int32 {
+        var fullest: Int32 = -1
+        for index in holderIndices(of: key) where index != 0 {
+            if flows.isCongested { return EffectBuffer.allFlows }
+            let place = flows.place(to: index)
+            guard place >= 0, flows.outgoing[Int(place)].isCongested else { continue }
+            if fullest < 0
+                || flows.outgoing[Int(fullest)].bytes < flows.outgoing[Int(place)].bytes
+            {
+                fullest = place
+            }
+        }
+        return fullest
     }
 
     /// Whether a flow (`EffectBuffer.congestedFlow`) is still too full for more to be published.
@@ -176,6 +200,7 @@ extension Node {
             flows.outgoing[at].count <= configuration.flows.windowCount / 2
         {
             flows.outgoing[at].isCongested = false
+            flows.congestedCount -= 1
             effects.append(.uncongested)
         }
         if flows.isCongested, flows.retention.byteCount <= configuration.flows.totalBytes / 2 {
