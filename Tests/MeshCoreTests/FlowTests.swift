@@ -284,6 +284,45 @@ import Testing
 
     // MARK: Bounds
 
+    @Test func `that a flow is full can be asked before a message is taken`() {
+        let mesh = SmallMesh(3) { $0.flows.windowBytes = 64 * 1024 }
+        mesh.attach("bob", at: 1)
+        mesh.attach("cid", at: 2)
+        mesh.attach("all", at: 1)
+        mesh.attach("all", at: 2)
+        mesh.forget()
+        mesh.judge = { _, to, frame in
+            if case .message = classify(frame), to == 1 { .drop } else { .pass }
+        }
+        while !mesh.isCongested {
+            mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob")
+        }
+        let flow = mesh.congestedFlow
+        let isAny = mesh.hosts[0].node.hasCongestion
+        #expect(flow >= 0 && isAny)
+        for (user, expected) in [("bob", flow), ("cid", -1), ("all", flow), ("nobody", -1)] {
+            let found = mesh.hosts[0].node.congestedFlow(of: mesh.key(user))
+            #expect(found == expected, "\(user)")
+        }
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(2))
+        let isLeft = mesh.hosts[0].node.hasCongestion
+        let found = mesh.hosts[0].node.congestedFlow(of: mesh.key("all"))
+        #expect(!isLeft && found == -1)
+        // A node that dies takes its congestion with it.
+        mesh.forget()
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame) { .drop } else { .pass }
+        }
+        while !mesh.isCongested {
+            mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob")
+        }
+        mesh.crash(1)
+        mesh.run(for: .seconds(2))
+        let isOver = !mesh.hosts[0].node.hasCongestion
+        #expect(isOver && mesh.uncongestedCount > 0)
+    }
+
     /// All nodes send to the next one more than fits, and half of it gets lost. Who is congested
     /// waits until its flow is not.
     @Test(arguments: [2, 3, 5]) func `a cycle of full windows drains`(_ count: Int) {
