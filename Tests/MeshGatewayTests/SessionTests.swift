@@ -434,6 +434,31 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         #expect(told == "")
     }
 
+    @Test func `what cannot be passed on is announced in the end`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        _ = pair.there.read(second)
+        pair.here.deliver(.user, "ann", "a")
+        pair.here.gateway.tick(at: pair.here.now)
+        // Neither the batch nor any answer to it arrives.
+        let lost = pair.here.gateway.errands.map(\.id)
+        pair.here.gateway.errands = []
+        #expect(lost.count == 1)
+        pair.here.now = pair.here.now + .milliseconds(5_100)
+        pair.here.gateway.tick(at: pair.here.now)
+        _ = pair.here.gateway.finished(lost[0])
+        pair.settle()
+        let told = pair.there.read(second)
+        #expect(told == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
+        let counted = pair.here.gateway.counters.sessionBatchesLost
+        #expect(counted == 1)
+    }
+
     @Test func `whoever asks for a session that has moved is sent there`() {
         var pair = Pair()
         let first = pair.here.open()

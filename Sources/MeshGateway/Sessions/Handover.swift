@@ -21,7 +21,7 @@ import MeshWire
 //     take:     3, token 24, user          answer: 0 unknown │ 1, missed 4, for ms 4, messages
 //                                                  │ 2, node 8: it has moved there
 //     forward:  4, token 24, number 4, missed 4, messages          answer: 1; 0: unknown
-//               number 0xFFFF_FFFF: nothing more will come
+//               number 0xFFFF_FFFF: no messages, and nothing more will come
 //     hand over: 5, token 24, user length 2, user, missed 4, for ms 4, messages
 //                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
@@ -308,7 +308,11 @@ extension Gateway {
             send(.forward(index, number, token), -1, to: node, batch)
             return
         }
-        if !isTaken { counters.sessionBatchesLost += 1 }
+        if !isTaken {
+            counters.sessionBatchesLost += 1
+            // The next batch says so.
+            clients[Int(ghost)].droppedCount += Self.unknownCount
+        }
         sessions[index].batch = nil
         if !clients[Int(ghost)].backlog.isEmpty {
             forwarding.insert(index)
@@ -323,7 +327,7 @@ extension Gateway {
         batch.append(SessionTag.forward)
         sessions[index].token.append(to: &batch)
         batch.append(integer: Self.lastBatch)
-        batch.append(integer: UInt32(0))
+        batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
@@ -361,15 +365,16 @@ extension Gateway {
         let number = input.load(UInt32.self, at: Int(rest.start))
         // A batch whose answer was lost comes again.
         guard number > sessions[index].batchSeen else { return true }
+        let place = place(of: index)
+        let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
+        tellMissed(place, sessions[index].user, missed, since: now)
+        if missed > 0, case .moved = sessions[index].state { forwarding.insert(index) }
         if number == Self.lastBatch {
             arrivals[token] = nil
             sessions[index].origin = nil
             return true
         }
         sessions[index].batchSeen = number
-        let place = place(of: index)
-        let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
-        tellMissed(place, sessions[index].user, missed, since: now)
         isForwarded = true
         defer { isForwarded = false }
         readFrames(input, Int(rest.start) + 8, rest.end, sessions[index].key) { gateway in
