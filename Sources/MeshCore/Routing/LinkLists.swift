@@ -18,13 +18,7 @@ struct LinkLists {
     /// Where the list of `id` is, or would be inserted.
     @inline(__always)
     private func place(of id: NodeID) -> Int {
-        var low = 0
-        var high = entries.count
-        while low < high {
-            let middle = (low + high) / 2
-            if entries[middle].owner < id { low = middle + 1 } else { high = middle }
-        }
-        return low
+        partitionPoint(entries.count) { entries[$0].owner < id }
     }
 
     @inline(__always)
