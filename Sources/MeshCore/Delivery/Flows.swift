@@ -107,6 +107,11 @@ struct Flows: ~Copyable {
 
     // MARK: Both
 
+    /// Gives back the memory of flows that nothing has passed since the last call.
+    mutating func trim() {
+        for place in 0..<outgoing.count { outgoing[place].queue.trim() }
+    }
+
     /// A member is forgotten, and its place will be another's. Nothing is kept for it any more.
     mutating func forget(_ member: MemberIndex, _ id: NodeID) {
         let place = place(to: member)

@@ -86,7 +86,8 @@ struct OutgoingFlow: ~Copyable {
             cost += header.cost
             retention.release(header)
         }
-        queue.drop(size, retaining: 64 * 1024)
+        // Kept for the next burst: given back by `Flows.trim`, once nothing has passed for a while.
+        queue.drop(size)
         bytes -= cost
         acknowledged &+= UInt32(truncatingIfNeeded: count)
         guard isRecovering else { return }
