@@ -123,6 +123,9 @@ extension Gateway {
         case .refused(let text):
             fail(client, text)
             return .handled
+        case .refusedExec(let text):
+            refuseExecution(text, client)
+            return .handled
         case .dropped:
             counters.protocolErrors += 1
             clients[place].flags.insert(.ending)
@@ -165,16 +168,29 @@ extension Gateway {
     enum Admission {
         case admitted(Command)
         case refused(String)
+        /// EXEC itself: between MULTI and EXEC the transaction is over.
+        case refusedExec(String)
         /// The words of another protocol: somebody lets a browser talk to us.
         case dropped
     }
 
-    /// Looks the command up, and refuses it in the order in which Redis does.
     private func admit(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
-        let flags = clients[Int(client)].flags
+        let admission = inspect(input, client)
+        guard case .refused(let text) = admission, let found = named(input), found == .exec else {
+            return admission
+        }
+        return .refusedExec(text)
+    }
+
+    private func named(_ input: Span<UInt8>) -> Command? {
         let name = absolute(0)
-        let packed = PackedName(input, Int(name.start), Int(name.count))
-        guard let packed, var command = table.find(packed) else {
+        return PackedName(input, Int(name.start), Int(name.count)).flatMap { table.find($0) }
+    }
+
+    /// Looks the command up, and refuses it in the order in which Redis does.
+    private func inspect(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
+        let flags = clients[Int(client)].flags
+        guard var command = named(input) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
             return .refused(unknownCommand(input))
         }
@@ -197,7 +213,10 @@ extension Gateway {
         if !flags.isDisjoint(with: [.queueing, .executing]), spec.traits.contains(.alone) {
             return .refused("ERR Command not allowed inside a transaction")
         }
-        if flags.contains(.restricted), !spec.traits.contains(.subscribed) {
+        // What EXEC carries out was judged when it was queued.
+        if flags.contains(.restricted), !flags.contains(.executing),
+            !spec.traits.contains(.subscribed)
+        {
             return .refused(notWhileSubscribed(spec.fullName))
         }
         if !isReady, spec.traits.contains(.mesh) {
@@ -244,7 +263,13 @@ extension Gateway {
         case .spublish: return publish(.shardChannel, input, client)
         case .subscribe: return subscribe(.channel, input, client)
         case .psubscribe: return subscribe(.pattern, input, client)
-        case .ssubscribe: return subscribe(.shardChannel, input, client)
+        case .ssubscribe:
+            if clients[Int(client)].flags.contains(.executing) {
+                // Redis lets only the older two be subscribed to here, and says it so.
+                fail(client, "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
+                return .handled
+            }
+            return subscribe(.shardChannel, input, client)
         case .unsubscribe: return unsubscribe(.channel, input, client)
         case .punsubscribe: return unsubscribe(.pattern, input, client)
         case .sunsubscribe: return unsubscribe(.shardChannel, input, client)
