@@ -44,16 +44,25 @@ public enum Report: Sendable {
     case links
     case status
     /// One integer per user, in order: 1 or 0.
-    case online([Key])
+    case online([AskedUser])
     /// The nodes that hold this user.
-    case whereabouts(Key)
+    case whereabouts(AskedUser)
     /// The present state of users that this client begins to watch: answer with
-    /// `presenceNow(client, user: index of the key, isOnline:)`, in order.
-    case watch([Key])
+    /// `presenceNow(client, user: index of the user, isOnline:)`, in order.
+    case watch([AskedUser])
     /// INFO, with the section names in lower case; the driver adds the mesh's figures.
     case info(sections: [String])
     /// One integer: the different patterns subscribed to in the mesh.
     case patternCount
+}
+
+/// A user that a client asks about.
+public struct AskedUser: Equatable, Sendable {
+    public var key: Key
+    /// Tells users of one key apart (`KeyHasher.nameDigest`).
+    public var name: UInt64
+    /// A connection, or a session that waits, of this node is the user's.
+    public var isHere: Bool
 }
 
 /// A first arrival or last departure among this node's clients, for the node's directory.

@@ -15,10 +15,10 @@ extension Reactor {
             gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
         case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
         case .status: gateway.reply(client, status())
-        case .online(let keys):
-            gateway.reply(client, .array(keys.map { .integer(node.isHeld($0) ? 1 : 0) }))
-        case .whereabouts(let key):
-            let holders = node.holders(of: key)
+        case .online(let users):
+            gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
+        case .whereabouts(let user):
+            let holders = node.holders(of: user.key, name: user.name, isHere: user.isHere)
             let members = node.memberStatuses().filter { holders.contains($0.id) }
             gateway.reply(
                 client,
@@ -31,14 +31,18 @@ extension Reactor {
                             ("endpoint", .text(member.endpoint.description)),
                         ])
                     }))
-        case .watch(let keys):
-            for (index, key) in keys.enumerated() {
-                gateway.presenceNow(client, user: index, isOnline: node.isHeld(key))
+        case .watch(let users):
+            for (index, user) in users.enumerated() {
+                gateway.presenceNow(client, user: index, isOnline: isOnline(user))
             }
         case .info(let sections):
             let text = gateway.information(sections: sections, additional: additionalInformation())
             gateway.reply(client, .verbatim(text))
         }
+    }
+
+    private func isOnline(_ user: AskedUser) -> Bool {
+        node.isHeld(user.key, name: user.name, isHere: user.isHere)
     }
 
     private static func describe(_ member: MemberStatus) -> ReplyValue {

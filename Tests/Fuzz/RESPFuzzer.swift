@@ -79,9 +79,9 @@ struct Session: ~Copyable {
 
     private mutating func answer(_ report: Report) {
         switch report {
-        case .online(let keys): gateway.reply(client, .array(keys.map { _ in .integer(0) }))
-        case .watch(let keys):
-            for index in keys.indices {
+        case .online(let users): gateway.reply(client, .array(users.map { _ in .integer(0) }))
+        case .watch(let users):
+            for index in users.indices {
                 gateway.presenceNow(client, user: index, isOnline: index % 2 == 0)
             }
         case .members, .links, .whereabouts: gateway.reply(client, .array([]))
