@@ -46,7 +46,8 @@ let package = Package(
         .executableTarget(
             name: "NodeCommand",
             dependencies: [
-                "CLinux", "Smallworld", "MeshTransport", "MeshGateway", "MeshCore", "MeshWire",
+                "CLinux", "Smallworld", "MeshTransport", "MeshSimulation", "MeshGateway",
+                "MeshCore", "MeshWire",
             ],
             swiftSettings: strict),
         .executableTarget(

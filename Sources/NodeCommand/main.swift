@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import MeshTransport
 
 /// Runs what the command line asks for; returns the exit status: 0 well, 1 failed, 64 wrong usage,
@@ -43,8 +43,8 @@ func runCommand(_ words: [String]) -> Int32 {
     }
 }
 
-/// To standard error, where errors belong. Foundation's own way ends the process with a trap when the
-/// disk is full.
+/// To standard error, where errors belong. `print` would wait for a
+/// reader that stands still.
 func say(_ text: String) {
     Log.writeAtOnce(text, to: 2)
 }
