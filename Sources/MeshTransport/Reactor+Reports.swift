@@ -517,6 +517,20 @@ extension Reactor {
         }
         func node(_ id: NodeID) -> (String, Log.Value) { ("node", .text(id.description)) }
         switch event {
+        case .seedsSilent(let attempts):
+            let seeds = self.node.configuration.seeds.map(\.description)
+            write(
+                .warning, "noSeedAnswers",
+                [
+                    ("seeds", .text(seeds.joined(separator: " "))),
+                    ("attempts", .integer(attempts)),
+                    (
+                        "hint",
+                        .text(
+                            "is a node of this cluster running there? The first node of a mesh "
+                                + "needs no seed; trying again")
+                    ),
+                ])
         case .joined(let members): write(.info, "joined", [("members", .integer(members))])
         case .ready(let members, let keys):
             write(.info, "ready", [("members", .integer(members)), ("keys", .integer(keys))])
