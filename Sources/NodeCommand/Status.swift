@@ -66,10 +66,20 @@ enum Status {
         let memberColumns = ["name", "zone", "endpoint", "standing", "keys", "id"]
         text += "Members\n" + table(members, memberColumns) + "\n"
         let linkColumns = [
-            "peer", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",
-            "framesIn", "framesOut",
+            "name", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",
+            "framesIn", "framesOut", "bytesIn", "bytesOut",
         ]
-        return text + "Links\n" + table(links, linkColumns)
+        return text + "Links\n" + table(named(links, members), linkColumns)
+    }
+
+    /// The links with the names of their peers: ids tell people little.
+    private static func named(_ links: RESPReply, _ members: RESPReply) -> RESPReply {
+        .array(
+            links.elements.map { link in
+                let peer = members.elements.first { $0["id"] == link["peer"] }
+                guard case .map(let fields) = link else { return link }
+                return .map([(name: "name", value: peer?["name"] ?? .text("?"))] + fields)
+            })
     }
 
     private static func table(_ reply: RESPReply, _ columns: [String]) -> String {
