@@ -14,6 +14,7 @@ import random
 import pytest
 
 from mesh import Mesh, note
+from resp import Push
 from test_redis_clients import RealRedis, Step, encode, ordered, play
 
 SEED = int(os.environ.get("SEED", "1"))
@@ -58,7 +59,7 @@ GRAMMAR = [
 LINES = [b"PING\r\n", b"ping x\n", b"\r\n", b"*0\r\n", b"SUBSCRIBE a b\r\n", b"UNSUBSCRIBE\r\n",
          b'PUBLISH a "\\x41\\n"\r\n', b"PUBSUB numsub a\r\n", b"ECHO 'it''s'\r\n"]
 ENDINGS = [encode("QUIT"), encode("QUIT", "now"), b"*x\r\n", b"*1\r\n$x\r\n", b"*1\r\n:1\r\n",
-           b"*2\r\n$4\r\nPING\r\n$-1\r\n", b'PING "\r\n', b"POST /\r\n", b"*1048577\r\n$x\r\n"]
+           b"*2\r\n$4\r\nPING\r\n$-1\r\n", b'PING "\r\n', b"POST /\r\n", b"*1048576\r\n$x\r\n"]
 
 
 def words(pick):
@@ -83,8 +84,12 @@ def words(pick):
     return result
 
 
-def compose(seed):
-    """A script for connections a and b, in which each command lets the other see what came."""
+def compose(seed, protocol):
+    """A script for connections a and b, in which each command lets the other see what came.
+
+    In RESP3, Redis 7.0 counts what a transaction publishes to itself among the replies (7.2 does
+    not, and a node neither): there transactions publish nothing.
+    """
     pick = random.Random(seed)
     script = []
     for _ in range(pick.randint(4, 40)):
@@ -95,6 +100,8 @@ def compose(seed):
             batch = [words(pick) for _ in range(pick.randint(2, 5))]
             if pick.random() < 0.6:
                 # Ended within the step: a marker that is only queued would not be answered.
+                if protocol == 3:
+                    batch = [one for one in batch if not is_publication(one)]
                 batch = [["MULTI"], *batch, [pick.choice(["EXEC", "EXEC", "DISCARD"])], ["DISCARD"]]
             script.append(Step(who, raw=b"".join(encode(*one) for one in batch)))
         else:
@@ -105,9 +112,23 @@ def compose(seed):
     return script
 
 
+def is_publication(words):
+    return str(words[0]).lower() in ("publish", "spublish")
+
+
+def plain(value):
+    """A reply with its types, in which lists of names alone are sorted."""
+    if not isinstance(value, list):
+        return type(value).__name__, value
+    parts = [plain(part) for part in value]
+    if all(isinstance(part, bytes) for part in value):
+        parts.sort()
+    return type(value).__name__, parts
+
+
 def free(transcript):
-    """What Redis 7.0 and a node must share: the bytes of each frame, order kept where Redis
-    promises one.
+    """What Redis 7.0 and a node must share: the bytes of each frame, or for a list its values and
+    their types, in order where Redis promises one.
 
     Free are: which name a count stands beside in the confirmations of an UNSUBSCRIBE without
     arguments, the order of the `pmessage`s of one message, that of a list of channels, and (as
@@ -124,8 +145,8 @@ def free(transcript):
             pushes.append((value, data))
         elif isinstance(value, list) and value[:1] == [b"server"]:
             replies.append((type(value).__name__, len(value)))
-        elif isinstance(value, list) and value and all(isinstance(v, bytes) for v in value):
-            replies.append((type(value).__name__, sorted(value)))
+        elif isinstance(value, list) and not isinstance(value, Push):
+            replies.append(plain(value))
         else:
             replies.append(data)
     return replies, ordered(pushes), sorted(left, key=repr)
@@ -167,7 +188,7 @@ def test_random_commands_are_answered_as_by_redis(servers, protocol):
     steps = 0
     for run in range(RUNS):
         seed = SEED * 1_000_003 + run * 2 + protocol % 2
-        script = compose(seed)
+        script = compose(seed, protocol)
         steps += len(script)
         if differences(server, node, script, protocol):
             script = shortest(server, node, script, protocol)
