@@ -11,7 +11,6 @@ extension Node {
     mutating func beat(_ effects: inout EffectBuffer) {
         let period = configuration.timing.heartbeat
         timers[.heartbeat] = now + period
-        flows.trim()
         spreadCoordinate(&effects)
         for index in links.established where now - links[index].beatAt >= period {
             tellCoordinate(over: index, &effects)
