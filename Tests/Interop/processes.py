@@ -1,0 +1,29 @@
+"""Servers as child processes: ports for them, and no process that outlives its test."""
+import ctypes
+import random
+import signal
+import socket
+
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None, use_errno=True)
+handed_out = set()
+
+
+def free_port():
+    """A port that nobody listens on, outside the range from which clients' ports are taken."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        if port in handed_out:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        handed_out.add(port)
+        return port
+
+
+def die_with_parent():
+    """For a child before it becomes a server (`preexec_fn`)."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
