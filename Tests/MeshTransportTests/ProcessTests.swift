@@ -141,8 +141,9 @@ final class TestProcess {
             $0.node.timing.silence = .seconds(60)
             $0.limits.congestionBytes = 64 * 1024
             $0.limits.linkMessageBytes = 1024 * 1024
-            // A kernel may take 32 MiB before the link's queue grows; the flow must not end sooner.
-            $0.node.flows.windowBytes = 256 * 1024 * 1024
+            // On a busy machine filling the kernel's buffers takes longer than the 200 ms after
+            // which a flow would send again what waits, and nothing new.
+            $0.node.timing.retransmit = .seconds(60)
         }
         let second = try TestProcess.node(seeds: [first.mesh])
         _ = try second.line("ready")
@@ -153,7 +154,7 @@ final class TestProcess {
         second.signal(SIGSTOP)
         // Each publisher gets one message in before it has to wait.
         let payload = String(repeating: "x", count: 500_000)
-        let publishers = try (0..<160).map { _ in try TestSocket(first.redis) }
+        let publishers = try (0..<40).map { _ in try TestSocket(first.redis) }
         for publisher in publishers {
             try publisher.send(TestSocket.command(["PUBLISH", "flood", payload]))
         }
