@@ -12,7 +12,7 @@ public enum Request: Sendable {
     /// A command was carried out; its replies are in the client's output. Call again.
     case handled
     /// Publish to the rest of the mesh (`Event.publish`), then call `published`. The offset has
-    /// moved past the command; the slices point into the same input.
+    /// moved past the command; the slices point into the same input, or into `decodedLine`.
     case publish(Publication)
     /// Ask other nodes (`Event.query`, with `questionBytes` as the event's bytes). Until the
     /// question is finished `next` answers `.blocked` for this client, so replies keep their order.
@@ -34,6 +34,8 @@ public struct Publication: Sendable {
     public var payload: Slice
     /// At most once: not sent again when it is lost on its way.
     public var isVolatile = false
+    /// The slices point into `Gateway.decodedLine`, not into the driver's input.
+    public var isDecoded = false
     /// The name's local topic, -1 when nobody here has it.
     public var topic: Int32
 }
@@ -136,6 +138,8 @@ public struct Gateway: ~Copyable {
     var argumentBase = 0
     /// The command at hand is a decoded line: its arguments do not lie in the driver's input.
     var isDecoded = false
+    /// An inline command without its quotes and escapes, as long as its `.publish` is at hand.
+    public internal(set) var decodedLine: [UInt8] = []
     /// Where the command at hand starts in the driver's input.
     var commandStart = 0
     /// A message that goes to several clients; reused.

@@ -167,7 +167,7 @@ extension Gateway {
         fail(
             client,
             "ERR unknown subcommand or wrong number of arguments for "
-                + "'\(text(1, input, countMax: 128))'. Try PUBSUB HELP.")
+                + "'\(quoted(1, input))'. Try PUBSUB HELP.")
         return .handled
     }
 

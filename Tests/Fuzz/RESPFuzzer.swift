@@ -56,11 +56,12 @@ struct Session: ~Copyable {
                 break loop
             case .handled: break
             case .publish(let publication):
+                let source = publication.isDecoded ? gateway.decodedLine : bytes
                 for slice in [publication.name, publication.payload] {
                     precondition(slice.start >= 0 && slice.count >= 0)
-                    precondition(slice.end <= bytes.count)
+                    precondition(slice.end <= source.count)
                 }
-                gateway.published(publication, bytes.span, by: client, remoteNodeCount: 1)
+                gateway.published(publication, source.span, by: client, remoteNodeCount: 1)
             case .ask(let query, _):
                 precondition(gateway.finished(query) == client)
             case .report(let report): answer(report)

@@ -84,8 +84,9 @@ struct Harness: ~Copyable {
                 break
             case .publish(let publication):
                 publications.append(publication)
+                let bytes = publication.isDecoded ? gateway.decodedLine : input
                 gateway.published(
-                    publication, input.span, by: client, remoteNodeCount: remoteNodeCount)
+                    publication, bytes.span, by: client, remoteNodeCount: remoteNodeCount)
             case .ask(let id, let query):
                 questions.append(
                     (id, query, gateway.questionBytes.withSpan { span in Array(copying: span) }))

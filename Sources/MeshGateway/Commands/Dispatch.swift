@@ -50,6 +50,7 @@ extension Gateway {
             commandStart = start
             argumentBase = 0
             isDecoded = true
+            decodedLine = words
             defer { isDecoded = false }
             return take(size, words.span, &offset, client, now)
         case .nothing(let size):
@@ -198,7 +199,7 @@ extension Gateway {
             guard let found = sub.command else {
                 let parent = table[command].fullName.uppercased()
                 return .refused(
-                    "ERR unknown subcommand '\(text(1, input, countMax: 128))'. "
+                    "ERR unknown subcommand '\(quoted(1, input))'. "
                         + "Try \(parent) HELP.")
             }
             command = found
@@ -217,7 +218,10 @@ extension Gateway {
         if flags.contains(.restricted), !flags.contains(.executing),
             !spec.traits.contains(.subscribed)
         {
-            return .refused(notWhileSubscribed(spec.fullName))
+            // All that CLUSTER can be asked is refused alike; Redis names what was asked.
+            let asked =
+                command == .cluster ? "cluster|" + quoted(1, input).lowercased() : spec.fullName
+            return .refused(notWhileSubscribed(asked))
         }
         if !isReady, spec.traits.contains(.mesh) {
             return .refused("LOADING Smallworld is joining the mesh")
@@ -246,12 +250,15 @@ extension Gateway {
     private func unknownCommand(_ input: Span<UInt8>) -> String {
         // Redis gives at most 128 bytes of the name and about as many of the arguments.
         var list = ""
+        var size = 0
         var index = 1
-        while index < arguments.count, list.utf8.count < 128 {
-            list += "'\(text(index, input, countMax: 128 - list.utf8.count))' "
+        while index < arguments.count, size < 128 {
+            let word = bytes(index, input, countMax: 128 - size).prefix { $0 != 0 }
+            list += "'\(Self.quoted(word))' "
+            size += word.count + 3
             index += 1
         }
-        return "ERR unknown command '\(text(0, input, countMax: 128))', with args beginning with: "
+        return "ERR unknown command '\(quoted(0, input))', with args beginning with: "
             + list
     }
 
@@ -372,6 +379,25 @@ extension Gateway {
     /// The argument as text; bytes that are no UTF-8 are replaced.
     func text(_ index: Int, _ input: Span<UInt8>, countMax: Int = .max) -> String {
         String(decoding: bytes(index, input, countMax: countMax), as: UTF8.self)
+    }
+
+    /// The argument in an error's text, where Redis prints at most 128 bytes, up to the first zero.
+    func quoted(_ index: Int, _ input: Span<UInt8>) -> String {
+        Self.quoted(bytes(index, input, countMax: 128).prefix { $0 != 0 })
+    }
+
+    /// Bytes that are no UTF-8 are each carried by a scalar that nobody uses, which `appendLine`
+    /// turns back into the byte.
+    private static func quoted(_ bytes: ArraySlice<UInt8>) -> String {
+        if let text = String(validating: bytes, as: UTF8.self) { return text }
+        var scalars = String.UnicodeScalarView()
+        for byte in bytes {
+            scalars.append(
+                byte < 0x80
+                    ? Unicode.Scalar(byte)
+                    : Unicode.Scalar(ByteQueue.carriedBytes + UInt32(byte)) ?? " ")
+        }
+        return String(scalars)
     }
 
     /// The argument as an integer, written as Redis wants it: no blanks, no `+`, no leading zeros.
