@@ -49,7 +49,6 @@ GRAMMAR = [
     (1, ["RESET"]), (1, ["ACL", "WHOAMI"]), (1, ["ACL", "USERS"]),
     (1, ["CONFIG", "GET", ["nonsense", "notify-keyspace-events"]]),
     (1, ["CONFIG", "SET", "nonsense", "1"]), (1, ["CONFIG", "RESETSTAT"]),
-    (1, ["COMMAND", "INFO", "nonsense"]), (1, ["COMMAND", "DOCS", "nonsense"]),
     (1, ["CLUSTER", ["INFO", "NODES", "SLOTS", "SHARDS", "MYID"]]),
     (1, ["READONLY"]), (1, ["READWRITE"]), (1, ["ASKING"]), (1, ["DBSIZE"]), (1, ["ROLE"]),
     (1, ["MODULE", "LIST"]), (1, [["FOO", "foo", "SUBSCRIB", "PUBLISHX", "", b"\xff"], ODD, "…"]),
@@ -84,11 +83,12 @@ def words(pick):
     return result
 
 
-def compose(seed, protocol):
+def compose(seed):
     """A script for connections a and b, in which each command lets the other see what came.
 
-    In RESP3, Redis 7.0 counts what a transaction publishes to itself among the replies (7.2 does
-    not, and a node neither): there transactions publish nothing.
+    Transactions publish nothing: Redis 7.0 counts what one publishes to itself among its replies
+    (7.2 does not, and a node neither). And they end no subscriptions but by name, because the
+    order in which that is confirmed is free.
     """
     pick = random.Random(seed)
     script = []
@@ -100,8 +100,7 @@ def compose(seed, protocol):
             batch = [words(pick) for _ in range(pick.randint(2, 5))]
             if pick.random() < 0.6:
                 # Ended within the step: a marker that is only queued would not be answered.
-                if protocol == 3:
-                    batch = [one for one in batch if not is_publication(one)]
+                batch = [one for one in batch if is_settled(one)]
                 batch = [["MULTI"], *batch, [pick.choice(["EXEC", "EXEC", "DISCARD"])], ["DISCARD"]]
             script.append(Step(who, raw=b"".join(encode(*one) for one in batch)))
         else:
@@ -112,8 +111,9 @@ def compose(seed, protocol):
     return script
 
 
-def is_publication(words):
-    return str(words[0]).lower() in ("publish", "spublish")
+def is_settled(words):
+    name = str(words[0]).lower()
+    return "publish" not in name and (len(words) > 1 or "unsubscribe" not in name)
 
 
 def plain(value):
@@ -188,7 +188,7 @@ def test_random_commands_are_answered_as_by_redis(servers, protocol):
     steps = 0
     for run in range(RUNS):
         seed = SEED * 1_000_003 + run * 2 + protocol % 2
-        script = compose(seed, protocol)
+        script = compose(seed)
         steps += len(script)
         if differences(server, node, script, protocol):
             script = shortest(server, node, script, protocol)
