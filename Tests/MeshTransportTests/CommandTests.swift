@@ -328,6 +328,6 @@ private let flags = [
             (name: "a\"b", value: .array([.integer(1), .null, .text("x\n")])),
             (name: "c", value: .double(0.5)),
         ])
-        #expect(JSONText.text(reply) == "{\"a\\\"b\":[1,null,\"x\\u000a\"],\"c\":0.5}")
+        #expect(JSONText.text(reply) == "{\"a\\\"b\":[1,null,\"x\\n\"],\"c\":0.5}")
     }
 }
