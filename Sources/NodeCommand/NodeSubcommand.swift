@@ -85,9 +85,7 @@ enum NodeSubcommand {
         ]
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
-        guard arguments.words.isEmpty else {
-            throw UsageError("there is nothing to do with '\(arguments.words[0])'")
-        }
+        try arguments.refuseWords()
         var values = arguments.flags
         if let path = arguments["config"] {
             let file = try ConfigurationFile.read(path, settings)
