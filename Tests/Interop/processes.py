@@ -1,8 +1,12 @@
-"""Servers as child processes: ports for them, and no process that outlives its test."""
+"""Servers as child processes: ports for them, libraries in front of their system, and no process
+that outlives its test."""
 import ctypes
+import os
 import random
+import shutil
 import signal
 import socket
+import subprocess
 
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
@@ -27,3 +31,11 @@ def free_port():
 def die_with_parent():
     """For a child before it becomes a server (`preexec_fn`)."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def compiled(source, folder):
+    """A library for LD_PRELOAD, compiled into the folder from one C file; its path."""
+    path = os.path.join(folder, os.path.basename(source)[:-2] + ".so")
+    compiler = next(c for c in ("cc", "gcc", "clang") if shutil.which(c))
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", path, source], check=True)
+    return path
