@@ -459,6 +459,19 @@ class Mesh:
         return max((node.wait_ready(max(deadline - time.monotonic(), 0.1))
                     for node in self.nodes if node.is_running()), default=0.0)
 
+    def wait_links_settled(self, within=15, quiet=1.0):
+        """Waits until nobody's links have changed for `quiet` seconds."""
+        state = {"links": None, "since": time.monotonic()}
+
+        def settled():
+            links = [sorted(row["peer"] for row in node.rows("MESH.LINKS"))
+                     for node in self.alive()]
+            if links != state["links"]:
+                state.update(links=links, since=time.monotonic())
+            assert time.monotonic() - state["since"] > quiet, "links still change"
+
+        return eventually(within, settled)
+
     def wait_members(self, within=10.0):
         """Waits until each running node names the same members, as many as are running."""
         if IS_REDIS:

@@ -26,21 +26,8 @@ def five_nodes():
 def sparse_twelve():
     """Twelve nodes with six links each: most messages pass other nodes."""
     with Mesh(12, extra=["--degree", "6"]) as mesh:
-        settled(mesh)
+        mesh.wait_links_settled()
         yield mesh
-
-
-def settled(mesh, seconds=1.0, within=15):
-    """Waits until nobody's links have changed for a while."""
-    state = {"links": None, "since": time.monotonic()}
-
-    def quiet():
-        links = [sorted(row["peer"] for row in node.rows("MESH.LINKS")) for node in mesh.alive()]
-        if links != state["links"]:
-            state.update(links=links, since=time.monotonic())
-        assert time.monotonic() - state["since"] > seconds, "links still change"
-
-    eventually(within, quiet)
 
 
 both = pytest.mark.parametrize("make", [five_nodes, sparse_twelve], ids=["five", "twelve sparse"])
