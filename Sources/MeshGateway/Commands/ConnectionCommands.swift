@@ -82,7 +82,8 @@ extension Gateway {
             } else {
                 fail(
                     client,
-                    "ERR Syntax error in HELLO option '\(quoted(index, input))'")
+                    "ERR Syntax error in HELLO option "
+                        + "'\(quoted(index, input, countMax: 4_096))'")
                 return
             }
         }

@@ -381,9 +381,10 @@ extension Gateway {
         String(decoding: bytes(index, input, countMax: countMax), as: UTF8.self)
     }
 
-    /// The argument in an error's text, where Redis prints at most 128 bytes, up to the first zero.
-    func quoted(_ index: Int, _ input: Span<UInt8>) -> String {
-        Self.quoted(bytes(index, input, countMax: 128).prefix { $0 != 0 })
+    /// The argument in an error's text, where Redis prints it up to the first zero, mostly at most
+    /// 128 bytes.
+    func quoted(_ index: Int, _ input: Span<UInt8>, countMax: Int = 128) -> String {
+        Self.quoted(bytes(index, input, countMax: countMax).prefix { $0 != 0 })
     }
 
     /// Bytes that are no UTF-8 are each carried by a scalar that nobody uses, which `appendLine`
