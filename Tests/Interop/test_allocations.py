@@ -108,12 +108,24 @@ def test_messages_allocate_nothing_on_their_way(sparse, kind):
     flood(publisher, command, b":1\r\n", COUNT // 4)
     eventually(10, lambda: reader.bytes == COUNT // 4 // BATCH * BATCH * frame)
 
-    between = path(far)[0]
-    before, start, began = [one.count() for one in counted], reader.bytes, time.monotonic()
-    flood(publisher, command, b":1\r\n", COUNT)
-    sent = COUNT // BATCH * BATCH
-    eventually(10, lambda: reader.bytes - start == sent * frame)
-    after, took = [one.count() for one in counted], time.monotonic() - began
+
+    def overtaken():
+        return mesh[far].metric("smallworld_reordered_total")
+
+    # Where the way changes under the load, messages overtake others and are kept until those have
+    # come, in memory of their own: another matter than the steady course, which is measured.
+    for _ in range(5):
+        between, reordered = path(far)[0], overtaken()
+        before, start, began = [one.count() for one in counted], reader.bytes, time.monotonic()
+        flood(publisher, command, b":1\r\n", COUNT)
+        sent = COUNT // BATCH * BATCH
+        eventually(10, lambda: reader.bytes - start == sent * frame)
+        after, took = [one.count() for one in counted], time.monotonic() - began
+        if overtaken() == reordered:
+            break
+        note("%s: messages that overtook another, repeated" % kind, overtaken() - reordered)
+    else:
+        pytest.fail("the way changed five times")
     # Where two ways are as short, another node may have forwarded some.
     for name, index in (("publisher's node", 0), ("node between", between),
                         ("subscriber's node", far)):
