@@ -18,6 +18,8 @@ let package = Package(
         .executable(name: "smallworld-bench", targets: ["BenchCommand"]),
     ],
     targets: [
+        // What stands on a command line, for the executables.
+        .target(name: "CommandArguments", swiftSettings: strict),
         // epoll, eventfd, accept4, which Glibc leaves out. Headers only.
         .target(name: "CLinux"),
         // Pure: frames and messages of the link protocol ⇄ bytes.
@@ -46,11 +48,13 @@ let package = Package(
         .executableTarget(
             name: "NodeCommand",
             dependencies: [
-                "CLinux", "Smallworld", "MeshTransport", "MeshGateway", "MeshCore", "MeshWire",
+                "CommandArguments", "CLinux", "Smallworld", "MeshTransport", "MeshSimulation",
+                "MeshGateway", "MeshCore", "MeshWire",
             ],
             swiftSettings: strict),
         .executableTarget(
-            name: "SimulatorCommand", dependencies: ["MeshSimulation", "MeshCore"],
+            name: "SimulatorCommand",
+            dependencies: ["CommandArguments", "MeshSimulation", "MeshCore"],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],

@@ -55,6 +55,8 @@ public enum SendClass: UInt8, Sendable {
 
 /// What a node reports for the log; the driver words it.
 public enum LogEvent: Sendable {
+    /// No seed has answered in so many attempts at all of them.
+    case seedsSilent(attempts: Int)
     case joined(members: Int)
     case ready(members: Int, keys: Int)
     case memberUp(NodeID)

@@ -46,6 +46,9 @@ extension Node {
             links: links.established.count)
     }
 
+    /// Whether some node has told who is there; true from the start without seeds.
+    public var isIntroduced: Bool { join.isIntroduced }
+
     /// The nodes that hold this key, this one among them, in order of their ids.
     public func holders(of key: Key) -> [NodeID] {
         holderIndices(of: key).map { members.id(of: $0) }.sorted()

@@ -12,7 +12,7 @@ public enum Request: Sendable {
     /// A command was carried out; its replies are in the client's output. Call again.
     case handled
     /// Publish to the rest of the mesh (`Event.publish`), then call `published`. The offset has
-    /// moved past the command; the slices point into the same input.
+    /// moved past the command; the slices point into the same input, or into `decodedLine`.
     case publish(Publication)
     /// Ask other nodes (`Event.query`, with `questionBytes` as the event's bytes). Until the
     /// question is finished `next` answers `.blocked` for this client, so replies keep their order.
@@ -34,6 +34,8 @@ public struct Publication: Sendable {
     public var payload: Slice
     /// At most once: not sent again when it is lost on its way.
     public var isVolatile = false
+    /// The slices point into `Gateway.decodedLine`, not into the driver's input.
+    public var isDecoded = false
     /// The name's local topic, -1 when nobody here has it.
     public var topic: Int32
 }
@@ -44,17 +46,26 @@ public enum Report: Sendable {
     case links
     case status
     /// One integer per user, in order: 1 or 0.
-    case online([Key])
+    case online([AskedUser])
     /// The nodes that hold this user. Where there are several, one may only pass on what still comes
     /// to it: they are asked first (`locate`).
-    case whereabouts(Key, user: [UInt8])
+    case whereabouts(AskedUser, user: [UInt8])
     /// The present state of users that this client begins to watch: answer with
-    /// `presenceNow(client, user: index of the key, isOnline:)`, in order.
-    case watch([Key])
+    /// `presenceNow(client, user: index of the user, isOnline:)`, in order.
+    case watch([AskedUser])
     /// INFO, with the section names in lower case; the driver adds the mesh's figures.
     case info(sections: [String])
     /// One integer: the different patterns subscribed to in the mesh.
     case patternCount
+}
+
+/// A user that a client asks about.
+public struct AskedUser: Equatable, Sendable {
+    public var key: Key
+    /// Tells users of one key apart (`KeyHasher.nameDigest`).
+    public var name: UInt64
+    /// A connection, or a session that waits, of this node is the user's.
+    public var isHere: Bool
 }
 
 /// A first arrival or last departure among this node's clients, for the node's directory.
@@ -128,6 +139,8 @@ public struct Gateway: ~Copyable {
     var argumentBase = 0
     /// The command at hand is a decoded line: its arguments do not lie in the driver's input.
     var isDecoded = false
+    /// An inline command without its quotes and escapes, as long as its `.publish` is at hand.
+    public internal(set) var decodedLine: [UInt8] = []
     /// Where the command at hand starts in the driver's input.
     var commandStart = 0
     /// A message that goes to several clients; reused.

@@ -26,7 +26,7 @@ struct Question {
         /// Where clients of the other nodes connect.
         case addresses
         /// Which of several nodes has a user, and not only passes on what still comes for it.
-        case location(Key)
+        case location(AskedUser)
     }
     var client: ClientIndex
     /// The connection; the client's index may be used again by another.
@@ -171,7 +171,7 @@ extension Gateway {
         fail(
             client,
             "ERR unknown subcommand or wrong number of arguments for "
-                + "'\(text(1, input, countMax: 128))'. Try PUBSUB HELP.")
+                + "'\(quoted(1, input))'. Try PUBSUB HELP.")
         return .handled
     }
 
@@ -368,14 +368,14 @@ extension Gateway {
     /// Asks the nodes that hold a user which of them has it; the answer is `location` when the
     /// question is finished.
     public mutating func locate(
-        _ key: Key, user: [UInt8], for client: ClientIndex
+        _ asked: AskedUser, user: [UInt8], for client: ClientIndex
     ) -> (QueryID, Query) {
         questionBytes.removeAll()
-        questionBytes.append(integer: key.rawValue)
+        questionBytes.append(integer: asked.key.rawValue)
         questionBytes.append(SessionTag.location)
         questionBytes.append(user)
-        let id = openQuestion(.location(key), client, target: nil)
-        if isDeparted(user, key) { questions[id]?.departed.append(nodeID) }
+        let id = openQuestion(.location(asked), client, target: nil)
+        if isDeparted(user, asked.key) { questions[id]?.departed.append(nodeID) }
         clients[Int(client)].flags.insert(.asking)
         let keys = Slice(start: 0, count: 8)
         return (
@@ -387,9 +387,9 @@ extension Gateway {
     /// Before `finished`: what `locate` has found, of the nodes that hold the user now; nil for any
     /// other question, and when its client has gone.
     public func location(
-        _ query: QueryID, among holders: (Key) -> [NodeID]
+        _ query: QueryID, among holders: (AskedUser) -> [NodeID]
     ) -> (client: ClientIndex, nodes: [NodeID])? {
-        guard let question = questions[query], case .location(let key) = question.subject else {
+        guard let question = questions[query], case .location(let asked) = question.subject else {
             return nil
         }
         let place = Int(question.client)
@@ -397,7 +397,7 @@ extension Gateway {
             clients[place].id == question.clientID,
             clients[place].flags.isDisjoint(with: [.doomed, .muted])
         else { return nil }
-        let all = holders(key)
+        let all = holders(asked)
         let nodes = all.filter { !question.departed.contains($0) }
         // It has just gone from all of them to one that is not known here yet.
         return (question.client, nodes.isEmpty ? all : nodes)

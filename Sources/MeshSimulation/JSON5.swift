@@ -1,4 +1,4 @@
-/// A mistake in a scenario file: where it is, and what was expected there.
+/// A mistake in a JSON5 file, as scenarios are: where it is, and what was expected there.
 public struct ScenarioError: Error, Equatable, Sendable, CustomStringConvertible {
     /// Counted from 1.
     public var line: Int
@@ -9,8 +9,8 @@ public struct ScenarioError: Error, Equatable, Sendable, CustomStringConvertible
 }
 
 /// One value of a JSON5 file, with the place where it stands (spec.json5.org).
-struct JSON5 {
-    indirect enum Value {
+public struct JSON5: Sendable {
+    public indirect enum Value: Sendable {
         case null
         case bool(Bool)
         case number(Double)
@@ -18,23 +18,30 @@ struct JSON5 {
         case list([JSON5])
         case object([Member])
     }
-    struct Member {
-        var key: String
-        var line: Int
-        var column: Int
-        var value: JSON5
+    public struct Member: Sendable {
+        public var key: String
+        /// Of the key, counted from 1.
+        public var line: Int
+        public var column: Int
+        public var value: JSON5
+
+        /// A mistake in the key.
+        public func error(_ message: String) -> ScenarioError {
+            ScenarioError(line: line, column: column, message: message)
+        }
     }
 
-    var value: Value
-    var line: Int
-    var column: Int
+    public var value: Value
+    /// Counted from 1.
+    public var line: Int
+    public var column: Int
 
-    func error(_ message: String) -> ScenarioError {
+    public func error(_ message: String) -> ScenarioError {
         ScenarioError(line: line, column: column, message: message)
     }
 
     /// What kind of value it is, for messages.
-    var kind: String {
+    public var kind: String {
         switch value {
         case .null: "null"
         case .bool(let value): "\(value)"
@@ -46,7 +53,7 @@ struct JSON5 {
     }
 
     /// Reads a whole file.
-    static func parse(_ text: String) throws(ScenarioError) -> JSON5 {
+    public static func parse(_ text: String) throws(ScenarioError) -> JSON5 {
         var reader = JSON5Reader(text)
         return try reader.file()
     }

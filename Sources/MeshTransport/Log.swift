@@ -161,7 +161,7 @@ public struct Log: Sendable {
     }
 
     /// A JSON string. Control characters are escaped, so that a peer's name cannot forge a line.
-    static func quoted(_ text: String) -> String {
+    public static func quoted(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -67,19 +67,12 @@ extension Reactor {
             case .publish(let publication):
                 if node.hasCongestion, isPostponed(publication, index, client) { return start }
                 congestion = nil
-                let remoteNodeCount = handle(
-                    .publish(
-                        publication.body, publication.key, name: publication.name,
-                        payload: publication.payload, sender: gateway.senderTag(of: client),
-                        isVolatile: publication.isVolatile),
-                    bytes)
-                let copies = gateway.counters.delivered
-                gateway.published(
-                    publication, bytes, by: client, remoteNodeCount: remoteNodeCount,
-                    isHeld: wasHeld, number: node.lastNumber)
-                gatheredBytes +=
-                    Int(gateway.counters.delivered &- copies)
-                    * (Int(publication.name.count) + Int(publication.payload.count))
+                if publication.isDecoded {
+                    let line = gateway.decodedLine
+                    publish(publication, line.span, by: client)
+                } else {
+                    publish(publication, bytes, by: client)
+                }
                 if gatheredBytes >= limits.gatheredBytes {
                     flushIfWorthwhile()
                     guard isCurrent(token) else { return offset }
@@ -101,6 +94,25 @@ extension Reactor {
                 return offset
             }
         }
+    }
+
+    @inline(__always)
+    private mutating func publish(
+        _ publication: Publication, _ bytes: Span<UInt8>, by client: ClientIndex
+    ) {
+        let remoteNodeCount = handle(
+            .publish(
+                publication.body, publication.key, name: publication.name,
+                payload: publication.payload, sender: gateway.senderTag(of: client),
+                isVolatile: publication.isVolatile),
+            bytes)
+        let copies = gateway.counters.delivered
+        gateway.published(
+            publication, bytes, by: client, remoteNodeCount: remoteNodeCount, isHeld: wasHeld,
+            number: node.lastNumber)
+        gatheredBytes +=
+            Int(gateway.counters.delivered &- copies)
+            * (Int(publication.name.count) + Int(publication.payload.count))
     }
 
     /// First arrivals and last departures among our clients, for the directory of the node.

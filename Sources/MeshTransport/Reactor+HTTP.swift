@@ -86,7 +86,9 @@ extension Reactor {
     var unreadyReason: String? {
         if phase != .running { return "leaving" }
         if node.isReady { return nil }
-        return node.configuration.seeds.isEmpty
-            ? "starting" : "joining: members and directory have not arrived yet"
+        if node.configuration.seeds.isEmpty { return "starting" }
+        return node.isIntroduced
+            ? "joining: members and directory have not arrived yet"
+            : "joining: no seed has answered yet"
     }
 }

@@ -211,7 +211,7 @@ extension Reactor {
     }
 
     private mutating func finished(_ query: QueryID) {
-        if let found = gateway.location(query, among: { node.holders(of: $0) }) {
+        if let found = gateway.location(query, among: { holders(of: $0) }) {
             replyWhereabouts(found.nodes, to: found.client)
         }
         let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true

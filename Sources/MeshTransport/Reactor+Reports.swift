@@ -15,24 +15,32 @@ extension Reactor {
             gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
         case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
         case .status: gateway.reply(client, status())
-        case .online(let keys):
-            gateway.reply(client, .array(keys.map { .integer(node.isHeld($0) ? 1 : 0) }))
-        case .whereabouts(let key, let user):
-            let holders = node.holders(of: key)
+        case .online(let users):
+            gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
+        case .whereabouts(let asked, let user):
+            let holders = holders(of: asked)
             if holders.count < 2 {
                 replyWhereabouts(holders, to: client)
             } else {
-                let (query, question) = gateway.locate(key, user: user, for: client)
+                let (query, question) = gateway.locate(asked, user: user, for: client)
                 ask(query, question)
             }
-        case .watch(let keys):
-            for (index, key) in keys.enumerated() {
-                gateway.presenceNow(client, user: index, isOnline: node.isHeld(key))
+        case .watch(let users):
+            for (index, user) in users.enumerated() {
+                gateway.presenceNow(client, user: index, isOnline: isOnline(user))
             }
         case .info(let sections):
             let text = gateway.information(sections: sections, additional: additionalInformation())
             gateway.reply(client, .verbatim(text))
         }
+    }
+
+    func holders(of user: AskedUser) -> [NodeID] {
+        node.holders(of: user.key, name: user.name, isHere: user.isHere)
+    }
+
+    private func isOnline(_ user: AskedUser) -> Bool {
+        node.isHeld(user.key, name: user.name, isHere: user.isHere)
     }
 
     mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {
@@ -522,6 +530,20 @@ extension Reactor {
         }
         func node(_ id: NodeID) -> (String, Log.Value) { ("node", .text(id.description)) }
         switch event {
+        case .seedsSilent(let attempts):
+            let seeds = self.node.configuration.seeds.map(\.description)
+            write(
+                .warning, "noSeedAnswers",
+                [
+                    ("seeds", .text(seeds.joined(separator: " "))),
+                    ("attempts", .integer(attempts)),
+                    (
+                        "hint",
+                        .text(
+                            "is a node of this cluster running there? The first node of a mesh "
+                                + "needs no seed; trying again")
+                    ),
+                ])
         case .joined(let members): write(.info, "joined", [("members", .integer(members))])
         case .ready(let members, let keys):
             write(.info, "ready", [("members", .integer(members)), ("keys", .integer(keys))])

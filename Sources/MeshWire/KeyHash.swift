@@ -75,6 +75,13 @@ public struct KeyHasher: Sendable {
         key(kind, name.span, 0, name.count)
     }
 
+    /// 64 bits of a name, which tell names of one key apart; independent of its key.
+    public func nameDigest(
+        _ body: RoutedBody, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
+    ) -> UInt64 {
+        digest(prefix: 0x80 | body.rawValue, bytes, start, count)
+    }
+
     /// The 64-bit SipHash-1-3 of `bytes[start ..< start + count]`, under `prefix`.
     ///
     /// Differences from the paper: the prefix is mixed into v0 before the first block instead of

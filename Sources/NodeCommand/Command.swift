@@ -1,7 +1,12 @@
+import CommandArguments
 import MeshTransport
 
+typealias Flag = CommandArguments.Flag
+typealias Arguments = CommandArguments.Arguments
+typealias UsageError = CommandArguments.UsageError
+
 /// A subcommand of `smallworld`.
-struct Command: Sendable {
+struct Command: Subcommand, Sendable {
     var name: String
     /// One line for the list of subcommands.
     var summary: String
@@ -19,19 +24,12 @@ struct Command: Sendable {
         Demo.command, NodeSubcommand.command, Status.command, Trace.command,
     ]
 
+    func execute(_ arguments: Arguments) throws -> Int32 { try run(arguments) }
+
     var help: String {
-        var text = "Usage: smallworld \(name) \(usage)\n\n\(introduction)\n\nOptions:\n"
-        let all = flags + [Flag(name: "help", argument: nil, help: "Print this and end.")]
-        let titles = all.map { "  --\($0.name)" + ($0.argument.map { " \($0)" } ?? "") }
-        let width = (titles.map(\.count).max() ?? 0) + 2
-        for (title, flag) in zip(titles, all) {
-            let lines = flag.help.split(separator: "\n", omittingEmptySubsequences: false)
-            text += title + String(repeating: " ", count: width - title.count) + lines[0] + "\n"
-            for line in lines.dropFirst() {
-                text += String(repeating: " ", count: width) + line + "\n"
-            }
-        }
-        return text + (closing.isEmpty ? "" : "\n\(closing)\n")
+        let all = flags + [Flag(name: "help", help: "Print this and end.")]
+        return "Usage: smallworld \(name) \(usage)\n\n\(introduction)\n\nOptions:\n"
+            + Flag.list(all) + (closing.isEmpty ? "" : "\n\(closing)\n")
     }
 
     static var overview: String {

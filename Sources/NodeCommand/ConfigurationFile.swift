@@ -1,4 +1,5 @@
-import Foundation
+import Glibc
+import MeshSimulation
 
 /// A configuration file that cannot be used; the process ends with 78 (EX_CONFIG).
 struct ConfigurationFileError: Error, CustomStringConvertible {
@@ -11,78 +12,89 @@ struct ConfigurationFileError: Error, CustomStringConvertible {
 ///       // Where the others are.
 ///       seed: ["10.0.0.5:7400", "10.0.0.6:7400"],
 ///       degree: 24,
+///       "reattach-grace": 2.5,
 ///     }
 enum ConfigurationFile {
-    /// A value in the file, in the form that the flag would have.
-    private struct Value: Decodable {
-        var words: [String]
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.singleValueContainer()
-            if let text = try? container.decode(String.self) {
-                words = [text]
-            } else if let flag = try? container.decode(Bool.self) {
-                words = [flag ? "true" : "false"]
-            } else if let number = try? container.decode(Int.self) {
-                words = [String(number)]
-            } else if let list = try? container.decode([String].self) {
-                words = list
-            } else {
-                throw DecodingError.dataCorruptedError(
-                    in: container,
-                    debugDescription: "a text, an integer, true, false or a list of texts")
-            }
-        }
-    }
+    /// Settings have no use for more.
+    private static let bytesMax = 1 << 20
 
     /// - Throws: `ConfigurationFileError` for a file that cannot be read, is not JSON5, or has a
     ///   key that is no flag.
     static func read(
         _ path: String, _ known: [Flag]
     ) throws(ConfigurationFileError) -> [String: [String]] {
-        let data: Data
-        do {
-            data = try Data(contentsOf: URL(fileURLWithPath: path))
-        } catch {
-            throw ConfigurationFileError(
-                description: "cannot read \(path): "
-                    + "\(error.localizedDescription) (give a readable file to --config)")
+        func refusal(_ reason: String) -> ConfigurationFileError {
+            ConfigurationFileError(
+                description: "cannot read \(path): \(reason); give a readable file to --config")
         }
-        return try parse(data, path, known)
+        func failure() -> ConfigurationFileError {
+            refusal(unsafe String(cString: strerror(errno)))
+        }
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure() }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 * 1024)
+        while true {
+            let count = unsafe chunk.withUnsafeMutableBytes { buffer in
+                unsafe Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+            }
+            guard count >= 0 else { throw failure() }
+            if count == 0 { break }
+            bytes += chunk[..<count]
+            guard bytes.count <= bytesMax else { throw refusal("it has more than 1 MiB") }
+        }
+        return try parse(String(decoding: bytes, as: UTF8.self), path, known)
     }
 
     static func parse(
-        _ data: Data, _ path: String, _ known: [Flag]
+        _ text: String, _ path: String, _ known: [Flag]
     ) throws(ConfigurationFileError) -> [String: [String]] {
-        let decoder = JSONDecoder()
-        decoder.allowsJSON5 = true
-        let values: [String: Value]
-        do {
-            values = try decoder.decode([String: Value].self, from: data)
-        } catch DecodingError.dataCorrupted(let context) {
-            let key = context.codingPath.map(\.stringValue).joined(separator: ".")
-            throw ConfigurationFileError(
-                description: "\(path)" + (key.isEmpty ? "" : ", '\(key)'") + ": "
-                    + (key.isEmpty ? "not JSON5" : "must be \(context.debugDescription)"))
+        do throws(ScenarioError) {
+            let root = try JSON5.parse(text)
+            guard case .object(let members) = root.value else {
+                throw root.error("expected one object of settings, found \(root.kind)")
+            }
+            var result: [String: [String]] = [:]
+            for member in members { result[member.key] = try words(of: member, known) }
+            return result
         } catch {
-            throw ConfigurationFileError(
-                description: "\(path): must be one JSON5 object of settings")
+            throw ConfigurationFileError(description: "\(path), \(error)")
         }
-        var result: [String: [String]] = [:]
-        for (name, value) in values.sorted(by: { $0.key < $1.key }) {
-            guard let flag = known.first(where: { $0.name == name }) else {
-                let names = known.map(\.name).sorted().joined(separator: ", ")
-                throw ConfigurationFileError(
-                    description: "\(path): unknown key '\(name)'; there are \(names)")
-            }
-            if value.words.count != 1, !flag.isRepeatable {
-                throw ConfigurationFileError(description: "\(path): '\(name)' takes one value")
-            }
-            if flag.argument == nil, !["true", "false"].contains(value.words[0]) {
-                throw ConfigurationFileError(description: "\(path): '\(name)' is true or false")
-            }
-            result[name] = value.words
+    }
+
+    /// A setting's values, in the form that its flag would have.
+    private static func words(
+        of member: JSON5.Member, _ known: [Flag]
+    ) throws(ScenarioError) -> [String] {
+        guard let flag = known.first(where: { $0.name == member.key }) else {
+            let names = known.map(\.name).sorted().joined(separator: ", ")
+            throw member.error("unknown key '\(member.key)'; there are \(names)")
         }
+        if flag.argument == nil {
+            guard case .bool(let isOn) = member.value.value else {
+                throw member.value.error("'\(flag.name)' is true or false")
+            }
+            return [isOn ? "true" : "false"]
+        }
+        guard case .list(let items) = member.value.value else {
+            return [try word(member.value, flag)]
+        }
+        guard flag.isRepeatable else {
+            throw member.value.error("'\(flag.name)' takes one value")
+        }
+        var result: [String] = []
+        for item in items { result.append(try word(item, flag)) }
         return result
+    }
+
+    private static func word(_ item: JSON5, _ flag: Flag) throws(ScenarioError) -> String {
+        switch item.value {
+        case .text(let text): return text
+        case .number: return item.kind
+        case .null, .bool, .list, .object:
+            throw item.error(
+                "'\(flag.name)' is a text or a number (\(flag.argument ?? "")), not \(item.kind)")
+        }
     }
 }

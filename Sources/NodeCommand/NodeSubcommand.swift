@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import MeshGateway
 import MeshTransport
 import MeshWire
@@ -16,7 +16,7 @@ enum NodeSubcommand {
         closing: """
             Port 0 takes a free port. Addresses that other machines can reach need --insecure.
             A configuration file has the names of these flags as its keys; flags win over it:
-              { mesh: "10.0.0.7:7400", seed: ["10.0.0.5:7400"], insecure: true }
+              { mesh: "10.0.0.7:7400", seed: ["10.0.0.5:7400"], "log-level": "debug" }
             """,
         flags: flags, run: run)
 
@@ -85,9 +85,7 @@ enum NodeSubcommand {
         ]
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
-        guard arguments.words.isEmpty else {
-            throw UsageError("there is nothing to do with '\(arguments.words[0])'")
-        }
+        try arguments.refuseWords()
         var values = arguments.flags
         if let path = arguments["config"] {
             let file = try ConfigurationFile.read(path, settings)

@@ -31,9 +31,7 @@ enum Status {
     }
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
-        guard arguments.words.isEmpty else {
-            throw UsageError("there is nothing to do with '\(arguments.words[0])'")
-        }
+        try arguments.refuseWords()
         let client = try connect(arguments)
         let status = try client.call(["MESH.STATUS"])
         let members = try client.call(["MESH.MEMBERS"])
@@ -66,10 +64,20 @@ enum Status {
         let memberColumns = ["name", "zone", "endpoint", "standing", "keys", "id"]
         text += "Members\n" + table(members, memberColumns) + "\n"
         let linkColumns = [
-            "peer", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",
-            "framesIn", "framesOut",
+            "name", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",
+            "framesIn", "framesOut", "bytesIn", "bytesOut",
         ]
-        return text + "Links\n" + table(links, linkColumns)
+        return text + "Links\n" + table(named(links, members), linkColumns)
+    }
+
+    /// The links with the names of their peers: ids tell people little.
+    private static func named(_ links: RESPReply, _ members: RESPReply) -> RESPReply {
+        .array(
+            links.elements.map { link in
+                let peer = members.elements.first { $0["id"] == link["peer"] }
+                guard case .map(let fields) = link else { return link }
+                return .map([(name: "name", value: peer?["name"] ?? .text("?"))] + fields)
+            })
     }
 
     private static func table(_ reply: RESPReply, _ columns: [String]) -> String {
@@ -104,7 +112,7 @@ enum Table {
 enum JSONText {
     static func text(_ reply: RESPReply) -> String {
         switch reply {
-        case .text(let text), .error(let text): quoted(text)
+        case .text(let text), .error(let text): Log.quoted(text)
         case .integer(let number): String(number)
         case .double(let number): number.isFinite ? String(number) : "null"
         case .null: "null"
@@ -112,23 +120,8 @@ enum JSONText {
             "[" + values.map(text).joined(separator: ",") + "]"
         case .map(let fields):
             "{"
-                + fields.map { quoted($0.name) + ":" + text($0.value) }.joined(separator: ",")
+                + fields.map { Log.quoted($0.name) + ":" + text($0.value) }.joined(separator: ",")
                 + "}"
         }
-    }
-
-    static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case _ where scalar.value < 0x20:
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
     }
 }

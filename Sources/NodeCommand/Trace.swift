@@ -4,8 +4,9 @@ enum Trace {
         name: "trace", summary: "Show the way of a message to a user or channel.",
         usage: "[user|channel] NAME [OPTIONS]",
         introduction: """
-            Sends a probe from one node to every other node that has the user or a subscriber of the
-            channel of this name, and prints the nodes on each way, the first hop first.
+            Sends a probe from one node to every node that has the user or a subscriber of the
+            channel of this name, and prints the nodes on each way, the first hop first. The node
+            that is asked may have it itself: 0 hops.
             """,
         closing: "", flags: [Status.redisFlag], run: run)
 
@@ -26,7 +27,7 @@ enum Trace {
             show(ways)
         }
         if !isAnywhere {
-            print("no other node has \(kinds.joined(separator: " or ")) \(words[0])")
+            print("no node has \(kinds.joined(separator: " or ")) \(words[0])")
         }
         return 0
     }

@@ -1,5 +1,11 @@
+import CommandArguments
+
+typealias Flag = CommandArguments.Flag
+typealias Arguments = CommandArguments.Arguments
+typealias UsageError = CommandArguments.UsageError
+
 /// A subcommand of `smallworld-sim`.
-struct Command {
+struct Command: Subcommand {
     var name: String
     var usage: String
     var summary: String
@@ -28,15 +34,11 @@ struct Command {
             """
     }
 
+    func execute(_ arguments: Arguments) throws -> Int32 { try run(arguments) }
+
     var help: String {
         var text = "smallworld-sim \(name): \(summary)\n\nUsage: smallworld-sim \(usage)\n"
         if !flags.isEmpty { text += "\n" }
-        let names = flags.map { "--\($0.name)" + ($0.argument.map { " \($0)" } ?? "") }
-        let width = names.map(\.count).max() ?? 0
-        for (flag, name) in zip(flags, names) {
-            text +=
-                "  \(name)\(String(repeating: " ", count: width - name.count))  \(flag.help)\n"
-        }
-        return text
+        return text + Flag.list(flags)
     }
 }

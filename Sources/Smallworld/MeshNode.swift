@@ -84,7 +84,7 @@ public final class MeshNode: Sendable {
         var http: Endpoint?
         if let address = options.http { http = try MeshNode.local("--http", address, options) }
         var log = options.log
-        let seeds = try MeshNode.resolve(options.seeds, &log)
+        let seeds = try MeshNode.resolve(options, &log)
         let bound: Listeners
         do {
             bound = try Listeners(mesh: mesh, redis: redis, http: http)
@@ -191,24 +191,31 @@ public final class MeshNode: Sendable {
         _ option: String, _ address: HostPort, _ options: Options
     ) throws(MeshNodeError) -> Endpoint {
         let endpoint = try Resolver.endpoints(of: address)[0]
+        try require(endpoint, option, address, options)
+        return endpoint
+    }
+
+    private static func require(
+        _ endpoint: Endpoint, _ option: String, _ address: HostPort, _ options: Options
+    ) throws(MeshNodeError) {
         guard endpoint.isLoopback || options.allowsInsecureAddresses else {
             throw .insecureAddress(option, address)
         }
-        return endpoint
     }
 
     /// The addresses of all seeds. One that cannot be resolved is skipped while there are others.
     private static func resolve(
-        _ seeds: [HostPort], _ log: inout Log
+        _ options: Options, _ log: inout Log
     ) throws(MeshNodeError) -> [Endpoint] {
         var found: [Endpoint] = []
         var failure: MeshNodeError?
-        for seed in seeds {
+        for seed in options.seeds {
             do throws(MeshNodeError) {
                 guard seed.port != 0 else {
                     throw .invalidAddress(seed.description, reason: "a seed's port is not 0")
                 }
                 for endpoint in try Resolver.endpoints(of: seed) where !found.contains(endpoint) {
+                    try require(endpoint, "--seed", seed, options)
                     found.append(endpoint)
                 }
             } catch {
@@ -231,6 +238,7 @@ public final class MeshNode: Sendable {
                 throw .invalidAddress(
                     address.description, reason: "nobody can connect to the address 0")
             }
+            try require(endpoint, "--advertise", address, options)
             return endpoint
         }
         guard mesh.isUnspecified else { return mesh }

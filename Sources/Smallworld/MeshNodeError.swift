@@ -19,9 +19,10 @@ public enum MeshNodeError: Error, Sendable, CustomStringConvertible {
         case .invalidAddress(let text, let reason): "'\(text)' is not an address: \(reason)"
         case .unknownHost(let address, let reason): "cannot resolve '\(address.host)': \(reason)"
         case .insecureAddress(let option, let address):
-            "\(option) \(address) can be reached from other machines, and this node has no "
-                + "cluster key: whoever reaches it can read and send everything. Use a loopback "
-                + "address, or allow it with --insecure in a network that you trust"
+            "\(option) \(address) is not an address of this machine alone, and links are neither "
+                + "encrypted nor authenticated yet: whoever is in that network can read and send "
+                + "everything. Use a loopback address, or allow it with --insecure in a network "
+                + "that you trust"
         case .noAdvertisableAddress(let address):
             "the node listens on \(address), every address of this machine, and cannot tell which "
                 + "of them others reach: say it with --advertise HOST:PORT"

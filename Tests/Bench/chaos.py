@@ -35,30 +35,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "Tests", "Interop"))
+from processes import die_with_parent, free_port, libc  # noqa: E402 (found there)
+
 COUNT = 7
-PR_SET_PDEATHSIG = 1
 SYS_PIDFD_GETFD = 438
-libc = ctypes.CDLL(None, use_errno=True)
-taken = set()
-
-
-def free_port():
-    """A port that nobody listens on, outside the range from which clients' ports are taken."""
-    while True:
-        port = random.randrange(12_000, 32_000)
-        if port in taken:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        taken.add(port)
-        return port
-
-
-def die_with_parent():
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait_until(within, check, what):

@@ -56,12 +56,13 @@ struct Session: ~Copyable {
                 break loop
             case .handled: break
             case .publish(let publication):
+                let source = publication.isDecoded ? gateway.decodedLine : bytes
                 for slice in [publication.name, publication.payload] {
                     precondition(slice.start >= 0 && slice.count >= 0)
-                    precondition(slice.end <= bytes.count)
+                    precondition(slice.end <= source.count)
                 }
                 gateway.published(
-                    publication, bytes.span, by: client, remoteNodeCount: 1, number: 0)
+                    publication, source.span, by: client, remoteNodeCount: 1, number: 0)
             case .ask(let query, _):
                 precondition(gateway.finished(query) == client)
             case .report(let report): answer(report)
@@ -80,9 +81,9 @@ struct Session: ~Copyable {
 
     private mutating func answer(_ report: Report) {
         switch report {
-        case .online(let keys): gateway.reply(client, .array(keys.map { _ in .integer(0) }))
-        case .watch(let keys):
-            for index in keys.indices {
+        case .online(let users): gateway.reply(client, .array(users.map { _ in .integer(0) }))
+        case .watch(let users):
+            for index in users.indices {
                 gateway.presenceNow(client, user: index, isOnline: index % 2 == 0)
             }
         case .members, .links, .whereabouts: gateway.reply(client, .array([]))

@@ -12,10 +12,8 @@ Every wait has a deadline; every process is ended by its id, and dies with the t
 """
 import atexit
 import contextlib
-import ctypes
 import http.client
 import os
-import random
 import re
 import shutil
 import signal
@@ -29,14 +27,13 @@ import redis
 
 import namespaces
 import resp
+from processes import die_with_parent, free_port
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BINARY = os.path.abspath(
     os.environ.get("SMALLWORLD") or os.path.join(ROOT, ".build", "release", "smallworld"))
 IS_REDIS = os.environ.get("INTEROP_SERVER") == "redis"
-PR_SET_PDEATHSIG = 1
-libc = ctypes.CDLL(None, use_errno=True)
 
 #: What has been measured, for the summary after the tests: (what, value).
 notes = []
@@ -79,30 +76,8 @@ def steadily(seconds, check, *arguments):
         time.sleep(0.02)
 
 
-handed_out = set()
-
-
-def free_port():
-    """A port that nobody listens on, outside the range from which clients' ports are taken."""
-    while True:
-        port = random.randrange(12_000, 32_000)
-        if port in handed_out:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        handed_out.add(port)
-        return port
-
-
 def text(address):
     return "%s:%d" % address
-
-
-def die_with_parent():
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Metrics(dict):
@@ -483,6 +458,19 @@ class Mesh:
         deadline = time.monotonic() + within
         return max((node.wait_ready(max(deadline - time.monotonic(), 0.1))
                     for node in self.nodes if node.is_running()), default=0.0)
+
+    def wait_links_settled(self, within=15, quiet=1.0):
+        """Waits until nobody's links have changed for `quiet` seconds."""
+        state = {"links": None, "since": time.monotonic()}
+
+        def settled():
+            links = [sorted(row["peer"] for row in node.rows("MESH.LINKS"))
+                     for node in self.alive()]
+            if links != state["links"]:
+                state.update(links=links, since=time.monotonic())
+            assert time.monotonic() - state["since"] > quiet, "links still change"
+
+        return eventually(within, settled)
 
     def wait_members(self, within=10.0):
         """Waits until each running node names the same members, as many as are running."""

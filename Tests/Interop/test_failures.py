@@ -26,21 +26,8 @@ def five_nodes():
 def sparse_twelve():
     """Twelve nodes with six links each: most messages pass other nodes."""
     with Mesh(12, extra=["--degree", "6"]) as mesh:
-        settled(mesh)
+        mesh.wait_links_settled()
         yield mesh
-
-
-def settled(mesh, seconds=1.0, within=15):
-    """Waits until nobody's links have changed for a while."""
-    state = {"links": None, "since": time.monotonic()}
-
-    def quiet():
-        links = [sorted(row["peer"] for row in node.rows("MESH.LINKS")) for node in mesh.alive()]
-        if links != state["links"]:
-            state.update(links=links, since=time.monotonic())
-        assert time.monotonic() - state["since"] > seconds, "links still change"
-
-    eventually(within, quiet)
 
 
 both = pytest.mark.parametrize("make", [five_nodes, sparse_twelve], ids=["five", "twelve sparse"])
@@ -112,20 +99,17 @@ def test_kill_is_known_everywhere_within_a_second_and_the_others_go_on(make):
             traffic.go_on(0.5)
             traffic.leave_out(victim)
             traffic.go_on(0.3)
-            before = traffic.mark()
             victim.kill()
             start = time.monotonic()
             slowest = max(eventually(1.0, its.gone, node) for node in others)
             took = time.monotonic() - start
             assert took < 1.0, "the last node needed %.2f s" % took
-            after = traffic.mark()
             traffic.go_on(1.5)
             traffic.finish()
         note("kill -9 among %d: gone everywhere after" % len(mesh), took)
         assert slowest < 1.0
-        # End-to-end delivery comes later: what was inside the dead node is lost. In the full mesh
-        # nothing of the others was, and from the next second on nothing is anywhere.
-        count = traffic.check(others, since=before if len(mesh) == 5 else after)
+        # Also what the dead node had in hand for others: it was sent again another way.
+        count = traffic.check(others)
         traffic.check_no_doubles()
         note("… messages of the others, each once and in order", count)
         for node in others:
@@ -163,7 +147,6 @@ def test_a_frozen_node_is_suspected_routed_around_dead_and_comes_back(make):
             everywhere(others, lambda n: n.call("PUBSUB", "NUMSUB", its.channel, timeout=2))
             assert time.monotonic() - asked < 2.0
             time.sleep(max(2.0 - (time.monotonic() - start), 0))
-            avoided = traffic.mark()
             for node in others:
                 eventually(5.0 - (time.monotonic() - start), its.gone, node)
             note("… dead everywhere after", time.monotonic() - start)
@@ -173,7 +156,6 @@ def test_a_frozen_node_is_suspected_routed_around_dead_and_comes_back(make):
                 assert node.metric("smallworld_deaths_total") >= 1
 
             frozen.thaw()
-            thawed = traffic.mark()
             start = time.monotonic()
             everywhere(others, lambda n: eventually(5, its.there, n))
             everywhere(others, lambda n: eventually(5, its.reached, n))
@@ -182,10 +164,7 @@ def test_a_frozen_node_is_suspected_routed_around_dead_and_comes_back(make):
             assert frozen.metric("smallworld_refutations_total") >= 1
             traffic.go_on(0.5)
             traffic.finish()
-        # Two seconds after the freeze everything is routed around it.
-        note("… messages of the others meanwhile",
-             traffic.check(others, since=avoided, until=thawed))
-        note("… lost while the links were put back", traffic.lost(others, thawed))
+        note("… messages of the others meanwhile, each once and in order", traffic.check(others))
         traffic.check_no_doubles()
         note("… and of one mind after", mesh.wait_members(5))
         assert frozen.id == frozen.id_at_start
@@ -263,8 +242,7 @@ def test_sigterm_leaves_gracefully(make):
             note("… gone everywhere after", time.monotonic() - start)
             traffic.go_on(1.0)
             traffic.finish()
-        if len(mesh) == 5:
-            traffic.check(others)
+        traffic.check(others)
         traffic.check_no_doubles()
         for node in others:
             assert node.metric("smallworld_deaths_total") == deaths[node.index], "left is not dead"

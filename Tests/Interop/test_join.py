@@ -80,12 +80,15 @@ def test_a_node_whose_seed_comes_up_only_later():
         def waits():
             assert early.http("/healthz")[0] == 200
             status, body = early.http("/readyz")
-            assert status == 503 and body, "it is ready alone, though it was told to join"
+            assert status == 503, "it is ready alone, though it was told to join"
+            assert "no seed has answered" in body, body
             for command in (["PING"], ["PUBLISH", "a", "b"], ["MESH.SEND", "a", "b"]):
                 reply = early.wire().call(*command)
                 assert isinstance(reply, Failure) and reply.startswith(b"LOADING "), reply
 
         steadily(1.0, waits)
+        # Nobody is left to guess what it waits for.
+        eventually(6, lambda: "noSeedAnswers" in early.tail() and text(listen["mesh"]) in early.tail())
         seed = mesh.add(listen=listen).start()
         seed.wait_ready(5)
         # Retried with back-off, 5 s at most.

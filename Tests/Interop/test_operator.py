@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -20,6 +19,7 @@ import pytest
 import mesh as harness
 import resp
 from mesh import Mesh, deliver_everywhere, eventually, free_port, note, subscribed, text
+from processes import compiled
 from traffic import Traffic
 
 pytestmark = [pytest.mark.mesh, pytest.mark.deadline(120)]
@@ -48,11 +48,7 @@ class Faults:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     """faults.c, compiled."""
-    path = str(tmp_path_factory.mktemp("faults") / "faults.so")
-    compiler = next(c for c in ("cc", "gcc", "clang") if shutil.which(c))
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", path,
-                    os.path.join(harness.HERE, "faults.c")], check=True)
-    return path
+    return compiled(os.path.join(harness.HERE, "faults.c"), str(tmp_path_factory.mktemp("faults")))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import redis.asyncio
 
 import mesh
 from mesh import Mesh, eventually, note
+from processes import die_with_parent, free_port
 from resp import Closed, Connection, Failure, Push, encode
 
 # ---- the comparison
@@ -391,11 +392,11 @@ class RealRedis:
         assert shutil.which("redis-server"), "apt-get install redis-server"
         version = subprocess.run(["redis-server", "--version"], capture_output=True, text=True)
         assert "v=7.0." in version.stdout, "the comparison is with 7.0: %s" % version.stdout
-        self.port = mesh.free_port()
+        self.port = free_port()
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
              "--appendonly", "no", "--dir", "/tmp"], stdout=subprocess.DEVNULL,
-            preexec_fn=mesh.die_with_parent)
+            preexec_fn=die_with_parent)
         eventually(10, lambda: socket.create_connection(
             ("127.0.0.1", self.port), 1).close() or True)
         return ("127.0.0.1", self.port)
@@ -480,7 +481,7 @@ def test_redis_cli_subscribes(one):
         host, port = one.addresses["redis"]
         process = subprocess.Popen(
             ["redis-cli", protocol, "-h", host, "-p", str(port), "--csv", "PSUBSCRIBE", "cli*"],
-            stdout=subprocess.PIPE, preexec_fn=mesh.die_with_parent)
+            stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         try:
             eventually(5, lambda: one.client().pubsub_numpat() == 1)
             assert one.client().publish("cli-channel", "hello, cli") == 1

@@ -56,21 +56,8 @@ def killed_twin(tmp_path_factory):
     return result
 
 
-def settled(mesh):
-    """Waits until nobody's links have changed for a second."""
-    state = {"links": None, "since": time.monotonic()}
-
-    def quiet():
-        links = [sorted(row["peer"] for row in node.rows("MESH.LINKS")) for node in mesh.alive()]
-        if links != state["links"]:
-            state.update(links=links, since=time.monotonic())
-        assert time.monotonic() - state["since"] > 1, "links still change"
-
-    eventually(30, quiet)
-
-
 def test_mean_hops_differ_by_less_than_five_per_cent(sixty, twin):  # noqa: F811
-    settled(sixty)
+    sixty.wait_links_settled(30)
     wires = [subscribed(node.wire(3), "SUBSCRIBE", "twin:%d" % node.index) for node in sixty]
     channels = ["twin:%d" % index for index in range(COUNT)]
     expected = [word for channel in channels for word in (channel.encode(), 1)]

@@ -567,6 +567,21 @@ import Testing
         #expect(!mesh.isHeld)
     }
 
+    @Test func `a user who has come back and left in order is nowhere`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("ann", at: 1)
+        mesh.crash(1)
+        mesh.run(for: .seconds(1))
+        mesh.send([1], from: 0, to: "ann")
+        #expect(mesh.isHeld)
+        mesh.attach("ann", at: 2)
+        #expect(mesh.payloads(at: 2) == [[1]])
+        mesh.detach("ann", at: 2)
+        let count = mesh.send([2], from: 0, to: "ann")
+        #expect(count == 0)
+        #expect(!mesh.isHeld)
+    }
+
     @Test func `what waits for users is bounded`() {
         let mesh = SmallMesh(3) {
             $0.flows.heldCount = 10

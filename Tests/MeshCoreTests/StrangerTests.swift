@@ -53,6 +53,30 @@ import Testing
         #expect(mesh.payloads(at: 2).count == 1)
     }
 
+    @Test func `who has said that it means another user is not told of as its place`() {
+        mesh.attach("ann", at: 1)
+        mesh.attach("ann", at: 2)
+        disown("bob")
+        let key = mesh.key("ann")
+        func places(_ host: Int, _ name: String, isHere: Bool = false) -> Set<NodeID> {
+            let bytes = Array(name.utf8)
+            let digest = mesh.hasher.nameDigest(.user, bytes.span, 0, bytes.count)
+            let places = mesh.hosts[host].node.holders(of: key, name: digest, isHere: isHere)
+            let isHeld = mesh.hosts[host].node.isHeld(key, name: digest, isHere: isHere)
+            #expect(isHeld == !places.isEmpty)
+            return Set(places)
+        }
+        let ids = mesh.hosts.map { $0.node.id }
+        #expect(places(0, "ann") == [ids[1], ids[2]])
+        #expect(places(0, "bob") == [ids[2]])
+        mesh.detach("ann", at: 2)
+        #expect(places(0, "bob") == [])
+        #expect(places(0, "ann") == [ids[1]])
+        // What its own clients have a node knows by name.
+        #expect(places(1, "bob") == [])
+        #expect(places(1, "ann", isHere: true) == [ids[1]])
+    }
+
     @Test func `the name comes to be there, and the key is told again`() {
         mesh.attach("ann", at: 1)
         disown("bob")

@@ -369,7 +369,7 @@ import Testing
         #expect(answer == Array("$5\r\n".utf8) + strange + [13, 10])
     }
 
-    @Test func `words with escapes are commands too, but no messages`() {
+    @Test func `words with escapes are commands too, and messages`() {
         var harness = Harness()
         let client = harness.open()
         let echo = harness.exchange(client, #"ECHO "a\x42\"""# + "\r\nPING\r\n")
@@ -378,11 +378,27 @@ import Testing
         #expect(subscribed == "+OK·")
         let sent = harness.exchange(client, "MESH.SEND uA x\r\n")
         #expect(sent == ":1·*3·$4·user·$2·uA·$1·x·")
+        let told = harness.exchange(client, #"MESH.SEND "u\x41" "a\n""# + "\r\n")
+        #expect(told == ":1·*3·$4·user·$2·uA·$2·a\n·")
         let publish = harness.exchange(client, #"PUBLISH news "a\n""# + "\r\n")
-        #expect(publish == "-ERR a message with escapes needs a RESP array·")
+        #expect(publish == ":0·")
+        #expect(harness.publications.map(\.isDecoded) == [false, true, true])
         let queued = harness.exchange(
             client, "MULTI\r\n" + #"ECHO "\x41""# + "\r\nPING\r\nEXEC\r\n")
         #expect(queued == "+OK·+QUEUED·+QUEUED·*2·$1·A·+PONG·")
+    }
+
+    @Test func `errors quote what is no UTF-8 byte by byte, up to the first zero`() {
+        var harness = Harness()
+        let client = harness.open()
+        for (argument, quoted) in [
+            ([0xFF, 0x41], [0xFF, 0x41]), ([0xC3, 0xA9], [0xC3, 0xA9]), ([0x41, 0, 0x42], [0x41]),
+        ] as [([UInt8], [UInt8])] {
+            harness.send(client, command([Array("FOO".utf8), argument]))
+            let answer = harness.readBytes(client)
+            let start = Array("-ERR unknown command 'FOO', with args beginning with: '".utf8)
+            #expect(answer == start + quoted + Array("' \r\n".utf8))
+        }
     }
 
     @Test func `errors hold no line ends of the client's`() {

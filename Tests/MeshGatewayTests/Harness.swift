@@ -87,8 +87,9 @@ struct Harness: ~Copyable {
             case .publish(let publication):
                 publications.append(publication)
                 lastNumber += 1
+                let bytes = publication.isDecoded ? gateway.decodedLine : input
                 gateway.published(
-                    publication, input.span, by: client, remoteNodeCount: remoteNodeCount,
+                    publication, bytes.span, by: client, remoteNodeCount: remoteNodeCount,
                     number: lastNumber)
             case .ask(let id, let query):
                 questions.append(
@@ -114,12 +115,12 @@ struct Harness: ~Copyable {
         case .members: gateway.reply(client, .array([.text("members")]))
         case .links: gateway.reply(client, .array([.text("links")]))
         case .status: gateway.reply(client, .map([("ready", .integer(1))]))
-        case .online(let keys):
-            gateway.reply(client, .array(keys.map { .integer(isOnline($0) ? 1 : 0) }))
+        case .online(let users):
+            gateway.reply(client, .array(users.map { .integer(isOnline($0.key) ? 1 : 0) }))
         case .whereabouts: gateway.reply(client, .array([.text("here")]))
-        case .watch(let keys):
-            for (index, key) in keys.enumerated() {
-                gateway.presenceNow(client, user: index, isOnline: isOnline(key))
+        case .watch(let users):
+            for (index, user) in users.enumerated() {
+                gateway.presenceNow(client, user: index, isOnline: isOnline(user.key))
             }
         case .info(let sections):
             gateway.reply(

@@ -82,6 +82,22 @@ import Testing
         #expect(place == "*1·$4·here·")
     }
 
+    @Test func `users are asked about by key, name, and whether they are here`() {
+        var harness = Harness()
+        let client = harness.open()
+        _ = harness.exchange(client, "MESH.ATTACH ann\r\nMESH.ONLINE ann bob\r\n")
+        guard case .online(let users) = harness.reports.last else {
+            Issue.record("the node was not asked")
+            return
+        }
+        let names = ["ann", "bob"].map { Array($0.utf8) }
+        #expect(users.map(\.key) == names.map { Harness.hasher.key(.user, $0) })
+        #expect(
+            users.map(\.name)
+                == names.map { Harness.hasher.nameDigest(.user, $0.span, 0, $0.count) })
+        #expect(users.map(\.isHere) == [true, false])
+    }
+
     @Test func `a watcher is confirmed, told the present, and told each change`() {
         var harness = Harness()
         harness.onlineUsers = ["ann"]

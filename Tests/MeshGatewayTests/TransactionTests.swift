@@ -96,10 +96,67 @@ import Testing
         #expect(answer == "+OK·*0·+PONG·")
     }
 
-    @Test func `questions to the mesh are refused in a transaction`() {
+    @Test func `questions to the mesh are answered in their place`() {
+        var harness = Harness()
+        harness.onlineUsers = ["ann"]
+        let client = harness.open(3)
+        let answer = harness.exchange(
+            client,
+            "MULTI\r\nPUBSUB NUMSUB a\r\nMESH.ONLINE ann\r\nPUBSUB NUMPAT\r\nPING\r\nEXEC\r\n")
+        #expect(
+            answer == "+OK·+QUEUED·+QUEUED·+QUEUED·+QUEUED·"
+                + "*4·*2·$1·a·:0·*1·:1·:0·+PONG·")
+    }
+
+    @Test func `a question that is open holds the transaction, and what comes meanwhile`() {
+        var harness = Harness()
+        harness.answers = nil
+        let client = harness.open(3)
+        _ = harness.exchange(client, "SUBSCRIBE a\r\n")
+        let before = harness.exchange(
+            client, "MULTI\r\nPUBSUB NUMSUB a\r\nPING\r\nEXEC\r\nECHO x\r\n")
+        #expect(before == "+OK·+QUEUED·+QUEUED·*2·")
+        harness.deliver(.channel, "a", "m")
+        let meanwhile = harness.read(client)
+        #expect(meanwhile == "")
+        let question = harness.questions[0].id
+        let unblocked = harness.gateway.finished(question)
+        #expect(unblocked == client)
+        harness.run(client)
+        let after = harness.read(client)
+        #expect(after == "*2·$1·a·:1·+PONG·>3·$7·message·$1·a·$1·m·$1·x·")
+    }
+
+    @Test func `in a transaction one can subscribe, but for shard channels, as in Redis`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answer = harness.exchange(
+            client, "MULTI\r\nSUBSCRIBE a\r\nSSUBSCRIBE s\r\nECHO x\r\nUNSUBSCRIBE a\r\nEXEC\r\n")
+        #expect(
+            answer == "+OK·+QUEUED·+QUEUED·+QUEUED·+QUEUED·*4·*3·$9·subscribe·$1·a·:1·"
+                + "-ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client·$1·x·"
+                + "*3·$11·unsubscribe·$1·a·:0·")
+    }
+
+    @Test func `an EXEC that is refused ends the transaction and says why`() {
+        var harness = Harness()
+        let client = harness.open()
+        let answer = harness.exchange(client, "MULTI\r\nPUBLISH a 1\r\nEXEC now\r\nPING\r\n")
+        #expect(
+            answer == "+OK·+QUEUED·-EXECABORT Transaction discarded because of: "
+                + "wrong number of arguments for 'exec' command·+PONG·")
+        let subscribed = harness.exchange(client, "SUBSCRIBE a\r\nEXEC\r\n")
+        #expect(
+            subscribed == "*3·$9·subscribe·$1·a·:1·-EXECABORT Transaction discarded because of: "
+                + "Can't execute 'exec': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                + "RESET are allowed in this context·")
+        #expect(harness.publications.isEmpty)
+    }
+
+    @Test func `what changes who a connection is stays out of transactions`() {
         var harness = Harness()
         let client = harness.open(3)
-        let answer = harness.exchange(client, "MULTI\r\nSUBSCRIBE a\r\nEXEC\r\n")
+        let answer = harness.exchange(client, "MULTI\r\nMESH.ATTACH ann\r\nEXEC\r\n")
         #expect(
             answer == "+OK·-ERR Command not allowed inside a transaction·"
                 + "-EXECABORT Transaction discarded because of previous errors.·")

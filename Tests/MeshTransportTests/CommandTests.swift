@@ -1,4 +1,3 @@
-import Foundation
 import MeshWire
 import Smallworld
 import Testing
@@ -56,7 +55,7 @@ private let flags = [
 
 @Suite struct ConfigurationFileTests {
     private func parse(_ text: String) throws(ConfigurationFileError) -> [String: [String]] {
-        try ConfigurationFile.parse(Data(text.utf8), "f.json5", flags)
+        try ConfigurationFile.parse(text, "f.json5", flags)
     }
 
     @Test func `a JSON5 file has the names of the flags`() throws {
@@ -71,7 +70,8 @@ private let flags = [
 
     @Test(arguments: [
         "", "[]", "{", "{sead: 'a:1'}", "{degree: ['4', '5']}", "{insecure: 'maybe'}",
-        "{degree: {}}", "{degree: null}",
+        "{degree: {}}", "{degree: null}", "{degree: true}", "{seed: [['a:1']]}", "{insecure: 1}",
+        "{degree: 4, degree: 5}",
     ]) func `a wrong file is an error that names it`(text: String) {
         #expect {
             try parse(text)
@@ -85,6 +85,33 @@ private let flags = [
             try parse("{sead: 'a:1'}")
         } throws: {
             "\($0)".contains("unknown key 'sead'; there are degree, insecure, seed")
+        }
+    }
+
+    @Test func `a mistake is told with its line and column`() {
+        #expect {
+            try parse("{\n  degree: 8\n  insecure: true\n}")
+        } throws: {
+            "\($0)" == "f.json5, line 3, column 3: expected ',' or '}', found 'i'"
+        }
+        #expect {
+            try parse("{ degree: 8,\n  insecure: 'yes' }")
+        } throws: {
+            "\($0)" == "f.json5, line 2, column 13: 'insecure' is true or false"
+        }
+    }
+
+    @Test func `numbers may have a fraction, as flags may`() throws {
+        #expect(try parse("{degree: 0.5}") == ["degree": ["0.5"]])
+    }
+
+    @Test(arguments: ["/nonexistent/file", "/"])
+    func `a file that cannot be read is told with the system's reason`(path: String) {
+        #expect {
+            _ = try ConfigurationFile.read(path, flags)
+        } throws: {
+            "\($0)".contains("cannot read \(path): ")
+                && ("\($0)".contains("No such file") || "\($0)".contains("Is a directory"))
         }
     }
 }
@@ -193,6 +220,26 @@ private let flags = [
         _ = try MeshNode(again)
     }
 
+    @Test func `addresses of other machines need permission, also to be dialled or told`() {
+        for option in ["--seed", "--advertise"] {
+            var options = options()
+            if option == "--seed" {
+                options.seeds = [
+                    HostPort(host: "127.0.0.1", port: 1), HostPort(host: "192.0.2.1", port: 7400),
+                ]
+            } else {
+                options.advertise = HostPort(host: "192.0.2.1", port: 7400)
+            }
+            #expect {
+                _ = try MeshNode(options)
+            } throws: {
+                "\($0)".hasPrefix("\(option) 192.0.2.1:7400") && "\($0)".contains("--insecure")
+            }
+            options.allowsInsecureAddresses = true
+            #expect(throws: Never.self) { _ = try MeshNode(options) }
+        }
+    }
+
     @Test func `a node that is its own seed is a first node`() async throws {
         let port = try MeshNode(options()).ports.mesh.port
         let (ready, whenReady) = AsyncStream.makeStream(of: Void.self)
@@ -281,6 +328,6 @@ private let flags = [
             (name: "a\"b", value: .array([.integer(1), .null, .text("x\n")])),
             (name: "c", value: .double(0.5)),
         ])
-        #expect(JSONText.text(reply) == "{\"a\\\"b\":[1,null,\"x\\u000a\"],\"c\":0.5}")
+        #expect(JSONText.text(reply) == "{\"a\\\"b\":[1,null,\"x\\n\"],\"c\":0.5}")
     }
 }

@@ -44,6 +44,9 @@ struct HeldMessages {
         order.append((key, due))
     }
 
+    /// The key is held again: when its holder leaves in order, nobody waits for it.
+    mutating func forget(_ key: Key) { expected[key] = nil }
+
     private mutating func forgetFirst() {
         let oldest = order[first]
         if expected[oldest.key] == oldest.due { expected[oldest.key] = nil }

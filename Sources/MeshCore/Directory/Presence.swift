@@ -71,6 +71,7 @@ extension Node {
         if !watched.isEmpty, watched.arrived(key) {
             effects.append(.presence(key, isOnline: true))
         }
+        if held.expectsAnybody { held.forget(key) }
         if !held.isEmpty { sendHeld(key, &effects) }
     }
 

@@ -57,9 +57,32 @@ struct Strangers {
 }
 
 extension Node {
+    /// The nodes that hold a user's key, in order of their ids, but for those that are known to
+    /// mean another user by it.
+    ///
+    /// - Parameters:
+    ///   - name: `KeyHasher.nameDigest` of the user's name.
+    ///   - isHere: a client of this node is attached to the user.
+    public func holders(of key: Key, name: UInt64, isHere: Bool) -> [NodeID] {
+        holderIndices(of: key, name: name, isHere: isHere).map { members.id(of: $0) }.sorted()
+    }
+
+    /// Whether any node is in `holders(of:name:isHere:)`.
+    public func isHeld(_ key: Key, name: UInt64, isHere: Bool) -> Bool {
+        isHere || !holderIndices(of: key, name: name, isHere: isHere).isEmpty
+    }
+
+    private func holderIndices(of key: Key, name: UInt64, isHere: Bool) -> [MemberIndex] {
+        let hasStrangers = strangers.mayHave(key)
+        return holderIndices(of: key).filter { index in
+            if index == 0 { return isHere }
+            return !hasStrangers || !strangers.contains(key, name: name, at: members.id(of: index))
+        }
+    }
+
     /// The whole hash of a name, which tells names of one key apart.
     func nameHash(_ body: RoutedBody, _ name: Slice, _ bytes: Span<UInt8>) -> UInt64 {
-        hasher.digest(prefix: 0x80 | body.rawValue, bytes, Int(name.start), Int(name.count))
+        hasher.nameDigest(body, bytes, Int(name.start), Int(name.count))
     }
 
     /// A message came for a name that nobody here has, while another of its key is here: its origin

@@ -18,6 +18,10 @@ extension Node {
         let backOff = min(
             configuration.timing.seedRetry * (1 << Int64(min(join.attempts, 10))),
             configuration.timing.seedRetryMax)
+        // After some 3 s, and then once a minute.
+        if join.attempts == 4 || join.attempts > 0 && join.attempts % 12 == 0 {
+            effects.append(.log(.seedsSilent(attempts: join.attempts)))
+        }
         join.attempts += 1
         let jitter = Int64(random.next(below: Int(backOff.nanoseconds / 4 + 1)))
         timers[.seeds] = now + backOff + Delay(nanoseconds: jitter)

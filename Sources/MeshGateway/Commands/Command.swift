@@ -68,36 +68,36 @@ struct CommandSpec {
             .spublish, "spublish", 3, [.mesh],
             "Sends a message to a shard channel, for its subscribers on any node."),
         CommandSpec(
-            .subscribe, "subscribe", -2, [.subscribed, .pushes, .alone],
+            .subscribe, "subscribe", -2, [.subscribed, .pushes],
             "Listens for messages of channels."),
         CommandSpec(
-            .psubscribe, "psubscribe", -2, [.subscribed, .pushes, .alone],
+            .psubscribe, "psubscribe", -2, [.subscribed, .pushes],
             "Listens for messages of channels whose names match patterns."),
         CommandSpec(
-            .ssubscribe, "ssubscribe", -2, [.subscribed, .pushes, .alone],
+            .ssubscribe, "ssubscribe", -2, [.subscribed, .pushes],
             "Listens for messages of shard channels."),
         CommandSpec(
-            .unsubscribe, "unsubscribe", -1, [.subscribed, .pushes, .alone],
+            .unsubscribe, "unsubscribe", -1, [.subscribed, .pushes],
             "Stops listening to channels, or to all."),
         CommandSpec(
-            .punsubscribe, "punsubscribe", -1, [.subscribed, .pushes, .alone],
+            .punsubscribe, "punsubscribe", -1, [.subscribed, .pushes],
             "Stops listening to patterns, or to all."),
         CommandSpec(
-            .sunsubscribe, "sunsubscribe", -1, [.subscribed, .pushes, .alone],
+            .sunsubscribe, "sunsubscribe", -1, [.subscribed, .pushes],
             "Stops listening to shard channels, or to all."),
         CommandSpec(.pubsub, "pubsub", -2, [.container], "Tells of subscriptions in the mesh."),
         CommandSpec(.ping, "ping", -1, [.mesh, .subscribed], "Answers PONG, or its argument."),
         CommandSpec(.echo, "echo", 2, [], "Answers its argument."),
         CommandSpec(
-            .hello, "hello", -1, [.open, .alone], "Chooses the protocol, 2 or 3, and greets."),
-        CommandSpec(.auth, "auth", -2, [.open, .alone], "Authenticates the connection."),
+            .hello, "hello", -1, [.open], "Chooses the protocol, 2 or 3, and greets."),
+        CommandSpec(.auth, "auth", -2, [.open], "Authenticates the connection."),
         CommandSpec(.select, "select", 2, [], "Chooses a database; messages know none."),
         CommandSpec(
             .quit, "quit", -1, [.open, .subscribed, .unqueued], "Ends the connection."),
         CommandSpec(
             .reset, "reset", 1, [.open, .subscribed, .unqueued],
             "Takes the connection back to its first state."),
-        CommandSpec(.info, "info", -1, [.alone], "Tells about the node in sections."),
+        CommandSpec(.info, "info", -1, [], "Tells about the node in sections."),
         CommandSpec(.client, "client", -2, [.container], "Tells about connections."),
         CommandSpec(.config, "config", -2, [.container], "Reads and sets parameters."),
         CommandSpec(.command, "command", -1, [], "Tells about commands."),
@@ -116,19 +116,19 @@ struct CommandSpec {
         CommandSpec(.module, "module", -2, [.container], "Tells about modules."),
 
         CommandSpec(
-            .pubsubChannels, "pubsub|channels", -2, [.mesh, .alone],
+            .pubsubChannels, "pubsub|channels", -2, [.mesh],
             "The channels with a subscriber in the mesh."),
         CommandSpec(
-            .pubsubShardChannels, "pubsub|shardchannels", -2, [.mesh, .alone],
+            .pubsubShardChannels, "pubsub|shardchannels", -2, [.mesh],
             "The shard channels with a subscriber in the mesh."),
         CommandSpec(
-            .pubsubNumSub, "pubsub|numsub", -2, [.mesh, .alone],
+            .pubsubNumSub, "pubsub|numsub", -2, [.mesh],
             "The subscribers of channels in the mesh."),
         CommandSpec(
-            .pubsubShardNumSub, "pubsub|shardnumsub", -2, [.mesh, .alone],
+            .pubsubShardNumSub, "pubsub|shardnumsub", -2, [.mesh],
             "The subscribers of shard channels in the mesh."),
         CommandSpec(
-            .pubsubNumPat, "pubsub|numpat", 2, [.mesh, .alone],
+            .pubsubNumPat, "pubsub|numpat", 2, [.mesh],
             "The different patterns subscribed to in the mesh."),
         CommandSpec(.pubsubHelp, "pubsub|help", 2, [], "Prints help."),
 
@@ -181,10 +181,10 @@ struct CommandSpec {
                 + "many nodes; 0: the user is nowhere; -1: its node has just died, and the "
                 + "message waits for the user to come back."),
         CommandSpec(
-            .meshOnline, "mesh.online", -2, [.mesh, .alone],
+            .meshOnline, "mesh.online", -2, [.mesh],
             "MESH.ONLINE user ...: 1 or 0 for each, whether a connection is attached anywhere."),
         CommandSpec(
-            .meshWhere, "mesh.where", 2, [.mesh, .alone],
+            .meshWhere, "mesh.where", 2, [.mesh],
             "MESH.WHERE user: the nodes that the user is attached to."),
         CommandSpec(
             .meshWatch, "mesh.watch", -2, [.mesh, .alone, .pushes],
@@ -192,11 +192,11 @@ struct CommandSpec {
         CommandSpec(
             .meshUnwatch, "mesh.unwatch", -1, [.alone, .pushes],
             "MESH.UNWATCH [user ...]: no longer, or for no user."),
-        CommandSpec(.meshMembers, "mesh.members", 1, [.alone], "MESH.MEMBERS: the nodes."),
-        CommandSpec(.meshLinks, "mesh.links", 1, [.alone], "MESH.LINKS: this node's links."),
-        CommandSpec(.meshStatus, "mesh.status", 1, [.alone], "MESH.STATUS: this node's state."),
+        CommandSpec(.meshMembers, "mesh.members", 1, [], "MESH.MEMBERS: the nodes."),
+        CommandSpec(.meshLinks, "mesh.links", 1, [], "MESH.LINKS: this node's links."),
+        CommandSpec(.meshStatus, "mesh.status", 1, [], "MESH.STATUS: this node's state."),
         CommandSpec(
-            .meshTrace, "mesh.trace", 3, [.mesh, .alone],
+            .meshTrace, "mesh.trace", 3, [.mesh],
             "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it."),
         CommandSpec(
             .meshPublish, "mesh.publish", -3, [.mesh],

@@ -82,7 +82,8 @@ extension Gateway {
             } else {
                 fail(
                     client,
-                    "ERR Syntax error in HELLO option '\(text(index, input, countMax: 128))'")
+                    "ERR Syntax error in HELLO option "
+                        + "'\(quoted(index, input, countMax: 4_096))'")
                 return
             }
         }
@@ -229,7 +230,7 @@ extension Gateway {
     private mutating func setLibrary(_ input: Span<UInt8>, _ client: ClientIndex) {
         let isName = equals(2, "lib-name", input)
         guard isName || equals(2, "lib-ver", input) else {
-            fail(client, "ERR Unrecognized option '\(text(2, input, countMax: 128))'")
+            fail(client, "ERR Unrecognized option '\(quoted(2, input))'")
             return
         }
         let value = bytes(3, input)
@@ -343,7 +344,7 @@ extension Gateway {
         if arguments.count == 4, equals(2, "type", input) {
             type = clientType(3, input)
             guard type != nil else {
-                fail(client, "ERR Unknown client type '\(text(3, input, countMax: 128))'")
+                fail(client, "ERR Unknown client type '\(quoted(3, input))'")
                 return
             }
         } else if arguments.count > 3, equals(2, "id", input) {
@@ -431,7 +432,7 @@ extension Gateway {
                 filter.type = clientType(value, input)
                 guard filter.type != nil else {
                     fail(
-                        client, "ERR Unknown client type '\(text(value, input, countMax: 128))'")
+                        client, "ERR Unknown client type '\(quoted(value, input))'")
                     return false
                 }
             } else if equals(index, "addr", input) {
@@ -442,7 +443,7 @@ extension Gateway {
                 }
             } else if equals(index, "user", input) {
                 guard equals(value, "default", input) else {
-                    fail(client, "ERR No such user '\(text(value, input, countMax: 128))'")
+                    fail(client, "ERR No such user '\(quoted(value, input))'")
                     return false
                 }
             } else if equals(index, "maxage", input) {

@@ -50,6 +50,7 @@ extension Gateway {
             commandStart = start
             argumentBase = 0
             isDecoded = true
+            decodedLine = words
             defer { isDecoded = false }
             return take(size, words.span, &offset, client, now)
         case .nothing(let size):
@@ -123,6 +124,9 @@ extension Gateway {
         case .refused(let text):
             fail(client, text)
             return .handled
+        case .refusedExec(let text):
+            refuseExecution(text, client)
+            return .handled
         case .dropped:
             counters.protocolErrors += 1
             clients[place].flags.insert(.ending)
@@ -165,16 +169,29 @@ extension Gateway {
     enum Admission {
         case admitted(Command)
         case refused(String)
+        /// EXEC itself: between MULTI and EXEC the transaction is over.
+        case refusedExec(String)
         /// The words of another protocol: somebody lets a browser talk to us.
         case dropped
     }
 
-    /// Looks the command up, and refuses it in the order in which Redis does.
     private func admit(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
-        let flags = clients[Int(client)].flags
+        let admission = inspect(input, client)
+        guard case .refused(let text) = admission, let found = named(input), found == .exec else {
+            return admission
+        }
+        return .refusedExec(text)
+    }
+
+    private func named(_ input: Span<UInt8>) -> Command? {
         let name = absolute(0)
-        let packed = PackedName(input, Int(name.start), Int(name.count))
-        guard let packed, var command = table.find(packed) else {
+        return PackedName(input, Int(name.start), Int(name.count)).flatMap { table.find($0) }
+    }
+
+    /// Looks the command up, and refuses it in the order in which Redis does.
+    private func inspect(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
+        let flags = clients[Int(client)].flags
+        guard var command = named(input) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
             return .refused(unknownCommand(input))
         }
@@ -182,7 +199,7 @@ extension Gateway {
             guard let found = sub.command else {
                 let parent = table[command].fullName.uppercased()
                 return .refused(
-                    "ERR unknown subcommand '\(text(1, input, countMax: 128))'. "
+                    "ERR unknown subcommand '\(quoted(1, input))'. "
                         + "Try \(parent) HELP.")
             }
             command = found
@@ -197,8 +214,14 @@ extension Gateway {
         if !flags.isDisjoint(with: [.queueing, .executing]), spec.traits.contains(.alone) {
             return .refused("ERR Command not allowed inside a transaction")
         }
-        if flags.contains(.restricted), !spec.traits.contains(.subscribed) {
-            return .refused(notWhileSubscribed(spec.fullName))
+        // What EXEC carries out was judged when it was queued.
+        if flags.contains(.restricted), !flags.contains(.executing),
+            !spec.traits.contains(.subscribed)
+        {
+            // All that CLUSTER can be asked is refused alike; Redis names what was asked.
+            let asked =
+                command == .cluster ? "cluster|" + quoted(1, input).lowercased() : spec.fullName
+            return .refused(notWhileSubscribed(asked))
         }
         if !isReady, spec.traits.contains(.mesh) {
             return .refused("LOADING Smallworld is joining the mesh")
@@ -227,12 +250,15 @@ extension Gateway {
     private func unknownCommand(_ input: Span<UInt8>) -> String {
         // Redis gives at most 128 bytes of the name and about as many of the arguments.
         var list = ""
+        var size = 0
         var index = 1
-        while index < arguments.count, list.utf8.count < 128 {
-            list += "'\(text(index, input, countMax: 128 - list.utf8.count))' "
+        while index < arguments.count, size < 128 {
+            let word = bytes(index, input, countMax: 128 - size).prefix { $0 != 0 }
+            list += "'\(Self.quoted(word))' "
+            size += word.count + 3
             index += 1
         }
-        return "ERR unknown command '\(text(0, input, countMax: 128))', with args beginning with: "
+        return "ERR unknown command '\(quoted(0, input))', with args beginning with: "
             + list
     }
 
@@ -244,7 +270,13 @@ extension Gateway {
         case .spublish: return publish(.shardChannel, input, client)
         case .subscribe: return subscribe(.channel, input, client)
         case .psubscribe: return subscribe(.pattern, input, client)
-        case .ssubscribe: return subscribe(.shardChannel, input, client)
+        case .ssubscribe:
+            if clients[Int(client)].flags.contains(.executing) {
+                // Redis lets only the older two be subscribed to here, and says it so.
+                fail(client, "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
+                return .handled
+            }
+            return subscribe(.shardChannel, input, client)
         case .unsubscribe: return unsubscribe(.channel, input, client)
         case .punsubscribe: return unsubscribe(.pattern, input, client)
         case .sunsubscribe: return unsubscribe(.shardChannel, input, client)
@@ -347,6 +379,26 @@ extension Gateway {
     /// The argument as text; bytes that are no UTF-8 are replaced.
     func text(_ index: Int, _ input: Span<UInt8>, countMax: Int = .max) -> String {
         String(decoding: bytes(index, input, countMax: countMax), as: UTF8.self)
+    }
+
+    /// The argument in an error's text, where Redis prints it up to the first zero, mostly at most
+    /// 128 bytes.
+    func quoted(_ index: Int, _ input: Span<UInt8>, countMax: Int = 128) -> String {
+        Self.quoted(bytes(index, input, countMax: countMax).prefix { $0 != 0 })
+    }
+
+    /// Bytes that are no UTF-8 are each carried by a scalar that nobody uses, which `appendLine`
+    /// turns back into the byte.
+    private static func quoted(_ bytes: ArraySlice<UInt8>) -> String {
+        if let text = String(validating: bytes, as: UTF8.self) { return text }
+        var scalars = String.UnicodeScalarView()
+        for byte in bytes {
+            scalars.append(
+                byte < 0x80
+                    ? Unicode.Scalar(byte)
+                    : Unicode.Scalar(ByteQueue.carriedBytes + UInt32(byte)) ?? " ")
+        }
+        return String(scalars)
     }
 
     /// The argument as an integer, written as Redis wants it: no blanks, no `+`, no leading zeros.

@@ -21,9 +21,14 @@ extension Gateway {
         return true
     }
 
-    private func userKey(_ index: Int, _ input: Span<UInt8>) -> Key {
+    private func askedUser(_ index: Int, _ input: Span<UInt8>) -> AskedUser {
         let name = absolute(index)
-        return hasher.key(.user, input, Int(name.start), Int(name.count))
+        let start = Int(name.start)
+        let count = Int(name.count)
+        let key = hasher.key(.user, input, start, count)
+        return AskedUser(
+            key: key, name: hasher.nameDigest(.user, input, start, count),
+            isHere: registry.topics.find(.user, key, input, start, count) >= 0)
     }
 
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -70,12 +75,12 @@ extension Gateway {
 
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
-        return .report(.online((1..<arguments.count).map { userKey($0, input) }))
+        return .report(.online((1..<arguments.count).map { askedUser($0, input) }))
     }
 
     mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return .report(.whereabouts(userKey(1, input), user: bytes(1, input)))
+        return .report(.whereabouts(askedUser(1, input), user: bytes(1, input)))
     }
 
     /// Confirms each user, then asks the driver how they are.
@@ -84,19 +89,19 @@ extension Gateway {
             return .handled
         }
         let place = Int(client)
-        var keys: [Key] = []
-        keys.reserveCapacity(arguments.count - 1)
+        var users: [AskedUser] = []
+        users.reserveCapacity(arguments.count - 1)
         _ = subscribe(.watch, input, client)
         clients[place].watching.removeAll()
         for index in 1..<arguments.count {
             let name = absolute(index)
-            let key = userKey(index, input)
+            let user = askedUser(index, input)
             let topic = registry.topics.find(
-                .watch, key, input, Int(name.start), Int(name.count))
+                .watch, user.key, input, Int(name.start), Int(name.count))
             clients[place].watching.append(topic)
-            keys.append(key)
+            users.append(user)
         }
-        return .report(.watch(keys))
+        return .report(.watch(users))
     }
 
     mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {

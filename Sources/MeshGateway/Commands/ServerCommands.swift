@@ -159,7 +159,8 @@ extension Gateway {
             default:
                 fail(
                     client,
-                    "ERR Unknown option or number of arguments for CONFIG SET - '\(name)'")
+                    "ERR Unknown option or number of arguments for CONFIG SET - "
+                        + "'\(quoted(index, input, countMax: 4_096))'")
                 return
             }
         }

@@ -12,12 +12,10 @@ extension Gateway {
             fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
             return .handled
         }
-        if isDecoded {
-            // A message is sent from where it lies in the driver's input.
-            fail(client, "ERR a message with escapes needs a RESP array")
-            return .handled
-        }
-        return publication(body, absolute(1), absolute(2), input)
+        let request = publication(body, absolute(1), absolute(2), input)
+        guard isDecoded, case .publish(var publication) = request else { return request }
+        publication.isDecoded = true
+        return .publish(publication)
     }
 
     mutating func subscribe(

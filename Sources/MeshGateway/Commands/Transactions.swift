@@ -25,6 +25,11 @@ extension Gateway {
             clients[place].flags.insert(.aborted)
             fail(client, text)
             return .handled
+        case .refusedExec(let text):
+            endQueueing(place)
+            offset = commandStart + size
+            refuseExecution(text, client)
+            return .handled
         case .dropped:
             return nil
         case .admitted(.multi):
@@ -73,6 +78,11 @@ extension Gateway {
             }
             return .handled
         }
+    }
+
+    mutating func refuseExecution(_ text: String, _ client: ClientIndex) {
+        let reason = text.hasPrefix("ERR ") ? text.dropFirst(4) : text[...]
+        fail(client, "EXECABORT Transaction discarded because of: \(reason)")
     }
 
     private mutating func endQueueing(_ place: Int) {

@@ -53,11 +53,21 @@ extension ByteQueue {
 
     mutating func appendText(_ text: String) { append(Array(text.utf8)) }
 
+    /// Scalars from here on, of a private plane, stand for the byte in their last eight bits, from
+    /// 0x80 on: so texts can quote what is no UTF-8.
+    static var carriedBytes: UInt32 { 0x10_FF00 }
+
     /// `+text` or `-text`. Line ends, which would end the reply, become spaces as in Redis.
     mutating func appendLine(_ marker: UInt8, _ text: String) {
         append(marker)
-        for byte in text.utf8 {
-            append(byte == 0x0D || byte == 0x0A ? 0x20 : byte)
+        for scalar in text.unicodeScalars {
+            if scalar.value >= Self.carriedBytes + 0x80 {
+                append(UInt8(truncatingIfNeeded: scalar.value))
+            } else if scalar == "\r" || scalar == "\n" {
+                append(0x20)
+            } else {
+                for byte in UTF8.encode(scalar)! { append(byte) }
+            }
         }
         append("\r\n")
     }

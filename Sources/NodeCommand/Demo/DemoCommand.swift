@@ -28,21 +28,10 @@ enum Demo {
         ], run: run)
 
     static func options(_ arguments: Arguments) throws(UsageError) -> Options {
-        guard arguments.words.isEmpty else {
-            throw UsageError("there is nothing to do with '\(arguments.words[0])'")
-        }
-        func number(_ name: String, _ range: ClosedRange<Int>) throws(UsageError) -> Int? {
-            guard let text = arguments[name] else { return nil }
-            guard let number = Int(text), range.contains(number) else {
-                throw UsageError(
-                    "\(name): '\(text)' is not a number from \(range.lowerBound) to "
-                        + "\(range.upperBound)")
-            }
-            return number
-        }
+        try arguments.refuseWords()
         var options = Options()
-        options.nodeCount = try number("nodes", 2...60) ?? options.nodeCount
-        options.seconds = try number("seconds", 3...86_400)
+        options.nodeCount = try arguments.integer("nodes", 2...60) ?? options.nodeCount
+        options.seconds = try arguments.integer("seconds", 3...86_400)
         return options
     }
 

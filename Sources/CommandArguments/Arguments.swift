@@ -1,28 +1,47 @@
-/// One `--name` of a subcommand.
-struct Flag {
-    var name: String
-    /// What follows the name in the help; nil: nothing does, the flag is a switch.
-    var argument: String?
-    var isRepeatable = false
-    var help: String
-}
-
-/// Arguments that make no sense; the process ends with 64 (EX_USAGE of sysexits.h).
-struct UsageError: Error, CustomStringConvertible {
-    var description: String
-    init(_ description: String) { self.description = description }
-}
-
 /// What stands on the command line after the subcommand.
-struct Arguments: Equatable {
+public struct Arguments: Equatable, Sendable {
     /// Values by flag name; a switch that is there has "true".
-    var flags: [String: [String]] = [:]
-    var words: [String] = []
+    public private(set) var flags: [String: [String]] = [:]
+    public private(set) var words: [String] = []
 
-    subscript(name: String) -> String? { flags[name]?.last }
+    public subscript(name: String) -> String? { flags[name]?.last }
+    public func has(_ name: String) -> Bool { flags[name] != nil }
+
+    public func integer(_ name: String, _ range: ClosedRange<Int>) throws(UsageError) -> Int? {
+        guard let text = self[name] else { return nil }
+        guard let value = Int(text), range.contains(value) else {
+            throw UsageError(
+                "--\(name) is a whole number from \(range.lowerBound) to \(range.upperBound), "
+                    + "not '\(text)'")
+        }
+        return value
+    }
+
+    public func number(_ name: String) throws(UsageError) -> Double? {
+        guard let text = self[name] else { return nil }
+        guard let value = Double(text), value >= 0 else {
+            throw UsageError("--\(name) is a number from 0, not '\(text)'")
+        }
+        return value
+    }
+
+    public func seed(_ name: String = "seed") throws(UsageError) -> UInt64? {
+        guard let text = self[name] else { return nil }
+        guard let value = UInt64(text) else {
+            throw UsageError("--\(name) is a whole number from 0, not '\(text)'")
+        }
+        return value
+    }
+
+    /// For a subcommand that takes flags alone.
+    public func refuseWords() throws(UsageError) {
+        if let word = words.first { throw UsageError("there is nothing to do with '\(word)'") }
+    }
 
     /// Takes `--name value`, `--name=value` and plain words; `--` ends the flags.
-    static func parse(_ arguments: [String], _ known: [Flag]) throws(UsageError) -> Arguments {
+    public static func parse(
+        _ arguments: [String], _ known: [Flag]
+    ) throws(UsageError) -> Arguments {
         var result = Arguments()
         var rest = arguments[...]
         while let word = rest.popFirst() {
@@ -37,7 +56,7 @@ struct Arguments: Equatable {
             let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let name = String(parts[0].drop { $0 == "-" })
             guard word.hasPrefix("--"), let flag = known.first(where: { $0.name == name }) else {
-                throw UsageError("unknown flag \(parts[0])" + suggestion(name, known))
+                throw UsageError("unknown flag \(parts[0]); " + suggestion(name, known))
             }
             var value: String
             if flag.argument == nil {
@@ -61,8 +80,8 @@ struct Arguments: Equatable {
 
     private static func suggestion(_ name: String, _ known: [Flag]) -> String {
         let near = known.map(\.name).min { distance(name, $0) < distance(name, $1) }
-        guard let near, distance(name, near) <= 2 else { return "" }
-        return "; did you mean --\(near)?"
+        if let near, distance(name, near) <= 2 { return "did you mean --\(near)?" }
+        return "there are " + known.map { "--" + $0.name }.joined(separator: ", ")
     }
 
     /// Levenshtein's distance.
