@@ -7,8 +7,8 @@ import MeshWire
 /// references and no check of exclusivity, which as a class were a tenth of a run. The world owns the
 /// state and gives it back (`free`) when nobody can hold a handle any more.
 @safe struct Host {
-    /// The clocks, the queue's side and the counters first, then the node, whose first words are
-    /// those that every event touches.
+    /// The driver's side: the clocks, the queue's side and the counters. The node stands behind it,
+    /// its first words those that every event touches.
     struct State: ~Copyable {
         /// The connection of each link slot, -1: none.
         var connections: [Int32]
@@ -25,34 +25,48 @@ import MeshWire
         var bytesIn = 0
         /// It has said good-bye to everybody.
         var hasLeft = false
-        var node: Node
         var inbox: [Action] = []
         var finished: [QueryID] = []
         var answers: [(query: QueryID, from: NodeID, answer: [UInt8])] = []
         var presences: [(key: Key, isOnline: Bool)] = []
 
-        init(node: consuming Node, slotCount: Int) {
-            self.node = node
+        init(slotCount: Int) {
             connections = [Int32](repeating: -1, count: slotCount)
         }
     }
 
     private let state: UnsafeMutablePointer<State>
 
+    /// Behind the driver's state, at the next cache line.
+    private static var nodeOffset: Int { (MemoryLayout<State>.size + 63) & ~63 }
+
+    @inline(__always)
+    private var place: UnsafeMutablePointer<Node> {
+        unsafe (UnsafeMutableRawPointer(state) + Self.nodeOffset)
+            .assumingMemoryBound(to: Node.self)
+    }
+
     init(node: consuming Node, slotCount: Int) {
-        unsafe state = .allocate(capacity: 1)
-        unsafe state.initialize(to: State(node: node, slotCount: slotCount))
+        let base = UnsafeMutableRawPointer.allocate(
+            byteCount: Self.nodeOffset + MemoryLayout<Node>.size, alignment: 64)
+        unsafe state = base.bindMemory(to: State.self, capacity: 1)
+        unsafe state.initialize(to: State(slotCount: slotCount))
+        unsafe (base + Self.nodeOffset).bindMemory(to: Node.self, capacity: 1)
+            .initialize(to: node)
     }
 
     /// Ends the node's life; no handle may be used afterwards.
     func free() {
+        unsafe place.deinitialize(count: 1)
         unsafe state.deinitialize(count: 1)
-        unsafe state.deallocate()
+        unsafe UnsafeMutableRawPointer(state).deallocate()
     }
 
+    /// By address, because a reader that yields a value which cannot be copied yields a copy of its
+    /// bytes all the same: two thousand of them, twice an event.
     var node: Node {
-        @inline(__always) _read { yield unsafe state.pointee.node }
-        @inline(__always) nonmutating _modify { yield unsafe &state.pointee.node }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(place) }
+        @inline(__always) nonmutating unsafeMutableAddress { unsafe place }
     }
     var connections: [Int32] {
         @inline(__always) _read { yield unsafe state.pointee.connections }
