@@ -76,6 +76,8 @@ public struct Node: ~Copyable {
     // Questions to other nodes.
     var questions: [OpenQuestion] = []
 
+    private let byAddress = ByAddress()
+
     /// - Parameters:
     ///   - incarnation: from the wall clock at start; only its order to former lives matters.
     ///   - seed: for the node's own random choices; anything, but different on each node.
