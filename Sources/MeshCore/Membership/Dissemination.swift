@@ -263,6 +263,7 @@ extension Node {
         } else {
             members.adjust(index) { $0.pendingPlace = pendingChanges.count }
             pendingChanges.append(change)
+            hasPendingChanges = true
         }
     }
 
@@ -314,6 +315,7 @@ extension Node {
                 (Slice(start: start, count: effects.bytes.count - start), change.knowers))
         }
         pendingChanges.removeAll(keepingCapacity: true)
+        hasPendingChanges = false
         var whole: Slice?
         for link in links.established {
             let bit = PendingChange.bit(link)
