@@ -140,6 +140,13 @@ import MeshWire
         @inline(__always) nonmutating _modify { yield unsafe &state.pointee.presences }
     }
 
+    /// Reads what an event for this link will; -1: for none (`Node.touch`).
+    @inline(__always)
+    func touch(_ link: LinkIndex) -> Int64 {
+        let connection = link >= 0 ? Int64(self[link]) : 0
+        return Int64(bytesIn) &+ connection &+ node.touch(link)
+    }
+
     /// The node's clock at a moment of the world's.
     @inline(__always)
     func localTime(_ time: Instant) -> Instant {

@@ -12,8 +12,13 @@ extension Node {
         let period = configuration.timing.heartbeat
         timers[.heartbeat] = now + period
         spreadCoordinate(&effects)
+        let own = coordinates.own
         for index in links.established where now - links[index].beatAt >= period {
-            tellCoordinate(over: index, &effects)
+            if Coordinates.isNews(own, since: links[index].toldCoordinate) {
+                links[index].toldCoordinate = own
+                let told = MemberCoordinate(id: id, coordinate: own)
+                send(.coordinates([told]), over: index, &effects)
+            }
             sendHeartbeat(over: index, &effects)
         }
     }

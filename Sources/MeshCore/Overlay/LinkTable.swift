@@ -41,6 +41,13 @@ import MeshWire
         unsafeMutableAddress { unsafe slot(index) }
     }
 
+    /// See `Node.touch`.
+    @inline(__always)
+    func touch(_ index: LinkIndex) -> Int64 {
+        guard isValid(index) else { return 0 }
+        return self[index].heardAt.nanoseconds &+ self[index].beatAt.nanoseconds
+    }
+
     /// The slots that are not free, and some that are.
     var indices: Range<LinkIndex> { 0..<end }
 
