@@ -78,7 +78,9 @@ extension World {
         case .finished(let query):
             host.finished.append(query)
         case .log(let event):
-            journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
+            if Journal.isRead(event) {
+                journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
+            }
             tracer?.log(now, number, event)
         case .left: host.hasLeft = true
         }

@@ -332,14 +332,9 @@ struct Ring: RandomAccessCollection {
         return MemberTable.RingEntry(id: ids[part][place], index: Int(indices[part][place]))
     }
 
+    @inline(__always)
     private func place(of id: NodeID, in part: Int) -> Int {
-        var low = 0
-        var high = ids[part].count
-        while low < high {
-            let middle = (low + high) / 2
-            if ids[part][middle] < id { low = middle + 1 } else { high = middle }
-        }
-        return low
+        id.place(in: ids[part], equalBits: 6)
     }
 
     /// Where `id` is, or would be inserted.
