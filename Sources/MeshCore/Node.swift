@@ -56,6 +56,7 @@ public struct Node: ~Copyable {
     // Routing.
     var lists = LinkLists()
     var listVersion: UInt32 = 0
+    var listNews: ListNews
     var router = Router()
     var forwarding = ForwardingScratch()
 
@@ -99,6 +100,7 @@ public struct Node: ~Copyable {
         self.now = now
         gossipedAt = now - .seconds(1)
         leavingSince = now
+        listNews = ListNews(at: now)
         unsentAfter = now
         changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
@@ -187,7 +189,7 @@ public struct Node: ~Copyable {
             case .suspicion: expireSuspicions(&effects)
             case .accusation: decideAccusations(&effects)
             case .gossip: disseminate(&effects)
-            case .linkList: tellLinkList(&effects)
+            case .linkList: tellLinkLists(&effects)
             case .records: spreadRecords(&effects)
             case .maintenance: maintain(&effects)
             case .departure: depart(&effects)

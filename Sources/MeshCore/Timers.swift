@@ -12,7 +12,7 @@ enum Timer: Int, CaseIterable {
     case accusation
     /// Changes of membership are told.
     case gossip
-    /// This node's link list is told.
+    /// This node's link list is told, and those of neighbours are passed on.
     case linkList
     /// This node's directory changes are spread.
     case records

@@ -245,11 +245,7 @@ extension Node {
         counters.refutations &+= 1
         effects.append(.log(.refuted))
         tell(0, except: -1)
-        listChangedAfterRefutation()
-    }
-
-    private mutating func listChangedAfterRefutation() {
-        timers.schedule(.linkList, at: now + .milliseconds(20))
+        ownListChanged()
     }
 
     // MARK: Flooding
