@@ -56,7 +56,6 @@ public struct Node: ~Copyable {
     // Routing.
     var lists = LinkLists()
     var listVersion: UInt32 = 0
-    var listNews: ListNews
     var router = Router()
     var forwarding = ForwardingScratch()
 
@@ -100,7 +99,6 @@ public struct Node: ~Copyable {
         self.now = now
         gossipedAt = now - .seconds(1)
         leavingSince = now
-        listNews = ListNews(at: now)
         unsentAfter = now
         changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
@@ -263,7 +261,7 @@ public struct Node: ~Copyable {
         case (.established, .heartbeat(let heartbeat)):
             receivedHeartbeat(heartbeat, on: link, &effects)
         case (.established, .linkLists(let received)):
-            adopt(received, from: link, &effects)
+            adopt(received, from: link)
         case (.established, .role(let role)):
             links[link].peerRole = role
             if !role.contains(.longRange) { longRange.released(by: links[link].peer) }

@@ -245,6 +245,7 @@ extension Node {
         counters.refutations &+= 1
         effects.append(.log(.refuted))
         tell(0, except: -1)
+        // Those who took this node for dead have forgotten its links.
         ownListChanged()
     }
 

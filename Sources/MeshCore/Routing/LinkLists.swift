@@ -14,8 +14,51 @@ struct LinkLists {
         var hopsLeft: UInt8
     }
     private var entries: [Entry] = []
-
     private var owners: [NodeID] = []
+    /// This node's own links have changed since they were last told.
+    var isOwnStale = false
+    /// Neighbours whose new list is to be passed on.
+    private var unpassed: [NodeID] = []
+    /// When lists were last told, and at least how long before they are told again.
+    private var toldAt: Instant?
+    private var pause = pauseMin
+
+    /// The neighbour's list is to be passed on, once, however often it changes until then.
+    mutating func pass(_ owner: NodeID) {
+        if !unpassed.contains(owner) { unpassed.append(owner) }
+    }
+
+    /// When what changes now is to be told: with all else of the next moment. In a large mesh whose
+    /// links change all the time, as in the start of a thousand nodes, with all of a longer time: a
+    /// frame a link every 20 ms is most of what such a start does, and a list that is so much older
+    /// costs a message a detour.
+    func due(_ now: Instant) -> Instant {
+        let soon = now + Self.pauseMin
+        return toldAt.map { max(soon, $0 + pause) } ?? soon
+    }
+
+    /// Lists are told now.
+    mutating func told(at now: Instant, members: Int) {
+        let isBusy = members > 512 && toldAt.map { now - $0 <= pause * 2 } ?? false
+        pause = isBusy ? min(pause * 2, Self.pauseMax) : Self.pauseMin
+        toldAt = now
+    }
+
+    /// Guesses.
+    private static var pauseMin: Delay { .milliseconds(20) }
+    private static var pauseMax: Delay { .milliseconds(160) }
+
+    /// The lists to pass on now.
+    mutating func takeUnpassed() -> [LinkList] {
+        var lists: [LinkList] = []
+        for owner in unpassed {
+            guard var list = list(of: owner) else { continue }
+            list.hopsLeft = 0
+            lists.append(list)
+        }
+        unpassed.removeAll(keepingCapacity: true)
+        return lists
+    }
 
     @inline(__always)
     private func find(_ id: NodeID) -> Int? {
