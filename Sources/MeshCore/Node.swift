@@ -11,15 +11,22 @@ import MeshWire
 /// `Delivery/Publishing`, `Delivery/Retransmitting`, `Delivery/Acknowledging`, `Delivery/Holding`,
 /// `Delivery/Questions`.
 public struct Node: ~Copyable {
-    // What every event touches comes first: a mesh of simulated nodes is mostly misses of the cache.
+    // What every event touches comes first, and close together: to handle one in a mesh of simulated
+    // nodes is mostly to wait for the cache. The earliest deadline is the last word of the timers;
+    // it, the next five and the members' digest are one line, if the node begins one.
+    var timers = Timers()
     public let id: NodeID
     /// The time of the event that is being handled.
     var now: Instant
+    /// Members and table have arrived.
+    public internal(set) var isReady = false
+    /// There are `pendingChanges`.
+    var hasPendingChanges = false
     var links: LinkTable
     /// Index 0 is this node.
     var members: MemberTable
-    var timers = Timers()
     var random: RandomSource
+    var coordinates: Coordinates
     public let configuration: Configuration
     let hasher: KeyHasher
     /// Fingerprint of the cluster's key, told in the handshake.
@@ -27,8 +34,6 @@ public struct Node: ~Copyable {
     /// The wall clock at birth, by which others' claims of their births are judged.
     let bootMilliseconds: UInt64
     public internal(set) var counters = Counters()
-    /// Members and table have arrived.
-    public internal(set) var isReady = false
     // Membership.
     var pendingChanges: [PendingChange] = []
     var gossipedAt: Instant
@@ -43,7 +48,6 @@ public struct Node: ~Copyable {
 
     // Overlay.
     var longRange: LongRangeLinks
-    var coordinates: Coordinates
     var join: JoinState
     var isLeaving = false
     /// When this node has said that it leaves.
@@ -78,6 +82,8 @@ public struct Node: ~Copyable {
 
     // Questions to other nodes.
     var questions: [OpenQuestion] = []
+
+    private let byAddress = ByAddress()
 
     /// - Parameters:
     ///   - incarnation: from the wall clock at start; only its order to former lives matters.
@@ -163,7 +169,7 @@ public struct Node: ~Copyable {
         case .leave:
             leave(&effects)
         }
-        if !pendingChanges.isEmpty {
+        if hasPendingChanges {
             if withdrawals.isFresh { stepWithdrawals(&effects) }
             disseminateSoon(&effects)
         }
@@ -175,8 +181,9 @@ public struct Node: ~Copyable {
             // health, Lifeguard IV-A).
             forgivePause()
         }
-        for timer in Timer.allCases where timers.take(timer, at: now) {
-            switch timer {
+        // One that is set for now by one before it is still taken in this turn.
+        for number in 0..<Timers.count where timers.take(number, at: now) {
+            switch Timer(rawValue: number)! {
             case .heartbeat: beat(&effects)
             case .silence: checkSilence(&effects)
             case .handshake: abandonHandshakes(&effects)
@@ -199,6 +206,7 @@ public struct Node: ~Copyable {
             case .scout: scout(&effects)
             }
         }
+        timers.findEarliest()
     }
 
     /// One whole frame. A malformed one costs its sender the link.

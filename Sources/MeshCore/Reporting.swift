@@ -61,6 +61,14 @@ extension Node {
 
     public func isHeld(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
+    /// Reads what every event on this link will, and says nothing of use: for a driver of many nodes
+    /// that knows which is next, so that its memory comes while another is at work. -1: no link.
+    @inline(__always)
+    public func touch(_ link: LinkIndex) -> Int64 {
+        now.nanoseconds &+ Int64(truncatingIfNeeded: coordinates.x.bitPattern)
+            &+ links.touch(link)
+    }
+
     /// Different patterns subscribed anywhere in the mesh.
     public var patternCount: Int { patterns.count }
 

@@ -12,7 +12,7 @@ enum Timer: Int, CaseIterable {
     case accusation
     /// Changes of membership are told.
     case gossip
-    /// This node's link list is told.
+    /// This node's link list is told, and those of neighbours are passed on.
     case linkList
     /// This node's directory changes are spread.
     case records
@@ -47,13 +47,16 @@ enum Timer: Int, CaseIterable {
 ///
 /// Drivers ask for the earliest after every event, so it is kept rather than searched for.
 struct Timers {
-    /// The least of `slots`.
-    private var least = Int64.max
     /// Nanoseconds, `.max`: the timer is not set. Room for a few more cases.
     private var slots = InlineArray<24, Int64>(repeating: .max)
+    /// The least of `slots`; while due timers are taken, no more than that.
+    private var least = Int64.max
+
+    /// A number and not `allCases.count`, which makes an array to count it.
+    @inline(__always) static var count: Int { 20 }
 
     init() {
-        precondition(Timer.allCases.count <= slots.count)
+        precondition(Self.count == Timer.allCases.count && Self.count <= slots.count)
     }
 
     subscript(timer: Timer) -> Instant? {
@@ -70,8 +73,7 @@ struct Timers {
         if due <= least {
             least = due
         } else if former == least {
-            least = .max
-            for index in slots.indices { least = min(least, slots[index]) }
+            findEarliest()
         }
     }
 
@@ -80,11 +82,19 @@ struct Timers {
         if slots[timer.rawValue] > instant.nanoseconds { set(timer, instant.nanoseconds) }
     }
 
-    /// Clears the timer and returns true if it is due.
-    mutating func take(_ timer: Timer, at now: Instant) -> Bool {
-        guard slots[timer.rawValue] <= now.nanoseconds else { return false }
-        set(timer, .max)
+    /// Clears the timer of this number and returns true if it is due. `findEarliest` must follow,
+    /// once after all that are taken.
+    @inline(__always)
+    mutating func take(_ number: Int, at now: Instant) -> Bool {
+        guard slots[number] <= now.nanoseconds else { return false }
+        slots[number] = .max
         return true
+    }
+
+    mutating func findEarliest() {
+        var found = Int64.max
+        for index in slots.indices { found = min(found, slots[index]) }
+        least = found
     }
 
     @inline(__always)

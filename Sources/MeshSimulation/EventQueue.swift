@@ -36,6 +36,12 @@ struct EventQueue<Action: BitwiseCopyable> {
         heap.isEmpty ? nil : Instant(nanoseconds: heap[0].time)
     }
 
+    /// What is taken next, unless something is scheduled before it.
+    @inline(__always)
+    var next: Action? {
+        heap.isEmpty ? nil : actions[Int(heap[0].order & (1 << Self.slotBits - 1))]
+    }
+
     mutating func schedule(_ action: Action, at time: Instant) {
         let slot: UInt64
         if let reused = free.popLast() {

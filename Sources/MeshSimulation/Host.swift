@@ -7,57 +7,90 @@ import MeshWire
 /// references and no check of exclusivity, which as a class were a tenth of a run. The world owns the
 /// state and gives it back (`free`) when nobody can hold a handle any more.
 @safe struct Host {
-    /// The clocks, the queue's side and the counters first, then the node, whose first words are
-    /// those that every event touches.
+    /// The driver's side: the clocks, the queue's side and the counters. The node stands behind it,
+    /// its first words those that every event touches.
     struct State: ~Copyable {
-        /// The connection of each link slot, -1: none.
-        var connections: [Int32]
+        // One cache line, which every event touches; then what few do.
         /// When the next `.deadline` event is due that has not been overtaken by an earlier one.
         var deadline: Instant?
         /// Runs nothing until then; what comes meanwhile waits in order.
         var frozenUntil: Instant?
+        /// It has said good-bye to everybody.
+        var hasLeft = false
+        let slotCount: Int32
         /// Its clock against the world's: an offset, and parts in a million that it runs fast.
         var clockOffset = Delay.zero
         var clockDrift: Int64 = 0
-        /// When its line is free for the next bytes.
-        var lineFree = Instant(nanoseconds: 0)
         var bytesOut = 0
         var bytesIn = 0
-        /// It has said good-bye to everybody.
-        var hasLeft = false
-        var node: Node
+
+        /// When its line is free for the next bytes.
+        var lineFree = Instant(nanoseconds: 0)
         var inbox: [Action] = []
         var finished: [QueryID] = []
         var answers: [(query: QueryID, from: NodeID, answer: [UInt8])] = []
         var presences: [(key: Key, isOnline: Bool)] = []
 
-        init(node: consuming Node, slotCount: Int) {
-            self.node = node
-            connections = [Int32](repeating: -1, count: slotCount)
+        init(slotCount: Int) {
+            self.slotCount = Int32(slotCount)
         }
     }
 
     private let state: UnsafeMutablePointer<State>
 
+    //     State │ Node │ the connection of each link slot; each begins a cache line
+    private static var nodeOffset: Int { (MemoryLayout<State>.size + 63) & ~63 }
+    private static var connectionsOffset: Int {
+        nodeOffset + (MemoryLayout<Node>.size + 63) & ~63
+    }
+
+    @inline(__always)
+    private var place: UnsafeMutablePointer<Node> {
+        unsafe (UnsafeMutableRawPointer(state) + Self.nodeOffset)
+            .assumingMemoryBound(to: Node.self)
+    }
+
     init(node: consuming Node, slotCount: Int) {
-        unsafe state = .allocate(capacity: 1)
-        unsafe state.initialize(to: State(node: node, slotCount: slotCount))
+        let base = UnsafeMutableRawPointer.allocate(
+            byteCount: Self.connectionsOffset + 4 * slotCount, alignment: 64)
+        unsafe state = base.bindMemory(to: State.self, capacity: 1)
+        unsafe state.initialize(to: State(slotCount: slotCount))
+        unsafe (base + Self.nodeOffset).bindMemory(to: Node.self, capacity: 1)
+            .initialize(to: node)
+        unsafe (base + Self.connectionsOffset).bindMemory(to: Int32.self, capacity: slotCount)
+            .initialize(repeating: -1, count: slotCount)
     }
 
     /// Ends the node's life; no handle may be used afterwards.
     func free() {
+        unsafe place.deinitialize(count: 1)
         unsafe state.deinitialize(count: 1)
-        unsafe state.deallocate()
+        unsafe UnsafeMutableRawPointer(state).deallocate()
     }
 
+    /// By address, because a reader that yields a value which cannot be copied yields a copy of its
+    /// bytes all the same: two thousand of them, twice an event.
     var node: Node {
-        @inline(__always) _read { yield unsafe state.pointee.node }
-        @inline(__always) nonmutating _modify { yield unsafe &state.pointee.node }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(place) }
+        @inline(__always) nonmutating unsafeMutableAddress { unsafe place }
     }
-    var connections: [Int32] {
-        @inline(__always) _read { yield unsafe state.pointee.connections }
-        @inline(__always) nonmutating _modify { yield unsafe &state.pointee.connections }
+    /// The connection of a link slot, -1: none.
+    @inline(__always)
+    subscript(link: LinkIndex) -> Int32 {
+        unsafeAddress { unsafe UnsafePointer(connection(link)) }
+        nonmutating unsafeMutableAddress { unsafe connection(link) }
     }
+
+    @inline(__always)
+    private func connection(_ link: LinkIndex) -> UnsafeMutablePointer<Int32> {
+        precondition(unsafe link >= 0 && link < state.pointee.slotCount)
+        return unsafe (UnsafeMutableRawPointer(state) + Self.connectionsOffset)
+            .assumingMemoryBound(to: Int32.self) + Int(link)
+    }
+
+    /// All link slots.
+    var links: Range<LinkIndex> { unsafe 0..<state.pointee.slotCount }
+
     var deadline: Instant? {
         @inline(__always) _read { yield unsafe state.pointee.deadline }
         @inline(__always) nonmutating _modify { yield unsafe &state.pointee.deadline }
@@ -105,6 +138,13 @@ import MeshWire
     var presences: [(key: Key, isOnline: Bool)] {
         @inline(__always) _read { yield unsafe state.pointee.presences }
         @inline(__always) nonmutating _modify { yield unsafe &state.pointee.presences }
+    }
+
+    /// Reads what an event for this link will; -1: for none (`Node.touch`).
+    @inline(__always)
+    func touch(_ link: LinkIndex) -> Int64 {
+        let connection = link >= 0 ? Int64(self[link]) : 0
+        return Int64(bytesIn) &+ connection &+ node.touch(link)
     }
 
     /// The node's clock at a moment of the world's.

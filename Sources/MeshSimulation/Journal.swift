@@ -56,6 +56,14 @@ struct Journal {
     var news: [News] = []
     var detours: [Detour] = []
 
+    /// Whether anybody reads such news. Most are of new members, n² of them.
+    static func isRead(_ event: LogEvent) -> Bool {
+        switch event {
+        case .memberDead, .memberSuspect, .linkUp: true
+        default: false
+        }
+    }
+
     mutating func removeAll() {
         arrivals.removeAll(keepingCapacity: true)
         reports.removeAll(keepingCapacity: true)

@@ -25,6 +25,7 @@ public struct Run: ~Copyable {
     var truth = Truth()
     var load = Workload()
     var metrics = Metrics()
+    var agreement = AgreementChecker()
     var delivery = DeliveryChecker()
     var tally = FigureTally()
     var faultRandom: RandomSource
@@ -397,7 +398,7 @@ public struct Run: ~Copyable {
     }
 
     private mutating func sample() {
-        let look = AgreementChecker().look(world, live)
+        let look = agreement.look(world, live)
         let seconds = Double(now.nanoseconds) / 1e9
         let areAllStarted = world.hostCount >= scenario.nodes
         countNodeSeconds()
@@ -411,7 +412,7 @@ public struct Run: ~Copyable {
                 metrics.startSeconds = seconds
             }
         }
-        report(AgreementChecker().check(look, at: now, truth, settle: scenario.settle))
+        report(agreement.check(look, at: now, truth, settle: scenario.settle))
         report(delivery.judge(sentBefore: now - .seconds(5), truth, calm: scenario.settle))
         let rate =
             Double(world.byteCount - bytesSampled) * 8e-6

@@ -48,8 +48,8 @@ extension World {
         case .dial(let link, let endpoint):
             dial(endpoint, for: link, number, host)
         case .close(let link):
-            let connection = host.connections[Int(link)]
-            host.connections[Int(link)] = -1
+            let connection = host[link]
+            host[link] = -1
             if connection >= 0 { close(connection, by: number) }
         case .deliver(let body, _, let name, let payload, _):
             deliver(body, name, payload, number, parcel)
@@ -78,7 +78,9 @@ extension World {
         case .finished(let query):
             host.finished.append(query)
         case .log(let event):
-            journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
+            if Journal.isRead(event) {
+                journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
+            }
             tracer?.log(now, number, event)
         case .left: host.hasLeft = true
         }
@@ -143,7 +145,7 @@ extension World {
         _ head: Slice, _ body: Slice, over link: LinkIndex, _ number: Int, _ host: Host,
         _ source: Parcel
     ) {
-        let connection = host.connections[Int(link)]
+        let connection = host[link]
         guard connection >= 0 else { return }
         let size = Int(head.count) + Int(body.count)
         let pathCount = self.pathCount(head, number, source)
@@ -299,7 +301,7 @@ extension World {
     private mutating func detach(
         _ connection: Int32, toDialler: Bool, _ host: Host, _ link: LinkIndex
     ) {
-        host.connections[Int(link)] = -1
+        host[link] = -1
         if toDialler {
             connections[connection].diallerLink = -1
         } else {
@@ -315,7 +317,7 @@ extension World {
         // What a frame leads to can end the link, and the host.
         var at = 0
         var needed = 0
-        while at < Int(parcel.count), host.connections[Int(link)] == connection {
+        while at < Int(parcel.count), host[link] == connection {
             let prefix = parcel.withSpan { try? FramePrefix.read($0, at: at, needed: &needed) }
             guard let prefix else { preconditionFailure("a node sent a malformed frame") }
             tracer?.received(now, number, parcel, at: at, prefix)
@@ -362,12 +364,12 @@ extension World {
     ) {
         guard let target = hostAt[endpoint] else {
             let connection = connections.open(from: number, link, to: number)
-            host.connections[Int(link)] = connection
+            host[link] = connection
             answer(.refused, connection, number, at: now + network.latency * 2)
             return
         }
         let connection = connections.open(from: number, link, to: target)
-        host.connections[Int(link)] = connection
+        host[link] = connection
         connections[connection].pending += 1
         queue.schedule(
             Action(kind: .reach, host: Int32(number), connection: connection),
@@ -410,7 +412,7 @@ extension World {
         }
         scheduleDeadline(to)
         connections[connection].acceptorLink = accepted
-        host.connections[Int(accepted)] = connection
+        host[accepted] = connection
         answer(.connected, connection, from, at: back)
     }
 

@@ -16,10 +16,10 @@ extension World {
     /// The process is no more; its machine says so on every connection.
     mutating func end(_ number: Int) {
         guard let host = hosts[number] else { return }
-        for link in host.connections.indices {
-            let connection = host.connections[link]
+        for link in host.links {
+            let connection = host[link]
             guard connection >= 0 else { continue }
-            host.connections[link] = -1
+            host[link] = -1
             close(connection, by: number)
         }
         bury(number, host)
@@ -29,8 +29,8 @@ extension World {
     public mutating func vanish(_ number: Int) {
         guard let host = hosts[number] else { return }
         network.isolate(number)
-        for link in host.connections.indices {
-            let connection = host.connections[link]
+        for link in host.links {
+            let connection = host[link]
             guard connection >= 0 else { continue }
             if Int(connections[connection].dialler) == number {
                 connections[connection].diallerLink = -1
@@ -84,8 +84,8 @@ extension World {
     /// Resets the connection between two hosts, if there is one.
     public mutating func reset(_ one: Int, _ other: Int) {
         guard let host = hosts[one], let peer = hosts[other] else { return }
-        for link in host.connections.indices {
-            let connection = host.connections[link]
+        for link in host.links {
+            let connection = host[link]
             guard connection >= 0 else { continue }
             let isDialler = Int(connections[connection].dialler) == one
             let ends = connections[connection]
@@ -93,14 +93,14 @@ extension World {
                 ends.diallerLink >= 0, ends.acceptorLink >= 0
             else { continue }
             let peerLink = isDialler ? ends.acceptorLink : ends.diallerLink
-            host.connections[link] = -1
-            peer.connections[Int(peerLink)] = -1
+            host[link] = -1
+            peer[peerLink] = -1
             connections[connection].diallerLink = -1
             connections[connection].acceptorLink = -1
             connections.recycle(connection)
             handle(one, .disconnected(LinkIndex(link), .closed))
             // What this side did about it may have reached the other's slot: it is a new one then.
-            if hosts[other] != nil, peer.connections[Int(peerLink)] < 0 {
+            if hosts[other] != nil, peer[peerLink] < 0 {
                 handle(other, .disconnected(peerLink, .closed))
             }
         }

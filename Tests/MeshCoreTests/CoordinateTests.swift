@@ -49,7 +49,7 @@ import Testing
         for index in 0..<17 { node.admit(index) }
         for _ in 0..<5_000 {
             node.measured(0.2 + random.nextUnit() * 0.6, to: 1 + random.next(below: 16), &random)
-            #expect(!node.isNews(since: .origin))
+            #expect(!Coordinates.isNews(node.own, since: .origin))
         }
         let spread = node.takeSpread(at: Instant(nanoseconds: 1_000_000_000_000))
         #expect(spread == nil)

@@ -15,8 +15,8 @@ import Testing
             let high = LongRangeLinks.boundary(stratum + 1, of: count, size: size)
             #expect(low < high)
             for unit in [0, 0.25, 0.5, 0.999_999] {
-                let rank = LongRangeLinks.draw(
-                    stratum: stratum, of: count, size: size, unit: unit)
+                let ranks = LongRangeLinks.Stratum(stratum, of: count, size: size)
+                let rank = ranks.draw(unit: unit)
                 #expect(Double(rank) >= low.rounded(.down) && Double(rank) <= high)
                 #expect(
                     LongRangeLinks.serves(rank: rank, stratum: stratum, of: count, size: size))

@@ -12,8 +12,13 @@ extension Node {
         let period = configuration.timing.heartbeat
         timers[.heartbeat] = now + period
         spreadCoordinate(&effects)
+        let own = coordinates.own
         for index in links.established where now - links[index].beatAt >= period {
-            tellCoordinate(over: index, &effects)
+            if Coordinates.isNews(own, since: links[index].toldCoordinate) {
+                links[index].toldCoordinate = own
+                let told = MemberCoordinate(id: id, coordinate: own)
+                send(.coordinates([told]), over: index, &effects)
+            }
             sendHeartbeat(over: index, &effects)
         }
     }
@@ -62,7 +67,7 @@ extension Node {
             compared(index, &effects)
             return
         }
-        links[index].mismatches += 1
+        links[index].mismatches &+= 1
         // A single difference while things change is news on its way. The first heartbeat of a link
         // is different: there may have been no way for the news.
         // To compare is to tell half of the members or more while things change everywhere. In a
@@ -75,7 +80,7 @@ extension Node {
             || now - changedAt > .milliseconds(100)
         let patience = isLarge ? 2 + size / 256 : 2
         let isRecent = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
-        if (isFresh || links[index].mismatches >= patience) && !isRecent {
+        if (isFresh || Int(links[index].mismatches) >= patience) && !isRecent {
             links[index].comparedAt = now
             if isLarge { links[index].mismatches = 0 }
             send(.digests(members.digests), over: index, &effects)

@@ -260,6 +260,7 @@ extension Node {
         } else {
             members.adjust(index) { $0.pendingPlace = pendingChanges.count }
             pendingChanges.append(change)
+            hasPendingChanges = true
         }
     }
 
@@ -282,7 +283,9 @@ extension Node {
     /// something to tell, as in a cold start of thousands, it travels in fewer and larger frames: a
     /// frame a link every 5 ms was nearly all that such a start did (10,000 nodes within 20 s).
     static var gossipPauseMin: Delay { .milliseconds(5) }
-    static var gossipPauseMax: Delay { .milliseconds(40) }
+    /// Where thousands join at once each telling is of dozens all the same, and a frame of each
+    /// neighbour every 40 ms is dear.
+    static func gossipPauseMax(members: Int) -> Delay { .milliseconds(members > 2_048 ? 100 : 40) }
 
     /// Tells at once if nothing was told in the last few milliseconds; otherwise gathers.
     mutating func disseminateSoon(_ effects: inout EffectBuffer) {
@@ -297,7 +300,8 @@ extension Node {
         guard !pendingChanges.isEmpty else { return }
         gossipPause =
             now - gossipedAt > gossipPause * 2
-            ? Self.gossipPauseMin : min(gossipPause * 2, Self.gossipPauseMax)
+            ? Self.gossipPauseMin
+            : min(gossipPause * 2, Self.gossipPauseMax(members: members.ring.count))
         gossipedAt = now
         timers[.gossip] = nil
         // Each record is encoded once; a link's frame is put together of those it has not brought.
@@ -311,6 +315,7 @@ extension Node {
                 (Slice(start: start, count: effects.bytes.count - start), change.knowers))
         }
         pendingChanges.removeAll(keepingCapacity: true)
+        hasPendingChanges = false
         var whole: Slice?
         for link in links.established {
             let bit = PendingChange.bit(link)

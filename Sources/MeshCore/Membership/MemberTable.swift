@@ -104,6 +104,10 @@ struct MemberTable: ~Copyable {
     private var byEndpoint = MemberMap<Endpoint>()
     private(set) var ring = Ring()
     private(set) var digests = [UInt64](repeating: 0, count: 64)
+    /// The members next to this node in this version of the ring: first clockwise, then the other way.
+    private var near = InlineArray<14, UInt16>(repeating: 0)
+    private var nearVersion: UInt64 = 0
+    static var nearCount: Int { 7 }
 
     /// Index 0 … 65,000: what a directory slot can name.
     static let countMax = 65_000
@@ -150,6 +154,16 @@ struct MemberTable: ~Copyable {
     /// A member's place among the changes to be told; nil: it has none.
     @inline(__always)
     func pendingPlace(of index: MemberIndex) -> Int? { slots[index]!.pendingPlace }
+
+    @inline(__always)
+    func endpoint(of index: MemberIndex) -> Endpoint { slots[index]!.facts.endpoint }
+
+    @inline(__always)
+    func isLogComplete(of index: MemberIndex) -> Bool { slots[index]!.log.isComplete }
+
+    /// No attempt to dial a member before this.
+    @inline(__always)
+    func dialNotBefore(of index: MemberIndex) -> Instant? { slots[index]!.dialNotBefore }
 
     func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint.find(endpoint, slots) }
 
@@ -269,6 +283,23 @@ struct MemberTable: ~Copyable {
     /// Where `id` is, or would be inserted.
     func rank(of id: NodeID) -> Int { ring.rank(of: id) }
 
+    /// The member `steps` places clockwise from this node, at most `nearCount` on either side; a
+    /// lookup while the ring is the same.
+    mutating func neighbour(_ steps: Int) -> MemberIndex {
+        if nearVersion != ring.version {
+            let size = ring.count
+            let own = ring.rank(of: slots[0]!.facts.id)
+            for step in 1...Self.nearCount {
+                let (after, before) = (own + step % size, own - step % size)
+                near[step - 1] = UInt16(ring[after < size ? after : after - size].index)
+                near[Self.nearCount + step - 1] =
+                    UInt16(ring[before >= 0 ? before : before + size].index)
+            }
+            nearVersion = ring.version
+        }
+        return Int(near[steps > 0 ? steps - 1 : Self.nearCount - steps - 1])
+    }
+
     /// The member `steps` places clockwise from `id`, which is on the ring.
     func clockwise(from id: NodeID, steps: Int) -> MemberIndex {
         let count = ring.count
@@ -284,10 +315,12 @@ struct Ring: RandomAccessCollection {
     private var indices = [[UInt16]](repeating: [], count: 64)
     /// Members in the parts before each; the last: all.
     private var before = [Int32](repeating: 0, count: 65)
+    private(set) var count = 0
+    /// Another one after each change.
+    private(set) var version: UInt64 = 1
 
     @inline(__always) var startIndex: Int { 0 }
-    @inline(__always) var endIndex: Int { Int(before[64]) }
-    var count: Int { Int(before[64]) }
+    @inline(__always) var endIndex: Int { count }
 
     subscript(rank: Int) -> MemberTable.RingEntry {
         precondition(rank >= 0 && rank < count)
@@ -299,8 +332,9 @@ struct Ring: RandomAccessCollection {
         return MemberTable.RingEntry(id: ids[part][place], index: Int(indices[part][place]))
     }
 
+    @inline(__always)
     private func place(of id: NodeID, in part: Int) -> Int {
-        partitionPoint(ids[part].count) { ids[part][$0] < id }
+        id.place(in: ids[part], equalBits: 6)
     }
 
     /// Where `id` is, or would be inserted.
@@ -323,6 +357,8 @@ struct Ring: RandomAccessCollection {
         ids[part].insert(id, at: place)
         indices[part].insert(UInt16(index), at: place)
         for later in (part + 1)...64 { before[later] += 1 }
+        count += 1
+        version += 1
     }
 
     fileprivate mutating func remove(_ id: NodeID) {
@@ -332,6 +368,8 @@ struct Ring: RandomAccessCollection {
         ids[part].remove(at: place)
         indices[part].remove(at: place)
         for later in (part + 1)...64 { before[later] -= 1 }
+        count -= 1
+        version += 1
     }
 }
 

@@ -77,9 +77,8 @@ struct Coordinates {
         height = max(0.1, height + force * heights / predicted)
     }
 
-    /// Whether a neighbour that was last told `former` should be told again.
-    func isNews(since former: Coordinate) -> Bool {
-        let own = own
+    /// Whether a neighbour that was last told `former` should be told that this node is here now.
+    static func isNews(_ own: Coordinate, since former: Coordinate) -> Bool {
         let moved = Self.distance(own, former)
         // An error means nothing to those who are all on one spot.
         let isApart = Self.distance(own, .origin) > 20
@@ -154,14 +153,6 @@ struct Coordinates {
 }
 
 extension Node {
-    /// Tells a neighbour where this node lies, if that is news.
-    mutating func tellCoordinate(over index: LinkIndex, _ effects: inout EffectBuffer) {
-        guard coordinates.isNews(since: links[index].toldCoordinate) else { return }
-        let own = coordinates.own
-        links[index].toldCoordinate = own
-        send(.coordinates([MemberCoordinate(id: id, coordinate: own)]), over: index, &effects)
-    }
-
     /// Tells everybody, rarely.
     mutating func spreadCoordinate(_ effects: inout EffectBuffer) {
         guard !links.established.isEmpty, let own = coordinates.takeSpread(at: now) else { return }

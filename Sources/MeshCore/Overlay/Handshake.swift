@@ -228,8 +228,9 @@ extension Node {
         _ greeting: Greeting, on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
         if let reason = objection(to: greeting) {
-            if reason == .oneself { join.seeds.removeAll { $0 == links[index].endpoint } }
-            effects.append(.log(.refused(links[index].endpoint, reason)))
+            let endpoint = links[index].endpoint
+            if reason == .oneself { join.seeds.removeAll { $0 == endpoint } }
+            effects.append(.log(.refused(endpoint, reason)))
             forget(index, &effects)
             return
         }

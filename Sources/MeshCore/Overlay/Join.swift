@@ -85,7 +85,8 @@ extension Node {
         {
             return
         }
-        for entry in members.ring where entry.index != 0 && !members[entry.index].log.isComplete {
+        for entry in members.ring where entry.index != 0 && !members.isLogComplete(of: entry.index)
+        {
             return
         }
         isReady = true

@@ -22,12 +22,14 @@ struct Link {
         case closing
     }
 
-    // What every frame and every choice of a way touches comes first: one cache line.
+    // The first cache line: what every frame and every choice of a way touches.
     var state = State.free
     /// Silent too long: avoided, its peer accused.
     var isDoubted = false
     /// The peer is leaving the mesh: no way leads over it any more.
     var isPeerLeaving = false
+    /// What the peer knows has been compared with what this node knows, at least once.
+    var isCompared = false
     var peerSentAt: UInt32 = 0
     /// The peer; meaningful from the hello or welcome on, and for a dialled link whose peer is known.
     var peer = NodeID(0)
@@ -38,33 +40,32 @@ struct Link {
     var bytesIn: UInt64 = 0
     var bytesOut: UInt64 = 0
 
+    // The second: what heartbeats and the rounds of maintenance touch besides.
     var beatAt = Instant(nanoseconds: 0)
     var peerHeartbeatAt = Instant(nanoseconds: 0)
     /// Exponentially weighted, 1/8 a sample (Jacobson 1988).
     var roundTrip: Delay?
-    /// Heartbeats in a row whose digest was not ours.
-    var mismatches = 0
-    var comparedAt: Instant?
-    var member: MemberIndex = -1
-    var endpoint = Endpoint(ipv4: 0, port: 0)
-    var isDialled = false
-    var purpose = Greeting.Purpose.introduce
-    /// The stratum of a long-range link, outgoing if dialled.
-    var stratum = 0
-    /// When the slot got its state.
-    var since = Instant(nanoseconds: 0)
+    /// What the peer was last told of where this node lies.
+    var toldCoordinate = Coordinate.origin
     /// What the link is for this node, and for the peer as far as it has said.
     var role: LinkRole = []
     var peerRole: LinkRole = []
     /// The role that the round of maintenance which is under way has found.
     var pendingRole: LinkRole = []
     var isRoleTold = false
+    /// Heartbeats in a row whose digest was not ours.
+    var mismatches: Int32 = 0
+    var member: MemberIndex = -1
+    /// When the slot got its state.
+    var since = Instant(nanoseconds: 0)
 
-    /// What the peer knows has been compared with what this node knows, at least once.
-    var isCompared = false
-
-    /// What the peer was last told of where this node lies.
-    var toldCoordinate = Coordinate.origin
+    // The third: the rest.
+    var comparedAt: Instant?
+    var endpoint = Endpoint(ipv4: 0, port: 0)
+    var isDialled = false
+    var purpose = Greeting.Purpose.introduce
+    /// The stratum of a long-range link, outgoing if dialled.
+    var stratum = 0
     /// When the peer last sent records or a part of a set that was asked for.
     var repairedAt = Instant(nanoseconds: 0)
 

@@ -13,6 +13,10 @@ struct LongRangeLinks {
     struct Outgoing {
         /// The linked target; nil: to be drawn.
         var target: NodeID?
+        /// The link to it when last looked at; -1: not known.
+        var link: LinkIndex = -1
+        /// The version of the ring in which there is a target that was found to serve the stratum.
+        var servedVersion: UInt64 = 0
         /// It lies in whatever stratum had a place free.
         var isAnywhere = false
         /// An attempt is under way.
@@ -26,7 +30,7 @@ struct LongRangeLinks {
         var improvePause = LongRangeLinks.improvePauseMin
     }
 
-    private(set) var outgoing: [Outgoing]
+    var outgoing: [Outgoing]
     /// Who holds this node's incoming place of a stratum.
     private var incoming: [NodeID?]
     /// Targets beyond one per stratum, taken because the node had few links.
@@ -100,6 +104,12 @@ struct LongRangeLinks {
         }
     }
 
+    /// A stratum has a target of its own, and none is being dialled.
+    func mayImprove(_ stratum: Int) -> Bool {
+        outgoing[stratum].target != nil && !outgoing[stratum].isDialling
+            && !outgoing[stratum].isAnywhere
+    }
+
     /// A stratum that has a target may look for a nearer one now; the next time is later.
     mutating func takeImprovement(_ stratum: Int, at now: Instant, jitter: Double) -> Bool {
         guard let after = outgoing[stratum].improveAfter else {
@@ -151,12 +161,24 @@ struct LongRangeLinks {
         return first * power(last / first, Double(index) / Double(count))
     }
 
-    /// A rank distance in this stratum, log-uniform for `unit` in [0, 1).
-    static func draw(stratum: Int, of count: Int, size: Int, unit: Double) -> Int {
-        let low = boundary(stratum, of: count, size: size)
-        let high = max(boundary(stratum + 1, of: count, size: size), low)
-        let rank = Int(low * power(high / low, unit))
-        return min(max(rank, firstRank), max(size / 2, firstRank))
+    /// The rank distances of one stratum, to draw from.
+    struct Stratum {
+        private let low: Double
+        /// log2 of the highest over the lowest.
+        private let width: Double
+        private let most: Int
+
+        init(_ stratum: Int, of count: Int, size: Int) {
+            low = boundary(stratum, of: count, size: size)
+            let high = max(boundary(stratum + 1, of: count, size: size), low)
+            width = log2(high / low)
+            most = max(size / 2, firstRank)
+        }
+
+        /// A rank distance, log-uniform for `unit` in [0, 1).
+        func draw(unit: Double) -> Int {
+            min(max(Int(low * exp2(unit * width)), firstRank), most)
+        }
     }
 
     /// Whether a link drawn for this stratum still serves it: within the stratum widened by half

@@ -22,10 +22,29 @@ extension Node {
     }
 
     private mutating func forgetRoles() {
-        for index in links.established {
-            // A long-range link stays one for as long as it is the target of its stratum.
-            links[index].pendingRole = longRange.isTarget(links[index].peer) ? .longRange : []
+        for index in links.established { links[index].pendingRole = [] }
+        // A long-range link stays one for as long as it is the target of its stratum.
+        for stratum in 0..<longRange.strataCount {
+            let link = targetLink(of: stratum)
+            if link >= 0 { links[link].pendingRole = .longRange }
         }
+        if longRange.extras.isEmpty { return }
+        for index in links.established where longRange.isTarget(links[index].peer) {
+            links[index].pendingRole = .longRange
+        }
+    }
+
+    /// The established link to the target of a stratum, -1: it has none.
+    private mutating func targetLink(of stratum: Int) -> LinkIndex {
+        guard let target = longRange.outgoing[stratum].target else { return -1 }
+        let known = longRange.outgoing[stratum].link
+        if known >= 0, links[known].state == .established, links[known].peer == target {
+            return known
+        }
+        guard let index = members.index(of: target) else { return -1 }
+        let link = members.link(of: index)
+        longRange.outgoing[stratum].link = link
+        return link
     }
 
     /// The two nearest on either side. One that cannot be dialled now is kept as a wish and the
@@ -35,13 +54,13 @@ extension Node {
         for direction in [1, -1] {
             var reachable = 0
             var steps = 1
-            while reachable < 2, steps < min(size, 8) {
-                let index = members.clockwise(from: id, steps: direction * steps)
+            while reachable < 2, steps <= min(size - 1, MemberTable.nearCount) {
+                let index = members.neighbour(direction * steps)
                 steps += 1
                 if index == 0 { break }
+                let link = members.link(of: index)
                 let isReachable =
-                    members[index].link >= 0 && !links[members[index].link].isDoubted
-                    || members[index].dialFailures == 0
+                    link >= 0 && !links[link].isDoubted || members[index].dialFailures == 0
                 if isReachable { reachable += 1 }
                 want(index, direction > 0 ? .successor : .predecessor, &effects)
             }
@@ -54,7 +73,7 @@ extension Node {
     private mutating func want(
         _ index: MemberIndex, _ role: LinkRole, _ effects: inout EffectBuffer
     ) {
-        let link = members[index].link
+        let link = members.link(of: index)
         if link >= 0 {
             links[link].pendingRole.insert(role)
             return
@@ -66,13 +85,13 @@ extension Node {
             (incarnation.life, id.rawValue) > (other.incarnation.life, other.id.rawValue)
         let patience: Delay = isOurs ? .zero : .milliseconds(300)
         var due = since + patience
-        if let notBefore = members[index].dialNotBefore { due = max(due, notBefore) }
+        if let notBefore = other.dialNotBefore { due = max(due, notBefore) }
         guard due <= now else {
             timers.schedule(.maintenance, at: due)
             return
         }
-        if links.handshake(with: members[index].id, at: members[index].endpoint) != nil { return }
-        dial(members[index].endpoint, peer: index, .neighbour, stratum: 0, &effects)
+        if links.handshake(with: other.id, at: other.endpoint) != nil { return }
+        dial(other.endpoint, peer: index, .neighbour, stratum: 0, &effects)
     }
 
     // MARK: Long range
@@ -82,13 +101,16 @@ extension Node {
         let count = longRange.strataCount
         var replaced = false
         for stratum in 0..<count {
+            if longRange.outgoing[stratum].servedVersion == members.ring.version { continue }
             let outgoing = longRange.outgoing[stratum]
             if let target = outgoing.target {
                 // At most one link a round is given up because the ring has grown or shrunk.
-                guard !replaced, !outgoing.isAnywhere,
-                    let index = members.index(of: target),
-                    !serves(index, stratum: stratum, size: size)
+                guard !replaced, !outgoing.isAnywhere, let index = members.index(of: target)
                 else { continue }
+                if serves(index, stratum: stratum, size: size) {
+                    longRange.outgoing[stratum].servedVersion = members.ring.version
+                    continue
+                }
                 replaced = true
                 longRange.abandon(stratum: stratum)
                 if members[index].link >= 0 {
@@ -147,16 +169,16 @@ extension Node {
     private mutating func improve(size: Int, _ effects: inout EffectBuffer) {
         guard isReady, coordinates.error < 0.5 else { return }
         for stratum in 0..<longRange.strataCount {
-            let outgoing = longRange.outgoing[stratum]
-            guard let target = outgoing.target, !outgoing.isDialling, !outgoing.isAnywhere,
-                let current = members.index(of: target), members[current].link >= 0,
-                let roundTrip = links[members[current].link].roundTrip,
+            guard longRange.mayImprove(stratum) else { continue }
+            let link = targetLink(of: stratum)
+            guard link >= 0, let roundTrip = links[link].roundTrip,
                 longRange.takeImprovement(stratum, at: now, jitter: random.nextUnit())
             else { continue }
             let milliseconds = Double(roundTrip.microseconds) / 1_000
             guard
                 let index = candidate(
-                    stratum: stratum, of: longRange.strataCount, size: size, outgoing.refusedBy,
+                    stratum: stratum, of: longRange.strataCount, size: size,
+                    longRange.outgoing[stratum].refusedBy,
                     where: { node, member in
                         node.coordinates.estimate(member).map {
                             Coordinates.isWorthChange(from: milliseconds, to: $0)
@@ -178,14 +200,16 @@ extension Node {
         where isFit: (borrowing Node, MemberIndex) -> Bool
     ) -> MemberIndex? {
         var drawn: [(index: MemberIndex, roundTripClass: Int?)] = []
+        let ranks = LongRangeLinks.Stratum(stratum, of: count, size: size)
+        let own = members.rank(of: id)
         for _ in 0..<16 {
-            let rank = LongRangeLinks.draw(
-                stratum: stratum, of: count, size: size, unit: random.nextUnit())
-            let index = members.clockwise(from: id, steps: rank)
-            guard index != 0, members[index].link < 0, members.standing(of: index) == .alive,
-                members[index].dialNotBefore.map({ $0 <= now }) ?? true,
-                !refusedBy.contains(members[index].id), isFit(self, index),
-                links.handshake(with: members[index].id, at: members[index].endpoint) == nil
+            let rank = own + ranks.draw(unit: random.nextUnit())
+            let index = members.ring[rank < size ? rank : rank - size].index
+            guard index != 0, members.link(of: index) < 0, members.standing(of: index) == .alive,
+                members.dialNotBefore(of: index).map({ $0 <= now }) ?? true,
+                !refusedBy.contains(members.id(of: index)), isFit(self, index),
+                links.handshake(with: members.id(of: index), at: members.endpoint(of: index))
+                    == nil
             else { continue }
             drawn.append((index, coordinates.roundTripClass(index)))
         }

@@ -4,25 +4,49 @@ import MeshWire
 /// lookahead 2). At most d + d² lists matter; others are forgotten in `retain`.
 ///
 /// Sorted by owner, 40 bytes a list and the links themselves, which nodes of one process share
-/// (`MemberBook`).
+/// (`MemberBook`). The owners stand by themselves, so that a search stays within a few lines of the
+/// cache.
 struct LinkLists {
     private struct Entry {
-        var owner: NodeID
         var incarnation: Incarnation
         var links: [NodeID]
         var version: UInt32
         var hopsLeft: UInt8
     }
     private var entries: [Entry] = []
+    private var owners: [NodeID] = []
     /// This node's own links have changed since they were last told.
     var isOwnStale = false
     /// Neighbours whose new list is to be passed on.
     private var unpassed: [NodeID] = []
+    /// When lists were last told, and at least how long before they are told again.
+    private var toldAt: Instant?
+    private var pause = pauseMin
 
     /// The neighbour's list is to be passed on, once, however often it changes until then.
     mutating func pass(_ owner: NodeID) {
         if !unpassed.contains(owner) { unpassed.append(owner) }
     }
+
+    /// When what changes now is to be told: with all else of the next moment. In a large mesh whose
+    /// links change all the time, as in the start of a thousand nodes, with all of a longer time: a
+    /// frame a link every 20 ms is most of what such a start does, and a list that is so much older
+    /// costs a message a detour.
+    func due(_ now: Instant) -> Instant {
+        let soon = now + Self.pauseMin
+        return toldAt.map { max(soon, $0 + pause) } ?? soon
+    }
+
+    /// Lists are told now.
+    mutating func told(at now: Instant, members: Int) {
+        let isBusy = members > 512 && toldAt.map { now - $0 <= pause * 2 } ?? false
+        pause = isBusy ? min(pause * 2, Self.pauseMax) : Self.pauseMin
+        toldAt = now
+    }
+
+    /// Guesses.
+    private static var pauseMin: Delay { .milliseconds(20) }
+    private static var pauseMax: Delay { .milliseconds(160) }
 
     /// The lists to pass on now.
     mutating func takeUnpassed() -> [LinkList] {
@@ -36,30 +60,29 @@ struct LinkLists {
         return lists
     }
 
-    /// Where the list of `id` is, or would be inserted.
-    @inline(__always)
-    private func place(of id: NodeID) -> Int {
-        partitionPoint(entries.count) { entries[$0].owner < id }
-    }
-
     @inline(__always)
     private func find(_ id: NodeID) -> Int? {
-        let place = place(of: id)
-        return place < entries.count && entries[place].owner == id ? place : nil
+        let place = id.place(in: owners)
+        return place < owners.count && owners[place] == id ? place : nil
     }
 
     /// Takes a list if it is newer than what is known. Returns whether it was.
     mutating func adopt(_ list: LinkList, _ members: borrowing MemberTable) -> Bool {
-        let place = place(of: list.owner)
-        let isKnown = place < entries.count && entries[place].owner == list.owner
+        let place = list.owner.place(in: owners)
+        let isKnown = place < owners.count && owners[place] == list.owner
         if isKnown {
             let known = (entries[place].incarnation.life, entries[place].version)
             guard known < (list.incarnation.life, list.version) else { return false }
         }
         let entry = Entry(
-            owner: list.owner, incarnation: list.incarnation, links: members.shared(list),
-            version: list.version, hopsLeft: list.hopsLeft)
-        if isKnown { entries[place] = entry } else { entries.insert(entry, at: place) }
+            incarnation: list.incarnation, links: members.shared(list), version: list.version,
+            hopsLeft: list.hopsLeft)
+        if isKnown {
+            entries[place] = entry
+        } else {
+            entries.insert(entry, at: place)
+            owners.insert(list.owner, at: place)
+        }
         return true
     }
 
@@ -69,24 +92,72 @@ struct LinkLists {
         find(id).map { place in
             let entry = entries[place]
             return LinkList(
-                owner: entry.owner, incarnation: entry.incarnation, version: entry.version,
+                owner: id, incarnation: entry.incarnation, version: entry.version,
                 hopsLeft: entry.hopsLeft, links: entry.links)
         }
     }
 
     mutating func remove(_ id: NodeID) {
-        if let place = find(id) { entries.remove(at: place) }
+        guard let place = find(id) else { return }
+        entries.remove(at: place)
+        owners.remove(at: place)
     }
 
     var count: Int { entries.count }
 
-    /// Forgets all lists but those of `owners`, in any order and more than once.
-    mutating func retain(_ owners: [NodeID]) {
-        let wanted = owners.sorted()
-        var place = 0
-        entries.removeAll { entry in
-            while place < wanted.count, wanted[place] < entry.owner { place += 1 }
-            return place == wanted.count || wanted[place] != entry.owner
+    /// Forgets all lists but those of `useful` nodes, in any order and more than once.
+    mutating func retain(_ useful: [NodeID]) {
+        let wanted = useful.sorted()
+        var next = 0
+        var kept = 0
+        for place in owners.indices {
+            while next < wanted.count, wanted[next] < owners[place] { next += 1 }
+            guard next < wanted.count, wanted[next] == owners[place] else { continue }
+            owners[kept] = owners[place]
+            entries[kept] = entries[place]
+            kept += 1
         }
+        owners.removeSubrange(kept...)
+        entries.removeSubrange(kept...)
+    }
+}
+
+extension NodeID {
+    /// The place of the first of `ids`, which are in order, that is this or behind it.
+    ///
+    /// Ids are random, so it is near its share of them: a search from there outwards takes two or three
+    /// lines of the cache, where halving takes one a step.
+    ///
+    /// - Parameter equalBits: so many upper bits are the same in all of them.
+    @inline(__always)
+    func place(in ids: [NodeID], equalBits: UInt64 = 0) -> Int {
+        let count = ids.count
+        if count == 0 { return 0 }
+        let share = (rawValue << equalBits).multipliedFullWidth(by: UInt64(count)).high
+        var low = Int(share)
+        var high = low
+        var step = 1
+        if ids[low] < self {
+            low += 1
+            high = low
+            while high < count, ids[high] < self {
+                low = high + 1
+                high += step
+                step *= 2
+            }
+            high = min(high, count)
+        } else {
+            while low > 0, !(ids[low - 1] < self) {
+                high = low - 1
+                low -= step
+                step *= 2
+            }
+            low = max(low, 0)
+        }
+        while low < high {
+            let middle = (low + high) / 2
+            if ids[middle] < self { low = middle + 1 } else { high = middle }
+        }
+        return low
     }
 }

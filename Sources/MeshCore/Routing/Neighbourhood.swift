@@ -14,7 +14,7 @@ extension Node {
     }
 
     private mutating func tellLinkListsSoon() {
-        timers.schedule(.linkList, at: now + .milliseconds(20))
+        timers.schedule(.linkList, at: lists.due(now))
     }
 
     private var ownList: LinkList {
@@ -27,6 +27,7 @@ extension Node {
     /// changes within a moment travels together: each list goes to d² nodes, and where a part of the
     /// mesh changes, most lists there do.
     mutating func tellLinkLists(_ effects: inout EffectBuffer) {
+        lists.told(at: now, members: members.ring.count)
         var told = lists.takeUnpassed()
         if lists.isOwnStale {
             lists.isOwnStale = false

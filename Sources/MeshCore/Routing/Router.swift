@@ -41,7 +41,8 @@ struct Router {
     private var reachable: [Reach] = []
     private var isStale = true
     private(set) var epoch: UInt32 = 1
-    private(set) var routes: [Route] = []
+    /// By member, as far as a way was ever asked for.
+    private var routes: [Route] = []
 
     /// Links, members or link lists have changed: forget every route.
     mutating func invalidate() {
@@ -50,15 +51,16 @@ struct Router {
         if epoch == 0 { epoch = 1 }
     }
 
-    /// Room for a member at `index`.
+    /// Somebody new is at `index`.
+    @inline(__always)
     mutating func admit(_ index: MemberIndex) {
-        while routes.count <= index { routes.append(Route()) }
-        routes[index] = Route()
+        if index < routes.count { routes[index] = Route() }
     }
 
     /// The cached way to `index`, if it is still valid.
     @inline(__always)
     func cached(_ index: MemberIndex) -> Route? {
+        guard index < routes.count else { return nil }
         let route = routes[index]
         return route.epoch == epoch ? route : nil
     }
@@ -72,6 +74,10 @@ struct Router {
         if isStale {
             rebuild(members: members, links: links, lists: lists)
             isStale = false
+        }
+        if index >= routes.count {
+            let missing = members.slotCount - routes.count
+            routes.append(contentsOf: repeatElement(Route(), count: missing))
         }
         var route = Route(epoch: epoch)
         let direct = members[index].link

@@ -16,9 +16,13 @@ struct AgreementChecker {
         var text = ""
     }
 
+    /// The last part whose members were compared id by id, and were right: with this digest they
+    /// still are.
+    private var proven: (digest: UInt64, hosts: [Int]) = (0, [])
+
     /// O(nodes): counts and digests. A digest covers ids, incarnations and directory, so the ids
-    /// themselves are compared on one node of each part alone.
-    func look(_ world: borrowing World, _ live: [Int]) -> Look {
+    /// themselves are compared on one node of each part alone, when the digest is a new one.
+    mutating func look(_ world: borrowing World, _ live: [Int]) -> Look {
         var look = Look()
         var parts: [(group: Int, hosts: [Int])] = []
         for host in live where !world.network.isIsolated(host) && !world.isFrozen(host) {
@@ -53,12 +57,15 @@ struct AgreementChecker {
                     }
                 }
             }
-            if look.isMembershipRight, look.isDirectoryEqual {
+            let isProven = proven.digest == digest && proven.hosts == part.hosts
+            if look.isMembershipRight, look.isDirectoryEqual, !isProven {
                 let known = world.members(part.hosts[0]).map(\.id)
                 if known != part.hosts.map({ world.id($0) }).sorted() {
                     look.isMembershipRight = false
                     look.culprit = part.hosts[0]
                     look.text = "knows the right number of members, but not the right ones"
+                } else {
+                    proven = (digest, part.hosts)
                 }
             }
         }
