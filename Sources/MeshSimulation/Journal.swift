@@ -40,6 +40,8 @@ struct Journal {
         var count: Int32
         /// `NodeID(0)`: a user who did not come back.
         var destination: NodeID
+        /// It was refused when it was published.
+        var isRefusal = false
     }
 
     /// A node was told that messages of another will never come.

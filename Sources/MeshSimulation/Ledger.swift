@@ -58,7 +58,7 @@ struct Ledger {
     }
     private(set) var copies: [Copy] = []
     /// At most so many are kept; later messages are not in the figures.
-    static let copyCountMax = 4_000_000
+    var copyCountMax = 4_000_000
 
     mutating func addHost() { changesOf.append([]) }
 
@@ -69,8 +69,8 @@ struct Ledger {
         let purpose = Self.purpose(of: parcel)
         bytes[purpose.rawValue] += Int(parcel.count)
         frames[purpose.rawValue] += 1
-        guard purpose == .messages, parcel.withSpan({ $0[7] }) != RoutedBody.user.rawValue,
-            copies.count < Self.copyCountMax,
+        guard copies.count < copyCountMax, purpose == .messages,
+            parcel.withSpan({ $0[7] }) != RoutedBody.user.rawValue,
             let message = Tracer.messageNumber(parcel, at: 0)
         else { return }
         copies.append(Copy(message: message, from: Int32(host), to: Int32(other)))

@@ -62,6 +62,7 @@ public struct Run: ~Copyable {
         faultRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6661_756c_74))
         loadRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c6f_6164))
         world.keepsDeliveries = false
+        if !scenario.keepsCopies { world.ledger.copyCountMax = 0 }
         metrics.scenario = scenario.name
         metrics.about = scenario.about
         metrics.seed = seed
@@ -274,7 +275,10 @@ public struct Run: ~Copyable {
         }
         if seeds.isEmpty, number > 0 { seeds = [0] }
         let degree = scenario.degree + (scenario.mistake == .exceedsDegree ? 2 : 0)
-        let host = world.start(seeds: seeds, degree: degree, zone: zone, at: endpoint)
+        let flows = scenario.flows
+        let host = world.start(seeds: seeds, degree: degree, zone: zone, at: endpoint) {
+            if let flows { $0.flows = flows }
+        }
         if !isBeginning, world.network.isParted, let first = seeds.first {
             world.network.setGroup(of: host, like: first)
         }
@@ -339,7 +343,10 @@ public struct Run: ~Copyable {
     mutating func readJournal() {
         for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
         for given in world.journal.reports {
-            report(delivery.report(given, isReachable: isReachable(given)))
+            let destination = world.host(of: given.destination)
+            report(
+                delivery.report(
+                    given, to: destination, isReachable: isReachable(given, destination)))
         }
         for detour in world.journal.detours {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
@@ -375,9 +382,11 @@ public struct Run: ~Copyable {
         world.journal.removeAll()
     }
 
-    /// Whether the destination of a message that was given up could be reached all the time.
-    private func isReachable(_ report: Journal.Report) -> Bool {
-        guard let destination = world.host(of: report.destination) else { return false }
+    /// Whether the destination of a message that was given up could be reached all the time. Where
+    /// windows are small on purpose, a full one is reason enough.
+    private func isReachable(_ report: Journal.Report, _ destination: Int?) -> Bool {
+        guard let destination else { return false }
+        if scenario.flows != nil, report.isRefusal || delivery.isHeld(report) { return false }
         return world.isUp(destination) && truth.hurtUntil[destination] < report.time
             && truth.hurtUntil[Int(report.host)] < report.time
     }
@@ -467,10 +476,14 @@ public struct Run: ~Copyable {
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count
+        metrics.lives = world.hostCount
         metrics.events = world.eventCount
         metrics.virtualSeconds = Double(now.nanoseconds) / 1e9
         metrics.sent = delivery.sent.count
         metrics.delivered = delivery.delivered
+        metrics.copies = delivery.copies
+        metrics.refused = delivery.refused
+        metrics.orphaned = delivery.orphaned
         metrics.lost = delivery.lost
         metrics.lostInCalm = delivery.lostInCalm
         metrics.undelivered = delivery.undelivered

@@ -6,7 +6,7 @@ struct Command {
     var flags: [Flag]
     var run: (Arguments) throws -> Int32
 
-    static var all: [Command] { [.runScenario, .topology, .size, .fuzz, .trace, .schema] }
+    static var all: [Command] { [.runScenario, .topology, .size, .fuzz, .soak, .trace, .schema] }
 
     static var overview: String {
         var text = """

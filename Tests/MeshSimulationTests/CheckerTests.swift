@@ -74,14 +74,15 @@ import Testing
         #expect(arrive(1, 5) == nil)
         #expect(arrive(1, 5) == .once)
         #expect(arrive(0, 5) == .order)
+        #expect(arrive(0, 5) == .once)
         #expect(arrive(0, 6) == nil)
         #expect(arrive(2, 5) == nil)
-        #expect(checker.duplicated == 1 && checker.reordered == 1)
+        #expect(checker.duplicated == 2 && checker.reordered == 1)
         #expect(checker.isWaiting { _ in true })
         let report = Journal.Report(
             time: start, host: 1, sender: 1, count: 1, destination: NodeID(6))
-        #expect(checker.report(report, isReachable: false) == nil)
-        #expect(checker.report(report, isReachable: true)?.checker == .loss)
+        #expect(checker.report(report, to: 6, isReachable: false) == nil)
+        #expect(checker.report(report, to: 6, isReachable: true)?.checker == .loss)
         let violation = checker.finish(Truth(), calm: .seconds(1)) { _ in true }
         #expect(violation?.checker == .loss)
         #expect(checker.undelivered == 2 && checker.lost == 2)
