@@ -32,8 +32,12 @@ extension Node {
         dial(endpoint, peer: nil, .introduce, stratum: 0, &effects)
     }
 
-    /// A partition heals because each side goes on trying the other's nodes, one at a time
-    /// (DESIGN §3). A node that has lost everybody tries its seeds too.
+    /// The dead that one node tries at a time, at most.
+    private static var redialCountMax: Int { 16 }
+
+    /// A partition heals because each side goes on trying the other's nodes, all of them in one
+    /// period as long as a node need not try more than `redialCountMax` (DESIGN §3). A node that has
+    /// lost everybody tries its seeds too.
     mutating func redialDead(_ effects: inout EffectBuffer) {
         let period = configuration.timing.redial
         timers[.redial] =
@@ -51,7 +55,14 @@ extension Node {
             if members.index(at: endpoint) == nil { candidates.append(endpoint) }
         }
         guard !candidates.isEmpty else { return }
-        introduce(at: candidates[random.next(below: candidates.count)], &effects)
+        // Two survivors of seventeen that are parted would look for each other among fifteen others
+        // for half a minute, one at a time.
+        let living = members.ring.count
+        let count = min((candidates.count + living - 1) / living, Self.redialCountMax)
+        let first = random.next(below: candidates.count)
+        for place in first..<(first + count) {
+            introduce(at: candidates[place % candidates.count], &effects)
+        }
     }
 
     /// Keeps the list of the dead within its bounds of number and time.
