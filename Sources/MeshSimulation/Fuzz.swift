@@ -32,6 +32,13 @@ public enum Fuzz {
         scenario.messages.from = .seconds(6)
         scenario.messages.toUsers = Double(random.next(below: 100))
         scenario.messages.toChannels = Double(random.next(below: 20))
+        if random.next(below: 4) == 0 {
+            // Long enough to be accused, and back in time to refute it.
+            var pause = Scenario.Fault(
+                kind: .freeze, at: .milliseconds(Int64(8_000 + random.next(below: 15_000))))
+            pause.lasts = .milliseconds(Int64(1_500 + random.next(below: 2_500)))
+            scenario.faults.append(pause)
+        }
         return scenario
     }
 

@@ -151,6 +151,14 @@ struct Ledger {
         }
     }
 
+    /// When the first of those changes was made that were news; nil: a whole set.
+    func made(_ changes: Changes, _ applied: Int, by origin: Int) -> Instant? {
+        guard !changes.isWhole, let first = changes.sequences.suffix(applied).first,
+            first > 0, first <= changesOf[origin].count
+        else { return nil }
+        return changesOf[origin][first - 1]
+    }
+
     /// A host has taken changes of `origin`, and so many of them were news to it.
     mutating func received(
         _ changes: Changes, from origin: Int?, applied: Int, at now: Instant

@@ -26,6 +26,8 @@ public struct Run: ~Copyable {
     var load = Workload()
     var metrics = Metrics()
     var delivery = DeliveryChecker()
+    var news = NewsChecker()
+    var spread = SpreadChecker()
     var tally = FigureTally()
     var faultRandom: RandomSource
     var loadRandom: RandomSource
@@ -35,6 +37,10 @@ public struct Run: ~Copyable {
     var hurtHosts: [[Int]] = []
     var cutLinks: [[(Int, Int)]] = []
     var crashedAt: [Instant?] = []
+    /// The hosts that each host was told when it started.
+    private var seedsOf: [[Int]] = []
+    /// When the last cut that was made will have been mended.
+    var cutsUntil = Instant(nanoseconds: 0)
     private var detections: [Double] = []
     /// Faults whose end the mesh has not got over yet, by place in `metrics.recoveries`.
     private var openRecoveries: [Int] = []
@@ -203,10 +209,10 @@ public struct Run: ~Copyable {
             join()
             planNext(.churnJoin, scenario.churn!.joins / 60, after: now)
         case .churnLeave:
-            if live.count > 3 { takeDown(faultRandom.sample(1, of: live)[0], .leave) }
+            if live.count > 3 { takeDownSome(1, .leave) }
             planNext(.churnLeave, scenario.churn!.leaves / 60, after: now)
         case .churnCrash:
-            if live.count > 3 { takeDown(faultRandom.sample(1, of: live)[0], .crash) }
+            if live.count > 3 { takeDownSome(1, .crash) }
             planNext(.churnCrash, scenario.churn!.crashes / 60, after: now)
         case .subscribe: subscribe(index)
         case .firstUser:
@@ -285,6 +291,7 @@ public struct Run: ~Copyable {
         load.addHost()
         crashedAt.append(nil)
         counted.append((now, 0))
+        seedsOf.append(seeds)
         live.append(host)
         truth.started(host, at: now)
         if scenario.channels.subscribers == .share(1) {
@@ -302,6 +309,14 @@ public struct Run: ~Copyable {
 
     enum Departure { case crash, vanish, leave }
 
+    /// Somebody who has not joined yet knows nobody else who is up: without this host it never will.
+    func isNeeded(_ host: Int) -> Bool {
+        live.contains { other in
+            !world.isReady(other) && seedsOf[other].contains(host)
+                && !seedsOf[other].contains { $0 != host && world.isUp($0) }
+        }
+    }
+
     mutating func takeDown(_ host: Int, _ departure: Departure) {
         guard let place = live.firstIndex(of: host) else { return }
         live.remove(at: place)
@@ -316,9 +331,11 @@ public struct Run: ~Copyable {
         } else {
             crashedAt[host] = now
         }
+        truth.departed(host, at: now)
         truth.trouble(from: now, to: now)
         note("\(departure)")
         // Clients look for another node.
+        excuseCornered()
         let (users, channels) = load.clear(host)
         if departure != .leave { mourn(host, users: users, channels: channels) }
         for user in users {
@@ -351,8 +368,12 @@ public struct Run: ~Copyable {
         for detour in world.journal.detours {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
         }
+        for arrival in world.journal.changes { spread.take(arrival, truth) }
         for news in world.journal.news {
             let host = Int(news.host)
+            if let id = NewsChecker.subject(of: news.event), let subject = world.host(of: id) {
+                report(self.news.take(news, of: subject, truth))
+            }
             switch news.event {
             case .memberDead(let id):
                 metrics.deaths += 1
@@ -473,6 +494,7 @@ public struct Run: ~Copyable {
         isFinished = true
         if metrics.startSeconds == nil { metrics.isStuck = true }
         report(delivery.finish(truth, calm: scenario.settle) { world.isUp($0) })
+        report(spread.finish(at: now))
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count
