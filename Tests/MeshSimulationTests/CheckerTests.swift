@@ -19,8 +19,10 @@ import Testing
         return scenario
     }
 
-    /// A third here, where a debug build takes a second for each; all of them in `.ci/nightly`.
-    @Test(arguments: Mistake.allCases.enumerated().filter { $0.offset % 3 == 0 }.map(\.element))
+    /// Half of them here, where a debug build takes a second for each; all in turns in `.ci/mistakes`.
+    @Test(
+        arguments: Mistake.allCases.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
+            + [.keepsRecords, .neverRefutes, .hushesNews])
     func `the checkers find each mistake that nodes make on purpose`(mistake: Mistake) throws {
         let scenario = try scenario(mistake)
         let found = (1...3 as ClosedRange<UInt64>).contains { seed in
@@ -43,6 +45,43 @@ import Testing
         let metrics = Run(small, seed: 1).completed()
         #expect(metrics.violations.first?.checker == .once)
         #expect(metrics.exitStatus == 2)
+    }
+
+    @Test func `a soak loses nothing, and counts every copy`() {
+        for seed in 1...3 as ClosedRange<UInt64> {
+            let metrics = Run(Fuzz.soak(seed: seed, messages: 8_000), seed: seed).completed()
+            #expect(metrics.violations == [], "seed \(seed)")
+            #expect(metrics.lost == 0 && metrics.duplicated == 0 && metrics.reordered == 0)
+            #expect(metrics.delivered > 3_000)
+            // What was reported can have arrived all the same, so this is no equation.
+            let known = metrics.delivered + metrics.undelivered + metrics.orphaned
+            #expect(known >= metrics.copies)
+        }
+    }
+
+    @Test func `a copy that was reported and came all the same does not hide another that is lost`()
+    {
+        var checker = DeliveryChecker()
+        let start = Instant(nanoseconds: 0)
+        checker.publish(from: 1, at: start)
+        checker.publish(copies: 2, isToChannel: true)
+        let arrived = checker.arrive(
+            Journal.Arrival(time: start, host: 5, message: 0, hops: 1))
+        #expect(arrived == nil)
+        let report = Journal.Report(
+            time: start, host: 1, sender: 1, count: 1, destination: NodeID(5))
+        #expect(checker.report(report, to: 5, isReachable: false) == nil)
+        #expect(checker.isWaiting { _ in true })
+        let violation = checker.finish(Truth(), calm: .seconds(1)) { _ in true }
+        #expect(violation?.checker == .loss && checker.lost == 1)
+    }
+
+    @Test func `a random scenario's file is read as the same scenario`() throws {
+        for seed in 1...40 as ClosedRange<UInt64> {
+            let scenario = Fuzz.soak(seed: seed)
+            let again = try ScenarioReader.read(scenario.file)
+            #expect(again.file == scenario.file)
+        }
     }
 
     @Test func `random scenarios find nothing`() {
