@@ -64,18 +64,19 @@ public enum FrameKind: UInt8, Sendable {
     case arc = 3
 }
 
+/// Computed, not stored: a stored constant of another module is reached through a call each time.
 public struct FrameFlags: OptionSet, Sendable {
     public var rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Some forwarder could not keep the promise: from here on each hop must be strictly nearer
     /// than the node that takes it, by direct links alone, which cannot loop.
-    public static let strictlyGreedy = FrameFlags(rawValue: 1)
+    @inlinable public static var strictlyGreedy: FrameFlags { FrameFlags(rawValue: 1) }
     /// Each forwarder appends its NodeID to the payload (`MESH.TRACE`).
-    public static let traced = FrameFlags(rawValue: 2)
+    @inlinable public static var traced: FrameFlags { FrameFlags(rawValue: 2) }
     /// At most once: in no flow, not sent again, the first to be dropped where too much waits.
-    public static let volatile = FrameFlags(rawValue: 4)
+    @inlinable public static var volatile: FrameFlags { FrameFlags(rawValue: 4) }
     /// An acknowledgement stands behind the one destination.
-    public static let acknowledges = FrameFlags(rawValue: 8)
+    @inlinable public static var acknowledges: FrameFlags { FrameFlags(rawValue: 8) }
 }
 
 /// What a `.routed` frame carries in name and payload.

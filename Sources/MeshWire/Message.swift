@@ -180,14 +180,15 @@ public struct LinkList: Equatable, Sendable {
     }
 }
 
+/// Computed for the reason that `FrameFlags` names.
 public struct LinkRole: OptionSet, Hashable, Sendable {
     public var rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
-    public static let successor = LinkRole(rawValue: 1)
-    public static let predecessor = LinkRole(rawValue: 2)
-    public static let longRange = LinkRole(rawValue: 4)
-    public static let mesh = LinkRole(rawValue: 8)
-    public static let ring: LinkRole = [.successor, .predecessor]
+    @inlinable public static var successor: LinkRole { LinkRole(rawValue: 1) }
+    @inlinable public static var predecessor: LinkRole { LinkRole(rawValue: 2) }
+    @inlinable public static var longRange: LinkRole { LinkRole(rawValue: 4) }
+    @inlinable public static var mesh: LinkRole { LinkRole(rawValue: 8) }
+    @inlinable public static var ring: LinkRole { LinkRole(rawValue: 3) }
 }
 
 /// What an accuser has seen.

@@ -19,6 +19,8 @@ struct Flows: ~Copyable {
     var retention = Retention()
     /// Outgoing flows that keep something, in any order that the events decide.
     private(set) var active: [Int32] = []
+    /// Outgoing flows that have grown to more memory than an idle one shall have.
+    private var spacious: [Int32] = []
     /// Incoming flows that have something to tell.
     var due: [Int32] = []
     /// What waits in the windows of all incoming flows.
@@ -72,7 +74,31 @@ struct Flows: ~Copyable {
     /// Forgets the first messages of a flow.
     mutating func drop(_ count: Int, of place: Int32) {
         outgoing[Int(place)].drop(count, &retention)
-        if outgoing[Int(place)].count == 0 { deactivate(place) }
+        guard outgoing[Int(place)].count == 0 else { return }
+        deactivate(place)
+        if outgoing[Int(place)].queue.byteCapacity > OutgoingFlow.spareBytes,
+            !outgoing[Int(place)].isSpacious
+        {
+            outgoing[Int(place)].isSpacious = true
+            spacious.append(place)
+        }
+    }
+
+    /// Takes back the memory of large flows through which nothing has passed since the last call.
+    /// Not as soon as they are empty: a busy one is, again and again, and would grow anew each time.
+    mutating func trim() {
+        var kept = 0
+        for at in spacious.indices {
+            let place = Int(spacious[at])
+            outgoing[place].queue.trim()
+            outgoing[place].isSpacious =
+                outgoing[place].queue.byteCapacity > OutgoingFlow.spareBytes
+            if outgoing[place].isSpacious {
+                spacious[kept] = spacious[at]
+                kept += 1
+            }
+        }
+        spacious.removeSubrange(kept...)
     }
 
     // MARK: Incoming

@@ -26,6 +26,8 @@ struct OutgoingFlow: ~Copyable {
     var reverse: Int32 = -1
     /// Its place in `Flows.active`, -1: nothing is kept.
     var activePlace: Int32 = -1
+    /// It stands in `Flows.spacious`.
+    var isSpacious = false
 
     var isRecovering = false
     /// The link that was last sent over is lost, or a way has been found where there was none.
@@ -68,6 +70,9 @@ struct OutgoingFlow: ~Copyable {
         gapAnsweredAt = now - .seconds(1)
     }
 
+    /// Memory that a flow holds on to even when nothing passes through it.
+    static let spareBytes = 64 * 1024
+
     /// Messages that are kept.
     @inline(__always) var count: Int { Int(last &- acknowledged) }
 
@@ -86,7 +91,7 @@ struct OutgoingFlow: ~Copyable {
             cost += header.cost
             retention.release(header)
         }
-        queue.drop(size, retaining: 64 * 1024)
+        queue.drop(size)
         bytes -= cost
         acknowledged &+= UInt32(truncatingIfNeeded: count)
         guard isRecovering else { return }

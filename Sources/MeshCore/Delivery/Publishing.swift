@@ -139,7 +139,7 @@ extension Node {
     }
 
     /// The low half of this node's boot time: which life a flow's numbers belong to.
-    var life: UInt32 { UInt32(truncatingIfNeeded: members[0].incarnation.life) }
+    var life: UInt32 { UInt32(truncatingIfNeeded: bootMilliseconds) }
 
     /// Collects the other nodes that hold the key or a matching pattern, each once.
     private mutating func gatherRecipients(

@@ -6,6 +6,7 @@ extension Node {
     /// Looks at all links: dials what is missing, ends what nobody needs.
     mutating func maintain(_ effects: inout EffectBuffer) {
         timers.schedule(.maintenance, at: now + configuration.timing.maintenance)
+        flows.trim()
         guard !isLeaving else { return }
         forgetRoles()
         let others = members.ring.count - 1
