@@ -313,7 +313,7 @@ public struct Run: ~Copyable {
     func isNeeded(_ host: Int) -> Bool {
         live.contains { other in
             !world.isReady(other) && seedsOf[other].contains(host)
-                && !seedsOf[other].contains { $0 != host && world.isUp($0) }
+                && !seedsOf[other].contains { $0 != host && live.contains($0) }
         }
     }
 

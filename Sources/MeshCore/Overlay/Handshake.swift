@@ -228,7 +228,10 @@ extension Node {
         _ greeting: Greeting, on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
         if let reason = objection(to: greeting) {
-            if reason == .oneself { join.seeds.removeAll { $0 == links[index].endpoint } }
+            if reason == .oneself {
+                join.heard(links[index].endpoint)
+                join.seeds.removeAll { $0 == links[index].endpoint }
+            }
             effects.append(.log(.refused(links[index].endpoint, reason)))
             forget(index, &effects)
             return
@@ -260,6 +263,7 @@ extension Node {
         if links[index].purpose == .introduce {
             links[index].state = .introducing
             solitude.unanswered = 0
+            join.heard(links[index].endpoint)
             tellEverything(over: index, &effects)
             return
         }
@@ -309,6 +313,7 @@ extension Node {
         switch reason {
         case .introduced: break
         case .oneself:
+            join.heard(link.endpoint)
             join.seeds.removeAll { $0 == link.endpoint }
             if join.seeds.isEmpty { introduced(&effects) }
         case .dead:
@@ -321,7 +326,7 @@ extension Node {
             longRange.refused(stratum: link.stratum, by: link.peer)
             timers.schedule(.maintenance, at: now + .milliseconds(20))
         case .duplicate:
-            break
+            join.heard(link.endpoint)
         case .full:
             if link.purpose == .neighbour { postpone(link.member, &effects) }
             if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
