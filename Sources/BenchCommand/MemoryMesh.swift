@@ -22,7 +22,8 @@ struct MemoryMesh: ~Copyable {
         init(node: consuming Node, linkCount: Int) {
             self.node = node
             gateway = nil
-            outputs = Slab(count: linkCount) { _ in ByteQueue() }
+            outputs = Slab(capacity: linkCount)
+            for _ in 0..<linkCount { outputs.append(ByteQueue()) }
             wires = [Wire](repeating: Wire(), count: linkCount)
         }
     }
@@ -62,7 +63,8 @@ struct MemoryMesh: ~Copyable {
             Endpoint(ipv4: 0x0A00_0000 + UInt32(number), port: 7_400)
         }
         let hasher = hasher
-        hosts = Slab(count: count) { number in
+        hosts = Slab(capacity: count)
+        for number in 0..<count {
             var configuration = Configuration(
                 endpoint: endpoint(number), name: "n\(number)",
                 seeds: number == 0 ? [] : [endpoint(0)])
@@ -72,7 +74,7 @@ struct MemoryMesh: ~Copyable {
                 incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000 + UInt64(number)),
                 seed: random.next(), configuration: configuration, hasher: hasher,
                 at: Instant(nanoseconds: 0))
-            return Host(node: node, linkCount: configuration.linkSlotCount)
+            hosts.append(Host(node: node, linkCount: configuration.linkSlotCount))
         }
         let limit = now + .seconds(600)
         while !allKnowEachOther() {
@@ -255,34 +257,5 @@ extension MemoryMesh.Host {
             unsafe place.copyMemory(from: $0.baseAddress! + start, byteCount: count)
         }
         outputs[link].append(input, Int(body.start), Int(body.count))
-    }
-}
-
-/// A fixed number of noncopyable values.
-@safe struct Slab<Element: ~Copyable>: ~Copyable {
-    private let base: UnsafeMutablePointer<Element>
-    let count: Int
-
-    init(count: Int, _ element: (Int) -> Element) {
-        unsafe base = .allocate(capacity: max(1, count))
-        for index in 0..<count { unsafe (base + index).initialize(to: element(index)) }
-        self.count = count
-    }
-
-    deinit {
-        unsafe base.deinitialize(count: count)
-        unsafe base.deallocate()
-    }
-
-    @inline(__always)
-    subscript(index: Int) -> Element {
-        _read {
-            precondition(index >= 0 && index < count)
-            yield unsafe base[index]
-        }
-        _modify {
-            precondition(index >= 0 && index < count)
-            yield unsafe &base[index]
-        }
     }
 }

@@ -180,7 +180,7 @@ public struct Node: ~Copyable {
             case .suspicion: expireSuspicions(&effects)
             case .accusation: decideAccusations(&effects)
             case .gossip: disseminate(&effects)
-            case .linkList: tellLinkList(&effects)
+            case .linkList: tellLinkLists(&effects)
             case .records: spreadRecords(&effects)
             case .maintenance: maintain(&effects)
             case .departure: depart(&effects)
@@ -253,7 +253,7 @@ public struct Node: ~Copyable {
         case (.established, .heartbeat(let heartbeat)):
             receivedHeartbeat(heartbeat, on: link, &effects)
         case (.established, .linkLists(let received)):
-            adopt(received, from: link, &effects)
+            adopt(received, from: link)
         case (.established, .role(let role)):
             links[link].peerRole = role
             if !role.contains(.longRange) { longRange.released(by: links[link].peer) }

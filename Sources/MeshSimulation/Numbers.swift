@@ -1,5 +1,3 @@
-/// Arithmetic that the pure modules have no library for, the same to the last bit on every machine.
-
 /// A number for people and for JSON, rounded to so many places; no trailing zeros.
 public func decimal(_ value: Double, places: Int = 3) -> String {
     guard value.isFinite else { return "0" }
@@ -17,38 +15,6 @@ public func decimal(_ value: Double, places: Int = 3) -> String {
     text += "." + digits
     return text
 }
-
-/// The logarithm to base 2 of x > 0: the exponent, and an atanh series of the significand.
-func log2(_ x: Double) -> Double {
-    precondition(x > 0)
-    let significand = x.significand
-    let z = (significand - 1) / (significand + 1)
-    let square = z * z
-    var term = z
-    var sum = 0.0
-    for odd in stride(from: 1.0, through: 41, by: 2) {
-        sum += term / odd
-        term *= square
-    }
-    return Double(x.exponent) + 2 * sum * 1.4426950408889634
-}
-
-/// 2^x by the whole part and a Taylor series of the rest.
-func exp2(_ x: Double) -> Double {
-    if x < -1000 { return 0 }
-    let whole = x.rounded(.down)
-    let fraction = (x - whole) * 0.6931471805599453
-    var term = 1.0
-    var sum = 1.0
-    for index in 1...20 {
-        term *= fraction / Double(index)
-        sum += term
-    }
-    return Double(sign: .plus, exponent: Int(whole), significand: sum)
-}
-
-/// x^y for x > 0.
-func power(_ x: Double, _ y: Double) -> Double { exp2(y * log2(x)) }
 
 /// What a set of figures comes to.
 public struct Distribution: Equatable, Sendable {

@@ -1,3 +1,5 @@
+import MeshCore
+
 /// What a node will need, from a model whose parts are measured (`SizingTests` compares it with
 /// runs).
 public struct Sizing: Sendable {

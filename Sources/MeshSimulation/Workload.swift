@@ -1,4 +1,5 @@
 import MeshCore
+import MeshWire
 
 /// Who is where and who subscribes to what, as the clients themselves know it: the truth that the
 /// directory is to spread.
@@ -70,13 +71,7 @@ struct Workload {
         guard !home.isEmpty else { return nil }
         guard let total = popularity.last else { return random.next(below: home.count) }
         let wanted = random.nextUnit() * total
-        var low = 0
-        var high = popularity.count - 1
-        while low < high {
-            let middle = (low + high) / 2
-            if popularity[middle] <= wanted { low = middle + 1 } else { high = middle }
-        }
-        return low
+        return partitionPoint(popularity.count - 1) { popularity[$0] <= wanted }
     }
 }
 

@@ -52,7 +52,7 @@ struct Connection: ~Copyable {
 }
 
 /// Connections by index, in one allocation that never moves; memory is touched when it is used.
-@safe struct Slab: ~Copyable {
+@safe struct Connections: ~Copyable {
     let capacity: Int
     /// Places that have ever been used: all beyond are uninitialised memory.
     private(set) var used = 0

@@ -83,7 +83,7 @@ public struct ReactorOptions: Sendable {
     var gateway: Gateway
     var effects = EffectBuffer()
     let poller: Poller
-    var connections: Slab
+    var connections: Connections
     var now: Instant
     var phase = Phase.running
     var counters = TransportCounters()
@@ -205,7 +205,7 @@ public struct ReactorOptions: Sendable {
             }
             gateway.clientAddress = redis.description
         }
-        connections = Slab(
+        connections = Connections(
             capacity: options.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
         connectionOfLink = Array(repeating: -1, count: configuration.linkSlotCount)

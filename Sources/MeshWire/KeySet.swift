@@ -52,13 +52,7 @@ public enum KeySet {
 
     /// The index of the first key that does not lie before `position`.
     private static func firstIndex(in keys: [Key], from position: UInt64) -> Int {
-        var low = 0
-        var high = keys.count
-        while low < high {
-            let middle = (low + high) / 2
-            if keys[middle].position < position { low = middle + 1 } else { high = middle }
-        }
-        return low
+        partitionPoint(keys.count) { keys[$0].position < position }
     }
 
     private static func byteCount(ofDifference difference: UInt64) -> Int {

@@ -83,7 +83,7 @@ import Testing
         #expect(decimal(0.0004) == "0")
         #expect(decimal(-2.0005, places: 3) == "-2.001")
         #expect(decimal(1234567.125, places: 2) == "1234567.13")
-        #expect(abs(MeshSimulation.log2(10) - 3.321928094887362) < 1e-14)
+        #expect(abs(MeshCore.log2(10) - 3.321928094887362) < 1e-14)
         #expect(abs(power(10, 2.5) - 316.2277660168379) < 1e-9)
         let (sine, cosine) = sineAndCosine(ofTurn: 1.0 / 12)
         #expect(abs(sine - 0.5) < 1e-7 && abs(cosine - 0.8660254037844386) < 1e-7)

@@ -48,7 +48,7 @@ private let any = Endpoint(ipv4: 0x7F00_0001, port: 0)
     }
 
     @Test func `a place in the slab is reused with another generation`() {
-        var slab = Slab(capacity: 2)
+        var slab = Connections(capacity: 2)
         let first = slab.allocate()!
         slab[first].role = .http
         let generation = slab[first].generation

@@ -96,13 +96,7 @@ import MeshWire
     /// The place of the first node that is not below `node`. O(log count).
     private func position(_ set: ID, _ node: UInt16) -> Int {
         let list = unsafe nodes(set)
-        var low = 0
-        var high = count(set)
-        while low < high {
-            let middle = (low + high) / 2
-            if unsafe list[middle] < node { low = middle + 1 } else { high = middle }
-        }
-        return low
+        return partitionPoint(count(set)) { unsafe list[$0] < node }
     }
 
     func contains(_ set: ID, _ node: UInt16) -> Bool {

@@ -148,15 +148,18 @@ extension Node {
                 let member = members.index(of: entry.member.id)
             else { continue }
             if isNewer { ours.append(self.entry(member)) }
-            guard members.standing(of: member).isPresent,
+            // Who is dead to the peer has no log there: what this node has of it is no news. The peer
+            // would tell of the death again, which is no more than a suspicion here, and so on.
+            guard entry.member.standing.isPresent, members.standing(of: member).isPresent,
                 members[member].incarnation.life == entry.member.incarnation.life
             else { continue }
             let log = members[member].log
             if entry.sequence > log.sequence {
                 members.adjust(member) { $0.log.target = max($0.log.target, entry.sequence) }
                 if let request = repairRequest(member, over: index) { requests.append(request) }
-            } else if entry.sequence < log.sequence, !isNewer {
-                ours.append(self.entry(member))
+            } else if entry.sequence < log.sequence {
+                // The peer has seen this node's number before it replied.
+                if !isNewer, !isReply { ours.append(self.entry(member)) }
             } else if entry.sequence == log.sequence, entry.keySum != log.keySum,
                 log.repairDue == nil, log.snapshotSequence == nil,
                 entry.member.id.distance(to: links[index].peer) < entry.member.id.distance(to: id)

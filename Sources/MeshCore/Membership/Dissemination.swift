@@ -245,11 +245,8 @@ extension Node {
         counters.refutations &+= 1
         effects.append(.log(.refuted))
         tell(0, except: -1)
-        listChangedAfterRefutation()
-    }
-
-    private mutating func listChangedAfterRefutation() {
-        timers.schedule(.linkList, at: now + .milliseconds(20))
+        // Those who took this node for dead have forgotten its links.
+        ownListChanged()
     }
 
     // MARK: Flooding

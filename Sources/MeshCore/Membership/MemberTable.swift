@@ -300,13 +300,7 @@ struct Ring: RandomAccessCollection {
     }
 
     private func place(of id: NodeID, in part: Int) -> Int {
-        var low = 0
-        var high = ids[part].count
-        while low < high {
-            let middle = (low + high) / 2
-            if ids[part][middle] < id { low = middle + 1 } else { high = middle }
-        }
-        return low
+        partitionPoint(ids[part].count) { ids[part][$0] < id }
     }
 
     /// Where `id` is, or would be inserted.

@@ -139,7 +139,7 @@ struct Coordinates {
     /// all up to a millisecond are the first. So noise decides nothing, and on a LAN nothing does.
     static func roundTripClass(_ milliseconds: Double) -> Int {
         guard milliseconds > 1 else { return 0 }
-        return 1 + Int(LongRangeLinks.log2(milliseconds) / 0.5849625007211562)
+        return 1 + Int(log2(milliseconds) / 0.5849625007211562)
     }
 
     func roundTripClass(_ index: MemberIndex) -> Int? {

@@ -166,38 +166,4 @@ struct LongRangeLinks {
         let high = boundary(stratum + 1, of: count, size: size) * 1.5
         return rank >= Int(low) && rank <= Int(high) + 1
     }
-
-    /// x^y for x ≥ 1, 0 ≤ y ≤ 1. The pure modules import no C library, and a result that is the
-    /// same on every machine matters more here than the last digit: log2 from the exponent and an
-    /// atanh series, exp2 from a Taylor series.
-    static func power(_ x: Double, _ y: Double) -> Double {
-        exp2(y * log2(x))
-    }
-
-    static func log2(_ x: Double) -> Double {
-        precondition(x >= 1)
-        let mantissa = x.significand
-        let z = (mantissa - 1) / (mantissa + 1)
-        let square = z * z
-        var term = z
-        var sum = 0.0
-        for odd in stride(from: 1.0, through: 31, by: 2) {
-            sum += term / odd
-            term *= square
-        }
-        return Double(x.exponent) + 2 * sum * 1.4426950408889634
-    }
-
-    static func exp2(_ x: Double) -> Double {
-        precondition(x >= 0)
-        let whole = Int(x)
-        let fraction = (x - Double(whole)) * 0.6931471805599453
-        var term = 1.0
-        var sum = 1.0
-        for index in 1...18 {
-            term *= fraction / Double(index)
-            sum += term
-        }
-        return Double(sign: .plus, exponent: whole, significand: sum)
-    }
 }

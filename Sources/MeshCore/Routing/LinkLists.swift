@@ -14,17 +14,32 @@ struct LinkLists {
         var hopsLeft: UInt8
     }
     private var entries: [Entry] = []
+    /// This node's own links have changed since they were last told.
+    var isOwnStale = false
+    /// Neighbours whose new list is to be passed on.
+    private var unpassed: [NodeID] = []
+
+    /// The neighbour's list is to be passed on, once, however often it changes until then.
+    mutating func pass(_ owner: NodeID) {
+        if !unpassed.contains(owner) { unpassed.append(owner) }
+    }
+
+    /// The lists to pass on now.
+    mutating func takeUnpassed() -> [LinkList] {
+        var lists: [LinkList] = []
+        for owner in unpassed {
+            guard var list = list(of: owner) else { continue }
+            list.hopsLeft = 0
+            lists.append(list)
+        }
+        unpassed.removeAll(keepingCapacity: true)
+        return lists
+    }
 
     /// Where the list of `id` is, or would be inserted.
     @inline(__always)
     private func place(of id: NodeID) -> Int {
-        var low = 0
-        var high = entries.count
-        while low < high {
-            let middle = (low + high) / 2
-            if entries[middle].owner < id { low = middle + 1 } else { high = middle }
-        }
-        return low
+        partitionPoint(entries.count) { entries[$0].owner < id }
     }
 
     @inline(__always)

@@ -5,6 +5,15 @@ extension Node {
     /// Links have come, gone, or are doubted: routes are stale, and others should know.
     mutating func linksChanged() {
         router.invalidate()
+        ownListChanged()
+    }
+
+    mutating func ownListChanged() {
+        lists.isOwnStale = true
+        tellLinkListsSoon()
+    }
+
+    private mutating func tellLinkListsSoon() {
         timers.schedule(.linkList, at: now + .milliseconds(20))
     }
 
@@ -14,9 +23,23 @@ extension Node {
             links: links.established.filter { links[$0].isUsable }.map { links[$0].peer })
     }
 
-    mutating func tellLinkList(_ effects: inout EffectBuffer) {
-        listVersion &+= 1
-        send(.linkLists([ownList]), over: links.established, &effects)
+    /// Tells all neighbours this node's own links, and of each other neighbour its new ones. What
+    /// changes within a moment travels together: each list goes to d² nodes, and where a part of the
+    /// mesh changes, most lists there do.
+    mutating func tellLinkLists(_ effects: inout EffectBuffer) {
+        var told = lists.takeUnpassed()
+        if lists.isOwnStale {
+            lists.isOwnStale = false
+            listVersion &+= 1
+            told.append(ownList)
+        } else if told.count == 1 {
+            let owner = told[0].owner
+            send(
+                .linkLists(told), over: links.established.filter { links[$0].peer != owner },
+                &effects)
+            return
+        }
+        if !told.isEmpty { send(.linkLists(told), over: links.established, &effects) }
     }
 
     /// d + d² lists are of use; the others are forgotten when there are more than twice as many.
@@ -43,10 +66,7 @@ extension Node {
         if !known.isEmpty { send(.linkLists(known), over: index, &effects) }
     }
 
-    mutating func adopt(
-        _ received: [LinkList], from link: LinkIndex, _ effects: inout EffectBuffer
-    ) {
-        var onward: [LinkList] = []
+    mutating func adopt(_ received: [LinkList], from link: LinkIndex) {
         var isChanged = false
         for list in received where list.owner != id {
             // Lists of strangers are no use, and would let a liar fill this node's memory.
@@ -56,17 +76,13 @@ extension Node {
             isChanged = true
             // Only the owner's own neighbours pass its list on, one hop.
             if list.hopsLeft == 1, list.owner == links[link].peer {
-                var passed = list
-                passed.hopsLeft = 0
-                onward.append(passed)
+                lists.pass(list.owner)
+                tellLinkListsSoon()
             }
         }
         if isChanged {
             router.invalidate()
             retainUsefulLists()
-        }
-        if !onward.isEmpty {
-            send(.linkLists(onward), over: links.established.filter { $0 != link }, &effects)
         }
     }
 }

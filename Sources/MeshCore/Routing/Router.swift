@@ -151,13 +151,7 @@ struct Router {
 
     /// The first reachable node at `id` or behind it.
     private func place(of id: NodeID) -> Int {
-        var low = 0
-        var high = reachable.count
-        while low < high {
-            let middle = (low + high) / 2
-            if reachable[middle].id < id { low = middle + 1 } else { high = middle }
-        }
-        return low
+        partitionPoint(reachable.count) { reachable[$0].id < id }
     }
 
     private mutating func rebuild(

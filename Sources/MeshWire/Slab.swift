@@ -2,16 +2,17 @@
 ///
 /// An array of structs would do but for two things: it cannot hold what cannot be copied, and it
 /// checks at each change whether somebody shares it. Memory grows by doubling and is kept.
-@safe struct Slab<Element: ~Copyable>: ~Copyable {
-    private var base: UnsafeMutablePointer<Element>
-    private var capacity: Int
+@safe public struct Slab<Element: ~Copyable>: ~Copyable {
+    @usableFromInline var base: UnsafeMutablePointer<Element>
+    @usableFromInline var capacity: Int
     /// Elements `0 ..< count` exist.
-    private(set) var count = 0
+    public private(set) var count: Int
 
-    /// Allocates nothing until the first element comes.
-    init() {
-        capacity = 0
-        unsafe base = .allocate(capacity: 0)
+    /// - Parameter capacity: of elements, at first; nothing is allocated for none.
+    public init(capacity: Int = 0) {
+        self.capacity = capacity
+        count = 0
+        unsafe base = .allocate(capacity: capacity)
     }
 
     deinit {
@@ -19,7 +20,7 @@
         unsafe base.deallocate()
     }
 
-    mutating func append(_ element: consuming Element) {
+    public mutating func append(_ element: consuming Element) {
         if count == capacity {
             let larger = max(4, capacity * 2)
             let fresh = UnsafeMutablePointer<Element>.allocate(capacity: larger)
@@ -32,14 +33,15 @@
         count += 1
     }
 
-    subscript(index: Int) -> Element {
-        @inline(__always) _read {
+    /// By address: nothing is copied, and an element can be changed in place.
+    @inlinable public subscript(index: Int) -> Element {
+        @inline(__always) unsafeAddress {
             precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
-            yield unsafe base[index]
+            return unsafe UnsafePointer(base + index)
         }
-        @inline(__always) _modify {
+        @inline(__always) unsafeMutableAddress {
             precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
-            yield unsafe &base[index]
+            return unsafe base + index
         }
     }
 }

@@ -1,0 +1,93 @@
+import MeshWire
+import Testing
+
+@testable import MeshCore
+
+/// Comparing what two neighbours know, after their digests have differed.
+@Suite struct ComparisonTests {
+    private func frame(_ message: Message) -> [UInt8] {
+        var queue = ByteQueue()
+        _ = queue.appendLinkFrame(message)
+        return queue.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+    }
+
+    /// What a frame says of members, if it does.
+    private func origins(in frame: [UInt8]) -> [OriginEntry]? {
+        guard frame[4] == FrameKind.link.rawValue,
+            case .origins(let entries, _, _) = try? Message.decode(
+                frame.span, from: Frame.prefixSize, to: frame.count)
+        else { return nil }
+        return entries
+    }
+
+    @Test(arguments: [false, true])
+    func `who is dead to one and alive to another is not told to and fro`(isReply: Bool) {
+        let mesh = SmallMesh(3)
+        mesh.attach("ann", at: 2)
+        let member = mesh.hosts[0].node.members.index(of: mesh.hosts[2].node.id)!
+        var dead = mesh.hosts[0].node.members[member].record
+        dead.standing = .dead
+        var toldCount = 0
+        mesh.judge = { from, to, frame in
+            if from == 0, to == 1, origins(in: frame) != nil { toldCount += 1 }
+            return .pass
+        }
+        mesh.inject(
+            frame(
+                .origins(
+                    [OriginEntry(member: dead, sequence: 0, keyCount: 0, keySum: 0)], mask: 0,
+                    isReply: isReply)), to: 0, from: 1)
+        // Hearsay of a death is a suspicion, and no reason to say what the dead has.
+        #expect(mesh.hosts[0].node.members.standing(of: member) == .suspect)
+        mesh.run(for: .milliseconds(20))
+        #expect(toldCount == 0)
+        mesh.run(for: .seconds(1))
+        #expect(mesh.hosts[0].node.members.standing(of: member) == .alive)
+    }
+
+    @Test func `a reply is not answered with what its sender knows to be behind`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("ann", at: 2)
+        mesh.run(for: .seconds(1))
+        let member = mesh.hosts[0].node.members.index(of: mesh.hosts[2].node.id)!
+        let known = mesh.hosts[0].node.members[member]
+        #expect(known.log.sequence == 1)
+        var toldCount = 0
+        mesh.judge = { from, to, frame in
+            if from == 0, to == 1, origins(in: frame) != nil { toldCount += 1 }
+            return .pass
+        }
+        let behind = OriginEntry(member: known.record, sequence: 0, keyCount: 0, keySum: 0)
+        mesh.inject(frame(.origins([behind], mask: 0, isReply: true)), to: 0, from: 1)
+        mesh.run(for: .milliseconds(20))
+        #expect(toldCount == 0)
+        mesh.inject(frame(.origins([behind], mask: 0, isReply: false)), to: 0, from: 1)
+        mesh.run(for: .milliseconds(20))
+        #expect(toldCount == 1)
+    }
+
+    @Test func `lists of links that change within a moment travel together`() {
+        // Node 0 is linked with all; what its neighbours tell of themselves it passes on.
+        let mesh = SmallMesh(8)
+        mesh.run(for: .seconds(2))
+        var frameCount = 0
+        var listCount = 0
+        mesh.judge = { from, to, frame in
+            if from == 0, to == 1, frame[4] == FrameKind.link.rawValue,
+                case .linkLists(let lists) = try? Message.decode(
+                    frame.span, from: Frame.prefixSize, to: frame.count)
+            {
+                frameCount += 1
+                listCount += lists.count
+            }
+            return .pass
+        }
+        // Six neighbours lose a link each at once, and have it again a moment later.
+        mesh.reset(2, 3)
+        mesh.reset(4, 5)
+        mesh.reset(6, 7)
+        mesh.run(for: .milliseconds(45))
+        #expect(listCount >= 6)
+        #expect(frameCount <= 2)
+    }
+}
