@@ -129,6 +129,7 @@ extension Run {
             }
         }
         world.partition { group[$0] }
+        partedSince = partedSince ?? now
         for host in live { hurt(host, for: fault.lasts) }
         note("partition")
         lasting(index, fault)

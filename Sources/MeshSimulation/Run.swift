@@ -39,6 +39,8 @@ public struct Run: ~Copyable {
     var crashedAt: [Instant?] = []
     /// The hosts that each host was told when it started.
     private var seedsOf: [[Int]] = []
+    /// When the network was first parted; nil: it never was.
+    var partedSince: Instant?
     /// When the last cut that was made will have been mended.
     var cutsUntil = Instant(nanoseconds: 0)
     private var detections: [Double] = []
@@ -310,8 +312,17 @@ public struct Run: ~Copyable {
     enum Departure { case crash, vanish, leave }
 
     /// Somebody who has not joined yet knows nobody else who is up: without this host it never will.
+    /// Or the network was parted, and nobody else of this part was there before: newcomers of two
+    /// parts have never heard of each other.
     func isNeeded(_ host: Int) -> Bool {
-        live.contains { other in
+        if let since = partedSince, truth.startedAt[host] < since {
+            let group = world.network.group(of: host)
+            let isLast = !live.contains {
+                $0 != host && world.network.group(of: $0) == group && truth.startedAt[$0] < since
+            }
+            if isLast, world.hostCount > scenario.nodes { return true }
+        }
+        return live.contains { other in
             !world.isReady(other) && seedsOf[other].contains(host)
                 && !seedsOf[other].contains { $0 != host && live.contains($0) }
         }
