@@ -32,7 +32,8 @@ func benchGateway(_ bench: inout Bench) {
             for _ in 0..<batch {
                 let count = clients.gateway.deliver(
                     .channel, key, name: Slice(start: 0, count: name.count),
-                    payload: Slice(start: name.count, count: 128), message.span)
+                    payload: Slice(start: name.count, count: 128), message.span,
+                    id: MessageID(origin: NodeID(1), number: 1))
                 precondition(count == receivers)
             }
             clients.flushAll()
@@ -100,7 +101,8 @@ extension MemoryMesh.Host {
                     publication.body, publication.key, name: publication.name,
                     payload: publication.payload), input, at: now)
             gateway?.published(
-                publication, input, by: client, remoteNodeCount: effects.remoteNodeCount)
+                publication, input, by: client, remoteNodeCount: effects.remoteNodeCount,
+                number: node.lastNumber)
             effects.removeAll()
         }
         precondition(offset == input.count)
@@ -154,7 +156,7 @@ private struct Clients: ~Copyable {
         while case .publish(let publication) = gateway.next(
             input, at: &offset, from: client, now: now)
         {
-            gateway.published(publication, input, by: client, remoteNodeCount: 0)
+            gateway.published(publication, input, by: client, remoteNodeCount: 0, number: 0)
         }
         precondition(offset == input.count)
     }

@@ -238,9 +238,9 @@ extension MemoryMesh.Host {
             switch effects[index] {
             case .send(let link, let head, let body, _):
                 send(head, body, input, over: Int(link))
-            case .deliver(let body, let key, let name, let payload, _):
+            case .deliver(let body, let key, let name, let payload, let id):
                 deliveredCount += 1
-                _ = gateway?.deliver(body, key, name: name, payload: payload, input)
+                _ = gateway?.deliver(body, key, name: name, payload: payload, input, id: id)
             default: break
             }
         }

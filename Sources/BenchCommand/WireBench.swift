@@ -43,7 +43,7 @@ private func writeFrame(
         + payload.count
     queue.appendRoutedHeader(
         length: length, [], hopsLeft: Frame.hopLimit, body: RoutedBody.user.rawValue,
-        origin: NodeID(1), key: Key(UInt64(number)), destinationCount: destinationCount, life: 7,
+        origin: NodeID(1), key: Key(UInt64(number)), destinationCount: destinationCount, number: 7,
         nameLength: name.count, hopsTaken: 0)
     for index in 0..<destinationCount {
         queue.append(

@@ -11,12 +11,12 @@ public enum Effect: Sendable {
     case dial(LinkIndex, Endpoint)
     /// End this link after its queue is flushed (bounded in time); forget it now.
     case close(LinkIndex)
-    /// Hand a message of that node to the local clients. If nobody has the name, but another of the
+    /// Hand a message of another node to the local clients. If nobody has the name, but another of the
     /// same key is here, answer with `.stranger`.
-    case deliver(RoutedBody, Key, name: Slice, payload: Slice, from: NodeID)
+    case deliver(RoutedBody, Key, name: Slice, payload: Slice, id: MessageID)
     /// The same, for a message that has waited in the node: `name` and `payload` lie in the effect
     /// buffer's own bytes.
-    case deliverKept(RoutedBody, Key, name: Slice, payload: Slice, from: NodeID)
+    case deliverKept(RoutedBody, Key, name: Slice, payload: Slice, id: MessageID)
     /// `count` messages in a row of a local client are given up, one copy each for the node `to`
     /// (`NodeID(0)`: for a user who did not come back). They may have arrived or not, and are not
     /// sent again. `sender` is what `.publish` came with; `name` lies in the effect buffer's own

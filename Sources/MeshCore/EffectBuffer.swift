@@ -13,9 +13,13 @@ import MeshWire
     public var bytes = ByteQueue()
     /// After `.publish`: to how many other nodes the message goes.
     public var remoteNodeCount = 0
-    /// After `.publish`: a flow that the message belongs to has its window full. The message is
-    /// taken; `.uncongested` will come.
-    public var isCongested = false
+    /// After `.publish`: the fullest of the flows that the message belongs to whose windows are full,
+    /// or `allFlows`; -1: none is. The message is taken. An `.uncongested` will come after which
+    /// `Node.isCongested` says no.
+    public var congestedFlow: Int32 = -1
+    public var isCongested: Bool { congestedFlow != -1 }
+    /// All flows together keep too much.
+    public static let allFlows = Int32.max
     /// After `.publish` to a user: the user is nowhere, but was somewhere a moment ago; the message
     /// waits for it.
     public var isHeld = false
@@ -63,7 +67,7 @@ import MeshWire
         used = 0
         if bytes.byteCapacity > Self.bytesKept { bytes = ByteQueue() } else { bytes.removeAll() }
         remoteNodeCount = 0
-        isCongested = false
+        congestedFlow = -1
         isHeld = false
     }
 }

@@ -20,8 +20,8 @@ public enum Event: Sendable {
     case deadline
     /// A local client publishes: `body` is .channel, .shardChannel or .user. Afterwards
     /// `effects.remoteNodeCount` tells to how many other nodes it goes, `effects.isHeld` whether it
-    /// waits for its user, and `effects.isCongested` whether the client should not be listened to
-    /// for a while.
+    /// waits for its user, and `effects.congestedFlow` whether the client should not be listened to
+    /// for a while. (Better ask `hasCongestion` and `congestedFlow(of:)` before.)
     ///
     /// `sender` is the driver's own, for `.undelivered`; 0: nobody wants to know. A volatile message
     /// is sent at most once and never again: what is lost of it is lost.

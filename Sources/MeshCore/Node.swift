@@ -71,6 +71,9 @@ public struct Node: ~Copyable {
 
     // Delivery.
     var flows = Flows()
+    /// The number of the last message that `.publish` has brought: with this node's id it names the
+    /// message (`MessageID`).
+    public internal(set) var lastNumber: UInt32 = 0
     var held = HeldMessages()
 
     // Questions to other nodes.

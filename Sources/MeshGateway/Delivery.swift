@@ -10,10 +10,14 @@ extension Gateway {
     /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
     /// receivers, so that a publisher that hears itself sees its reply first. MESH.SEND answers -1
     /// for a message that waits for its user to come back (`isHeld`).
+    ///
+    /// - Parameter number: of the message among all that this node has published
+    ///   (`Node.lastNumber`).
     public mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        remoteNodeCount: Int, isHeld: Bool = false
+        remoteNodeCount: Int, isHeld: Bool = false, number: UInt32
     ) {
+        let id = MessageID(origin: nodeID, number: number)
         counters.published += 1
         let topic = currentTopic(publication, input)
         var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
@@ -30,11 +34,21 @@ extension Gateway {
         }
         if topic >= 0 {
             fanOut(
-                topic, MessageWord(publication.body), publication.name, publication.payload, input)
+                topic, MessageWord(publication.body), publication.name, publication.payload, input,
+                id)
         }
         if hasPatterns {
-            fanOutToPatterns(publication.key, publication.name, publication.payload, input)
+            fanOutToPatterns(publication.key, publication.name, publication.payload, input, id)
         }
+    }
+
+    /// Instead of `published`: the command is not carried out, and will be given to `next` again. False
+    /// when that cannot be, because the command has left its mark already: within a transaction, or
+    /// where replies are silenced.
+    public mutating func postpone(_ client: ClientIndex) -> Bool {
+        guard clients[Int(client)].flags.intersection(.relevant) == .plain else { return false }
+        counters.commands -= 1
+        return true
     }
 
     /// The publication's topic. Between `next` and `published` the driver has sent the message to
@@ -54,18 +68,19 @@ extension Gateway {
     /// A message from another node for local clients. Returns how many clients it went to.
     @discardableResult
     public mutating func deliver(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>,
+        id: MessageID
     ) -> Int {
         guard let kind = TopicKind(body) else { return 0 }
         var receivers = 0
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
         if topic >= 0 {
             receivers = Int(registry.topics[topic].count)
-            fanOut(topic, MessageWord(body), name, payload, input)
+            fanOut(topic, MessageWord(body), name, payload, input, id)
         }
         if body == .channel, patterns.count > 0 {
             receivers += findPatterns(name, input)
-            fanOutToPatterns(key, name, payload, input)
+            fanOutToPatterns(key, name, payload, input, id)
         }
         return receivers
     }
@@ -92,7 +107,8 @@ extension Gateway {
 
     @inline(__always)
     private mutating func fanOut(
-        _ topic: Int32, _ word: MessageWord, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+        _ topic: Int32, _ word: MessageWord, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
+        _ id: MessageID
     ) {
         let first = registry.topics[topic].first
         if registry.topics[topic].count == 1 {
@@ -108,12 +124,12 @@ extension Gateway {
         }
         frame.removeAll()
         frame.appendMessage(word, isRESP3: false, name: name, payload: payload, input)
-        label = FrameLabel(word.kind, registry.topics[topic].key)
+        label = FrameLabel(word.kind, registry.topics[topic].key, id: id)
         copyFrame(first)
     }
 
     private mutating func fanOutToPatterns(
-        _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+        _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>, _ id: MessageID
     ) {
         for index in matched.indices {
             let topic = patternTopics[Int(matched[index])]
@@ -122,7 +138,7 @@ extension Gateway {
             registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
             frame.appendBulk(input, Int(name.start), Int(name.count))
             frame.appendBulk(input, Int(payload.start), Int(payload.count))
-            label = FrameLabel(.pattern, key, topic)
+            label = FrameLabel(.pattern, key, topic, id: id)
             copyFrame(registry.topics[topic].first)
         }
         frame.removeAll()
@@ -222,13 +238,16 @@ struct FrameLabel {
     /// Messages of one group are of one channel or user: of them `latest` keeps the newest.
     var group: UInt64 = 0
     var key = Key(0)
+    /// The message that it is a copy of.
+    var id = MessageID.none
 
     init() {}
 
     /// - Parameter topic: of the pattern that matched, for what is told under it.
-    init(_ kind: MessageKind, _ key: Key, _ topic: Int32 = 0) {
+    init(_ kind: MessageKind, _ key: Key, _ topic: Int32 = 0, id: MessageID = .none) {
         self.kind = kind
         self.key = key
+        self.id = id
         // The key has 48 bits. A pattern's number may meet other bits of it; that two channels of
         // one client share a group is as rare as that their keys are equal.
         group =

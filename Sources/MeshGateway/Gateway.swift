@@ -45,8 +45,9 @@ public enum Report: Sendable {
     case status
     /// One integer per user, in order: 1 or 0.
     case online([Key])
-    /// The nodes that hold this user.
-    case whereabouts(Key)
+    /// The nodes that hold this user. Where there are several, one may only pass on what still comes
+    /// to it: they are asked first (`locate`).
+    case whereabouts(Key, user: [UInt8])
     /// The present state of users that this client begins to watch: answer with
     /// `presenceNow(client, user: index of the key, isOnline:)`, in order.
     case watch([Key])

@@ -25,6 +25,8 @@ struct Question {
         case handOver(Int, SessionToken)
         /// Where clients of the other nodes connect.
         case addresses
+        /// Which of several nodes has a user, and not only passes on what still comes for it.
+        case location(Key)
     }
     var client: ClientIndex
     /// The connection; the client's index may be used again by another.
@@ -47,6 +49,8 @@ struct Question {
     /// Where the session has moved.
     var redirection: NodeID?
     var redirections = 0
+    /// Nodes that only pass on what still comes for a user.
+    var departed: [NodeID] = []
 }
 
 extension Gateway {
@@ -152,7 +156,7 @@ extension Gateway {
             }
         case .counts(let names):
             question.counts = names.map { localCount(kind, $0) }
-        case .trace, .resume, .forward, .handOver, .addresses:
+        case .trace, .resume, .forward, .handOver, .addresses, .location:
             break
         }
         let id = nextQuestion
@@ -341,6 +345,8 @@ extension Gateway {
             question.isTaken = answer.count == 1 && input[start] == 1
         case .addresses:
             noteAddress(of: node, Self.bytes(input, answer))
+        case .location:
+            if answer.count == 1, input[start] == 0 { question.departed.append(node) }
         }
     }
 
@@ -357,6 +363,59 @@ extension Gateway {
     /// The one node that a question went to; nil: it went to several.
     public func target(of query: QueryID) -> NodeID? { questions[query]?.target }
 
+    // MARK: Where a user is
+
+    /// Asks the nodes that hold a user which of them has it; the answer is `location` when the
+    /// question is finished.
+    public mutating func locate(
+        _ key: Key, user: [UInt8], for client: ClientIndex
+    ) -> (QueryID, Query) {
+        questionBytes.removeAll()
+        questionBytes.append(integer: key.rawValue)
+        questionBytes.append(SessionTag.location)
+        questionBytes.append(user)
+        let id = openQuestion(.location(key), client, target: nil)
+        if isDeparted(user, key) { questions[id]?.departed.append(nodeID) }
+        clients[Int(client)].flags.insert(.asking)
+        let keys = Slice(start: 0, count: 8)
+        return (
+            id,
+            .holders(keys: keys, subject: Slice(start: 8, count: questionBytes.count - 8))
+        )
+    }
+
+    /// Before `finished`: what `locate` has found, of the nodes that hold the user now; nil for any
+    /// other question, and when its client has gone.
+    public func location(
+        _ query: QueryID, among holders: (Key) -> [NodeID]
+    ) -> (client: ClientIndex, nodes: [NodeID])? {
+        guard let question = questions[query], case .location(let key) = question.subject else {
+            return nil
+        }
+        let place = Int(question.client)
+        guard clients[place].flags.contains([.open, .asking]),
+            clients[place].id == question.clientID,
+            clients[place].flags.isDisjoint(with: [.doomed, .muted])
+        else { return nil }
+        let all = holders(key)
+        let nodes = all.filter { !question.departed.contains($0) }
+        // It has just gone from all of them to one that is not known here yet.
+        return (question.client, nodes.isEmpty ? all : nodes)
+    }
+
+    /// Whether this node has a user for no other reason than that its session was here.
+    func isDeparted(_ user: [UInt8], _ key: Key) -> Bool {
+        let topic = registry.topics.find(.user, key, user.span, 0, user.count)
+        if topic < 0 { return false }
+        var index = registry.topics[topic].first
+        while index >= 0 {
+            let subscription = registry.subscription(index)
+            if !clients[Int(subscription.client)].flags.contains(.movedAway) { return false }
+            index = subscription.nextInTopic
+        }
+        return true
+    }
+
     /// All that will answer have answered: writes the reply, unblocks the client. Returns the
     /// client, for the driver to go on with its waiting input; nil if it has gone.
     ///
@@ -366,7 +425,7 @@ extension Gateway {
     ) -> ClientIndex? {
         guard let question = questions.removeValue(forKey: query) else { return nil }
         switch question.subject {
-        case .channels, .counts, .trace: break
+        case .channels, .counts, .trace, .location: break
         case .resume(let user, let token):
             return finishResume(question, user, token, isTargetPresent: isTargetPresent)
         case .forward(let index, let number, let token):
@@ -412,7 +471,7 @@ extension Gateway {
                 ])
             }
             clients[place].output.appendReply(.array(traces), isRESP3: isRESP3)
-        case .resume, .forward, .handOver, .addresses: break
+        case .resume, .forward, .handOver, .addresses, .location: break
         }
         wrote(place)
         return question.client

@@ -105,8 +105,6 @@ struct SessionFlags: OptionSet {
     static let session = SessionFlags(rawValue: 1 << 20)
     /// Its session has just come from another node: messages may come twice.
     static let settling = SessionFlags(rawValue: 1 << 23)
-    /// A ghost whose messages are found by their hash.
-    static let hashed = SessionFlags(rawValue: 1 << 25)
     /// A ghost whose session is another node's: what comes is forwarded.
     static let movedAway = SessionFlags(rawValue: 1 << 24)
     /// MESH.REPORTS ON.

@@ -55,6 +55,7 @@ extension Reactor {
         }
         var offset = 0
         while true {
+            let start = offset
             let request = gateway.next(bytes, at: &offset, from: client, now: now)
             if !gateway.changes.isEmpty { applyChanges() }
             switch request {
@@ -64,7 +65,8 @@ extension Reactor {
                     return offset
                 }
             case .publish(let publication):
-                touchedCongestion = false
+                if node.hasCongestion, isPostponed(publication, index, client) { return start }
+                congestion = nil
                 let remoteNodeCount = handle(
                     .publish(
                         publication.body, publication.key, name: publication.name,
@@ -74,7 +76,7 @@ extension Reactor {
                 let copies = gateway.counters.delivered
                 gateway.published(
                     publication, bytes, by: client, remoteNodeCount: remoteNodeCount,
-                    isHeld: wasHeld)
+                    isHeld: wasHeld, number: node.lastNumber)
                 gatheredBytes +=
                     Int(gateway.counters.delivered &- copies)
                     * (Int(publication.name.count) + Int(publication.payload.count))
@@ -82,8 +84,8 @@ extension Reactor {
                     flushIfWorthwhile()
                     guard isCurrent(token) else { return offset }
                 }
-                if touchedCongestion {
-                    pausePublisher(index)
+                if let congestion {
+                    pausePublisher(index, congestion)
                     return offset
                 }
             case .incomplete(let needed):
@@ -139,7 +141,7 @@ extension Reactor {
         }
     }
 
-    private mutating func ask(_ query: QueryID, _ question: Query) {
+    mutating func ask(_ query: QueryID, _ question: Query) {
         // Taken out: a question that nobody else can answer is finished before `handle` returns.
         var bytes = ByteQueue()
         swap(&bytes, &gateway.questionBytes)
@@ -156,11 +158,36 @@ extension Reactor {
         markDirty(index)
     }
 
-    private mutating func pausePublisher(_ index: Int32) {
+    private mutating func pausePublisher(_ index: Int32, _ cause: Congestion) {
         counters.publishersPaused &+= 1
         connections[index].isPaused = true
         pausedPublishers.append(
-            ConnectionName(index: index, generation: connections[index].generation))
+            PausedPublisher(
+                name: ConnectionName(index: index, generation: connections[index].generation),
+                cause: cause))
+    }
+
+    /// A message for a destination that has more than enough is not taken: its command stays in the
+    /// client's input, and the client waits. Taken, one from each of many publishers would fill the
+    /// flow beyond its window.
+    @inline(never)
+    private mutating func isPostponed(
+        _ publication: Publication, _ index: Int32, _ client: ClientIndex
+    ) -> Bool {
+        if publication.isVolatile { return false }
+        let flow = node.congestedFlow(of: publication.key)
+        guard flow != -1, gateway.postpone(client) else { return false }
+        pausePublisher(index, .flow(flow))
+        return true
+    }
+
+    private func isCongested(_ cause: Congestion) -> Bool {
+        switch cause {
+        case .flow(let flow): node.isCongested(flow)
+        case .link(let name):
+            isCurrent(Token(index: name.index, generation: name.generation))
+                && connections[name.index].isCongested
+        }
     }
 
     /// Goes on with clients whose question is answered or whose link has drained.
@@ -174,12 +201,22 @@ extension Reactor {
         }
         if hasDrainedLink {
             hasDrainedLink = false
-            var paused: [ConnectionName] = []
+            var paused: [PausedPublisher] = []
             swap(&paused, &pausedPublishers)
-            for name in paused
-            where isCurrent(Token(index: name.index, generation: name.generation)) {
-                resume(name.index)
+            // Who waits for something else would add a message to what is too full each time. And of
+            // those that wait for the same, the first may fill it again.
+            var waiting: [PausedPublisher] = []
+            for publisher in paused
+            where isCurrent(
+                Token(index: publisher.name.index, generation: publisher.name.generation))
+            {
+                if isCongested(publisher.cause) {
+                    waiting.append(publisher)
+                } else {
+                    resume(publisher.name.index)
+                }
             }
+            pausedPublishers = waiting + pausedPublishers
         }
         flushAll()
     }

@@ -26,7 +26,7 @@ extension Reactor {
         }
         perform(bytes)
         let remoteNodeCount = effects.remoteNodeCount
-        if effects.isCongested { touchedCongestion = true }
+        if effects.isCongested { congestion = .flow(effects.congestedFlow) }
         wasHeld = effects.isHeld
         effects.removeAll()
         if !deferred.isEmpty { handleDeferred() }
@@ -82,12 +82,13 @@ extension Reactor {
             switch effects[position] {
             case .send(let link, let head, let body, let sendClass):
                 send(link, head, bytes, body, sendClass)
-            case .deliver(let body, let key, let name, let payload, let origin):
-                let copies = gateway.deliver(body, key, name: name, payload: payload, bytes)
-                if copies == 0 { noteStranger(body, key, name, bytes, from: origin) }
+            case .deliver(let body, let key, let name, let payload, let id):
+                let copies = gateway.deliver(
+                    body, key, name: name, payload: payload, bytes, id: id)
+                if copies == 0 { noteStranger(body, key, name, bytes, from: id.origin) }
                 gatheredBytes += copies * (Int(name.count) + Int(payload.count))
-            case .deliverKept(let body, let key, let name, let payload, _):
-                deliverKept(body, key, name, payload)
+            case .deliverKept(let body, let key, let name, let payload, let id):
+                deliverKept(body, key, name, payload, id)
             case .undelivered(let sender, let body, let key, let name, let node, let count):
                 undelivered(sender, body, key, name, node, count)
             case .uncongested: hasDrainedLink = true
@@ -105,7 +106,9 @@ extension Reactor {
             case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
             case .finished(let query):
                 finished(query)
-            case .log(let event): logEvent(event)
+            case .log(let event):
+                if case .memberDead(let id) = event { gateway.nodeDied(id) }
+                logEvent(event)
             case .left: hasLeft = true
             }
             position += 1
@@ -126,13 +129,13 @@ extension Reactor {
 
     /// A message that has waited in the node; it lies in the effects' bytes.
     private mutating func deliverKept(
-        _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice, _ id: MessageID
     ) {
         // Taken out, because the gateway and the effects are both this reactor's.
         var kept = ByteQueue()
         swap(&kept, &effects.bytes)
         let copies = kept.withSpan {
-            gateway.deliver(body, key, name: name, payload: payload, $0)
+            gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
         }
         swap(&kept, &effects.bytes)
         gatheredBytes += copies * (Int(name.count) + Int(payload.count))
@@ -162,7 +165,8 @@ extension Reactor {
         if !isControl {
             let waiting = connections[index].output.messages.count
             if waiting >= limits.congestionBytes {
-                touchedCongestion = true
+                congestion = .link(
+                    ConnectionName(index: index, generation: connections[index].generation))
                 connections[index].isCongested = true
                 let size = Int(head.count) + Int(body.count)
                 let bound =
@@ -207,6 +211,9 @@ extension Reactor {
     }
 
     private mutating func finished(_ query: QueryID) {
+        if let found = gateway.location(query, among: { node.holders(of: $0) }) {
+            replyWhereabouts(found.nodes, to: found.client)
+        }
         let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true
         if let client = gateway.finished(query, isTargetPresent: isPresent) {
             resumable.append(client)

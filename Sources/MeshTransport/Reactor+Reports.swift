@@ -17,20 +17,14 @@ extension Reactor {
         case .status: gateway.reply(client, status())
         case .online(let keys):
             gateway.reply(client, .array(keys.map { .integer(node.isHeld($0) ? 1 : 0) }))
-        case .whereabouts(let key):
+        case .whereabouts(let key, let user):
             let holders = node.holders(of: key)
-            let members = node.memberStatuses().filter { holders.contains($0.id) }
-            gateway.reply(
-                client,
-                .array(
-                    members.map { member in
-                        .map([
-                            ("id", .text(member.id.description)),
-                            ("name", .text(member.name)),
-                            ("zone", .text(member.zone)),
-                            ("endpoint", .text(member.endpoint.description)),
-                        ])
-                    }))
+            if holders.count < 2 {
+                replyWhereabouts(holders, to: client)
+            } else {
+                let (query, question) = gateway.locate(key, user: user, for: client)
+                ask(query, question)
+            }
         case .watch(let keys):
             for (index, key) in keys.enumerated() {
                 gateway.presenceNow(client, user: index, isOnline: node.isHeld(key))
@@ -39,6 +33,21 @@ extension Reactor {
             let text = gateway.information(sections: sections, additional: additionalInformation())
             gateway.reply(client, .verbatim(text))
         }
+    }
+
+    mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {
+        let members = node.memberStatuses().filter { holders.contains($0.id) }
+        gateway.reply(
+            client,
+            .array(
+                members.map { member in
+                    .map([
+                        ("id", .text(member.id.description)),
+                        ("name", .text(member.name)),
+                        ("zone", .text(member.zone)),
+                        ("endpoint", .text(member.endpoint.description)),
+                    ])
+                }))
     }
 
     private static func describe(_ member: MemberStatus) -> ReplyValue {
@@ -379,7 +388,7 @@ extension Reactor {
                 log.linesLeftOut),
             Figure(
                 "publishers_paused_total",
-                "Times that a publisher was not read from because a link was congested.",
+                "Times that a publisher was not read from because of a congested link or destination.",
                 counters.publishersPaused),
             Figure("http_accepted_total", "HTTP connections accepted.", counters.httpAccepted),
             Figure(

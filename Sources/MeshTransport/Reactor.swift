@@ -65,6 +65,18 @@ public struct ReactorOptions: Sendable {
         var generation: UInt32
     }
 
+    /// What is too full for a publisher to be listened to.
+    enum Congestion {
+        /// `EffectBuffer.congestedFlow`
+        case flow(Int32)
+        case link(ConnectionName)
+    }
+
+    struct PausedPublisher {
+        var name: ConnectionName
+        var cause: Congestion
+    }
+
     /// Leftovers up to this size are put before the next read, in the shared buffer; larger ones
     /// stay where they are and the read goes behind them, because copying them each time would
     /// make large frames quadratic.
@@ -102,12 +114,12 @@ public struct ReactorOptions: Sendable {
     var answerBytes = ByteQueue()
     /// Clients whose question has been answered: their waiting input goes on.
     var resumable: [ClientIndex] = []
-    /// Clients that wait for a congested link.
-    var pausedPublishers: [ConnectionName] = []
-    /// Some link is no longer congested, or gone.
+    /// Clients that wait for a congested flow or link, those that have waited longest first.
+    var pausedPublishers: [PausedPublisher] = []
+    /// Some flow or link is no longer congested, or gone.
     var hasDrainedLink = false
-    /// A message of the present event went to a congested link.
-    var touchedCongestion = false
+    /// A message of the present event went to a congested flow or link.
+    var congestion: Congestion?
     /// The message of the present event waits for its user.
     var wasHeld = false
     var hasLeft = false

@@ -14,7 +14,8 @@
 ///
 ///          8    8  origin: NodeID of the node that sent it first
 ///         16    8  key: 48 bits; in the upper 16 bits the number of destinations, 1 … 65,535
-///         24    4  origin's life: low 32 bits of its boot time
+///         24    4  number of the message among all that its origin has published, modulo 2^32: with
+///                  the origin it names the message, on whatever ways it travels; of control 0
 ///         28    2  name length
 ///         30    2  hops taken so far, counted up by each receiver that forwards
 ///         32  16n  destinations, each: NodeID (8), sequence in its flow (4), promise (4)
@@ -146,7 +147,8 @@ public struct RoutedHeader: Sendable {
     public var origin: NodeID
     public var key: Key
     public var destinationCount: Int
-    public var life: UInt32
+    /// The message's number among its origin's.
+    public var number: UInt32
     public var nameLength: Int
     public var hopsTaken: UInt16
     /// Offset of what a forwarder copies, from the frame's start: all behind the destinations.
@@ -155,14 +157,17 @@ public struct RoutedHeader: Sendable {
     public var nameOffset: Int
     public var payloadOffset: Int
 
+    @inlinable @inline(__always)
+    public var id: MessageID { MessageID(origin: origin, number: number) }
+
     @inlinable init(
-        origin: NodeID, key: Key, destinationCount: Int, life: UInt32, nameLength: Int,
+        origin: NodeID, key: Key, destinationCount: Int, number: UInt32, nameLength: Int,
         hopsTaken: UInt16, restOffset: Int, nameOffset: Int, payloadOffset: Int
     ) {
         self.origin = origin
         self.key = key
         self.destinationCount = destinationCount
-        self.life = life
+        self.number = number
         self.nameLength = nameLength
         self.hopsTaken = hopsTaken
         self.restOffset = restOffset
@@ -185,11 +190,28 @@ public struct RoutedHeader: Sendable {
         else { throw .lengthsDisagree }
         return RoutedHeader(
             origin: NodeID(bytes.load(UInt64.self, at: offset + 8)), key: Key(word),
-            destinationCount: destinationCount, life: bytes.load(UInt32.self, at: offset + 24),
+            destinationCount: destinationCount, number: bytes.load(UInt32.self, at: offset + 24),
             nameLength: nameLength, hopsTaken: bytes.load(UInt16.self, at: offset + 30),
             restOffset: restOffset, nameOffset: nameOffset,
             payloadOffset: nameOffset + nameLength)
     }
+}
+
+/// What names one message of a client in the whole mesh: a copy has it on every way, also where it
+/// comes twice because its user is just moving from one node to another.
+public struct MessageID: Hashable, Sendable {
+    public var origin: NodeID
+    /// Counts what the origin has published, modulo 2^32.
+    public var number: UInt32
+
+    @inlinable @inline(__always)
+    public init(origin: NodeID, number: UInt32) {
+        self.origin = origin
+        self.number = number
+    }
+
+    /// Of what is no message: a notice of the node itself.
+    public static let none = MessageID(origin: NodeID(0), number: 0)
 }
 
 /// How far a flow has arrived, as its destination says.

@@ -15,7 +15,7 @@ extension ByteQueue {
     @inlinable @inline(__always)
     public mutating func appendRoutedHeader(
         length: Int, _ flags: FrameFlags, hopsLeft: UInt8, body: UInt8, origin: NodeID, key: Key,
-        destinationCount: Int, life: UInt32, nameLength: Int, hopsTaken: UInt16
+        destinationCount: Int, number: UInt32, nameLength: Int, hopsTaken: UInt16
     ) {
         let place = unsafe reserve(Frame.routedHeaderSize)
         let prefix =
@@ -23,7 +23,7 @@ extension ByteQueue {
             | UInt64(flags.rawValue) << 40 | UInt64(hopsLeft) << 48 | UInt64(body) << 56
         let counted = key.rawValue | UInt64(destinationCount) << 48
         let rest =
-            UInt64(life) | UInt64(UInt16(truncatingIfNeeded: nameLength)) << 32
+            UInt64(number) | UInt64(UInt16(truncatingIfNeeded: nameLength)) << 32
             | UInt64(hopsTaken) << 48
         unsafe place.storeBytes(of: prefix.littleEndian, as: UInt64.self)
         unsafe (place + 8).storeBytes(of: origin.rawValue.littleEndian, as: UInt64.self)

@@ -60,7 +60,8 @@ struct Session: ~Copyable {
                     precondition(slice.start >= 0 && slice.count >= 0)
                     precondition(slice.end <= bytes.count)
                 }
-                gateway.published(publication, bytes.span, by: client, remoteNodeCount: 1)
+                gateway.published(
+                    publication, bytes.span, by: client, remoteNodeCount: 1, number: 0)
             case .ask(let query, _):
                 precondition(gateway.finished(query) == client)
             case .report(let report): answer(report)

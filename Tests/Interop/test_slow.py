@@ -9,6 +9,7 @@ import pytest
 
 import mesh
 from mesh import Mesh, eventually, note
+from pace import Paced, SlowReader, Stream
 from resp import Closed, Failure, Push, encode
 
 pytestmark = pytest.mark.mesh
@@ -130,6 +131,55 @@ def test_a_stalled_subscriber_loses_what_its_policy_says_and_nobody_else_does(
          "%d" % dropped)
     slow.close()
     good.close()
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("policy", (*POLICIES, "disconnect"))
+def test_the_others_keep_their_rate_beside_a_subscriber_that_takes_half(policy):
+    """4 MB/s come for it and it takes 2: twice what its queue drains. Meanwhile nobody else is
+    slower: not those on its node, not those of its channel, not its publisher's other receivers."""
+    limits = ["--slow-queue", "1mb", "--output-limit", "6mb 0 0"]
+    with Mesh(3, extra=limits) as three:
+        slow = SlowReader(
+            three[1], 2_000_000, ["MESH.POLICY", policy], ["MESH.GAPS", "ON"],
+            ["SUBSCRIBE", "heavy"])
+        heavy = Stream(b"heavy", three[0], [three[2]], rate=1_000, size=4_000)
+        light = [Stream(b"light:%d" % k, three[k % 3], [three[(k + 1) % 3]], rate=1_000)
+                 for k in range(6)]
+        heard(three[0], "heavy", 2)
+        memory = three[1].resident()
+        slow.start()
+        with Paced([heavy, *light]) as load:
+            load.go_on(1)
+            first = len(heavy.marks)
+            load.go_on(5)
+            last = len(heavy.marks) - 1
+            grown = three[1].resident() - memory
+            load.wait_all()
+        for stream in (heavy, *light):
+            kept = stream.share(0, stream.marks[first], stream.marks[last])
+            assert kept >= 0.95, "%s keeps %.3f of its rate" % (stream.channel, kept)
+            assert stream.numbers(0) == list(range(stream.sent)), "all of it, in order"
+        note("%s: the least of its rate that another stream has kept" % policy, "%.3f" % min(
+            stream.share(0, stream.marks[first], stream.marks[last])
+            for stream in (heavy, *light)))
+        bound = (6 if policy == "disconnect" else 1) << 20
+        # What its allocator keeps, and what the other streams have under way, is within the rest.
+        assert grown < bound + (16 << 20), "%d MB" % (grown >> 20)
+        metrics = three[1].metrics()
+        if policy == "disconnect":
+            eventually(5, lambda: not slow.is_alive())
+            assert slow.is_closed
+            assert metrics.total(
+                "smallworld_slow_consumer_disconnected_total", policy="disconnect") == 1
+            return
+        dropped = metrics.total("smallworld_slow_consumer_dropped_total", policy=policy)
+        assert dropped > 0
+        wire = slow.stop()
+        frames = wire.waiting(0.5)
+        got = numbers(frames)
+        assert got == sorted(set(got)), "in order, none twice"
+        assert sum(gap[2] for gap in gaps(frames)) == dropped == heavy.sent - len(got)
 
 
 def test_a_client_that_may_not_lose_anything_is_disconnected_at_the_limits():

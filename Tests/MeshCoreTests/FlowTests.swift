@@ -239,7 +239,130 @@ import Testing
         #expect(mesh.hosts[0].node.counters.retransmitted == 0)
     }
 
+    // MARK: Names
+
+    @Test func `a message has one number on every way, however often it is sent`() {
+        let mesh = SmallMesh(4)
+        mesh.attach("bob", at: 1)
+        mesh.attach("bob", at: 2)
+        mesh.attach("cid", at: 3)
+        mesh.forget()
+        var random = RandomSource(seed: 8)
+        mesh.judge = { _, to, frame in
+            if case .message = classify(frame), to != 3, random.next(below: 2) == 0 {
+                .drop
+            } else {
+                .pass
+            }
+        }
+        let origin = mesh.hosts[0].node.id
+        let first = mesh.hosts[0].node.lastNumber
+        for number in 1...40 {
+            mesh.send([UInt8(number)], from: 0, to: number % 4 == 0 ? "cid" : "bob")
+        }
+        mesh.send([41], from: 0, to: "bob", isVolatile: true)
+        mesh.run(for: .seconds(20))
+        let retransmitted = mesh.hosts[0].node.counters.retransmitted
+        #expect(retransmitted > 5)
+        for (delivery, id) in zip(mesh.deliveries, mesh.identities) {
+            #expect(id.origin == origin && id.number == first + UInt32(delivery.payload[0]))
+        }
+        #expect(mesh.deliveries.count >= 70)
+        // What waits for a user keeps its number as well.
+        mesh.judge = { _, _, _ in .pass }
+        mesh.crash(3)
+        mesh.run(for: .seconds(1))
+        mesh.forget()
+        mesh.send([1], from: 0, to: "cid")
+        mesh.send([2], from: 0, to: "bob")
+        mesh.send([3], from: 0, to: "cid")
+        mesh.run(for: .seconds(1))
+        mesh.attach("cid", at: 0)
+        let expected = [2, 2, 1, 3].map { MessageID(origin: origin, number: first + 41 + $0) }
+        #expect(mesh.identities == expected)
+    }
+
     // MARK: Bounds
+
+    @Test func `that a flow is full can be asked before a message is taken`() {
+        let mesh = SmallMesh(3) { $0.flows.windowBytes = 64 * 1024 }
+        mesh.attach("bob", at: 1)
+        mesh.attach("cid", at: 2)
+        mesh.attach("all", at: 1)
+        mesh.attach("all", at: 2)
+        mesh.forget()
+        mesh.judge = { _, to, frame in
+            if case .message = classify(frame), to == 1 { .drop } else { .pass }
+        }
+        while !mesh.isCongested {
+            mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob")
+        }
+        let flow = mesh.congestedFlow
+        let isAny = mesh.hosts[0].node.hasCongestion
+        #expect(flow >= 0 && isAny)
+        for (user, expected) in [("bob", flow), ("cid", -1), ("all", flow), ("nobody", -1)] {
+            let found = mesh.hosts[0].node.congestedFlow(of: mesh.key(user))
+            #expect(found == expected, "\(user)")
+        }
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(2))
+        let isLeft = mesh.hosts[0].node.hasCongestion
+        let found = mesh.hosts[0].node.congestedFlow(of: mesh.key("all"))
+        #expect(!isLeft && found == -1)
+        // A node that dies takes its congestion with it.
+        mesh.forget()
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame) { .drop } else { .pass }
+        }
+        while !mesh.isCongested {
+            mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob")
+        }
+        mesh.crash(1)
+        mesh.run(for: .seconds(2))
+        let isOver = !mesh.hosts[0].node.hasCongestion
+        #expect(isOver && mesh.uncongestedCount > 0)
+    }
+
+    /// All nodes send to the next one more than fits, and half of it gets lost. Who is congested
+    /// waits until its flow is not.
+    @Test(arguments: [2, 3, 5]) func `a cycle of full windows drains`(_ count: Int) {
+        let mesh = SmallMesh(count) { $0.flows.windowBytes = 64 * 1024 }
+        for host in 0..<count { mesh.attach("user\(host)", at: host) }
+        mesh.forget()
+        var random = RandomSource(seed: UInt64(count))
+        mesh.judge = { _, _, frame in
+            if case .message = classify(frame), random.next(below: 2) == 0 { .drop } else { .pass }
+        }
+        let total = 300
+        var sent = [Int](repeating: 0, count: count)
+        var waits = [Int](repeating: 0, count: count)
+        var flow = [Int32](repeating: -1, count: count)
+        let start = mesh.now
+        while sent.contains(where: { $0 < total }), mesh.now - start < .seconds(600) {
+            for host in 0..<count where !mesh.hosts[host].node.isCongested(flow[host]) {
+                flow[host] = -1
+                while sent[host] < total, flow[host] < 0 {
+                    var payload = [UInt8](repeating: 0, count: 1_000)
+                    payload[0] = UInt8(sent[host] & 0xFF)
+                    payload[1] = UInt8(sent[host] >> 8)
+                    mesh.send(payload, from: host, to: "user\((host + 1) % count)")
+                    sent[host] += 1
+                    flow[host] = mesh.congestedFlow
+                }
+                if flow[host] >= 0 { waits[host] += 1 }
+            }
+            mesh.run(for: .milliseconds(5))
+        }
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(10))
+        #expect(waits.allSatisfy { $0 > 1 }, "\(waits)")
+        #expect(mesh.reports == [])
+        for host in 0..<count {
+            let got = mesh.payloads(at: host).map { Int($0[0]) | Int($0[1]) << 8 }
+            #expect(got == Array(0..<total))
+            #expect(mesh.hosts[host].node.flowSizes().congested == 0)
+        }
+    }
 
     @Test func `a full window congests, and half of it relieves`() {
         let mesh = pair {
@@ -467,7 +590,7 @@ import Testing
         var queue = ByteQueue()
         queue.appendRoutedHeader(
             length: 0, [], hopsLeft: 3, body: RoutedBody.control.rawValue,
-            origin: mesh.hosts[1].node.id, key: Key(0), destinationCount: 1, life: 0,
+            origin: mesh.hosts[1].node.id, key: Key(0), destinationCount: 1, number: 0,
             nameLength: 0, hopsTaken: 0)
         queue.append(Destination(id: mesh.hosts[host].node.id, sequence: 0, promise: 0))
         queue.append(message)
@@ -531,7 +654,7 @@ import Testing
         let bytes = [UInt8](repeating: 0, count: 10)
         for _ in 0..<6 {
             retention.append(
-                .user, Key(1), name: Slice(start: 0, count: 2),
+                .user, Key(1), number: 7, name: Slice(start: 0, count: 2),
                 payload: Slice(start: 2, count: 8), sender: 0, parcel: -1, bytes.span,
                 to: &flow.queue)
             flow.last &+= 1
@@ -549,7 +672,8 @@ import Testing
         incoming.expected = .max - 1
         incoming.highest = .max - 2
         func message(_ number: UInt8) -> ReorderedMessage {
-            ReorderedMessage(body: .user, key: Key(1), hops: 1, nameCount: 0, bytes: [number])
+            ReorderedMessage(
+                body: .user, key: Key(1), number: 0, hops: 1, nameCount: 0, bytes: [number])
         }
         #expect(incoming.distance(to: 2) == 4)
         for ahead in [4, 2, 3] {

@@ -43,11 +43,15 @@ final class SmallMesh {
     var judge: (_ from: Int, _ to: Int, _ frame: [UInt8]) -> Verdict = { _, _, _ in .pass }
 
     private(set) var deliveries: [Delivery] = []
+    /// What each of them is called in the mesh.
+    private(set) var identities: [MessageID] = []
     private(set) var reports: [Report] = []
     private(set) var gaps: [UInt32] = []
     private(set) var uncongestedCount = 0
     private(set) var isCongested = false
     private(set) var isHeld = false
+    /// Of the last event.
+    private(set) var congestedFlow: Int32 = -1
     /// Messages, not control, that have left each host.
     private(set) var sentCount = [Int](repeating: 0, count: 8)
 
@@ -113,6 +117,7 @@ final class SmallMesh {
 
     func forget() {
         deliveries = []
+        identities = []
         reports = []
         uncongestedCount = 0
         isCongested = false
@@ -204,6 +209,7 @@ final class SmallMesh {
         let count = effects.remoteNodeCount
         if effects.isCongested { isCongested = true }
         isHeld = effects.isHeld
+        congestedFlow = effects.congestedFlow
         for index in 0..<effects.count { perform(effects[index], number, bytes) }
         effects.removeAll()
         return count
@@ -218,9 +224,11 @@ final class SmallMesh {
             carry(frame, number, link)
         case .dial(let link, let endpoint): dial(number, link, Int(endpoint.low) - 0x0A00_0000)
         case .close(let link): cut(number, link)
-        case .deliver(_, _, _, let payload, _):
+        case .deliver(_, _, _, let payload, let id):
+            identities.append(id)
             deliveries.append(Delivery(host: number, payload: bytes.span.array(payload)))
-        case .deliverKept(_, _, _, let payload, _):
+        case .deliverKept(_, _, _, let payload, let id):
+            identities.append(id)
             let payload = effects.bytes.withSpan { $0.array(payload) }
             deliveries.append(Delivery(host: number, payload: payload))
         case .undelivered(let sender, _, _, let name, _, let count):

@@ -19,6 +19,8 @@ struct Harness: ~Copyable {
     /// Clients for which `next` has answered `.end`.
     var ended: Set<ClientIndex> = []
     var publications: [Publication] = []
+    /// Of what was published and delivered here.
+    var lastNumber: UInt32 = 0
     var reports: [Report] = []
     var questions: [(id: QueryID, query: Query, bytes: [UInt8])] = []
     var changes: [InterestChange] = []
@@ -84,8 +86,10 @@ struct Harness: ~Copyable {
                 break
             case .publish(let publication):
                 publications.append(publication)
+                lastNumber += 1
                 gateway.published(
-                    publication, input.span, by: client, remoteNodeCount: remoteNodeCount)
+                    publication, input.span, by: client, remoteNodeCount: remoteNodeCount,
+                    number: lastNumber)
             case .ask(let id, let query):
                 questions.append(
                     (id, query, gateway.questionBytes.withSpan { span in Array(copying: span) }))
@@ -152,16 +156,20 @@ struct Harness: ~Copyable {
             .split(separator: "\r\n", omittingEmptySubsequences: false).joined(separator: "·")
     }
 
-    /// A message from another node.
+    /// A message from another node: a new one, or the one with this number among that node's.
     @discardableResult
-    mutating func deliver(_ body: RoutedBody, _ name: String, _ payload: String) -> Int {
+    mutating func deliver(
+        _ body: RoutedBody, _ name: String, _ payload: String, number: UInt32? = nil,
+        from origin: NodeID = NodeID(9)
+    ) -> Int {
+        lastNumber += 1
         let nameBytes = Array(name.utf8)
         let bytes = nameBytes + Array(payload.utf8)
         let key = Self.hasher.key(TopicKind(body)!.keyKind, nameBytes)
         return gateway.deliver(
             body, key, name: Slice(start: 0, count: nameBytes.count),
             payload: Slice(start: nameBytes.count, count: bytes.count - nameBytes.count),
-            bytes.span)
+            bytes.span, id: MessageID(origin: origin, number: number ?? 1_000_000 + lastNumber))
     }
 }
 

@@ -236,21 +236,28 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         #expect(reply.hasSuffix("·+PONG·" + pushed("a")))
         // What still comes to the old node is forwarded; what comes to both is given out once; what
         // comes to the new one alone waits until what was forwarded is ahead of it.
-        pair.there.deliver(.user, "ann", "c")
-        pair.here.deliver(.user, "ann", "b")
-        pair.here.deliver(.user, "ann", "c")
-        pair.there.deliver(.user, "ann", "d")
+        pair.there.deliver(.user, "ann", "c", number: 3)
+        pair.here.deliver(.user, "ann", "b", number: 2)
+        pair.here.deliver(.user, "ann", "c", number: 3)
+        pair.there.deliver(.user, "ann", "d", number: 4)
         pair.settle()
         let forwarded = pair.there.read(second)
         #expect(forwarded == pushed("b") + pushed("c"))
         pair.pass(.milliseconds(250))
         let direct = pair.there.read(second)
         #expect(direct == pushed("d"))
-        pair.here.deliver(.user, "ann", "e")
+        pair.here.deliver(.user, "ann", "e", number: 5)
         pair.settle()
-        pair.there.deliver(.user, "ann", "e")
+        pair.there.deliver(.user, "ann", "e", number: 5)
         let once = pair.there.read(second)
         #expect(once == pushed("e"))
+        // Both have the key, and one of them the user.
+        let user = Array("ann".utf8)
+        let key = Harness.hasher.key(.user, user)
+        let isDeparted = (
+            pair.here.gateway.isDeparted(user, key), pair.there.gateway.isDeparted(user, key)
+        )
+        #expect(isDeparted == (true, false))
         // Afterwards the old node gives the key up.
         #expect(pair.here.changes.map(\.change) == [.add])
         pair.pass(.seconds(2))
@@ -262,6 +269,72 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         #expect(again == pushed("e"))
         let refused = pair.there.gateway.counters.answersMalformed
         #expect(refused == 0)
+    }
+
+    /// What comes to one node, to the other, or to both, in whatever order within an origin's ways,
+    /// while the session moves: every message once, though all have the same bytes.
+    @Test(arguments: 1...20) func `equal messages are told apart while a session moves`(
+        _ seed: Int
+    ) {
+        var configuration = GatewayConfiguration()
+        configuration.sessionCountMax = 2_000
+        var pair = Pair(configuration)
+        var dice = Dice(state: UInt64(seed))
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        // Each of three origins learns of the new node after `learns` messages, and of the old
+        // node's end after `forgets`; what it has sent arrives in order, but late, on each way.
+        var here: [(MessageID, Int)] = []
+        var there: [(MessageID, Int)] = []
+        let count = 1_000
+        var learns: [Int] = []
+        var forgets: [Int] = []
+        for _ in 0..<3 {
+            learns.append(300 + dice.roll(100))
+            forgets.append(500 + dice.roll(200))
+        }
+        for number in 0..<count {
+            let origin = dice.roll(3)
+            let id = MessageID(origin: NodeID(UInt64(20 + origin)), number: UInt32(number))
+            if number < forgets[origin] { here.append((id, number)) }
+            if number >= learns[origin] { there.append((id, number)) }
+        }
+        func arrive(_ harness: inout Harness, _ ids: inout [(MessageID, Int)], before limit: Int) {
+            while let (id, number) = ids.first, number < limit {
+                ids.removeFirst()
+                harness.deliver(.user, "ann", "same", number: id.number, from: id.origin)
+            }
+        }
+        arrive(&pair.here, &here, before: 150)
+        var got = pair.here.read(first)
+        pair.here.close(first)
+        arrive(&pair.here, &here, before: 300)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        var reply = pair.there.read(second)
+        _ = token(reply)
+        reply.removeFirst(5 + 49)
+        got += reply
+        var reached = (here: 300, there: 300)
+        while !here.isEmpty || !there.isEmpty {
+            // Either way may be behind the other.
+            if dice.roll(2) == 0 {
+                reached.here += dice.roll(40)
+                arrive(&pair.here, &here, before: reached.here)
+            } else {
+                reached.there += dice.roll(40)
+                arrive(&pair.there, &there, before: reached.there)
+            }
+            if dice.roll(3) == 0 { pair.pass(.milliseconds(Int64(dice.roll(20)))) }
+        }
+        pair.pass(.milliseconds(300))
+        pair.pass(.seconds(3))
+        got += pair.there.read(second)
+        let copies = got.split(separator: message("same"), omittingEmptySubsequences: false)
+        #expect(copies.count - 1 == count && copies.allSatisfy { $0.isEmpty })
+        let both = pair.there.gateway.counters.sessionTwins
+        #expect(both > 50)
     }
 
     @Test func `an answer that was lost is given again, a batch that comes twice is taken once`() {
@@ -312,6 +385,78 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         let reply = pair.there.read(client)
         #expect(reply == "$49·\(token(reply))·*5·$3·gap·$4·user·$3·ann·:0·:0·")
         #expect(pair.there.changes.map(\.change) == [.add])
+    }
+
+    @Test(arguments: [false, true])
+    func `what was lost with the node that a session has just left is announced`(
+        _ isAttached: Bool
+    ) {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let fresh = token(pair.there.read(second))
+        pair.pass(.milliseconds(300))
+        if !isAttached { pair.there.close(second) }
+        // Another node's death is none of its business.
+        pair.there.gateway.nodeDied(NodeID(77))
+        pair.there.gateway.nodeDied(Pair.hereID)
+        pair.there.gateway.nodeDied(Pair.hereID)
+        let gap = "*5·$3·gap·$4·user·$3·ann·:0·:0·"
+        if isAttached {
+            let told = pair.there.read(second)
+            #expect(told == gap)
+        } else {
+            let third = pair.there.open()
+            let reply = pair.there.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n")
+            #expect(reply.hasSuffix("·" + gap))
+        }
+    }
+
+    @Test func `a node that has passed on all of a session may die unnoticed`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        _ = pair.there.read(second)
+        pair.here.deliver(.user, "ann", "a")
+        pair.pass(.milliseconds(2_100))
+        let read = pair.there.read(second)
+        #expect(read == message("a"))
+        pair.there.gateway.nodeDied(Pair.hereID)
+        let told = pair.there.read(second)
+        #expect(told == "")
+    }
+
+    @Test func `what cannot be passed on is announced in the end`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        _ = pair.there.read(second)
+        pair.here.deliver(.user, "ann", "a")
+        pair.here.gateway.tick(at: pair.here.now)
+        // Neither the batch nor any answer to it arrives.
+        let lost = pair.here.gateway.errands.map(\.id)
+        pair.here.gateway.errands = []
+        #expect(lost.count == 1)
+        pair.here.now = pair.here.now + .milliseconds(5_100)
+        pair.here.gateway.tick(at: pair.here.now)
+        _ = pair.here.gateway.finished(lost[0])
+        pair.settle()
+        let told = pair.there.read(second)
+        #expect(told == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
+        let counted = pair.here.gateway.counters.sessionBatchesLost
+        #expect(counted == 1)
     }
 
     @Test func `whoever asks for a session that has moved is sent there`() {

@@ -223,7 +223,9 @@ import Testing
             let text = Array("\(step):\(String(repeating: "y", count: dice.roll(200)))".utf8)
             var frame = ByteQueue()
             frame.append(text)
-            let isReplaced = backlog.appendLatest(frame, group: group)
+            var label = FrameLabel()
+            label.group = group
+            let isReplaced = backlog.appendLatest(frame, label)
             let place = model.firstIndex { $0.group == group }
             #expect(isReplaced == (place != nil))
             if let place { model.remove(at: place) }

@@ -411,4 +411,37 @@ import Testing
         let isDoomed = harness.gateway.isDoomed(client)
         #expect(isDoomed)
     }
+
+    @Test(arguments: ["PUBLISH a hello\r\n", "SPUBLISH a hello\r\n", "MESH.SEND a hello\r\n"])
+    func `a publish that must wait is read again`(_ line: String) {
+        var harness = Harness()
+        let client = harness.open()
+        for input in [Array(line.utf8), command(line.split(separator: " ").map { Array($0.utf8) })]
+        {
+            let before = harness.gateway.counters.commands
+            var offset = 0
+            for _ in 0..<3 {
+                offset = 0
+                let request = harness.gateway.next(
+                    input.span, at: &offset, from: client, now: harness.now)
+                guard case .publish = request else {
+                    Issue.record("no publication but \(request)")
+                    return
+                }
+                let isPostponed = harness.gateway.postpone(client)
+                #expect(isPostponed)
+            }
+            let after = harness.gateway.counters.commands
+            #expect(offset == input.count && after == before)
+        }
+        let nothing = harness.read(client)
+        #expect(nothing == "")
+        // A command that has left its mark cannot be read twice.
+        _ = harness.exchange(client, "CLIENT REPLY SKIP\r\n")
+        let input = Array("PUBLISH a hello\r\n".utf8)
+        var offset = 0
+        _ = harness.gateway.next(input.span, at: &offset, from: client, now: harness.now)
+        let isPostponed = harness.gateway.postpone(client)
+        #expect(!isPostponed)
+    }
 }

@@ -54,7 +54,7 @@ extension Node {
             counters.messagesDelivered &+= 1
             counters.hopsDelivered &+= hops
             effects.append(
-                .deliver(body, header.key, name: name, payload: payload, from: header.origin))
+                .deliver(body, header.key, name: name, payload: payload, id: header.id))
             passed(place, &effects)
         } else if ahead < 0 {
             // The acknowledgement has not come to the origin.
@@ -65,7 +65,8 @@ extension Node {
             counters.protocolErrors &+= 1
         } else {
             let message = ReorderedMessage(
-                body: body, key: header.key, hops: hops, nameCount: Int(name.count),
+                body: body, key: header.key, number: header.number, hops: hops,
+                nameCount: Int(name.count),
                 bytes: bytes.array(name) + bytes.array(payload))
             wait(message, ahead: ahead, sequence, place)
         }
@@ -124,14 +125,14 @@ extension Node {
         counters.messagesDelivered &+= 1
         counters.hopsDelivered &+= message.hops
         deliverKept(
-            message.body, message.key, message.bytes, nameCount: message.nameCount, from: origin,
-            &effects)
+            message.body, message.key, message.bytes, nameCount: message.nameCount,
+            id: MessageID(origin: origin, number: message.number), &effects)
     }
 
     /// Hands a message that does not lie in the event's bytes to the local clients.
     mutating func deliverKept(
         _ body: RoutedBody, _ key: Key, _ bytes: [UInt8], nameCount: Int,
-        from origin: NodeID, _ effects: inout EffectBuffer
+        id: MessageID, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
         effects.bytes.append(bytes)
@@ -139,7 +140,7 @@ extension Node {
             .deliverKept(
                 body, key, name: Slice(start: start, count: nameCount),
                 payload: Slice(start: start + nameCount, count: bytes.count - nameCount),
-                from: origin))
+                id: id))
     }
 
     /// The origin has given messages up: the flow goes on behind them. What of them has come all the

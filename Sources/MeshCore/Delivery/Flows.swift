@@ -27,6 +27,8 @@ struct Flows: ~Copyable {
     var reorderBytes = 0
     /// All flows together keep too much.
     var isCongested = false
+    /// Flows that are congested.
+    var congestedCount = 0
 
     // MARK: Outgoing
 

@@ -3,6 +3,7 @@ import MeshWire
 /// A message to a user who is nowhere at the moment.
 struct HeldMessage {
     var sender: UInt64
+    var number: UInt32
     var nameCount: Int
     /// The name, then the payload.
     var bytes: [UInt8]
@@ -144,7 +145,7 @@ extension Node {
     ) {
         guard let due = held.due(key, at: now) ?? end else { return }
         let message = HeldMessage(
-            sender: sender, nameCount: Int(name.count),
+            sender: sender, number: lastNumber, nameCount: Int(name.count),
             bytes: bytes.array(name) + bytes.array(payload))
         if held.add(message, to: key, due: due, configuration.flows) {
             effects.isHeld = true
@@ -195,8 +196,8 @@ extension Node {
             for node in nodes where !isWithdrawn(node) {
                 if node == 0 {
                     deliverKept(
-                        .user, key, message.bytes, nameCount: message.nameCount, from: id,
-                        &effects)
+                        .user, key, message.bytes, nameCount: message.nameCount,
+                        id: MessageID(origin: id, number: message.number), &effects)
                 } else {
                     sendLate(message, key, to: node, &effects)
                 }

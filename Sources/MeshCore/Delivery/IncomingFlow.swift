@@ -4,6 +4,7 @@ import MeshWire
 struct ReorderedMessage {
     var body: RoutedBody
     var key: Key
+    var number: UInt32
     var hops: UInt64
     var nameCount: Int
     /// The name, then the payload.

@@ -27,13 +27,14 @@ extension Node {
     /// Numbers a message and keeps it until it is acknowledged.
     @inline(__always)
     mutating func keep(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64, cost: Int,
-        parcel: Int32, _ bytes: Span<UInt8>, _ place: Int32, _ effects: inout EffectBuffer
+        _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
+        sender: UInt64, cost: Int, parcel: Int32, _ bytes: Span<UInt8>, _ place: Int32,
+        _ effects: inout EffectBuffer
     ) {
         let at = Int(place)
         flows.retention.append(
-            body, key, name: name, payload: payload, sender: sender, parcel: parcel, bytes,
-            to: &flows.outgoing[at].queue)
+            body, key, number: number, name: name, payload: payload, sender: sender,
+            parcel: parcel, bytes, to: &flows.outgoing[at].queue)
         flows.outgoing[at].last &+= 1
         flows.outgoing[at].bytes += cost
         if flows.outgoing[at].activePlace < 0 {
@@ -50,13 +51,55 @@ extension Node {
         if flows.outgoing[at].bytes > flows.outgoing[at].window
             || flows.outgoing[at].count > configuration.flows.windowCount
         {
-            flows.outgoing[at].isCongested = true
-            effects.isCongested = true
+            noteCongestion(place, &effects)
         }
         if flows.retention.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
-            effects.isCongested = true
+            effects.congestedFlow = EffectBuffer.allFlows
         }
+    }
+
+    /// A flow's window is full. Of several that one message belongs to its publisher waits for the
+    /// fullest.
+    @inline(never)
+    private mutating func noteCongestion(_ place: Int32, _ effects: inout EffectBuffer) {
+        if !flows.outgoing[Int(place)].isCongested {
+            flows.outgoing[Int(place)].isCongested = true
+            flows.congestedCount += 1
+        }
+        let other = effects.congestedFlow
+        if other == EffectBuffer.allFlows { return }
+        if other < 0 || flows.outgoing[Int(other)].bytes < flows.outgoing[Int(place)].bytes {
+            effects.congestedFlow = place
+        }
+    }
+
+    /// Whether any flow is congested: if not, `congestedFlow(of:)` need not be asked.
+    @inline(__always)
+    public var hasCongestion: Bool { flows.congestedCount > 0 || flows.isCongested }
+
+    /// The fullest congested flow among those that a message with this key would be kept in, or
+    /// `EffectBuffer.allFlows`; -1: none, it can be published. Holders of patterns are left out.
+    public func congestedFlow(of key: Key) -> Int32 {
+        var fullest: Int32 = -1
+        for index in holderIndices(of: key) where index != 0 {
+            if flows.isCongested { return EffectBuffer.allFlows }
+            let place = flows.place(to: index)
+            guard place >= 0, flows.outgoing[Int(place)].isCongested else { continue }
+            if fullest < 0
+                || flows.outgoing[Int(fullest)].bytes < flows.outgoing[Int(place)].bytes
+            {
+                fullest = place
+            }
+        }
+        return fullest
+    }
+
+    /// Whether a flow (`EffectBuffer.congestedFlow`) is still too full for more to be published.
+    public func isCongested(_ flow: Int32) -> Bool {
+        if flow == EffectBuffer.allFlows { return flows.isCongested }
+        return flow >= 0 && Int(flow) < flows.outgoing.count
+            && flows.outgoing[Int(flow)].isCongested
     }
 
     /// There is more than enough under way: the message is not sent, and its sender is told.
@@ -65,13 +108,12 @@ extension Node {
         _ body: RoutedBody, _ key: Key, name: Slice, sender: UInt64, to index: MemberIndex,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        effects.isCongested = true
         // The flow is, or all are: their falling under half the window is what ends it.
-        let place = flows.place(to: index)
         if flows.retention.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
+            effects.congestedFlow = EffectBuffer.allFlows
         } else {
-            flows.outgoing[Int(place)].isCongested = true
+            noteCongestion(flows.place(to: index), &effects)
         }
         report(body, key, name, sender, to: members.id(of: index), bytes, &effects)
     }
@@ -158,6 +200,7 @@ extension Node {
             flows.outgoing[at].count <= configuration.flows.windowCount / 2
         {
             flows.outgoing[at].isCongested = false
+            flows.congestedCount -= 1
             effects.append(.uncongested)
         }
         if flows.isCongested, flows.retention.byteCount <= configuration.flows.totalBytes / 2 {

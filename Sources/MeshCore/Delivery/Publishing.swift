@@ -8,8 +8,9 @@ extension Node {
         _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
         isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
+        lastNumber &+= 1
         effects.remoteNodeCount = 0
-        effects.isCongested = false
+        effects.congestedFlow = -1
         effects.isHeld = false
         let holders = directory.holders(of: key)
         let hasStrangers = strangers.mayHave(key)
@@ -75,8 +76,8 @@ extension Node {
         if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
         let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
         keep(
-            body, key, name: name, payload: payload, sender: sender, cost: cost, parcel: parcel,
-            bytes, place, &effects)
+            body, key, number: lastNumber, name: name, payload: payload, sender: sender,
+            cost: cost, parcel: parcel, bytes, place, &effects)
         counters.messagesOriginated &+= 1
         effects.remoteNodeCount = 1
         // Behind what is sent again it takes its turn.
@@ -100,7 +101,8 @@ extension Node {
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
             length: length, flags, hopsLeft: Frame.hopLimit, body: body.rawValue, origin: id,
-            key: key, destinationCount: 1, life: life, nameLength: Int(name.count), hopsTaken: 0)
+            key: key, destinationCount: 1, number: lastNumber, nameLength: Int(name.count),
+            hopsTaken: 0)
         effects.bytes.append(
             Destination(
                 id: destination, sequence: flows.outgoing[Int(place)].last, promise: hop.promise))
@@ -127,7 +129,7 @@ extension Node {
             length: Frame.routedHeaderSize + Frame.destinationSize + Int(name.count)
                 + Int(payload.count),
             hop.isStrict ? [.strictlyGreedy, .volatile] : .volatile, hopsLeft: Frame.hopLimit,
-            body: body.rawValue, origin: id, key: key, destinationCount: 1, life: life,
+            body: body.rawValue, origin: id, key: key, destinationCount: 1, number: lastNumber,
             nameLength: Int(name.count), hopsTaken: 0)
         effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
@@ -137,9 +139,6 @@ extension Node {
             Slice(start: head, count: effects.bytes.count - head), payload, .volatile,
             over: hop.link, &effects)
     }
-
-    /// The low half of this node's boot time: which life a flow's numbers belong to.
-    var life: UInt32 { UInt32(truncatingIfNeeded: bootMilliseconds) }
 
     /// Collects the other nodes that hold the key or a matching pattern, each once.
     private mutating func gatherRecipients(
@@ -193,7 +192,7 @@ extension Node {
         guard !forwarding.entries.isEmpty else { return }
         emitGroups(
             body: body.rawValue, flags: flags, hopsLeft: Frame.hopLimit, origin: id, key: key,
-            life: life, nameLength: Int(name.count), hopsTaken: 0, nameInHead: name,
+            number: lastNumber, nameLength: Int(name.count), hopsTaken: 0, nameInHead: name,
             rest: payload, bytes, &effects)
     }
 
@@ -216,8 +215,8 @@ extension Node {
             }
             if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
             keep(
-                body, key, name: name, payload: payload, sender: sender, cost: cost,
-                parcel: parcel, bytes, place, &effects)
+                body, key, number: lastNumber, name: name, payload: payload, sender: sender,
+                cost: cost, parcel: parcel, bytes, place, &effects)
             count += 1
             if flows.outgoing[Int(place)].isRecovering { continue }
             let destination = members.id(of: index)
@@ -279,7 +278,7 @@ extension Node {
         let payload = effects.bytes.withSpan { $0.array(message) }
         emitGroups(
             body: RoutedBody.control.rawValue, flags: flags, hopsLeft: Frame.hopLimit, origin: id,
-            key: Key(0), life: life, nameLength: 0, hopsTaken: 0,
+            key: Key(0), number: 0, nameLength: 0, hopsTaken: 0,
             nameInHead: Slice(start: 0, count: payload.count), rest: .empty, payload.span,
             &effects)
     }

@@ -3,7 +3,7 @@ import MeshWire
 /// Messages that are kept until they are acknowledged: a queue for each flow, and what is too large
 /// to be moved about, once for all flows.
 ///
-///     entry:  inline size 4 │ payload 4 │ name 2 │ body 1 │ 0 │ parcel 4 │ key 8 │ sender 8 │ bytes
+///     entry:  number 4 │ payload 4 │ name 2 │ body 1 │ 0 │ parcel 4 │ key 8 │ sender 8 │ bytes
 ///
 /// Acknowledgements are cumulative, so a flow's messages leave in the order in which they came: a
 /// byte queue that is written at the back and drained at the front allocates nothing once it has
@@ -18,7 +18,7 @@ struct Retention {
 
     /// A message's fields, without its bytes.
     struct Header {
-        var inlineCount: Int
+        var number: UInt32
         var payloadCount: Int
         var nameCount: Int
         var body: RoutedBody
@@ -28,7 +28,9 @@ struct Retention {
         var sender: UInt64
 
         /// Bytes in the queue.
-        @inline(__always) var entrySize: Int { Retention.headerSize + inlineCount }
+        @inline(__always) var entrySize: Int {
+            Retention.headerSize + (parcel < 0 ? nameCount + payloadCount : 0)
+        }
         /// What it counts for in its flow's window.
         @inline(__always) var cost: Int { Retention.headerSize + nameCount + payloadCount }
     }
@@ -81,19 +83,19 @@ struct Retention {
     /// Appends an entry to a flow's queue.
     @inline(__always)
     mutating func append(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
-        parcel: Int32, _ bytes: Span<UInt8>, to queue: inout ByteQueue
+        _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
+        sender: UInt64, parcel: Int32, _ bytes: Span<UInt8>, to queue: inout ByteQueue
     ) {
         let size = Int(name.count) + Int(payload.count)
         let inlineCount = parcel < 0 ? size : 0
         let place = unsafe queue.reserve(Self.headerSize)
-        let lengths =
-            UInt64(UInt32(truncatingIfNeeded: inlineCount))
+        let numbered =
+            UInt64(number)
             | UInt64(UInt32(bitPattern: payload.count)) << 32
         let rest =
             UInt64(UInt16(truncatingIfNeeded: name.count)) | UInt64(body.rawValue) << 16
             | UInt64(UInt32(bitPattern: parcel)) << 32
-        unsafe place.storeBytes(of: lengths.littleEndian, as: UInt64.self)
+        unsafe place.storeBytes(of: numbered.littleEndian, as: UInt64.self)
         unsafe (place + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
         unsafe (place + 16).storeBytes(of: key.rawValue.littleEndian, as: UInt64.self)
         unsafe (place + 24).storeBytes(of: sender.littleEndian, as: UInt64.self)
@@ -112,7 +114,7 @@ struct Retention {
         queue.withSpan { span in
             let rest = span.load(UInt64.self, at: offset + 8)
             return Header(
-                inlineCount: Int(span.load(UInt32.self, at: offset)),
+                number: span.load(UInt32.self, at: offset),
                 payloadCount: Int(span.load(UInt32.self, at: offset + 4)),
                 nameCount: Int(rest & 0xFFFF),
                 body: RoutedBody(rawValue: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,

@@ -126,7 +126,7 @@ extension Node {
             length: Frame.routedHeaderSize + Frame.destinationSize + size,
             hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
             body: header.body.rawValue, origin: id, key: header.key, destinationCount: 1,
-            life: life, nameLength: header.nameCount, hopsTaken: 0)
+            number: header.number, nameLength: header.nameCount, hopsTaken: 0)
         effects.bytes.append(
             Destination(id: destination, sequence: sequence, promise: hop.promise))
         flows.retention.copyBytes(
@@ -158,8 +158,8 @@ extension Node {
         let offset = flows.outgoing[Int(place)].queue.count
         let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
         keep(
-            .user, key, name: name, payload: payload, sender: message.sender, cost: cost,
-            parcel: parcel, bytes, place, &effects)
+            .user, key, number: message.number, name: name, payload: payload,
+            sender: message.sender, cost: cost, parcel: parcel, bytes, place, &effects)
         counters.messagesOriginated &+= 1
         if flows.outgoing[Int(place)].isRecovering { return }
         if sendKept(place, flows.outgoing[Int(place)].last, at: offset, &effects) == nil {
@@ -290,7 +290,7 @@ extension Node {
         effects.bytes.appendRoutedHeader(
             length: 0, hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
             body: RoutedBody.control.rawValue, origin: id, key: Key(0), destinationCount: 1,
-            life: life, nameLength: 0, hopsTaken: 0)
+            number: 0, nameLength: 0, hopsTaken: 0)
         effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
         effects.bytes.append(message)
         let length = effects.bytes.count - head

@@ -121,14 +121,14 @@ extension Node {
             counters.messagesDelivered &+= 1
             counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
             effects.append(
-                .deliver(body, header.key, name: name, payload: payload, from: header.origin))
+                .deliver(body, header.key, name: name, payload: payload, id: header.id))
             passed(place, &effects)
             return
         }
         counters.messagesDelivered &+= 1
         counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
         effects.append(
-            .deliver(body, header.key, name: name, payload: payload, from: header.origin))
+            .deliver(body, header.key, name: name, payload: payload, id: header.id))
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.
@@ -158,7 +158,7 @@ extension Node {
         effects.bytes.appendRoutedHeader(
             length: length, flags, hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) - 1,
             body: prefix.body,
-            origin: header.origin, key: header.key, destinationCount: 1, life: header.life,
+            origin: header.origin, key: header.key, destinationCount: 1, number: header.number,
             nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1)
         effects.bytes.append(
             Destination(
@@ -214,7 +214,7 @@ extension Node {
         emitGroups(
             body: prefix.body, flags: prefix.flags,
             hopsLeft: min(prefix.hopsLeft, Frame.hopLimit) &- 1,
-            origin: header.origin, key: header.key, life: header.life,
+            origin: header.origin, key: header.key, number: header.number,
             nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1, nameInHead: .empty,
             rest: rest, bytes, &effects)
         // Last, because what this leads to may need the list of entries itself.
@@ -228,7 +228,7 @@ extension Node {
     /// `nameInHead` names bytes that go between the destinations and `rest` (the name of a local
     /// client's message, which does not lie in front of its payload); empty for transit.
     mutating func emitGroups(
-        body: UInt8, flags: FrameFlags, hopsLeft: UInt8, origin: NodeID, key: Key, life: UInt32,
+        body: UInt8, flags: FrameFlags, hopsLeft: UInt8, origin: NodeID, key: Key, number: UInt32,
         nameLength: Int, hopsTaken: UInt16, nameInHead: Slice, rest: Slice, _ bytes: Span<UInt8>,
         _ effects: inout EffectBuffer
     ) {
@@ -251,7 +251,7 @@ extension Node {
                 if strictness { groupFlags.insert(.strictlyGreedy) }
                 effects.bytes.appendRoutedHeader(
                     length: length, groupFlags, hopsLeft: hopsLeft, body: body, origin: origin,
-                    key: key, destinationCount: count, life: life, nameLength: nameLength,
+                    key: key, destinationCount: count, number: number, nameLength: nameLength,
                     hopsTaken: hopsTaken)
                 for entry in forwarding.entries
                 where entry.link == link && entry.isStrict == strictness {

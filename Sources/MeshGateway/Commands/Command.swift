@@ -178,7 +178,8 @@ struct CommandSpec {
         CommandSpec(
             .meshSend, "mesh.send", -3, [.mesh],
             "MESH.SEND user payload [VOLATILE]: to all connections of the user; answers to how "
-                + "many nodes, -1: it waits for the user to come back."),
+                + "many nodes; 0: the user is nowhere; -1: its node has just died, and the "
+                + "message waits for the user to come back."),
         CommandSpec(
             .meshOnline, "mesh.online", -2, [.mesh, .alone],
             "MESH.ONLINE user ...: 1 or 0 for each, whether a connection is attached anywhere."),

@@ -75,7 +75,7 @@ extension Gateway {
 
     mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return .report(.whereabouts(userKey(1, input)))
+        return .report(.whereabouts(userKey(1, input), user: bytes(1, input)))
     }
 
     /// Confirms each user, then asks the driver how they are.

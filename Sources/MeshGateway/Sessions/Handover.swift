@@ -15,25 +15,27 @@ import MeshWire
 //        │                               │  after 2 s the key is given up
 //
 // While both nodes have the key a message comes to both. Each way keeps the order of each origin, and
-// the new node gives out what comes first of the two and drops the other, so the order stays. The
-// two are known by their bytes: among messages of equal bytes, sent when the old node has just given
-// up the key, one can be taken for the twin of an earlier one.
+// the new node gives out what comes first of the two and drops the other, so the order stays. They
+// are known by their origin and its number for them (`MessageID`), which every copy carries.
 //
 //     take:     3, token 24, user          answer: 0 unknown │ 1, missed 4, for ms 4, messages
 //                                                  │ 2, node 8: it has moved there
 //     forward:  4, token 24, number 4, missed 4, messages          answer: 1; 0: unknown
+//               number 0xFFFF_FFFF: no messages, and nothing more will come
 //     hand over: 5, token 24, user length 2, user, missed 4, for ms 4, messages
 //                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
-//     message:  length 4, a frame of RESP2
+//     location: 7, user                    answer: 1; 0: the user has moved from there
+//     message:  length 4, origin 8, number 4, a frame of RESP2
 //
-// All integers are little-endian.
+// All integers are little-endian. Of 0xFFFF_FFFF missed messages nobody knows how many they were.
 
 enum SessionTag {
     static let take: UInt8 = 3
     static let forward: UInt8 = 4
     static let handOver: UInt8 = 5
     static let address: UInt8 = 6
+    static let location: UInt8 = 7
 }
 
 extension Gateway {
@@ -45,13 +47,15 @@ extension Gateway {
     static let arrivalTime: Delay = .milliseconds(250)
     /// Twins are told apart until nothing more can come by the old node.
     static let twinTime: Delay = .seconds(6)
-    /// A forwarded message that has no twin after this has none: another of the same bytes may come
-    /// directly. The other way round nothing is gained: forwarding ends by itself.
-    static let twinWait: Delay = .seconds(3)
-    static let twinCountMax = 65_536
     /// How often a question after a session may be sent on to where it has moved.
     static let redirectionMax = 4
+    /// The number of a batch that is the last, and empty.
+    private static let lastBatch = UInt32.max
+    /// A count of lost messages that nobody knows.
+    static let unknownCount = Int(UInt32.max)
     private static let batchBytesMax = 1024 * 1024
+    /// What a message on its way between nodes has in front of its frame.
+    private static let frameHeaderSize = 16
 
     // MARK: Taking
 
@@ -153,7 +157,7 @@ extension Gateway {
         counters.sessionsLost += 1
         if let index = openSession(user, client) {
             answerToken(index, client)
-            tellSessionGap(place, user, -1, since: now)
+            tellSessionGap(place, user, Self.unknownCount, since: now)
         }
         return client
     }
@@ -169,6 +173,11 @@ extension Gateway {
         if tag == SessionTag.address {
             // A node that leaves itself is no place to go.
             if drain == nil { answer.append(Array(clientAddress.utf8)) }
+            return
+        }
+        if tag == SessionTag.location {
+            let user = Self.bytes(input, Slice(start: start + 1, count: Int(subject.count) - 1))
+            answer.append(UInt8(isDeparted(user, hasher.key(.user, user)) ? 0 : 1))
             return
         }
         guard Int(subject.count) > SessionToken.size, asker != nodeID else {
@@ -239,7 +248,10 @@ extension Gateway {
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
         while !backlog.isEmpty, queue.count < bytesMax {
+            let id = backlog.firstID
             queue.append(integer: UInt32(backlog.firstLength))
+            queue.append(id.origin)
+            queue.append(integer: id.number)
             backlog.takeFirst { span, length in queue.append(span, 0, length) }
         }
         swap(&backlog, &clients[place].backlog)
@@ -265,7 +277,8 @@ extension Gateway {
         forwarding.removeAll(keepingCapacity: true)
         for index in due {
             guard case .moved(let ghost, let node, _) = sessions[index].state,
-                sessions[index].batch == nil, !clients[Int(ghost)].backlog.isEmpty
+                sessions[index].batch == nil,
+                !clients[Int(ghost)].backlog.isEmpty || clients[Int(ghost)].droppedCount > 0
             else { continue }
             var batch = ByteQueue()
             batch.append(SessionTag.forward)
@@ -295,13 +308,52 @@ extension Gateway {
             send(.forward(index, number, token), -1, to: node, batch)
             return
         }
-        if !isTaken { counters.sessionBatchesLost += 1 }
+        if !isTaken {
+            counters.sessionBatchesLost += 1
+            // The next batch says so.
+            clients[Int(ghost)].droppedCount += Self.unknownCount
+        }
         sessions[index].batch = nil
         if !clients[Int(ghost)].backlog.isEmpty {
             forwarding.insert(index)
         } else if now >= until {
-            closeGhost(ghost)
-            forget(index)
+            endForwarding(index, ghost, to: node)
+        }
+    }
+
+    /// All that came for a session is with its new node.
+    private mutating func endForwarding(_ index: Int, _ ghost: ClientIndex, to node: NodeID) {
+        var batch = ByteQueue()
+        batch.append(SessionTag.forward)
+        sessions[index].token.append(to: &batch)
+        batch.append(integer: Self.lastBatch)
+        batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
+        let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        // If it is lost, the new node believes for some seconds more that something could come.
+        send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
+        closeGhost(ghost)
+        forget(index)
+    }
+
+    /// A node is dead. What had come to it for sessions that it gave to this one a moment ago, and was
+    /// not passed on yet, is lost with it; their clients are told, and nobody knows how much it was.
+    public mutating func nodeDied(_ node: NodeID) {
+        // In the order of the sessions' places: that of a dictionary differs from run to run.
+        let orphans = arrivals.filter { $0.key.node == node }.map { $0.value }.sorted()
+        for index in orphans {
+            if let origin = sessions[index].origin { arrivals[origin] = nil }
+            sessions[index].origin = nil
+            let place = self.place(of: index)
+            tellMissed(place, sessions[index].user, Self.unknownCount, since: now)
+            if case .moved = sessions[index].state { forwarding.insert(index) }
+        }
+    }
+
+    /// Who has the session: a client, or the ghost that waits for one.
+    private func place(of index: Int) -> Int {
+        switch sessions[index].state {
+        case .attached(let client), .arriving(let client, _, _): Int(client)
+        case .waiting(let ghost, _), .moved(let ghost, _, _): Int(ghost)
         }
     }
 
@@ -313,46 +365,46 @@ extension Gateway {
         let number = input.load(UInt32.self, at: Int(rest.start))
         // A batch whose answer was lost comes again.
         guard number > sessions[index].batchSeen else { return true }
-        sessions[index].batchSeen = number
-        let place: Int
-        switch sessions[index].state {
-        case .attached(let client), .arriving(let client, _, _): place = Int(client)
-        case .waiting(let ghost, _), .moved(let ghost, _, _): place = Int(ghost)
-        }
+        let place = place(of: index)
         let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
-        if missed > 0 {
-            if clients[place].flags.contains(.ghost) {
-                if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
-                clients[place].droppedCount += missed
-            } else {
-                tellSessionGap(place, sessions[index].user, missed, since: now)
-            }
+        tellMissed(place, sessions[index].user, missed, since: now)
+        if missed > 0, case .moved = sessions[index].state { forwarding.insert(index) }
+        if number == Self.lastBatch {
+            arrivals[token] = nil
+            sessions[index].origin = nil
+            return true
         }
+        sessions[index].batchSeen = number
         isForwarded = true
         defer { isForwarded = false }
-        readFrames(input, Int(rest.start) + 8, rest.end) { gateway in
-            gateway.label = FrameLabel(.user, gateway.sessions[index].key)
+        readFrames(input, Int(rest.start) + 8, rest.end, sessions[index].key) { gateway in
             gateway.enqueue(place)
         }
         return true
     }
 
-    /// Puts each message into `frame` and calls `body`; stops at what is malformed.
+    /// Puts each message into `frame`, titled by `label`, and calls `body`; stops at what is
+    /// malformed.
     private mutating func readFrames(
-        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ body: (inout Gateway) -> Void
+        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ key: Key,
+        _ body: (inout Gateway) -> Void
     ) {
         var at = start
-        while at + 4 <= end {
+        while at + Self.frameHeaderSize <= end {
             let length = Int(input.load(UInt32.self, at: at))
-            guard length <= end - at - 4, FrameTitle.isUser(input, at + 4, length)
-            else {
+            let id = MessageID(
+                origin: NodeID(input.load(UInt64.self, at: at + 4)),
+                number: input.load(UInt32.self, at: at + 12))
+            at += Self.frameHeaderSize
+            guard length <= end - at, FrameTitle.isUser(input, at, length) else {
                 counters.answersMalformed += 1
                 return
             }
             frame.removeAll()
-            frame.append(input, at + 4, length)
+            frame.append(input, at, length)
+            label = FrameLabel(.user, key, id: id)
             body(&self)
-            at += 4 + length
+            at += length
         }
     }
 
@@ -368,10 +420,6 @@ extension Gateway {
             return false
         }
         counters.sessionsMovedIn += 1
-        // The user may have been here a moment ago: then what waited elsewhere comes here too.
-        let name = user.span
-        let wasHere =
-            registry.topics.find(.user, hasher.key(.user, user), name, 0, name.count) >= 0
         let span = grant.span
         let missed = Int(span.load(UInt32.self, at: 0))
         let since = now - .milliseconds(Int64(span.load(UInt32.self, at: 4)))
@@ -390,7 +438,6 @@ extension Gateway {
         arrivals[token] = index
         hold(index, at: Int(place))
         hold(index, at: Int(ghost))
-        clients[Int(ghost)].flags.insert(.hashed)
         join(ghost, user)
         change(index, .arriving(place, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
@@ -400,13 +447,10 @@ extension Gateway {
             clients[Int(place)].droppedCount = missed
             clients[Int(place)].droppedSince = since
         }
-        let group = FrameLabel(.user, sessions[index].key).group
-        readFrames(span, 8, span.count) { gateway in
-            gateway.clients[Int(place)].backlog.append(gateway.frame, group: group)
-            if wasHere {
-                let twin = UserSession.Twin(count: -1, at: gateway.now)
-                gateway.sessions[index].twins[gateway.hashOfFrame()] = twin
-            }
+        readFrames(span, 8, span.count, sessions[index].key) { gateway in
+            gateway.clients[Int(place)].backlog.append(gateway.frame, gateway.label)
+            // The user may have been here a moment ago: then what waited elsewhere comes here too.
+            _ = gateway.sessions[index].seen.insert(gateway.label.id)
         }
         if client != nil { wrote(Int(place)) }
         return true
@@ -417,8 +461,10 @@ extension Gateway {
         guard case .arriving(let place, let ghost, _) = sessions[index].state else { return }
         join(place, sessions[index].user)
         release(index, from: Int(ghost))
-        pour(
-            from: ghost, to: Int(place), group: FrameLabel(.user, sessions[index].key).group)
+        tellMissed(
+            Int(place), sessions[index].user, clients[Int(ghost)].droppedCount,
+            since: clients[Int(ghost)].droppedSince)
+        pour(from: ghost, to: Int(place), sessions[index].key)
         closeGhost(ghost)
         if clients[Int(place)].flags.contains(.ghost) {
             change(index, .waiting(place, until: now + configuration.sessionGrace))
@@ -439,8 +485,7 @@ extension Gateway {
         case .moved(let ghost, let node, let until):
             // The key is given up; what is under way is still forwarded.
             if clients[Int(ghost)].backlog.isEmpty, sessions[index].batch == nil {
-                closeGhost(ghost)
-                forget(index)
+                endForwarding(index, ghost, to: node)
             } else {
                 // Not the client's own departure: that would end the session.
                 clients[Int(ghost)].flags.remove(.session)
@@ -456,7 +501,7 @@ extension Gateway {
     private mutating func endTwins(_ index: Int, _ place: Int) {
         guard let until = sessions[index].twinsUntil, until <= now else { return }
         sessions[index].twinsUntil = nil
-        sessions[index].twins = [:]
+        sessions[index].seen = SeenMessages()
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }
@@ -476,32 +521,28 @@ extension Gateway {
             })
         else { return false }
         let index = Int(entry)
-        let hash = hashOfFrame()
-        let step: Int32 = isForwarded ? -1 : 1
-        if var twin = sessions[index].twins[hash], twin.count.signum() == -step.signum(),
-            isForwarded || now - twin.at < Self.twinWait
+        if sessions[index].seen.insert(label.id) { return false }
+        counters.sessionTwins += 1
+        // One that still waits for the forwarded ones to be ahead of it leaves with them.
+        if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
+            clients[Int(ghost)].backlog.remove(label.id)
         {
-            twin.count += step
-            sessions[index].twins[hash] = twin.count == 0 ? nil : twin
-            counters.sessionTwins += 1
-            // One that still waits for the forwarded ones to be ahead of it leaves with them.
-            if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
-                clients[Int(ghost)].backlog.remove(group: hash)
-            {
-                return false
-            }
-            return true
+            return false
         }
-        if sessions[index].twins.count >= Self.twinCountMax { sessions[index].twins = [:] }
-        let before = sessions[index].twins[hash]?.count ?? 0
-        sessions[index].twins[hash] = UserSession.Twin(
-            count: before.signum() == step.signum() ? before + step : step, at: now)
-        return false
+        return true
     }
 
-    /// A hash of `frame` that is the same in both protocols.
-    func hashOfFrame() -> UInt64 {
-        frame.withSpan { hasher.digest(prefix: 0xF0, $0, 1, $0.count - 1) }
+    /// So many messages of a session are lost: its client is told, at once or when it comes back.
+    private mutating func tellMissed(
+        _ place: Int, _ user: [UInt8], _ count: Int, since: Instant
+    ) {
+        if count == 0 { return }
+        if clients[place].flags.contains(.ghost) {
+            if clients[place].droppedCount == 0 { clients[place].droppedSince = since }
+            clients[place].droppedCount += count
+        } else {
+            tellSessionGap(place, user, count, since: since)
+        }
     }
 
     // MARK: Handing over
@@ -537,17 +578,18 @@ extension Gateway {
         // Back to where it was, ahead of what has come since: the next node may take it.
         let grant = sessions[index].handover
         sessions[index].handover = []
-        let group = FrameLabel(.user, sessions[index].key).group
+        let key = sessions[index].key
         var later = Backlog()
         swap(&later, &clients[Int(ghost)].backlog)
         let span = grant.span
         clients[Int(ghost)].droppedCount += Int(span.load(UInt32.self, at: 0))
-        readFrames(span, 8, span.count) { gateway in
-            gateway.clients[Int(ghost)].backlog.append(gateway.frame, group: group)
+        readFrames(span, 8, span.count, key) { gateway in
+            gateway.clients[Int(ghost)].backlog.append(gateway.frame, gateway.label)
         }
         while !later.isEmpty {
+            let label = FrameLabel(.user, key, id: later.firstID)
             later.takeFirst { span, length in
-                clients[Int(ghost)].backlog.append(span, 0, length, group: group)
+                clients[Int(ghost)].backlog.append(span, 0, length, label)
             }
         }
     }

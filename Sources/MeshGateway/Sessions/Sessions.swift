@@ -139,7 +139,7 @@ extension Gateway {
         tellSessionGap(
             Int(client), sessions[index].user, clients[Int(ghost)].droppedCount,
             since: clients[Int(ghost)].droppedSince)
-        pour(from: ghost, to: Int(client), group: FrameLabel(.user, sessions[index].key).group)
+        pour(from: ghost, to: Int(client), sessions[index].key)
         closeGhost(ghost)
     }
 
@@ -150,15 +150,17 @@ extension Gateway {
         wrote(Int(client))
     }
 
-    /// Announces what did not fit while the session waited. A count of 0: nobody knows how many.
+    /// Announces what did not fit while the session waited, or was lost with a node. `unknownCount`:
+    /// nobody knows how many, and the client is told 0.
     mutating func tellSessionGap(_ place: Int, _ user: [UInt8], _ count: Int, since: Instant) {
         guard count != 0 else { return }
         counters.gapNotices += 1
         frame.removeAll()
         frame.append("*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n")
         frame.appendBulk(user)
-        frame.appendInteger(max(0, count))
-        frame.appendInteger(count < 0 ? 0 : Int((now - since).milliseconds))
+        let isKnown = count < Self.unknownCount
+        frame.appendInteger(isKnown ? count : 0)
+        frame.appendInteger(isKnown ? Int((now - since).milliseconds) : 0)
         tell(place)
     }
 
@@ -190,12 +192,13 @@ extension Gateway {
         swap(&output, &clients[place].output)
         let base = clients[place].outputBase
         for kept in clients[place].kept.takeAll() {
-            output.withSpan { keep($0, Int(kept.start &- base), kept.length, indices) }
+            output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, indices) }
         }
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
         while !backlog.isEmpty {
-            backlog.takeFirst { span, length in keep(span, 0, length, indices) }
+            let id = backlog.firstID
+            backlog.takeFirst { span, length in keep(span, 0, length, id, indices) }
         }
         clients[place].sentFront = 0
         clients[place].sessions = []
@@ -207,7 +210,7 @@ extension Gateway {
 
     /// One frame of a client that is gone, for the ghost of its session if it has one.
     private mutating func keep(
-        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ indices: [Int32]
+        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ indices: [Int32]
     ) {
         let bytes = span.extracting(start..<start + length)
         let title = FrameTitle(bytes)
@@ -218,7 +221,7 @@ extension Gateway {
             frame.removeAll()
             frame.append(bytes, 0, length)
             frame.setFrame(at: 0, isRESP3: false)
-            label = FrameLabel(.user, sessions[Int(index)].key)
+            label = FrameLabel(.user, sessions[Int(index)].key, id: id)
             admitFrame(Int(ghost))
         }
     }
@@ -340,7 +343,7 @@ extension Gateway {
         sessions[index].user = []
         sessions[index].handover = []
         sessions[index].batch = nil
-        sessions[index].twins = [:]
+        sessions[index].seen = SeenMessages()
         sessions[index].twinsUntil = nil
         sessions[index].origin = nil
         freeSessions.append(index)
@@ -400,14 +403,15 @@ extension Gateway {
     }
 
     /// Moves all that waits in a ghost to the back of another backlog, whatever its bound.
-    mutating func pour(from ghost: ClientIndex, to place: Int, group: UInt64) {
+    mutating func pour(from ghost: ClientIndex, to place: Int, _ key: Key) {
         var backlog = Backlog()
         swap(&backlog, &clients[Int(ghost)].backlog)
         guard !backlog.isEmpty else { return }
         let isGhost = clients[place].flags.contains(.ghost)
         while !backlog.isEmpty {
+            let label = FrameLabel(.user, key, id: backlog.firstID)
             backlog.takeFirst { span, length in
-                clients[place].backlog.append(span, 0, length, group: group)
+                clients[place].backlog.append(span, 0, length, label)
             }
             if !isGhost { counters.delivered += 1 }
         }

@@ -42,13 +42,28 @@ struct UserSession {
     var origin: SessionToken?
     /// The last batch that came from there.
     var batchSeen: UInt32 = 0
-    /// Messages that have come here, or from there, and not yet the other way: so often, negative
-    /// for those from there. One that comes both ways is given out once.
-    var twins: [UInt64: Twin] = [:]
+    /// The messages that have come here, or from there, until nothing more can come from there: one
+    /// that comes both ways is given out once.
+    var seen = SeenMessages()
     var twinsUntil: Instant?
+}
 
-    struct Twin {
-        var count: Int32
-        var at: Instant
+/// A set of messages that forgets those that came first when there are too many.
+struct SeenMessages {
+    private var recent: Set<MessageID> = []
+    private var earlier: Set<MessageID> = []
+
+    /// At least so many are known, and less than twice as many; 2 to 4 MB. A message that comes to
+    /// both nodes comes to the second of them this much later only if that is frozen.
+    static let countMin = 65_536
+
+    /// False: it is there already.
+    mutating func insert(_ id: MessageID) -> Bool {
+        if earlier.contains(id) || !recent.insert(id).inserted { return false }
+        if recent.count >= Self.countMin {
+            swap(&earlier, &recent)
+            recent = []
+        }
+        return true
     }
 }

@@ -3,7 +3,7 @@ import MeshWire
 /// Messages that wait for one client, as whole frames of RESP2, beside its output.
 ///
 ///     bytes:    │ frame │ (gone) │ frame │ …
-///     entries:    number, number + 1, …          each: length, group, gone or not
+///     entries:    number, number + 1, …          each: length, group, message, gone or not
 ///
 /// Only clients that are behind, or that have a session, have anything in it. Frames are numbered
 /// from 1 on in the order in which they came. One that is taken out of the middle stays in the
@@ -13,6 +13,7 @@ struct Backlog: ~Copyable {
         var length: Int32
         var isGone: Bool
         var group: UInt64
+        var id: MessageID
     }
 
     private var bytes = ByteQueue()
@@ -40,21 +41,22 @@ struct Backlog: ~Copyable {
     var nextNumber: UInt64 { firstNumber + UInt64(entries.count - head) }
 
     /// Appends a frame, an array of RESP2.
-    mutating func append(_ frame: borrowing ByteQueue, group: UInt64) {
-        frame.withSpan { append($0, 0, $0.count, group: group) }
+    mutating func append(_ frame: borrowing ByteQueue, _ label: FrameLabel) {
+        frame.withSpan { append($0, 0, $0.count, label) }
     }
 
-    mutating func append(_ span: Span<UInt8>, _ start: Int, _ length: Int, group: UInt64) {
+    mutating func append(_ span: Span<UInt8>, _ start: Int, _ length: Int, _ label: FrameLabel) {
         bytes.append(span, start, length)
-        entries.append(Entry(length: Int32(length), isGone: false, group: group))
+        entries.append(
+            Entry(length: Int32(length), isGone: false, group: label.group, id: label.id))
         count += 1
     }
 
     /// Appends a frame that takes the place of the one of its group that waits; true when there was
     /// one.
-    mutating func appendLatest(_ frame: borrowing ByteQueue, group: UInt64) -> Bool {
+    mutating func appendLatest(_ frame: borrowing ByteQueue, _ label: FrameLabel) -> Bool {
         var isReplaced = false
-        if let number = newest[group], number >= firstNumber {
+        if let number = newest[label.group], number >= firstNumber {
             let index = head + Int(number - firstNumber)
             if !entries[index].isGone {
                 entries[index].isGone = true
@@ -63,17 +65,17 @@ struct Backlog: ~Copyable {
                 isReplaced = true
             }
         }
-        newest[group] = nextNumber
-        append(frame, group: group)
+        newest[label.group] = nextNumber
+        append(frame, label)
         if isReplaced { settle() }
         return isReplaced
     }
 
-    /// Takes out the oldest frame of a group; false when none waits. A walk from the front, where
-    /// what is looked for is when both sides keep the same order.
-    mutating func remove(group: UInt64) -> Bool {
+    /// Takes a message out; false when it does not wait. A walk from the front, where what is looked
+    /// for is when both sides keep the same order.
+    mutating func remove(_ id: MessageID) -> Bool {
         for index in head..<entries.count
-        where !entries[index].isGone && entries[index].group == group {
+        where !entries[index].isGone && entries[index].id == id {
             entries[index].isGone = true
             goneBytes += Int(entries[index].length)
             count -= 1
@@ -98,6 +100,8 @@ struct Backlog: ~Copyable {
 
     /// The length of the frame at the front; 0 when nothing waits.
     var firstLength: Int { count > 0 ? Int(entries[head].length) : 0 }
+    /// What it is a copy of.
+    var firstID: MessageID { count > 0 ? entries[head].id : .none }
 
     mutating func removeAll() {
         firstNumber = nextNumber

@@ -35,14 +35,13 @@ extension Gateway {
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
             if clients[place].flags.contains(.session), label.kind == .user {
                 // It waits for the next connection. A turn of the driver brings so much at most.
-                clients[place].backlog.append(frame, group: label.group)
+                clients[place].backlog.append(frame, label)
             } else {
                 counters.dropped += 1
             }
             return
         }
         if !clients[place].flags.contains(.ghost) { counters.delivered += 1 }
-        if clients[place].flags.contains(.hashed) { label.group = hashOfFrame() }
         let isAhead =
             clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
             && clients[place].backlog.isEmpty
@@ -51,7 +50,7 @@ extension Gateway {
             let start = clients[place].output.count
             let length = frame.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
-            noteFrame(place, at: start, length, isUser: label.kind == .user)
+            noteFrame(place, at: start, length, isUser: label.kind == .user, label.id)
             wrote(place)
             return
         }
@@ -61,7 +60,7 @@ extension Gateway {
         let countMax = isGhost ? configuration.sessionCountMax : .max
         let cost = frame.count + Backlog.entryCost
         if policy == .disconnect, !isGhost {
-            clients[place].backlog.append(frame, group: label.group)
+            clients[place].backlog.append(frame, label)
             checkBacklogLimit(place)
         } else if cost > bytesMax {
             // Not even alone.
@@ -72,15 +71,15 @@ extension Gateway {
             {
                 lose(place, policy)
             } else {
-                clients[place].backlog.append(frame, group: label.group)
+                clients[place].backlog.append(frame, label)
             }
         } else {
             if policy == .latest {
-                if clients[place].backlog.appendLatest(frame, group: label.group) {
+                if clients[place].backlog.appendLatest(frame, label) {
                     lose(place, policy)
                 }
             } else {
-                clients[place].backlog.append(frame, group: label.group)
+                clients[place].backlog.append(frame, label)
             }
             while clients[place].backlog.cost > bytesMax
                 || clients[place].backlog.count > countMax
@@ -98,11 +97,14 @@ extension Gateway {
     }
 
     /// A frame of `length` bytes stands at `start` in the output as an array.
-    private mutating func noteFrame(_ place: Int, at start: Int, _ length: Int, isUser: Bool) {
+    private mutating func noteFrame(
+        _ place: Int, at start: Int, _ length: Int, isUser: Bool, _ id: MessageID
+    ) {
         if clients[place].isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
         if isUser, clients[place].flags.contains(.session) {
             clients[place].kept.append(
-                start: clients[place].outputBase &+ UInt64(start), length: length)
+                KeptFrame(
+                    start: clients[place].outputBase &+ UInt64(start), length: length, id: id))
         }
     }
 
@@ -251,12 +253,13 @@ extension Gateway {
             var output = ByteQueue()
             swap(&output, &clients[place].output)
             let start = output.count
+            let id = clients[place].backlog.firstID
             let (length, isUser) = clients[place].backlog.takeFirst { span, length in
                 output.append(span, 0, length)
                 return (length, FrameTitle(span).kind == .user)
             }
             swap(&output, &clients[place].output)
-            noteFrame(place, at: start, length, isUser: isUser)
+            noteFrame(place, at: start, length, isUser: isUser, id)
         }
     }
 
@@ -351,17 +354,22 @@ extension Gateway {
     }
 }
 
-/// Where the messages of a session stand in a client's output, oldest first: absolute positions in
-/// all that was ever written to it.
+/// Where a message of a session stands in a client's output.
+struct KeptFrame {
+    /// Its position in all that was ever written there.
+    var start: UInt64
+    var length: Int
+    var id: MessageID
+}
+
+/// The messages of sessions that stand in a client's output, oldest first.
 struct KeptFrames {
-    private var frames: [(start: UInt64, length: Int)] = []
+    private var frames: [KeptFrame] = []
     private var head = 0
 
-    var first: (start: UInt64, length: Int)? { head < frames.count ? frames[head] : nil }
+    var first: KeptFrame? { head < frames.count ? frames[head] : nil }
 
-    mutating func append(start: UInt64, length: Int) {
-        frames.append((start, length))
-    }
+    mutating func append(_ frame: KeptFrame) { frames.append(frame) }
 
     /// Forgets the frames that end at or before this position.
     mutating func forget(endingBy position: UInt64) {
@@ -379,7 +387,7 @@ struct KeptFrames {
         }
     }
 
-    mutating func takeAll() -> ArraySlice<(start: UInt64, length: Int)> {
+    mutating func takeAll() -> ArraySlice<KeptFrame> {
         let all = frames[head...]
         frames = []
         head = 0
