@@ -32,6 +32,69 @@ public enum Fuzz {
         scenario.messages.from = .seconds(6)
         scenario.messages.toUsers = Double(random.next(below: 100))
         scenario.messages.toChannels = Double(random.next(below: 20))
+        if random.next(below: 4) == 0 {
+            // Long enough to be accused, and back in time to refute it.
+            var pause = Scenario.Fault(
+                kind: .freeze, at: .milliseconds(Int64(8_000 + random.next(below: 15_000))))
+            pause.lasts = .milliseconds(Int64(1_500 + random.next(below: 2_500)))
+            scenario.faults.append(pause)
+        }
+        return scenario
+    }
+
+    /// A scenario for as many messages as can be while everything goes wrong: few nodes, channels on
+    /// all of them, and in half of the seeds so little room for what is under way that it is full.
+    ///
+    /// About `messages` reach their destinations, a copy for each counted as one.
+    public static func soak(seed: UInt64, messages: Int = 1_000_000) -> Scenario {
+        var random = RandomSource(seed: RandomSource.mix(seed ^ 0x736f_616b))
+        var scenario = Scenario()
+        scenario.name = "soak-\(seed)"
+        scenario.keepsCopies = false
+        // Mostly a full mesh, and now and then many hops.
+        scenario.nodes = 4 + random.next(below: random.next(below: 8) == 0 ? 36 : 14)
+        scenario.degree = [6, 8, 16][random.next(below: 3)]
+        scenario.duration = .seconds(30)
+        scenario.settle = .seconds(20)
+        scenario.start.over = .milliseconds(Int64(random.next(below: 1_000)))
+        scenario.network.latency = .microseconds(Int64(50 + random.next(below: 3_000)))
+        scenario.network.jitter = .microseconds(Int64(random.next(below: 1_000)))
+        for _ in 0..<3 + random.next(below: 6) {
+            var fault = fault(&random)
+            if fault.kind == .reset { fault.times *= 10 }
+            scenario.faults.append(fault)
+        }
+        if random.next(below: 3) == 0 {
+            scenario.churn = Scenario.Churn()
+            scenario.churn!.from = .seconds(8)
+            scenario.churn!.to = .seconds(25)
+            scenario.churn!.joins = Double(random.next(below: 20))
+            scenario.churn!.crashes = Double(random.next(below: 20))
+            scenario.churn!.leaves = Double(random.next(below: 10))
+        }
+        scenario.users.count = 20 + random.next(below: 200)
+        scenario.users.moves = Double(random.next(below: 30))
+        scenario.users.departures = Double(random.next(below: 5))
+        scenario.users.arrivals = Double(random.next(below: 5))
+        scenario.channels.count = 1 + random.next(below: 3)
+        scenario.channels.subscribers = .share(1)
+        scenario.messages.from = .seconds(5)
+        scenario.messages.size = 4 + random.next(below: 60)
+        scenario.messages.publishers = random.next(below: 5)
+        let rate = Double(messages) / 25
+        scenario.messages.toUsers = rate / 20
+        scenario.messages.toChannels = rate / Double(scenario.nodes - 1)
+        if random.next(below: 2) == 0 {
+            var flows = FlowLimits()
+            flows.windowBytes = 65_536 << random.next(below: 5)
+            flows.windowCount = 64 << random.next(below: 8)
+            flows.totalBytes = 262_144 << random.next(below: 6)
+            flows.reorderCount = 16 << random.next(below: 7)
+            flows.reorderBytes = 4_096 << random.next(below: 8)
+            flows.heldCount = 4 << random.next(below: 8)
+            flows.heldBytes = 4_096 << random.next(below: 8)
+            scenario.flows = flows
+        }
         return scenario
     }
 
@@ -69,7 +132,10 @@ public enum Fuzz {
         for index in scenario.faults.indices where scenario.faults[index].times > 1 {
             add { $0.faults[index].times = 1 }
         }
+        if scenario.flows != nil { add { $0.flows = nil } }
         if scenario.channels.count > 0 { add { $0.channels.count = 0 } }
+        if scenario.messages.toChannels > 20 { add { $0.messages.toChannels /= 4 } }
+        if scenario.messages.toUsers > 20 { add { $0.messages.toUsers /= 4 } }
         if scenario.messages.toUsers > 0 { add { $0.messages.toUsers = 0 } }
         if scenario.users.moves + scenario.users.arrivals + scenario.users.departures > 0 {
             add {
@@ -128,14 +194,16 @@ extension Scenario {
                     + "joins: \(decimal(churn.joins)), leaves: \(decimal(churn.leaves)), "
                     + "crashes: \(decimal(churn.crashes)) }")
         }
-        let faults = self.faults.map { fault -> String in
-            let amount: String
-            switch fault.amount {
-            case .count(let count): amount = "\(count)"
-            case .share(let share): amount = "\"\(decimal(share * 100, places: 6))%\""
+        func amount(_ amount: Amount) -> String {
+            switch amount {
+            case .count(let count): "\(count)"
+            case .share(let share): "\"\(decimal(share * 100, places: 6))%\""
             }
+        }
+        let faults = self.faults.map { fault -> String in
             let value =
-                fault.kind == .partition ? list(fault.parts.map { decimal($0) }) : amount
+                fault.kind == .partition
+                ? list(fault.parts.map { decimal($0) }) : amount(fault.amount)
             return "{ at: \(seconds(fault.at)), \(fault.kind.rawValue): \(value), "
                 + "for: \(seconds(fault.lasts)), by: \(milliseconds(fault.by)), "
                 + "drift: \(fault.drift), times: \(fault.times), "
@@ -145,13 +213,22 @@ extension Scenario {
         lines.append(
             "users: { count: \(users.count), arrivals: \(decimal(users.arrivals)), "
                 + "departures: \(decimal(users.departures)), moves: \(decimal(users.moves)) }")
-        if channels.count > 0, case .count(let subscribers) = channels.subscribers {
+        if channels.count > 0 {
+            let subscribers = amount(channels.subscribers)
             lines.append("channels: { count: \(channels.count), subscribers: \(subscribers) }")
         }
         lines.append(
             "messages: { toUsers: \(decimal(messages.toUsers)), "
                 + "toChannels: \(decimal(messages.toChannels)), "
+                + "publishers: \(messages.publishers), size: \(messages.size), "
                 + "from: \(seconds(messages.from)) }")
+        if let flows {
+            lines.append(
+                "flows: { windowBytes: \(flows.windowBytes), windowCount: \(flows.windowCount), "
+                    + "totalBytes: \(flows.totalBytes), reorderCount: \(flows.reorderCount), "
+                    + "reorderBytes: \(flows.reorderBytes), heldCount: \(flows.heldCount), "
+                    + "heldBytes: \(flows.heldBytes) }")
+        }
         if !tolerated.isEmpty {
             lines.append("tolerate: " + list(tolerated.map { quoted($0.rawValue) }))
         }

@@ -40,6 +40,8 @@ struct Journal {
         var count: Int32
         /// `NodeID(0)`: a user who did not come back.
         var destination: NodeID
+        /// It was refused when it was published.
+        var isRefusal = false
     }
 
     /// A node was told that messages of another will never come.
@@ -50,7 +52,19 @@ struct Journal {
         var count: UInt32
     }
 
+    /// A node has taken changes of the directory that were news to it.
+    struct ChangeArrival {
+        var time: Instant
+        /// When the first of them was made.
+        var made: Instant
+        var host: Int32
+        var count: Int32
+        /// They were asked for.
+        var isRepair: Bool
+    }
+
     var arrivals: [Arrival] = []
+    var changes: [ChangeArrival] = []
     var reports: [Report] = []
     var gaps: [Gap] = []
     var news: [News] = []
@@ -66,6 +80,7 @@ struct Journal {
 
     mutating func removeAll() {
         arrivals.removeAll(keepingCapacity: true)
+        changes.removeAll(keepingCapacity: true)
         reports.removeAll(keepingCapacity: true)
         gaps.removeAll(keepingCapacity: true)
         news.removeAll(keepingCapacity: true)

@@ -58,7 +58,7 @@ struct Ledger {
     }
     private(set) var copies: [Copy] = []
     /// At most so many are kept; later messages are not in the figures.
-    static let copyCountMax = 4_000_000
+    var copyCountMax = 4_000_000
 
     mutating func addHost() { changesOf.append([]) }
 
@@ -69,8 +69,8 @@ struct Ledger {
         let purpose = Self.purpose(of: parcel)
         bytes[purpose.rawValue] += Int(parcel.count)
         frames[purpose.rawValue] += 1
-        guard purpose == .messages, parcel.withSpan({ $0[7] }) != RoutedBody.user.rawValue,
-            copies.count < Self.copyCountMax,
+        guard copies.count < copyCountMax, purpose == .messages,
+            parcel.withSpan({ $0[7] }) != RoutedBody.user.rawValue,
             let message = Tracer.messageNumber(parcel, at: 0)
         else { return }
         copies.append(Copy(message: message, from: Int32(host), to: Int32(other)))
@@ -149,6 +149,14 @@ struct Ledger {
             default: return nil
             }
         }
+    }
+
+    /// When the first of those changes was made that were news; nil: a whole set.
+    func made(_ changes: Changes, _ applied: Int, by origin: Int) -> Instant? {
+        guard !changes.isWhole, let first = changes.sequences.suffix(applied).first,
+            first > 0, first <= changesOf[origin].count
+        else { return nil }
+        return changesOf[origin][first - 1]
     }
 
     /// A host has taken changes of `origin`, and so many of them were news to it.

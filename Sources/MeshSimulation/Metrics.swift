@@ -22,7 +22,10 @@ public struct Metrics: Sendable {
     public var about = ""
     public var seed: UInt64 = 0
     public var runHash: UInt64 = 0
+    /// Up in the end.
     public var nodes = 0
+    /// All that there were; one that starts again is another.
+    public var lives = 0
     public var events = 0
     public var virtualSeconds = 0.0
     /// Real time that the run took, all of it and from the moment when all were ready and agreed.
@@ -32,6 +35,12 @@ public struct Metrics: Sendable {
     /// From the first start until all were ready and agreed; nil: never.
     public var startSeconds: Double?
     public var sent = 0
+    /// Flow messages: what was sent, once for each destination node.
+    public var copies = 0
+    /// Of these: refused at once, since their flow had too much under way; their senders were told.
+    public var refused = 0
+    /// Of these: under way when their origin died, and not delivered.
+    public var orphaned = 0
     public var delivered = 0
     public var lost = 0
     public var lostInCalm = 0

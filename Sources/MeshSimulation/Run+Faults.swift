@@ -19,7 +19,7 @@ extension Run {
         case .leave: takeDownSome(count, .leave)
         case .join: for _ in 0..<fault.amount.resolved(of: 100_000) { join() }
         case .restart:
-            for host in faultRandom.sample(count, of: live) {
+            for host in faultRandom.sample(count, of: live) where !isNeeded(host) {
                 takeDown(host, .crash)
                 agenda.schedule(Chore(kind: .restart, index: Int32(host)), at: now + fault.lasts)
                 truth.trouble(from: now, to: now + fault.lasts)
@@ -27,7 +27,8 @@ extension Run {
         case .freeze:
             for host in faultRandom.sample(count, of: live) {
                 world.freeze(host, for: fault.lasts)
-                hurt(host, for: fault.lasts)
+                let thaw = now + fault.lasts
+                truth.freeze(host, until: thaw, over: thaw + scenario.settle)
             }
             lasting(index, fault)
         case .slow:
@@ -44,9 +45,9 @@ extension Run {
                 guard let (one, other) = someLink() else { continue }
                 world.cut(from: one, to: other)
                 cutLinks[index].append((one, other))
-                // Between two there is nobody else to ask: a cut link is a partition.
-                if live.count <= 2 { for host in live { hurt(host, for: fault.lasts) } }
             }
+            cutsUntil = max(cutsUntil, now + fault.lasts)
+            excuseCornered()
             lasting(index, fault)
         case .reset:
             for _ in 0..<fault.amount.resolved(of: 1_000_000) {
@@ -65,8 +66,30 @@ extension Run {
         readJournal()
     }
 
-    private mutating func takeDownSome(_ count: Int, _ departure: Departure) {
-        for host in faultRandom.sample(count, of: live) { takeDown(host, departure) }
+    mutating func takeDownSome(_ count: Int, _ departure: Departure) {
+        for host in faultRandom.sample(count, of: live) where !isNeeded(host) {
+            takeDown(host, departure)
+        }
+    }
+
+    /// Cut links between so few that some cannot reach others by any way are a partition.
+    mutating func excuseCornered() {
+        // Nobody can be cornered whose others are more than there are cuts.
+        guard world.network.cutCount > 0, live.count <= world.network.cutCount + 1 else { return }
+        var reached = [live[0]]
+        var at = 0
+        while at < reached.count {
+            let host = reached[at]
+            at += 1
+            for other in live
+            where !reached.contains(other) && !world.network.isBlocked(from: host, to: other)
+                && !world.network.isBlocked(from: other, to: host)
+            {
+                reached.append(other)
+            }
+        }
+        guard reached.count < live.count else { return }
+        for host in live { truth.hurt(host, until: cutsUntil + scenario.settle) }
     }
 
     /// Hearsay of what happened to a host dies down within the time to settle.
@@ -106,6 +129,7 @@ extension Run {
             }
         }
         world.partition { group[$0] }
+        partedSince = partedSince ?? now
         for host in live { hurt(host, for: fault.lasts) }
         note("partition")
         lasting(index, fault)

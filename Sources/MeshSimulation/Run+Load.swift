@@ -73,10 +73,10 @@ extension Run {
     // MARK: Messages
 
     /// A node that is up, ready and not frozen.
-    private mutating func sender() -> Int? {
+    private mutating func sender(amongFirst most: Int = .max) -> Int? {
         guard !live.isEmpty else { return nil }
         for _ in 0..<8 {
-            let host = live[loadRandom.next(below: live.count)]
+            let host = live[loadRandom.next(below: min(most, live.count))]
             if world.isReady(host), !world.isFrozen(host) { return host }
         }
         return nil
@@ -91,7 +91,10 @@ extension Run {
     }
 
     mutating func sendToChannel() {
-        guard let sender = sender(), scenario.channels.count > 0 else { return }
+        let publishers = scenario.messages.publishers
+        guard let sender = sender(amongFirst: publishers > 0 ? publishers : .max),
+            scenario.channels.count > 0
+        else { return }
         let channel = loadRandom.next(below: scenario.channels.count)
         _ = publish(from: sender, .channel, Self.channelName(channel))
     }
@@ -99,10 +102,18 @@ extension Run {
     private mutating func publish(from host: Int, _ body: RoutedBody, _ name: String) -> Int {
         let number = delivery.nextNumber
         delivery.publish(from: host, at: now)
+        let reportsBefore = world.journal.reports.count
         let copies = world.publish(
             host, body, name, number: number, size: scenario.messages.size)
         let isHeld = world.lastIsHeld
-        delivery.publish(copies: copies, isToChannel: body != .user, isHeld: isHeld)
+        var refused = 0
+        for place in reportsBefore..<world.journal.reports.count
+        where world.journal.reports[place].sender == UInt64(number) + 1 {
+            world.journal.reports[place].isRefusal = true
+            refused += Int(world.journal.reports[place].count)
+        }
+        delivery.publish(
+            copies: copies, refused: refused, isToChannel: body != .user, isHeld: isHeld)
         return isHeld ? 1 : copies
     }
 }

@@ -27,6 +27,8 @@ public struct Run: ~Copyable {
     var metrics = Metrics()
     var agreement = AgreementChecker()
     var delivery = DeliveryChecker()
+    var news = NewsChecker()
+    var spread = SpreadChecker()
     var tally = FigureTally()
     var faultRandom: RandomSource
     var loadRandom: RandomSource
@@ -36,6 +38,12 @@ public struct Run: ~Copyable {
     var hurtHosts: [[Int]] = []
     var cutLinks: [[(Int, Int)]] = []
     var crashedAt: [Instant?] = []
+    /// The hosts that each host was told when it started.
+    private var seedsOf: [[Int]] = []
+    /// When the network was first parted; nil: it never was.
+    var partedSince: Instant?
+    /// When the last cut that was made will have been mended.
+    var cutsUntil = Instant(nanoseconds: 0)
     private var detections: [Double] = []
     /// Faults whose end the mesh has not got over yet, by place in `metrics.recoveries`.
     private var openRecoveries: [Int] = []
@@ -63,6 +71,7 @@ public struct Run: ~Copyable {
         faultRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6661_756c_74))
         loadRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c6f_6164))
         world.keepsDeliveries = false
+        if !scenario.keepsCopies { world.ledger.copyCountMax = 0 }
         metrics.scenario = scenario.name
         metrics.about = scenario.about
         metrics.seed = seed
@@ -203,10 +212,10 @@ public struct Run: ~Copyable {
             join()
             planNext(.churnJoin, scenario.churn!.joins / 60, after: now)
         case .churnLeave:
-            if live.count > 3 { takeDown(faultRandom.sample(1, of: live)[0], .leave) }
+            if live.count > 3 { takeDownSome(1, .leave) }
             planNext(.churnLeave, scenario.churn!.leaves / 60, after: now)
         case .churnCrash:
-            if live.count > 3 { takeDown(faultRandom.sample(1, of: live)[0], .crash) }
+            if live.count > 3 { takeDownSome(1, .crash) }
             planNext(.churnCrash, scenario.churn!.crashes / 60, after: now)
         case .subscribe: subscribe(index)
         case .firstUser:
@@ -275,13 +284,17 @@ public struct Run: ~Copyable {
         }
         if seeds.isEmpty, number > 0 { seeds = [0] }
         let degree = scenario.degree + (scenario.mistake == .exceedsDegree ? 2 : 0)
-        let host = world.start(seeds: seeds, degree: degree, zone: zone, at: endpoint)
+        let flows = scenario.flows
+        let host = world.start(seeds: seeds, degree: degree, zone: zone, at: endpoint) {
+            if let flows { $0.flows = flows }
+        }
         if !isBeginning, world.network.isParted, let first = seeds.first {
             world.network.setGroup(of: host, like: first)
         }
         load.addHost()
         crashedAt.append(nil)
         counted.append((now, 0))
+        seedsOf.append(seeds)
         live.append(host)
         truth.started(host, at: now)
         if scenario.channels.subscribers == .share(1) {
@@ -299,6 +312,23 @@ public struct Run: ~Copyable {
 
     enum Departure { case crash, vanish, leave }
 
+    /// Somebody who has not joined yet knows nobody else who is up: without this host it never will.
+    /// Or the network was parted, and nobody else of this part was there before: newcomers of two
+    /// parts have never heard of each other.
+    func isNeeded(_ host: Int) -> Bool {
+        if let since = partedSince, truth.startedAt[host] < since {
+            let group = world.network.group(of: host)
+            let isLast = !live.contains {
+                $0 != host && world.network.group(of: $0) == group && truth.startedAt[$0] < since
+            }
+            if isLast, world.hostCount > scenario.nodes { return true }
+        }
+        return live.contains { other in
+            !world.isReady(other) && seedsOf[other].contains(host)
+                && !seedsOf[other].contains { $0 != host && live.contains($0) }
+        }
+    }
+
     mutating func takeDown(_ host: Int, _ departure: Departure) {
         guard let place = live.firstIndex(of: host) else { return }
         live.remove(at: place)
@@ -313,9 +343,11 @@ public struct Run: ~Copyable {
         } else {
             crashedAt[host] = now
         }
+        truth.departed(host, at: now)
         truth.trouble(from: now, to: now)
         note("\(departure)")
         // Clients look for another node.
+        excuseCornered()
         let (users, channels) = load.clear(host)
         if departure != .leave { mourn(host, users: users, channels: channels) }
         for user in users {
@@ -340,13 +372,20 @@ public struct Run: ~Copyable {
     mutating func readJournal() {
         for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
         for given in world.journal.reports {
-            report(delivery.report(given, isReachable: isReachable(given)))
+            let destination = world.host(of: given.destination)
+            report(
+                delivery.report(
+                    given, to: destination, isReachable: isReachable(given, destination)))
         }
         for detour in world.journal.detours {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
         }
+        for arrival in world.journal.changes { spread.take(arrival, truth) }
         for news in world.journal.news {
             let host = Int(news.host)
+            if let id = NewsChecker.subject(of: news.event), let subject = world.host(of: id) {
+                report(self.news.take(news, of: subject, truth))
+            }
             switch news.event {
             case .memberDead(let id):
                 metrics.deaths += 1
@@ -376,9 +415,11 @@ public struct Run: ~Copyable {
         world.journal.removeAll()
     }
 
-    /// Whether the destination of a message that was given up could be reached all the time.
-    private func isReachable(_ report: Journal.Report) -> Bool {
-        guard let destination = world.host(of: report.destination) else { return false }
+    /// Whether the destination of a message that was given up could be reached all the time. Where
+    /// windows are small on purpose, a full one is reason enough.
+    private func isReachable(_ report: Journal.Report, _ destination: Int?) -> Bool {
+        guard let destination else { return false }
+        if scenario.flows != nil, report.isRefusal || delivery.isHeld(report) { return false }
         return world.isUp(destination) && truth.hurtUntil[destination] < report.time
             && truth.hurtUntil[Int(report.host)] < report.time
     }
@@ -465,13 +506,18 @@ public struct Run: ~Copyable {
         isFinished = true
         if metrics.startSeconds == nil { metrics.isStuck = true }
         report(delivery.finish(truth, calm: scenario.settle) { world.isUp($0) })
+        report(spread.finish(at: now))
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count
+        metrics.lives = world.hostCount
         metrics.events = world.eventCount
         metrics.virtualSeconds = Double(now.nanoseconds) / 1e9
         metrics.sent = delivery.sent.count
         metrics.delivered = delivery.delivered
+        metrics.copies = delivery.copies
+        metrics.refused = delivery.refused
+        metrics.orphaned = delivery.orphaned
         metrics.lost = delivery.lost
         metrics.lostInCalm = delivery.lostInCalm
         metrics.undelivered = delivery.undelivered

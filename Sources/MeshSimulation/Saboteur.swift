@@ -22,7 +22,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case ignoresRemovals
     /// Tells everybody that a neighbour is dead.
     case slanders
-    /// Never refutes what is said of it: its own record never leaves it.
+    /// Never refutes what is said of it: its own record leaves it in greetings alone, and with the
+    /// incarnation of its birth when neighbours compare what they know.
     case neverRefutes
     /// Sends no heartbeats.
     case omitsHeartbeats
@@ -122,6 +123,12 @@ extension World {
         case (.neverRefutes, .members(let records, let isRepair)):
             let others = records.filter { $0.id != ids[number] }
             return others.isEmpty ? nil : .members(others, isRepair: isRepair)
+        case (.neverRefutes, .origins(var entries, let mask, let isReply)):
+            for place in entries.indices where entries[place].member.id == ids[number] {
+                let life = entries[place].member.incarnation.life
+                entries[place].member.incarnation = Incarnation(bootMilliseconds: life)
+            }
+            return .origins(entries, mask: mask, isReply: isReply)
         case (.offByOne, .members(let records, isRepair: true)):
             return .members(Array(records.dropLast()), isRepair: true)
         case (.offByOne, .origins(let entries, let mask, let isReply)):

@@ -20,6 +20,10 @@ public struct Scenario: Sendable {
     public var users = Users()
     public var channels = Channels()
     public var messages = Messages()
+    /// What nodes keep for messages under way; nil: what a node is told by default.
+    public var flows: FlowLimits?
+    /// Every copy of a channel's message is kept for the figures of the report, a dozen bytes each.
+    public var keepsCopies = true
     public var expectations: [Expectation] = []
     /// Checkers whose findings are counted and shown, but are no violations in this scenario.
     public var tolerated: [CheckerName] = []
@@ -115,6 +119,8 @@ public struct Scenario: Sendable {
         /// A second, from all nodes together.
         public var toUsers = 0.0
         public var toChannels = 0.0
+        /// So many of the nodes publish to channels, those that have been up longest; 0: all.
+        public var publishers = 0
         /// Bytes of payload.
         public var size = 128
         public var from = Delay.zero
@@ -130,5 +136,5 @@ public struct Scenario: Sendable {
 
 /// The checkers by the names under which a scenario can tolerate them.
 public enum CheckerName: String, CaseIterable, Sendable {
-    case loops, once, order, loss, removal, agreement, degree, bounds, readiness
+    case loops, once, order, loss, removal, agreement, degree, bounds, readiness, news, spread
 }

@@ -97,11 +97,30 @@ public enum ScenarioReader {
         if let messages = try root.section("messages") {
             scenario.messages.toUsers = try messages.number("toUsers", 0...1e7) ?? 0
             scenario.messages.toChannels = try messages.number("toChannels", 0...1e7) ?? 0
+            scenario.messages.publishers =
+                try messages.integer("publishers", 0...20_000) ?? 0
             scenario.messages.size =
                 try messages.integer("size", 4...1_048_576) ?? scenario.messages.size
             scenario.messages.from = try messages.seconds("from") ?? .zero
             scenario.messages.to = try messages.seconds("to")
         }
+        if let flows = try root.section("flows") { scenario.flows = try flowLimits(flows) }
+    }
+
+    private static func flowLimits(_ section: Section) throws(ScenarioError) -> FlowLimits {
+        var limits = FlowLimits()
+        let most = 1 << 40
+        limits.windowBytes = try section.integer("windowBytes", 65_536...most) ?? limits.windowBytes
+        limits.windowCount = try section.integer("windowCount", 1...65_536) ?? limits.windowCount
+        limits.totalBytes = try section.integer("totalBytes", 65_536...most) ?? limits.totalBytes
+        limits.reorderCount = try section.integer("reorderCount", 2...65_536) ?? limits.reorderCount
+        guard limits.reorderCount & (limits.reorderCount - 1) == 0 else {
+            throw section.value.error("expected a power of two for 'reorderCount'")
+        }
+        limits.reorderBytes = try section.integer("reorderBytes", 0...most) ?? limits.reorderBytes
+        limits.heldCount = try section.integer("heldCount", 0...65_536) ?? limits.heldCount
+        limits.heldBytes = try section.integer("heldBytes", 0...most) ?? limits.heldBytes
+        return limits
     }
 
     private static func churn(_ root: Section) throws(ScenarioError) -> Scenario.Churn? {

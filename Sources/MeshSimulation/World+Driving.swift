@@ -339,8 +339,16 @@ extension World {
         handle(number, .received(prefix, start: start, from: link), parcel)
         let after = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
         guard let changes = Ledger.Changes(parcel, at: start, prefix) else { return }
-        ledger.received(
-            changes, from: self.host(of: changes.origin), applied: Int(after &- before), at: now)
+        let applied = Int(after &- before)
+        let origin = self.host(of: changes.origin)
+        ledger.received(changes, from: origin, applied: applied, at: now)
+        guard applied > 0, let origin, let made = ledger.made(changes, applied, by: origin) else {
+            return
+        }
+        journal.changes.append(
+            Journal.ChangeArrival(
+                time: now, made: made, host: Int32(number), count: Int32(applied),
+                isRepair: changes.isRepair))
     }
 
     /// A message must not come to a host twice, and not over more links than the hop limit.

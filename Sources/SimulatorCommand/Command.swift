@@ -12,7 +12,7 @@ struct Command: Subcommand {
     var flags: [Flag]
     var run: (Arguments) throws -> Int32
 
-    static var all: [Command] { [.runScenario, .topology, .size, .fuzz, .trace, .schema] }
+    static var all: [Command] { [.runScenario, .topology, .size, .fuzz, .soak, .trace, .schema] }
 
     static var overview: String {
         var text = """

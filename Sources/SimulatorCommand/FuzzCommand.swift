@@ -22,20 +22,22 @@ extension Command {
     }
 }
 
+/// The mistake that nodes are to make; nil: none.
+func mistake(_ arguments: Arguments) throws(UsageError) -> Mistake? {
+    guard let name = arguments["mistake"] else { return nil }
+    guard let mistake = Mistake(rawValue: name) else {
+        let names = Mistake.allCases.map(\.rawValue).joined(separator: ", ")
+        throw UsageError("--mistake is one of \(names), not '\(name)'")
+    }
+    return mistake
+}
+
 private func runFuzz(_ arguments: Arguments) throws -> Int32 {
     let count = try arguments.integer("seeds", 1...1_000_000_000) ?? 100
     let first = try arguments.seed("from") ?? 1
     let jobs = try arguments.integer("jobs", 1...256) ?? 2
     let nodesMax = try arguments.integer("nodes", 3...1_000) ?? 48
-    var mistake: Mistake?
-    if let name = arguments["mistake"] {
-        mistake = Mistake(rawValue: name)
-        if mistake == nil {
-            let names = Mistake.allCases.map(\.rawValue).joined(separator: ", ")
-            throw UsageError("--mistake is one of \(names), not '\(name)'")
-        }
-    }
-    let chosen = mistake
+    let chosen = try mistake(arguments)
     let limit = try arguments.number("minutes").map { Duration.seconds($0 * 60) }
     let start = ContinuousClock().now
     let next = Atomic<Int>(0)
@@ -76,8 +78,6 @@ private func runFuzz(_ arguments: Arguments) throws -> Int32 {
     let extra = chosen.map { " --mistake \($0.rawValue)" } ?? ""
     let size = nodesMax == 48 ? "" : " --nodes \(nodesMax)"
     print("again: smallworld-sim fuzz --seeds 1 --from \(seed)\(size)\(extra)")
-    if chosen == nil {
-        print("smaller: save the scenario above, smallworld-sim run FILE --seed \(seed)")
-    }
+    print("smaller: save the scenario above, smallworld-sim run FILE --seed \(seed)\(extra)")
     return metrics.exitStatus
 }

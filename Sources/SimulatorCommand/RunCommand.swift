@@ -17,6 +17,7 @@ extension Command {
                     name: "out", argument: "DIR",
                     help: "writes report.json and report.html there, per scenario if several"),
                 Flag(name: "json", help: "prints the report as JSON on standard output"),
+                Flag(name: "mistake", argument: "NAME", help: "nodes make it, to test checkers"),
                 Flag(name: "quiet", help: "prints what went wrong alone, and no progress"),
                 Flag(
                     name: "times", argument: "N",
@@ -37,7 +38,9 @@ extension Command {
             let jobs = try arguments.integer("jobs", 1...256) ?? 1
             let hashes = try arguments["check-hash"].map(readHashes) ?? [:]
             // Every file is read before the first run: a mistake in the last costs no hour.
-            let scenarios = try arguments.words.map(readScenario)
+            var scenarios = try arguments.words.map(readScenario)
+            let chosen = try mistake(arguments)
+            for place in scenarios.indices { scenarios[place].mistake = chosen }
             var status: Int32 = 0
             var reports: [String] = []
             for (path, scenario) in zip(arguments.words, scenarios) {

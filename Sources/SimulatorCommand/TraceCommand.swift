@@ -15,10 +15,12 @@ extension Command {
                 Flag(name: "node", argument: "ID", help: "the host's number"),
                 Flag(name: "from", argument: "S", help: "virtual seconds (0)"),
                 Flag(name: "to", argument: "S", help: "virtual seconds (the end)"),
+                Flag(name: "mistake", argument: "NAME", help: "nodes make it, to test checkers"),
             ]
         ) { arguments in
             guard arguments.words.count == 1 else { throw UsageError("name one scenario file") }
-            let scenario = try readScenario(arguments.words[0])
+            var scenario = try readScenario(arguments.words[0])
+            scenario.mistake = try mistake(arguments)
             let message = try arguments.integer("message", 0...Int(UInt32.max))
             let node = try arguments.integer("node", 0...1_000_000)
             guard (message == nil) != (node == nil) else {

@@ -183,4 +183,26 @@ import Testing
             }
         }
     }
+
+    /// Found by `soak` 1000358: each tried one of the dead at a time, and most of those are.
+    @Test(arguments: [1, 2, 3] as [UInt64])
+    func `two survivors of many that were parted find each other among the dead`(seed: UInt64) {
+        var world = mesh(of: 24, seed: seed)
+        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
+        #expect(ready)
+        while world.everyone.count > 2 {
+            // Neither is the other's seed.
+            let most = max(1, world.everyone.count / 3)
+            for host in world.everyone.dropFirst().dropLast().prefix(most) { world.crash(host) }
+            let agreed = world.run(atMost: .seconds(10)) { $0.agree() }
+            #expect(agreed)
+        }
+        world.partition { $0 }
+        world.run(for: .seconds(12))
+        let parted = !world.agree()
+        #expect(parted)
+        world.heal()
+        let met = world.run(atMost: .seconds(8)) { $0.agree() }
+        #expect(met)
+    }
 }

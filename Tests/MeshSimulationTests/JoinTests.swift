@@ -54,4 +54,22 @@ extension JoinTests {
             #expect(degree >= 14 && degree <= 16, "\(degree) links")
         }
     }
+
+    /// Found by `soak` 2000829: newcomers whose seeds were frozen met through one another, and asked
+    /// the others no more.
+    @Test func `newcomers who met while their seeds were frozen still find the mesh`() {
+        var world = mesh(of: 2, seed: 7)
+        let ready = world.run(atMost: .seconds(5)) { $0.allReady() && $0.agree() }
+        #expect(ready)
+        for host in 0..<2 { world.freeze(host, for: .seconds(6)) }
+        world.start(seeds: [0])
+        world.start(seeds: [2, 1])
+        world.start(seeds: [2, 0])
+        world.run(for: .seconds(1))
+        world.leave(2)
+        world.run(for: .seconds(6))
+        let met = world.run(atMost: .seconds(10)) { $0.agree() }
+        #expect(met)
+        #expect(world.members(4).count == 4)
+    }
 }

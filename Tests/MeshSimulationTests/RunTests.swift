@@ -27,7 +27,7 @@ import Testing
     @Test(
         arguments: [
             (calm, 0xc4ff_4f87_f3e3_7765), (faulty, 0x4ae6_d112_b4b3_e82a),
-            (parted, 0x96d8_2e07_7a79_4129),
+            (parted, 0xa53c_5109_f121_57c8),
         ] as [(String, UInt64)])
     func `the same seed gives the same run, today as when this was written`(
         text: String, hash: UInt64

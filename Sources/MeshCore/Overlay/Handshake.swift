@@ -229,7 +229,10 @@ extension Node {
     ) {
         if let reason = objection(to: greeting) {
             let endpoint = links[index].endpoint
-            if reason == .oneself { join.seeds.removeAll { $0 == endpoint } }
+            if reason == .oneself {
+                join.heard(endpoint)
+                join.seeds.removeAll { $0 == endpoint }
+            }
             effects.append(.log(.refused(endpoint, reason)))
             forget(index, &effects)
             return
@@ -261,6 +264,7 @@ extension Node {
         if links[index].purpose == .introduce {
             links[index].state = .introducing
             solitude.unanswered = 0
+            join.heard(links[index].endpoint)
             tellEverything(over: index, &effects)
             return
         }
@@ -310,6 +314,7 @@ extension Node {
         switch reason {
         case .introduced: break
         case .oneself:
+            join.heard(link.endpoint)
             join.seeds.removeAll { $0 == link.endpoint }
             if join.seeds.isEmpty { introduced(&effects) }
         case .dead:
@@ -322,7 +327,7 @@ extension Node {
             longRange.refused(stratum: link.stratum, by: link.peer)
             timers.schedule(.maintenance, at: now + .milliseconds(20))
         case .duplicate:
-            break
+            join.heard(link.endpoint)
         case .full:
             if link.purpose == .neighbour { postpone(link.member, &effects) }
             if link.purpose == .longRange || link.purpose == .longRangeAnywhere {

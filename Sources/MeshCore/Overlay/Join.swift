@@ -8,6 +8,39 @@ struct JoinState {
     var attempts = 0
     /// Some node has told who is there.
     var isIntroduced = false
+    /// Seeds that have never answered, and when the next of them is tried once this node has joined
+    /// through others.
+    private var unheard: [Endpoint]
+    private var nextTry: Instant
+    private var pause = JoinState.pauseMin
+    /// A seed may be down for good: it costs a dial a minute then.
+    private static var pauseMin: Delay { .seconds(2) }
+    private static var pauseMax: Delay { .seconds(60) }
+
+    init(seeds: [Endpoint], startedAt: Instant) {
+        self.seeds = seeds
+        self.startedAt = startedAt
+        unheard = seeds
+        nextTry = startedAt
+    }
+
+    /// Whoever is at this address has answered.
+    mutating func heard(_ endpoint: Endpoint) {
+        if !unheard.isEmpty { unheard.removeAll { $0 == endpoint } }
+    }
+
+    /// The seed to try now, each in its turn; nil: none, or not yet.
+    mutating func overdueSeed(at now: Instant, _ members: borrowing MemberTable) -> Endpoint? {
+        guard isIntroduced, now >= nextTry, !unheard.isEmpty else { return nil }
+        var rest: [Endpoint] = []
+        for seed in unheard where members.index(at: seed) == nil { rest.append(seed) }
+        unheard = rest
+        guard let seed = unheard.first else { return nil }
+        unheard.append(unheard.removeFirst())
+        nextTry = now + pause
+        pause = min(pause * 2, Self.pauseMax)
+        return seed
+    }
 }
 
 extension Node {
@@ -36,8 +69,13 @@ extension Node {
         dial(endpoint, peer: nil, .introduce, stratum: 0, &effects)
     }
 
-    /// A partition heals because each side goes on trying the other's nodes, one at a time
-    /// (DESIGN §3). A node that has lost everybody tries its seeds too.
+    /// The dead that one node tries at a time, at most.
+    private static var redialCountMax: Int { 16 }
+
+    /// A partition heals because each side goes on trying the other's nodes, all of them in one
+    /// period as long as a node need not try more than `redialCountMax` (DESIGN §3). A node that has
+    /// lost everybody tries its seeds too; and whoever has joined goes on trying those seeds that did
+    /// not answer: it may have met another newcomer, and the mesh that it is to join be behind them.
     mutating func redialDead(_ effects: inout EffectBuffer) {
         let period = configuration.timing.redial
         timers[.redial] =
@@ -47,6 +85,8 @@ extension Node {
         guard !isLeaving else { return }
         if links.established.isEmpty, members.ring.count == 1 {
             for seed in join.seeds { introduce(at: seed, &effects) }
+        } else if let seed = join.overdueSeed(at: now, members) {
+            introduce(at: seed, &effects)
         }
         var candidates: [Endpoint] = []
         for index in departed where members[index].standing == .dead {
@@ -55,7 +95,14 @@ extension Node {
             if members.index(at: endpoint) == nil { candidates.append(endpoint) }
         }
         guard !candidates.isEmpty else { return }
-        introduce(at: candidates[random.next(below: candidates.count)], &effects)
+        // Two survivors of seventeen that are parted would look for each other among fifteen others
+        // for half a minute, one at a time.
+        let living = members.ring.count
+        let count = min((candidates.count + living - 1) / living, Self.redialCountMax)
+        let first = random.next(below: candidates.count)
+        for place in first..<(first + count) {
+            introduce(at: candidates[place % candidates.count], &effects)
+        }
     }
 
     /// Keeps the list of the dead within its bounds of number and time.

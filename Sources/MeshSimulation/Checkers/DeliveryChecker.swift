@@ -7,16 +7,18 @@ import MeshWire
 struct DeliveryChecker {
     struct Sent {
         var origin: Int32
-        /// Copies to other nodes that the origin's node has taken.
+        /// Destination nodes; each of them must come to something.
         var copies: UInt32
         var delivered: UInt32 = 0
-        /// Copies that its sender was told are given up.
+        /// Copies that its sender was told are given up, and those of them for nobody in particular.
         var reported: UInt32 = 0
+        var reportedForNobody: UInt32 = 0
+        /// A bit for each of the first 64 hosts: it was delivered there, it was reported for there.
+        var deliveredAt: UInt64 = 0
+        var reportedAt: UInt64 = 0
         var time: Instant
         /// It waits for a user who is nowhere, and so is overtaken by others.
         var isHeld = false
-
-        var isOpen: Bool { delivered + reported < copies }
     }
 
     private(set) var sent: [Sent] = []
@@ -26,6 +28,15 @@ struct DeliveryChecker {
     /// Messages that were not delivered in the usual time, while something was wrong.
     private var late: [Int] = []
 
+    /// A host beyond the 64th has been a destination: a copy that was reported and arrived all the
+    /// same counts as two from now on.
+    private var hasManyHosts = false
+
+    /// Copies of all messages, those that were refused included.
+    private(set) var copies = 0
+    private(set) var refused = 0
+    /// Copies that were under way when their origin died, and were not delivered.
+    private(set) var orphaned = 0
     private(set) var delivered = 0
     /// Copies of messages to channels, to nodes that subscribe.
     private(set) var channelCopies = 0
@@ -47,10 +58,16 @@ struct DeliveryChecker {
         sent.append(Sent(origin: Int32(origin), copies: 0, time: now))
     }
 
-    /// How many copies of the last message the node has taken, or that it waits for its user.
-    mutating func publish(copies: Int, isToChannel: Bool = false, isHeld: Bool = false) {
+    /// How many copies of the last message the node has taken and how many it has refused, or that
+    /// it waits for its user.
+    mutating func publish(
+        copies: Int, refused: Int = 0, isToChannel: Bool = false, isHeld: Bool = false
+    ) {
         if isToChannel { channelCopies += copies }
-        sent[sent.count - 1].copies = isHeld ? 1 : UInt32(copies)
+        let count = isHeld ? 1 : copies + refused
+        self.copies += count
+        self.refused += refused
+        sent[sent.count - 1].copies = UInt32(count)
         sent[sent.count - 1].isHeld = isHeld
     }
 
@@ -61,13 +78,17 @@ struct DeliveryChecker {
         let pair = UInt64(UInt32(bitPattern: origin)) << 32 | UInt64(UInt32(arrival.host))
         let before = last[pair]
         let isSpare = sent[number].delivered >= sent[number].copies && !sent[number].isHeld
-        if isSpare || before == arrival.message + 1 {
+        let isAgain =
+            before == arrival.message + 1
+            || !hasManyHosts && sent[number].deliveredAt & bit(arrival.host) != 0
+        if isSpare || isAgain {
             duplicated += 1
             return Violation(
                 checker: .once, time: arrival.time, host: Int(arrival.host),
                 text: "message \(number) of host \(origin) was delivered again")
         }
         sent[number].delivered += 1
+        sent[number].deliveredAt |= bit(arrival.host)
         delivered += 1
         hops[min(Int(arrival.hops), hops.count - 1)] += 1
         latencySum += (arrival.time - sent[number].time).nanoseconds
@@ -82,12 +103,45 @@ struct DeliveryChecker {
         return nil
     }
 
+    @inline(__always)
+    private mutating func bit(_ host: Int32) -> UInt64 {
+        if host >= 64 { hasManyHosts = true }
+        return 1 << UInt64(host & 63)
+    }
+
+    /// Copies of a message of which nobody knows what has become.
+    private func openCopies(_ message: Sent) -> Int {
+        let settled =
+            hasManyHosts
+            ? message.delivered + message.reported
+            : UInt32((message.deliveredAt | message.reportedAt).nonzeroBitCount)
+                + message.reportedForNobody
+        return max(0, Int(message.copies) - Int(settled))
+    }
+
+    private func isOpen(_ message: Sent) -> Bool { openCopies(message) > 0 }
+
+    /// Whether a message that is given up has waited for its user.
+    func isHeld(_ report: Journal.Report) -> Bool {
+        guard report.sender > 0, report.sender <= UInt64(sent.count) else { return false }
+        return sent[Int(report.sender) - 1].isHeld
+    }
+
     /// Somebody was told that a message is given up.
     ///
-    /// - Parameter isReachable: its destination is up, and nothing has happened to it or the origin.
-    mutating func report(_ report: Journal.Report, isReachable: Bool) -> Violation? {
+    /// - Parameters:
+    ///   - host: its destination; nil: a user who was nowhere.
+    ///   - isReachable: its destination is up, and nothing has happened to it or the origin.
+    mutating func report(
+        _ report: Journal.Report, to host: Int?, isReachable: Bool
+    ) -> Violation? {
         guard report.sender > 0, report.sender <= UInt64(sent.count) else { return nil }
         let number = Int(report.sender) - 1
+        if let host {
+            sent[number].reportedAt |= bit(Int32(host))
+        } else {
+            sent[number].reportedForNobody += UInt32(report.count)
+        }
         sent[number].reported += UInt32(report.count)
         undelivered += Int(report.count)
         guard isReachable else { return nil }
@@ -102,7 +156,7 @@ struct DeliveryChecker {
         var violation: Violation?
         while judged < sent.count, sent[judged].time < limit {
             let message = sent[judged]
-            if message.isOpen {
+            if isOpen(message) {
                 late.append(judged)
                 let isTroubled = truth.isTroubled(
                     from: message.time - calm, to: message.time + .seconds(5))
@@ -118,8 +172,8 @@ struct DeliveryChecker {
 
     /// Whether messages of origins that are there are still on their way.
     func isWaiting(_ isThere: (Int) -> Bool) -> Bool {
-        late.contains { sent[$0].isOpen && isThere(Int(sent[$0].origin)) }
-            || sent[judged...].contains { $0.isOpen && isThere(Int($0.origin)) }
+        late.contains { isOpen(sent[$0]) && isThere(Int(sent[$0].origin)) }
+            || sent[judged...].contains { isOpen($0) && isThere(Int($0.origin)) }
     }
 
     /// The end: what is neither delivered nor reported is lost, unless its origin is gone.
@@ -127,10 +181,14 @@ struct DeliveryChecker {
         _ truth: Truth, calm: Delay, _ isThere: (Int) -> Bool
     ) -> Violation? {
         var violation = judge(sentBefore: Instant(nanoseconds: .max), truth, calm: calm)
-        for number in late where sent[number].isOpen && isThere(Int(sent[number].origin)) {
-            let message = sent[number]
-            lost += Int(message.copies - message.delivered - message.reported)
-            violation = violation ?? loss(of: number)
+        for number in late {
+            let count = openCopies(sent[number])
+            guard isThere(Int(sent[number].origin)) else {
+                orphaned += count
+                continue
+            }
+            lost += count
+            if count > 0 { violation = violation ?? loss(of: number) }
         }
         return violation
     }

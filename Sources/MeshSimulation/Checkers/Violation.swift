@@ -19,6 +19,12 @@ public struct Violation: Sendable, Equatable {
 struct Truth {
     /// A host is not to be blamed, nor its treatment by others, before this.
     private(set) var hurtUntil: [Instant] = []
+    /// The same without what freezes do: who thaws can speak for itself at once.
+    private(set) var harmedUntil: [Instant] = []
+    /// When each host's last freeze ends.
+    private(set) var thawsAt: [Instant] = []
+    /// When each host died or began to leave; nil: it has not.
+    private(set) var departedAt: [Instant?] = []
     /// Times in which messages may be lost and members differ: (from, to).
     private(set) var troubles: [(from: Instant, to: Instant)] = []
     private(set) var lastTrouble = Instant(nanoseconds: 0)
@@ -31,6 +37,9 @@ struct Truth {
         precondition(host == startedAt.count)
         startedAt.append(now)
         hurtUntil.append(now)
+        harmedUntil.append(now)
+        thawsAt.append(now)
+        departedAt.append(nil)
         trouble(from: now, to: now)
     }
 
@@ -41,7 +50,16 @@ struct Truth {
 
     mutating func hurt(_ host: Int, until: Instant) {
         hurtUntil[host] = max(hurtUntil[host], until)
+        harmedUntil[host] = max(harmedUntil[host], until)
     }
+
+    /// A host stands still until `thaw`, and what others make of it dies down until `end`.
+    mutating func freeze(_ host: Int, until thaw: Instant, over end: Instant) {
+        thawsAt[host] = max(thawsAt[host], thaw)
+        hurtUntil[host] = max(hurtUntil[host], end)
+    }
+
+    mutating func departed(_ host: Int, at now: Instant) { departedAt[host] = now }
 
     /// Whether anything was wrong between two moments.
     func isTroubled(from: Instant, to: Instant) -> Bool {
