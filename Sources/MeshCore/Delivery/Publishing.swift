@@ -80,16 +80,7 @@ extension Node {
             cost: cost, parcel: parcel, bytes, place, &effects)
         counters.messagesOriginated &+= 1
         effects.remoteNodeCount = 1
-        // Behind what is sent again it takes its turn.
-        if flows.outgoing[Int(place)].isRecovering { return }
-        let destination = members.id(of: index)
-        guard
-            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
-        else {
-            stranded(place)
-            return
-        }
-        flows.outgoing[Int(place)].lastHop = hop.link
+        guard let hop = firstHop(of: place, to: index) else { return }
         let acknowledgement = carriedAcknowledgement(place)
         var flags: FrameFlags = hop.isStrict ? .strictlyGreedy : []
         var length =
@@ -105,12 +96,29 @@ extension Node {
             hopsTaken: 0)
         effects.bytes.append(
             Destination(
-                id: destination, sequence: flows.outgoing[Int(place)].last, promise: hop.promise))
+                id: members.id(of: index), sequence: flows.outgoing[Int(place)].last,
+                promise: hop.promise))
         if let acknowledgement { effects.bytes.append(acknowledgement) }
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
         transmit(
             Slice(start: head, count: effects.bytes.count - head), payload, .message,
             over: hop.link, &effects)
+    }
+
+    /// The way of a flow's newest message; nil: it has to wait.
+    @inline(__always)
+    private mutating func firstHop(of place: Int32, to index: MemberIndex) -> Hop? {
+        // Behind what is sent again it takes its turn.
+        if flows.outgoing[Int(place)].isRecovering { return nil }
+        guard
+            let hop = hop(
+                to: members.id(of: index), index, promise: .max, isStrict: false, arrival: -1)
+        else {
+            stranded(place)
+            return nil
+        }
+        flows.outgoing[Int(place)].lastHop = hop.link
+        return hop
     }
 
     private mutating func publishVolatile(
@@ -218,19 +226,11 @@ extension Node {
                 body, key, number: lastNumber, name: name, payload: payload, sender: sender,
                 cost: cost, parcel: parcel, bytes, place, &effects)
             count += 1
-            if flows.outgoing[Int(place)].isRecovering { continue }
-            let destination = members.id(of: index)
-            guard
-                let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
-            else {
-                stranded(place)
-                continue
-            }
-            flows.outgoing[Int(place)].lastHop = hop.link
+            guard let hop = firstHop(of: place, to: index) else { continue }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
                     destination: Destination(
-                        id: destination, sequence: flows.outgoing[Int(place)].last,
+                        id: members.id(of: index), sequence: flows.outgoing[Int(place)].last,
                         promise: hop.promise),
                     link: hop.link, isStrict: hop.isStrict))
         }
