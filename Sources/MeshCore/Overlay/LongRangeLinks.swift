@@ -46,10 +46,8 @@ struct LongRangeLinks {
     var acceptedCount: Int { incoming.count { $0 != nil } }
 
     /// After this many refusals in a row any free incoming place will do: in a small stratum the
-    /// last few nodes may find nobody left. Those who draw when nine of ten places are taken are
-    /// refused ten times on average. With 8 every ninth link came to lie anywhere, and 3,000 nodes
-    /// needed 3.46 hops instead of 3.35.
-    static let refusalCountMax = 32
+    /// last few nodes may find nobody left.
+    static let refusalCountMax = 8
 
     func holder(of stratum: Int) -> NodeID? {
         stratum < incoming.count ? incoming[stratum] : nil
