@@ -4,8 +4,14 @@
 /// - Parameter isBefore: true for all indices up to some point, and false from there on.
 @inlinable @inline(__always)
 public func partitionPoint(_ count: Int, _ isBefore: (Int) -> Bool) -> Int {
-    var low = 0
-    var high = count
+    partitionPoint(0, count, isBefore)
+}
+
+/// The same within `low ..< high`, for who knows that it lies there or at `high`.
+@inlinable @inline(__always)
+public func partitionPoint(_ low: Int, _ high: Int, _ isBefore: (Int) -> Bool) -> Int {
+    var low = low
+    var high = high
     while low < high {
         let middle = (low + high) / 2
         if isBefore(middle) { low = middle + 1 } else { high = middle }

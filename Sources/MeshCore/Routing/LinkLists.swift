@@ -154,10 +154,6 @@ extension NodeID {
             }
             low = max(low, 0)
         }
-        while low < high {
-            let middle = (low + high) / 2
-            if ids[middle] < self { low = middle + 1 } else { high = middle }
-        }
-        return low
+        return partitionPoint(low, high) { ids[$0] < self }
     }
 }
