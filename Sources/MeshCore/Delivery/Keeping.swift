@@ -67,11 +67,14 @@ extension Node {
             flows.outgoing[Int(place)].isCongested = true
             flows.congestedCount += 1
         }
-        let other = effects.congestedFlow
-        if other == EffectBuffer.allFlows { return }
-        if other < 0 || flows.outgoing[Int(other)].bytes < flows.outgoing[Int(place)].bytes {
-            effects.congestedFlow = place
-        }
+        if effects.congestedFlow == EffectBuffer.allFlows { return }
+        effects.congestedFlow = fuller(effects.congestedFlow, place)
+    }
+
+    /// The flow that keeps more, the first of equals; -1 for `one`: there is none yet.
+    private func fuller(_ one: Int32, _ other: Int32) -> Int32 {
+        one < 0 || flows.outgoing[Int(one)].bytes < flows.outgoing[Int(other)].bytes
+            ? other : one
     }
 
     /// Whether any flow is congested: if not, `congestedFlow(of:)` need not be asked.
@@ -86,11 +89,7 @@ extension Node {
             if flows.isCongested { return EffectBuffer.allFlows }
             let place = flows.place(to: index)
             guard place >= 0, flows.outgoing[Int(place)].isCongested else { continue }
-            if fullest < 0
-                || flows.outgoing[Int(fullest)].bytes < flows.outgoing[Int(place)].bytes
-            {
-                fullest = place
-            }
+            fullest = fuller(fullest, place)
         }
         return fullest
     }
