@@ -16,12 +16,8 @@ public enum Fuzz {
         scenario.network.jitter = .microseconds(Int64(random.next(below: 5_000)))
         for _ in 0..<random.next(below: 4) { scenario.faults.append(fault(&random)) }
         if random.next(below: 4) == 0 {
-            scenario.churn = Scenario.Churn()
-            scenario.churn!.from = .seconds(10)
-            scenario.churn!.to = .seconds(25)
-            scenario.churn!.joins = Double(random.next(below: 30))
-            scenario.churn!.crashes = Double(random.next(below: 20))
-            scenario.churn!.leaves = Double(random.next(below: 20))
+            scenario.churn = churn(
+                from: .seconds(10), joins: 30, crashes: 20, leaves: 20, &random)
         }
         scenario.users.count = random.next(below: 400)
         scenario.users.moves = Double(random.next(below: 10))
@@ -65,12 +61,8 @@ public enum Fuzz {
             scenario.faults.append(fault)
         }
         if random.next(below: 3) == 0 {
-            scenario.churn = Scenario.Churn()
-            scenario.churn!.from = .seconds(8)
-            scenario.churn!.to = .seconds(25)
-            scenario.churn!.joins = Double(random.next(below: 20))
-            scenario.churn!.crashes = Double(random.next(below: 20))
-            scenario.churn!.leaves = Double(random.next(below: 10))
+            scenario.churn = churn(
+                from: .seconds(8), joins: 20, crashes: 20, leaves: 10, &random)
         }
         scenario.users.count = 20 + random.next(below: 200)
         scenario.users.moves = Double(random.next(below: 30))
@@ -96,6 +88,19 @@ public enum Fuzz {
             scenario.flows = flows
         }
         return scenario
+    }
+
+    /// Comings and goings until second 25, each fewer a minute than so many.
+    private static func churn(
+        from: Delay, joins: Int, crashes: Int, leaves: Int, _ random: inout RandomSource
+    ) -> Scenario.Churn {
+        var churn = Scenario.Churn()
+        churn.from = from
+        churn.to = .seconds(25)
+        churn.joins = Double(random.next(below: joins))
+        churn.crashes = Double(random.next(below: crashes))
+        churn.leaves = Double(random.next(below: leaves))
+        return churn
     }
 
     private static func fault(_ random: inout RandomSource) -> Scenario.Fault {
