@@ -416,8 +416,8 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         }
     }
 
-    @Test func `a node that has passed on all of a session may die unnoticed`() {
-        var pair = Pair()
+    /// Ann's session begins on one node and is resumed on the other, by this client.
+    private func moveSession(_ pair: inout Pair) -> ClientIndex {
         let first = pair.here.open()
         let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
@@ -425,6 +425,12 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
         _ = pair.there.read(second)
+        return second
+    }
+
+    @Test func `a node that has passed on all of a session may die unnoticed`() {
+        var pair = Pair()
+        let second = moveSession(&pair)
         pair.here.deliver(.user, "ann", "a")
         pair.pass(.milliseconds(2_100))
         let read = pair.there.read(second)
@@ -436,13 +442,7 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
 
     @Test func `what cannot be passed on is announced in the end`() {
         var pair = Pair()
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
-        pair.here.close(first)
-        let second = pair.there.open()
-        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
-        pair.settle()
-        _ = pair.there.read(second)
+        let second = moveSession(&pair)
         pair.here.deliver(.user, "ann", "a")
         pair.here.gateway.tick(at: pair.here.now)
         // Neither the batch nor any answer to it arrives.
