@@ -193,7 +193,6 @@ public struct World: ~Copyable {
 
     private mutating func step() {
         guard let (time, action) = queue.take() else { return }
-        if let next = queue.next { touch(next) }
         now = time
         eventCount += 1
         switch action.kind {
