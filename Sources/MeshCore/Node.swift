@@ -227,6 +227,14 @@ public struct Node: ~Copyable {
                 guard links[link].carriesFrames else { return }
                 try receivedArc(prefix, start, from: link, bytes, &effects)
             case .link:
+                // In a calm mesh hardly anything else comes; as a case of `Message` it is written
+                // to memory and taken from it several times.
+                if links[link].state == .established,
+                    let heartbeat = Heartbeat(frame: bytes, at: start, prefix)
+                {
+                    receivedHeartbeat(heartbeat, on: link, &effects)
+                    return
+                }
                 let message = try Message.decode(
                     bytes, from: start + Frame.prefixSize, to: start + prefix.length)
                 receivedMessage(message, from: link, bytes, &effects)
@@ -261,8 +269,6 @@ public struct Node: ~Copyable {
             adopt(records, from: link, isRepair: true, &effects)
         case (.established, .members(let records, let isRepair)):
             adopt(records, from: link, isRepair: isRepair, &effects)
-        case (.established, .heartbeat(let heartbeat)):
-            receivedHeartbeat(heartbeat, on: link, &effects)
         case (.established, .linkLists(let received)):
             adopt(received, from: link)
         case (.established, .role(let role)):

@@ -56,7 +56,7 @@ import MeshWire
 @safe struct BytePool: ~Copyable {
     private var chunks: [UnsafeMutableRawPointer]
     /// The first free block of each size; a free block starts with the address of the next.
-    private var free: [UnsafeMutableRawPointer?]
+    private var free = unsafe InlineArray<19, UnsafeMutableRawPointer?>(repeating: nil)
     private var chunkEnd = 0
     private var chunkAt = 0
     /// Bytes of memory held.
@@ -70,7 +70,6 @@ import MeshWire
 
     init() {
         unsafe chunks = []
-        unsafe free = [UnsafeMutableRawPointer?](repeating: nil, count: Self.greatestShift + 1)
     }
 
     deinit {
@@ -88,6 +87,7 @@ import MeshWire
     }
 
     /// A parcel whose bytes the caller fills.
+    @inline(__always)
     mutating func parcel(count: Int, pathCount: Int) -> Parcel {
         let size = count + 4 * pathCount
         let shift = Self.shift(size)

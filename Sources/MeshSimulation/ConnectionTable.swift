@@ -1,4 +1,5 @@
 import MeshCore
+import MeshWire
 
 /// A simulated TCP connection: two ordered streams of bytes. Two thirds of a cache line, since every
 /// frame touches it twice.
@@ -31,8 +32,8 @@ struct Connection {
 
 /// All connections by number. The numbers of those that are over are used again, so the table is as
 /// large as the most that ever were at one time.
-struct ConnectionTable {
-    private var slots: [Connection] = []
+struct ConnectionTable: ~Copyable {
+    private var slots = Slab<Connection>()
     private var free: [Int32] = []
     /// What the network holds up on a stream, in order, until a retransmission gets through; by
     /// connection and direction. Only ever asked, never walked: no order comes of it.
@@ -46,7 +47,7 @@ struct ConnectionTable {
 
     /// Connections that stand, or are being set up or torn down.
     var count: Int { slots.count - free.count }
-    var indices: Range<Int> { slots.indices }
+    var indices: Range<Int> { 0..<slots.count }
 
     @inline(__always)
     subscript(number: Int32) -> Connection {

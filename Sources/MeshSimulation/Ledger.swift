@@ -31,8 +31,8 @@ struct Ledger {
     }
 
     /// Bytes and frames sent, by purpose.
-    private(set) var bytes = [Int](repeating: 0, count: Purpose.allCases.count)
-    private(set) var frames = [Int](repeating: 0, count: Purpose.allCases.count)
+    private(set) var bytes = InlineArray<9, Int>(repeating: 0)
+    private(set) var frames = InlineArray<9, Int>(repeating: 0)
 
     // MARK: Changes of the directory
 

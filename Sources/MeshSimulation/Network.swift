@@ -22,6 +22,8 @@ public struct Network: Sendable {
     private var slowness: [Delay] = []
     /// One-way cuts, by (from, to). Only ever asked, never walked: no order comes of it.
     private var cuts: Set<UInt64> = []
+    /// How many of them begin at each host: most hosts have none, and no set is asked about them.
+    private var cutsFrom: [Int32] = []
     private(set) var isParted = false
     private var isolatedCount = 0
 
@@ -34,6 +36,7 @@ public struct Network: Sendable {
         if groups[0] != 0 { isParted = true }
         zones.append(Int32(zone))
         isolated.append(false)
+        cutsFrom.append(0)
         slowness.append(.zero)
     }
 
@@ -65,10 +68,15 @@ public struct Network: Sendable {
     mutating func heal() {
         part { _ in 0 }
         cuts.removeAll()
+        for host in cutsFrom.indices { cutsFrom[host] = 0 }
     }
 
-    mutating func cut(from: Int, to: Int) { cuts.insert(Self.pair(from, to)) }
-    mutating func mend(from: Int, to: Int) { cuts.remove(Self.pair(from, to)) }
+    mutating func cut(from: Int, to: Int) {
+        if cuts.insert(Self.pair(from, to)).inserted { cutsFrom[from] += 1 }
+    }
+    mutating func mend(from: Int, to: Int) {
+        if cuts.remove(Self.pair(from, to)) != nil { cutsFrom[from] -= 1 }
+    }
     mutating func isolate(_ host: Int) {
         isolated[host] = true
         isolatedCount += 1
@@ -96,6 +104,6 @@ public struct Network: Sendable {
     @inline(__always)
     func isBlocked(from: Int, to: Int) -> Bool {
         groups[from] != groups[to] || isolated[from] || isolated[to]
-            || !cuts.isEmpty && cuts.contains(Self.pair(from, to))
+            || cutsFrom[from] > 0 && cuts.contains(Self.pair(from, to))
     }
 }

@@ -6,7 +6,12 @@ extension World {
     // MARK: Driving a node
 
     mutating func scheduleDeadline(_ number: Int) {
-        guard let host = hosts[number], let local = host.node.nextDeadline else { return }
+        if let host = hosts[number] { scheduleDeadline(number, host) }
+    }
+
+    @inline(__always)
+    private mutating func scheduleDeadline(_ number: Int, _ host: Host) {
+        guard let local = host.node.nextDeadline else { return }
         let due = max(host.worldTime(local), now)
         if let scheduled = host.deadline, scheduled <= due { return }
         host.deadline = due
@@ -15,11 +20,17 @@ extension World {
 
     /// Advances a node by one event and does what it wants done.
     mutating func handle(_ number: Int, _ event: Event, _ parcel: Parcel = .none) {
+        handle(number, hosts[number]!, event, parcel)
+    }
+
+    @inline(__always)
+    private mutating func handle(
+        _ number: Int, _ host: Host, _ event: Event, _ parcel: Parcel
+    ) {
         runHash =
             RandomSource.mix(
                 runHash ^ UInt64(bitPattern: now.nanoseconds) ^ UInt64(UInt32(parcel.count)) << 40)
             ^ UInt64(number)
-        let host = hosts[number]!
         let time = host.localTime(now)
         parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
         lastRemoteNodeCount = effects.remoteNodeCount
@@ -35,16 +46,27 @@ extension World {
             pendingAnswers.removeAll()
             return
         }
-        scheduleDeadline(number)
+        scheduleDeadline(number, host)
         if !pendingAnswers.isEmpty { answerPending(number) }
     }
 
+    @inline(__always)
     private mutating func perform(
         _ effect: Effect, _ number: Int, _ host: Host, _ parcel: Parcel
     ) {
-        switch effect {
-        case .send(let link, let head, let body, _):
+        if case .send(let link, let head, let body, _) = effect {
             send(head, body, over: link, number, host, parcel)
+        } else {
+            performRare(effect, number, host, parcel)
+        }
+    }
+
+    @inline(never)
+    private mutating func performRare(
+        _ effect: Effect, _ number: Int, _ host: Host, _ parcel: Parcel
+    ) {
+        switch effect {
+        case .send: break
         case .dial(let link, let endpoint):
             dial(endpoint, for: link, number, host)
         case .close(let link):
@@ -203,6 +225,7 @@ extension World {
     }
 
     /// Puts something on a connection's stream, behind what is there.
+    @inline(__always)
     private mutating func enqueue(_ action: Action, at time: Instant) {
         let (arrival, inFlight) = connections.depart(
             action.connection, toDialler: action.isToDialler, action.parcel.count, at: time)
@@ -213,6 +236,7 @@ extension World {
     // MARK: Bytes arrive
 
     /// Something has come to the end of its way, unless the network holds it up.
+    @inline(__always)
     mutating func carry(_ action: Action) {
         let connection = action.connection
         let isStalled =
@@ -264,22 +288,42 @@ extension World {
         for item in waiting { arrive(item) }
     }
 
+    @inline(__always)
     mutating func arrive(_ action: Action) {
         let number = Int(action.host)
         let connection = action.connection
         if let host = hosts[number] {
             if postpone(action, host) { return }
-            receive(action, number, host)
+            if action.kind == .bytes {
+                receiveBytes(action, number, host)
+            } else {
+                receive(action, number, host)
+            }
         }
         pool.release(action.parcel)
         connections.arrived(connection, toDialler: action.isToDialler, action.parcel.count)
     }
 
+    /// The slot of the link that an action comes over; -1: none any more.
+    @inline(__always)
+    private func link(_ action: Action) -> LinkIndex {
+        action.isToDialler
+            ? connections[action.connection].diallerLink
+            : connections[action.connection].acceptorLink
+    }
+
+    @inline(__always)
+    private mutating func receiveBytes(_ action: Action, _ number: Int, _ host: Host) {
+        let link = link(action)
+        guard link >= 0 else { return }
+        host.bytesIn += Int(action.parcel.count)
+        receiveFrames(action.parcel, over: link, action.connection, number, host)
+    }
+
+    @inline(never)
     private mutating func receive(_ action: Action, _ number: Int, _ host: Host) {
         let connection = action.connection
-        let link =
-            action.isToDialler
-            ? connections[connection].diallerLink : connections[connection].acceptorLink
+        let link = link(action)
         guard link >= 0 else { return }
         switch action.kind {
         case .connected:
@@ -290,11 +334,8 @@ extension World {
         case .end:
             detach(connection, toDialler: action.isToDialler, host, link)
             handle(number, .disconnected(link, .closed))
-        case .bytes:
-            host.bytesIn += Int(action.parcel.count)
-            receiveFrames(action.parcel, over: link, connection, number, host)
-        case .deadline, .reach, .retry, .thaw:
-            preconditionFailure("does not travel on a connection")
+        case .bytes, .deadline, .reach, .retry, .thaw:
+            preconditionFailure("bytes come another way, and the others on no connection")
         }
     }
 
@@ -309,11 +350,12 @@ extension World {
         }
     }
 
+    @inline(__always)
     private mutating func receiveFrames(
         _ parcel: Parcel, over link: LinkIndex, _ connection: Int32, _ number: Int, _ host: Host
     ) {
         if parcel.pathCount > 0 { inspect(parcel, at: number) }
-        handle(number, .heard(link))
+        handle(number, host, .heard(link), .none)
         // What a frame leads to can end the link, and the host.
         var at = 0
         var needed = 0
@@ -324,13 +366,14 @@ extension World {
             if Ledger.carriesChanges(parcel, at: at, prefix) {
                 takeChanges(parcel, at: at, prefix, over: link, number, host)
             } else {
-                handle(number, .received(prefix, start: at, from: link), parcel)
+                handle(number, host, .received(prefix, start: at, from: link), parcel)
             }
             at += prefix.length
         }
     }
 
     /// Changes of the directory: the ledger is told how many of them were news.
+    @inline(never)
     private mutating func takeChanges(
         _ parcel: Parcel, at start: Int, _ prefix: FramePrefix, over link: LinkIndex,
         _ number: Int, _ host: Host

@@ -56,4 +56,19 @@ extension ByteQueue {
         overwrite(integer: UInt32(truncatingIfNeeded: count - start), at: start)
         return Slice(start: start, count: count - start)
     }
+
+    /// The same for a heartbeat, which most frames of an idle mesh are: written at one go.
+    @inlinable @inline(__always)
+    public mutating func appendLinkFrame(_ heartbeat: Heartbeat) -> Slice {
+        let start = count
+        let place = unsafe reserve(Heartbeat.frameSize)
+        let prefix = UInt64(Heartbeat.frameSize) | UInt64(FrameKind.link.rawValue) << 32
+        unsafe place.storeBytes(of: prefix.littleEndian, as: UInt64.self)
+        unsafe (place + 8).storeBytes(of: Message.Number.heartbeat.rawValue, as: UInt8.self)
+        unsafe (place + 9).storeBytes(of: heartbeat.digest.littleEndian, as: UInt64.self)
+        unsafe (place + 17).storeBytes(of: heartbeat.sentAt.littleEndian, as: UInt32.self)
+        unsafe (place + 21).storeBytes(of: heartbeat.echo.littleEndian, as: UInt32.self)
+        unsafe (place + 25).storeBytes(of: heartbeat.held.littleEndian, as: UInt32.self)
+        return Slice(start: start, count: Heartbeat.frameSize)
+    }
 }

@@ -151,7 +151,23 @@ public struct Heartbeat: Equatable, Sendable {
     public var echo: UInt32
     public var held: UInt32
 
-    public init(digest: UInt64, sentAt: UInt32, echo: UInt32, held: UInt32) {
+    /// Bytes of a `.link` frame with a heartbeat.
+    @inlinable public static var frameSize: Int { Frame.prefixSize + 21 }
+
+    /// The heartbeat in the `.link` frame that starts at `offset` and whose prefix is checked; nil:
+    /// another message, or a malformed one.
+    @inlinable @inline(__always)
+    public init?(frame bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix) {
+        guard prefix.length == Self.frameSize,
+            bytes[offset + Frame.prefixSize] == Message.Number.heartbeat.rawValue
+        else { return nil }
+        digest = bytes.load(UInt64.self, at: offset + 9)
+        sentAt = bytes.load(UInt32.self, at: offset + 17)
+        echo = bytes.load(UInt32.self, at: offset + 21)
+        held = bytes.load(UInt32.self, at: offset + 25)
+    }
+
+    @inlinable public init(digest: UInt64, sentAt: UInt32, echo: UInt32, held: UInt32) {
         self.digest = digest
         self.sentAt = sentAt
         self.echo = echo

@@ -29,11 +29,11 @@ extension Node {
             links[index].peerSentAt == 0
             ? 0
             : UInt32(truncatingIfNeeded: (now - links[index].peerHeartbeatAt).microseconds)
-        send(
-            .heartbeat(
-                Heartbeat(
-                    digest: members.digest, sentAt: clockStamp, echo: links[index].peerSentAt,
-                    held: held)), over: index, &effects)
+        let frame = effects.bytes.appendLinkFrame(
+            Heartbeat(
+                digest: members.digest, sentAt: clockStamp, echo: links[index].peerSentAt,
+                held: held))
+        transmit(frame, .empty, .control, over: index, &effects)
     }
 
     /// Microseconds modulo 2^32, never 0, which means none.
