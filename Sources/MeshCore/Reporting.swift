@@ -69,6 +69,9 @@ extension Node {
             &+ links.touch(link)
     }
 
+    /// Link slots in use are below this.
+    public var linkEnd: LinkIndex { links.indices.upperBound }
+
     /// Different patterns subscribed anywhere in the mesh.
     public var patternCount: Int { patterns.count }
 

@@ -74,6 +74,13 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
         }
     }
 
+    /// What is taken next, unless something is scheduled before it.
+    var next: Action? {
+        @inline(__always) mutating get {
+            nextTime == nil ? nil : entries[heap[0].slot].action
+        }
+    }
+
     @inline(__always)
     mutating func schedule(_ action: Action, at time: Instant) {
         let slot: Int32

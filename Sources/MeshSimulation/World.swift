@@ -59,7 +59,15 @@ public struct World: ~Copyable {
     /// Folds every event's time and place: equal runs have equal hashes.
     public internal(set) var runHash: UInt64 = 0
     /// What `touch` has read; without a place for it the compiler would read nothing.
-    private var touched: Int64 = 0
+    var touched: Int64 = 0
+    /// To whom the event that is being handled has sent something, and over which of their links;
+    /// the first of them.
+    var departed = InlineArray<32, Departed>(repeating: Departed(host: 0, link: 0))
+    var departedCount = 0
+    struct Departed: BitwiseCopyable {
+        var host: Int32
+        var link: LinkIndex
+    }
     var lastRemoteNodeCount = 0
     /// The message that was just published waits for its user.
     public internal(set) var lastIsHeld = false
@@ -193,6 +201,7 @@ public struct World: ~Copyable {
 
     private mutating func step() {
         guard let (time, action) = queue.take() else { return }
+        if let next = queue.next, next.kind == .deadline { touchSender(next.host) }
         now = time
         eventCount += 1
         switch action.kind {
@@ -213,19 +222,6 @@ public struct World: ~Copyable {
         case .unreachable:
             arrive(action)
         }
-    }
-
-    /// Asks for the memory of an event while the one before it is at work. With a thousand nodes and
-    /// more hardly anything of the next one is in the cache, and what it needs it needs at once.
-    @inline(__always)
-    private mutating func touch(_ action: Action) {
-        guard action.host >= 0, let host = hosts[Int(action.host)] else { return }
-        var link: LinkIndex = -1
-        if action.connection >= 0 {
-            let connection = connections[action.connection]
-            link = action.isToDialler ? connection.diallerLink : connection.acceptorLink
-        }
-        touched &+= host.touch(link)
     }
 
     /// A frozen host does it when it thaws, in the order in which it came.
