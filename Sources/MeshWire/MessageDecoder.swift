@@ -37,11 +37,13 @@ extension Message {
             let isRepair = try reader.flag(bytes)
             let count = try reader.count(least: 26, max: 65_535, bytes)
             var records: [MemberRecord] = []
+            records.reserveCapacity(count)
             for _ in 0..<count { records.append(try reader.member(bytes)) }
             return .members(records, isRepair: isRepair)
         case .linkLists:
             let count = try reader.count(least: 23, max: 4_096, bytes)
             var lists: [LinkList] = []
+            lists.reserveCapacity(count)
             for _ in 0..<count { lists.append(try reader.linkList(bytes)) }
             return .linkLists(lists)
         case .role: return .role(LinkRole(rawValue: try reader.byte(bytes)))
@@ -209,6 +211,7 @@ extension ByteReader {
         guard hopsLeft <= 1 else { throw .invalidValue(field: "hops left of a link list") }
         let count = try count(least: 8, max: 256, bytes)
         var links: [NodeID] = []
+        links.reserveCapacity(count)
         for _ in 0..<count { links.append(try id(bytes)) }
         return LinkList(
             owner: owner, incarnation: incarnation, version: version, hopsLeft: hopsLeft,

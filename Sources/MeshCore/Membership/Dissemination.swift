@@ -11,14 +11,19 @@ extension Node {
         _ records: [MemberRecord], from link: LinkIndex, isRepair: Bool,
         _ effects: inout EffectBuffer
     ) {
-        for record in records {
+        for place in records.indices {
+            if place % MemberTable.anticipatedCount == 0 {
+                let few = records[place...].prefix(MemberTable.anticipatedCount)
+                members.anticipate(few) { $0.id }
+            }
+            if isOld(records[place], over: link) { continue }
+            var record = records[place]
             if record.id == id {
                 if receivedAboutOneself(record, &effects), links[link].state != .free {
                     send(.members([members[0].record], isRepair: true), over: link, &effects)
                 }
                 continue
             }
-            var record = record
             if isRepair, !record.standing.isPresent, let known = members.index(of: record.id),
                 members.standing(of: known).isPresent, record.standing == .dead
             {
@@ -33,6 +38,18 @@ extension Node {
             forget(link, &effects)
             timers.schedule(.maintenance, at: now)
         }
+    }
+
+    /// Whether a record says no more of another member than this node knows, as nearly all do: it
+    /// came over another link before.
+    @inline(__always)
+    private mutating func isOld(_ record: borrowing MemberRecord, over link: LinkIndex) -> Bool {
+        guard let index = members.index(of: record.id), index != 0 else { return false }
+        let incarnation = members.incarnation(of: index)
+        let standing = members.standing(of: index)
+        if record.incarnation != incarnation { return record.incarnation < incarnation }
+        if record.standing == standing { knows(index, over: link) }
+        return record.standing <= standing
     }
 
     /// Takes one record. Returns the member's index if it is present afterwards.
