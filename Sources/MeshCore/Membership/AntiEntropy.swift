@@ -121,10 +121,7 @@ extension Node {
 
     private func entries(in mask: UInt64) -> [OriginEntry] {
         var entries: [OriginEntry] = []
-        for member in members.ring
-        where mask & (1 << UInt64(MemberTable.part(of: member.id))) != 0 {
-            entries.append(entry(member.index))
-        }
+        for member in members.ring.entries(in: mask) { entries.append(entry(member.index)) }
         return entries
     }
 
@@ -177,10 +174,7 @@ extension Node {
             }
         }
         if !isReply {
-            for member in members.ring
-            where mask & (1 << UInt64(MemberTable.part(of: member.id))) != 0
-                && !named.contains(member.id)
-            {
+            for member in members.ring.entries(in: mask) where !named.contains(member.id) {
                 ours.append(entry(member.index))
             }
             // Those that are dead to us and present to them are among `ours` by rank already.

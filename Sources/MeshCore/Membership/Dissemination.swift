@@ -14,7 +14,7 @@ extension Node {
         for place in records.indices {
             if place % MemberTable.anticipatedCount == 0 {
                 let few = records[place...].prefix(MemberTable.anticipatedCount)
-                members.anticipate(few) { $0.id }
+                members.anticipate(few) { $0.id } endpoint: { $0.endpoint }
             }
             if isOld(records[place], over: link) { continue }
             var record = records[place]
@@ -119,54 +119,56 @@ extension Node {
     private mutating func standingChanged(
         _ index: MemberIndex, from former: Standing, _ effects: inout EffectBuffer
     ) {
-        let member = members[index]
+        let id = members.id(of: index)
+        let standing = members.standing(of: index)
         changedAt = now
         router.invalidate()
-        switch member.standing {
+        switch standing {
         case .alive:
             if !former.isPresent {
-                departed.removeAll { $0 == index }
-                effects.append(.log(.memberUp(member.id)))
+                if !departed.isEmpty { departed.removeAll { $0 == index } }
+                effects.append(.log(.memberUp(id)))
                 timers.schedule(.maintenance, at: now + .milliseconds(20))
             }
             withdrawAccusation(of: index)
         case .suspect:
             counters.suspicions &+= 1
-            effects.append(.log(.memberSuspect(member.id)))
+            effects.append(.log(.memberSuspect(id)))
             let due = deathDue(of: index)
             members.adjust(index) { $0.deathDue = due }
             timers.schedule(.suspicion, at: due)
         case .dead, .left:
             guard former.isPresent else { return }
-            if member.standing == .dead {
+            if standing == .dead {
                 counters.deaths &+= 1
-                effects.append(.log(.memberDead(member.id)))
+                effects.append(.log(.memberDead(id)))
             } else {
-                effects.append(.log(.memberLeft(member.id)))
+                effects.append(.log(.memberLeft(id)))
             }
             departed.append(index)
             withdrawAccusation(of: index)
-            lists.remove(member.id)
+            lists.remove(id)
             withdrawKeys(of: index, &effects)
             members.adjust(index) {
                 $0.dialFailures = 0
                 $0.dialNotBefore = nil
                 $0.wantedSince = nil
             }
-            if member.link >= 0 {
-                if member.standing == .left {
+            let link = members.link(of: index)
+            if link >= 0 {
+                if standing == .left {
                     // It closes the link itself, when nothing is under way through it any more.
-                    links[member.link].isPeerLeaving = true
+                    links[link].isPeerLeaving = true
                     linksChanged()
                 } else {
-                    drop(member.link, .peerDead, &effects)
+                    drop(link, .peerDead, &effects)
                 }
             }
-            if member.standing == .left {
+            if standing == .left {
                 awaitLastAcknowledgements(of: index)
             } else {
                 giveUp(index, &effects)
-                flows.dropWaiting(from: member.id)
+                flows.dropWaiting(from: id)
             }
             strikeFromQuestions(index, &effects)
             timers.schedule(.maintenance, at: now)
@@ -198,7 +200,7 @@ extension Node {
         var next: Instant?
         var expired: [MemberIndex] = []
         for entry in members.ring {
-            guard let due = members[entry.index].deathDue else { continue }
+            guard let due = members.deathDue(of: entry.index) else { continue }
             if due <= now {
                 expired.append(entry.index)
             } else {

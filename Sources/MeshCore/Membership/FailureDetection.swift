@@ -77,7 +77,7 @@ extension Node {
         timers[.silence] = now + configuration.timing.silence
         guard timers[.suspicion] != nil else { return }
         let anew = now + configuration.timing.suspicion
-        for entry in members.ring where members[entry.index].deathDue != nil {
+        for entry in members.ring where members.deathDue(of: entry.index) != nil {
             members.adjust(entry.index) { $0.deathDue = anew }
         }
         timers[.suspicion] = anew

@@ -32,16 +32,14 @@ extension Node {
     }
 
     func memberCount(in mask: UInt64) -> Int {
-        var count = 0
-        for member in members.ring where mask & Self.part(of: member.id) != 0 { count += 1 }
-        return count
+        members.ring.count(in: mask)
     }
 
     mutating func sendMarks(
         _ mask: UInt64, over index: LinkIndex, _ effects: inout EffectBuffer
     ) {
         var marks: [Mark] = []
-        for member in members.ring where mask & Self.part(of: member.id) != 0 {
+        for member in members.ring.entries(in: mask) {
             marks.append(mark(member.id, member.index))
         }
         send(.marks(marks, mask: mask), over: index, &effects)
@@ -66,7 +64,7 @@ extension Node {
             return
         }
         var place = 0
-        for member in members.ring where mask & Self.part(of: member.id) != 0 {
+        for member in members.ring.entries(in: mask) {
             let prefix = UInt32(truncatingIfNeeded: member.id.rawValue >> 32)
             // Those that only the peer knows.
             while place < marks.count, marks[place].prefix < prefix {

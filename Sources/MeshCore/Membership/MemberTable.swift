@@ -147,7 +147,10 @@ struct MemberTable: ~Copyable {
     /// slots that they name, then what these hold. In a mesh of thousands that is three waits for
     /// memory; found one after the other each member takes three.
     @inline(__always)
-    mutating func anticipate<Items: Collection>(_ items: Items, _ id: (Items.Element) -> NodeID) {
+    mutating func anticipate<Items: Collection>(
+        _ items: Items, _ id: (Items.Element) -> NodeID,
+        endpoint: (Items.Element) -> Endpoint? = { _ in nil }
+    ) {
         if slots.count < 128 || items.count < 2 { return }
         var sum: UInt64 = 0
         for item in items { sum &+= UInt64(byID.firstCell(id(item))) }
@@ -159,6 +162,10 @@ struct MemberTable: ~Copyable {
         for item in items {
             if let slot = slots[byID.firstIndex(id(item), slots.count)] {
                 sum &+= slot.facts.id.rawValue
+                // Who is new is looked for by its address too.
+                if slot.facts.id != id(item), let endpoint = endpoint(item) {
+                    sum &+= UInt64(byEndpoint.firstCell(endpoint))
+                }
             }
         }
         anticipated = sum
@@ -180,6 +187,10 @@ struct MemberTable: ~Copyable {
     /// A member's place among the changes to be told; nil: it has none.
     @inline(__always)
     func pendingPlace(of index: MemberIndex) -> Int? { slots[index]!.pendingPlace }
+
+    /// When a suspicion turns into death, unless refuted.
+    @inline(__always)
+    func deathDue(of index: MemberIndex) -> Instant? { slots[index]!.deathDue }
 
     @inline(__always)
     func endpoint(of index: MemberIndex) -> Endpoint { slots[index]!.facts.endpoint }
@@ -369,8 +380,48 @@ struct Ring: RandomAccessCollection {
         return Int(before[part]) + place(of: id, in: part)
     }
 
-    /// The entries of one part.
-    func entries(part: Int) -> Range<Int> { Int(before[part])..<Int(before[part + 1]) }
+    func makeIterator() -> Iterator { Iterator(self, mask: ~0) }
+
+    /// The entries of the parts that `mask` names.
+    func entries(in mask: UInt64) -> IteratorSequence<Iterator> {
+        IteratorSequence(Iterator(self, mask: mask))
+    }
+
+    /// How many those are.
+    func count(in mask: UInt64) -> Int {
+        var count = 0
+        for part in 0..<64 where mask & (1 << UInt64(part)) != 0 { count += ids[part].count }
+        return count
+    }
+
+    /// Walks from part to part, so that no rank has to be looked for.
+    struct Iterator: IteratorProtocol {
+        private let ring: Ring
+        /// The parts still to be walked.
+        private var mask: UInt64
+        private var ids: [NodeID] = []
+        private var indices: [UInt16] = []
+        private var place = 0
+
+        fileprivate init(_ ring: Ring, mask: UInt64) {
+            self.ring = ring
+            self.mask = mask
+        }
+
+        @inline(__always)
+        mutating func next() -> MemberTable.RingEntry? {
+            while place == ids.count {
+                if mask == 0 { return nil }
+                let part = mask.trailingZeroBitCount
+                mask &= mask - 1
+                ids = ring.ids[part]
+                indices = ring.indices[part]
+                place = 0
+            }
+            defer { place += 1 }
+            return MemberTable.RingEntry(id: ids[place], index: Int(indices[place]))
+        }
+    }
 
     fileprivate mutating func insert(_ id: NodeID, _ index: MemberIndex) {
         let part = MemberTable.part(of: id)

@@ -70,6 +70,7 @@ extension Node {
     mutating func adopt(_ received: [LinkList], from link: LinkIndex) {
         var isChanged = false
         members.anticipate(received.prefix(64)) { $0.owner }
+        lists.anticipate(received)
         for list in received where list.owner != id {
             // Lists of strangers are no use, and would let a liar fill this node's memory.
             guard let owner = members.index(of: list.owner), members.standing(of: owner).isPresent,
