@@ -114,14 +114,15 @@ struct Ledger {
     /// Whether what a frame carries are changes of the directory, or a whole set of one origin.
     @inline(__always)
     static func carriesChanges(_ parcel: Parcel, at start: Int, _ prefix: FramePrefix) -> Bool {
+        let offset: Int
         switch prefix.kind {
-        case .arc: return true
+        case .arc: offset = Frame.arcHeaderSize
         case .routed: return false
-        case .link:
-            let number = parcel.withSpan { $0[start + Frame.prefixSize] }
-            return number == Message.Number.records.rawValue
-                || number == Message.Number.snapshot.rawValue
+        case .link: offset = Frame.prefixSize
         }
+        let number = parcel.withSpan { $0[start + offset] }
+        return number == Message.Number.records.rawValue
+            || number == Message.Number.snapshot.rawValue
     }
 
     /// What such a frame carries.

@@ -46,12 +46,11 @@ struct Coordinates {
             error: UInt8(max(1, min(100, (error * 100).rounded()))))
     }
 
-    /// A round trip to the member was measured, in milliseconds.
+    /// A round trip to a member was measured, in milliseconds. Who has told nothing lies where
+    /// everybody begins.
     mutating func measured(
-        _ milliseconds: Double, to index: MemberIndex, _ random: inout RandomSource
+        _ milliseconds: Double, to peer: Coordinate, _ random: inout RandomSource
     ) {
-        // Who has told nothing lies where everybody begins.
-        let peer = coordinate(of: index) ?? .origin
         var (dx, dy, dz) = (
             x - Double(peer.x) / 10, y - Double(peer.y) / 10, z - Double(peer.z) / 10
         )
@@ -179,6 +178,9 @@ extension Node {
             guard let index = members.index(of: item.id), index != 0 else { continue }
             if item.id == teller || coordinates.coordinate(of: index) == nil {
                 coordinates.adopt(item.coordinate, of: index)
+                for link in links.established where links[link].member == index {
+                    links[link].peerCoordinate = item.coordinate
+                }
             }
         }
     }

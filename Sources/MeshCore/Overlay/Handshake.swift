@@ -371,6 +371,7 @@ extension Node {
     private mutating func establish(_ index: LinkIndex, _ effects: inout EffectBuffer) {
         let member = links[index].member
         links.establish(index)
+        links[index].peerCoordinate = coordinates.coordinate(of: member) ?? .origin
         links[index].since = now
         links[index].heardAt = now
         members.adjust(member) {

@@ -47,6 +47,9 @@ struct Link {
     var roundTrip: Delay?
     /// What the peer was last told of where this node lies.
     var toldCoordinate = Coordinate.origin
+    /// Where the peer lies, as it has told (`Coordinates.coordinate(of:)`): kept here too, where each
+    /// heartbeat of an established link finds it without a search.
+    var peerCoordinate = Coordinate.origin
     /// What the link is for this node, and for the peer as far as it has said.
     var role: LinkRole = []
     var peerRole: LinkRole = []
@@ -56,10 +59,10 @@ struct Link {
     /// Heartbeats in a row whose digest was not ours.
     var mismatches: Int32 = 0
     var member: MemberIndex = -1
-    /// When the slot got its state.
-    var since = Instant(nanoseconds: 0)
 
     // The third: the rest.
+    /// When the slot got its state.
+    var since = Instant(nanoseconds: 0)
     var comparedAt: Instant?
     var endpoint = Endpoint(ipv4: 0, port: 0)
     var isDialled = false
