@@ -111,6 +111,31 @@ private let messages: [Message] = [
         }
     }
 
+    @Test func `a heartbeat that is written at one go is the same frame, and is read from it`() {
+        let heartbeat = Heartbeat(
+            digest: 0x0102_0304_0506_0708, sentAt: 0x1122_3344, echo: 0x5566_7788,
+            held: 0x99AA_BBCC)
+        var fast = ByteQueue()
+        var slow = ByteQueue()
+        fast.append(UInt8(0))
+        slow.append(UInt8(0))
+        let frame = fast.appendLinkFrame(heartbeat)
+        #expect(slow.appendLinkFrame(.heartbeat(heartbeat)) == frame)
+        let bytes = fast.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+        #expect(slow.withSpan { $0.array(Slice(start: 0, count: $0.count)) } == bytes)
+
+        var needed = 0
+        let prefix = try! FramePrefix.read(bytes.span, at: 1, needed: &needed)!
+        #expect(Heartbeat(frame: bytes.span, at: 1, prefix) == heartbeat)
+        // Another message of this length, and a heartbeat with a byte too many.
+        var other = bytes
+        other[9] = Message.Number.vouch.rawValue
+        #expect(Heartbeat(frame: other.span, at: 1, prefix) == nil)
+        var longer = prefix
+        longer.length += 1
+        #expect(Heartbeat(frame: (bytes + [0]).span, at: 1, longer) == nil)
+    }
+
     @Test func `a count that the bytes cannot hold is refused before anything is allocated`() {
         let lie: [UInt8] = [5, 0, 0xFF, 0xFF]
         #expect(throws: WireError.lengthsDisagree) {

@@ -58,7 +58,8 @@ extension Node {
                 }
                 if let roundTrip = links[index].roundTrip {
                     coordinates.measured(
-                        Double(roundTrip.microseconds) / 1_000, to: links[index].peerCoordinate, &random)
+                        Double(roundTrip.microseconds) / 1_000, to: links[index].peerCoordinate,
+                        &random)
                 }
             }
         }

@@ -14,7 +14,11 @@ extension Node {
         for place in records.indices {
             if place % MemberTable.anticipatedCount == 0 {
                 let few = records[place...].prefix(MemberTable.anticipatedCount)
-                members.anticipate(few) { $0.id } endpoint: { $0.endpoint }
+                members.anticipate(few) {
+                    $0.id
+                } endpoint: {
+                    $0.endpoint
+                }
             }
             if isOld(records[place], over: link) { continue }
             var record = records[place]
