@@ -12,7 +12,9 @@ import MeshWire
 ///     entries: [ time, order of scheduling, action │ next of its place ] …
 ///     heap:    [ time │ sequence 40 · slot 24 ] of those in the place of `cursor`, or before it
 struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
-    private struct Key {
+    // Not private: a generic type that is, in a slab, is more than the compiler's debug build can do
+    // (Swift 6.3.1, a broken module).
+    struct Key {
         var time: Int64
         /// The order of scheduling in the upper 40 bits, the entry's slot in the lower 24.
         var order: UInt64
@@ -26,7 +28,7 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
         var slot: Int { Int(order & (1 << EventQueue.slotBits - 1)) }
     }
 
-    private struct Entry {
+    struct Entry {
         var key: Key
         var action: Action
         /// The next entry in the same place, or the next free one; -1: none.
