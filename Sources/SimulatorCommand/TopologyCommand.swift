@@ -25,7 +25,7 @@ extension Command {
                 Flag(name: "dead", argument: "SHARE", help: "dead nodes, such as 30% (0)"),
                 Flag(
                     name: "turns", argument: "N",
-                    help: "to the destination's other side where nothing is nearer, 0 … 9 (1, as nodes do)"),
+                    help: "past the destination where nothing is nearer, 0 … 9 (1, as nodes do)"),
                 Flag(name: "even", help: "positions evenly on the ring instead of at random"),
                 Flag(name: "zones", argument: "N", help: "nodes are in so many, at random (1)"),
                 Flag(
