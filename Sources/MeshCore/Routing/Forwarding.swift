@@ -75,8 +75,14 @@ extension Node {
 
     /// A message is stuck: nothing in sight is nearer. The nodes on the other side of the destination
     /// see others: it goes past it, and from now on comes from there alone.
+    ///
+    /// Nobody is looked for there who is thought to be gone: else all that was on its way to nodes
+    /// that crash goes on for as long again.
     @inline(never)
     private mutating func turn(to destination: NodeID, _ index: MemberIndex) -> Hop? {
+        guard members.standing(of: index) == .alive,
+            !accusations.contains(where: { $0.subject == index })
+        else { return nil }
         let isBefore = id.clockwise(to: destination) < destination.clockwise(to: id)
         return oneSidedHop(
             to: destination, index,
