@@ -9,12 +9,12 @@ import MeshWire
 /// does it come back more often than that: from its way, on turning, and from its way after that.
 struct LoopChecker {
     private static var returnCountMax: Int32 { 3 }
+    private static var hopCountMax: Int32 { Int32(Frame.hopLimit) + 1 }
 
     func check(_ detour: Journal.Detour, _ truth: Truth, settle: Delay) -> Violation? {
         let isCalm = !truth.isTroubled(from: detour.time - settle, to: detour.time)
-        guard isCalm || detour.returns > Self.returnCountMax || detour.hops > Int32(Frame.hopLimit) + 1 else {
-            return nil
-        }
+        guard isCalm || detour.returns > Self.returnCountMax || detour.hops > Self.hopCountMax
+        else { return nil }
         return Violation(
             checker: .loops, time: detour.time, host: Int(detour.host),
             text: detour.returns > 0
