@@ -103,4 +103,30 @@ import Testing
         #expect(turnedCount > 50)
         for host in mesh.hosts { #expect(host.node.counters.droppedHopLimit == 0) }
     }
+
+    /// A forwarder that has just lost its link to the destination accuses it; others still send there.
+    @Test func `a node that its watchers accuse is not looked for on the other side`() {
+        let mesh = SmallMesh(7) { $0.degree = 4 }
+        mesh.attach("ann", at: 3)
+        var passageCount = 0
+        var turnedCount = 0
+        mesh.judge = { _, _, frame in
+            guard frame[4] == FrameKind.routed.rawValue, frame[7] == RoutedBody.user.rawValue
+            else { return .pass }
+            passageCount += 1
+            let promise = Destination.read(frame.span, frame: 0, index: 0).promise
+            if Promise.isOneSided(promise) { turnedCount += 1 }
+            return .pass
+        }
+        mesh.crash(3)
+        for _ in 0..<20 {
+            for host in 0..<7 where host != 3 {
+                mesh.send([1], from: host, to: "ann", isVolatile: true)
+            }
+            mesh.run(for: .microseconds(200))
+        }
+        #expect(passageCount > 20)
+        // Some while those that have lost their link dial again; 80 if they went on after that.
+        #expect(turnedCount < 30)
+    }
 }
