@@ -143,6 +143,27 @@ struct Router {
         return best
     }
 
+    /// The direct link nearest to `destination` of those between `oneself` and it, on the shorter way
+    /// round, or to itself; -1 if there is none.
+    func alongArc(
+        to destination: NodeID, from oneself: NodeID, links: borrowing LinkTable,
+        except arrival: LinkIndex
+    ) -> LinkIndex {
+        let isClockwise = oneself.clockwise(to: destination) < 1 << 63
+        var left = oneself.distance(to: destination)
+        var best: LinkIndex = -1
+        for index in links.established where index != arrival && links[index].isUsable {
+            let peer = links[index].peer
+            let rest =
+                isClockwise ? peer.clockwise(to: destination) : destination.clockwise(to: peer)
+            if rest < left {
+                left = rest
+                best = index
+            }
+        }
+        return best
+    }
+
     private func nearest(to destination: NodeID) -> Reach? {
         guard !reachable.isEmpty else { return nil }
         let low = place(of: destination)
