@@ -33,7 +33,8 @@ extension Node {
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
         else { return nil }
         if promise & 15 == 0 {
-            let link = router.alongArc(to: destination, from: id, links: links, except: arrival)
+            let link = router.alongArc(
+                to: destination, from: id, links: links, lists: lists, except: arrival)
             guard link >= 0 else { return nil }
             // The course ends there again.
             let next = Promise.make(

@@ -46,51 +46,74 @@ extension Gateway {
             return .handled
         }
         let user = bytes(1, input)
-        if arguments.count == 3, equals(2, "session", input) {
-            begin(user, client)
+        if equals(2, "session", input),
+            arguments.count == 3 || arguments.count == 4 && equals(3, "counted", input)
+        {
+            begin(user, client, isCounted: arguments.count == 4)
             return .handled
         }
-        guard arguments.count == 4, equals(2, "resume", input) else {
-            fail(client, "ERR syntax error: MESH.ATTACH user [SESSION | RESUME token]")
+        guard equals(2, "resume", input),
+            arguments.count == 4 || arguments.count == 6 && equals(4, "seen", input)
+        else {
+            fail(
+                client,
+                "ERR syntax error: MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]"
+            )
             return .handled
+        }
+        var seen: UInt64?
+        if arguments.count == 6 {
+            seen = integer(5, input).flatMap { UInt64(exactly: $0) }
+            guard seen != nil else {
+                fail(client, "ERR value is not an integer or out of range")
+                return .handled
+            }
         }
         guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
             fail(client, "ERR this is no token: MESH.ATTACH user SESSION answers one")
             return .handled
         }
-        return resume(user, token, client)
+        return resume(user, token, seen: seen, client)
     }
 
     /// A new session, or a new token for the one that the connection has.
-    private mutating func begin(_ user: [UInt8], _ client: ClientIndex) {
+    private mutating func begin(_ user: [UInt8], _ client: ClientIndex, isCounted: Bool) {
         if let index = session(of: user, at: Int(client)) {
+            if isCounted { sessions[index].isCounted = true }
             renew(index)
             answerToken(index, client)
             return
         }
-        guard let index = openSession(user, client) else { return }
+        guard let index = openSession(user, client, isCounted: isCounted) else { return }
         counters.sessionsOpened += 1
         answerToken(index, client)
     }
 
     /// A session that this connection has; nil and an error when there are too many.
-    mutating func openSession(_ user: [UInt8], _ client: ClientIndex) -> Int? {
+    mutating func openSession(
+        _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
+    ) -> Int? {
         guard sessionOfToken.count < configuration.sessionsMax else {
             counters.sessionsRefused += 1
             fail(client, "ERR this node has all the sessions that it may have")
             return nil
         }
         let index = makeSession(user, .attached(client))
+        sessions[index].isCounted = isCounted
         hold(index, at: Int(client))
         join(client, user)
         return index
     }
 
     private mutating func resume(
-        _ user: [UInt8], _ token: SessionToken, _ client: ClientIndex
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
     ) -> Request {
         if let index = sessionOfToken[token], sessions[index].user == user {
-            resumeHere(index, client)
+            if let objection = objection(to: seen, index) {
+                fail(client, objection)
+            } else {
+                resumeHere(index, seen: seen, client)
+            }
             return .handled
         }
         if token.node == nodeID || sessionOfToken[token] != nil {
@@ -101,7 +124,7 @@ extension Gateway {
             fail(client, "LOADING Smallworld is joining the mesh")
             return .handled
         }
-        return askForSession(user, token, client)
+        return askForSession(user, token, seen: seen, client)
     }
 
     mutating func refuseToken(_ client: ClientIndex) {
@@ -112,10 +135,13 @@ extension Gateway {
                 + "its time is over")
     }
 
-    private mutating func resumeHere(_ index: Int, _ client: ClientIndex) {
+    private mutating func resumeHere(_ index: Int, seen: UInt64?, _ client: ClientIndex) {
         finishArrival(index)
         if case .attached(let other) = sessions[index].state {
             if other == client {
+                if let seen {
+                    sessions[index].acknowledged = max(sessions[index].acknowledged, seen)
+                }
                 renew(index)
                 answerToken(index, client)
                 return
@@ -130,6 +156,8 @@ extension Gateway {
             return
         }
         counters.sessionsResumed += 1
+        if let seen { skip(index, ghost, seen: seen) }
+        restartCount(index)
         // First here, then away from there: the directory sees no change.
         join(client, sessions[index].user)
         hold(index, at: Int(client))
@@ -174,12 +202,18 @@ extension Gateway {
         let indices = clients[place].sessions
         guard !indices.isEmpty else { return }
         for index in indices { finishArrival(Int(index)) }
+        let passedCount = clients[place].kept.passedCount
+        let waiting = clients[place].kept.takeAll().enumerated()
+            .filter { $0.offset >= passedCount || isAwaited($0.element) }.map(\.element)
         for index in indices {
             let at = Int(index)
-            let policy = clients[place].policy
-            let ghost = openGhost(policy == .latest ? .latest : .dropOldest)
+            let isLatest = clients[place].policy == .latest && !sessions[at].isCounted
+            let ghost = openGhost(isLatest ? .latest : .dropOldest)
+            clients[Int(ghost)].droppedSince = now
             join(ghost, sessions[at].user)
             hold(at, at: Int(ghost))
+            let first = waiting.first { $0.session == index }?.number
+            beginWaiting(at, ghost, from: Int(first ?? sessions[at].sentCount + 1))
             change(at, .waiting(ghost, until: now + configuration.sessionGrace))
             var key = sessions[at].user
             key.append(MessageKind.user.rawValue)
@@ -191,7 +225,7 @@ extension Gateway {
         var output = ByteQueue()
         swap(&output, &clients[place].output)
         let base = clients[place].outputBase
-        for kept in clients[place].kept.takeAll() {
+        for kept in waiting {
             output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, indices) }
         }
         var backlog = Backlog()
@@ -346,6 +380,7 @@ extension Gateway {
         sessions[index].seen = SeenMessages()
         sessions[index].twinsUntil = nil
         sessions[index].origin = nil
+        sessions[index].isCounted = false
         freeSessions.append(index)
     }
 
@@ -366,6 +401,7 @@ extension Gateway {
 
     mutating func release(_ index: Int, from place: Int) {
         clients[place].sessions.removeAll { $0 == Int32(index) }
+        clients[place].kept.disown(Int32(index))
         if clients[place].sessions.isEmpty {
             clients[place].flags.subtract([.session, .settling])
             if clients[place].flags.contains(.open) { chooseTracking(place) }

@@ -30,6 +30,15 @@ struct UserSession {
     /// Raised when the place is used again, or the state changes: timers name it.
     var serial: UInt32
 
+    /// The client counts its messages (Counting).
+    var isCounted = false
+    /// The messages written to the present connection since the token, and those of them that the
+    /// client has acknowledged.
+    var sentCount: UInt64 = 0
+    var acknowledged: UInt64 = 0
+    /// Waiting: the number of the message that was the first ever in the ghost's backlog.
+    var waitingFrom = 0
+
     /// What another node has been answered when it took the session: it may ask again.
     var handover: [UInt8] = []
     /// What is being forwarded, and its number; nil: nothing is.
