@@ -152,6 +152,7 @@ public struct Gateway: ~Copyable {
     var sessions: [UserSession] = []
     var freeSessions: [Int] = []
     var sessionOfToken: [SessionToken: Int] = [:]
+    var movedTokens = MovedTokens()
     /// Sessions that came from other nodes a moment ago, by the token that they had there.
     var arrivals: [SessionToken: Int] = [:]
     /// Sessions that have moved and have messages to be forwarded.

@@ -287,18 +287,32 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
                 pair.pass(.milliseconds(Int64(dice.roll(400))))
             default:
                 guard dice.roll(4) == 0 else { continue }
-                // A session that is still arriving here goes on without its client.
-                if isHere { pair.here.close(client) } else { pair.there.close(client) }
-                isHere = dice.roll(2) == 0
-                let resume = Array("MESH.ATTACH ann RESUME \(token) SEEN \(seen)\r\n".utf8)
-                if isHere {
-                    client = pair.here.open()
-                    pair.here.send(client, resume)
-                } else {
-                    client = pair.there.open()
-                    pair.there.send(client, resume)
+                // The connection may break before the reply has come, or before it is on its way.
+                // A late attempt may take the session from a later one: then the client tries again.
+                var attempts = dice.roll(4)
+                var isServed = false
+                while !isServed {
+                    if isHere { pair.here.close(client) } else { pair.there.close(client) }
+                    isHere = dice.roll(2) == 0
+                    let resume = Array("MESH.ATTACH ann RESUME \(token) SEEN \(seen)\r\n".utf8)
+                    if isHere {
+                        client = pair.here.open()
+                        pair.here.send(client, resume)
+                    } else {
+                        client = pair.there.open()
+                        pair.there.send(client, resume)
+                    }
+                    attempts -= 1
+                    if attempts >= 0, dice.roll(2) == 0 { continue }
+                    pair.pass(.milliseconds(attempts >= 0 ? Int64(dice.roll(1_500)) : 0))
+                    if attempts >= 0, dice.roll(2) == 0 {
+                        _ = isHere ? pair.here.readBytes(client) : pair.there.readBytes(client)
+                    }
+                    let isDoomed =
+                        isHere
+                        ? pair.here.gateway.isDoomed(client) : pair.there.gateway.isDoomed(client)
+                    isServed = attempts < 0 && !isDoomed
                 }
-                pair.settle()
                 kernel = isHere ? pair.here.readBytes(client) : pair.there.readBytes(client)
                 token = takeToken(&kernel)
                 seen = 0

@@ -25,15 +25,50 @@ import Testing
         let live = pair.here.read(second)
         #expect(live == message("d"))
         #expect(pair.here.changes.map(\.change) == [.add])
-        // A token is good for one use.
+        // A token is good until the next one is used.
         let third = pair.here.open()
-        let used = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(old)\r\n")
+        let next = token(pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n"))
+        #expect(next.hasPrefix("0000000000000001-"))
+        let fourth = pair.here.open()
+        let used = pair.here.exchange(fourth, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(used.hasPrefix("-NOSESSION "))
-        let gone = pair.here.exchange(second, "MESH.DETACH ann\r\n")
+        let gone = pair.here.exchange(third, "MESH.DETACH ann\r\n")
         #expect(gone == ":1·")
-        let ended = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n")
-        #expect(ended.hasPrefix("-NOSESSION "))
+        for past in [fresh, next] {
+            let ended = pair.here.exchange(fourth, "MESH.ATTACH ann RESUME \(past)\r\n")
+            #expect(ended.hasPrefix("-NOSESSION "))
+        }
         #expect(pair.here.changes.map(\.change) == [.add, .remove])
+    }
+
+    @Test func `a client that has not heard of the next token shows the former again`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        // The reply is lost three times: here, here, and at the other node.
+        let second = pair.here.open()
+        pair.here.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        let third = pair.here.open()
+        pair.here.send(third, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.here.close(third)
+        pair.here.deliver(.user, "ann", "a")
+        let fourth = pair.there.open()
+        pair.there.send(fourth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        pair.there.close(fourth)
+        pair.pass(.milliseconds(5_000))
+        // The first node has forgotten the session, but not where it went.
+        #expect(pair.here.gateway.ghostCount == 0)
+        let fifth = pair.here.open()
+        pair.here.send(fifth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let reply = pair.here.read(fifth)
+        let fresh = token(reply)
+        #expect(reply == "$49·\(fresh)·" + message("a"))
+        let again = pair.here.exchange(fifth, "MESH.ATTACH ann RESUME \(fresh)\r\n")
+        #expect(again == "$49·\(fresh)·")
+        #expect(pair.here.gateway.sessionCount == 1)
     }
 
     @Test func `what the kernel took a part of is sent again whole`() {

@@ -29,10 +29,10 @@ extension Node {
         to destination: NodeID, promise: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
         // A destination that is itself in sight needs no holding.
-        guard promise >> 4 != 0, !isStrict,
+        guard promise >> 4 != 0, !Promise.isOneSided(promise), !isStrict,
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
         else { return nil }
-        if promise & 15 == 0 {
+        if promise & 3 == 0 {
             let link = router.alongArc(
                 to: destination, from: id, links: links, lists: lists, except: arrival)
             guard link >= 0 else { return nil }

@@ -32,11 +32,13 @@ extension Gateway {
         integer(Int(sessions[index].sentCount - seen), client)
     }
 
-    /// Why a client that says that it has seen so many messages (nil: it says nothing) cannot have
-    /// this session; nil: it can.
-    func objection(to seen: UInt64?, _ index: Int) -> String? {
+    /// Why a client that shows this token and says that it has seen so many messages (nil: it says
+    /// nothing) cannot have the session; nil: it can.
+    func objection(to seen: UInt64?, _ token: SessionToken, _ index: Int) -> String? {
         if sessions[index].isCounted != (seen != nil) { return Self.miscounted }
-        if let seen, seen > sessions[index].sentCount { return Self.miscounted }
+        if let seen, token == sessions[index].token, seen > sessions[index].sentCount {
+            return Self.miscounted
+        }
         return nil
     }
 
@@ -81,9 +83,15 @@ extension Gateway {
     }
 
     /// What the client has seen leaves the ghost; what it has not and is no longer there is missed.
-    mutating func skip(_ index: Int, _ ghost: ClientIndex, seen: UInt64) {
+    ///
+    /// With the former token it says what it had seen on the connection before: of the one that broke
+    /// before it heard of the new token it has seen nothing.
+    mutating func skip(
+        _ index: Int, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
+    ) {
         let place = Int(ghost)
-        let next = Int(seen) + 1
+        let isFormer = token != sessions[index].token
+        let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)
         clients[place].droppedCount += max(0, first - next)
         while first < next, !clients[place].backlog.isEmpty {
@@ -94,7 +102,8 @@ extension Gateway {
             max(0, Int(sessions[index].sentCount) + 1 - first))
         // From here on it is as if the first that waits came next; and who asks again, because the
         // answer was lost, has seen as many.
-        beginWaiting(index, ghost, from: next)
+        if isFormer { sessions[index].sentCount += seen }
+        beginWaiting(index, ghost, from: Int(seen) + 1)
         clients[place].flags.remove(.counted)
     }
 }

@@ -25,7 +25,8 @@ import MeshWire
 //               from: the first message's number; 0: nobody counts. sent: of the last that was sent
 //     forward:  4, token 24, number 4, missed 4, messages          answer: 1; 0: unknown
 //               number 0xFFFF_FFFF: no messages, and nothing more will come
-//     hand over: 5, token 24, user length 2, user, grant            answer: 1; 0: refused
+//     hand over: 5, token 24, former token 24, user length 2, user, grant
+//                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
 //     location: 7, user                    answer: 1; 0: the user has moved from there
 //     message:  length 4, origin 8, number 4, a frame of RESP2
@@ -64,15 +65,16 @@ extension Gateway {
     // MARK: Taking
 
     mutating func askForSession(
-        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex,
+        at holder: NodeID
     ) -> Request {
         questionBytes.removeAll()
         Self.appendTake(user, token, seen: seen, to: &questionBytes)
         let subject = Slice(start: 0, count: questionBytes.count)
         let id = openQuestion(
-            .resume(user: user, token: token, seen: seen), client, target: token.node)
+            .resume(user: user, token: token, seen: seen), client, target: holder)
         clients[Int(client)].flags.insert(.asking)
-        return .ask(id, .node(token.node, subject: subject))
+        return .ask(id, .node(holder, subject: subject))
     }
 
     private static func appendTake(
@@ -121,9 +123,16 @@ extension Gateway {
         let isThere =
             clients[place].flags.contains([.open, .asking])
             && clients[place].id == question.clientID
+        let isWanted = isThere && clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        if let index = sessionOfToken[token], sessions[index].user == user, !isMoved(index) {
+            // It has come meanwhile: the client broke off as it asked, and asks for the second time.
+            guard isThere else { return nil }
+            clients[place].flags.remove(.asking)
+            if isWanted { resumeHere(index, token, seen: seen, question.client) }
+            return question.client
+        }
         if let grant = question.grant {
             // The old node has let go of it: it is taken even if the client has not waited.
-            let isWanted = isThere && clients[place].flags.isDisjoint(with: [.doomed, .ending])
             _ = adopt(user, token, grant, isWanted ? question.client : nil)
             if isThere { clients[place].flags.remove(.asking) }
             return isThere ? question.client : nil
@@ -152,13 +161,13 @@ extension Gateway {
             fail(client, Self.miscounted)
             return client
         }
-        if question.target != nil {
+        if let target = question.target {
             if question.isAnswered {
                 refuseToken(client)
             } else {
                 fail(
                     client,
-                    "TRYAGAIN the node of this session, \(token.node), does not answer: try again")
+                    "TRYAGAIN the node of this session, \(target), does not answer: try again")
             }
             return client
         }
@@ -219,11 +228,16 @@ extension Gateway {
         into answer: inout ByteQueue
     ) {
         guard let index = sessionOfToken[token], sessions[index].user == user else {
+            if let node = movedTokens[token] {
+                answer.append(UInt8(2))
+                answer.append(integer: node.rawValue)
+                return
+            }
             counters.tokensRefused += 1
             answer.append(UInt8(0))
             return
         }
-        if objection(to: seen, index) != nil {
+        if objection(to: seen, token, index) != nil {
             answer.append(UInt8(3))
             return
         }
@@ -234,8 +248,11 @@ extension Gateway {
         }
         switch sessions[index].state {
         case .waiting(let ghost, _):
+            // It may have been offered to a node that has not answered yet.
+            if !sessions[index].handover.isEmpty { takeBack(index, ghost) }
             answer.append(UInt8(1))
-            if let seen { skip(index, ghost, seen: seen) }
+            if let seen { skip(index, ghost, seen: seen, token) }
+            settle(index, on: token)
             let grant = grant(of: index, ghost)
             answer.append(grant)
             move(index, ghost, to: asker, handover: grant)
@@ -364,6 +381,10 @@ extension Gateway {
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
+        movedTokens.add(sessions[index].token, node, until: now + configuration.sessionGrace)
+        if let former = sessions[index].former {
+            movedTokens.add(former, node, until: now + configuration.sessionGrace)
+        }
         closeGhost(ghost)
         forget(index)
     }
@@ -380,6 +401,10 @@ extension Gateway {
             tellMissed(place, sessions[index].user, Self.unknownCount, since: now)
             if case .moved = sessions[index].state { forwarding.insert(index) }
         }
+    }
+
+    private func isMoved(_ index: Int) -> Bool {
+        if case .moved = sessions[index].state { true } else { false }
     }
 
     /// Who has the session: a client, or the ghost that waits for one.
@@ -445,9 +470,10 @@ extension Gateway {
 
     /// Makes a session of another node this one's: for a client, or to wait for it.
     private mutating func adopt(
-        _ user: [UInt8], _ token: SessionToken, _ grant: [UInt8], _ client: ClientIndex?
+        _ user: [UInt8], _ token: SessionToken, former: SessionToken? = nil, _ grant: [UInt8],
+        _ client: ClientIndex?
     ) -> Bool {
-        guard grant.count >= Self.grantHeaderSize, sessionOfToken.count < configuration.sessionsMax
+        guard grant.count >= Self.grantHeaderSize, sessionCount < configuration.sessionsMax
         else {
             counters.sessionsRefused += 1
             if let client { fail(client, "ERR this node has all the sessions that it may have") }
@@ -462,11 +488,14 @@ extension Gateway {
         let ghost = openGhost(.dropOldest)
         let index = makeSession(user, .attached(place))
         if client == nil {
-            // The client knows the old token alone.
-            sessionOfToken[sessions[index].token] = nil
-            sessions[index].token = token
-            sessionOfToken[token] = index
+            // The client knows the old tokens alone.
+            settle(index, on: token)
+            sessions[index].former = former
+        } else {
+            sessions[index].former = token
         }
+        sessionOfToken[token] = index
+        if let former { sessionOfToken[former] = index }
         sessions[index].isCounted = from > 0
         sessions[index].origin = token
         sessions[index].batchSeen = 0
@@ -595,6 +624,7 @@ extension Gateway {
         var bytes = ByteQueue()
         bytes.append(SessionTag.handOver)
         sessions[index].token.append(to: &bytes)
+        (sessions[index].former ?? sessions[index].token).append(to: &bytes)
         bytes.append(integer: UInt16(sessions[index].user.count))
         bytes.append(sessions[index].user)
         bytes.append(grant)
@@ -613,7 +643,12 @@ extension Gateway {
             move(index, ghost, to: node, handover: sessions[index].handover)
             return
         }
-        // Back to where it was, ahead of what has come since: the next node may take it.
+        takeBack(index, ghost)
+    }
+
+    /// What was offered goes back to where it was, ahead of what has come since: the next node may
+    /// take it.
+    private mutating func takeBack(_ index: Int, _ ghost: ClientIndex) {
         let grant = sessions[index].handover
         sessions[index].handover = []
         let key = sessions[index].key
@@ -636,19 +671,22 @@ extension Gateway {
     private mutating func receiveHandover(
         _ token: SessionToken, _ input: Span<UInt8>, _ rest: Slice
     ) -> Bool {
-        guard drain == nil, rest.count >= 2 else { return false }
-        let count = Int(input.load(UInt16.self, at: Int(rest.start)))
+        let header = SessionToken.size + 2
+        guard drain == nil, rest.count >= header else { return false }
+        let former = SessionToken(input, at: Int(rest.start))
+        let count = Int(input.load(UInt16.self, at: Int(rest.start) + SessionToken.size))
         guard count > 0, count <= Self.userNameLengthMax,
-            Int(rest.count) >= 2 + count + Self.grantHeaderSize
+            Int(rest.count) >= header + count + Self.grantHeaderSize
         else {
             counters.answersMalformed += 1
             return false
         }
         // The offer comes again when its answer was lost.
         if arrivals[token] != nil || sessionOfToken[token] != nil { return true }
-        let user = Self.bytes(input, Slice(start: Int(rest.start) + 2, count: count))
-        let start = Int(rest.start) + 2 + count
-        let grant = Self.bytes(input, Slice(start: start, count: rest.end - start))
-        return adopt(user, token, grant, nil)
+        let start = Int(rest.start) + header
+        let user = Self.bytes(input, Slice(start: start, count: count))
+        let grant = Self.bytes(
+            input, Slice(start: start + count, count: rest.end - start - count))
+        return adopt(user, token, former: former == token ? nil : former, grant, nil)
     }
 }

@@ -28,7 +28,7 @@ extension Gateway {
     }
 
     /// Sessions, and those of them that have no connection.
-    public var sessionCount: Int { sessionOfToken.count }
+    public var sessionCount: Int { sessions.count - freeSessions.count }
     public var ghostCount: Int { openGhostCount }
 
     // MARK: Commands
@@ -76,11 +76,10 @@ extension Gateway {
         return resume(user, token, seen: seen, client)
     }
 
-    /// A new session, or a new token for the one that the connection has.
+    /// A new session, or the token of the one that the connection has.
     private mutating func begin(_ user: [UInt8], _ client: ClientIndex, isCounted: Bool) {
         if let index = session(of: user, at: Int(client)) {
             if isCounted { sessions[index].isCounted = true }
-            renew(index)
             answerToken(index, client)
             return
         }
@@ -93,7 +92,7 @@ extension Gateway {
     mutating func openSession(
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) -> Int? {
-        guard sessionOfToken.count < configuration.sessionsMax else {
+        guard sessionCount < configuration.sessionsMax else {
             counters.sessionsRefused += 1
             fail(client, "ERR this node has all the sessions that it may have")
             return nil
@@ -108,15 +107,15 @@ extension Gateway {
     private mutating func resume(
         _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
     ) -> Request {
+        var holder = movedTokens[token] ?? token.node
         if let index = sessionOfToken[token], sessions[index].user == user {
-            if let objection = objection(to: seen, index) {
-                fail(client, objection)
+            if case .moved(_, let node, _) = sessions[index].state {
+                holder = node
             } else {
-                resumeHere(index, seen: seen, client)
+                resumeHere(index, token, seen: seen, client)
+                return .handled
             }
-            return .handled
-        }
-        if token.node == nodeID || sessionOfToken[token] != nil {
+        } else if sessionOfToken[token] != nil || holder == nodeID {
             refuseToken(client)
             return .handled
         }
@@ -124,25 +123,27 @@ extension Gateway {
             fail(client, "LOADING Smallworld is joining the mesh")
             return .handled
         }
-        return askForSession(user, token, seen: seen, client)
+        return askForSession(user, token, seen: seen, client, at: holder)
     }
 
     mutating func refuseToken(_ client: ClientIndex) {
         counters.tokensRefused += 1
         fail(
             client,
-            "NOSESSION no session of this user has this token: it is wrong, was used already, or "
-                + "its time is over")
+            "NOSESSION no session of this user has this token: it is wrong, a later one was used, "
+                + "or its time is over")
     }
 
-    private mutating func resumeHere(_ index: Int, seen: UInt64?, _ client: ClientIndex) {
+    mutating func resumeHere(
+        _ index: Int, _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
+    ) {
+        if let objection = objection(to: seen, token, index) {
+            fail(client, objection)
+            return
+        }
         finishArrival(index)
         if case .attached(let other) = sessions[index].state {
             if other == client {
-                if let seen {
-                    sessions[index].acknowledged = max(sessions[index].acknowledged, seen)
-                }
-                renew(index)
                 answerToken(index, client)
                 return
             }
@@ -156,13 +157,13 @@ extension Gateway {
             return
         }
         counters.sessionsResumed += 1
-        if let seen { skip(index, ghost, seen: seen) }
+        if let seen { skip(index, ghost, seen: seen, token) }
         restartCount(index)
         // First here, then away from there: the directory sees no change.
         join(client, sessions[index].user)
         hold(index, at: Int(client))
         change(index, .attached(client))
-        renew(index)
+        renew(index, token)
         answerToken(index, client)
         tellSessionGap(
             Int(client), sessions[index].user, clients[Int(ghost)].droppedCount,
@@ -294,6 +295,7 @@ extension Gateway {
                 shortTimerFired(timer.session)
             }
         }
+        movedTokens.forget(endingBy: self.now)
         drainStep()
         forwardAll()
     }
@@ -338,11 +340,28 @@ extension Gateway {
             low: tokenHasher.digest(prefix: 2, words.span, 0, 8))
     }
 
-    /// A token is good for one use.
-    mutating func renew(_ index: Int) {
-        sessionOfToken[sessions[index].token] = nil
+    /// A token was shown. The next one is made if it was the last that the client has been told; if it
+    /// was the one before, the client has not heard of the last, and is told it again.
+    private mutating func renew(_ index: Int, _ token: SessionToken) {
+        guard token == sessions[index].token else { return }
+        settle(index, on: token)
+        sessions[index].former = token
         sessions[index].token = newToken()
         sessionOfToken[sessions[index].token] = index
+    }
+
+    /// The session is known by this one of its tokens alone.
+    mutating func settle(_ index: Int, on token: SessionToken) {
+        for other in [sessions[index].token, sessions[index].former]
+        where other != nil && other != token {
+            dropToken(other!, of: index)
+        }
+        sessions[index].token = token
+        sessions[index].former = nil
+    }
+
+    private mutating func dropToken(_ token: SessionToken, of index: Int) {
+        if sessionOfToken[token] == index { sessionOfToken[token] = nil }
     }
 
     mutating func change(_ index: Int, _ state: UserSession.State) {
@@ -367,9 +386,8 @@ extension Gateway {
     }
 
     mutating func forget(_ index: Int) {
-        if sessionOfToken[sessions[index].token] == index {
-            sessionOfToken[sessions[index].token] = nil
-        }
+        dropToken(sessions[index].token, of: index)
+        if let former = sessions[index].former { dropToken(former, of: index) }
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }
