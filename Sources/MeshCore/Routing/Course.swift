@@ -1,25 +1,46 @@
 import MeshWire
 
-/// How the copies of one message keep to a tree.
+/// How the copies of one message keep to a tree: no node is sent a channel's message twice, and one
+/// to all of n nodes is sent n − 1 times.
 ///
 /// The ways from a node to all within three steps are a tree (`Router`). A destination that lies
 /// further is headed for by way of the reachable node nearest to it; a forwarder that sees more could
 /// now turn off towards a nearer one, and meet a node there that another copy of the same message
 /// has come to. So a message to a channel keeps its course: while the promise names a node that this
-/// forwarder sees where it was promised to be, that is where it goes. Users' messages, which have one
-/// destination, take any better way at once.
+/// forwarder sees where it was promised to be, that is where it goes.
+///
+///     the origin's tree ends at     ●           ●                 ●
+///     the arc of each         ──────┴─────┼─────┴────────┼────────┴─────
+///     in it, along the ring          ●●       ●    ●●●      ●      ●
+///
+/// What a course ends at is the only node in reach of the origin between some point of the ring and
+/// another, and of all copies those alone come to that arc which end their course there. From there
+/// on each goes over the link that comes furthest towards its destination and not past it, as if each
+/// link told the part of the arc up to the next (`Spreading`, with which n − 1 is n − 1 as well): so
+/// each part is entered once. A few nodes lie in an arc, and the next are linked with it.
+///
+/// Users' messages, which have one destination, take any better way at once.
 extension Node {
     /// The next hop on the course that the last forwarder promised; nil: there is none, or it is of
     /// no use.
     ///
-    /// Lies off the path of users' messages; two binary searches.
+    /// Lies off the path of users' messages; two binary searches, or a look at each link.
     mutating func courseHeld(
         to destination: NodeID, promise: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
-        // A destination that is itself in sight, or a course that ends here, needs no holding.
-        guard promise >> 4 != 0, promise & 3 != 0, !Promise.isOneSided(promise), !isStrict,
+        // A destination that is itself in sight needs no holding.
+        guard promise >> 4 != 0, !Promise.isOneSided(promise), !isStrict,
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
         else { return nil }
+        if promise & 3 == 0 {
+            let link = router.alongArc(
+                to: destination, from: id, links: links, lists: lists, except: arrival)
+            guard link >= 0 else { return nil }
+            // The course ends there again.
+            let next = Promise.make(
+                distance: links[link].peer.distance(to: destination), steps: 0)
+            return next < promise ? Hop(link: link, promise: next, isStrict: false) : nil
+        }
         let link = router.course(
             to: destination, promise: promise, members: members, links: links, lists: lists)
         guard link >= 0, link != arrival else { return nil }

@@ -183,6 +183,21 @@ struct Router {
         return best
     }
 
+    /// The direct link nearest to `destination` of those between `oneself` and it, on the shorter way
+    /// round, or to itself; -1 if there is none, or if that neighbour has no such link in its turn.
+    func alongArc(
+        to destination: NodeID, from oneself: NodeID, links: borrowing LinkTable,
+        lists: borrowing LinkLists, except arrival: LinkIndex
+    ) -> LinkIndex {
+        let side: Side = oneself.clockwise(to: destination) < 1 << 63 ? .before : .after
+        let link = strictlyGreedy(
+            destination, from: side, oneself: oneself, links: links, except: arrival)
+        guard link >= 0, links[link].peer != destination else { return link }
+        let left = links[link].peer.distance(to: destination, from: side)
+        let next = lists.links(of: links[link].peer) ?? []
+        return next.contains { $0.distance(to: destination, from: side) < left } ? link : -1
+    }
+
     private func nearest(to destination: NodeID, from side: Side?) -> Reach? {
         guard !reachable.isEmpty else { return nil }
         let low = place(of: destination)
