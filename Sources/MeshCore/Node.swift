@@ -41,6 +41,8 @@ public struct Node: ~Copyable {
     var gossipPause = Node.gossipPauseMin
     /// When a member or a log last changed here.
     var changedAt: Instant
+    /// When this node last compared what it knows with a neighbour's.
+    var comparedAt: Instant?
     var accusations: [Accusation] = []
     var solitude = Solitude()
     /// The dead and the departed, oldest first.
