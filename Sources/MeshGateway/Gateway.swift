@@ -152,6 +152,7 @@ public struct Gateway: ~Copyable {
     var sessions: [UserSession] = []
     var freeSessions: [Int] = []
     var sessionOfToken: [SessionToken: Int] = [:]
+    var movedTokens = MovedTokens()
     /// Sessions that came from other nodes a moment ago, by the token that they had there.
     var arrivals: [SessionToken: Int] = [:]
     /// Sessions that have moved and have messages to be forwarded.
@@ -294,7 +295,7 @@ public struct Gateway: ~Copyable {
     private mutating func checkSoftLimit(_ place: Int, _ now: Instant) {
         let limit = outputLimit(place)
         let waiting =
-            clients[place].output.count
+            outputCount(ClientIndex(place))
             + (clients[place].policy == .disconnect ? clients[place].backlog.byteCount : 0)
         guard limit.soft > 0, waiting > limit.soft else {
             clients[place].overSoftLimitSince = nil
@@ -323,7 +324,7 @@ public struct Gateway: ~Copyable {
     @inline(never)
     private mutating func checkHardLimit(_ place: Int) {
         let limit = outputLimit(place)
-        guard limit.hard > 0, clients[place].output.count > limit.hard,
+        guard limit.hard > 0, outputCount(ClientIndex(place)) > limit.hard,
             !clients[place].flags.contains(.doomed)
         else { return }
         counters.disconnectedForOutput += 1

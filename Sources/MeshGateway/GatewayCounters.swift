@@ -21,6 +21,8 @@ public struct GatewayCounters: Sendable {
     public var discardedBytes: UInt64 = 0
     /// Notices of missed messages sent to clients that asked for them.
     public var gapNotices: UInt64 = 0
+    /// Messages of counted sessions sent again, because the client had not seen them.
+    public var sessionMessagesRepeated: UInt64 = 0
     /// Messages dropped because too much waited for a session without a connection.
     public var sessionMessagesDropped: UInt64 = 0
     /// Copies of messages from local clients that the mesh has given up.

@@ -18,7 +18,7 @@ struct Question {
         case counts([[UInt8]])
         case trace
         /// A client wants its session, which another node has.
-        case resume(user: [UInt8], token: SessionToken)
+        case resume(user: [UInt8], token: SessionToken, seen: UInt64?)
         /// Messages for a session that has moved, and the batch's number.
         case forward(Int, UInt32, SessionToken)
         /// A session is offered to another node.
@@ -46,6 +46,8 @@ struct Question {
     var isTaken = false
     /// A session, as its node gives it out.
     var grant: [UInt8]?
+    /// The session is counted and the client does not count, or the other way round.
+    var isMiscounted = false
     /// Where the session has moved.
     var redirection: NodeID?
     var redirections = 0
@@ -336,10 +338,12 @@ extension Gateway {
                 return
             }
             let rest = Slice(start: start + 1, count: Int(answer.count) - 1)
-            if input[start] == 1, rest.count >= 8, question.grant == nil {
+            if input[start] == 1, rest.count >= Self.grantHeaderSize, question.grant == nil {
                 question.grant = Self.bytes(input, rest)
             } else if input[start] == 2, rest.count == 8 {
                 question.redirection = NodeID(input.load(UInt64.self, at: start + 1))
+            } else if input[start] == 3 {
+                question.isMiscounted = true
             }
         case .forward, .handOver:
             question.isTaken = answer.count == 1 && input[start] == 1
@@ -426,8 +430,9 @@ extension Gateway {
         guard let question = questions.removeValue(forKey: query) else { return nil }
         switch question.subject {
         case .channels, .counts, .trace, .location: break
-        case .resume(let user, let token):
-            return finishResume(question, user, token, isTargetPresent: isTargetPresent)
+        case .resume(let user, let token, let seen):
+            return finishResume(
+                question, user, token, seen: seen, isTargetPresent: isTargetPresent)
         case .forward(let index, let number, let token):
             finishForward(
                 index, number, token, isTaken: question.isTaken, isAnswered: question.isAnswered)

@@ -107,6 +107,8 @@ struct SessionFlags: OptionSet {
     static let settling = SessionFlags(rawValue: 1 << 23)
     /// A ghost whose session is another node's: what comes is forwarded.
     static let movedAway = SessionFlags(rawValue: 1 << 24)
+    /// A ghost of a counted session: what it loses is seen from the numbers.
+    static let counted = SessionFlags(rawValue: 1 << 25)
     /// MESH.REPORTS ON.
     static let reports = SessionFlags(rawValue: 1 << 21)
     /// MESH.MOVES ON.

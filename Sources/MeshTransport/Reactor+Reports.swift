@@ -331,6 +331,10 @@ extension Reactor {
                 "Messages lost because too much waited for a session, or nobody came for it.",
                 edge.sessionMessagesDropped),
             Figure(
+                "session_messages_repeated_total",
+                "Messages of counted sessions sent again, because the client had not seen them.",
+                edge.sessionMessagesRepeated),
+            Figure(
                 "session_twins_total",
                 "Messages that came twice to a session on the move, and were given out once.",
                 edge.sessionTwins),

@@ -4,101 +4,6 @@ import Testing
 
 @testable import MeshGateway
 
-/// Two gateways that ask each other, as if a mesh were between them.
-private struct Pair: ~Copyable {
-    var here: Harness
-    var there: Harness
-    static let hereID = NodeID(1)
-    static let thereID = NodeID(2)
-
-    init(_ configuration: GatewayConfiguration = GatewayConfiguration()) {
-        here = Harness(configuration)
-        there = Harness(configuration)
-        here.answers = nil
-        there.answers = nil
-        here.gateway.nodeID = Self.hereID
-        there.gateway.nodeID = Self.thereID
-        here.gateway.clientAddress = "10.0.0.1:7379"
-        there.gateway.clientAddress = "10.0.0.2:7379"
-    }
-
-    /// Carries questions and answers to and fro until there are none.
-    ///
-    /// - Parameter isAnswered: otherwise they get lost; `isPresent` then says whether the others
-    ///   are still members.
-    mutating func settle(isAnswered: Bool = true, isPresent: Bool = true) {
-        while true {
-            here.gateway.tick(at: here.now)
-            there.gateway.tick(at: there.now)
-            let fromHere = Self.take(&here)
-            let fromThere = Self.take(&there)
-            if fromHere.isEmpty && fromThere.isEmpty { return }
-            for errand in fromHere {
-                Self.ask(errand, &here, Self.hereID, &there, isAnswered, isPresent)
-            }
-            for errand in fromThere {
-                Self.ask(errand, &there, Self.thereID, &here, isAnswered, isPresent)
-            }
-        }
-    }
-
-    private static func take(_ harness: inout Harness) -> [Errand] {
-        var all = harness.gateway.errands
-        harness.gateway.errands = []
-        for question in harness.questions {
-            all.append(Errand(id: question.id, query: question.query, bytes: question.bytes))
-        }
-        harness.questions = []
-        return all
-    }
-
-    private static func ask(
-        _ errand: Errand, _ asker: inout Harness, _ id: NodeID, _ other: inout Harness,
-        _ isAnswered: Bool, _ isPresent: Bool
-    ) {
-        let subject: Slice
-        var isForOther = true
-        switch errand.query {
-        case .node(let node, let slice):
-            subject = slice
-            isForOther = node == (id == hereID ? thereID : hereID)
-        case .everyone(let slice): subject = slice
-        case .holders, .trace: return
-        }
-        if isAnswered, isForOther {
-            var answer = ByteQueue()
-            other.gateway.answer(subject, errand.bytes.span, from: id, into: &answer)
-            let bytes = answer.withSpan { Array(copying: $0) }
-            asker.gateway.answered(
-                errand.id, Slice(start: 0, count: bytes.count), bytes.span,
-                from: id == hereID ? thereID : hereID)
-        }
-        if let client = asker.gateway.finished(
-            errand.id, isTargetPresent: isForOther ? isPresent : false)
-        {
-            asker.run(client)
-        }
-    }
-
-    /// Lets time pass on both sides.
-    mutating func pass(_ delay: Delay) {
-        here.now = here.now + delay
-        there.now = there.now + delay
-        here.gateway.now = here.now
-        there.gateway.now = there.now
-        settle()
-    }
-}
-
-/// The text of a token in a reply: `$49·token·…`.
-private func token(_ reply: String) -> String {
-    let words = reply.split(separator: "·")
-    guard words.count > 1, words[0] == "$49" else { return "none in \(reply)" }
-    return String(words[1])
-}
-
-private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text.utf8.count)·\(text)·" }
-
 @Suite struct SessionTests {
     @Test func `a session waits for its client and nobody sees it go`() {
         var pair = Pair()
@@ -120,15 +25,50 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         let live = pair.here.read(second)
         #expect(live == message("d"))
         #expect(pair.here.changes.map(\.change) == [.add])
-        // A token is good for one use.
+        // A token is good until the next one is used.
         let third = pair.here.open()
-        let used = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(old)\r\n")
+        let next = token(pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n"))
+        #expect(next.hasPrefix("0000000000000001-"))
+        let fourth = pair.here.open()
+        let used = pair.here.exchange(fourth, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(used.hasPrefix("-NOSESSION "))
-        let gone = pair.here.exchange(second, "MESH.DETACH ann\r\n")
+        let gone = pair.here.exchange(third, "MESH.DETACH ann\r\n")
         #expect(gone == ":1·")
-        let ended = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n")
-        #expect(ended.hasPrefix("-NOSESSION "))
+        for past in [fresh, next] {
+            let ended = pair.here.exchange(fourth, "MESH.ATTACH ann RESUME \(past)\r\n")
+            #expect(ended.hasPrefix("-NOSESSION "))
+        }
         #expect(pair.here.changes.map(\.change) == [.add, .remove])
+    }
+
+    @Test func `a client that has not heard of the next token shows the former again`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        // The reply is lost three times: here, here, and at the other node.
+        let second = pair.here.open()
+        pair.here.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        let third = pair.here.open()
+        pair.here.send(third, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.here.close(third)
+        pair.here.deliver(.user, "ann", "a")
+        let fourth = pair.there.open()
+        pair.there.send(fourth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        pair.there.close(fourth)
+        pair.pass(.milliseconds(5_000))
+        // The first node has forgotten the session, but not where it went.
+        #expect(pair.here.gateway.ghostCount == 0)
+        let fifth = pair.here.open()
+        pair.here.send(fifth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let reply = pair.here.read(fifth)
+        let fresh = token(reply)
+        #expect(reply == "$49·\(fresh)·" + message("a"))
+        let again = pair.here.exchange(fifth, "MESH.ATTACH ann RESUME \(fresh)\r\n")
+        #expect(again == "$49·\(fresh)·")
+        #expect(pair.here.gateway.sessionCount == 1)
     }
 
     @Test func `what the kernel took a part of is sent again whole`() {
@@ -347,6 +287,7 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         var take = ByteQueue()
         take.append(UInt8(3))
         SessionToken(Array(old.utf8))!.append(to: &take)
+        take.append(integer: UInt64.max)
         take.append(Array("ann".utf8))
         let bytes = take.withSpan { Array(copying: $0) }
         var lost = ByteQueue()
@@ -467,6 +408,7 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
         var take = ByteQueue()
         take.append(UInt8(3))
         SessionToken(Array(old.utf8))!.append(to: &take)
+        take.append(integer: UInt64.max)
         take.append(Array("ann".utf8))
         let bytes = take.withSpan { Array(copying: $0) }
         var answers: [[UInt8]] = []
@@ -476,7 +418,7 @@ private func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text
                 Slice(start: 0, count: bytes.count), bytes.span, from: asker, into: &answer)
             answers.append(answer.withSpan { Array(copying: $0) })
         }
-        #expect(answers[0] == [1, 0, 0, 0, 0, 0, 0, 0, 0])
+        #expect(answers[0] == [1] + [UInt8](repeating: 0, count: Gateway.grantHeaderSize))
         #expect(answers[1] == [2, 7, 0, 0, 0, 0, 0, 0, 0])
         #expect(answers[2] == answers[0])
     }

@@ -235,7 +235,7 @@ extension Node {
     ) {
         let refusals = longRange.outgoing[stratum].refusals
         // Nobody has a free place: wait for the ring to change rather than ask on and on.
-        if refusals > LongRangeLinks.refusalCountMax * 4, refusals % 16 != 0 {
+        if refusals > LongRangeLinks.askingCountMax, refusals % 16 != 0 {
             longRange.refused(stratum: stratum)
             return
         }
@@ -245,8 +245,7 @@ extension Node {
                 stratum: isAnywhere ? 0 : stratum, of: isAnywhere ? 1 : longRange.strataCount,
                 size: size, longRange.outgoing[stratum].refusedBy, where: { _, _ in true })
         else {
-            // All of a small stratum are linked or have refused.
-            longRange.refused(stratum: stratum)
+            longRange.exhausted(stratum: stratum)
             return
         }
         longRange.dialling(stratum: stratum)

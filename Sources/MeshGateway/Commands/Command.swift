@@ -13,7 +13,7 @@ enum Command: UInt8, CaseIterable {
     case commandCount, commandDocs, commandInfo, commandList, commandHelp
     case aclWhoAmI, aclList, aclUsers, aclSetUser, aclHelp
     case moduleList
-    case meshAttach, meshDetach, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
+    case meshAttach, meshDetach, meshAck, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
     case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshHelp
 }
@@ -170,11 +170,16 @@ struct CommandSpec {
 
         CommandSpec(
             .meshAttach, "mesh.attach", -2, [.alone],
-            "MESH.ATTACH user [SESSION | RESUME token]: this connection receives what is sent to "
-                + "the user; with a session it may break and go on, here or at another node."),
+            "MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]: this connection "
+                + "receives what is sent to the user; with a session it may break and go on, here or "
+                + "at another node."),
         CommandSpec(
             .meshDetach, "mesh.detach", -1, [.alone],
             "MESH.DETACH [user ...]: no longer, or for no user; answers how many."),
+        CommandSpec(
+            .meshAck, "mesh.ack", 3, [.subscribed],
+            "MESH.ACK user count: so many messages of a counted session have come since the token; "
+                + "answers how many more were sent."),
         CommandSpec(
             .meshSend, "mesh.send", -3, [.mesh],
             "MESH.SEND user payload [VOLATILE]: to all connections of the user; answers to how "

@@ -292,7 +292,7 @@ extension Gateway {
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         if letters.isEmpty { letters = "N" }
-        let waiting = clients[place].output.count - clients[place].sentFront
+        let waiting = outputCount(client)
         let backlog = clients[place].backlog.byteCount
         let queued =
             flags.contains(.queueing) ? clients[place].transaction.queuedCount : -1

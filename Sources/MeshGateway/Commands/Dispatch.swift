@@ -329,6 +329,7 @@ extension Gateway {
 
         case .meshAttach: return attach(input, client)
         case .meshDetach: detach(input, client)
+        case .meshAck: acknowledge(input, client)
         case .meshSend: return send(input, client)
         case .meshOnline: return online(input, client)
         case .meshWhere: return whereabouts(input, client)

@@ -18,11 +18,14 @@ import MeshWire
 // the new node gives out what comes first of the two and drops the other, so the order stays. They
 // are known by their origin and its number for them (`MessageID`), which every copy carries.
 //
-//     take:     3, token 24, user          answer: 0 unknown │ 1, missed 4, for ms 4, messages
-//                                                  │ 2, node 8: it has moved there
+//     take:     3, token 24, seen 8, user  answer: 0 unknown │ 1, grant │ 2, node 8: it has moved
+//                                                  there │ 3: it is counted otherwise
+//               seen 2^64 - 1: the client does not count
+//     grant:    missed 4, for ms 4, from 8, sent 8, messages
+//               from: the first message's number; 0: nobody counts. sent: of the last that was sent
 //     forward:  4, token 24, number 4, missed 4, messages          answer: 1; 0: unknown
 //               number 0xFFFF_FFFF: no messages, and nothing more will come
-//     hand over: 5, token 24, user length 2, user, missed 4, for ms 4, messages
+//     hand over: 5, token 24, former token 24, user length 2, user, grant
 //                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
 //     location: 7, user                    answer: 1; 0: the user has moved from there
@@ -56,26 +59,30 @@ extension Gateway {
     private static let batchBytesMax = 1024 * 1024
     /// What a message on its way between nodes has in front of its frame.
     private static let frameHeaderSize = 16
+    /// What a grant has in front of its messages.
+    static let grantHeaderSize = 24
 
     // MARK: Taking
 
     mutating func askForSession(
-        _ user: [UInt8], _ token: SessionToken, _ client: ClientIndex
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex,
+        at holder: NodeID
     ) -> Request {
         questionBytes.removeAll()
-        Self.appendTake(user, token, to: &questionBytes)
+        Self.appendTake(user, token, seen: seen, to: &questionBytes)
         let subject = Slice(start: 0, count: questionBytes.count)
         let id = openQuestion(
-            .resume(user: user, token: token), client, target: token.node)
+            .resume(user: user, token: token, seen: seen), client, target: holder)
         clients[Int(client)].flags.insert(.asking)
-        return .ask(id, .node(token.node, subject: subject))
+        return .ask(id, .node(holder, subject: subject))
     }
 
     private static func appendTake(
-        _ user: [UInt8], _ token: SessionToken, to queue: inout ByteQueue
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, to queue: inout ByteQueue
     ) {
         queue.append(SessionTag.take)
         token.append(to: &queue)
+        queue.append(integer: seen ?? .max)
         queue.append(user)
     }
 
@@ -109,22 +116,30 @@ extension Gateway {
 
     /// All that know something of the session have answered. Returns the client to go on with.
     mutating func finishResume(
-        _ question: Question, _ user: [UInt8], _ token: SessionToken, isTargetPresent: Bool
+        _ question: Question, _ user: [UInt8], _ token: SessionToken, seen: UInt64?,
+        isTargetPresent: Bool
     ) -> ClientIndex? {
         let place = Int(question.client)
         let isThere =
             clients[place].flags.contains([.open, .asking])
             && clients[place].id == question.clientID
+        let isWanted = isThere && clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        if let index = sessionOfToken[token], sessions[index].user == user, !isMoved(index) {
+            // It has come meanwhile: the client broke off as it asked, and asks for the second time.
+            guard isThere else { return nil }
+            clients[place].flags.remove(.asking)
+            if isWanted { resumeHere(index, token, seen: seen, question.client) }
+            return question.client
+        }
         if let grant = question.grant {
             // The old node has let go of it: it is taken even if the client has not waited.
-            let isWanted = isThere && clients[place].flags.isDisjoint(with: [.doomed, .ending])
             _ = adopt(user, token, grant, isWanted ? question.client : nil)
             if isThere { clients[place].flags.remove(.asking) }
             return isThere ? question.client : nil
         }
         guard isThere else { return nil }
         var bytes = ByteQueue()
-        Self.appendTake(user, token, to: &bytes)
+        Self.appendTake(user, token, seen: seen, to: &bytes)
         let subject = bytes.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         if let next = question.redirection, question.redirections < Self.redirectionMax,
             next != nodeID
@@ -142,20 +157,24 @@ extension Gateway {
         clients[place].flags.remove(.asking)
         let client = question.client
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else { return client }
-        if question.target != nil {
+        if question.isMiscounted {
+            fail(client, Self.miscounted)
+            return client
+        }
+        if let target = question.target {
             if question.isAnswered {
                 refuseToken(client)
             } else {
                 fail(
                     client,
-                    "TRYAGAIN the node of this session, \(token.node), does not answer: try again")
+                    "TRYAGAIN the node of this session, \(target), does not answer: try again")
             }
             return client
         }
         // It died with its node. What was sent to it since is with those who sent it (flows), what
         // was in its memory is lost, and nobody knows how much that was.
         counters.sessionsLost += 1
-        if let index = openSession(user, client) {
+        if let index = openSession(user, client, isCounted: seen != nil) {
             answerToken(index, client)
             tellSessionGap(place, user, Self.unknownCount, since: now)
         }
@@ -180,7 +199,7 @@ extension Gateway {
             answer.append(UInt8(isDeparted(user, hasher.key(.user, user)) ? 0 : 1))
             return
         }
-        guard Int(subject.count) > SessionToken.size, asker != nodeID else {
+        guard Int(subject.count) > SessionToken.size + 8, asker != nodeID else {
             counters.answersMalformed += 1
             return
         }
@@ -190,7 +209,11 @@ extension Gateway {
             count: Int(subject.count) - 1 - SessionToken.size)
         switch tag {
         case SessionTag.take:
-            give(token, Self.bytes(input, rest), to: asker, into: &answer)
+            let seen = input.load(UInt64.self, at: Int(rest.start))
+            let user = Slice(start: Int(rest.start) + 8, count: Int(rest.count) - 8)
+            give(
+                token, Self.bytes(input, user), seen: seen == .max ? nil : seen, to: asker,
+                into: &answer)
         case SessionTag.forward:
             answer.append(UInt8(receiveBatch(token, input, rest) ? 1 : 0))
         case SessionTag.handOver:
@@ -201,11 +224,21 @@ extension Gateway {
     }
 
     private mutating func give(
-        _ token: SessionToken, _ user: [UInt8], to asker: NodeID, into answer: inout ByteQueue
+        _ token: SessionToken, _ user: [UInt8], seen: UInt64?, to asker: NodeID,
+        into answer: inout ByteQueue
     ) {
         guard let index = sessionOfToken[token], sessions[index].user == user else {
+            if let node = movedTokens[token] {
+                answer.append(UInt8(2))
+                answer.append(integer: node.rawValue)
+                return
+            }
             counters.tokensRefused += 1
             answer.append(UInt8(0))
+            return
+        }
+        if objection(to: seen, token, index) != nil {
+            answer.append(UInt8(3))
             return
         }
         finishArrival(index)
@@ -215,8 +248,12 @@ extension Gateway {
         }
         switch sessions[index].state {
         case .waiting(let ghost, _):
+            // It may have been offered to a node that has not answered yet.
+            if !sessions[index].handover.isEmpty { takeBack(index, ghost) }
             answer.append(UInt8(1))
-            let grant = grant(of: ghost)
+            if let seen { skip(index, ghost, seen: seen, token) }
+            settle(index, on: token)
+            let grant = grant(of: index, ghost)
             answer.append(grant)
             move(index, ghost, to: asker, handover: grant)
         case .moved(_, let node, _) where node == asker:
@@ -231,17 +268,30 @@ extension Gateway {
         }
     }
 
-    /// What waits in a ghost, taken out of it, with the gap.
-    private mutating func grant(of ghost: ClientIndex) -> [UInt8] {
+    /// What waits in a session's ghost, taken out of it, with the gap.
+    private mutating func grant(of index: Int, _ ghost: ClientIndex) -> [UInt8] {
         let place = Int(ghost)
         var grant = ByteQueue()
         let missed = clients[place].droppedCount
         let age = missed == 0 ? 0 : (now - clients[place].droppedSince).milliseconds
         grant.append(integer: UInt32(clamping: missed))
         grant.append(integer: UInt32(clamping: age))
+        let isCounted = sessions[index].isCounted
+        grant.append(integer: UInt64(clamping: isCounted ? firstWaiting(index, ghost) : 0))
+        grant.append(integer: sessions[index].sentCount)
         clients[place].droppedCount = 0
+        clients[place].flags.remove(.counted)
         takeFrames(place, &grant, bytesMax: .max)
         return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+    }
+
+    /// The number of a grant's first message, and of the last that was sent.
+    private static func numbers(of grant: Span<UInt8>) -> (from: Int, sent: Int) {
+        let countMax: UInt64 = 1 << 60
+        return (
+            Int(min(grant.load(UInt64.self, at: 8), countMax)),
+            Int(min(grant.load(UInt64.self, at: 16), countMax))
+        )
     }
 
     private mutating func takeFrames(_ place: Int, _ queue: inout ByteQueue, bytesMax: Int) {
@@ -331,6 +381,10 @@ extension Gateway {
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
+        movedTokens.add(sessions[index].token, node, until: now + configuration.sessionGrace)
+        if let former = sessions[index].former {
+            movedTokens.add(former, node, until: now + configuration.sessionGrace)
+        }
         closeGhost(ghost)
         forget(index)
     }
@@ -347,6 +401,10 @@ extension Gateway {
             tellMissed(place, sessions[index].user, Self.unknownCount, since: now)
             if case .moved = sessions[index].state { forwarding.insert(index) }
         }
+    }
+
+    private func isMoved(_ index: Int) -> Bool {
+        if case .moved = sessions[index].state { true } else { false }
     }
 
     /// Who has the session: a client, or the ghost that waits for one.
@@ -412,9 +470,11 @@ extension Gateway {
 
     /// Makes a session of another node this one's: for a client, or to wait for it.
     private mutating func adopt(
-        _ user: [UInt8], _ token: SessionToken, _ grant: [UInt8], _ client: ClientIndex?
+        _ user: [UInt8], _ token: SessionToken, former: SessionToken? = nil, _ grant: [UInt8],
+        _ client: ClientIndex?
     ) -> Bool {
-        guard grant.count >= 8, sessionOfToken.count < configuration.sessionsMax else {
+        guard grant.count >= Self.grantHeaderSize, sessionCount < configuration.sessionsMax
+        else {
             counters.sessionsRefused += 1
             if let client { fail(client, "ERR this node has all the sessions that it may have") }
             return false
@@ -423,15 +483,20 @@ extension Gateway {
         let span = grant.span
         let missed = Int(span.load(UInt32.self, at: 0))
         let since = now - .milliseconds(Int64(span.load(UInt32.self, at: 4)))
+        let (from, sent) = Self.numbers(of: span)
         let place = client ?? openGhost(.dropOldest)
         let ghost = openGhost(.dropOldest)
         let index = makeSession(user, .attached(place))
         if client == nil {
-            // The client knows the old token alone.
-            sessionOfToken[sessions[index].token] = nil
-            sessions[index].token = token
-            sessionOfToken[token] = index
+            // The client knows the old tokens alone.
+            settle(index, on: token)
+            sessions[index].former = former
+        } else {
+            sessions[index].former = token
         }
+        sessionOfToken[token] = index
+        if let former { sessionOfToken[former] = index }
+        sessions[index].isCounted = from > 0
         sessions[index].origin = token
         sessions[index].batchSeen = 0
         sessions[index].twinsUntil = now + Self.twinTime
@@ -446,8 +511,10 @@ extension Gateway {
         } else {
             clients[Int(place)].droppedCount = missed
             clients[Int(place)].droppedSince = since
+            sessions[index].sentCount = UInt64(sent)
+            beginWaiting(index, place, from: from)
         }
-        readFrames(span, 8, span.count, sessions[index].key) { gateway in
+        readFrames(span, Self.grantHeaderSize, span.count, sessions[index].key) { gateway in
             gateway.clients[Int(place)].backlog.append(gateway.frame, gateway.label)
             // The user may have been here a moment ago: then what waited elsewhere comes here too.
             _ = gateway.sessions[index].seen.insert(gateway.label.id)
@@ -552,11 +619,12 @@ extension Gateway {
         guard case .waiting(let ghost, _) = sessions[index].state,
             sessions[index].handover.isEmpty
         else { return }
-        let grant = grant(of: ghost)
+        let grant = grant(of: index, ghost)
         sessions[index].handover = grant
         var bytes = ByteQueue()
         bytes.append(SessionTag.handOver)
         sessions[index].token.append(to: &bytes)
+        (sessions[index].former ?? sessions[index].token).append(to: &bytes)
         bytes.append(integer: UInt16(sessions[index].user.count))
         bytes.append(sessions[index].user)
         bytes.append(grant)
@@ -575,7 +643,12 @@ extension Gateway {
             move(index, ghost, to: node, handover: sessions[index].handover)
             return
         }
-        // Back to where it was, ahead of what has come since: the next node may take it.
+        takeBack(index, ghost)
+    }
+
+    /// What was offered goes back to where it was, ahead of what has come since: the next node may
+    /// take it.
+    private mutating func takeBack(_ index: Int, _ ghost: ClientIndex) {
         let grant = sessions[index].handover
         sessions[index].handover = []
         let key = sessions[index].key
@@ -583,7 +656,8 @@ extension Gateway {
         swap(&later, &clients[Int(ghost)].backlog)
         let span = grant.span
         clients[Int(ghost)].droppedCount += Int(span.load(UInt32.self, at: 0))
-        readFrames(span, 8, span.count, key) { gateway in
+        beginWaiting(index, ghost, from: Self.numbers(of: span).from)
+        readFrames(span, Self.grantHeaderSize, span.count, key) { gateway in
             gateway.clients[Int(ghost)].backlog.append(gateway.frame, gateway.label)
         }
         while !later.isEmpty {
@@ -597,17 +671,22 @@ extension Gateway {
     private mutating func receiveHandover(
         _ token: SessionToken, _ input: Span<UInt8>, _ rest: Slice
     ) -> Bool {
-        guard drain == nil, rest.count >= 2 else { return false }
-        let count = Int(input.load(UInt16.self, at: Int(rest.start)))
-        guard count > 0, count <= Self.userNameLengthMax, Int(rest.count) >= 2 + count + 8 else {
+        let header = SessionToken.size + 2
+        guard drain == nil, rest.count >= header else { return false }
+        let former = SessionToken(input, at: Int(rest.start))
+        let count = Int(input.load(UInt16.self, at: Int(rest.start) + SessionToken.size))
+        guard count > 0, count <= Self.userNameLengthMax,
+            Int(rest.count) >= header + count + Self.grantHeaderSize
+        else {
             counters.answersMalformed += 1
             return false
         }
         // The offer comes again when its answer was lost.
         if arrivals[token] != nil || sessionOfToken[token] != nil { return true }
-        let user = Self.bytes(input, Slice(start: Int(rest.start) + 2, count: count))
-        let start = Int(rest.start) + 2 + count
-        let grant = Self.bytes(input, Slice(start: start, count: rest.end - start))
-        return adopt(user, token, grant, nil)
+        let start = Int(rest.start) + header
+        let user = Self.bytes(input, Slice(start: start, count: count))
+        let grant = Self.bytes(
+            input, Slice(start: start + count, count: rest.end - start - count))
+        return adopt(user, token, former: former == token ? nil : former, grant, nil)
     }
 }

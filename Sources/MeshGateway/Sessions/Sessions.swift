@@ -28,7 +28,7 @@ extension Gateway {
     }
 
     /// Sessions, and those of them that have no connection.
-    public var sessionCount: Int { sessionOfToken.count }
+    public var sessionCount: Int { sessions.count - freeSessions.count }
     public var ghostCount: Int { openGhostCount }
 
     // MARK: Commands
@@ -46,54 +46,76 @@ extension Gateway {
             return .handled
         }
         let user = bytes(1, input)
-        if arguments.count == 3, equals(2, "session", input) {
-            begin(user, client)
+        if equals(2, "session", input),
+            arguments.count == 3 || arguments.count == 4 && equals(3, "counted", input)
+        {
+            begin(user, client, isCounted: arguments.count == 4)
             return .handled
         }
-        guard arguments.count == 4, equals(2, "resume", input) else {
-            fail(client, "ERR syntax error: MESH.ATTACH user [SESSION | RESUME token]")
+        guard equals(2, "resume", input),
+            arguments.count == 4 || arguments.count == 6 && equals(4, "seen", input)
+        else {
+            fail(
+                client,
+                "ERR syntax error: MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]"
+            )
             return .handled
+        }
+        var seen: UInt64?
+        if arguments.count == 6 {
+            seen = integer(5, input).flatMap { UInt64(exactly: $0) }
+            guard seen != nil else {
+                fail(client, "ERR value is not an integer or out of range")
+                return .handled
+            }
         }
         guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
             fail(client, "ERR this is no token: MESH.ATTACH user SESSION answers one")
             return .handled
         }
-        return resume(user, token, client)
+        return resume(user, token, seen: seen, client)
     }
 
-    /// A new session, or a new token for the one that the connection has.
-    private mutating func begin(_ user: [UInt8], _ client: ClientIndex) {
+    /// A new session, or the token of the one that the connection has.
+    private mutating func begin(_ user: [UInt8], _ client: ClientIndex, isCounted: Bool) {
         if let index = session(of: user, at: Int(client)) {
-            renew(index)
+            if isCounted { sessions[index].isCounted = true }
             answerToken(index, client)
             return
         }
-        guard let index = openSession(user, client) else { return }
+        guard let index = openSession(user, client, isCounted: isCounted) else { return }
         counters.sessionsOpened += 1
         answerToken(index, client)
     }
 
     /// A session that this connection has; nil and an error when there are too many.
-    mutating func openSession(_ user: [UInt8], _ client: ClientIndex) -> Int? {
-        guard sessionOfToken.count < configuration.sessionsMax else {
+    mutating func openSession(
+        _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
+    ) -> Int? {
+        guard sessionCount < configuration.sessionsMax else {
             counters.sessionsRefused += 1
             fail(client, "ERR this node has all the sessions that it may have")
             return nil
         }
         let index = makeSession(user, .attached(client))
+        sessions[index].isCounted = isCounted
         hold(index, at: Int(client))
         join(client, user)
         return index
     }
 
     private mutating func resume(
-        _ user: [UInt8], _ token: SessionToken, _ client: ClientIndex
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
     ) -> Request {
+        var holder = movedTokens[token] ?? token.node
         if let index = sessionOfToken[token], sessions[index].user == user {
-            resumeHere(index, client)
-            return .handled
-        }
-        if token.node == nodeID || sessionOfToken[token] != nil {
+            if case .moved(_, let node, _) = sessions[index].state {
+                holder = node
+            } else {
+                resumeHere(index, token, seen: seen, client)
+                return .handled
+            }
+        } else if sessionOfToken[token] != nil || holder == nodeID {
             refuseToken(client)
             return .handled
         }
@@ -101,22 +123,27 @@ extension Gateway {
             fail(client, "LOADING Smallworld is joining the mesh")
             return .handled
         }
-        return askForSession(user, token, client)
+        return askForSession(user, token, seen: seen, client, at: holder)
     }
 
     mutating func refuseToken(_ client: ClientIndex) {
         counters.tokensRefused += 1
         fail(
             client,
-            "NOSESSION no session of this user has this token: it is wrong, was used already, or "
-                + "its time is over")
+            "NOSESSION no session of this user has this token: it is wrong, a later one was used, "
+                + "or its time is over")
     }
 
-    private mutating func resumeHere(_ index: Int, _ client: ClientIndex) {
+    mutating func resumeHere(
+        _ index: Int, _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
+    ) {
+        if let objection = objection(to: seen, token, index) {
+            fail(client, objection)
+            return
+        }
         finishArrival(index)
         if case .attached(let other) = sessions[index].state {
             if other == client {
-                renew(index)
                 answerToken(index, client)
                 return
             }
@@ -130,11 +157,13 @@ extension Gateway {
             return
         }
         counters.sessionsResumed += 1
+        if let seen { skip(index, ghost, seen: seen, token) }
+        restartCount(index)
         // First here, then away from there: the directory sees no change.
         join(client, sessions[index].user)
         hold(index, at: Int(client))
         change(index, .attached(client))
-        renew(index)
+        renew(index, token)
         answerToken(index, client)
         tellSessionGap(
             Int(client), sessions[index].user, clients[Int(ghost)].droppedCount,
@@ -174,12 +203,18 @@ extension Gateway {
         let indices = clients[place].sessions
         guard !indices.isEmpty else { return }
         for index in indices { finishArrival(Int(index)) }
+        let passedCount = clients[place].kept.passedCount
+        let waiting = clients[place].kept.takeAll().enumerated()
+            .filter { $0.offset >= passedCount || isAwaited($0.element) }.map(\.element)
         for index in indices {
             let at = Int(index)
-            let policy = clients[place].policy
-            let ghost = openGhost(policy == .latest ? .latest : .dropOldest)
+            let isLatest = clients[place].policy == .latest && !sessions[at].isCounted
+            let ghost = openGhost(isLatest ? .latest : .dropOldest)
+            clients[Int(ghost)].droppedSince = now
             join(ghost, sessions[at].user)
             hold(at, at: Int(ghost))
+            let first = waiting.first { $0.session == index }?.number
+            beginWaiting(at, ghost, from: Int(first ?? sessions[at].sentCount + 1))
             change(at, .waiting(ghost, until: now + configuration.sessionGrace))
             var key = sessions[at].user
             key.append(MessageKind.user.rawValue)
@@ -191,7 +226,7 @@ extension Gateway {
         var output = ByteQueue()
         swap(&output, &clients[place].output)
         let base = clients[place].outputBase
-        for kept in clients[place].kept.takeAll() {
+        for kept in waiting {
             output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, indices) }
         }
         var backlog = Backlog()
@@ -260,6 +295,7 @@ extension Gateway {
                 shortTimerFired(timer.session)
             }
         }
+        movedTokens.forget(endingBy: self.now)
         drainStep()
         forwardAll()
     }
@@ -304,11 +340,28 @@ extension Gateway {
             low: tokenHasher.digest(prefix: 2, words.span, 0, 8))
     }
 
-    /// A token is good for one use.
-    mutating func renew(_ index: Int) {
-        sessionOfToken[sessions[index].token] = nil
+    /// A token was shown. The next one is made if it was the last that the client has been told; if it
+    /// was the one before, the client has not heard of the last, and is told it again.
+    private mutating func renew(_ index: Int, _ token: SessionToken) {
+        guard token == sessions[index].token else { return }
+        settle(index, on: token)
+        sessions[index].former = token
         sessions[index].token = newToken()
         sessionOfToken[sessions[index].token] = index
+    }
+
+    /// The session is known by this one of its tokens alone.
+    mutating func settle(_ index: Int, on token: SessionToken) {
+        for other in [sessions[index].token, sessions[index].former]
+        where other != nil && other != token {
+            dropToken(other!, of: index)
+        }
+        sessions[index].token = token
+        sessions[index].former = nil
+    }
+
+    private mutating func dropToken(_ token: SessionToken, of index: Int) {
+        if sessionOfToken[token] == index { sessionOfToken[token] = nil }
     }
 
     mutating func change(_ index: Int, _ state: UserSession.State) {
@@ -333,9 +386,8 @@ extension Gateway {
     }
 
     mutating func forget(_ index: Int) {
-        if sessionOfToken[sessions[index].token] == index {
-            sessionOfToken[sessions[index].token] = nil
-        }
+        dropToken(sessions[index].token, of: index)
+        if let former = sessions[index].former { dropToken(former, of: index) }
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }
@@ -346,6 +398,7 @@ extension Gateway {
         sessions[index].seen = SeenMessages()
         sessions[index].twinsUntil = nil
         sessions[index].origin = nil
+        sessions[index].isCounted = false
         freeSessions.append(index)
     }
 
@@ -366,6 +419,7 @@ extension Gateway {
 
     mutating func release(_ index: Int, from place: Int) {
         clients[place].sessions.removeAll { $0 == Int32(index) }
+        clients[place].kept.disown(Int32(index))
         if clients[place].sessions.isEmpty {
             clients[place].flags.subtract([.session, .settling])
             if clients[place].flags.contains(.open) { chooseTracking(place) }

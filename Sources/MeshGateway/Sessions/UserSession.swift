@@ -24,11 +24,23 @@ struct UserSession {
     }
 
     var state: State
+    /// The one that was told last, and the one that was shown for it: if the connection broke before the
+    /// client heard of the new one, it shows the former again.
     var token: SessionToken
+    var former: SessionToken?
     var user: [UInt8]
     var key: Key
     /// Raised when the place is used again, or the state changes: timers name it.
     var serial: UInt32
+
+    /// The client counts its messages (Counting).
+    var isCounted = false
+    /// The messages written to the present connection since the token, and those of them that the
+    /// client has acknowledged.
+    var sentCount: UInt64 = 0
+    var acknowledged: UInt64 = 0
+    /// Waiting: the number of the message that was the first ever in the ghost's backlog.
+    var waitingFrom = 0
 
     /// What another node has been answered when it took the session: it may ask again.
     var handover: [UInt8] = []
@@ -46,6 +58,38 @@ struct UserSession {
     /// that comes both ways is given out once.
     var seen = SeenMessages()
     var twinsUntil: Instant?
+}
+
+/// Where sessions have gone whose tokens clients may still show here.
+struct MovedTokens {
+    private var nodes: [SessionToken: NodeID] = [:]
+    /// In the order of their ends.
+    private var ends: [(token: SessionToken, at: Instant)] = []
+    private var head = 0
+
+    /// The most that are known; some 100 bytes each. Beyond that the oldest are forgotten.
+    static let countMax = 65_536
+
+    subscript(token: SessionToken) -> NodeID? { nodes[token] }
+
+    mutating func add(_ token: SessionToken, _ node: NodeID, until: Instant) {
+        nodes[token] = node
+        ends.append((token, until))
+        if ends.count - head > Self.countMax { forgetFirst() }
+    }
+
+    mutating func forget(endingBy now: Instant) {
+        while head < ends.count, ends[head].at <= now { forgetFirst() }
+    }
+
+    private mutating func forgetFirst() {
+        nodes[ends[head].token] = nil
+        head += 1
+        if head > 256, head * 2 > ends.count {
+            ends.removeFirst(head)
+            head = 0
+        }
+    }
 }
 
 /// A set of messages that forgets those that came first when there are too many.

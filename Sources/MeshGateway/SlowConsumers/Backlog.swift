@@ -100,6 +100,8 @@ struct Backlog: ~Copyable {
 
     /// The length of the frame at the front; 0 when nothing waits.
     var firstLength: Int { count > 0 ? Int(entries[head].length) : 0 }
+    /// Its group; 0 when nothing waits.
+    var firstGroup: UInt64 { count > 0 ? entries[head].group : 0 }
     /// What it is a copy of.
     var firstID: MessageID { count > 0 ? entries[head].id : .none }
 

@@ -50,7 +50,7 @@ extension Gateway {
             let start = clients[place].output.count
             let length = frame.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
-            noteFrame(place, at: start, length, isUser: label.kind == .user, label.id)
+            noteFrame(place, at: start, length, label.group, label.id)
             wrote(place)
             return
         }
@@ -98,19 +98,23 @@ extension Gateway {
 
     /// A frame of `length` bytes stands at `start` in the output as an array.
     private mutating func noteFrame(
-        _ place: Int, at start: Int, _ length: Int, isUser: Bool, _ id: MessageID
+        _ place: Int, at start: Int, _ length: Int, _ group: UInt64, _ id: MessageID
     ) {
         if clients[place].isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
-        if isUser, clients[place].flags.contains(.session) {
+        if clients[place].flags.contains(.session),
+            let (session, number) = countMessage(place, group)
+        {
             clients[place].kept.append(
                 KeptFrame(
-                    start: clients[place].outputBase &+ UInt64(start), length: length, id: id))
+                    start: clients[place].outputBase &+ UInt64(start), length: length, id: id,
+                    session: session, number: number))
         }
     }
 
     private mutating func checkBacklogLimit(_ place: Int) {
         let hard = configuration.pubsubOutputLimit.hard
-        guard hard > 0, clients[place].backlog.byteCount + clients[place].output.count > hard
+        guard hard > 0,
+            clients[place].backlog.byteCount + outputCount(ClientIndex(place)) > hard
         else { return }
         counters.disconnectedForOutput += 1
         doom(place)
@@ -129,7 +133,7 @@ extension Gateway {
     }
 
     private mutating func loseOldest(_ place: Int, _ policy: SlowConsumerPolicy) {
-        count(place, policy)
+        count(place, policy, isOldest: true)
         if clients[place].flags.contains(.gaps) {
             let (kind, name) = clients[place].backlog.takeFirst { span, _ in
                 let title = FrameTitle(span)
@@ -141,13 +145,18 @@ extension Gateway {
         }
     }
 
-    private mutating func count(_ place: Int, _ policy: SlowConsumerPolicy) {
-        clients[place].droppedCount += 1
+    private mutating func count(
+        _ place: Int, _ policy: SlowConsumerPolicy, isOldest: Bool = false
+    ) {
         if clients[place].flags.contains(.ghost) {
             counters.sessionMessagesDropped += 1
-            if clients[place].droppedCount == 1 { clients[place].droppedSince = now }
+            if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
+            // The oldest of a counted session may have been seen.
+            if isOldest, clients[place].flags.contains(.counted) { return }
+            clients[place].droppedCount += 1
             return
         }
+        clients[place].droppedCount += 1
         switch policy {
         case .disconnect, .dropOldest: counters.droppedOldest += 1
         case .dropNewest: counters.droppedNewest += 1
@@ -227,10 +236,20 @@ extension Gateway {
     }
 
     /// The first `sent` bytes of the output are the kernel's. A message of a session stays as long
-    /// as a part of it has not left: if the connection breaks, the whole of it waits again.
+    /// as a part of it has not left, one of a counted session until it is acknowledged, or too many
+    /// are kept: if the connection breaks, they wait again.
     private mutating func forget(_ place: Int, _ sent: Int) {
         let base = clients[place].outputBase
-        clients[place].kept.forget(endingBy: base &+ UInt64(sent))
+        let end = base &+ UInt64(sent)
+        clients[place].kept.pass(end)
+        while clients[place].kept.passedCount > 0, let first = clients[place].kept.first {
+            if isAwaited(first), end &- first.start <= UInt64(configuration.sessionBytesMax),
+                clients[place].kept.passedCount <= configuration.sessionCountMax
+            {
+                break
+            }
+            clients[place].kept.removeFirst()
+        }
         var gone = sent
         if let start = clients[place].kept.first?.start, start < base &+ UInt64(sent) {
             gone = Int(start &- base)
@@ -254,12 +273,13 @@ extension Gateway {
             swap(&output, &clients[place].output)
             let start = output.count
             let id = clients[place].backlog.firstID
-            let (length, isUser) = clients[place].backlog.takeFirst { span, length in
+            let group = clients[place].backlog.firstGroup
+            let length = clients[place].backlog.takeFirst { span, length in
                 output.append(span, 0, length)
-                return (length, FrameTitle(span).kind == .user)
+                return length
             }
             swap(&output, &clients[place].output)
-            noteFrame(place, at: start, length, isUser: isUser, id)
+            noteFrame(place, at: start, length, group, id)
         }
     }
 
@@ -360,24 +380,44 @@ struct KeptFrame {
     var start: UInt64
     var length: Int
     var id: MessageID
+    /// Its session's place in `Gateway.sessions`.
+    var session: Int32
+    /// Its number among the messages of a counted session; 0: nobody counts.
+    var number: UInt64
 }
 
 /// The messages of sessions that stand in a client's output, oldest first.
 struct KeptFrames {
     private var frames: [KeptFrame] = []
     private var head = 0
+    /// Of them the kernel has so many wholly, the first.
+    private(set) var passedCount = 0
 
     var first: KeptFrame? { head < frames.count ? frames[head] : nil }
 
     mutating func append(_ frame: KeptFrame) { frames.append(frame) }
 
-    /// Forgets the frames that end at or before this position.
-    mutating func forget(endingBy position: UInt64) {
-        while head < frames.count,
-            frames[head].start &+ UInt64(frames[head].length) <= position
+    /// The kernel has all bytes before this position.
+    mutating func pass(_ position: UInt64) {
+        while head + passedCount < frames.count,
+            frames[head + passedCount].start &+ UInt64(frames[head + passedCount].length)
+                <= position
         {
-            head += 1
+            passedCount += 1
         }
+    }
+
+    /// The session has ended, or left the connection: nobody counts its messages any more.
+    mutating func disown(_ session: Int32) {
+        for index in head..<frames.count where frames[index].session == session {
+            frames[index].number = 0
+        }
+    }
+
+    /// Forgets the oldest, which the kernel has.
+    mutating func removeFirst() {
+        head += 1
+        passedCount -= 1
         if head == frames.count {
             frames.removeAll(keepingCapacity: true)
             head = 0
@@ -391,6 +431,7 @@ struct KeptFrames {
         let all = frames[head...]
         frames = []
         head = 0
+        passedCount = 0
         return all
     }
 }

@@ -1,0 +1,109 @@
+import MeshCore
+import MeshWire
+
+// Counted sessions: the client counts the messages of its user that come after the token, and says
+// with `MESH.ACK`, or when it comes back, how many it has seen. What it has not seen comes again, so
+// that not even what the kernel had taken is lost with a connection.
+//
+//     number      1 … acknowledged … │ sent, not acknowledged │ in the output │ in the backlog
+//                    forgotten       └──────────── kept ──────┴───────────────┴─ ─ (no number yet)
+//
+// What is kept stands at the front of the output, where it was sent from: it is never copied.
+
+extension Gateway {
+    /// `MESH.ACK user count`: so many messages have come since the token. Answers how many more were
+    /// sent.
+    mutating func acknowledge(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let user = bytes(1, input)
+        guard let count = integer(2, input), let seen = UInt64(exactly: count) else {
+            fail(client, "ERR value is not an integer or out of range")
+            return
+        }
+        guard let index = session(of: user, at: Int(client)), sessions[index].isCounted else {
+            fail(client, "ERR this connection has no counted session of this user")
+            return
+        }
+        guard seen <= sessions[index].sentCount else {
+            fail(client, "ERR only \(sessions[index].sentCount) messages were sent")
+            return
+        }
+        // The output gives up what it keeps with the next flush, at the latest the reply's.
+        sessions[index].acknowledged = max(sessions[index].acknowledged, seen)
+        integer(Int(sessions[index].sentCount - seen), client)
+    }
+
+    /// Why a client that shows this token and says that it has seen so many messages (nil: it says
+    /// nothing) cannot have the session; nil: it can.
+    func objection(to seen: UInt64?, _ token: SessionToken, _ index: Int) -> String? {
+        if sessions[index].isCounted != (seen != nil) { return Self.miscounted }
+        if let seen, token == sessions[index].token, seen > sessions[index].sentCount {
+            return Self.miscounted
+        }
+        return nil
+    }
+
+    static var miscounted: String {
+        "ERR a counted session is resumed with SEEN and the count of its messages that have come, "
+            + "any other without"
+    }
+
+    /// The next message of a session that is written to its client's output: its number, 0 where
+    /// nobody counts, and the session; nil: the message is of none.
+    mutating func countMessage(_ place: Int, _ group: UInt64) -> (session: Int32, number: UInt64)? {
+        for index in clients[place].sessions
+        where FrameLabel(.user, sessions[Int(index)].key).group == group {
+            guard sessions[Int(index)].isCounted else { return (index, 0) }
+            sessions[Int(index)].sentCount += 1
+            return (index, sessions[Int(index)].sentCount)
+        }
+        return nil
+    }
+
+    /// Whether a message that the kernel has may be asked for again.
+    func isAwaited(_ frame: KeptFrame) -> Bool {
+        frame.number > 0 && frame.number > sessions[Int(frame.session)].acknowledged
+    }
+
+    /// A new connection has the session: counting begins anew.
+    mutating func restartCount(_ index: Int) {
+        sessions[index].sentCount = 0
+        sessions[index].acknowledged = 0
+        sessions[index].waitingFrom = 0
+    }
+
+    /// A ghost waits with a session's messages, of which the first that it is given has this number.
+    mutating func beginWaiting(_ index: Int, _ ghost: ClientIndex, from number: Int) {
+        sessions[index].waitingFrom = number - (Int(clients[Int(ghost)].backlog.firstNumber) - 1)
+        if sessions[index].isCounted { clients[Int(ghost)].flags.insert(.counted) }
+    }
+
+    /// The number of the first message that waits in the ghost of a counted session.
+    func firstWaiting(_ index: Int, _ ghost: ClientIndex) -> Int {
+        sessions[index].waitingFrom + Int(clients[Int(ghost)].backlog.firstNumber) - 1
+    }
+
+    /// What the client has seen leaves the ghost; what it has not and is no longer there is missed.
+    ///
+    /// With the former token it says what it had seen on the connection before: of the one that broke
+    /// before it heard of the new token it has seen nothing.
+    mutating func skip(
+        _ index: Int, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
+    ) {
+        let place = Int(ghost)
+        let isFormer = token != sessions[index].token
+        let next = isFormer ? 1 : Int(seen) + 1
+        var first = firstWaiting(index, ghost)
+        clients[place].droppedCount += max(0, first - next)
+        while first < next, !clients[place].backlog.isEmpty {
+            clients[place].backlog.takeFirst { _, _ in }
+            first += 1
+        }
+        counters.sessionMessagesRepeated += UInt64(
+            max(0, Int(sessions[index].sentCount) + 1 - first))
+        // From here on it is as if the first that waits came next; and who asks again, because the
+        // answer was lost, has seen as many.
+        if isFormer { sessions[index].sentCount += seen }
+        beginWaiting(index, ghost, from: Int(seen) + 1)
+        clients[place].flags.remove(.counted)
+    }
+}
