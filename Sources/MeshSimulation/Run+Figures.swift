@@ -14,10 +14,19 @@ struct Bereavement {
     var until: Instant
 }
 
+/// The links among all nodes that are up.
+struct LinkCounts {
+    var least: Int
+    var mean: Double
+}
+
 /// What a run has seen for its `Figures` so far.
 struct FigureTally {
     var suspicions: [Double] = []
     var withdrawals: [Double] = []
+    /// When nodes last died whose links are not replaced yet, and what links nodes had before.
+    var linksMissing: (since: Instant, before: LinkCounts)?
+    var linksBack: [Double] = []
     var falseRemovals = 0
     var bereavements: [Bereavement] = []
     /// What a repair had cost when the last partition ended; nil: all agree.
@@ -91,6 +100,36 @@ extension Run {
         tally.suspicions.append(Double((time - at).nanoseconds) / 1e9)
     }
 
+    // MARK: Links
+
+    /// Links to nodes that are up, whatever their other ends know.
+    private var linkCounts: LinkCounts {
+        let counts = live.map { host in
+            world.links(host).count { world.host(of: $0.peer).map { world.isUp($0) } ?? false }
+        }
+        return LinkCounts(
+            least: counts.min() ?? 0,
+            mean: Double(counts.reduce(0, +)) / Double(max(1, counts.count)))
+    }
+
+    /// A node is about to die, and with it links of others.
+    mutating func missLinks() {
+        guard scenario.expectations.contains(where: { $0.metric.hasPrefix("linksBack") })
+        else { return }
+        tally.linksMissing = (now, tally.linksMissing?.before ?? linkCounts)
+    }
+
+    /// Looks whether the links of the dead are replaced.
+    mutating func lookForLinks() {
+        guard let missing = tally.linksMissing else { return }
+        let counts = linkCounts
+        guard counts.least >= missing.before.least - 1,
+            counts.mean >= missing.before.mean * 0.98
+        else { return }
+        tally.linksMissing = nil
+        tally.linksBack.append(Double((now - missing.since).nanoseconds) / 1e9)
+    }
+
     // MARK: Repair
 
     private var repairSoFar: Figures.Repair {
@@ -133,6 +172,9 @@ extension Run {
         var figures = Figures()
         figures.suspicion = Distribution(tally.suspicions)
         figures.withdrawal = Distribution(tally.withdrawals)
+        // What is not over yet is longer than any.
+        if tally.linksMissing != nil { tally.linksBack.append(.infinity) }
+        figures.linksBack = Distribution(tally.linksBack)
         figures.falseRemovals = tally.falseRemovals
         figures.nodeHours = tally.nodeSeconds / 3_600
         figures.bytesPerLinkSecond =

@@ -331,6 +331,7 @@ public struct Run: ~Copyable {
 
     mutating func takeDown(_ host: Int, _ departure: Departure) {
         guard let place = live.firstIndex(of: host) else { return }
+        if departure != .leave { missLinks() }
         live.remove(at: place)
         switch departure {
         case .crash: world.crash(host)
@@ -443,6 +444,7 @@ public struct Run: ~Copyable {
         let seconds = Double(now.nanoseconds) / 1e9
         let areAllStarted = world.hostCount >= scenario.nodes
         countNodeSeconds()
+        lookForLinks()
         if look.isMembershipRight, look.isDirectoryEqual { endRepair() }
         if look.isMembershipRight, areAllStarted {
             for place in openRecoveries {

@@ -27,8 +27,10 @@
 /// Control messages and those with the flag `volatile` are in no flow: their sequence is 0.
 ///
 /// The promise is the best the forwarder has seen: (ring distance from the destination to the
-/// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 4.
-/// It must fall at every hop (DESIGN §2).
+/// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 2.
+/// It must fall at every hop (DESIGN §2). The two bits between say from which side of the ring the
+/// message comes, and the distance is measured from there alone: 1 over the nodes that lie before
+/// the destination, clockwise, 2 over those that lie after it; 0 and 3 either way, the shorter one.
 ///
 /// An `.arc` frame goes to every node on an arc of the ring, clockwise from its receiver:
 ///

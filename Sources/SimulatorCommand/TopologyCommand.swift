@@ -25,7 +25,7 @@ extension Command {
                 Flag(name: "dead", argument: "SHARE", help: "dead nodes, such as 30% (0)"),
                 Flag(
                     name: "turns", argument: "N",
-                    help: "to the destination's other side where nothing is nearer, 0 … 9 (0)"),
+                    help: "past the destination where nothing is nearer, 0 … 9 (1, as nodes do)"),
                 Flag(name: "even", help: "positions evenly on the ring instead of at random"),
                 Flag(name: "zones", argument: "N", help: "nodes are in so many, at random (1)"),
                 Flag(
@@ -70,7 +70,7 @@ struct TopologyOrder {
         degree = try arguments.integer("degree", 4...64) ?? 16
         guard degree % 2 == 0 else { throw UsageError("--degree must be even") }
         routes = try arguments.integer("routes", 1...1_000_000_000) ?? 1_000_000
-        turns = try arguments.integer("turns", 0...9) ?? 0
+        turns = try arguments.integer("turns", 0...9) ?? 1
         seed = try arguments.seed() ?? 1
         jobs =
             try arguments.integer("jobs", 1...256) ?? ProcessInfo.processInfo.activeProcessorCount

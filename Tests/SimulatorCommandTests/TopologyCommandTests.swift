@@ -39,7 +39,7 @@ import Testing
         #expect(order.nodes == 1_000 && order.degree == 16 && order.routes == 1_000_000)
         #expect(order.routings == Routing.allCases)
         #expect(order.plans.map(\.kind) == [.ours])
-        #expect(order.plans[0].ringLinks == 2 && order.turns == 0 && order.deadShare == 0)
+        #expect(order.plans[0].ringLinks == 2 && order.turns == 1 && order.deadShare == 0)
     }
 
     @Test func `a share is a number or per cent`() throws {

@@ -17,7 +17,7 @@ extension Node {
         to destination: NodeID, promise: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
         // A destination that is itself in sight, or a course that ends here, needs no holding.
-        guard promise >> 4 != 0, promise & 15 != 0, !isStrict,
+        guard promise >> 4 != 0, promise & 3 != 0, !Promise.isOneSided(promise), !isStrict,
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
         else { return nil }
         let link = router.course(

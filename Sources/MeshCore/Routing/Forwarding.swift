@@ -44,6 +44,9 @@ extension Node {
         to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool,
         arrival: LinkIndex
     ) -> Hop? {
+        if Promise.isOneSided(promise) {
+            return oneSidedHop(to: destination, index, promise: promise, isStrict: isStrict)
+        }
         var wayBack: Hop?
         if !isStrict {
             let route =
@@ -60,14 +63,52 @@ extension Node {
         }
         // What the last forwarder believed of this node's surroundings does not hold. From here on
         // each hop must be strictly nearer by a direct link, which cannot loop.
-        let link = router.strictlyGreedy(destination, from: id, links: links, except: arrival)
+        let link = router.strictlyGreedy(destination, oneself: id, links: links, except: arrival)
         if link >= 0 { return Hop(link: link, promise: .max, isStrict: true) }
         // No way round a link in doubt: it may yet recover, and its queue is bounded.
         let direct = members[index].link
         if direct >= 0, direct != arrival {
             return Hop(link: direct, promise: .max, isStrict: true)
         }
-        return wayBack
+        return wayBack ?? turn(to: destination, index)
+    }
+
+    /// A message is stuck: nothing in sight is nearer. The nodes on the other side of the destination
+    /// see others: it goes past it, and from now on comes from there alone.
+    ///
+    /// Nobody is looked for there who is thought to be gone: else all that was on its way to nodes
+    /// that crash goes on for as long again.
+    @inline(never)
+    private mutating func turn(to destination: NodeID, _ index: MemberIndex) -> Hop? {
+        guard members.standing(of: index) == .alive,
+            !accusations.contains(where: { $0.subject == index })
+        else { return nil }
+        let isBefore = id.clockwise(to: destination) < destination.clockwise(to: id)
+        return oneSidedHop(
+            to: destination, index,
+            promise: Promise.make(distance: .max, steps: 3, from: isBefore ? .after : .before),
+            isStrict: false)
+    }
+
+    /// The next hop of a message that has turned; nil: no way, and it does not turn again.
+    @inline(never)
+    private mutating func oneSidedHop(
+        to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool
+    ) -> Hop? {
+        let side = Promise.side(promise)
+        if !isStrict {
+            let route = router.find(
+                destination, index, from: side, members: members, links: links, lists: lists)
+            if route.link >= 0, route.potential <= promise {
+                return Hop(link: route.link, promise: route.potential - 1, isStrict: false)
+            }
+        }
+        let nearer = router.strictlyGreedy(
+            destination, from: side, oneself: id, links: links, except: -1)
+        let link = nearer >= 0 ? nearer : members[index].link
+        guard link >= 0 else { return nil }
+        return Hop(
+            link: link, promise: Promise.make(distance: .max, steps: 3, from: side), isStrict: true)
     }
 
     @inline(__always)
@@ -151,7 +192,7 @@ extension Node {
                     arrival: link)
         else { return }
         var flags = prefix.flags
-        if hop.isStrict { flags.insert(.strictlyGreedy) }
+        flags.isStrict = hop.isStrict
         let isTraced = flags.contains(.traced)
         let length = prefix.length + (isTraced ? 8 : 0)
         let head = effects.bytes.count
@@ -248,7 +289,7 @@ extension Node {
                     Frame.routedHeaderSize + count * Frame.destinationSize
                     + Int(nameInHead.count) + Int(rest.count) + (isMarked ? 8 : 0)
                 var groupFlags = flags
-                if strictness { groupFlags.insert(.strictlyGreedy) }
+                groupFlags.isStrict = strictness
                 effects.bytes.appendRoutedHeader(
                     length: length, groupFlags, hopsLeft: hopsLeft, body: body, origin: origin,
                     key: key, destinationCount: count, number: number, nameLength: nameLength,
@@ -269,6 +310,15 @@ extension Node {
                     SendClass(body: body, flags), over: link, &effects)
             }
         }
+    }
+}
+
+extension FrameFlags {
+    /// `.strictlyGreedy`. What was strict and turns is not so any more.
+    @inline(__always)
+    fileprivate var isStrict: Bool {
+        get { contains(.strictlyGreedy) }
+        set { if newValue { insert(.strictlyGreedy) } else { remove(.strictlyGreedy) } }
     }
 }
 

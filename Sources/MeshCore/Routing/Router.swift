@@ -10,12 +10,41 @@ struct Route {
     var potential: UInt32 = .max
 }
 
-/// (distance to the destination, steps) in 32 bits that order like the pair (`Frame`).
-enum Promise {
+/// The one side of the ring from which a message that has turned comes to its destination (`Frame`).
+enum Side: UInt32 {
+    /// Over the nodes that lie before it, clockwise; those that lie after it.
+    case before = 1
+    case after = 2
+}
+
+extension NodeID {
+    /// The shorter way round; with a side the way round to `destination` from that side alone.
     @inline(__always)
-    static func make(distance: UInt64, steps: Int) -> UInt32 {
-        UInt32(truncatingIfNeeded: distance >> 36) << 4 | UInt32(min(steps, 15))
+    func distance(to destination: NodeID, from side: Side?) -> UInt64 {
+        switch side {
+        case nil: distance(to: destination)
+        case .before: clockwise(to: destination)
+        case .after: destination.clockwise(to: self)
+        }
     }
+}
+
+/// (distance to the destination, steps) in 32 bits that order like the pair, as long as the side
+/// between them stays the same (`Frame`).
+enum Promise {
+    /// - Parameter steps: 0 … 3.
+    @inline(__always)
+    static func make(distance: UInt64, steps: Int, from side: Side? = nil) -> UInt32 {
+        UInt32(truncatingIfNeeded: distance >> 36) << 4 | (side?.rawValue ?? 0) << 2
+            | UInt32(truncatingIfNeeded: steps)
+    }
+
+    /// The message has turned. Of the two bits 0 and 3 mean that it has not; the sum takes both to
+    /// where one bit tells them from 1 and 2.
+    @inline(__always)
+    static func isOneSided(_ promise: UInt32) -> Bool { (promise &+ 4) & 8 != 0 }
+
+    static func side(_ promise: UInt32) -> Side? { Side(rawValue: promise >> 2 & 3) }
 }
 
 /// Greedy routing with lookahead 2 (DESIGN §2; Manku, Naor, Wieder 2004 call it neighbour-of-neighbour
@@ -70,32 +99,43 @@ struct Router {
         _ destination: NodeID, _ index: MemberIndex, members: borrowing MemberTable,
         links: borrowing LinkTable, lists: borrowing LinkLists
     ) -> Route {
-        if isStale {
-            rebuild(members: members, links: links, lists: lists)
-            isStale = false
-        }
+        let route = find(
+            destination, index, from: nil, members: members, links: links, lists: lists)
         if index >= routes.count {
             let missing = members.slotCount - routes.count
             routes.append(contentsOf: repeatElement(Route(), count: missing))
+        }
+        routes[index] = route
+        return route
+    }
+
+    /// Finds the way to a destination; with a side the way of what has turned, which is rare and not
+    /// cached.
+    mutating func find(
+        _ destination: NodeID, _ index: MemberIndex, from side: Side?,
+        members: borrowing MemberTable, links: borrowing LinkTable, lists: borrowing LinkLists
+    ) -> Route {
+        if isStale {
+            rebuild(members: members, links: links, lists: lists)
+            isStale = false
         }
         var route = Route(epoch: epoch)
         let direct = members[index].link
         if direct >= 0, links[direct].isPeerLeaving {
             // No way leads over it any more, but what is still owed to it goes there directly.
             route.link = direct
-            route.potential = Promise.make(distance: 0, steps: 1)
-            routes[index] = route
+            route.potential = Promise.make(distance: 0, steps: 1, from: side)
             return route
         }
-        if let nearest = nearest(to: destination) {
-            let distance = nearest.id.distance(to: destination)
+        if let nearest = nearest(to: destination, from: side) {
+            let distance = nearest.id.distance(to: destination, from: side)
             // A node that is no nearer than this one is no progress.
-            if distance < members[0].id.distance(to: destination) {
+            if distance < members[0].id.distance(to: destination, from: side) {
                 route.link = nearest.link
-                route.potential = Promise.make(distance: distance, steps: Int(nearest.steps))
+                route.potential = Promise.make(
+                    distance: distance, steps: Int(nearest.steps), from: side)
             }
         }
-        routes[index] = route
         return route
     }
 
@@ -124,16 +164,17 @@ struct Router {
         return -1
     }
 
-    /// The direct link that is strictly nearer to `destination` than this node; -1 if none is.
-    /// Greedy in the narrowest sense, and so free of loops whatever others believe.
+    /// The direct link that is strictly nearer to `destination` than this node, on the given side if
+    /// there is one; -1 if none is. Greedy in the narrowest sense, and so free of loops whatever
+    /// others believe.
     func strictlyGreedy(
-        _ destination: NodeID, from oneself: NodeID, links: borrowing LinkTable,
-        except arrival: LinkIndex
+        _ destination: NodeID, from side: Side? = nil, oneself: NodeID,
+        links: borrowing LinkTable, except arrival: LinkIndex
     ) -> LinkIndex {
         var best: LinkIndex = -1
-        var bestDistance = oneself.distance(to: destination)
+        var bestDistance = oneself.distance(to: destination, from: side)
         for index in links.established where index != arrival && links[index].isUsable {
-            let distance = links[index].peer.distance(to: destination)
+            let distance = links[index].peer.distance(to: destination, from: side)
             if distance < bestDistance {
                 bestDistance = distance
                 best = index
@@ -142,12 +183,13 @@ struct Router {
         return best
     }
 
-    private func nearest(to destination: NodeID) -> Reach? {
+    private func nearest(to destination: NodeID, from side: Side?) -> Reach? {
         guard !reachable.isEmpty else { return nil }
         let low = place(of: destination)
         let after = reachable[low == reachable.count ? 0 : low]
-        if after.id == destination { return after }
+        if after.id == destination || side == .after { return after }
         let before = reachable[low == 0 ? reachable.count - 1 : low - 1]
+        if side == .before { return before }
         let toAfter = after.id.distance(to: destination)
         let toBefore = before.id.distance(to: destination)
         if toAfter != toBefore { return toAfter < toBefore ? after : before }

@@ -72,6 +72,13 @@ public struct Graph: Sendable {
         return min(clockwise, 0 &- clockwise)
     }
 
+    /// From `other` to `one` it is nearer clockwise than the other way.
+    @inline(__always)
+    func isAfter(_ one: UInt32, _ other: UInt32) -> Bool {
+        let clockwise = positions[Int(one)] &- positions[Int(other)]
+        return clockwise < 0 &- clockwise
+    }
+
     /// What a graph is to be like.
     public struct Plan: Sendable {
         public var kind = Kind.ours
@@ -119,6 +126,24 @@ public struct Graph: Sendable {
         case .randomRegular: builder.drawRandom(&random)
         }
         (links, lead, rowSize) = builder.rows()
+    }
+
+    /// A graph that is there already, of nodes that are all alive.
+    ///
+    /// - Parameters:
+    ///   - positions: ascending.
+    ///   - neighbours: of each, in any order, each once; links go both ways.
+    init(positions: [UInt64], neighbours: [[UInt32]]) {
+        self.positions = positions
+        rowSize = max(1, neighbours.map(\.count).max() ?? 0)
+        lead = 0
+        links = []
+        for (node, others) in neighbours.enumerated() {
+            let none = repeatElement(UInt32(node), count: rowSize - others.count)
+            links += (others + none).sorted()
+        }
+        live = (0..<UInt32(positions.count)).map { $0 }
+        zones = []
     }
 
     /// The same with nodes dead and nothing repaired: their links are gone.

@@ -84,7 +84,7 @@ public struct RouteBatch: Sendable {
 
     /// - Parameter turns: how often a route that finds nothing nearer may go past its destination and
     ///   draw near from the other side. Each side is kept to until the next turn, so no route loops.
-    public init(_ graph: Graph, _ routing: Routing, routes: Int, turns: Int = 0, seed: UInt64) {
+    public init(_ graph: Graph, _ routing: Routing, routes: Int, turns: Int = 1, seed: UInt64) {
         self.graph = graph
         self.routing = routing
         routeCount = routes
@@ -158,7 +158,7 @@ struct Walker {
                 guard turnCount < turnCountMax else { return tally.fail() }
                 turnCount += 1
                 switch approach {
-                case .either: approach = at &- to < to &- at ? .before : .after
+                case .either: approach = graph.isAfter(at, to) ? .before : .after
                 case .after: approach = .before
                 case .before: approach = .after
                 }
