@@ -50,8 +50,10 @@ struct LongRangeLinks {
     /// link came to lie anywhere, and 3,000 nodes needed 3.46 hops instead of 3.35.
     static let refusalCountMax = 32
 
-    /// After this many nobody has a place free, and asking becomes rare. A guess.
+    /// After this many nobody has a place free, and it is asked after 1, 2, 4 … rounds of maintenance
+    /// without asking, in the end after every `askingPauseMax`. Guesses.
     static let askingCountMax = refusalCountMax + 24
+    static let askingPauseMax = 256
 
     func holder(of stratum: Int) -> NodeID? {
         stratum < incoming.count ? incoming[stratum] : nil
@@ -106,6 +108,12 @@ struct LongRangeLinks {
             }
             outgoing[stratum].refusedBy.append(peer)
         }
+    }
+
+    /// Whether somebody may be asked for a place in this stratum now.
+    func mayAsk(_ stratum: Int) -> Bool {
+        let rounds = outgoing[stratum].refusals - Self.askingCountMax
+        return rounds <= 0 || rounds & (rounds - 1) == 0 || rounds % Self.askingPauseMax == 0
     }
 
     /// All nodes of a stratum that could be drawn are linked or have refused.

@@ -233,13 +233,13 @@ extension Node {
     private mutating func drawLongRange(
         _ stratum: Int, size: Int, _ effects: inout EffectBuffer
     ) {
-        let refusals = longRange.outgoing[stratum].refusals
-        // Nobody has a free place: wait for the ring to change rather than ask on and on.
-        if refusals > LongRangeLinks.askingCountMax, refusals % 16 != 0 {
+        // Who has all the links that it may have would end the new one at once.
+        guard links.established.count < configuration.degree else { return }
+        guard longRange.mayAsk(stratum) else {
             longRange.refused(stratum: stratum)
             return
         }
-        let isAnywhere = refusals >= LongRangeLinks.refusalCountMax
+        let isAnywhere = longRange.outgoing[stratum].refusals >= LongRangeLinks.refusalCountMax
         guard
             let index = candidate(
                 stratum: isAnywhere ? 0 : stratum, of: isAnywhere ? 1 : longRange.strataCount,
