@@ -41,6 +41,8 @@ public struct Node: ~Copyable {
     var gossipPause = Node.gossipPauseMin
     /// When a member or a log last changed here.
     var changedAt: Instant
+    /// When this node last compared what it knows with a neighbour's.
+    var comparedAt: Instant?
     var accusations: [Accusation] = []
     var solitude = Solitude()
     /// The dead and the departed, oldest first.
@@ -269,8 +271,14 @@ public struct Node: ~Copyable {
             adopt(records, from: link, isRepair: true, &effects)
         case (.established, .members(let records, let isRepair)):
             adopt(records, from: link, isRepair: isRepair, &effects)
+        case (.established, .standings(let changes)):
+            adopt(changes, from: link, &effects)
         case (.established, .linkLists(let received)):
             adopt(received, from: link)
+        case (.established, .linkChanges(let changes)):
+            adopt(changes, from: link, &effects)
+        case (.established, .linksWanted(let owners)):
+            tellWholeLists(of: owners, over: link, &effects)
         case (.established, .role(let role)):
             links[link].peerRole = role
             if !role.contains(.longRange) { longRange.released(by: links[link].peer) }
@@ -284,7 +292,9 @@ public struct Node: ~Copyable {
             adopt(items, from: links[link].peer)
         case (_, .bye):
             forget(link, &effects)
-        case (.closing, _), (.introducing, .linkLists), (.introducing, .heartbeat),
+        case (.closing, _), (.introducing, .standings), (.introducing, .linkLists),
+            (.introducing, .linkChanges),
+            (.introducing, .linksWanted), (.introducing, .heartbeat),
             (.introducing, .role), (.introducing, .digests), (.introducing, .marks),
             (.introducing, .origins):
             // Sent before the peer knew that this is not, or no longer, a link.

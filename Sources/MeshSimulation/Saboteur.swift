@@ -119,10 +119,13 @@ extension World {
         switch (saboteur!.mistake, message) {
         case (.dropsRepairs, .records), (.dropsRepairs, .snapshot), (.omitsHeartbeats, .heartbeat):
             return nil
-        case (.hushesNews, .members(_, isRepair: false)): return nil
+        case (.hushesNews, .members(_, isRepair: false)), (.hushesNews, .standings): return nil
         case (.neverRefutes, .members(let records, let isRepair)):
             let others = records.filter { $0.id != ids[number] }
             return others.isEmpty ? nil : .members(others, isRepair: isRepair)
+        case (.neverRefutes, .standings(let changes)):
+            let others = changes.filter { $0.id != ids[number] }
+            return others.isEmpty ? nil : .standings(others)
         case (.neverRefutes, .origins(var entries, let mask, let isReply)):
             for place in entries.indices where entries[place].member.id == ids[number] {
                 let life = entries[place].member.incarnation.life

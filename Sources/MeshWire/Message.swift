@@ -15,8 +15,14 @@ public enum Message: Equatable, Sendable {
     case heartbeat(Heartbeat)
     /// Changes of membership, flooded once over every link; or, with `isRepair`, what a node knows.
     case members([MemberRecord], isRepair: Bool)
+    /// The same of members that the receivers know already: only their standing has changed.
+    case standings([StandingChange])
     /// Who has which links, for lookahead.
     case linkLists([LinkList])
+    /// How such lists have changed since they were last told over this link.
+    case linkChanges([LinkListChange])
+    /// Whole lists of these owners are wanted: a change did not fit what is known of them here.
+    case linksWanted([NodeID])
     /// What this link is for the sender; 0: nothing any more.
     case role(LinkRole)
     /// The sender closes this link on purpose: no reason to suspect anybody.
@@ -60,7 +66,7 @@ public enum Message: Equatable, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
         case traceAnswer, acknowledge, skip
-        case marks = 22, coordinates, stranger
+        case marks = 22, coordinates, stranger, linkChanges, linksWanted, standings
     }
 }
 
@@ -142,6 +148,26 @@ public struct MemberRecord: Equatable, Sendable {
     }
 }
 
+/// A member's new standing, in thirteen bytes: whoever knows the member knows the rest of its record.
+public struct StandingChange: Equatable, Sendable {
+    public var id: NodeID
+    /// The lower half of its incarnation: 16 bits of its birth, and its refutations.
+    public var incarnation: UInt32
+    public var standing: Standing
+
+    public init(id: NodeID, incarnation: UInt32, standing: Standing) {
+        self.id = id
+        self.incarnation = incarnation
+        self.standing = standing
+    }
+
+    public init(_ record: MemberRecord) {
+        id = record.id
+        incarnation = UInt32(truncatingIfNeeded: record.incarnation.rawValue)
+        standing = record.standing
+    }
+}
+
 public struct Heartbeat: Equatable, Sendable {
     public var digest: UInt64
     /// The sender's clock in microseconds, modulo 2^32.
@@ -193,6 +219,33 @@ public struct LinkList: Equatable, Sendable {
         self.version = version
         self.hopsLeft = hopsLeft
         self.links = links
+    }
+}
+
+/// What distinguishes a node's list of links from the one that it told before.
+public struct LinkListChange: Equatable, Sendable {
+    public var owner: NodeID
+    /// Of the new list.
+    public var version: UInt32
+    /// How many more hops it is passed on.
+    public var hopsLeft: UInt8
+    /// The sum of hashes of the new list: the receiver's old one may not be the sender's.
+    public var check: UInt32
+    /// Upper halves of the ids that are links no more; at most 255.
+    public var removed: [UInt32]
+    /// New links; at most 255.
+    public var added: [NodeID]
+
+    public init(
+        owner: NodeID, version: UInt32, hopsLeft: UInt8, check: UInt32, removed: [UInt32],
+        added: [NodeID]
+    ) {
+        self.owner = owner
+        self.version = version
+        self.hopsLeft = hopsLeft
+        self.check = check
+        self.removed = removed
+        self.added = added
     }
 }
 

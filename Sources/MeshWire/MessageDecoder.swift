@@ -40,12 +40,27 @@ extension Message {
             records.reserveCapacity(count)
             for _ in 0..<count { records.append(try reader.member(bytes)) }
             return .members(records, isRepair: isRepair)
+        case .standings:
+            let count = try reader.count(least: 13, max: 65_535, bytes)
+            var changes: [StandingChange] = []
+            for _ in 0..<count { changes.append(try reader.standingChange(bytes)) }
+            return .standings(changes)
         case .linkLists:
             let count = try reader.count(least: 23, max: 4_096, bytes)
             var lists: [LinkList] = []
             lists.reserveCapacity(count)
             for _ in 0..<count { lists.append(try reader.linkList(bytes)) }
             return .linkLists(lists)
+        case .linkChanges:
+            let count = try reader.count(least: 19, max: 4_096, bytes)
+            var changes: [LinkListChange] = []
+            for _ in 0..<count { changes.append(try reader.linkListChange(bytes)) }
+            return .linkChanges(changes)
+        case .linksWanted:
+            let count = try reader.count(least: 8, max: 4_096, bytes)
+            var owners: [NodeID] = []
+            for _ in 0..<count { owners.append(try reader.id(bytes)) }
+            return .linksWanted(owners)
         case .role: return .role(LinkRole(rawValue: try reader.byte(bytes)))
         case .bye: return .bye
         case .accuse:
@@ -183,12 +198,23 @@ extension ByteReader {
     mutating func member(_ bytes: Span<UInt8>) throws(WireError) -> MemberRecord {
         let id = try id(bytes)
         let incarnation = try incarnation(bytes)
-        guard let standing = Standing(rawValue: try byte(bytes)) else {
-            throw .invalidValue(field: "standing")
-        }
+        let standing = try standing(bytes)
         return MemberRecord(
             id: id, incarnation: incarnation, standing: standing, endpoint: try endpoint(bytes),
             name: try shortText(bytes), zone: try shortText(bytes))
+    }
+
+    mutating func standing(_ bytes: Span<UInt8>) throws(WireError) -> Standing {
+        guard let standing = Standing(rawValue: try byte(bytes)) else {
+            throw .invalidValue(field: "standing")
+        }
+        return standing
+    }
+
+    mutating func standingChange(_ bytes: Span<UInt8>) throws(WireError) -> StandingChange {
+        StandingChange(
+            id: try id(bytes), incarnation: try integer(UInt32.self, bytes),
+            standing: try standing(bytes))
     }
 
     mutating func coordinate(_ bytes: Span<UInt8>) throws(WireError) -> MemberCoordinate {
@@ -216,6 +242,23 @@ extension ByteReader {
         return LinkList(
             owner: owner, incarnation: incarnation, version: version, hopsLeft: hopsLeft,
             links: links)
+    }
+
+    mutating func linkListChange(_ bytes: Span<UInt8>) throws(WireError) -> LinkListChange {
+        let owner = try id(bytes)
+        let version = try integer(UInt32.self, bytes)
+        let hopsLeft = try byte(bytes)
+        guard hopsLeft <= 1 else { throw .invalidValue(field: "hops left of a link list") }
+        let check = try integer(UInt32.self, bytes)
+        let removedCount = try byte(bytes)
+        let addedCount = try byte(bytes)
+        var removed: [UInt32] = []
+        for _ in 0..<removedCount { removed.append(try integer(UInt32.self, bytes)) }
+        var added: [NodeID] = []
+        for _ in 0..<addedCount { added.append(try id(bytes)) }
+        return LinkListChange(
+            owner: owner, version: version, hopsLeft: hopsLeft, check: check, removed: removed,
+            added: added)
     }
 
     mutating func directoryRecords(_ bytes: Span<UInt8>) throws(WireError) -> DirectoryRecords {

@@ -24,10 +24,22 @@ extension ByteQueue {
             append(isRepair ? 1 : 0)
             append(integer: UInt16(records.count))
             for record in records { append(record) }
+        case .standings(let changes):
+            append(Message.Number.standings.rawValue)
+            append(integer: UInt16(changes.count))
+            for change in changes { append(change) }
         case .linkLists(let lists):
             append(Message.Number.linkLists.rawValue)
             append(integer: UInt16(lists.count))
             for list in lists { append(list) }
+        case .linkChanges(let changes):
+            append(Message.Number.linkChanges.rawValue)
+            append(integer: UInt16(changes.count))
+            for change in changes { append(change) }
+        case .linksWanted(let owners):
+            append(Message.Number.linksWanted.rawValue)
+            append(integer: UInt16(owners.count))
+            for owner in owners { append(owner) }
         case .role(let role):
             append(Message.Number.role.rawValue)
             append(role.rawValue)
@@ -139,15 +151,26 @@ extension ByteQueue {
         append(bytes, Int(answer.start), Int(answer.count))
     }
 
-    /// Begins a `.link` frame with a `.members` message of news, for so many records, which the
-    /// caller appends. Returns where it begins.
-    public mutating func beginMembersFrame(_ recordCount: Int) -> Int {
+    /// Begins a `.link` frame with a `.members` message of news, or a `.standings` message, for so many
+    /// records or changes, which the caller appends. Returns where it begins.
+    public mutating func beginMembersFrame(_ recordCount: Int, areStandings: Bool) -> Int {
         let start = count
         appendPrefix(length: 0, .link, [], hopsLeft: 0, body: 0)
-        append(Message.Number.members.rawValue)
-        append(0)
+        if areStandings {
+            append(Message.Number.standings.rawValue)
+        } else {
+            append(Message.Number.members.rawValue)
+            append(0)
+        }
         append(integer: UInt16(recordCount))
         return start
+    }
+
+    /// Appends what a `.standings` message says of one member.
+    public mutating func append(_ change: StandingChange) {
+        append(change.id)
+        append(integer: change.incarnation)
+        append(change.standing.rawValue)
     }
 
     /// Ends the frame that began at `start`, and returns where it stands.
@@ -184,6 +207,17 @@ extension ByteQueue {
         append(list.hopsLeft)
         append(integer: UInt16(list.links.count))
         for link in list.links { append(link) }
+    }
+
+    private mutating func append(_ change: LinkListChange) {
+        append(change.owner)
+        append(integer: change.version)
+        append(change.hopsLeft)
+        append(integer: change.check)
+        append(UInt8(change.removed.count))
+        append(UInt8(change.added.count))
+        for prefix in change.removed { append(integer: prefix) }
+        for link in change.added { append(link) }
     }
 
     private mutating func append(_ records: DirectoryRecords) {

@@ -456,6 +456,12 @@ LIAR, NOBODY = 0x1111, 0x2222
     ("shorter than its header", wire.frame(wire.ROUTED, b"x" * 30)),
     ("a hop count that grows in a link list", wire.link(wire.LINK_LISTS, struct.pack(
         "<HQQIBH", 1, LIAR, 1, 1, 255, 0))),
+    ("a hop count that grows in a change of links", wire.link(wire.LINK_CHANGES, struct.pack(
+        "<HQIBIBB", 1, LIAR, 1, 255, 0, 0, 0))),
+    ("a change of more links than its frame has", wire.link(wire.LINK_CHANGES, struct.pack(
+        "<HQIBIBB", 1, LIAR, 1, 0, 0, 255, 255))),
+    ("a standing that there is not", wire.link(wire.STANDINGS, struct.pack(
+        "<HQIB", 1, LIAR, 1, 4))),
     ("a list longer than its frame", wire.link(wire.MEMBERS, b"\0" + b"\xff\xff" + b"x" * 30)),
     ("digests of nothing", wire.link(wire.DIGESTS, b"\xff\xff")),
     ("records that are not there", wire.link(wire.RECORDS, struct.pack(

@@ -66,6 +66,48 @@ import Testing
         #expect(toldCount == 1)
     }
 
+    @Test func `a new standing is told in short, and refuted in short`() {
+        let mesh = SmallMesh(3)
+        mesh.run(for: .seconds(1))
+        let accused = mesh.hosts[2].node.id
+        let member = mesh.hosts[0].node.members.index(of: accused)!
+        let before = mesh.hosts[0].node.members.incarnation(of: member)
+        var told: [StandingChange] = []
+        var recordCount = 0
+        mesh.judge = { _, _, frame in
+            guard frame[4] == FrameKind.link.rawValue else { return .pass }
+            switch try? Message.decode(frame.span, from: Frame.prefixSize, to: frame.count) {
+            case .standings(let changes): told += changes
+            case .members(let records, isRepair: false): recordCount += records.count
+            default: break
+            }
+            return .pass
+        }
+        var rumour = StandingChange(mesh.hosts[0].node.members[member].record)
+        rumour.standing = .suspect
+        mesh.inject(frame(.standings([rumour])), to: 0, from: 1)
+        #expect(mesh.hosts[0].node.members.standing(of: member) == .suspect)
+        mesh.run(for: .milliseconds(100))
+        #expect(mesh.hosts[0].node.members.standing(of: member) == .alive)
+        #expect(mesh.hosts[0].node.members.incarnation(of: member) == before.next())
+        #expect(told.contains { $0.id == accused && $0.standing == .alive })
+        // The accused itself is told by those who hear it.
+        #expect(recordCount <= 2)
+    }
+
+    @Test func `a new standing of another life, or of nobody known, is no news`() {
+        let mesh = SmallMesh(3)
+        mesh.run(for: .seconds(1))
+        let member = mesh.hosts[0].node.members.index(of: mesh.hosts[2].node.id)!
+        var other = StandingChange(mesh.hosts[0].node.members[member].record)
+        other.incarnation ^= 1 << 16
+        other.standing = .dead
+        let nobody = StandingChange(id: NodeID(99), incarnation: .max, standing: .alive)
+        mesh.inject(frame(.standings([other, nobody])), to: 0, from: 1)
+        #expect(mesh.hosts[0].node.members.standing(of: member) == .alive)
+        #expect(mesh.hosts[0].node.members.ring.count == 3)
+    }
+
     @Test func `lists of links that change within a moment travel together`() {
         // Node 0 is linked with all; what its neighbours tell of themselves it passes on.
         let mesh = SmallMesh(8)
@@ -73,19 +115,20 @@ import Testing
         var frameCount = 0
         var listCount = 0
         mesh.judge = { from, to, frame in
-            if from == 0, to == 1, frame[4] == FrameKind.link.rawValue,
-                case .linkLists(let lists) = try? Message.decode(
-                    frame.span, from: Frame.prefixSize, to: frame.count)
-            {
+            guard from == 0, to == 1, frame[4] == FrameKind.link.rawValue else { return .pass }
+            switch try? Message.decode(frame.span, from: Frame.prefixSize, to: frame.count) {
+            case .linkLists(let lists):
                 frameCount += 1
                 listCount += lists.count
+            case .linkChanges(let changes):
+                frameCount += 1
+                listCount += changes.count
+            default: break
             }
             return .pass
         }
-        // Six neighbours lose a link each at once, and have it again a moment later.
-        mesh.reset(2, 3)
-        mesh.reset(4, 5)
-        mesh.reset(6, 7)
+        // Its neighbours lose a link each at once.
+        mesh.crash(7)
         mesh.run(for: .milliseconds(45))
         #expect(listCount >= 6)
         #expect(frameCount <= 2)

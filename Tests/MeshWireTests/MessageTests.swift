@@ -25,6 +25,15 @@ private let messages: [Message] = [
             owner: NodeID(1), incarnation: Incarnation(2), version: 3, hopsLeft: 1,
             links: [NodeID(4), NodeID(5)])
     ]),
+    .linkChanges([
+        LinkListChange(
+            owner: NodeID(1), version: 3, hopsLeft: 1, check: 9, removed: [4, .max],
+            added: [NodeID(5)]),
+        LinkListChange(
+            owner: NodeID(.max), version: .max, hopsLeft: 0, check: 0, removed: [], added: []),
+    ]),
+    .linksWanted([NodeID(1), NodeID(.max)]),
+    .standings([StandingChange(ann), StandingChange(bob)]),
     .role([.successor, .longRange]), .bye,
     .accuse(subject: NodeID(1), Incarnation(2), .refused),
     .vouch(subject: NodeID(1), Incarnation(2)),
@@ -152,6 +161,19 @@ private let messages: [Message] = [
         #expect(decoded == .members([record], isRepair: false))
     }
 
+    @Test func `standings that were encoded one by one make the frame of the whole message`() {
+        let changes = [StandingChange(ann), StandingChange(bob)]
+        var pieces = ByteQueue()
+        let start = pieces.beginMembersFrame(2, areStandings: true)
+        for change in changes { pieces.append(change) }
+        let frame = pieces.endFrame(start)
+        var whole = ByteQueue()
+        let expected = whole.appendLinkFrame(.standings(changes))
+        let put = pieces.withSpan { $0.array(frame) }
+        let wanted = whole.withSpan { $0.array(expected) }
+        #expect(put == wanted)
+    }
+
     @Test func `records that were encoded one by one make the frame of the whole message`() {
         let records = (0..<40).map { number in
             MemberRecord(
@@ -166,7 +188,7 @@ private let messages: [Message] = [
             pieces.append(record)
             slices.append(Slice(start: start, count: pieces.count - start))
         }
-        let start = pieces.beginMembersFrame(records.count)
+        let start = pieces.beginMembersFrame(records.count, areStandings: false)
         for slice in slices { pieces.append(copyOf: slice) }
         let frame = pieces.endFrame(start)
         var whole = ByteQueue()

@@ -80,12 +80,27 @@ extension Node {
             !isLarge && now - links[index].since < configuration.timing.heartbeat
             || now - changedAt > .milliseconds(100)
         let patience = isLarge ? 2 + size / 256 : 2
-        let isRecent = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
-        if (isFresh || Int(links[index].mismatches) >= patience) && !isRecent {
+        if (isFresh || Int(links[index].mismatches) >= patience)
+            && !isComparing(index, isLarge: isLarge)
+        {
             links[index].comparedAt = now
+            comparedAt = now
             if isLarge { links[index].mismatches = 0 }
             send(.digests(members.digests), over: index, &effects)
         }
+    }
+
+    /// This node has just compared with the neighbour; or, where that is dear, with another, from whom
+    /// it learns all that this one knows besides: after a partition each link that crossed the cut has
+    /// all to tell, and one of them is enough.
+    private func isComparing(_ index: LinkIndex, isLarge: Bool) -> Bool {
+        if hasCompared(index) { return true }
+        guard isLarge, isReady, links[index].isCompared, let comparedAt else { return false }
+        return now - comparedAt < .milliseconds(100)
+    }
+
+    private func hasCompared(_ index: LinkIndex) -> Bool {
+        links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
     }
 
     mutating func receivedDigests(
@@ -97,8 +112,8 @@ extension Node {
             mask |= 1 << UInt64(part)
         }
         // Both have asked: one answer tells both, and it is the higher id's.
-        let isAnswered = links[index].comparedAt.map { now - $0 < .milliseconds(400) } ?? false
-        if isAnswered, links[index].isCompared, id < links[index].peer { return }
+        if hasCompared(index), links[index].isCompared, id < links[index].peer { return }
+        comparedAt = now
         if memberCount(in: mask) < Self.markedCountMin {
             sendEntries(mask, over: index, &effects)
         } else {

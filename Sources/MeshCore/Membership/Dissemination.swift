@@ -56,6 +56,25 @@ extension Node {
         return record.standing <= standing
     }
 
+    /// Takes news of members that are known here. Of others the news of their coming is under way, and
+    /// the digests will tell if it is not.
+    mutating func adopt(
+        _ changes: [StandingChange], from link: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        for change in changes {
+            guard let index = members.index(of: change.id) else { continue }
+            var record = members[index].record
+            // The same life, of which birth's lowest 16 bits tell.
+            let known = record.incarnation.rawValue
+            guard UInt32(truncatingIfNeeded: known) >> 16 == change.incarnation >> 16 else {
+                continue
+            }
+            record.incarnation = Incarnation((known & ~0xFFFF_FFFF) | UInt64(change.incarnation))
+            record.standing = change.standing
+            adopt([record], from: link, isRepair: false, &effects)
+        }
+    }
+
     /// Takes one record. Returns the member's index if it is present afterwards.
     ///
     /// - Parameter isFirstHand: the record comes from the member itself, in a greeting.
@@ -98,7 +117,10 @@ extension Node {
         }
         members.replace(index, with: record, at: now)
         standingChanged(index, from: known.standing, &effects)
-        tell(index, except: link)
+        // Who was gone may have been forgotten elsewhere.
+        let isKnown =
+            known.standing.isPresent && record.incarnation.life == known.incarnation.life
+        tell(index, except: link, isStanding: isKnown)
         return record.standing.isPresent ? index : nil
     }
 
@@ -115,7 +137,7 @@ extension Node {
         router.admit(index)
         coordinates.admit(index)
         standingChanged(index, from: .dead, &effects)
-        tell(index, except: link)
+        tell(index, except: link, isStanding: false)
         return index
     }
 
@@ -196,7 +218,7 @@ extension Node {
         guard former.isPresent, former != standing else { return }
         members.update(index, to: standing, at: now)
         standingChanged(index, from: former, &effects)
-        tell(index, except: -1)
+        tell(index, except: -1, isStanding: true)
     }
 
     /// Suspicions that nobody has refuted.
@@ -254,31 +276,42 @@ extension Node {
         if record.incarnation > incarnation
             || record.standing != .alive && record.incarnation == incarnation
         {
-            refute(record.incarnation, &effects)
+            refute(record.incarnation, isSuspicion: record.standing == .suspect, &effects)
             return true
         }
         return record.incarnation < incarnation
     }
 
     /// Raises this node's incarnation above `claim`, so that its word outranks its accusers'.
-    mutating func refute(_ claim: Incarnation, _ effects: inout EffectBuffer) {
+    ///
+    /// - Parameter isSuspicion: it is no worse; whoever believes it knows this node.
+    mutating func refute(
+        _ claim: Incarnation, isSuspicion: Bool, _ effects: inout EffectBuffer
+    ) {
         var record = members[0].record
         record.incarnation = max(claim, record.incarnation).next()
         members.replace(0, with: record, at: now)
         counters.refutations &+= 1
         effects.append(.log(.refuted))
-        tell(0, except: -1)
+        tell(0, except: -1, isStanding: isSuspicion && claim.life == bootMilliseconds)
         // Those who took this node for dead have forgotten its links.
-        ownListChanged()
+        if !isSuspicion {
+            lists.forgetTold()
+            ownListChanged()
+        }
     }
 
     // MARK: Flooding
 
     /// Puts a member on the list of what the neighbours are to be told.
-    mutating func tell(_ index: MemberIndex, except link: LinkIndex) {
-        let change = PendingChange(index: index, knowers: PendingChange.bit(link))
+    ///
+    /// - Parameter isStanding: the neighbours know all but its new standing, which is all they are told.
+    mutating func tell(_ index: MemberIndex, except link: LinkIndex, isStanding: Bool) {
+        var change = PendingChange(
+            index: index, isStanding: isStanding, knowers: PendingChange.bit(link))
         if let place = members.pendingPlace(of: index) {
             // Who told the former news knows nothing of this.
+            if !pendingChanges[place].isStanding { change.isStanding = false }
             pendingChanges[place] = change
         } else {
             members.adjust(index) { $0.pendingPlace = pendingChanges.count }
@@ -328,17 +361,38 @@ extension Node {
         gossipedAt = now
         timers[.gossip] = nil
         // Each record is encoded once; a link's frame is put together of those it has not brought.
-        var pieces: [(bytes: Slice, knowers: UInt64)] = []
-        pieces.reserveCapacity(pendingChanges.count)
+        var records: [NewsPiece] = []
+        var standings: [NewsPiece] = []
         for change in pendingChanges where members.contains(change.index) {
             members.adjust(change.index) { $0.pendingPlace = nil }
+            let record = members[change.index].record
             let start = effects.bytes.count
-            effects.bytes.append(members[change.index].record)
-            pieces.append(
-                (Slice(start: start, count: effects.bytes.count - start), change.knowers))
+            if change.isStanding {
+                effects.bytes.append(StandingChange(record))
+            } else {
+                effects.bytes.append(record)
+            }
+            let piece = NewsPiece(
+                bytes: Slice(start: start, count: effects.bytes.count - start),
+                knowers: change.knowers)
+            if change.isStanding { standings.append(piece) } else { records.append(piece) }
         }
         pendingChanges.removeAll(keepingCapacity: true)
         hasPendingChanges = false
+        disseminate(records, areStandings: false, &effects)
+        disseminate(standings, areStandings: true, &effects)
+    }
+
+    /// A member's record, or its new standing, encoded, and the links that need not bear it.
+    private struct NewsPiece {
+        var bytes: Slice
+        var knowers: UInt64
+    }
+
+    private mutating func disseminate(
+        _ pieces: [NewsPiece], areStandings: Bool, _ effects: inout EffectBuffer
+    ) {
+        if pieces.isEmpty { return }
         var whole: Slice?
         for link in links.established {
             let bit = PendingChange.bit(link)
@@ -348,7 +402,8 @@ extension Node {
             if known == 0, let whole {
                 frame = whole
             } else {
-                let start = effects.bytes.beginMembersFrame(pieces.count - known)
+                let start = effects.bytes.beginMembersFrame(
+                    pieces.count - known, areStandings: areStandings)
                 for piece in pieces where piece.knowers & bit == 0 {
                     effects.bytes.append(copyOf: piece.bytes)
                 }
@@ -363,6 +418,8 @@ extension Node {
 /// A member that the neighbours are to be told of.
 struct PendingChange {
     var index: MemberIndex
+    /// Only the standing is new.
+    var isStanding: Bool
     /// The links that have brought this very news: a bit for each of the first 64 slots. Nearly all
     /// links are there, and whoever is not is told in vain, at worst.
     var knowers: UInt64

@@ -318,7 +318,7 @@ extension Node {
             join.seeds.removeAll { $0 == link.endpoint }
             if join.seeds.isEmpty { introduced(&effects) }
         case .dead:
-            if known >= incarnation { refute(known, &effects) }
+            if known >= incarnation { refute(known, isSuspicion: false, &effects) }
             dial(
                 link.endpoint, peer: members.index(of: link.peer), link.purpose,
                 stratum: link.stratum, &effects)

@@ -56,6 +56,10 @@ struct Link {
     /// The role that the round of maintenance which is under way has found.
     var pendingRole: LinkRole = []
     var isRoleTold = false
+    /// The peer has been told this node's links, and needs only what changes.
+    var isListTold = false
+    /// All neighbours have been told the peer's links.
+    var isListPassed = false
     /// Heartbeats in a row whose digest was not ours.
     var mismatches: Int32 = 0
     var member: MemberIndex = -1

@@ -17,8 +17,10 @@ struct LinkLists {
     private var owners: [NodeID] = []
     /// This node's own links have changed since they were last told.
     var isOwnStale = false
-    /// Neighbours whose new list is to be passed on.
-    private var unpassed: [NodeID] = []
+    /// This node's own links as they were last told, in order.
+    private(set) var told: [NodeID] = []
+    /// Neighbours whose new list is to be passed on, and the list that was passed on before.
+    private var unpassed: [(owner: NodeID, former: [NodeID]?)] = []
     /// When lists were last told, and at least how long before they are told again.
     private var toldAt: Instant?
     private var pause = pauseMin
@@ -26,8 +28,10 @@ struct LinkLists {
     private var anticipated: UInt64 = 0
 
     /// The neighbour's list is to be passed on, once, however often it changes until then.
-    mutating func pass(_ owner: NodeID) {
-        if !unpassed.contains(owner) { unpassed.append(owner) }
+    ///
+    /// - Parameter former: what was known of its links before; nil: nothing that the others know too.
+    mutating func pass(_ owner: NodeID, former: [NodeID]?) {
+        if !unpassed.contains(where: { $0.owner == owner }) { unpassed.append((owner, former)) }
     }
 
     /// When what changes now is to be told: with all else of the next moment. In a large mesh whose
@@ -51,15 +55,24 @@ struct LinkLists {
     private static var pauseMax: Delay { .milliseconds(160) }
 
     /// The lists to pass on now.
-    mutating func takeUnpassed() -> [LinkList] {
-        var lists: [LinkList] = []
-        for owner in unpassed {
+    mutating func takeUnpassed() -> LinkNews {
+        var news = LinkNews()
+        for (owner, former) in unpassed {
             guard var list = list(of: owner) else { continue }
             list.hopsLeft = 0
-            lists.append(list)
+            news.append(list, former: former)
         }
         unpassed.removeAll(keepingCapacity: true)
-        return lists
+        return news
+    }
+
+    /// Nobody may remember this node's own links: they are told whole.
+    mutating func forgetTold() { told = [] }
+
+    /// This node's own links are told now; returns what was told before.
+    mutating func tell(_ links: [NodeID]) -> [NodeID] {
+        defer { told = links }
+        return told
     }
 
     @inline(__always)
@@ -104,6 +117,33 @@ struct LinkLists {
         return true
     }
 
+    /// What became of a change that was told.
+    enum Outcome { case taken, known, misfit }
+
+    /// Takes a change of a list, if the list that it makes of the one known here is its owner's.
+    mutating func adopt(_ change: LinkListChange, _ members: borrowing MemberTable) -> Outcome {
+        guard let place = find(change.owner) else { return .misfit }
+        if change.version <= entries[place].version { return .known }
+        guard change.removed.count <= Self.linkCountMax, change.added.count <= Self.linkCountMax
+        else { return .misfit }
+        var links = entries[place].links.filter { link in
+            !change.removed.contains(UInt32(truncatingIfNeeded: link.rawValue >> 32))
+        }
+        for link in change.added where !links.contains(link) { links.append(link) }
+        links.sort()
+        guard links.count <= Self.linkCountMax, LinkNews.check(links) == change.check else {
+            return .misfit
+        }
+        entries[place].version = change.version
+        entries[place].hopsLeft = change.hopsLeft
+        entries[place].links = links
+        if let list = list(of: change.owner) { entries[place].links = members.shared(list) }
+        return .taken
+    }
+
+    /// Nobody has more.
+    static var linkCountMax: Int { 64 }
+
     func links(of id: NodeID) -> [NodeID]? { find(id).map { entries[$0].links } }
 
     func list(of id: NodeID) -> LinkList? {
@@ -137,6 +177,42 @@ struct LinkLists {
         }
         owners.removeSubrange(kept...)
         entries.removeSubrange(kept...)
+    }
+}
+
+/// What neighbours are to be told of links: what has changed, where they know what was before.
+struct LinkNews {
+    private(set) var whole: [LinkList] = []
+    private(set) var changes: [LinkListChange] = []
+
+    var isEmpty: Bool { whole.isEmpty && changes.isEmpty }
+    /// Whose links, if it is those of one node.
+    var onlyOwner: NodeID? {
+        whole.count + changes.count == 1 ? whole.first?.owner ?? changes.first?.owner : nil
+    }
+
+    /// - Parameter former: the links that the neighbours know; nil: they may know none.
+    mutating func append(_ list: LinkList, former: [NodeID]?) {
+        guard let former else { return whole.append(list) }
+        let removed = former.filter { !list.links.contains($0) }
+        let added = list.links.filter { !former.contains($0) }
+        // Four bytes, and eight, against eight for each link there is.
+        guard removed.count + 2 * added.count < 2 * list.links.count else {
+            return whole.append(list)
+        }
+        changes.append(
+            LinkListChange(
+                owner: list.owner, version: list.version, hopsLeft: list.hopsLeft,
+                check: Self.check(list.links),
+                removed: removed.map { UInt32(truncatingIfNeeded: $0.rawValue >> 32) },
+                added: added))
+    }
+
+    /// Of equal sets of links the same, of others another but for one time in 2^32.
+    static func check(_ links: [NodeID]) -> UInt32 {
+        var sum: UInt64 = 0
+        for link in links { sum &+= RandomSource.mix(link.rawValue) }
+        return UInt32(truncatingIfNeeded: sum)
     }
 }
 

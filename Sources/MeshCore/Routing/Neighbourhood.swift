@@ -17,10 +17,9 @@ extension Node {
         timers.schedule(.linkList, at: lists.due(now))
     }
 
-    private var ownList: LinkList {
+    private func ownList(_ links: [NodeID]) -> LinkList {
         LinkList(
-            owner: id, incarnation: incarnation, version: listVersion, hopsLeft: 1,
-            links: links.established.filter { links[$0].isUsable }.map { links[$0].peer })
+            owner: id, incarnation: incarnation, version: listVersion, hopsLeft: 1, links: links)
     }
 
     /// Tells all neighbours this node's own links, and of each other neighbour its new ones. What
@@ -28,19 +27,33 @@ extension Node {
     /// mesh changes, most lists there do.
     mutating func tellLinkLists(_ effects: inout EffectBuffer) {
         lists.told(at: now, members: members.ring.count)
-        var told = lists.takeUnpassed()
-        if lists.isOwnStale {
-            lists.isOwnStale = false
-            listVersion &+= 1
-            told.append(ownList)
-        } else if told.count == 1 {
-            let owner = told[0].owner
-            send(
-                .linkLists(told), over: links.established.filter { links[$0].peer != owner },
-                &effects)
+        var news = lists.takeUnpassed()
+        guard lists.isOwnStale else {
+            let owner = news.onlyOwner
+            tell(news, over: links.established.filter { links[$0].peer != owner }, &effects)
             return
         }
-        if !told.isEmpty { send(.linkLists(told), over: links.established, &effects) }
+        lists.isOwnStale = false
+        let own = links.established.filter { links[$0].isUsable }.map { links[$0].peer }.sorted()
+        let former = lists.tell(own)
+        // A link that was there again within the moment is no news, but for its peer.
+        if own != former { listVersion &+= 1 }
+        let newcomers = links.established.filter { !links[$0].isListTold }
+        if !newcomers.isEmpty {
+            var news = news
+            news.append(ownList(own), former: nil)
+            tell(news, over: newcomers, &effects)
+        }
+        if own != former { news.append(ownList(own), former: former) }
+        tell(news, over: links.established.filter { links[$0].isListTold }, &effects)
+        for index in newcomers { links[index].isListTold = true }
+    }
+
+    private mutating func tell(
+        _ news: LinkNews, over places: [LinkIndex], _ effects: inout EffectBuffer
+    ) {
+        if !news.whole.isEmpty { send(.linkLists(news.whole), over: places, &effects) }
+        if !news.changes.isEmpty { send(.linkChanges(news.changes), over: places, &effects) }
     }
 
     /// d + d² lists are of use; the others are forgotten when there are more than twice as many.
@@ -67,6 +80,21 @@ extension Node {
         if !known.isEmpty { send(.linkLists(known), over: index, &effects) }
     }
 
+    /// What was told of these owners' changes did not fit what the peer knows. It is told their whole
+    /// lists, as far as this node passes them on: however much is asked for, d + 1 lists.
+    mutating func tellWholeLists(
+        of owners: [NodeID], over index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        var whole: [LinkList] = []
+        if owners.contains(id) { whole.append(ownList(lists.told)) }
+        for link in links.established where link != index && owners.contains(links[link].peer) {
+            guard var list = lists.list(of: links[link].peer) else { continue }
+            list.hopsLeft = 0
+            whole.append(list)
+        }
+        if !whole.isEmpty { send(.linkLists(whole), over: index, &effects) }
+    }
+
     mutating func adopt(_ received: [LinkList], from link: LinkIndex) {
         var isChanged = false
         members.anticipate(received.prefix(64)) { $0.owner }
@@ -74,18 +102,50 @@ extension Node {
         for list in received where list.owner != id {
             // Lists of strangers are no use, and would let a liar fill this node's memory.
             guard let owner = members.index(of: list.owner), members.standing(of: owner).isPresent,
-                list.links.count <= 64, lists.adopt(list, members)
+                list.links.count <= LinkLists.linkCountMax
             else { continue }
+            let former = lists.links(of: list.owner)
+            guard lists.adopt(list, members) else { continue }
             isChanged = true
-            // Only the owner's own neighbours pass its list on, one hop.
-            if list.hopsLeft == 1, list.owner == links[link].peer {
-                lists.pass(list.owner)
-                tellLinkListsSoon()
+            passOn(list.owner, hopsLeft: list.hopsLeft, former: former, from: link)
+        }
+        if isChanged { listsChanged() }
+    }
+
+    /// Takes changes of lists; where one does not fit, asks its sender for the whole list.
+    mutating func adopt(
+        _ received: [LinkListChange], from link: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        var isChanged = false
+        var wanted: [NodeID] = []
+        for change in received where change.owner != id {
+            guard let owner = members.index(of: change.owner), members.standing(of: owner).isPresent
+            else { continue }
+            let former = lists.links(of: change.owner)
+            switch lists.adopt(change, members) {
+            case .known: break
+            case .misfit: wanted.append(change.owner)
+            case .taken:
+                isChanged = true
+                passOn(change.owner, hopsLeft: change.hopsLeft, former: former, from: link)
             }
         }
-        if isChanged {
-            router.invalidate()
-            retainUsefulLists()
-        }
+        if !wanted.isEmpty { send(.linksWanted(wanted), over: link, &effects) }
+        if isChanged { listsChanged() }
+    }
+
+    /// Only the owner's own neighbours pass its list on, one hop.
+    private mutating func passOn(
+        _ owner: NodeID, hopsLeft: UInt8, former: [NodeID]?, from link: LinkIndex
+    ) {
+        guard hopsLeft == 1, owner == links[link].peer else { return }
+        lists.pass(owner, former: links[link].isListPassed ? former : nil)
+        links[link].isListPassed = true
+        tellLinkListsSoon()
+    }
+
+    private mutating func listsChanged() {
+        router.invalidate()
+        retainUsefulLists()
     }
 }
