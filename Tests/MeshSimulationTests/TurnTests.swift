@@ -57,8 +57,9 @@ import Testing
         world.run(for: .milliseconds(200))
         for host in hosts { #expect(world.counters(host).deaths == 0) }
         let failed = sent - world.deliveries.count
-        // Of several neighbours that lead equally far nodes and model take different ones.
-        #expect(abs(failed - once.tally.failed) < 10 + once.tally.failed / 4)
+        // Of several neighbours that lead equally far nodes and model take different ones, and nodes
+        // may get new links on the way.
+        #expect(failed < once.tally.failed + 10 + once.tally.failed / 4)
         #expect(failed * 4 < without.tally.failed * 3)
     }
 }
