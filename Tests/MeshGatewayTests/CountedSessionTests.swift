@@ -7,6 +7,15 @@ import Testing
 /// What the client says when it begins.
 private let counted = "MESH.ATTACH ann SESSION COUNTED\r\n"
 
+/// A client with a counted session to which these messages have gone, and its token.
+private func begin(_ pair: inout Pair, _ texts: [String]) -> (ClientIndex, String) {
+    let client = pair.here.open()
+    let token = token(pair.here.exchange(client, counted))
+    for text in texts { pair.here.deliver(.user, "ann", text) }
+    _ = pair.here.read(client)
+    return (client, token)
+}
+
 private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
     "*5·$3·gap·$4·user·$3·ann·:\(count)·:\(milliseconds)·"
 }
@@ -14,10 +23,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
 @Suite struct CountedSessionTests {
     @Test func `what the kernel had taken and the client has not seen comes again`() {
         var pair = Pair()
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
-        for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
-        _ = pair.here.read(first)
+        let (first, old) = begin(&pair, ["a", "b", "c"])
         pair.here.close(first)
         pair.here.deliver(.user, "ann", "d")
         let second = pair.here.open()
@@ -34,10 +40,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
 
     @Test func `what is acknowledged is not kept, and not sent again`() {
         var pair = Pair()
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
-        for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
-        _ = pair.here.read(first)
+        let (first, old) = begin(&pair, ["a", "b", "c"])
         let rest = pair.here.exchange(first, "MESH.ACK ann 2\r\n")
         #expect(rest == ":1·")
         pair.here.close(first)
@@ -60,10 +63,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         var configuration = GatewayConfiguration()
         configuration.sessionCountMax = 3
         var pair = Pair(configuration)
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
-        for text in ["a", "b", "c", "d", "e"] { pair.here.deliver(.user, "ann", text) }
-        _ = pair.here.read(first)
+        let (first, old) = begin(&pair, ["a", "b", "c", "d", "e"])
         pair.here.close(first)
         // Of the three that are kept one more falls out.
         pair.here.deliver(.user, "ann", "f")
@@ -135,12 +135,34 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         #expect(reply == "$49·\(token(reply))·")
     }
 
+    @Test func `absurd counts are refused, whoever says them`() {
+        var pair = Pair()
+        let (first, old) = begin(&pair, ["a"])
+        pair.here.close(first)
+        let second = pair.here.open()
+        _ = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
+        pair.here.close(second)
+        // The token before the last: nobody knows what was seen before it.
+        let third = pair.here.open()
+        let count = "9223372036854775807"
+        let reply = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(old) SEEN \(count)\r\n")
+        #expect(reply == "-\(Gateway.miscounted)·")
+        var take = ByteQueue()
+        take.append(UInt8(3))
+        SessionToken(Array(old.utf8))!.append(to: &take)
+        take.append(integer: UInt64.max - 1)
+        take.append(Array("ann".utf8))
+        let bytes = take.withSpan { Array(copying: $0) }
+        var answer = ByteQueue()
+        pair.here.gateway.answer(
+            Slice(start: 0, count: bytes.count), bytes.span, from: NodeID(7), into: &answer)
+        let answered = answer.withSpan { Array(copying: $0) }
+        #expect(answered == [3])
+    }
+
     @Test func `what was not seen follows the client to another node and back`() {
         var pair = Pair()
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
-        for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
-        _ = pair.here.read(first)
+        let (first, old) = begin(&pair, ["a", "b", "c"])
         pair.here.close(first)
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old) SEEN 1\r\n".utf8))
@@ -158,10 +180,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
 
     @Test func `a client that is gone when its session arrives finds it there all the same`() {
         var pair = Pair()
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
-        for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
-        _ = pair.here.read(first)
+        let (first, old) = begin(&pair, ["a", "b", "c"])
         pair.here.close(first)
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old) SEEN 1\r\n".utf8))
@@ -175,10 +194,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
 
     @Test func `a drained node hands over what was not seen`() {
         var pair = Pair()
-        let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
-        for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
-        _ = pair.here.read(first)
+        let (first, old) = begin(&pair, ["a", "b", "c"])
         pair.here.gateway.beginDrain(.seconds(2), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(2_000))

@@ -36,11 +36,14 @@ extension Gateway {
     /// nothing) cannot have the session; nil: it can.
     func objection(to seen: UInt64?, _ token: SessionToken, _ index: Int) -> String? {
         if sessions[index].isCounted != (seen != nil) { return Self.miscounted }
-        if let seen, token == sessions[index].token, seen > sessions[index].sentCount {
-            return Self.miscounted
-        }
-        return nil
+        // How many had come before the former token was shown is not known any more.
+        let countMax =
+            token == sessions[index].token ? sessions[index].sentCount : UInt64(Self.countMax)
+        return seen.map { $0 > countMax } ?? false ? Self.miscounted : nil
     }
+
+    /// More messages than any session has: sums of such numbers stay in range.
+    static var countMax: Int { 1 << 60 }
 
     static var miscounted: String {
         "ERR a counted session is resumed with SEEN and the count of its messages that have come, "

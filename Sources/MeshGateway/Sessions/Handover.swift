@@ -287,10 +287,9 @@ extension Gateway {
 
     /// The number of a grant's first message, and of the last that was sent.
     private static func numbers(of grant: Span<UInt8>) -> (from: Int, sent: Int) {
-        let countMax: UInt64 = 1 << 60
-        return (
-            Int(min(grant.load(UInt64.self, at: 8), countMax)),
-            Int(min(grant.load(UInt64.self, at: 16), countMax))
+        (
+            min(Int(clamping: grant.load(UInt64.self, at: 8)), countMax),
+            min(Int(clamping: grant.load(UInt64.self, at: 16)), countMax)
         )
     }
 
