@@ -142,9 +142,11 @@ extension Node {
         {
             return .stratumTaken
         }
+        // Who asks beyond its strata has few links: there may be nobody else who has as few.
+        let isExtra = Int(greeting.stratum) == longRange.extraStratum
         if greeting.purpose == .longRangeAnywhere,
             longRange.acceptedCount >= longRange.strataCount,
-            links.established.count >= configuration.degree - 2
+            links.established.count >= configuration.degree - (isExtra ? 0 : 2)
         {
             return .stratumTaken
         }

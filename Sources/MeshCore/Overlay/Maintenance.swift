@@ -133,7 +133,7 @@ extension Node {
     }
 
     /// Strata that found nobody with a place free, or overlap with the ring links, leave a node with
-    /// few links though all is calm: then any node that has as few will do.
+    /// few links though all is calm: then any node that has not all of its own will do.
     private mutating func wantExtra(size: Int, _ effects: inout EffectBuffer) {
         let wanted = configuration.degree - 2
         let count = links.established.count
@@ -155,7 +155,7 @@ extension Node {
                 stratum: 0, of: 1, size: size, [],
                 where: { node, member in
                     let links = node.lists.links(of: node.members.id(of: member))
-                    return links.map { $0.count < wanted } ?? false
+                    return links.map { $0.count < node.configuration.degree } ?? false
                 })
         else { return }
         longRange.diallingExtra()
