@@ -352,10 +352,7 @@ extension Gateway {
 
     /// The session is known by this one of its tokens alone.
     mutating func settle(_ index: Int, on token: SessionToken) {
-        for other in [sessions[index].token, sessions[index].former]
-        where other != nil && other != token {
-            dropToken(other!, of: index)
-        }
+        for other in sessions[index].tokens where other != token { dropToken(other, of: index) }
         sessions[index].token = token
         sessions[index].former = nil
     }
@@ -386,8 +383,7 @@ extension Gateway {
     }
 
     mutating func forget(_ index: Int) {
-        dropToken(sessions[index].token, of: index)
-        if let former = sessions[index].former { dropToken(former, of: index) }
+        for token in sessions[index].tokens { dropToken(token, of: index) }
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }

@@ -28,6 +28,8 @@ struct UserSession {
     /// client heard of the new one, it shows the former again.
     var token: SessionToken
     var former: SessionToken?
+    /// Both, as far as there are two.
+    var tokens: [SessionToken] { former.map { [token, $0] } ?? [token] }
     var user: [UInt8]
     var key: Key
     /// Raised when the place is used again, or the state changes: timers name it.

@@ -45,7 +45,7 @@ extension Gateway {
         let isAhead =
             clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
             && clients[place].backlog.isEmpty
-            && clients[place].output.count - clients[place].sentFront < Self.aheadBytes
+            && outputCount(ClientIndex(place)) < Self.aheadBytes
         if isAhead {
             let start = clients[place].output.count
             let length = frame.count
@@ -263,7 +263,7 @@ extension Gateway {
     mutating func refill(_ place: Int, all: Bool = false) {
         guard clients[place].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
         while all
-            || clients[place].output.count - clients[place].sentFront < Self.aheadBytes
+            || outputCount(ClientIndex(place)) < Self.aheadBytes
         {
             announceGaps(place)
             guard !clients[place].backlog.isEmpty else { return }
