@@ -293,10 +293,11 @@ public struct Node: ~Copyable {
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _), (.introducing, .standings), (.introducing, .linkLists),
-            (.introducing, .linkChanges),
-            (.introducing, .linksWanted), (.introducing, .heartbeat),
-            (.introducing, .role), (.introducing, .digests), (.introducing, .marks),
-            (.introducing, .origins):
+            (.introducing, .linkChanges), (.introducing, .linksWanted),
+            (.introducing, .heartbeat), (.introducing, .role), (.introducing, .digests),
+            (.introducing, .marks), (.introducing, .origins), (.introducing, .repair),
+            (.introducing, .records), (.introducing, .snapshot),
+            (.introducing, .cannotRepair):
             // Sent before the peer knew that this is not, or no longer, a link.
             break
         case (.established, .digests(let digests)):

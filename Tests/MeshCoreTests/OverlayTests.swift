@@ -63,4 +63,72 @@ import Testing
         #expect(recent.records(of: ann, after: 90, through: 90) == nil)
         #expect(recent.records(of: NodeID(3), after: 0, through: 5) == nil)
     }
+
+    @Test func `what a peer sends before it knows that this is no link is passed over`() throws {
+        // Whoever is dead to a node, and was dialled by it, takes the connection for a link at once,
+        // and asks and tells over it until it hears that it must refute.
+        let seed = Endpoint(ipv4: 0x0A00_0001, port: 7_400)
+        let start = Instant(nanoseconds: 1_000_000_000)
+        let hasher = KeyHasher(cluster: "small")
+        var node = Node(
+            id: NodeID(1 << 60), incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000),
+            seed: 1,
+            configuration: Configuration(
+                endpoint: Endpoint(ipv4: 0x0A00_0000, port: 7_400), name: "n", seeds: [seed]),
+            hasher: hasher, at: start)
+        var effects = EffectBuffer()
+        node.handle(.deadline, bytes: [UInt8]().span, at: start, into: &effects)
+        let dialledLink = dialled(effects)
+        let link = try #require(dialledLink)
+        node.handle(.connected(link), bytes: [UInt8]().span, at: start, into: &effects)
+        let peer = MemberRecord(
+            id: NodeID(2 << 60), incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000),
+            standing: .alive, endpoint: seed, name: "p", zone: "")
+        func receive(_ message: Message) throws {
+            var frame = ByteQueue()
+            _ = frame.appendLinkFrame(message)
+            let bytes = frame.withSpan { $0.array(Slice(start: 0, count: frame.count)) }
+            var needed = 0
+            let prefix = try #require(try FramePrefix.read(bytes.span, at: 0, needed: &needed))
+            node.handle(
+                .received(prefix, start: 0, from: link), bytes: bytes.span, at: start,
+                into: &effects)
+        }
+        try receive(
+            .welcome(
+                Greeting(
+                    cluster: node.configuration.cluster, clusterID: node.clusterID,
+                    purpose: .introduce, stratum: 0, member: peer)))
+        let early: [Message] = [
+            .members([peer], isRepair: false), .standings([StandingChange(peer)]),
+            .linkLists([]), .linkChanges([]), .linksWanted([peer.id]),
+            .heartbeat(Heartbeat(digest: 1, sentAt: 1, echo: 0, held: 0)), .role(.longRange),
+            .digests([UInt64](repeating: 0, count: 64)), .marks([], mask: 0),
+            .origins([], mask: 0, isReply: true),
+            .repair([RepairRequest(origin: peer.id, life: 1, after: 0)]),
+            .records(
+                DirectoryRecords(
+                    origin: peer.id, life: 1, firstSequence: 1, isRepair: false,
+                    records: [DirectoryRecord(.addKey, Key(1))])),
+            .snapshot(
+                SnapshotPart(
+                    origin: peer.id, life: 1, sequence: 1, first: 0, last: 1, endsAnswer: true,
+                    keys: [], patterns: [])),
+            .cannotRepair(peer.id), .coordinates([]),
+        ]
+        for message in early {
+            try receive(message)
+            #expect(node.counters.protocolErrors == 0, "\(message)")
+        }
+        // What no link carries is still a breach.
+        try receive(.accuse(subject: peer.id, peer.incarnation, .silence))
+        #expect(node.counters.protocolErrors == 1)
+    }
+
+    private func dialled(_ effects: borrowing EffectBuffer) -> LinkIndex? {
+        for index in 0..<effects.count {
+            if case .dial(let link, _) = effects[index] { return link }
+        }
+        return nil
+    }
 }
