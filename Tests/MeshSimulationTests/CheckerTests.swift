@@ -62,7 +62,9 @@ import Testing
         func at(_ milliseconds: Int64) -> Instant {
             Instant(nanoseconds: milliseconds * 1_000_000)
         }
-        func judge(_ milliseconds: Int64, trouble: Int64? = nil) -> CheckerName? {
+        func judge(
+            _ milliseconds: Int64, trouble: Int64? = nil, falseDeath: Int64? = nil
+        ) -> CheckerName? {
             var truth = Truth()
             for host in 0..<3 { truth.started(host, at: at(0)) }
             truth.departed(2, at: at(20_000))
@@ -70,6 +72,10 @@ import Testing
             if let trouble { truth.trouble(from: at(trouble), to: at(trouble)) }
             var checker = NewsChecker()
             let event = LogEvent.memberDead(NodeID(7))
+            if let falseDeath {
+                let early = Journal.News(time: at(falseDeath), host: 0, event: event)
+                #expect(checker.take(early, of: 2, truth) == nil)
+            }
             let first = Journal.News(time: at(21_000), host: 0, event: event)
             let second = Journal.News(time: at(milliseconds), host: 1, event: event)
             #expect(checker.take(first, of: 2, truth) == nil)
@@ -79,6 +85,9 @@ import Testing
         #expect(judge(21_610) == .news)
         #expect(judge(21_610, trouble: 18_000) == nil)
         #expect(judge(21_610, trouble: 20_500) == nil)
+        // It was dead to a part of the mesh before, and refuted that.
+        #expect(judge(21_590, falseDeath: 13_000) == nil)
+        #expect(judge(21_610, falseDeath: 13_000) == .news)
     }
 
     @Test func `a failing scenario is shrunk to one that fails alike`() throws {

@@ -35,11 +35,12 @@ struct NewsChecker {
             knownGone.append(nil)
         }
         let first = isUp ? knownUp[subject] : knownGone[subject]
-        guard let first else {
+        let cause = isUp ? truth.startedAt[subject] : truth.departedAt[subject]
+        // What was known before it happened was a false death, which it has refuted since.
+        guard let first, cause.map({ $0 <= first }) ?? true else {
             if isUp { knownUp[subject] = news.time } else { knownGone[subject] = news.time }
             return nil
         }
-        let cause = isUp ? truth.startedAt[subject] : truth.departedAt[subject]
         let knower = Int(news.host)
         // Who starts itself learns of all the others.
         guard let cause, truth.startedAt[knower] + Self.calm < cause else { return nil }
