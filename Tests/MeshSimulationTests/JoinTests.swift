@@ -55,6 +55,26 @@ extension JoinTests {
         }
     }
 
+    /// Links that stand in for a neighbour who cannot be reached took the places of the true ones, who
+    /// refused each other for ever.
+    @Test(arguments: [4, 6], [1, 3] as [UInt64])
+    func `a mesh of few links closes its ring and is calm`(degree: Int, seed: UInt64) {
+        var world = mesh(of: 60, seed: seed, degree: degree)
+        world.run(for: .seconds(20))
+        let ring = world.everyone.sorted { world.id($0) < world.id($1) }
+        for (rank, host) in ring.enumerated() {
+            let linked = Set(world.links(host).map { $0.peer })
+            #expect(linked.count <= degree)
+            for steps in 1...2 {
+                #expect(linked.contains(world.id(ring[(rank + steps) % ring.count])))
+            }
+        }
+        let before = ring.map { world.counters($0).linksRefused + world.counters($0).linksOpened }
+        world.run(for: .seconds(20))
+        let after = ring.map { world.counters($0).linksRefused + world.counters($0).linksOpened }
+        #expect(zip(after, before).reduce(0) { $0 + $1.0 - $1.1 } <= 60)
+    }
+
     /// Found by `soak` 2000829: newcomers whose seeds were frozen met through one another, and asked
     /// the others no more.
     @Test func `newcomers who met while their seeds were frozen still find the mesh`() {

@@ -107,7 +107,7 @@ extension Node {
         }
         if greeting.purpose == .longRange { displace(for: member, on: index, &effects) }
         guard replaceOlder(than: index, with: member, &effects),
-            makeRoom(for: greeting.purpose, &effects)
+            makeRoom(for: greeting.purpose, of: member, &effects)
         else {
             refuse(index, .full, &effects)
             return
@@ -194,17 +194,19 @@ extension Node {
         return true
     }
 
-    /// Room for one more link under the degree cap, by ending one that is worth less. False: none.
+    /// Room for one more link, to `peer`, under the degree cap, by ending one that is worth less.
+    /// False: none.
+    ///
+    /// Who stands in on the ring for somebody that cannot be reached gives way to the neighbour whose
+    /// place it has; or else two neighbours, each full of such, would refuse each other for ever.
     private mutating func makeRoom(
-        for purpose: Greeting.Purpose, _ effects: inout EffectBuffer
+        for purpose: Greeting.Purpose, of peer: MemberIndex, _ effects: inout EffectBuffer
     ) -> Bool {
         if links.established.count < configuration.degree { return true }
         var victim: LinkIndex = -1
-        var worth = purpose == .neighbour ? 2 : 1
+        var worth = purpose != .neighbour ? 1 : isRingNeighbour(peer) ? 3 : 2
         for index in links.established {
-            let role = links[index].role.union(links[index].peerRole)
-            let value =
-                role.isEmpty ? 0 : role.isDisjoint(with: [.successor, .predecessor, .mesh]) ? 1 : 3
+            let value = worthOfLink(index)
             if value < worth {
                 worth = value
                 victim = index
@@ -213,6 +215,23 @@ extension Node {
         guard victim >= 0 else { return false }
         _ = closeInOrder(victim, .unneeded, &effects)
         return true
+    }
+
+    /// 0: nothing to either side; 1: long-range; 2: on the ring, or in a full mesh, for the peer
+    /// alone; 3: for this node.
+    private mutating func worthOfLink(_ index: LinkIndex) -> Int {
+        let close: LinkRole = [.successor, .predecessor, .mesh]
+        let role = links[index].role
+        if !role.isDisjoint(with: close) {
+            return role.contains(.mesh) || isRingNeighbour(links[index].member) ? 3 : 2
+        }
+        if !links[index].peerRole.isDisjoint(with: close) { return 2 }
+        return role.union(links[index].peerRole).isEmpty ? 0 : 1
+    }
+
+    /// One of the two nearest on either side, which this node is to be linked with.
+    private mutating func isRingNeighbour(_ member: MemberIndex) -> Bool {
+        [-2, -1, 1, 2].contains { members.neighbour($0) == member }
     }
 
     private mutating func refuse(
@@ -273,7 +292,7 @@ extension Node {
         let current = members[member].link
         if current >= 0 { drop(current, .replaced, &effects) }
         replaceTarget(of: links[index].stratum, for: index, &effects)
-        guard makeRoom(for: links[index].purpose, &effects) else {
+        guard makeRoom(for: links[index].purpose, of: member, &effects) else {
             send(.bye, over: index, &effects)
             forget(index, &effects)
             return
