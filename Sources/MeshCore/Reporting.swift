@@ -23,7 +23,8 @@ extension Node {
             let link = links[index]
             return LinkStatus(
                 index: index, peer: link.peer, endpoint: members[link.member].endpoint,
-                role: roleName(link), roundTrip: link.roundTrip, isDoubted: link.isDoubted,
+                role: roleName(link), roundTrip: link.roundTrips.smoothed,
+                isDoubted: link.isDoubted,
                 framesIn: link.framesIn, framesOut: link.framesOut, bytesIn: link.bytesIn,
                 bytesOut: link.bytesOut)
         }

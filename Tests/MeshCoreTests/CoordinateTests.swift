@@ -57,6 +57,22 @@ import Testing
         #expect(spread == nil)
     }
 
+    @Test func `a pause is not taken for a distance, and a longer way is`() {
+        var trips = RoundTrips()
+        #expect(trips.smoothed == nil)
+        // The very first one may be a pause.
+        trips.add(.seconds(10_000))
+        for _ in 0..<40 { trips.add(.microseconds(500)) }
+        #expect(trips.smoothed! <= .microseconds(505))
+        trips.add(.milliseconds(900))
+        trips.add(.milliseconds(100))
+        #expect(trips.smoothed! < .microseconds(650))
+        for _ in 0..<40 { trips.add(.milliseconds(40)) }
+        #expect(trips.smoothed! > .milliseconds(39))
+        trips.add(.zero)
+        #expect(trips.smoothed! == .microseconds(2))
+    }
+
     @Test func `round trips of one class differ by half, and all below a millisecond are one`() {
         #expect(Coordinates.roundTripClass(0.01) == Coordinates.roundTripClass(1))
         #expect(Coordinates.roundTripClass(10) < Coordinates.roundTripClass(16))

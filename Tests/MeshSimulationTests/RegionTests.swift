@@ -40,4 +40,16 @@ import Testing
         #expect(Double(inside) / Double(total) > 0.5, "\(inside) of \(total)")
         #expect(Double(hops) / (60 * 59) <= 1.9)
     }
+
+    /// A pause of a second made five neighbours in six tell each other for seconds that they had moved.
+    @Test func `a node that pauses moves nobody`() {
+        var world = MeshSimulationTests.mesh(of: 30, seed: 3)
+        world.run(for: .seconds(60))
+        let told = world.ledger.frames[Ledger.Purpose.links.rawValue]
+        for host in [3, 11, 24] {
+            world.freeze(host, for: .seconds(1))
+            world.run(for: .seconds(10))
+        }
+        #expect(world.ledger.frames[Ledger.Purpose.links.rawValue] == told)
+    }
 }

@@ -49,14 +49,8 @@ extension Node {
         if heartbeat.echo != 0 {
             let micros = Int64(clockStamp &- heartbeat.echo) - Int64(heartbeat.held)
             if micros >= 0, micros < 60_000_000 {
-                let sample = Delay.microseconds(micros)
-                if let old = links[index].roundTrip {
-                    links[index].roundTrip = Delay(
-                        nanoseconds: old.nanoseconds + (sample - old).nanoseconds / 8)
-                } else {
-                    links[index].roundTrip = sample
-                }
-                if let roundTrip = links[index].roundTrip {
+                links[index].roundTrips.add(.microseconds(micros))
+                if let roundTrip = links[index].roundTrips.smoothed {
                     coordinates.measured(
                         Double(roundTrip.microseconds) / 1_000, to: links[index].peerCoordinate,
                         &random)

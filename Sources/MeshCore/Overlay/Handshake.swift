@@ -159,7 +159,7 @@ extension Node {
         guard let index = members.index(of: holder), members[index].link >= 0,
             links[members[index].link].role.isEmpty,
             now - links[members[index].link].since > Self.settled,
-            let roundTrip = links[members[index].link].roundTrip,
+            let roundTrip = links[members[index].link].roundTrips.smoothed,
             let other = coordinates.estimate(member)
         else { return false }
         return Coordinates.isWorthChange(

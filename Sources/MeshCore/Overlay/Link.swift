@@ -43,8 +43,7 @@ struct Link {
     // The second: what heartbeats and the rounds of maintenance touch besides.
     var beatAt = Instant(nanoseconds: 0)
     var peerHeartbeatAt = Instant(nanoseconds: 0)
-    /// Exponentially weighted, 1/8 a sample (Jacobson 1988).
-    var roundTrip: Delay?
+    var roundTrips = RoundTrips()
     /// What the peer was last told of where this node lies.
     var toldCoordinate = Coordinate.origin
     /// Where the peer lies, as it has told (`Coordinates.coordinate(of:)`): kept here too, where each

@@ -171,7 +171,7 @@ extension Node {
         for stratum in 0..<longRange.strataCount {
             guard longRange.mayImprove(stratum) else { continue }
             let link = targetLink(of: stratum)
-            guard link >= 0, let roundTrip = links[link].roundTrip,
+            guard link >= 0, let roundTrip = links[link].roundTrips.smoothed,
                 longRange.takeImprovement(stratum, at: now, jitter: random.nextUnit())
             else { continue }
             let milliseconds = Double(roundTrip.microseconds) / 1_000
