@@ -1,4 +1,5 @@
 import MeshCore
+import MeshWire
 
 /// What a node will need, from a model whose parts are measured (`SizingTests` compares it with
 /// runs).
@@ -24,16 +25,19 @@ public struct Sizing: Sendable {
 
     /// Mean hops of our graph by lookahead 2: between the columns of `hopTable` by the logarithm of
     /// the degree, between its rows by that of the number of nodes. Below 100 nodes almost everybody
-    /// who is not a neighbour is a neighbour's neighbour.
+    /// who is not a neighbour is a neighbour's neighbour. With fewer than 6 links there is a ring, of
+    /// two links on either side, and nothing across it.
     public var hops: Double {
         guard nodes > degree + 1 else { return 1 }
         let size = Double(nodes)
+        if isBareRing { return size / 8 + 0.5 }
         let first = Self.hopTable[0]
         if size < first.nodes {
             func nearly(_ size: Double) -> Double { 2 - Double(degree) / (size - 1) }
             let rest = column(of: first.hops) - nearly(first.nodes)
-            let share =
-                log2(size / Double(degree + 1)) / log2(first.nodes / Double(degree + 1))
+            // From three times the degree on some are farther. A fit to graphs of 20 to 80 nodes.
+            let knee = min(Double(degree) * 3, 90)
+            let share = max(0, log2(size / knee) / log2(first.nodes / knee))
             return nearly(size) + max(0, rest) * share
         }
         for (low, high) in zip(Self.hopTable, Self.hopTable.dropFirst())
@@ -44,13 +48,26 @@ public struct Sizing: Sendable {
         return column(of: Self.hopTable[Self.hopTable.count - 1].hops)
     }
 
-    private static let degrees = [8.0, 12, 16, 24]
-    /// hops.csv, two ring links on either side, by degree; where it has no such row, and for ten
-    /// million nodes, `smallworld-sim topology` with seed 1.
+    private var isBareRing: Bool { degree < 6 }
+
+    /// What stands against such a mesh; nil: nothing.
+    public var obstacle: String? {
+        let most = Int(Frame.hopLimit) * 4
+        guard isBareRing, nodes > most else { return nil }
+        return "\(degree) links make a ring with nothing across it: of more than \(most) nodes the "
+            + "farthest are beyond \(Frame.hopLimit) hops, where messages end; take 6 links or more"
+    }
+
+    private static let degrees = [6.0, 8, 12, 16, 24, 32]
+    /// hops.csv, two ring links on either side, by degree; where it has no such row, for 6 and 32
+    /// links, and for ten million nodes, `smallworld-sim topology` with seed 1.
     private static let hopTable: [(nodes: Double, hops: [Double])] = [
-        (100, [2.426, 2.091, 1.900, 1.759]), (1_000, [4.189, 3.219, 2.862, 2.593]),
-        (10_000, [6.419, 4.725, 4.053, 3.398]), (100_000, [9.023, 6.416, 5.479, 4.577]),
-        (1_000_000, [11.918, 8.278, 6.925, 5.757]), (10_000_000, [15.057, 10.244, 8.520, 6.943]),
+        (100, [3.063, 2.426, 2.091, 1.900, 1.759, 1.678]),
+        (1_000, [5.891, 4.189, 3.219, 2.862, 2.593, 2.422]),
+        (10_000, [9.486, 6.419, 4.725, 4.053, 3.398, 3.095]),
+        (100_000, [13.797, 9.023, 6.416, 5.479, 4.577, 4.118]),
+        (1_000_000, [18.701, 11.918, 8.278, 6.925, 5.757, 5.176]),
+        (10_000_000, [24.307, 15.057, 10.244, 8.520, 6.943, 6.192]),
     ]
 
     private func column(of hops: [Double]) -> Double {
@@ -116,22 +133,24 @@ public struct Sizing: Sendable {
         object["detectionSeconds"] = decimal(detectionSeconds)
         object["silentDetectionSeconds"] = decimal(silentDetectionSeconds)
         object["convergenceSeconds"] = decimal(convergenceSeconds)
+        object["obstacle"] = obstacle.map { quoted($0) } ?? "null"
         return object.text
     }
 
     public var table: String {
-        """
-        each of \(nodes) nodes will need about
-          memory       \(decimal(memoryBytes / 1e6, places: 1)) MB
-          bandwidth    \(decimal(bytesPerSecond * 8e-6, places: 3)) Mbit/s in, and as much out
-                         heartbeats \(decimal(heartbeatBytesPerSecond, places: 0)) bytes/s, \
-        directory \(decimal(directoryBytesPerSecond, places: 0)), \
-        messages \(decimal(messageBytesPerSecond, places: 0))
-          links        \(decimal(links))
-          hops         \(decimal(hops, places: 2)) for a message on average
-          convergence  \(decimal(convergenceSeconds, places: 2)) s until all know that a user has come, \
-        \(decimal(detectionSeconds, places: 2)) s of a crash, \
-        \(decimal(silentDetectionSeconds)) s of a machine that fell silent
-        """
+        let text = """
+            each of \(nodes) nodes will need about
+              memory       \(decimal(memoryBytes / 1e6, places: 1)) MB
+              bandwidth    \(decimal(bytesPerSecond * 8e-6, places: 3)) Mbit/s in, and as much out
+                             heartbeats \(decimal(heartbeatBytesPerSecond, places: 0)) bytes/s, \
+            directory \(decimal(directoryBytesPerSecond, places: 0)), \
+            messages \(decimal(messageBytesPerSecond, places: 0))
+              links        \(decimal(links))
+              hops         \(decimal(hops, places: 2)) for a message on average
+              convergence  \(decimal(convergenceSeconds, places: 2)) s until all know that a user has come, \
+            \(decimal(detectionSeconds, places: 2)) s of a crash, \
+            \(decimal(silentDetectionSeconds)) s of a machine that fell silent
+            """
+        return obstacle.map { text + "\n  BUT          " + $0 } ?? text
     }
 }
