@@ -47,8 +47,8 @@ enum NodeSubcommand {
             help: "The mesh's name (smallworld); others are refused."),
         Flag(
             name: "degree", argument: "N",
-            help: "At most N links to other nodes, 4 … 64 (16); fewer than 6 make a ring with\n"
-                + "nothing across it, for at most 192 nodes."),
+            help: "At most N links to other nodes, 4 … 64 (16). Fewer than 6 make a ring\n"
+                + "with nothing across it, for at most 192 nodes."),
         Flag(
             name: "slow-consumer", argument: "POLICY",
             help: "What becomes of clients that read too slowly: disconnect, drop-oldest,\n"
