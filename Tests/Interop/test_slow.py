@@ -121,12 +121,20 @@ def test_a_stalled_subscriber_loses_what_its_policy_says_and_nobody_else_does(
     assert {gap[:2] for gap in told} == {(b"channel", channel.encode())}
     assert sum(gap[2] for gap in told) == dropped == COUNT - len(got)
     assert all(0 <= gap[3] < 60_000 for gap in told)
+    # The first notice stands where the messages would have stood. The kernel takes more of a stalled
+    # connection when it likes, so there may be other gaps, of which a client that stays behind is told
+    # every 100 ms.
+    first = next(place for place, frame in enumerate(frames) if frame[0] == b"gap")
+    assert got[:first] == list(range(first)) and first > 100
+    if policy != "drop-newest":
+        assert got[first] == first + frames[first][3]
     if policy == "latest":
         assert got[-1] == COUNT - 1
     elif policy == "drop-oldest":
-        assert got[-1] == COUNT - 1 and got[-500:] == list(range(COUNT - 500, COUNT))
+        assert got[-500:] == list(range(COUNT - 500, COUNT))
     else:
-        assert got == list(range(len(got)))
+        # Some 256 KiB on their way, and a queue of 1 MB that is not touched any more.
+        assert first > 1_000
     note("%s, RESP%d: of %d messages of %d bytes dropped" % (policy, protocol, COUNT, SIZE),
          "%d" % dropped)
     slow.close()
