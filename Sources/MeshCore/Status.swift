@@ -20,7 +20,7 @@ public struct LinkStatus: Sendable {
     public var endpoint: Endpoint
     /// `successor`, `predecessor`, `long-range`, `mesh` (small clusters), joined by `+`.
     public var role: String
-    /// The least of the latest four; nil until measured.
+    /// Smoothed, pauses left out; nil until measured.
     public var roundTrip: Delay?
     public var isDoubted: Bool
     public var framesIn: UInt64

@@ -217,8 +217,8 @@ extension Node {
         return true
     }
 
-    /// 0: nothing to either side; 1: long-range; 2: on the ring, or in a full mesh, for the peer
-    /// alone; 3: for this node.
+    /// 0: nothing to either side; 1: long-range; 2: close for the peer alone, or a stand-in on this
+    /// node's ring; 3: a ring neighbour, or one of a full mesh.
     private mutating func worthOfLink(_ index: LinkIndex) -> Int {
         let close: LinkRole = [.successor, .predecessor, .mesh]
         let role = links[index].role
