@@ -214,10 +214,15 @@ public struct Gateway: ~Copyable {
     }
 
     /// The connection is gone: its subscriptions and users go with it (see `changes`).
-    public mutating func close(_ client: ClientIndex) {
+    ///
+    /// - Parameter parting: what the kernel says of it; to be asked if `hasUnproven`.
+    /// - Returns: sessions that may still turn out to have lost something with the connection:
+    ///   call `conclude` with them when more is known. Mostly empty.
+    public mutating func close(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
         let place = Int(client)
         precondition(clients[place].flags.contains(.open), "client \(client) is not open")
         keepSessions(place)
+        let doubts = clients[place].parted.isEmpty ? [] : judge(place, parting)
         for kind in TopicKind.allCases {
             while clients[place].lists[first: kind] >= 0 {
                 leave(client, clients[place].lists[first: kind])
@@ -230,6 +235,7 @@ public struct Gateway: ~Copyable {
         if isDirty { dirty.removeAll { $0 == client } }
         freeClients.append(client)
         clientCount -= 1
+        return doubts
     }
 
     /// Until this is called with true, commands that need the mesh answer `-LOADING`.

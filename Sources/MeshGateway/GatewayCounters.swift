@@ -25,6 +25,8 @@ public struct GatewayCounters: Sendable {
     public var sessionMessagesRepeated: UInt64 = 0
     /// Messages dropped because too much waited for a session without a connection.
     public var sessionMessagesDropped: UInt64 = 0
+    /// Sessions whose connection ended while nobody could say that its client had read all.
+    public var sessionPartingsLost: UInt64 = 0
     /// Copies of messages from local clients that the mesh has given up.
     public var undelivered: UInt64 = 0
     /// Reports of them sent to clients that asked (MESH.REPORTS).

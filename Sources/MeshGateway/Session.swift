@@ -36,6 +36,8 @@ struct Session: ~Copyable {
     var sentFront = 0
     /// The messages of a session that stand in the output.
     var kept = KeptFrames()
+    /// The sessions that it had, and that may have lost something with its connection.
+    var parted: [PartedSession] = []
     /// What the client has missed and was not told yet, in the order of the first losses.
     var gaps: [Gap] = []
     /// By name and kind.

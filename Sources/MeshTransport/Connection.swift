@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshGateway
 import MeshWire
 
 /// One socket and its bytes on the way in and out.
@@ -41,6 +42,15 @@ struct Connection: ~Copyable {
     var isCongested = false
     /// The kernel had no memory for its output; it stands in the reactor's list of such.
     var isStarved = false
+    /// A call of the kernel has failed for good: it was reset, or has timed out.
+    var isBroken = false
+    /// The peer has ended its side in order.
+    var hasPeerEnded = false
+    /// This node has.
+    var hasEnded = false
+    /// The sessions of a client that is closed, as long as they may have lost something with this
+    /// connection.
+    var doubts: [SessionDoubt] = []
     /// Input bytes without which there is no use in trying to decode again.
     var needed = 0
     /// Bytes that have arrived and could not be used yet.

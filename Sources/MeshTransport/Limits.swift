@@ -49,6 +49,10 @@ public struct Limits: Sendable {
     public var httpHeadTime: Delay = .seconds(10)
     /// What waits on a closed connection has this long to leave.
     public var lingerTime: Delay = .milliseconds(500)
+    /// After a client with a session has ended its connection in order, a reset that follows right
+    /// behind is waited for: it says that there was something unread. Both leave the client's machine
+    /// together; the rest is for a machine that is short of processors.
+    public var partingTime: Delay = .milliseconds(250)
     /// Connections that linger; beyond them they are closed at once.
     public var lingeringCount = 256
     /// A node that leaves sends its clients elsewhere within this time; 0: it ends their connections

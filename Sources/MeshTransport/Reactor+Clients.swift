@@ -26,7 +26,7 @@ extension Reactor {
             reactor.counters.clientsAccepted &+= 1
             guard let index = reactor.adopt(accepted.descriptor, .client, owner: client) else {
                 reactor.counters.connectionsRefused &+= 1
-                reactor.gateway.close(client)
+                _ = reactor.gateway.close(client, .inOrder)
                 return
             }
             while reactor.connectionOfClient.count <= Int(client) {
@@ -75,7 +75,9 @@ extension Reactor {
                 }
                 if gatheredBytes >= limits.gatheredBytes {
                     flushIfWorthwhile()
-                    guard isCurrent(token) else { return offset }
+                    guard isCurrent(token), connections[index].role == .client else {
+                        return offset
+                    }
                 }
                 if let congestion {
                     pausePublisher(index, congestion)
@@ -264,6 +266,7 @@ extension Reactor {
             return max(0, count)
         }
         counters.sends &+= sends
+        if outcome == .broken { connections[index].isBroken = true }
         if outcome == .broken || gateway.isDoomed(client) {
             closeClient(index, lingers: false)
             return
@@ -295,8 +298,31 @@ extension Reactor {
         let client = connections[index].owner
         connectionOfClient[Int(client)] = -1
         counters.clientsClosed &+= 1
-        if lingers { linger(index) } else { discard(index) }
-        gateway.close(client)
+        // What has just been sent in order is still on its way: how that ends is seen at the end of
+        // the lingering.
+        let parting =
+            !lingers && gateway.hasUnproven(client) ? parting(of: index) : Parting.inOrder
+        connections[index].doubts = gateway.close(client, parting)
+        if lingers || !connections[index].doubts.isEmpty { linger(index) } else { discard(index) }
         if !gateway.changes.isEmpty { applyChanges() }
+    }
+
+    /// What the kernel knows of a connection that ends.
+    private func parting(of index: Int32) -> Parting {
+        let descriptor = connections[index].descriptor
+        let isBroken = connections[index].isBroken || linux_take_error(descriptor) != 0
+        let waiting = linux_unacknowledged(descriptor)
+        // Our own end counts as a byte until it is acknowledged.
+        let count = Int(waiting) - (connections[index].hasEnded ? 1 : 0)
+        return Parting(
+            unacknowledgedBytes: waiting < 0 ? .max : max(0, count), wasBroken: isBroken)
+    }
+
+    /// The connection of a client that is closed ends: what its sessions have lost is known now, as
+    /// far as it will ever be.
+    mutating func concludeDoubts(_ index: Int32) {
+        var doubts: [SessionDoubt] = []
+        swap(&doubts, &connections[index].doubts)
+        _ = gateway.conclude(doubts, parting(of: index))
     }
 }

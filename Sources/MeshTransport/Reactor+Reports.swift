@@ -346,8 +346,13 @@ extension Reactor {
                 "moved_notices_total", "Clients told where to go because this node leaves.",
                 edge.movedNotices),
             Figure(
-                "gap_notices_total", "Notices of missed messages sent to clients (MESH.GAPS).",
+                "gap_notices_total",
+                "Notices of missed messages sent to clients (MESH.GAPS, sessions).",
                 edge.gapNotices),
+            Figure(
+                "session_partings_lost_total",
+                "Connections of sessions that ended without all being known to have been read.",
+                edge.sessionPartingsLost),
             Figure(
                 "clients_overdue_total", "Clients ended because their output was over a limit.",
                 edge.disconnectedForOutput),

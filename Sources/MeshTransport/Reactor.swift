@@ -373,9 +373,17 @@ public struct ReactorOptions: Sendable {
                 if [-Int(EAGAIN), -Int(EINTR), -Int(ENOMEM), -Int(ENOBUFS)].contains(count) {
                     return
                 }
+                if count == 0 {
+                    connections[index].hasPeerEnded = true
+                } else {
+                    connections[index].isBroken = true
+                }
                 // The client of a shell pipe closes right after its commands: it gets its replies.
                 flushAll()
-                if isCurrent(token) { connectionEnded(index) }
+                // That may have closed it, and begun to wait for a reset.
+                if isCurrent(token), role == .lingering || connections[index].doubts.isEmpty {
+                    connectionEnded(index)
+                }
                 return
             }
             counters.bytesReceived &+= UInt64(count)
@@ -553,6 +561,7 @@ public struct ReactorOptions: Sendable {
             // Closing while input waits would reset the connection and could destroy what was just
             // sent: the peer closes first, or the deadline does.
             shutdown(connections[index].descriptor, Int32(SHUT_WR))
+            connections[index].hasEnded = true
             connections[index].isEnding = false
             watch(index, reads: true)
         } else {
@@ -610,6 +619,7 @@ public struct ReactorOptions: Sendable {
         }
         if connections[index].role == .lingering { lingeringCount -= 1 }
         if connections[index].isCongested { hasDrainedLink = true }
+        if !connections[index].doubts.isEmpty { concludeDoubts(index) }
         // Closing removes it from epoll too: no other process shares the descriptor.
         close(connections[index].descriptor)
         connections.release(index)
@@ -636,6 +646,14 @@ public struct ReactorOptions: Sendable {
         connections[index].needed = 0
         connections[index].input = ByteQueue()
         lingeringCount += 1
+        if connections[index].hasPeerEnded, !connections[index].doubts.isEmpty {
+            // Of an end from both sides the kernel would remind us all the time, and forget it at
+            // once. As it is it speaks up when the connection is reset.
+            connections[index].isEnding = false
+            watch(index, reads: false, writes: false)
+            setDeadline(index, now + limits.partingTime)
+            return
+        }
         setDeadline(index, now + limits.lingerTime)
         markDirty(index)
     }

@@ -76,7 +76,7 @@ struct Session: ~Copyable {
         }
         collect()
         waiting.removeFirst(offset)
-        if hasEnded { gateway.close(client) }
+        if hasEnded { _ = gateway.close(client, .inOrder) }
     }
 
     private mutating func answer(_ report: Report) {

@@ -41,10 +41,13 @@ struct Harness: ~Copyable {
         return client
     }
 
-    mutating func close(_ client: ClientIndex) {
-        gateway.close(client)
+    /// Ends the client's connection; what is still in doubt then is returned.
+    @discardableResult
+    mutating func close(_ client: ClientIndex, _ parting: Parting = .inOrder) -> [SessionDoubt] {
+        let doubts = gateway.close(client, parting)
         takeChanges()
         inputs[client] = nil
+        return doubts
     }
 
     /// Lets the client send text, and returns what all this has made it read: `·` is CR LF.

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -147,6 +148,20 @@ static inline int linux_connect_result(int fd) {
     if (getpeername(fd, (struct sockaddr *)&there, &there_size)) return -errno;
     if (here_size == there_size && memcmp(&here, &there, here_size) == 0) return -ECONNREFUSED;
     return 0;
+}
+
+// Bytes that were sent and that the peer has not acknowledged, or a negated errno. It can be asked of a
+// connection that was reset, too. Until it is acknowledged the end of the stream counts as one byte.
+static inline int linux_unacknowledged(int fd) {
+    int count = 0;
+    return ioctl(fd, TIOCOUTQ, &count) ? -errno : count;
+}
+
+// What has befallen a socket since it was asked or used, a positive errno; 0: nothing.
+static inline int linux_take_error(int fd) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) ? errno : error;
 }
 
 // This machine's address on the way to another one. Nothing is sent: a datagram socket only asks the

@@ -72,6 +72,7 @@ extension Gateway {
         sessions[index].sentCount = 0
         sessions[index].acknowledged = 0
         sessions[index].waitingFrom = 0
+        sessions[index].unprovenEnd = nil
     }
 
     /// A ghost waits with a session's messages, of which the first that it is given has this number.

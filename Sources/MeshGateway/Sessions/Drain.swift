@@ -54,7 +54,8 @@ extension Gateway {
         if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
         for index in sessions.indices where isLive(index) {
             guard case .moved(let ghost, _, _) = sessions[index].state,
-                sessions[index].batch == nil, clients[Int(ghost)].backlog.isEmpty
+                sessions[index].batch == nil, clients[Int(ghost)].backlog.isEmpty,
+                !forwarding.contains(index)
             else { return false }
         }
         return true

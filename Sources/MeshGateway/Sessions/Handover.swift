@@ -314,7 +314,9 @@ extension Gateway {
         clients[Int(ghost)].flags.insert(.movedAway)
         sessions[index].handover = handover
         change(index, .moved(ghost, to: node, until: now + Self.movedTime))
-        if !clients[Int(ghost)].backlog.isEmpty { forwarding.insert(index) }
+        if !clients[Int(ghost)].backlog.isEmpty || clients[Int(ghost)].droppedCount > 0 {
+            forwarding.insert(index)
+        }
     }
 
     // MARK: Forwarding
@@ -363,7 +365,11 @@ extension Gateway {
             clients[Int(ghost)].droppedCount += Self.unknownCount
         }
         sessions[index].batch = nil
-        if !clients[Int(ghost)].backlog.isEmpty {
+        // One that was not taken is announced with what comes next, or at the end: alone it would
+        // be refused for ever.
+        if !clients[Int(ghost)].backlog.isEmpty
+            || isTaken && clients[Int(ghost)].droppedCount > 0
+        {
             forwarding.insert(index)
         } else if now >= until {
             endForwarding(index, ghost, to: node)
@@ -395,10 +401,15 @@ extension Gateway {
         for index in orphans {
             if let origin = sessions[index].origin { arrivals[origin] = nil }
             sessions[index].origin = nil
-            let place = self.place(of: index)
-            tellMissed(place, sessions[index].user, Self.unknownCount, since: now)
-            if case .moved = sessions[index].state { forwarding.insert(index) }
+            announceUnknownLoss(index)
         }
+    }
+
+    /// Messages of a session are lost, and nobody knows how many: its client is told, at once or when
+    /// it comes back, here or at the node that has the session by now.
+    mutating func announceUnknownLoss(_ index: Int) {
+        tellMissed(place(of: index), sessions[index].user, Self.unknownCount, since: now)
+        if case .moved = sessions[index].state { forwarding.insert(index) }
     }
 
     private func isMoved(_ index: Int) -> Bool {

@@ -191,6 +191,11 @@ extension Gateway {
         frame.appendInteger(isKnown ? count : 0)
         frame.appendInteger(isKnown ? Int((now - since).milliseconds) : 0)
         tell(place)
+        // The notice itself may be lost with its connection.
+        if let index = session(of: user, at: place) {
+            let end = clients[place].output.count + clients[place].held.count
+            noteUnproven(index, upTo: clients[place].outputBase &+ UInt64(end))
+        }
     }
 
     // MARK: The end of a connection
@@ -215,6 +220,7 @@ extension Gateway {
             hold(at, at: Int(ghost))
             let first = waiting.first { $0.session == index }?.number
             beginWaiting(at, ghost, from: Int(first ?? sessions[at].sentCount + 1))
+            part(at, from: place)
             change(at, .waiting(ghost, until: now + configuration.sessionGrace))
             var key = sessions[at].user
             key.append(MessageKind.user.rawValue)
@@ -226,6 +232,7 @@ extension Gateway {
         var output = ByteQueue()
         swap(&output, &clients[place].output)
         let base = clients[place].outputBase
+        clients[place].outputBase = base &+ UInt64(clients[place].sentFront)
         for kept in waiting {
             output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, indices) }
         }
@@ -319,9 +326,10 @@ extension Gateway {
         let index: Int
         if let free = freeSessions.popLast() {
             index = free
-            let serial = sessions[index].serial
+            let (serial, life) = (sessions[index].serial, sessions[index].life)
             sessions[index] = session
             sessions[index].serial = serial &+ 1
+            sessions[index].life = life
         } else {
             index = sessions.count
             sessions.append(session)
@@ -388,6 +396,7 @@ extension Gateway {
             arrivals[origin] = nil
         }
         sessions[index].serial &+= 1
+        sessions[index].life &+= 1
         sessions[index].user = []
         sessions[index].handover = []
         sessions[index].batch = nil

@@ -34,6 +34,8 @@ struct UserSession {
     var key: Key
     /// Raised when the place is used again, or the state changes: timers name it.
     var serial: UInt32
+    /// Raised when the place is used again.
+    var life: UInt32 = 0
 
     /// The client counts its messages (Counting).
     var isCounted = false
@@ -41,6 +43,9 @@ struct UserSession {
     /// client has acknowledged.
     var sentCount: UInt64 = 0
     var acknowledged: UInt64 = 0
+    /// The position behind the last message that nobody counts, or notice, in all that was written to
+    /// the present connection; nil: there was none (Parting).
+    var unprovenEnd: UInt64?
     /// Waiting: the number of the message that was the first ever in the ghost's backlog.
     var waitingFrom = 0
 

@@ -248,6 +248,9 @@ extension Gateway {
             {
                 break
             }
+            if first.number == 0, first.session >= 0 {
+                noteUnproven(Int(first.session), upTo: first.start &+ UInt64(first.length))
+            }
             clients[place].kept.removeFirst()
         }
         var gone = sent
@@ -380,7 +383,7 @@ struct KeptFrame {
     var start: UInt64
     var length: Int
     var id: MessageID
-    /// Its session's place in `Gateway.sessions`.
+    /// Its session's place in `Gateway.sessions`; -1: that has ended.
     var session: Int32
     /// Its number among the messages of a counted session; 0: nobody counts.
     var number: UInt64
@@ -410,6 +413,7 @@ struct KeptFrames {
     /// The session has ended, or left the connection: nobody counts its messages any more.
     mutating func disown(_ session: Int32) {
         for index in head..<frames.count where frames[index].session == session {
+            frames[index].session = -1
             frames[index].number = 0
         }
     }
