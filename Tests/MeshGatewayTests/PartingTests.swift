@@ -1,0 +1,315 @@
+import MeshCore
+import MeshWire
+import Testing
+
+@testable import MeshGateway
+
+/// What of a session its client may not have read when the connection ends is announced.
+@Suite struct PartingTests {
+    /// That something is missing, and nobody knows how much.
+    static let notice = "*5·$3·gap·$4·user·$3·ann·:0·:0·"
+    static let reset = Parting(unacknowledgedBytes: 0, wasBroken: true)
+
+    /// The bytes that the kernel has not had acknowledged.
+    static func unacknowledged(_ count: Int) -> Parting {
+        Parting(unacknowledgedBytes: count, wasBroken: false)
+    }
+
+    /// A client of `here` with a session of ann: its place and its token.
+    static func begin(_ pair: inout Pair) -> (ClientIndex, String) {
+        let client = pair.here.open()
+        return (client, token(pair.here.exchange(client, "MESH.ATTACH ann SESSION\r\n")))
+    }
+
+    /// What a new connection to `here` that shows the token reads behind the next token.
+    static func resume(_ pair: inout Pair, _ token: String, _ words: String = "") -> String {
+        let client = pair.here.open()
+        let reply = pair.here.exchange(client, "MESH.ATTACH ann RESUME \(token)\(words)\r\n")
+        #expect(reply.hasPrefix("$49·"))
+        return String(reply.dropFirst("$49··".count + 49))
+    }
+
+    /// Behind the message a reply of seven bytes was sent.
+    @Test(arguments: [(0, false), (7, false), (8, true), (37, true), (5_000, true)])
+    func `the last message is lost if not all up to its end is acknowledged`(
+        count: Int, isLost: Bool
+    ) {
+        var pair = Pair()
+        let (client, token) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        let read = pair.here.read(client)
+        #expect(read == message("a"))
+        let pong = pair.here.exchange(client, "PING\r\n")
+        #expect(pong == "+PONG·")
+        // What the kernel was not given waits, and is no loss.
+        pair.here.deliver(.user, "ann", "b")
+        let doubts = pair.here.close(client, Self.unacknowledged(count))
+        #expect(doubts.isEmpty == isLost)
+        let rest = Self.resume(&pair, token)
+        #expect(rest == (isLost ? Self.notice : "") + message("b"))
+        #expect(pair.here.gateway.counters.gapNotices == (isLost ? 1 : 0))
+        #expect(pair.here.gateway.counters.sessionPartingsLost == (isLost ? 1 : 0))
+    }
+
+    /// The kernel takes half of the second message: it comes again whole.
+    @Test(arguments: [(15, false), (16, true)])
+    func `a message that the kernel has a part of waits, and the one before it may be lost`(
+        count: Int, isLost: Bool
+    ) {
+        var pair = Pair()
+        let (client, token) = Self.begin(&pair)
+        for text in ["a", "b"] { pair.here.deliver(.user, "ann", text) }
+        pair.here.gateway.flush(client) { bytes in
+            #expect(bytes.count == 60)
+            return 45
+        }
+        _ = pair.here.close(client, Self.unacknowledged(count))
+        let rest = Self.resume(&pair, token)
+        #expect(rest == (isLost ? Self.notice : "") + message("b"))
+    }
+
+    @Test func `what was sent is in doubt after a reset, and nothing is if nothing was sent`() {
+        var pair = Pair()
+        let (first, old) = Self.begin(&pair)
+        let isAsked = pair.here.gateway.hasUnproven(first)
+        #expect(!isAsked)
+        pair.here.deliver(.user, "ann", "a")
+        pair.here.close(first, Self.reset)
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(reply.hasSuffix("·" + message("a")))
+        let isAskedNow = pair.here.gateway.hasUnproven(second)
+        #expect(isAskedNow)
+        let doubts = pair.here.close(second, Self.reset)
+        #expect(doubts.isEmpty)
+        let rest = Self.resume(&pair, token(reply))
+        #expect(rest == Self.notice)
+    }
+
+    @Test func `an end in order announces nothing, and a reset behind it does`() {
+        for isBroken in [false, true] {
+            var pair = Pair()
+            let (client, token) = Self.begin(&pair)
+            pair.here.deliver(.user, "ann", "a")
+            _ = pair.here.read(client)
+            let doubts = pair.here.close(client, .inOrder)
+            #expect(doubts.count == 1)
+            let parting = isBroken ? Self.reset : .inOrder
+            let left = pair.here.gateway.conclude(doubts, parting)
+            #expect(left.count == (isBroken ? 0 : 1))
+            let rest = Self.resume(&pair, token)
+            #expect(rest == (isBroken ? Self.notice : ""))
+        }
+    }
+
+    @Test func `what is known too late is told to the connection that has the session by then`() {
+        var pair = Pair()
+        let (client, token) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(client)
+        let doubts = pair.here.close(client, .inOrder)
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(token)\r\n")
+        #expect(!reply.contains("gap"))
+        _ = pair.here.gateway.conclude(doubts, Self.unacknowledged(1))
+        let told = pair.here.read(second)
+        #expect(told == Self.notice)
+    }
+
+    @Test func `what is known too late is told to nobody if the session has ended`() {
+        var pair = Pair()
+        let (first, token) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        let doubts = pair.here.close(first, .inOrder)
+        let second = pair.here.open()
+        _ = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(token)\r\nMESH.DETACH ann\r\n")
+        // Its place is another's by now.
+        let (third, _) = Self.begin(&pair)
+        let left = pair.here.gateway.conclude(doubts, Self.reset)
+        #expect(left.isEmpty)
+        let told = (pair.here.read(second), pair.here.read(third))
+        #expect(told == ("", ""))
+        #expect(pair.here.gateway.counters.sessionPartingsLost == 0)
+    }
+
+    @Test func `who takes a session from a standing connection is told what that may not have read`()
+    {
+        for isLost in [false, true] {
+            var pair = Pair()
+            let (first, token) = Self.begin(&pair)
+            for text in ["a", "b"] {
+                pair.here.deliver(.user, "ann", text)
+                _ = pair.here.read(first)
+            }
+            pair.here.deliver(.user, "ann", "c")
+            let second = pair.here.open()
+            pair.here.send(second, Array("MESH.ATTACH ann RESUME \(token)\r\n".utf8))
+            let isAsked = pair.here.gateway.hasUnproven(first)
+            #expect(isAsked)
+            pair.here.close(first, Self.unacknowledged(isLost ? 1 : 0))
+            let reply = pair.here.read(second)
+            #expect(reply.hasSuffix("·" + (isLost ? Self.notice : "") + message("c")))
+            #expect(reply.contains("gap") == isLost)
+        }
+    }
+
+    @Test func `a session that another node fetches takes the notice with it`() {
+        var pair = Pair()
+        let (first, old) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        pair.here.close(first, Self.reset)
+        pair.here.deliver(.user, "ann", "b")
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let reply = pair.there.read(second)
+        #expect(reply.hasSuffix("·" + Self.notice + message("b")))
+    }
+
+    @Test func `a node that has fetched a session from a standing connection is told afterwards`() {
+        var pair = Pair()
+        let (first, old) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        let reply = pair.there.read(second)
+        #expect(!reply.contains("gap"))
+        let isDoomed = pair.here.gateway.isDoomed(first)
+        #expect(isDoomed)
+        // No message waits there to be forwarded.
+        pair.here.close(first, Self.unacknowledged(1))
+        pair.settle()
+        let told = pair.there.read(second)
+        #expect(told == Self.notice)
+        #expect(pair.here.gateway.counters.sessionBatchesLost == 0)
+        pair.pass(.milliseconds(4_000))
+        let rest = pair.there.read(second)
+        #expect(rest == "", "it is told once")
+        #expect(pair.here.gateway.sessionCount == 0)
+    }
+
+    @Test func `a loss that is noticed while a batch is under way follows it`() {
+        var pair = Pair()
+        let (first, old) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        let doubts = pair.here.close(first, .inOrder)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        _ = pair.there.read(second)
+        pair.here.deliver(.user, "ann", "b")
+        pair.here.gateway.tick(at: pair.here.now)
+        _ = pair.here.gateway.conclude(doubts, Self.reset)
+        pair.settle()
+        let told = pair.there.read(second)
+        #expect(told == message("b") + Self.notice)
+    }
+
+    @Test func `a client that counts is told nothing that its count says better`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
+        for text in ["a", "b"] { pair.here.deliver(.user, "ann", text) }
+        _ = pair.here.read(first)
+        let isAsked = pair.here.gateway.hasUnproven(first)
+        #expect(!isAsked)
+        let doubts = pair.here.close(first, Self.reset)
+        #expect(doubts.isEmpty)
+        let rest = Self.resume(&pair, old, " SEEN 1")
+        #expect(rest == message("b"))
+    }
+
+    @Test func `what came before a client began to count is in doubt until something was counted`() {
+        for isCounted in [false, true] {
+            var pair = Pair()
+            let (first, old) = Self.begin(&pair)
+            pair.here.deliver(.user, "ann", "a")
+            _ = pair.here.read(first)
+            _ = pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n")
+            if isCounted {
+                pair.here.deliver(.user, "ann", "b")
+                _ = pair.here.read(first)
+            }
+            pair.here.close(first, Self.reset)
+            let rest = Self.resume(&pair, old, " SEEN \(isCounted ? 1 : 0)")
+            #expect(rest == (isCounted ? "" : Self.notice))
+        }
+    }
+
+    @Test func `a loss of unknown size outranks one of known size`() {
+        var configuration = GatewayConfiguration()
+        configuration.sessionCountMax = 1
+        var pair = Pair(configuration)
+        let (first, old) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        pair.here.close(first, Self.reset)
+        for text in ["b", "c", "d"] { pair.here.deliver(.user, "ann", text) }
+        let rest = Self.resume(&pair, old)
+        #expect(rest == Self.notice + message("d"))
+    }
+
+    @Test func `a notice that may not have been read comes again, also if it was not sent at all`() {
+        for isSent in [false, true] {
+            var pair = Pair()
+            let (first, old) = Self.begin(&pair)
+            pair.here.deliver(.user, "ann", "a")
+            _ = pair.here.read(first)
+            pair.here.close(first, Self.reset)
+            let second = pair.here.open()
+            pair.here.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+            if isSent { _ = pair.here.read(second) }
+            pair.here.close(second, Self.unacknowledged(isSent ? 1 : 0))
+            let rest = Self.resume(&pair, old)
+            #expect(rest == Self.notice)
+            #expect(pair.here.gateway.counters.sessionPartingsLost == 2)
+        }
+    }
+
+    @Test func `of several sessions of a connection each has its own last message`() {
+        var pair = Pair()
+        let (first, ann) = Self.begin(&pair)
+        let bob = token(pair.here.exchange(first, "MESH.ATTACH bob SESSION\r\n"))
+        pair.here.deliver(.user, "bob", "x")
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        // The message to bob came before: it has arrived.
+        let doubts = pair.here.close(first, Self.unacknowledged(30))
+        #expect(doubts.count == 1)
+        let rest = Self.resume(&pair, ann)
+        #expect(rest == Self.notice)
+        let second = pair.here.open()
+        let reply = pair.here.exchange(second, "MESH.ATTACH bob RESUME \(bob)\r\n")
+        #expect(!reply.contains("gap"))
+    }
+
+    @Test func `a node that leaves passes on what it learns of connections that it has ended`() {
+        var pair = Pair()
+        let (first, old) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        pair.here.gateway.beginDrain(.seconds(2), at: pair.here.now)
+        pair.settle()
+        pair.pass(.milliseconds(1_000))
+        pair.pass(.milliseconds(1_000))
+        _ = pair.here.read(first)
+        let doubts = pair.here.close(first, .inOrder)
+        pair.pass(.milliseconds(10))
+        pair.pass(.milliseconds(300))
+        #expect(pair.there.gateway.sessionCount == 1)
+        let isDrained = pair.here.gateway.isDrained
+        #expect(isDrained)
+        _ = pair.here.gateway.conclude(doubts, Self.reset)
+        let isDrainedNow = pair.here.gateway.isDrained
+        #expect(!isDrainedNow)
+        pair.settle()
+        let back = pair.there.open()
+        let reply = pair.there.exchange(back, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(reply.hasSuffix("·" + Self.notice))
+    }
+}
