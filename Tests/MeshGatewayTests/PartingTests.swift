@@ -133,8 +133,8 @@ import Testing
         #expect(pair.here.gateway.counters.sessionPartingsLost == 0)
     }
 
-    @Test func `who takes a session from a standing connection is told what that may not have read`()
-    {
+    @Test
+    func `who takes a session from a standing connection is told what that may not have read`() {
         for isLost in [false, true] {
             var pair = Pair()
             let (first, token) = Self.begin(&pair)
@@ -224,7 +224,8 @@ import Testing
         #expect(rest == message("b"))
     }
 
-    @Test func `what came before a client began to count is in doubt until something was counted`() {
+    @Test func `what came before a client began to count is in doubt until something was counted`()
+    {
         for isCounted in [false, true] {
             var pair = Pair()
             let (first, old) = Self.begin(&pair)
@@ -254,7 +255,8 @@ import Testing
         #expect(rest == Self.notice + message("d"))
     }
 
-    @Test func `a notice that may not have been read comes again, also if it was not sent at all`() {
+    @Test func `a notice that may not have been read comes again, also if it was not sent at all`()
+    {
         for isSent in [false, true] {
             var pair = Pair()
             let (first, old) = Self.begin(&pair)

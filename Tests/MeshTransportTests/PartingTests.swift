@@ -1,0 +1,167 @@
+import Glibc
+import MeshWire
+import Testing
+
+@testable import MeshTransport
+
+/// How connections of sessions end, as the kernel tells: what may be unread is announced.
+@Suite(.timeLimit(.minutes(1))) struct PartingTests {
+    /// How a client leaves a connection.
+    enum Way: CaseIterable, CustomTestStringConvertible {
+        /// As the kernel does for a process that is killed.
+        case close
+        /// As redis-py does; the reset comes behind the end.
+        case shutdownAndClose
+        /// The node ends the connection.
+        case quit
+
+        var testDescription: String { "\(self)" }
+    }
+
+    static let notice = "*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n$3\r\nann\r\n:0\r\n:0\r\n"
+    static let message = TestSocket.command(["user", "ann", "hello"])
+
+    /// Begins a session of ann; returns its token.
+    private static func begin(_ socket: TestSocket) throws -> String {
+        try socket.send(TestSocket.command(["MESH.ATTACH", "ann", "SESSION"]))
+        let reply = try socket.receive(count: 5 + 49 + 2)
+        return String(decoding: reply[5..<54], as: UTF8.self)
+    }
+
+    /// A new connection that shows the token: what it reads up to the answer of the PING behind.
+    private static func resume(
+        _ reactor: TestReactor, _ token: String
+    ) throws -> (TestSocket, String) {
+        let socket = try TestSocket(reactor.redis)
+        try socket.send(
+            TestSocket.command(["MESH.ATTACH", "ann", "RESUME", token])
+                + TestSocket.command(["PING"]))
+        let reply = try socket.receive(until: "+PONG\r\n")
+        #expect(reply.hasPrefix("$49\r\n"))
+        return (socket, String(reply.dropFirst("$49\r\n\r\n".count + 49)))
+    }
+
+    /// Sends the message until the user is found; it has come to the client's kernel then.
+    private static func greet(_ reactor: TestReactor, _ socket: TestSocket) throws {
+        try TestSocket(reactor.redis).call(
+            "MESH.SEND", "ann", "hello", expecting: ":1\r\n")
+        try eventually("the message has come") {
+            var bytes = [UInt8](repeating: 0, count: 256)
+            return recv(socket.descriptor, &bytes, bytes.count, Int32(MSG_PEEK))
+                >= message.count
+        }
+    }
+
+    private static func leave(_ socket: inout TestSocket?, _ way: Way) throws {
+        switch way {
+        case .close: break
+        case .shutdownAndClose:
+            shutdown(socket!.descriptor, Int32(SHUT_RDWR))
+            // The node has seen the end by then.
+            usleep(30_000)
+        case .quit:
+            try socket!.send(TestSocket.command(["QUIT"]))
+            usleep(30_000)
+        }
+        // The only reference: this closes it.
+        socket = nil
+    }
+
+    @Test(arguments: Way.allCases) func `what a client has left unread is announced`(
+        _ way: Way
+    ) throws {
+        let reactor = try TestReactor { $0.limits.partingTime = .seconds(5) }
+        var socket: TestSocket? = try TestSocket(reactor.redis)
+        let token = try Self.begin(socket!)
+        try Self.greet(reactor, socket!)
+        try Self.leave(&socket, way)
+        try reactor.waitForMetric("session_partings_lost_total", 1)
+        let (_, rest) = try Self.resume(reactor, token)
+        #expect(rest == Self.notice + "+PONG\r\n")
+        #expect(try reactor.metric("gap_notices_total") == 1)
+    }
+
+    @Test(arguments: Way.allCases) func `of a client that has read all nothing is announced`(
+        _ way: Way
+    ) throws {
+        let reactor = try TestReactor { $0.limits.partingTime = .milliseconds(50) }
+        var socket: TestSocket? = try TestSocket(reactor.redis)
+        let token = try Self.begin(socket!)
+        try Self.greet(reactor, socket!)
+        #expect(try socket!.receive(count: Self.message.count) == Self.message)
+        if way == .quit {
+            try socket!.call("QUIT", expecting: "+OK\r\n")
+            #expect(try socket!.receive().isEmpty)
+            try Self.leave(&socket, .close)
+        } else {
+            try Self.leave(&socket, way)
+        }
+        try reactor.waitForMetric("sessions_waiting", 1)
+        // And nothing comes later: all that lingered is gone.
+        usleep(100_000)
+        let (again, rest) = try Self.resume(reactor, token)
+        #expect(rest == "+PONG\r\n")
+        try again.call("PING", expecting: "+PONG\r\n")
+        #expect(try reactor.metric("session_partings_lost_total") == 0)
+    }
+
+    @Test func `who takes a session from a client that does not read is told so at once`() throws {
+        let reactor = try TestReactor {
+            $0.gateway.sessionCountMax = 10_000
+            $0.gateway.sessionBytesMax = 64 * 1024 * 1024
+        }
+        let standing = try TestSocket(reactor.redis)
+        let token = try Self.begin(standing)
+        let sender = try TestSocket(reactor.redis)
+        let payload = String(repeating: "x", count: 16_000)
+        // More than fits the kernel's buffers on both sides.
+        for _ in 0..<16 {
+            var commands: [UInt8] = []
+            for _ in 0..<64 { commands += TestSocket.command(["MESH.SEND", "ann", payload]) }
+            try sender.send(commands)
+            _ = try sender.receive(count: 64 * 4)
+        }
+        let socket = try TestSocket(reactor.redis)
+        try socket.send(TestSocket.command(["MESH.ATTACH", "ann", "RESUME", token]))
+        let reply = try socket.receive(count: 56 + Self.notice.utf8.count)
+        #expect(String(decoding: reply[56...], as: UTF8.self) == Self.notice)
+        #expect(try reactor.metric("session_partings_lost_total") == 1)
+        _ = consume standing
+    }
+
+    @Test func `who takes a session from a client that has read all is told nothing`() throws {
+        let reactor = try TestReactor()
+        let standing = try TestSocket(reactor.redis)
+        let token = try Self.begin(standing)
+        try Self.greet(reactor, standing)
+        #expect(try standing.receive(count: Self.message.count) == Self.message)
+        // The command acknowledges what has come before it.
+        try standing.call("PING", expecting: "+PONG\r\n")
+        let (_, rest) = try Self.resume(reactor, token)
+        #expect(rest == "+PONG\r\n")
+        #expect(try standing.receive().isEmpty, "the old connection is ended")
+        _ = consume standing
+        #expect(try reactor.metric("session_partings_lost_total") == 0)
+    }
+
+    @Test
+    func `what is left unread on a connection after its session has moved is announced there`()
+        throws
+    {
+        let first = try TestReactor { $0.limits.lingerTime = .seconds(5) }
+        let second = try TestReactor(seeds: [first.mesh])
+        try second.waitUntilReady()
+        try first.waitForMetric("links", 1)
+        var standing: TestSocket? = try TestSocket(first.redis)
+        let token = try Self.begin(standing!)
+        try Self.greet(first, standing!)
+        // So that it is acknowledged: for a sign of life the client needs not read.
+        try standing!.send(TestSocket.command(["MESH.GAPS", "OFF"]))
+        usleep(50_000)
+        let (socket, rest) = try Self.resume(second, token)
+        #expect(rest == "+PONG\r\n")
+        #expect(try first.metric("session_partings_lost_total") == 0)
+        try Self.leave(&standing, .close)
+        #expect(try socket.receive(until: Self.notice) == Self.notice)
+    }
+}
