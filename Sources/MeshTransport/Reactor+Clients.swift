@@ -298,10 +298,11 @@ extension Reactor {
         let client = connections[index].owner
         connectionOfClient[Int(client)] = -1
         counters.clientsClosed &+= 1
-        // What has just been sent in order is still on its way: how that ends is seen at the end of
-        // the lingering.
+        // Where this node ends the connection, what was sent may still be on its way, to a client
+        // that reads on: that is seen when it has had the time to.
+        let isOver = connections[index].isBroken || connections[index].hasPeerEnded
         let parting =
-            !lingers && gateway.hasUnproven(client) ? parting(of: index) : Parting.inOrder
+            isOver && gateway.hasUnproven(client) ? parting(of: index) : Parting.inOrder
         connections[index].doubts = gateway.close(client, parting)
         if lingers || !connections[index].doubts.isEmpty { linger(index) } else { discard(index) }
         if !gateway.changes.isEmpty { applyChanges() }

@@ -343,7 +343,12 @@ public struct ReactorOptions: Sendable {
         let role = connections[index].role
         if connections[index].isPaused || connections[index].isEnding {
             // Level-triggered readiness would come back at once: stop asking for it.
-            if isBroken { connectionEnded(index) } else { watch(index, reads: false) }
+            if isBroken {
+                connections[index].isBroken = true
+                connectionEnded(index)
+            } else {
+                watch(index, reads: false)
+            }
             return
         }
         let token = Token(index: index, generation: connections[index].generation)

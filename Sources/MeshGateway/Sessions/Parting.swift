@@ -10,8 +10,10 @@ import MeshCore
 // A kernel that still has bytes for its application when that closes, or is killed, sends a reset
 // instead of an end. So an end in order, with nothing unacknowledged, says that all was read; all
 // else leaves it open, and a loss that nobody can exclude is announced: `gap user ann 0 0`. A reset
-// may follow right behind an end, from clients that shut a connection down before they close it:
-// therefore the driver asks a second time (`SessionDoubt`).
+// may follow right behind an end, from clients that shut a connection down before they close it. And
+// where this node ends a connection, because another has shown the token, or because it leaves, it
+// is seen later whether the client reads on. Therefore the driver asks a second time
+// (`SessionDoubt`).
 //
 // None of this concerns messages of counted sessions: their clients say what has come.
 
@@ -28,8 +30,8 @@ public struct Parting: Equatable, Sendable {
         self.wasBroken = wasBroken
     }
 
-    /// For connections that nobody has asked about: those of clients that `hasUnproven` does not
-    /// name, and those whose output has all been sent and is to be read to its end.
+    /// For connections that need not be asked about (`hasUnproven`), and for those that this node
+    /// ends, as long as their clients may read what they were sent to its end.
     public static let inOrder = Parting(unacknowledgedBytes: 0, wasBroken: false)
 }
 
