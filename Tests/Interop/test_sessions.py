@@ -4,12 +4,16 @@ misses nothing, gets nothing twice, and nobody sees it go.
 The issue's paragraph on sessions, and its point 2.
 """
 import random
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+import redis.connection
 
 from mesh import Mesh, eventually, note, steadily
+from processes import die_with_parent
 from resp import Closed, Failure, Push, encode
 from test_users import delivery, seen, watch
 
@@ -184,8 +188,9 @@ def test_a_client_may_come_back_to_another_node(three, breaks):
 
 
 @pytest.mark.deadline(120)
-def test_moving_between_nodes_while_messages_come_loses_none_and_doubles_none(three):
-    """A user who breaks off and comes back, anywhere, twenty times in a stream of messages."""
+def test_moving_between_nodes_while_messages_come_loses_none_unannounced_and_doubles_none(three):
+    """A user who breaks off and comes back, anywhere, twenty times in a stream of messages. What its
+    kernel had and it did not read is lost, and the connection after it is told."""
     user, count = b"restless", 6_000
     wire, token = begin(three[0], user)
     for node in three:
@@ -205,7 +210,7 @@ def test_moving_between_nodes_while_messages_come_loses_none_and_doubles_none(th
     for thread in threads:
         thread.start()
     got, dice, moves, at = [], random.Random(4), 0, 0
-    longest = 0
+    longest, starts = 0, []
     while any(thread.is_alive() for thread in threads):
         end = time.monotonic() + dice.uniform(0.3, 1.2)
         while time.monotonic() < end:
@@ -220,6 +225,7 @@ def test_moving_between_nodes_while_messages_come_loses_none_and_doubles_none(th
             except TimeoutError:
                 break
         wire.close()
+        starts.append(len(got))
         at = dice.randrange(3)
         before = time.monotonic()
         wire, token = resume(three[at], user, token)
@@ -228,18 +234,97 @@ def test_moving_between_nodes_while_messages_come_loses_none_and_doubles_none(th
     for thread in threads:
         thread.join()
     got += payloads(wire.waiting(1.0), user)
-    gaps = [entry for entry in got if isinstance(entry, tuple)]
-    got = [entry for entry in got if not isinstance(entry, tuple)]
+    # On which connection each came: the first is 0.
+    turns = [sum(position >= start for start in starts) for position in range(len(got))]
+    gaps = [turn for turn, entry in zip(turns, got) if isinstance(entry, tuple)]
+    assert all(entry == (0, 0) for entry in got if isinstance(entry, tuple))
+    lost = set()
     for node in three:
-        mine = [int(p.split(b":")[1]) for p in got if p.startswith(b"%d:" % node.index)]
-        assert len(set(mine)) == len(mine), "none twice"
-        assert mine == sorted(mine), "in order"
+        mine = [(int(p.split(b":")[1]), turn) for turn, p in zip(turns, got)
+                if not isinstance(p, tuple) and p.startswith(b"%d:" % node.index)]
+        numbers = [number for number, _ in mine]
+        assert len(set(numbers)) == len(numbers), "none twice"
+        assert numbers == sorted(numbers), "in order"
+        for missing in set(range(count // 3)) - set(numbers):
+            # The connection that comes after it in the order of this sender.
+            lost.add(min((turn for number, turn in mine if number > missing), default=moves))
+    got = [entry for entry in got if not isinstance(entry, tuple)]
     note("%d moves in a stream of %d messages: lost in the kernel's buffers" % (moves, count),
          "%d" % (count - len(got)))
     note("the longest resume", longest)
-    assert gaps == []
+    note("connections after which something was missing, and that were announced",
+         "%d, %d" % (len(lost), len(gaps)))
+    assert lost <= set(gaps), "nothing is lost without a notice"
+    assert len(gaps) == len(set(gaps)) < moves, "one for each connection, and not for all"
     assert count - len(got) <= moves * 3, "only what the kernel had taken"
     wire.close()
+
+
+SUBSCRIBER = """
+import sys
+import redis.connection
+
+host, port, user = sys.argv[1:]
+connection = redis.connection.Connection(host=host, port=int(port), protocol=2)
+connection.send_command("MESH.ATTACH", user, "SESSION")
+print(connection.read_response().decode(), flush=True)
+for line in sys.stdin:
+    if line == "read\\n":
+        print(connection.read_response()[2].decode(), flush=True)
+    else:
+        connection.disconnect()
+        print("gone", flush=True)
+"""
+
+
+@pytest.mark.parametrize("at", (0, 1))
+@pytest.mark.parametrize("ending", ("kill", "disconnect"))
+@pytest.mark.parametrize("reads", (False, True))
+def test_what_a_subscriber_had_not_read_when_it_ended_is_announced(three, reads, ending, at):
+    """kill -9 of a redis-py client, and its own way to close, with messages in its kernel; the session
+    goes on with another redis-py client, at the same node and at another."""
+    user = "subscriber %s %s %d" % (reads, ending, at)
+    host, port = three[0].addresses["redis"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUBSCRIBER, host, str(port), user], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, bufsize=1, preexec_fn=die_with_parent)
+
+    def tell(word):
+        process.stdin.write(word + "\n")
+        return process.stdout.readline().strip()
+
+    try:
+        token = process.stdout.readline().strip()
+        assert len(token) == 49, token
+        for node in three:
+            arrived(node, user)
+        assert three[2].call("MESH.SEND", user, "first") == 1
+        assert tell("read") == "first"
+        if not reads:
+            for number in range(3):
+                assert three[2].call("MESH.SEND", user, "unread %d" % number) == 1
+            time.sleep(0.2)
+        if ending == "kill":
+            process.kill()
+            process.wait()
+        else:
+            assert tell("disconnect") == "gone"
+    finally:
+        process.kill()
+        process.wait()
+    time.sleep(0.1)
+    assert three[2].call("MESH.SEND", user, "later") == 1
+    host, port = three[at].addresses["redis"]
+    client = redis.connection.Connection(host=host, port=port, protocol=2, socket_timeout=5)
+    client.send_command("MESH.ATTACH", user, "RESUME", token)
+    assert len(client.read_response()) == 49
+    name = user.encode()
+    if not reads:
+        assert client.read_response() == [b"gap", b"user", name, 0, 0]
+    assert client.read_response() == [b"user", name, b"later"]
+    assert three[2].call("MESH.SEND", user, "live") >= 1
+    assert client.read_response() == [b"user", name, b"live"]
+    client.disconnect()
 
 
 @pytest.mark.deadline(120)
