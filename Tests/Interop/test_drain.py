@@ -120,10 +120,13 @@ def test_a_draining_node_moves_every_client_and_nobody_is_seen_to_go():
         for user in users:
             got[user] += payloads(moved[user].waiting(0.3), user)
             gaps = [entry for entry in got[user] if isinstance(entry, tuple)]
-            assert gaps == [], user
+            got[user] = [entry for entry in got[user] if not isinstance(entry, tuple)]
             assert got[user] == sorted(set(got[user]), key=int), user
-            # What the kernel had taken for a connection that was then closed may be lost.
+            # What the kernel had taken for a connection that was then closed may be lost, and is
+            # announced.
             assert len(got[user]) >= sent[user] - 2, (user, len(got[user]), sent[user])
+            assert gaps == ([(0, 0)] if len(got[user]) < sent[user] else []), user
+            assert not gaps or user.startswith(b"mover"), user
         for user in users:
             if user.startswith(b"gone"):
                 assert len(got[user]) == sent[user], user
