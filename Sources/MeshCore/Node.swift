@@ -292,13 +292,11 @@ public struct Node: ~Copyable {
             adopt(items, from: links[link].peer)
         case (_, .bye):
             forget(link, &effects)
-        case (.closing, _), (.introducing, .standings), (.introducing, .linkLists),
-            (.introducing, .linkChanges), (.introducing, .linksWanted),
-            (.introducing, .heartbeat), (.introducing, .role), (.introducing, .digests),
-            (.introducing, .marks), (.introducing, .origins), (.introducing, .repair),
-            (.introducing, .records), (.introducing, .snapshot),
-            (.introducing, .cannotRepair):
-            // Sent before the peer knew that this is not, or no longer, a link.
+        case (.closing, _):
+            // Sent before the peer knew that this is no link any more.
+            break
+        case (.introducing, _) where message.scope == .link:
+            // Sent before it knew that this is none.
             break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)

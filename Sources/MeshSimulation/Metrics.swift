@@ -54,7 +54,8 @@ public struct Metrics: Sendable {
     public var unknown = 0
     public var hops = Distribution()
     public var hopCounts: [Int] = []
-    public var latencyMilliseconds = 0.0
+    /// Milliseconds from origin to delivery.
+    public var latency = Distribution()
     /// Seconds from a crash to each survivor's knowing it.
     public var detection = Distribution()
     public var convergence = Distribution()
@@ -150,8 +151,13 @@ public struct Metrics: Sendable {
         Named(name: "hops.p99", meaning: "of 100 messages 99 take at most this") { $0.hops.p99 },
         Named(name: "hops.max", meaning: "the most") { $0.hops.max },
         Named(name: "latency.mean", meaning: "milliseconds from origin to delivery") {
-            $0.latencyMilliseconds
+            $0.latency.mean
         },
+        Named(name: "latency.p50", meaning: "the median") { $0.latency.p50 },
+        Named(name: "latency.p99", meaning: "of 100 copies 99 take at most this, within 3 %") {
+            $0.latency.p99
+        },
+        Named(name: "latency.max", meaning: "the longest") { $0.latency.max },
         Named(name: "detection.mean", meaning: "seconds from a crash to a survivor's knowing") {
             $0.detection.mean
         },

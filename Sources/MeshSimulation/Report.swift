@@ -28,7 +28,7 @@ extension Metrics {
         object["reordered"] = String(reordered)
         object["unknown"] = String(unknown)
         object["hops"] = hops.json
-        object["latencyMilliseconds"] = decimal(latencyMilliseconds)
+        object["latencyMilliseconds"] = latency.json
         object["detection"] = detection.json
         object["convergence"] = convergence.json
         object["bytes"] = String(bytes)
@@ -115,6 +115,7 @@ extension Metrics {
                 "\(sent) sent, \(delivered) copies delivered, \(lost) lost, "
                     + "\(duplicated) doubled, \(reordered) out of order, \(unknown) to nobody"))
         lines.append(row("hops", four(hops, "")))
+        lines.append(row("latency", four(latency, " ms")))
         lines.append(row("detection", four(detection, " s")))
         lines.append(row("convergence", four(convergence, " s")))
         lines.append(row("load", four(load, "") + " messages passed on by a node"))

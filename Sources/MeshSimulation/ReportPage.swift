@@ -8,6 +8,7 @@ extension Metrics {
             ("lost", "\(lost)"), ("given up", "\(undelivered)"), ("doubled", "\(duplicated)"),
             ("out of order", "\(reordered)"),
             ("mean hops", decimal(hops.mean, places: 2)),
+            ("latency, mean and p99", "\(decimal(latency.mean)) and \(decimal(latency.p99)) ms"),
             ("detection, last", "\(decimal(detection.max, places: 2)) s"),
             ("convergence, longest", "\(decimal(convergence.max, places: 2)) s"),
         ]

@@ -530,10 +530,7 @@ public struct Run: ~Copyable {
         metrics.reordered = delivery.reordered
         metrics.hopCounts = delivery.hops
         metrics.hops = Distribution(histogram: delivery.hops)
-        if delivery.delivered > 0 {
-            metrics.latencyMilliseconds =
-                Double(delivery.latencySum) / 1e6 / Double(delivery.delivered)
-        }
+        metrics.latency = delivery.latency.distribution
         metrics.detection = Distribution(detections)
         metrics.convergence = Distribution(metrics.recoveries.compactMap(\.seconds))
         metrics.bytes = world.byteCount

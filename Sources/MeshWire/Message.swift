@@ -61,6 +61,30 @@ public enum Message: Equatable, Sendable {
     /// as of this place in the sender's log.
     case stranger(Key, name: UInt64, sequence: UInt64)
 
+    /// Whom a message is exchanged between.
+    public enum Scope: Sendable {
+        /// Two nodes that do not know yet what they will be to each other.
+        case handshake
+        /// Two nodes that have shaken hands, a link or not.
+        case connection
+        /// The two ends of a link.
+        case link
+        /// Two nodes however far from each other: it travels in a routed frame.
+        case mesh
+    }
+
+    public var scope: Scope {
+        switch self {
+        case .hello, .welcome, .refuse: .handshake
+        case .members, .coordinates, .bye: .connection
+        case .heartbeat, .standings, .linkLists, .linkChanges, .linksWanted, .role, .records,
+            .digests, .marks, .origins, .repair, .snapshot, .cannotRepair:
+            .link
+        case .accuse, .vouch, .question, .answer, .traceAnswer, .acknowledge, .skip, .stranger:
+            .mesh
+        }
+    }
+
     /// The first byte of each message.
     public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch

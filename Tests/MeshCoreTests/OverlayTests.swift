@@ -116,6 +116,7 @@ import Testing
                     keys: [], patterns: [])),
             .cannotRepair(peer.id), .coordinates([]),
         ]
+        #expect(early.filter { $0.scope == .link }.count == 13)
         for message in early {
             try receive(message)
             #expect(node.counters.protocolErrors == 0, "\(message)")

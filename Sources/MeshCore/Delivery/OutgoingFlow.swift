@@ -22,6 +22,9 @@ struct OutgoingFlow: ~Copyable {
     var isCongested = false
     /// The link that was last sent over; -1: none, there was no way.
     var lastHop: LinkIndex = -1
+    /// The link that led to a timeout, until `detourUntil`: any other way is better; -1: none.
+    var avoided: LinkIndex = -1
+    var detourUntil: Instant
     /// The incoming flow from the same node, -1: none.
     var reverse: Int32 = -1
     /// Its place in `Flows.active`, -1: nothing is kept.
@@ -64,6 +67,7 @@ struct OutgoingFlow: ~Copyable {
         acknowledged = last
         self.last = last
         self.window = window
+        detourUntil = now
         progressAt = now
         timedAt = now
         skippedAt = now - .seconds(1)

@@ -110,10 +110,7 @@ extension Node {
     private mutating func firstHop(of place: Int32, to index: MemberIndex) -> Hop? {
         // Behind what is sent again it takes its turn.
         if flows.outgoing[Int(place)].isRecovering { return nil }
-        guard
-            let hop = hop(
-                to: members.id(of: index), index, promise: .max, isStrict: false, arrival: -1)
-        else {
+        guard let hop = hop(of: place, to: index) else {
             stranded(place)
             return nil
         }

@@ -3,7 +3,7 @@ import MeshWire
 /// Sending again what is not acknowledged (DESIGN §5):
 ///
 /// - when the link is lost that a flow was last sent over, at once over the next best;
-/// - when nothing comes for three round trips, and for 200 ms;
+/// - when nothing comes for three round trips, and for 200 ms, over another link if one is nearer;
 /// - when the destination names what it misses.
 extension Node {
     /// What is sent at once when a flow starts again.
@@ -12,6 +12,9 @@ extension Node {
     static var burstMost: Int { 1024 * 1024 }
     /// A flow that lacks more than this at its destination starts again from there.
     static var gapCountMax: Int { 256 }
+    /// For so long a flow keeps off the link that led to a timeout: until then it is known whether
+    /// that link, or one behind it, is silent.
+    static var detourTime: Delay { .seconds(2) }
     /// Timeouts are looked at no more often.
     static var timeoutGrain: Delay { .milliseconds(20) }
 
@@ -58,6 +61,7 @@ extension Node {
                 flows.outgoing[Int(place)].window = max(
                     Self.burstLeast, min(flows.outgoing[Int(place)].window, limits.windowBytes) / 2)
                 flows.outgoing[Int(place)].timeouts += 1
+                avoidLastHop(place)
                 startAgain(place, &effects)
                 due = dueTime(Int(place))
             }
@@ -65,6 +69,25 @@ extension Node {
             next = min(next ?? due, due)
         }
         if let next { timers.schedule(.retransmission, at: max(next, now + Self.timeoutGrain)) }
+    }
+
+    /// Something on the way of a flow may stand still. Nobody else can take what its destination
+    /// does not.
+    private mutating func avoidLastHop(_ place: Int32) {
+        let at = Int(place)
+        let link = flows.outgoing[at].lastHop
+        guard link >= 0, link != members[flows.outgoing[at].member].link else { return }
+        flows.outgoing[at].avoided = link
+        flows.outgoing[at].detourUntil = now + Self.detourTime
+    }
+
+    /// The first hop of a flow's messages; nil: no way.
+    @inline(__always)
+    mutating func hop(of place: Int32, to index: MemberIndex) -> Hop? {
+        // As if they had come from there: nobody gives a message back who knows any other way.
+        hop(
+            to: members.id(of: index), index, promise: .max, isStrict: false,
+            arrival: flows.outgoing[Int(place)].avoided)
     }
 
     private func dueTime(_ place: Int) -> Instant {
@@ -116,9 +139,7 @@ extension Node {
         let at = Int(place)
         let index = flows.outgoing[at].member
         let destination = members.id(of: index)
-        guard
-            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
-        else { return nil }
+        guard let hop = hop(of: place, to: index) else { return nil }
         let header = Retention.header(flows.outgoing[at].queue, at: offset)
         let size = header.nameCount + header.payloadCount
         let head = effects.bytes.count
@@ -207,6 +228,9 @@ extension Node {
         }
         flows.outgoing[at].progressAt = now
         flows.outgoing[at].timeouts = 0
+        if flows.outgoing[at].avoided >= 0, flows.outgoing[at].detourUntil <= now {
+            flows.outgoing[at].avoided = -1
+        }
         let most = configuration.flows.windowBytes
         if flows.outgoing[at].window < most {
             let gone = before - flows.outgoing[at].bytes

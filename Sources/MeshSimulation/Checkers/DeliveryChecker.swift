@@ -48,8 +48,8 @@ struct DeliveryChecker {
     /// Lost with nothing wrong anywhere near in time.
     private(set) var lostInCalm = 0
     private(set) var hops: [Int] = [Int](repeating: 0, count: 128)
-    /// Nanoseconds from sending to delivery, added up.
-    private(set) var latencySum: Int64 = 0
+    /// From sending to delivery.
+    private(set) var latency = LatencyHistogram()
 
     /// Numbers a message; its payload starts with the number.
     var nextNumber: UInt32 { UInt32(truncatingIfNeeded: sent.count) }
@@ -91,7 +91,7 @@ struct DeliveryChecker {
         sent[number].deliveredAt |= bit(arrival.host)
         delivered += 1
         hops[min(Int(arrival.hops), hops.count - 1)] += 1
-        latencySum += (arrival.time - sent[number].time).nanoseconds
+        latency.add(arrival.time - sent[number].time)
         if sent[number].isHeld { return nil }
         if before > arrival.message + 1 {
             reordered += 1
