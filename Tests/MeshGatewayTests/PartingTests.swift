@@ -273,6 +273,34 @@ import Testing
         }
     }
 
+    @Test func `a client that counts and has not heard of its token is told again what was lost`() {
+        var configuration = GatewayConfiguration()
+        configuration.sessionCountMax = 1
+        for isElsewhere in [false, true] {
+            var pair = Pair(configuration)
+            let first = pair.here.open()
+            let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
+            pair.here.close(first)
+            for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
+            let second = pair.here.open()
+            let line = "MESH.ATTACH ann RESUME \(old) SEEN 0\r\n"
+            let reply = pair.here.exchange(second, line)
+            let both = "*5·$3·gap·$4·user·$3·ann·:2·:0·" + message("c")
+            #expect(reply.hasSuffix("·" + both))
+            pair.here.close(second, Self.reset)
+            if isElsewhere {
+                let third = pair.there.open()
+                pair.there.send(third, Array(line.utf8))
+                pair.settle()
+                let again = pair.there.read(third)
+                #expect(again.hasSuffix("·" + both))
+            } else {
+                let again = Self.resume(&pair, old, " SEEN 0")
+                #expect(again == both)
+            }
+        }
+    }
+
     @Test func `of several sessions of a connection each has its own last message`() {
         var pair = Pair()
         let (first, ann) = Self.begin(&pair)

@@ -134,6 +134,38 @@ import Testing
         _ = consume standing
     }
 
+    /// Where nothing can be waited for the kernel is asked once.
+    @Test(arguments: [false, true]) func `nobody lingers where there is no room for it`(
+        _ reads: Bool
+    ) throws {
+        let reactor = try TestReactor { $0.limits.lingeringCount = 0 }
+        var socket: TestSocket? = try TestSocket(reactor.redis)
+        let token = try Self.begin(socket!)
+        try Self.greet(reactor, socket!)
+        if reads { _ = try socket!.receive(count: Self.message.count) }
+        try Self.leave(&socket, .close)
+        try reactor.waitForMetric("sessions_waiting", 1)
+        let (_, rest) = try Self.resume(reactor, token)
+        #expect(rest == (reads ? "" : Self.notice) + "+PONG\r\n")
+    }
+
+    @Test func `a connection that is read to its end after its session has moved has lost nothing`()
+        throws
+    {
+        let reactor = try TestReactor { $0.limits.lingerTime = .milliseconds(200) }
+        var standing: TestSocket? = try TestSocket(reactor.redis)
+        let token = try Self.begin(standing!)
+        try Self.greet(reactor, standing!)
+        let (socket, rest) = try Self.resume(reactor, token)
+        #expect(rest == "+PONG\r\n")
+        let end = String(decoding: Self.message, as: UTF8.self)
+        #expect(try standing!.receiveAll() == end)
+        try Self.leave(&standing, .close)
+        usleep(250_000)
+        try socket.call("PING", expecting: "+PONG\r\n")
+        #expect(try reactor.metric("session_partings_lost_total") == 0)
+    }
+
     @Test func `who takes a session from a client that has read all is told nothing`() throws {
         let reactor = try TestReactor()
         let standing = try TestSocket(reactor.redis)

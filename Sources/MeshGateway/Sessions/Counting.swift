@@ -73,6 +73,7 @@ extension Gateway {
         sessions[index].acknowledged = 0
         sessions[index].waitingFrom = 0
         sessions[index].unprovenEnd = nil
+        sessions[index].toldCount = 0
     }
 
     /// A ghost waits with a session's messages, of which the first that it is given has this number.
@@ -98,6 +99,11 @@ extension Gateway {
         let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)
         clients[place].droppedCount += max(0, first - next)
+        if isFormer, sessions[index].toldCount > 0 {
+            // What that was told of losses stood behind the new token.
+            clients[place].droppedCount += sessions[index].toldCount
+            clients[place].droppedSince = sessions[index].toldSince
+        }
         while first < next, !clients[place].backlog.isEmpty {
             clients[place].backlog.takeFirst { _, _ in }
             first += 1

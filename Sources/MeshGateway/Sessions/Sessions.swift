@@ -195,6 +195,8 @@ extension Gateway {
         if let index = session(of: user, at: place) {
             let end = clients[place].output.count + clients[place].held.count
             noteUnproven(index, upTo: clients[place].outputBase &+ UInt64(end))
+            if sessions[index].toldCount == 0 { sessions[index].toldSince = since }
+            sessions[index].toldCount += count
         }
     }
 

@@ -46,6 +46,10 @@ struct UserSession {
     /// The position behind the last message that nobody counts, or notice, in all that was written to
     /// the present connection; nil: there was none (Parting).
     var unprovenEnd: UInt64?
+    /// What the present connection was told that was lost; told again if that has not heard of the
+    /// token before it.
+    var toldCount = 0
+    var toldSince = Instant(nanoseconds: 0)
     /// Waiting: the number of the message that was the first ever in the ghost's backlog.
     var waitingFrom = 0
 
