@@ -56,6 +56,21 @@ import Testing
         #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
     }
 
+    /// What is sent again is not timed (Karn 1987), so the longer wait has to stay until a message
+    /// is that was not: else nothing ever is, and each is sent twice.
+    @Test func `a flow learns of a round trip that is longer than its timeout`() {
+        let mesh = pair()
+        mesh.send([0], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(100))
+        mesh.judge = { _, _, _ in .delay(.milliseconds(150)) }
+        for number in 1...10 as ClosedRange<UInt8> {
+            mesh.send([number], from: 0, to: "bob")
+            mesh.run(for: .seconds(1))
+        }
+        #expect(mesh.payloads(at: 1) == (0...10).map { [$0] })
+        #expect(mesh.hosts[0].node.counters.retransmitted <= 2)
+    }
+
     @Test func `what comes twice is delivered once`() {
         let mesh = pair()
         mesh.judge = { _, _, frame in
@@ -664,7 +679,7 @@ import Testing
 
     @Test func `numbers wrap round at both ends`() {
         var flow = OutgoingFlow(
-            to: 1, after: .max - 2, window: 1 << 20, at: Instant(nanoseconds: 0))
+            to: 1, after: .max - 2, window: 1 << 20, roundTrip: .zero, at: Instant(nanoseconds: 0))
         var retention = Retention()
         let bytes = [UInt8](repeating: 0, count: 10)
         for _ in 0..<6 {

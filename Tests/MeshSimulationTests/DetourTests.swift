@@ -45,7 +45,8 @@ import Testing
         for frozen in 0..<4 {
             let delays = delays(in: &world, frozen: frozen)
             #expect(delays[delays.count * 98 / 100] < 50)
-            #expect(delays[delays.count - 1] < 250)
+            // A flow that has sent nothing but again since its last timeout waits twice as long.
+            #expect(delays[delays.count - 1] < 450)
         }
     }
 }

@@ -38,10 +38,11 @@ struct Flows: ~Copyable {
 
     @inline(never)
     mutating func open(
-        to member: MemberIndex, _ id: NodeID, window: Int, at now: Instant
+        to member: MemberIndex, _ id: NodeID, window: Int, roundTrip: Delay, at now: Instant
     ) -> Int32 {
         let last = former.removeValue(forKey: id) ?? 0
-        var flow = OutgoingFlow(to: member, after: last, window: window, at: now)
+        var flow = OutgoingFlow(
+            to: member, after: last, window: window, roundTrip: roundTrip, at: now)
         flow.reverse = incomingOf.find(id.rawValue)
         let place: Int32
         if let reused = freeOutgoing.popLast() {

@@ -6,9 +6,16 @@ extension Node {
     @inline(__always)
     mutating func outgoingFlow(to index: MemberIndex) -> Int32 {
         let place = flows.place(to: index)
-        if place >= 0 { return place }
+        return place >= 0 ? place : openFlow(to: index)
+    }
+
+    @inline(never)
+    private mutating func openFlow(to index: MemberIndex) -> Int32 {
+        // Liars get a second at the most.
+        let milliseconds = min(coordinates.estimate(index) ?? 0, 1_000)
         return flows.open(
-            to: index, members.id(of: index), window: configuration.flows.windowBytes, at: now)
+            to: index, members.id(of: index), window: configuration.flows.windowBytes,
+            roundTrip: .milliseconds(Int64(milliseconds)), at: now)
     }
 
     /// Whether a message of this cost is within twice the flow's window and twice what all flows may

@@ -44,10 +44,11 @@ struct OutgoingFlow: ~Copyable {
 
     /// When something was last acknowledged, sent again, or first kept.
     var progressAt: Instant
-    /// Times in a row that nothing came.
+    /// Times that nothing came since a round trip was last measured: as long as all is sent again
+    /// none can be, so the longer wait stays until then (Karn 1987).
     var timeouts = 0
-    /// Smoothed (Jacobson 1988); zero: not measured yet.
-    var roundTrip = Delay.zero
+    /// Smoothed (Jacobson 1988), upwards faster; at first what the coordinates say, zero: unknown.
+    private(set) var roundTrip: Delay
     /// The message whose round trip is being measured; never one that was sent again (Karn 1987).
     var timed: UInt32 = 0
     var timedAt: Instant
@@ -62,11 +63,13 @@ struct OutgoingFlow: ~Copyable {
     /// The destination has said that it leaves: what is kept then is given up.
     var giveUpDue: Instant?
 
-    init(to member: MemberIndex, after last: UInt32, window: Int, at now: Instant) {
+    init(to member: MemberIndex, after last: UInt32, window: Int, roundTrip: Delay, at now: Instant)
+    {
         self.member = member
         acknowledged = last
         self.last = last
         self.window = window
+        self.roundTrip = roundTrip
         detourUntil = now
         progressAt = now
         timedAt = now
@@ -107,15 +110,23 @@ struct OutgoingFlow: ~Copyable {
         }
     }
 
-    /// Takes a measured round trip into account: 1/8 a sample.
+    /// Nothing has come for `timeout`: publishers wait earlier from now on, and the flow longer.
+    mutating func timedOut(windowLeast: Int, windowMost: Int) {
+        window = max(windowLeast, min(window, windowMost) / 2)
+        timeouts += 1
+    }
+
+    /// Takes a measured round trip into account: 1/8 a shorter one, half a longer one, since a timeout
+    /// that is too short sends everything twice.
     mutating func sample(_ delay: Delay) {
+        timeouts = 0
         let sample = max(delay, .microseconds(1))
-        roundTrip =
-            roundTrip == .zero
-            ? sample
-            : Delay(
-                nanoseconds: roundTrip.nanoseconds - roundTrip.nanoseconds / 8
-                    + sample.nanoseconds / 8)
+        if roundTrip == .zero {
+            roundTrip = sample
+        } else {
+            let excess = sample.nanoseconds - roundTrip.nanoseconds
+            roundTrip = roundTrip + Delay(nanoseconds: excess / (excess > 0 ? 2 : 8))
+        }
     }
 
     /// How long to wait before what is kept is sent again.

@@ -57,10 +57,8 @@ extension Node {
                 startAgain(place, &effects)
                 due = dueTime(Int(place))
             } else if due <= now {
-                let limits = configuration.flows
-                flows.outgoing[Int(place)].window = max(
-                    Self.burstLeast, min(flows.outgoing[Int(place)].window, limits.windowBytes) / 2)
-                flows.outgoing[Int(place)].timeouts += 1
+                flows.outgoing[Int(place)].timedOut(
+                    windowLeast: Self.burstLeast, windowMost: configuration.flows.windowBytes)
                 avoidLastHop(place)
                 startAgain(place, &effects)
                 due = dueTime(Int(place))
@@ -227,7 +225,6 @@ extension Node {
             flows.outgoing[at].sample(now - flows.outgoing[at].timedAt)
         }
         flows.outgoing[at].progressAt = now
-        flows.outgoing[at].timeouts = 0
         if flows.outgoing[at].avoided >= 0, flows.outgoing[at].detourUntil <= now {
             flows.outgoing[at].avoided = -1
         }
