@@ -8,7 +8,8 @@ import MeshWire
 ///     free → link | client | http → (lingering) → free
 ///
 /// A link that is dialled is `connecting` first. `lingering` connections belong to nobody any more:
-/// they send what waits until their deadline, read to nowhere, and end.
+/// they send what waits until their deadline, read to nowhere, and end. How those of clients with a
+/// session end says whether something of it may be unread (`doubts`).
 struct Connection: ~Copyable {
     enum Role: UInt8 {
         case free
