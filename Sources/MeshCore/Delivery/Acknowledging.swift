@@ -59,6 +59,9 @@ extension Node {
         } else if ahead < 0 {
             // The acknowledgement has not come to the origin.
             counters.duplicates &+= 1
+            if let member = members.index(of: header.origin) {
+                flows.incoming[at].way.avoidLastHop(unless: members[member].link, at: now)
+            }
             flows.incoming[at].unacknowledged += 1
             tellSoon(place, at: now)
         } else if ahead >= IncomingFlow.distanceMax, !flows.incoming[at].isFresh {
@@ -229,11 +232,12 @@ extension Node {
         }
         flows.incoming[at].unacknowledged = 0
         counters.acknowledgementsSent &+= 1
-        sendControl(
+        flows.incoming[at].way.update(at: now)
+        flows.incoming[at].way.lastHop = sendControl(
             .acknowledge(
                 Acknowledgement(
                     cumulative: flows.incoming[at].expected &- 1, missing: missing)),
-            to: member, &effects)
+            to: member, avoiding: flows.incoming[at].way.avoided, &effects)
     }
 
     /// What a message to the same node can carry in place of a frame; nil: nothing is due.

@@ -31,6 +31,8 @@ struct IncomingFlow: ~Copyable {
     /// Its origin is forgotten while it is still listed.
     var isForgotten = false
     var due: Instant
+    /// That of its acknowledgements.
+    var way: Way
     /// Since when the next message is missing while later ones have come.
     var gapSince: Instant
     private var window: [ReorderedMessage?] = []
@@ -44,6 +46,7 @@ struct IncomingFlow: ~Copyable {
     init(from origin: NodeID, at now: Instant) {
         self.origin = origin
         due = now
+        way = Way(at: now)
         gapSince = now
     }
 

@@ -20,11 +20,7 @@ struct OutgoingFlow: ~Copyable {
     /// again with acknowledgements (AIMD, Chiu and Jain 1989).
     var window: Int
     var isCongested = false
-    /// The link that was last sent over; -1: none, there was no way.
-    var lastHop: LinkIndex = -1
-    /// The link that led to a timeout, until `detourUntil`: any other way is better; -1: none.
-    var avoided: LinkIndex = -1
-    var detourUntil: Instant
+    var way: Way
     /// The incoming flow from the same node, -1: none.
     var reverse: Int32 = -1
     /// Its place in `Flows.active`, -1: nothing is kept.
@@ -70,7 +66,7 @@ struct OutgoingFlow: ~Copyable {
         self.last = last
         self.window = window
         self.roundTrip = roundTrip
-        detourUntil = now
+        way = Way(at: now)
         progressAt = now
         timedAt = now
         skippedAt = now - .seconds(1)

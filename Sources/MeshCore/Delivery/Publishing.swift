@@ -114,7 +114,7 @@ extension Node {
             stranded(place)
             return nil
         }
-        flows.outgoing[Int(place)].lastHop = hop.link
+        flows.outgoing[Int(place)].way.lastHop = hop.link
         return hop
     }
 

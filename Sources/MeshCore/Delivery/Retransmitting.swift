@@ -12,9 +12,6 @@ extension Node {
     static var burstMost: Int { 1024 * 1024 }
     /// A flow that lacks more than this at its destination starts again from there.
     static var gapCountMax: Int { 256 }
-    /// For so long a flow keeps off the link that led to a timeout: until then it is known whether
-    /// that link, or one behind it, is silent.
-    static var detourTime: Delay { .seconds(2) }
     /// Timeouts are looked at no more often.
     static var timeoutGrain: Delay { .milliseconds(20) }
 
@@ -22,7 +19,7 @@ extension Node {
     /// happens now has happened.
     mutating func wayLost(_ link: LinkIndex) {
         var isAny = false
-        for place in flows.active where flows.outgoing[Int(place)].lastHop == link {
+        for place in flows.active where flows.outgoing[Int(place)].way.lastHop == link {
             flows.outgoing[Int(place)].mustRecover = true
             isAny = true
         }
@@ -34,7 +31,7 @@ extension Node {
 
     /// A message found no way: it is sent when there is one.
     mutating func stranded(_ place: Int32) {
-        flows.outgoing[Int(place)].lastHop = -1
+        flows.outgoing[Int(place)].way.lastHop = -1
         if !flows.outgoing[Int(place)].isRecovering {
             flows.outgoing[Int(place)].beginRecovery(burst: Self.burstLeast)
         }
@@ -59,7 +56,8 @@ extension Node {
             } else if due <= now {
                 flows.outgoing[Int(place)].timedOut(
                     windowLeast: Self.burstLeast, windowMost: configuration.flows.windowBytes)
-                avoidLastHop(place)
+                let direct = members[flows.outgoing[Int(place)].member].link
+                flows.outgoing[Int(place)].way.avoidLastHop(unless: direct, at: now)
                 startAgain(place, &effects)
                 due = dueTime(Int(place))
             }
@@ -69,23 +67,13 @@ extension Node {
         if let next { timers.schedule(.retransmission, at: max(next, now + Self.timeoutGrain)) }
     }
 
-    /// Something on the way of a flow may stand still. Nobody else can take what its destination
-    /// does not.
-    private mutating func avoidLastHop(_ place: Int32) {
-        let at = Int(place)
-        let link = flows.outgoing[at].lastHop
-        guard link >= 0, link != members[flows.outgoing[at].member].link else { return }
-        flows.outgoing[at].avoided = link
-        flows.outgoing[at].detourUntil = now + Self.detourTime
-    }
-
     /// The first hop of a flow's messages; nil: no way.
     @inline(__always)
     mutating func hop(of place: Int32, to index: MemberIndex) -> Hop? {
         // As if they had come from there: nobody gives a message back who knows any other way.
         hop(
             to: members.id(of: index), index, promise: .max, isStrict: false,
-            arrival: flows.outgoing[Int(place)].avoided)
+            arrival: flows.outgoing[Int(place)].way.avoided)
     }
 
     private func dueTime(_ place: Int) -> Instant {
@@ -114,7 +102,7 @@ extension Node {
                     &effects)
             else {
                 // No way: `wayFound` or the next timeout tries again.
-                flows.outgoing[at].lastHop = -1
+                flows.outgoing[at].way.lastHop = -1
                 return
             }
             sent += size.cost
@@ -150,7 +138,7 @@ extension Node {
             Destination(id: destination, sequence: sequence, promise: hop.promise))
         flows.retention.copyBytes(
             header, of: flows.outgoing[at].queue, at: offset, count: size, to: &effects.bytes)
-        flows.outgoing[at].lastHop = hop.link
+        flows.outgoing[at].way.lastHop = hop.link
         counters.retransmitted &+= 1
         transmit(
             Slice(start: head, count: effects.bytes.count - head), .empty, .message,
@@ -225,9 +213,7 @@ extension Node {
             flows.outgoing[at].sample(now - flows.outgoing[at].timedAt)
         }
         flows.outgoing[at].progressAt = now
-        if flows.outgoing[at].avoided >= 0, flows.outgoing[at].detourUntil <= now {
-            flows.outgoing[at].avoided = -1
-        }
+        flows.outgoing[at].way.update(at: now)
         let most = configuration.flows.windowBytes
         if flows.outgoing[at].window < most {
             let gone = before - flows.outgoing[at].bytes
@@ -296,16 +282,21 @@ extension Node {
             &effects)
     }
 
-    /// A small control message to one node, written without a detour.
+    /// A small control message to one node, over any link but `avoided` if there is another way.
+    ///
+    /// - Returns: the link that it took; -1: there was none.
+    @discardableResult
     mutating func sendControl(
-        _ message: Message, to index: MemberIndex, _ effects: inout EffectBuffer
-    ) {
+        _ message: Message, to index: MemberIndex, avoiding avoided: LinkIndex = -1,
+        _ effects: inout EffectBuffer
+    ) -> LinkIndex {
         let destination = members.id(of: index)
         guard
-            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+            let hop = hop(
+                to: destination, index, promise: .max, isStrict: false, arrival: avoided)
         else {
             counters.droppedNoRoute &+= 1
-            return
+            return -1
         }
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
@@ -317,5 +308,6 @@ extension Node {
         let length = effects.bytes.count - head
         effects.bytes.overwrite(integer: UInt32(length), at: head)
         transmit(Slice(start: head, count: length), .empty, .control, over: hop.link, &effects)
+        return hop.link
     }
 }

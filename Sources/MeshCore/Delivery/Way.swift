@@ -1,0 +1,34 @@
+/// The first link of the way from one node to another, and one that what is sent keeps off for a
+/// while, because something did not arrive over it.
+///
+/// A node that stands still is in doubt after a second and more only. Many a flow whose way leads
+/// through it has another.
+struct Way {
+    /// A link is kept off for so long: until then it is known whether it, or one behind it, is
+    /// silent.
+    private static let detourTime = Delay.seconds(2)
+    /// Another one is kept off no sooner than after this: what was sent over it may be on its way.
+    private static let patience = Delay.milliseconds(100)
+
+    /// The link that was last sent over; -1: none, there was no way.
+    var lastHop: LinkIndex = -1
+    /// Any other way is better than over this link; -1: none is worse than others.
+    private(set) var avoided: LinkIndex = -1
+    private var avoidedAt: Instant
+
+    init(at now: Instant) { avoidedAt = now - Self.patience }
+
+    /// What was sent has not arrived, at a node that is linked by `direct`, -1 if it is not: nobody
+    /// else can take what that does not.
+    mutating func avoidLastHop(unless direct: LinkIndex, at now: Instant) {
+        guard lastHop >= 0, lastHop != direct, now - avoidedAt >= Self.patience else { return }
+        avoided = lastHop
+        avoidedAt = now
+    }
+
+    /// To be called now and then.
+    @inline(__always)
+    mutating func update(at now: Instant) {
+        if avoided >= 0, now - avoidedAt >= Self.detourTime { avoided = -1 }
+    }
+}
