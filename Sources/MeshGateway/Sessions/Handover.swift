@@ -44,19 +44,10 @@ enum SessionTag {
 extension Gateway {
     /// The old node has the key, and forwards, for this long.
     static let movedTime: Delay = .seconds(2)
-    /// What cannot be forwarded in this time after that is lost, and counted.
-    static let forwardTime: Delay = .seconds(3)
-    /// Messages that come directly to the new node wait for the forwarded ones.
-    static let arrivalTime: Delay = .milliseconds(250)
-    /// Twins are told apart until nothing more can come by the old node.
-    static let twinTime: Delay = .seconds(6)
     /// How often a question after a session may be sent on to where it has moved.
     static let redirectionMax = 4
-    /// The number of a batch that is the last, and empty.
-    private static let lastBatch = UInt32.max
     /// A count of lost messages that nobody knows.
     static let unknownCount = Int(UInt32.max)
-    private static let batchBytesMax = 1024 * 1024
     /// What a message on its way between nodes has in front of its frame.
     private static let frameHeaderSize = 16
     /// What a grant has in front of its messages.
@@ -293,7 +284,7 @@ extension Gateway {
         )
     }
 
-    private mutating func takeFrames(_ place: Int, _ queue: inout ByteQueue, bytesMax: Int) {
+    mutating func takeFrames(_ place: Int, _ queue: inout ByteQueue, bytesMax: Int) {
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
         while !backlog.isEmpty, queue.count < bytesMax {
@@ -319,140 +310,9 @@ extension Gateway {
         }
     }
 
-    // MARK: Forwarding
-
-    /// Sends on what has come for sessions that have moved: one batch of each is under way.
-    mutating func forwardAll() {
-        guard !forwarding.isEmpty else { return }
-        let due = forwarding.sorted()
-        forwarding.removeAll(keepingCapacity: true)
-        for index in due {
-            guard case .moved(let ghost, let node, _) = sessions[index].state,
-                sessions[index].batch == nil,
-                !clients[Int(ghost)].backlog.isEmpty || clients[Int(ghost)].droppedCount > 0
-            else { continue }
-            var batch = ByteQueue()
-            batch.append(SessionTag.forward)
-            sessions[index].token.append(to: &batch)
-            sessions[index].batchNumber += 1
-            batch.append(integer: sessions[index].batchNumber)
-            batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
-            clients[Int(ghost)].droppedCount = 0
-            takeFrames(Int(ghost), &batch, bytesMax: Self.batchBytesMax)
-            let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
-            sessions[index].batch = bytes
-            send(
-                .forward(index, sessions[index].batchNumber, sessions[index].token), -1,
-                to: node, bytes)
-        }
-    }
-
-    /// A batch was taken, or not: then it is sent again, until its time is over.
-    mutating func finishForward(
-        _ index: Int, _ number: UInt32, _ token: SessionToken, isTaken: Bool, isAnswered: Bool
-    ) {
-        guard sessions[index].token == token, sessions[index].batchNumber == number,
-            case .moved(let ghost, let node, let until) = sessions[index].state,
-            let batch = sessions[index].batch
-        else { return }
-        if !isAnswered, now < until + Self.forwardTime {
-            send(.forward(index, number, token), -1, to: node, batch)
-            return
-        }
-        if !isTaken {
-            counters.sessionBatchesLost += 1
-            // The next batch says so.
-            clients[Int(ghost)].droppedCount += Self.unknownCount
-        }
-        sessions[index].batch = nil
-        // One that was not taken is announced with what comes next, or at the end: alone it would
-        // be refused for ever.
-        if !clients[Int(ghost)].backlog.isEmpty
-            || isTaken && clients[Int(ghost)].droppedCount > 0
-        {
-            forwarding.insert(index)
-        } else if now >= until {
-            endForwarding(index, ghost, to: node)
-        }
-    }
-
-    /// All that came for a session is with its new node.
-    private mutating func endForwarding(_ index: Int, _ ghost: ClientIndex, to node: NodeID) {
-        var batch = ByteQueue()
-        batch.append(SessionTag.forward)
-        sessions[index].token.append(to: &batch)
-        batch.append(integer: Self.lastBatch)
-        batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
-        let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
-        // If it is lost, the new node believes for some seconds more that something could come.
-        send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
-        for token in sessions[index].tokens {
-            movedTokens.add(token, node, until: now + configuration.sessionGrace)
-        }
-        closeGhost(ghost)
-        forget(index)
-    }
-
-    /// A node is dead. What had come to it for sessions that it gave to this one a moment ago, and was
-    /// not passed on yet, is lost with it; their clients are told, and nobody knows how much it was.
-    public mutating func nodeDied(_ node: NodeID) {
-        // In the order of the sessions' places: that of a dictionary differs from run to run.
-        let orphans = arrivals.filter { $0.key.node == node }.map { $0.value }.sorted()
-        for index in orphans {
-            if let origin = sessions[index].origin { arrivals[origin] = nil }
-            sessions[index].origin = nil
-            announceUnknownLoss(index)
-        }
-    }
-
-    /// Messages of a session are lost, and nobody knows how many: its client is told, at once or when
-    /// it comes back, here or at the node that has the session by now.
-    mutating func announceUnknownLoss(_ index: Int) {
-        tellMissed(place(of: index), sessions[index].user, Self.unknownCount, since: now)
-        if case .moved = sessions[index].state { forwarding.insert(index) }
-    }
-
-    private func isMoved(_ index: Int) -> Bool {
-        if case .moved = sessions[index].state { true } else { false }
-    }
-
-    /// Who has the session: a client, or the ghost that waits for one.
-    private func place(of index: Int) -> Int {
-        switch sessions[index].state {
-        case .attached(let client), .arriving(let client, _, _): Int(client)
-        case .waiting(let ghost, _), .moved(let ghost, _, _): Int(ghost)
-        }
-    }
-
-    /// Messages that came to the node where the session was.
-    private mutating func receiveBatch(
-        _ token: SessionToken, _ input: Span<UInt8>, _ rest: Slice
-    ) -> Bool {
-        guard let index = arrivals[token], rest.count >= 8 else { return false }
-        let number = input.load(UInt32.self, at: Int(rest.start))
-        // A batch whose answer was lost comes again.
-        guard number > sessions[index].batchSeen else { return true }
-        let place = place(of: index)
-        let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
-        tellMissed(place, sessions[index].user, missed, since: now)
-        if missed > 0, case .moved = sessions[index].state { forwarding.insert(index) }
-        if number == Self.lastBatch {
-            arrivals[token] = nil
-            sessions[index].origin = nil
-            return true
-        }
-        sessions[index].batchSeen = number
-        isForwarded = true
-        defer { isForwarded = false }
-        readFrames(input, Int(rest.start) + 8, rest.end, sessions[index].key) { gateway in
-            gateway.enqueue(place)
-        }
-        return true
-    }
-
     /// Puts each message into `frame`, titled by `label`, and calls `body`; stops at what is
     /// malformed.
-    private mutating func readFrames(
+    mutating func readFrames(
         _ input: Span<UInt8>, _ start: Int, _ end: Int, _ key: Key,
         _ body: (inout Gateway) -> Void
     ) {
@@ -475,7 +335,7 @@ extension Gateway {
         }
     }
 
-    // MARK: Arriving
+    // MARK: Taking in
 
     /// Makes a session of another node this one's: for a client, or to wait for it.
     private mutating func adopt(
@@ -530,95 +390,6 @@ extension Gateway {
         }
         if client != nil { wrote(Int(place)) }
         return true
-    }
-
-    /// What came directly follows what was forwarded; from now on it comes as to any other.
-    mutating func finishArrival(_ index: Int) {
-        guard case .arriving(let place, let ghost, _) = sessions[index].state else { return }
-        join(place, sessions[index].user)
-        release(index, from: Int(ghost))
-        tellMissed(
-            Int(place), sessions[index].user, clients[Int(ghost)].droppedCount,
-            since: clients[Int(ghost)].droppedSince)
-        pour(from: ghost, to: Int(place), sessions[index].key)
-        closeGhost(ghost)
-        if clients[Int(place)].flags.contains(.ghost) {
-            change(index, .waiting(place, until: now + configuration.sessionGrace))
-        } else {
-            change(index, .attached(place))
-        }
-    }
-
-    /// Before the client itself changes what it is attached to.
-    mutating func finishArrivals(_ client: ClientIndex) {
-        for index in clients[Int(client)].sessions { finishArrival(Int(index)) }
-    }
-
-    mutating func shortTimerFired(_ index: Int) {
-        switch sessions[index].state {
-        case .arriving:
-            finishArrival(index)
-        case .moved(let ghost, let node, let until):
-            // The key is given up; what is under way is still forwarded.
-            if clients[Int(ghost)].backlog.isEmpty, sessions[index].batch == nil {
-                endForwarding(index, ghost, to: node)
-            } else {
-                // Not the client's own departure: that would end the session.
-                clients[Int(ghost)].flags.remove(.session)
-                leave(ghost, named: sessions[index].user)
-                change(index, .moved(ghost, to: node, until: until))
-                shortTimers.removeLast()
-            }
-        case .attached(let place), .waiting(let place, _):
-            endTwins(index, Int(place))
-        }
-    }
-
-    private mutating func endTwins(_ index: Int, _ place: Int) {
-        guard let until = sessions[index].twinsUntil, until <= now else { return }
-        sessions[index].twinsUntil = nil
-        sessions[index].seen = SeenMessages()
-        if let origin = sessions[index].origin, arrivals[origin] == index {
-            arrivals[origin] = nil
-        }
-        sessions[index].origin = nil
-        let stays = clients[place].sessions.contains {
-            sessions[Int($0)].twinsUntil != nil
-        }
-        if !stays { clients[place].flags.remove(.settling) }
-    }
-
-    /// True when `frame`, for a session that has just come from another node, was given out already:
-    /// it came here directly and by that node.
-    mutating func isTwin(_ place: Int) -> Bool {
-        guard
-            let entry = clients[place].sessions.first(where: {
-                sessions[Int($0)].key == label.key && sessions[Int($0)].twinsUntil != nil
-            })
-        else { return false }
-        let index = Int(entry)
-        if sessions[index].seen.insert(label.id) { return false }
-        counters.sessionTwins += 1
-        // One that still waits for the forwarded ones to be ahead of it leaves with them.
-        if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
-            clients[Int(ghost)].backlog.remove(label.id)
-        {
-            return false
-        }
-        return true
-    }
-
-    /// So many messages of a session are lost: its client is told, at once or when it comes back.
-    private mutating func tellMissed(
-        _ place: Int, _ user: [UInt8], _ count: Int, since: Instant
-    ) {
-        if count == 0 { return }
-        if clients[place].flags.contains(.ghost) {
-            if clients[place].droppedCount == 0 { clients[place].droppedSince = since }
-            clients[place].droppedCount += count
-        } else {
-            tellSessionGap(place, user, count, since: since)
-        }
     }
 
     // MARK: Handing over

@@ -1,0 +1,138 @@
+import Glibc
+import MeshCore
+
+// What waits to be sent, and when it is offered to the sockets.
+
+extension Reactor {
+    @inline(__always)
+    mutating func markDirty(_ index: Int32) {
+        if connections[index].isDirty { return }
+        connections[index].isDirty = true
+        dirty.append(index)
+    }
+
+    /// Offers every connection's output to its socket once. Ends that this finds are handled, and
+    /// may lead to more output, which leaves too.
+    ///
+    /// Where the kernel has refused before, it will say when to go on. But it is asked only once a
+    /// wake-up, and in one long wake-up more can gather for a client than a socket takes at once:
+    /// in the middle of it those are tried too, or a client that reads well meets its limit.
+    mutating func flushAll(isMidTurn: Bool = false) {
+        gatheredBytes = 0
+        var position = 0
+        while position < dirty.count {
+            let index = dirty[position]
+            position += 1
+            connections[index].isDirty = false
+            if connections[index].role != .free,
+                isMidTurn || !connections[index].writesRegistered
+            {
+                flush(index)
+            }
+        }
+        dirty.removeAll(keepingCapacity: true)
+        // Taken out, because closing a client takes it out of the gateway's list.
+        swap(&dirtyClients, &gateway.dirty)
+        position = 0
+        while position < dirtyClients.count {
+            let client = dirtyClients[position]
+            position += 1
+            let index = connection(of: client)
+            if index >= 0 { flushClient(index, client, isWritable: isMidTurn) }
+        }
+        dirtyClients.removeAll(keepingCapacity: true)
+        if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
+    }
+
+    /// Flushes in the middle of a wake-up if enough has gathered; see `Limits.gatheredBytes`.
+    @inline(never)
+    mutating func flushIfWorthwhile() {
+        let connectionCount = dirty.count + gateway.dirty.count
+        if gatheredBytes >= min(limits.gatheredBytesMax, connectionCount * limits.sendBytes) {
+            flushAll(isMidTurn: true)
+        }
+    }
+
+    /// Offers one connection's output to its socket.
+    mutating func flush(_ index: Int32) {
+        switch connections[index].role {
+        case .free: return
+        case .client: flushClient(index, connections[index].owner, isWritable: true)
+        case .link, .http, .lingering:
+            if connections[index].isConnecting { return }
+            if !connections[index].output.isEmpty {
+                counters.sends &+= 1
+                switch connections[index].output.flush(to: connections[index].descriptor) {
+                case .offered: break
+                case .starved:
+                    starve(index)
+                    return
+                case .broken:
+                    connectionEnded(index)
+                    return
+                }
+            }
+            let waiting = connections[index].output.count
+            watch(index, writes: waiting > 0)
+            if connections[index].isCongested, waiting < limits.congestionBytes / 2 {
+                connections[index].isCongested = false
+                hasDrainedLink = true
+            }
+            if waiting == 0, connections[index].isEnding { outputLeft(index) }
+        }
+    }
+
+    /// The kernel has no memory for what this connection sends. Its socket may be writable all the
+    /// same, and would wake the loop for ever: it is tried again after a while.
+    @inline(never)
+    mutating func starve(_ index: Int32) {
+        counters.sendsStarved &+= 1
+        watch(index, writes: false)
+        if connections[index].isStarved { return }
+        connections[index].isStarved = true
+        starved.append(
+            ConnectionName(index: index, generation: connections[index].generation))
+        if starvedAgain == nil { starvedAgain = now + limits.starvedTime }
+    }
+
+    mutating func flushStarved() {
+        var waiting: [ConnectionName] = []
+        swap(&waiting, &starved)
+        starvedAgain = nil
+        for name in waiting
+        where isCurrent(Token(index: name.index, generation: name.generation)) {
+            connections[name.index].isStarved = false
+            flush(name.index)
+        }
+    }
+
+    /// An ending connection has nothing more to send.
+    mutating func outputLeft(_ index: Int32) {
+        if connections[index].role == .lingering {
+            // Closing while input waits would reset the connection and could destroy what was just
+            // sent: the peer closes first, or the deadline does.
+            shutdown(connections[index].descriptor, Int32(SHUT_WR))
+            connections[index].hasEnded = true
+            connections[index].isEnding = false
+            watch(index, reads: true)
+        } else {
+            linger(index)
+        }
+    }
+
+    /// Changes what epoll reports for a connection; nothing happens when it knows.
+    mutating func watch(_ index: Int32, reads: Bool? = nil, writes: Bool? = nil) {
+        let reads = reads ?? connections[index].readsRegistered
+        let writes = writes ?? connections[index].writesRegistered
+        if reads == connections[index].readsRegistered,
+            writes == connections[index].writesRegistered
+        {
+            return
+        }
+        connections[index].readsRegistered = reads
+        connections[index].writesRegistered = writes
+        poller.modify(
+            connections[index].descriptor, read: reads, write: writes,
+            Token(index: index, generation: connections[index].generation))
+    }
+}
