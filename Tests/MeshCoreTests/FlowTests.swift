@@ -675,6 +675,37 @@ import Testing
         #expect(mesh.gaps == [])
     }
 
+    /// It waited for 40 s in a random scenario: each resend was known, and known ones did nothing.
+    @Test func `a gap whose origin was dead when it was to be told is told once it sends again`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        var origin = mesh.hosts[0].node.members[0].record
+        var message = ByteQueue()
+        message.appendRoutedHeader(
+            length: Frame.routedHeaderSize + Frame.destinationSize, [], hopsLeft: 3,
+            body: RoutedBody.user.rawValue, origin: origin.id, key: mesh.key("bob"),
+            destinationCount: 1, number: 1, nameLength: 0, hopsTaken: 0)
+        message.append(Destination(id: mesh.hosts[1].node.id, sequence: 3, promise: 0))
+        let bytes = message.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+
+        mesh.crash(0)
+        mesh.run(for: .seconds(6))
+        mesh.inject(bytes, to: 1, from: 2)
+        mesh.run(for: .milliseconds(50))
+        #expect(mesh.hosts[1].node.counters.reordered == 1)
+        #expect(mesh.hosts[1].node.counters.acknowledgementsSent == 0)
+
+        origin.incarnation = origin.incarnation.next()
+        var word = ByteQueue()
+        _ = word.appendLinkFrame(.members([origin], isRepair: false))
+        mesh.inject(
+            word.withSpan { $0.array(Slice(start: 0, count: $0.count)) }, to: 1, from: 2)
+        mesh.inject(bytes, to: 1, from: 2)
+        mesh.run(for: .milliseconds(50))
+        #expect(mesh.hosts[1].node.counters.duplicates == 1)
+        #expect(mesh.hosts[1].node.counters.acknowledgementsSent == 1)
+    }
+
     // MARK: Numbers
 
     @Test func `numbers wrap round at both ends`() {

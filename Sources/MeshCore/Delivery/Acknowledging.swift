@@ -81,16 +81,16 @@ extension Node {
     ) {
         let at = Int(place)
         let limits = configuration.flows
-        if flows.incoming[at].isWaiting(ahead: ahead) {
-            counters.duplicates &+= 1
-            return
-        }
         if !flows.incoming[at].hasGap {
             flows.incoming[at].gapSince = now
             tellSoon(place, at: now + configuration.timing.gap)
         } else if !flows.incoming[at].isListed {
-            // Its origin was dead to this node when the gap was to be told.
+            // Its origin was dead to this node when the gap was to be told, and has sent again since.
             tellSoon(place, at: now + configuration.timing.gap)
+        }
+        if flows.incoming[at].isWaiting(ahead: ahead) {
+            counters.duplicates &+= 1
+            return
         }
         if Int32(bitPattern: sequence &- flows.incoming[at].highest) > 0 {
             flows.incoming[at].highest = sequence
