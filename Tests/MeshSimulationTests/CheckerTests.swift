@@ -134,6 +134,22 @@ import Testing
         #expect(violation?.checker == .loss && checker.lost == 1)
     }
 
+    /// Seed 9001603: the first host beyond the 64th was taken for the one that has its bit.
+    @Test func `a copy for a 77th host is not the one for the thirteenth`() {
+        var checker = DeliveryChecker()
+        let start = Instant(nanoseconds: 0)
+        checker.publish(from: 1, at: start)
+        checker.publish(copies: 2, isToChannel: true)
+        for host in [12, 76] as [Int32] {
+            let violation = checker.arrive(
+                Journal.Arrival(time: start, host: host, message: 0, hops: 1))
+            #expect(violation == nil)
+        }
+        let again = checker.arrive(
+            Journal.Arrival(time: start, host: 76, message: 0, hops: 1))
+        #expect(again?.checker == .once)
+    }
+
     @Test func `a random scenario's file is read as the same scenario`() throws {
         for seed in 1...40 as ClosedRange<UInt64> {
             let scenario = Fuzz.soak(seed: seed)

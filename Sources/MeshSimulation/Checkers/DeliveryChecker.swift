@@ -77,10 +77,12 @@ struct DeliveryChecker {
         let origin = sent[number].origin
         let pair = UInt64(UInt32(bitPattern: origin)) << 32 | UInt64(UInt32(arrival.host))
         let before = last[pair]
+        // The first host beyond the 64th shares its bit with another: it is one of many from here on.
+        let bit = bit(arrival.host)
         let isSpare = sent[number].delivered >= sent[number].copies && !sent[number].isHeld
         let isAgain =
             before == arrival.message + 1
-            || !hasManyHosts && sent[number].deliveredAt & bit(arrival.host) != 0
+            || !hasManyHosts && sent[number].deliveredAt & bit != 0
         if isSpare || isAgain {
             duplicated += 1
             return Violation(
@@ -88,7 +90,7 @@ struct DeliveryChecker {
                 text: "message \(number) of host \(origin) was delivered again")
         }
         sent[number].delivered += 1
-        sent[number].deliveredAt |= bit(arrival.host)
+        sent[number].deliveredAt |= bit
         delivered += 1
         hops[min(Int(arrival.hops), hops.count - 1)] += 1
         latency.add(arrival.time - sent[number].time)
