@@ -21,24 +21,13 @@ struct LatencyHistogram {
 
     /// In milliseconds.
     var distribution: Distribution {
-        var result = Distribution()
-        guard count > 0 else { return result }
-        result.count = count
-        result.mean = Double(sum) / 1e6 / Double(count)
-        result.p50 = quantile(rank: (count - 1) / 2)
-        result.p99 = quantile(rank: min(count - 1, count * 99 / 100))
-        result.max = Double(most) / 1e6
-        return result
-    }
-
-    /// The middle of the bucket that holds the value with so many before it.
-    private func quantile(rank: Int) -> Double {
-        var before = 0
-        for (bucket, times) in counts.enumerated() {
-            before += times
-            if before > rank { return min(Self.middle(of: bucket), Double(most)) / 1e6 }
+        guard count > 0 else { return Distribution() }
+        return Distribution(
+            count: count, mean: Double(sum) / 1e6 / Double(count), max: Double(most) / 1e6
+        ) { rank in
+            let bucket = Distribution.bucket(ofRank: rank, counts)
+            return min(Self.middle(of: bucket), Double(most)) / 1e6
         }
-        return Double(most) / 1e6
     }
 
     /// Each value has a bucket of its own up to `steps`; from there on each power of two is cut in
