@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import MeshGateway
 import MeshTransport
@@ -11,7 +12,8 @@ enum NodeSubcommand {
         introduction: """
             Runs one node: other nodes connect to its mesh port, Redis clients to its redis port.
             Prints a line with the address of each listener, and "ready" when it serves. SIGTERM and
-            SIGINT let it say goodbye to the others and end; a second signal ends it at once.
+            SIGINT let it say goodbye to the others and end; a second one ends it at once, from one
+            second after the first on. SIGHUP does nothing: nothing is reloaded.
             """,
         closing: """
             Port 0 takes a free port. Addresses that other machines can reach need --insecure.
@@ -102,6 +104,8 @@ enum NodeSubcommand {
         var options = try options(values)
         options.onReady = { printLine("ready") }
         Process.prepare()
+        // Before anything that may take long: a terminal that is closed ends no node.
+        _ = block([SIGHUP])
 
         let node: MeshNode
         do {
@@ -112,34 +116,60 @@ enum NodeSubcommand {
             default: throw UsageError(error.description)
             }
         }
+        // Before anybody is told that the node is there, and could signal it.
+        try obeySignals(node, options.log)
         printLine("mesh \(node.ports.mesh)")
         if let redis = node.ports.redis { printLine("redis \(redis)") }
         if let http = node.ports.http { printLine("http \(http)") }
 
-        try leaveOnSignal(node)
         try node.runBlocking()
         return 0
     }
 
-    /// The first SIGTERM or SIGINT lets the node leave, the second one ends the process.
+    /// The first SIGTERM or SIGINT lets the node leave, the second one ends the process
+    /// (`StopRequests`). SIGHUP is told to the log and does nothing.
     ///
     /// A thread waits for them, because hardly anything is allowed in a signal's handler. They are
     /// blocked in this thread, and so in all that come after it.
-    private static func leaveOnSignal(_ node: MeshNode) throws(SystemError) {
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        for number in [SIGTERM, SIGINT] { unsafe sigaddset(&signals, number) }
-        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-        let blocked = signals
+    private static func obeySignals(_ node: MeshNode, _ log: Log) throws(SystemError) {
+        let blocked = block([SIGTERM, SIGINT, SIGHUP])
         let error = Thread.start(name: "signals") {
+            // This thread's own: lines are written whole, whoever writes them.
+            var log = log
             var signals = blocked
-            var number: Int32 = 0
-            unsafe sigwait(&signals, &number)
-            node.leave()
-            unsafe sigwait(&signals, &number)
-            _exit(128 + number)
+            let requests = StopRequests()
+            while true {
+                var number: Int32 = 0
+                unsafe sigwait(&signals, &number)
+                if number == SIGHUP {
+                    log.write(
+                        .notice, "signalIgnored",
+                        [
+                            ("signal", .text("SIGHUP")),
+                            ("hint", .text("nothing is reloaded; SIGTERM lets the node leave")),
+                        ])
+                    continue
+                }
+                guard requests.note(atNanoseconds: linux_monotonic_nanoseconds()) else { continue }
+                if requests.count == 1 {
+                    node.leave()
+                    continue
+                }
+                let name = number == SIGTERM ? "SIGTERM" : "SIGINT"
+                log.write(.warning, "endedAtOnce", [("signal", .text(name))])
+                _exit(128 + number)
+            }
         }
         if let error { throw error }
+    }
+
+    /// From now on these wait, for all threads that this one starts, until somebody takes them.
+    private static func block(_ numbers: [Int32]) -> sigset_t {
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        for number in numbers { unsafe sigaddset(&signals, number) }
+        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+        return signals
     }
 
     /// One line on standard output, out at once: scripts wait for it. The node does not wait for

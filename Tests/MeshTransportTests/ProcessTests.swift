@@ -1,71 +1,9 @@
-import Foundation
 import Glibc
 import MeshCore
 import MeshWire
 import Testing
 
 @testable import MeshTransport
-
-/// `smallworld node` as a process of its own, which can be frozen and killed.
-final class TestProcess {
-    private let process = Foundation.Process()
-    private let output = Pipe()
-    private var lines: [String] = []
-    private var rest = ""
-
-    init(_ words: [String]) throws {
-        // Built beside the tests.
-        let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent()
-            .appendingPathComponent("smallworld")
-        process.arguments = words
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-    }
-
-    static func node(seeds: [Endpoint]) throws -> TestProcess {
-        try TestProcess(
-            ["node", "--mesh", "127.0.0.1:0", "--redis", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-                + seeds.flatMap { ["--seed", $0.description] })
-    }
-
-    deinit {
-        signal(SIGKILL)
-        process.waitUntilExit()
-    }
-
-    /// The rest of the first line that starts with this word.
-    func line(_ word: String) throws -> String {
-        while true {
-            if let line = lines.first(where: { $0 == word || $0.hasPrefix(word + " ") }) {
-                return String(line.dropFirst(word.count + 1))
-            }
-            let data = output.fileHandleForReading.availableData
-            if data.isEmpty { throw TestTimeout(description: "the end instead of '\(word)'") }
-            rest += String(decoding: data, as: UTF8.self)
-            while let end = rest.firstIndex(of: "\n") {
-                lines.append(String(rest[..<end]))
-                rest = String(rest[rest.index(after: end)...])
-            }
-        }
-    }
-
-    func endpoint(_ word: String) throws -> Endpoint {
-        let line = try line(word)
-        let port = UInt16(line.split(separator: ":").last ?? "") ?? 0
-        return Endpoint(ipv4: 0x7F00_0001, port: port)
-    }
-
-    func signal(_ number: Int32) {
-        if process.isRunning { kill(process.processIdentifier, number) }
-    }
-
-    func waitForEnd() throws -> Int32 {
-        try eventually("ended") { !process.isRunning }
-        return process.terminationStatus
-    }
-}
 
 @Suite(.timeLimit(.minutes(1)), .serialized) struct ProcessTests {
     @Test func `a signal lets a node leave, and it ends well`() throws {
