@@ -16,7 +16,8 @@ struct Question {
     enum Subject {
         case channels(TopicKind, pattern: [UInt8]?)
         case counts([[UInt8]])
-        case trace
+        /// The nodes that have a user or channel, and the ways there.
+        case trace(AskedUser)
         /// A client wants its session, which another node has.
         case resume(user: [UInt8], token: SessionToken, seen: UInt64?)
         /// Messages for a session that has moved, and the batch's number.
@@ -37,7 +38,7 @@ struct Question {
     var nameBytes = 0
     /// Subscribers of the names asked for, so far.
     var counts: [Int] = []
-    var traces: [(holder: String, path: [String])] = []
+    var ways: [TracedWay] = []
 
     /// The one node that is asked.
     var target: NodeID?
@@ -53,6 +54,25 @@ struct Question {
     var redirections = 0
     /// Nodes that only pass on what still comes for a user.
     var departed: [NodeID] = []
+}
+
+/// The way to one node that has what is traced.
+public struct TracedWay: Sendable {
+    public var holder: NodeID
+    /// What people call it.
+    public var name: String
+    /// `alive` or `suspect`, as the node that was asked takes it.
+    public var standing: String
+    /// Names of nodes, the first hop to the holder; empty if this node is the holder. Nil: the holder
+    /// did not answer in time.
+    public var path: [String]?
+
+    public init(holder: NodeID, name: String, standing: String, path: [String]?) {
+        self.holder = holder
+        self.name = name
+        self.standing = standing
+        self.path = path
+    }
 }
 
 extension Gateway {
@@ -141,8 +161,14 @@ extension Gateway {
             return .handled
         }
         questionBytes.removeAll()
-        let key = hasher.key(kind, input, Int(name.start), Int(name.count))
-        return ask(.trace, .trace(key), client)
+        let start = Int(name.start)
+        let count = Int(name.count)
+        let key = hasher.key(kind, input, start, count)
+        let digest = hasher.nameDigest(
+            kind == .user ? .user : .channel, input, start, count)
+        // This node itself answers at once, if it has it.
+        return ask(
+            .trace(AskedUser(key: key, name: digest, isHere: false)), .trace(key), client)
     }
 
     private mutating func ask(
@@ -354,14 +380,26 @@ extension Gateway {
         }
     }
 
-    /// One holder's path, as names that the driver has looked up.
-    public mutating func traced(_ query: QueryID, holder: String, path: [String]) {
-        guard let count = questions[query]?.traces.count else { return }
+    /// One holder's way, with names that the driver has looked up.
+    public mutating func traced(_ query: QueryID, _ way: TracedWay) {
+        guard let count = questions[query]?.ways.count else { return }
         guard count < Self.traceCountMax else {
             counters.answersCut += 1
             return
         }
-        questions[query]?.traces.append((holder: holder, path: path))
+        questions[query]?.ways.append(way)
+    }
+
+    /// Before `finished`: those of the holders of what is traced that have not answered; empty for
+    /// any other question.
+    public func silentHolders(
+        _ query: QueryID, among holders: (AskedUser) -> [NodeID]
+    ) -> [NodeID] {
+        guard let question = questions[query], case .trace(let asked) = question.subject else {
+            return []
+        }
+        let answered = Set(question.ways.map(\.holder))
+        return holders(asked).filter { !answered.contains($0) }
     }
 
     /// The one node that a question went to; nil: it went to several.
@@ -469,13 +507,15 @@ extension Gateway {
             }
         case .trace:
             let isRESP3 = clients[place].isRESP3
-            let traces = question.traces.map { trace in
+            let ways = question.ways.map { way in
                 ReplyValue.map([
-                    ("holder", .text(trace.holder)), ("hops", .integer(trace.path.count)),
-                    ("path", .array(trace.path.map { .text($0) })),
+                    ("holder", .text(way.name)), ("id", .text(way.holder.description)),
+                    ("standing", .text(way.standing)),
+                    ("hops", way.path.map { .integer($0.count) } ?? .null),
+                    ("path", way.path.map { .array($0.map { .text($0) }) } ?? .null),
                 ])
             }
-            clients[place].output.appendReply(.array(traces), isRESP3: isRESP3)
+            clients[place].output.appendReply(.array(ways), isRESP3: isRESP3)
         case .resume, .forward, .handOver, .addresses, .location: break
         }
         wrote(place)

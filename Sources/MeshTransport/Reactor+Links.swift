@@ -211,6 +211,11 @@ extension Reactor {
     }
 
     private mutating func finished(_ query: QueryID) {
+        let silent = gateway.silentHolders(query) { holders(of: $0) }
+        if !silent.isEmpty {
+            let members = Members(node.memberStatuses())
+            for holder in silent { gateway.traced(query, members.way(to: holder, nil)) }
+        }
         if let found = gateway.location(query, among: { holders(of: $0) }) {
             replyWhereabouts(found.nodes, to: found.client)
         }
@@ -223,14 +228,14 @@ extension Reactor {
     private mutating func traced(
         _ query: QueryID, _ holder: NodeID, _ path: Slice, _ bytes: Span<UInt8>
     ) {
-        let names = MemberNames(node.memberStatuses())
+        let members = Members(node.memberStatuses())
         var hops: [String] = []
         var at = Int(path.start)
         while at + 8 <= path.end {
-            hops.append(names[NodeID(bytes.load(UInt64.self, at: at))])
+            hops.append(members.name(NodeID(bytes.load(UInt64.self, at: at))))
             at += 8
         }
-        gateway.traced(query, holder: names[holder], path: hops)
+        gateway.traced(query, members.way(to: holder, hops))
     }
 
     // MARK: Connections
@@ -313,15 +318,24 @@ extension Reactor {
     }
 }
 
-/// What members are called, for people: their name, or their id while they have none.
-struct MemberNames {
-    private let names: [NodeID: String]
+/// Members by id, as people want to read of them.
+struct Members {
+    private let members: [NodeID: MemberStatus]
 
     init(_ members: [MemberStatus]) {
-        names = Dictionary(
-            members.map { ($0.id, $0.name.isEmpty ? $0.id.description : $0.name) },
-            uniquingKeysWith: { first, _ in first })
+        self.members = Dictionary(
+            members.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
     }
 
-    subscript(id: NodeID) -> String { names[id] ?? id.description }
+    /// Its name, or its id while it has none.
+    func name(_ id: NodeID) -> String {
+        guard let name = members[id]?.name, !name.isEmpty else { return id.description }
+        return name
+    }
+
+    func way(to holder: NodeID, _ path: [String]?) -> TracedWay {
+        TracedWay(
+            holder: holder, name: name(holder),
+            standing: members[holder].map { "\($0.standing)" } ?? "unknown", path: path)
+    }
 }

@@ -12,7 +12,10 @@ enum Status {
         introduction: """
             Asks one node for its state, the members that it knows and the links that it has.
             """,
-        closing: "",
+        closing: """
+            Ends with 0 if the node is ready, with 1 if it is joining or leaving the mesh (what is
+            printed is the same), and with 1 if it cannot be asked.
+            """,
         flags: [
             redisFlag,
             Flag(
@@ -45,7 +48,7 @@ enum Status {
         } else {
             print(report(status, members, links), terminator: "")
         }
-        return 0
+        return status["ready"] == .integer(1) ? 0 : 1
     }
 
     /// Shown when they are 0 too; other figures of the status are counters, and nobody reads forty

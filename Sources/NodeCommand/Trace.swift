@@ -1,3 +1,6 @@
+import MeshCore
+import MeshTransport
+
 /// `smallworld trace`: which way a message would take.
 enum Trace {
     static let command = Command(
@@ -6,9 +9,20 @@ enum Trace {
         introduction: """
             Sends a probe from one node to every node that has the user or a subscriber of the
             channel of this name, and prints the nodes on each way, the first hop first. The node
-            that is asked may have it itself: 0 hops.
+            that is asked may have it itself: 0 hops. A node that has it and does not answer is
+            named too.
             """,
-        closing: "", flags: [Status.redisFlag], run: run)
+        closing: """
+            Ends with 0 if all nodes that have it answered, and with 1 if one did not, if no node
+            has it, or if the node cannot be asked.
+            """,
+        flags: [
+            Status.redisFlag,
+            Flag(
+                name: "json", argument: nil,
+                help: "Print one JSON object with the ways to the user and to the channel;\n"
+                    + "the path of a node that did not answer is null."),
+        ], run: run)
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
         var kinds = ["user", "channel"]
@@ -18,29 +32,38 @@ enum Trace {
             throw UsageError("say what to trace: NAME, user NAME, or channel NAME")
         }
         let client = try Status.connect(arguments)
-        var isAnywhere = false
+        var found: [(name: String, value: RESPReply)] = []
         for kind in kinds {
             let reply = try client.call(["MESH.TRACE", kind.uppercased(), words[0]])
-            guard case .array(let ways) = reply, !ways.isEmpty else { continue }
-            isAnywhere = true
-            print("\(kind) \(words[0])")
-            show(ways)
+            found.append((name: kind, value: reply))
         }
-        if !isAnywhere {
-            print("no node has \(kinds.joined(separator: " or ")) \(words[0])")
+        if arguments["json"] != nil {
+            print(JSONText.text(.map([(name: "name", value: .text(words[0]))] + found)))
+        } else {
+            print(report(words[0], found), terminator: "")
         }
-        return 0
+        let ways = found.flatMap(\.value.elements)
+        return ways.isEmpty || ways.contains { $0["path"] == .null } ? 1 : 0
     }
 
-    private static func show(_ ways: [RESPReply]) {
-        var rows = [["holder", "hops", "way"]]
-        for way in ways {
-            let path: [RESPReply] = if case .array(let hops)? = way["path"] { hops } else { [] }
-            rows.append([
-                way["holder"]?.shown ?? "-", String(path.count),
-                path.map(\.shown).joined(separator: " → "),
-            ])
+    /// What was found of each kind as a table; one line if nothing was.
+    static func report(_ name: String, _ found: [(name: String, value: RESPReply)]) -> String {
+        let tables = found.filter { !$0.value.elements.isEmpty }.map { kind in
+            "\(kind.name) \(name)\n" + table(kind.value.elements)
         }
-        print(Table.text(rows), terminator: "")
+        if tables.isEmpty {
+            return "no node has \(found.map(\.name).joined(separator: " or ")) \(name)\n"
+        }
+        return tables.joined()
+    }
+
+    private static func table(_ ways: [RESPReply]) -> String {
+        let silence = "no answer in \(Timing().query.nanoseconds / 1_000_000_000) s"
+        return Table.text(
+            [["holder", "id", "standing", "hops", "way"]]
+                + ways.map { way in
+                    ["holder", "id", "standing", "hops"].map { way[$0]?.shown ?? "-" }
+                        + [way["path"] == .null ? silence : way["path"]?.shown ?? "-"]
+                })
     }
 }

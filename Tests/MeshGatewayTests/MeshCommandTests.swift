@@ -220,10 +220,23 @@ import Testing
             return
         }
         #expect(key == Harness.hasher.key(.user, Array("ann".utf8)))
-        harness.gateway.traced(harness.questions[0].id, holder: "n3", path: ["n2", "n3"])
-        _ = harness.gateway.finished(harness.questions[0].id)
+        let query = harness.questions[0].id
+        harness.gateway.traced(
+            query,
+            TracedWay(holder: NodeID(3), name: "n3", standing: "alive", path: ["n2", "n3"]))
+        let silent = harness.gateway.silentHolders(query) { asked in
+            asked.key == key ? [NodeID(3), NodeID(4)] : []
+        }
+        #expect(silent == [NodeID(4)])
+        harness.gateway.traced(
+            query, TracedWay(holder: NodeID(4), name: "n4", standing: "suspect", path: nil))
+        _ = harness.gateway.finished(query)
         let reply = harness.read(client)
-        #expect(reply == "*1·%3·$6·holder·$2·n3·$4·hops·:2·$4·path·*2·$2·n2·$2·n3·")
+        #expect(
+            reply == "*2·%5·$6·holder·$2·n3·$2·id·$16·0000000000000003·"
+                + "$8·standing·$5·alive·$4·hops·:2·$4·path·*2·$2·n2·$2·n3·"
+                + "%5·$6·holder·$2·n4·$2·id·$16·0000000000000004·"
+                + "$8·standing·$7·suspect·$4·hops·_·$4·path·_·")
     }
 
     @Test func `the answer for a client that has gone goes to nobody`() {

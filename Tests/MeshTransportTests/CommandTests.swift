@@ -269,6 +269,12 @@ private let flags = [
         #expect(report.hasSuffix("Links\n  none\n"))
     }
 
+    /// What a node says of the member that listens there.
+    private func member(_ mesh: Endpoint, _ client: RESPClient) throws -> RESPReply {
+        let members = try client.call(["MESH.MEMBERS"]).elements
+        return try #require(members.first { $0["endpoint"] == .text(mesh.description) })
+    }
+
     @Test func `the way to a direct neighbour is one hop`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])
@@ -283,7 +289,10 @@ private let flags = [
             try client.call(["MESH.TRACE", "CHANNEL", "far"])
                 == .array([
                     .map([
-                        (name: "holder", value: .text(name)), (name: "hops", value: .integer(1)),
+                        (name: "holder", value: .text(name)),
+                        (name: "id", value: try member(second.mesh, client)["id"]!),
+                        (name: "standing", value: .text("alive")),
+                        (name: "hops", value: .integer(1)),
                         (name: "path", value: .array([.text(name)])),
                     ])
                 ]))

@@ -35,7 +35,10 @@ extension Node {
             }
         }
         targets = Array(Set(targets)).sorted().filter {
-            $0 != 0 && members.standing(of: $0) == .alive
+            // A suspect may live: whoever traces wants to know.
+            $0 != 0
+                && (isTrace
+                    ? members.standing(of: $0).isPresent : members.standing(of: $0) == .alive)
         }
         guard !targets.isEmpty else {
             effects.append(.finished(question))

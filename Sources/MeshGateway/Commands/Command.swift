@@ -202,7 +202,7 @@ struct CommandSpec {
         CommandSpec(.meshStatus, "mesh.status", 1, [], "MESH.STATUS: this node's state."),
         CommandSpec(
             .meshTrace, "mesh.trace", 3, [.mesh],
-            "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it."),
+            "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it; null: no answer."),
         CommandSpec(
             .meshPublish, "mesh.publish", -3, [.mesh],
             "MESH.PUBLISH channel payload [VOLATILE]: as PUBLISH; a volatile message is sent once "
