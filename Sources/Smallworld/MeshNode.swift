@@ -5,9 +5,14 @@ import MeshTransport
 import MeshWire
 import Synchronization
 
-/// A node of the mesh inside this process.
+/// A node of the mesh inside this process. Here it joins the mesh of the node on 10.0.0.5:
 ///
-///     let node = try MeshNode(.init(seeds: [HostPort("10.0.0.5:7400")]))
+///     var options = MeshNode.Options(seeds: [try HostPort("10.0.0.5:7400")])
+///     // Where the others reach it: at every address of this machine. The links are not encrypted,
+///     // so this is for a network that you trust.
+///     options.mesh = try HostPort("0.0.0.0:7400")
+///     options.allowsInsecureAddresses = true
+///     let node = try MeshNode(options)
 ///     try await node.run()
 ///
 /// `init` binds the ports, `run` serves on a thread of its own until its task is cancelled; the node

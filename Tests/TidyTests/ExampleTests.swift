@@ -1,0 +1,39 @@
+import Foundation
+import Testing
+
+/// What the documentation of the public API shows is code that a test runs.
+@Suite struct `Examples of the documentation` {
+    /// The indented lines of a file's documentation, one text for each example.
+    private func examples(_ path: String) throws -> [String] {
+        var found: [[String]] = []
+        var isInside = false
+        for line in try Repository.swiftFile(path).lines {
+            let text = line.drop { $0 == " " }
+            let isExample = text.hasPrefix("///     ")
+            if isExample && !isInside { found.append([]) }
+            if isExample { found[found.count - 1].append(String(text.dropFirst(8))) }
+            isInside = isExample
+        }
+        return found.map { $0.joined(separator: "\n") }
+    }
+
+    /// What `ExampleTests` runs as the examples of a file, without the lines of the test.
+    private func programs(_ path: String) throws -> [String] {
+        let tests = try Repository.text("Tests/MeshTransportTests/ExampleTests.swift")
+        return tests.components(separatedBy: "// Example of \(path)\n").dropFirst().map { rest in
+            rest.components(separatedBy: "\n").prefix { !$0.contains("// The end of the example.") }
+                .filter { !$0.hasSuffix("// test") }
+                .map { String($0.drop { $0 == " " }) }.joined(separator: "\n")
+        }
+    }
+
+    @Test func `are run by a test, line by line`() throws {
+        var count = 0
+        for path in try Repository.files(below: "Sources/Smallworld", extension: "swift") {
+            let examples = try examples(path)
+            #expect(try examples == programs(path), "\(path)")
+            count += examples.count
+        }
+        #expect(count > 0)
+    }
+}
