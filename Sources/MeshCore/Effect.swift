@@ -67,7 +67,8 @@ public enum LogEvent: Sendable {
     case linkDown(NodeID, LinkDownReason)
     case refused(Endpoint, RefusalReason)
     case refuted
-    case protocolError(LinkIndex, WireError)
+    /// The node is the peer by its own account, or whom the link was dialled for; nil: unknown.
+    case protocolError(LinkIndex, NodeID?, WireError)
 }
 
 public enum LinkDownReason: UInt8, Sendable {

@@ -251,7 +251,7 @@ public struct Node: ~Copyable {
         _ error: WireError, on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         counters.protocolErrors &+= 1
-        effects.append(.log(.protocolError(link, error)))
+        effects.append(.log(.protocolError(link, peer(of: link), error)))
         drop(link, .misbehaved, &effects)
     }
 

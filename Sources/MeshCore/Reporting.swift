@@ -30,6 +30,14 @@ extension Node {
         }
     }
 
+    /// Who is at the other end of a link, by its own account or because it was dialled for that
+    /// node; nil: nobody knows yet.
+    public func peer(of link: LinkIndex) -> NodeID? {
+        guard links.isValid(link), links[link].state != .free, links[link].peer != NodeID(0)
+        else { return nil }
+        return links[link].peer
+    }
+
     private func roleName(_ link: Link) -> String {
         let role = link.role.union(link.peerRole)
         var names: [String] = []

@@ -179,9 +179,7 @@ extension Reactor {
                 }
             }
         } else if connections[index].output.control.count > limits.linkControlBytes {
-            counters.linksMisbehaved &+= 1
-            deferred.append(
-                .disconnected(link, epoch: linkEpochs[Int(link)], .misbehaved))
+            endNonReader(link)
             return
         }
         connections[index].output.append(effects.bytes, head, bytes, body, isControl: isControl)
@@ -192,6 +190,7 @@ extension Reactor {
     private mutating func dial(_ link: LinkIndex, _ endpoint: Endpoint) {
         precondition(connectionOfLink[Int(link)] < 0, "link \(link) is dialled twice")
         linkEpochs[Int(link)] &+= 1
+        endpointOfLink[Int(link)] = endpoint
         counters.linksDialled &+= 1
         let descriptor = linux_connect(endpoint.forKernel)
         if descriptor >= 0, let index = adopt(descriptor, .link, owner: link, isConnecting: true) {
@@ -262,6 +261,7 @@ extension Reactor {
                 return
             }
             reactor.linkEpochs[Int(link)] &+= 1
+            reactor.endpointOfLink[Int(link)] = Endpoint(accepted.peer)
             reactor.counters.linksAccepted &+= 1
             if let index = reactor.adopt(accepted.descriptor, .link, owner: link) {
                 reactor.connectionOfLink[Int(link)] = index
@@ -304,12 +304,9 @@ extension Reactor {
                 if gatheredBytes >= limits.gatheredBytes { flushIfWorthwhile() }
             } catch {
                 counters.linksMisbehaved &+= 1
-                log.write(
-                    .warning, "misbehaved",
-                    [
-                        ("link", .integer(Int(link))),
-                        ("reason", .text(error.description)),
-                    ])
+                logBreach(
+                    "misbehaved", link, error.description, peer: node.peer(of: link),
+                    hint: OtherProtocol(bytes, at: offset)?.hint)
                 dropLink(index, .misbehaved)
                 return offset
             }

@@ -570,10 +570,8 @@ extension Reactor {
                 needsPerson ? .warning : .debug, "refused",
                 [("endpoint", .text(endpoint.description)), ("reason", .text("\(reason)"))])
         case .refuted: write(.notice, "refuted")
-        case .protocolError(let link, let error):
-            write(
-                .warning, "protocolError",
-                [("link", .integer(Int(link))), ("reason", .text(error.description))])
+        case .protocolError(let link, let peer, let error):
+            logBreach("protocolError", link, error.description, peer: peer)
         }
     }
 }

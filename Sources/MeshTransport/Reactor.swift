@@ -104,6 +104,8 @@ public struct ReactorOptions: Sendable {
     /// The connection of each link and client, -1: none.
     var connectionOfLink: [Int32]
     var connectionOfClient: [Int32] = []
+    /// Where the peer of each link connects from, or was dialled; of free slots that of the last.
+    var endpointOfLink: [Endpoint]
     /// Raised whenever a link's slot changes hands.
     var linkEpochs: [UInt32]
     /// Connections to flush that are not in `gateway.dirty`.
@@ -221,6 +223,8 @@ public struct ReactorOptions: Sendable {
             capacity: options.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
         connectionOfLink = Array(repeating: -1, count: configuration.linkSlotCount)
+        endpointOfLink = Array(
+            repeating: Endpoint(ipv4: 0, port: 0), count: configuration.linkSlotCount)
         linkEpochs = Array(repeating: 0, count: configuration.linkSlotCount)
         spareDescriptor = linux_open_spare()
         let descriptors =

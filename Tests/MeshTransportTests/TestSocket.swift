@@ -96,6 +96,9 @@ final class TestSocket {
         }
     }
 
+    /// Where the peer sees it come from.
+    var localEndpoint: Endpoint { Endpoint(linux_local_endpoint(descriptor)) }
+
     func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 }
 
