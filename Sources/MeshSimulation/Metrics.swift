@@ -77,6 +77,8 @@ public struct Metrics: Sendable {
     /// More findings than are listed.
     public var violationCount = 0
     public var isStuck = false
+    /// What the scenario asked for that no run can do, where it ended; nil: nothing.
+    public var scenarioError: String?
     public var figures = Figures()
     public var expectations: [Outcome] = []
     /// The links of the survivors, by place on the ring in [0, 1), of a mesh of at most 2,000.
@@ -211,8 +213,9 @@ public struct Metrics: Sendable {
     }
 
     /// The exit status of `smallworld-sim run`: 0 well, 1 an expectation missed, 2 a checker found
-    /// a violation, 3 stuck.
+    /// a violation, 3 stuck, 64 a scenario that asks for more than a run can do.
     public var exitStatus: Int32 {
+        if scenarioError != nil { return 64 }
         if isStuck { return 3 }
         if violationCount > 0 { return 2 }
         return expectations.allSatisfy(\.isMet) ? 0 : 1

@@ -40,6 +40,7 @@ extension Metrics {
         object["suspicions"] = String(suspicions)
         object["figures"] = figures.json
         object["stuck"] = String(isStuck)
+        object["scenarioError"] = scenarioError.map { quoted($0) } ?? "null"
         object["expectations"] = list(
             expectations.map { outcome in
                 var object = JSONObject()
@@ -137,7 +138,11 @@ extension Metrics {
         if !tolerated.isEmpty {
             lines.append("  tolerated  \(tolerated[0].description)")
         }
-        if isStuck { lines.append("  STUCK: no progress") }
+        if let scenarioError {
+            lines.append("  WRONG SCENARIO: \(scenarioError)")
+        } else if isStuck {
+            lines.append("  STUCK: no progress")
+        }
         return lines.joined(separator: "\n")
     }
 }

@@ -17,7 +17,8 @@ extension Run {
         case .crash: takeDownSome(count, .crash)
         case .vanish: takeDownSome(count, .vanish)
         case .leave: takeDownSome(count, .leave)
-        case .join: for _ in 0..<fault.amount.resolved(of: 100_000) { join() }
+        case .join:
+            join(fault.amount.resolved(of: live.count, countMax: Scenario.nodesMax))
         case .restart:
             for host in faultRandom.sample(count, of: live) where !isNeeded(host) {
                 takeDown(host, .crash)
@@ -41,18 +42,15 @@ extension Run {
             lasting(index, fault)
         case .partition: part(fault, index)
         case .cut:
-            for _ in 0..<fault.amount.resolved(of: 1_000_000) {
-                guard let (one, other) = someLink() else { continue }
-                world.cut(from: one, to: other)
-                cutLinks[index].append((one, other))
+            overLinks(fault.amount) { run, one, other in
+                run.world.cut(from: one, to: other)
+                run.cutLinks[index].append((one, other))
             }
             cutsUntil = max(cutsUntil, now + fault.lasts)
             excuseCornered()
             lasting(index, fault)
         case .reset:
-            for _ in 0..<fault.amount.resolved(of: 1_000_000) {
-                if let (one, other) = someLink() { world.reset(one, other) }
-            }
+            overLinks(fault.amount) { run, one, other in run.world.reset(one, other) }
             truth.trouble(from: now, to: now)
             note("reset")
         case .skew:
@@ -77,15 +75,18 @@ extension Run {
         // Nobody can be cornered whose others are more than there are cuts.
         guard world.network.cutCount > 0, live.count <= world.network.cutCount + 1 else { return }
         var reached = [live[0]]
+        var isReached = [Bool](repeating: false, count: world.hostCount)
+        isReached[live[0]] = true
         var at = 0
         while at < reached.count {
             let host = reached[at]
             at += 1
             for other in live
-            where !reached.contains(other) && !world.network.isBlocked(from: host, to: other)
+            where !isReached[other] && !world.network.isBlocked(from: host, to: other)
                 && !world.network.isBlocked(from: other, to: host)
             {
                 reached.append(other)
+                isReached[other] = true
             }
         }
         guard reached.count < live.count else { return }
@@ -100,6 +101,41 @@ extension Run {
     private mutating func lasting(_ index: Int, _ fault: Scenario.Fault) {
         truth.trouble(from: now, to: now + fault.lasts)
         agenda.schedule(Chore(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
+    }
+
+    /// Does something to some links between hosts that are up, from a random end of each.
+    ///
+    /// A number draws so many times, and may draw a link twice. A share takes different ones of those
+    /// that stand now.
+    private mutating func overLinks(
+        _ amount: Scenario.Amount, _ body: (inout Run, Int, Int) -> Void
+    ) {
+        switch amount {
+        case .count(let count):
+            for _ in 0..<count {
+                if let (one, other) = someLink() { body(&self, one, other) }
+            }
+        case .share:
+            let links = standingLinks()
+            for link in faultRandom.sample(amount.resolved(of: links.count), of: links) {
+                let isReversed = faultRandom.next(below: 2) == 1
+                body(&self, isReversed ? link.1 : link.0, isReversed ? link.0 : link.1)
+            }
+        }
+    }
+
+    /// Each link between two hosts that are up, once, the lower host first.
+    private func standingLinks() -> [(Int, Int)] {
+        var links: [(Int, Int)] = []
+        for host in live {
+            for link in world.links(host) {
+                guard let other = world.host(of: link.peer), world.isUp(other) else { continue }
+                links.append((min(host, other), max(host, other)))
+            }
+        }
+        links.sort { $0 < $1 }
+        // Both ends have told of it.
+        return links.indices.filter { $0 == 0 || links[$0] != links[$0 - 1] }.map { links[$0] }
     }
 
     /// A random link between two hosts that are up.

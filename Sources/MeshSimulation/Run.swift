@@ -209,7 +209,7 @@ public struct Run: ~Copyable {
         case .unfault: endFault(index)
         case .restart: restart(index)
         case .churnJoin:
-            join()
+            join(1)
             planNext(.churnJoin, scenario.churn!.joins / 60, after: now)
         case .churnLeave:
             if live.count > 3 { takeDownSome(1, .leave) }
@@ -305,9 +305,20 @@ public struct Run: ~Copyable {
         return host
     }
 
-    mutating func join() {
-        startHost(at: nil, zone: zone(of: world.hostCount))
-        note("join")
+    /// More nodes start; or the run ends, because it would have more than it may.
+    mutating func join(_ count: Int) {
+        guard live.count + count <= Scenario.nodesMax else {
+            let seconds = decimal(Double(now.nanoseconds) / 1e9)
+            metrics.scenarioError =
+                "at \(seconds) s \(count) nodes are to join \(live.count) others; "
+                + "at most \(Scenario.nodesMax) may be up at once"
+            finish()
+            return
+        }
+        for _ in 0..<count {
+            startHost(at: nil, zone: zone(of: world.hostCount))
+            note("join")
+        }
     }
 
     enum Departure { case crash, vanish, leave }

@@ -3,6 +3,9 @@ import MeshCore
 /// What a run is to do and what must come of it. Read from JSON5 (`ScenarioReader`), or drawn at
 /// random (`Fuzz`).
 public struct Scenario: Sendable {
+    /// The most nodes that may be up at once. Guess at what fits: 2,000 nodes of degree 20 took 2.8 GB.
+    public static let nodesMax = 20_000
+
     public var name = "unnamed"
     public var about = ""
     /// Nodes that start in the beginning.
@@ -65,14 +68,19 @@ public struct Scenario: Sendable {
         public var crashes = 0.0
     }
 
-    /// A number of nodes, or a share of those that are up.
+    /// A number, or a share of what there is when it is asked for: of the nodes that are up, or of the
+    /// links between them.
     public enum Amount: Sendable, Equatable {
         case count(Int)
+        /// 0 … 1
         case share(Double)
 
-        func resolved(of total: Int) -> Int {
+        /// How many of `total` that is; a share is rounded to the nearest, halves up.
+        ///
+        /// - Parameter countMax: the bound of a number; nil: `total`.
+        func resolved(of total: Int, countMax: Int? = nil) -> Int {
             switch self {
-            case .count(let count): min(count, total)
+            case .count(let count): min(count, countMax ?? total)
             case .share(let share): min(total, Int((Double(total) * share).rounded()))
             }
         }
@@ -84,6 +92,7 @@ public struct Scenario: Sendable {
         }
         public var kind: Kind
         public var at: Delay
+        /// Of cut and reset links, else nodes.
         public var amount = Amount.count(1)
         /// How long it lasts: of freeze, slow, partition, cut; the pause of a restart.
         public var lasts = Delay.seconds(5)

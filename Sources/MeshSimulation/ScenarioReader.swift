@@ -9,7 +9,7 @@ public enum ScenarioReader {
         try root.check()
         scenario.name = try root.text("name") ?? scenario.name
         scenario.about = try root.text("about") ?? ""
-        guard let nodes = try root.integer("nodes", 1...20_000) else {
+        guard let nodes = try root.integer("nodes", 1...Scenario.nodesMax) else {
             throw root.value.error("expected 'nodes', the number of nodes")
         }
         scenario.nodes = nodes
@@ -156,7 +156,8 @@ public enum ScenarioReader {
                 throw section.value.error("expected a list of at least two shares of nodes")
             }
         } else {
-            fault.amount = try section.amount(kind.rawValue) ?? .count(1)
+            let most = kind == .join ? Scenario.nodesMax : 1_000_000
+            fault.amount = try section.amount(kind.rawValue, countMax: most) ?? .count(1)
         }
         fault.lasts = try section.seconds("for") ?? (kind == .restart ? .seconds(1) : fault.lasts)
         fault.by = try section.milliseconds("by") ?? fault.by
@@ -303,14 +304,18 @@ private struct Section {
         return Delay(nanoseconds: Int64((number * 1e6).rounded()))
     }
 
-    /// A number of nodes, or a share such as "30%".
-    func amount(_ key: String) throws(ScenarioError) -> Scenario.Amount? {
+    /// A number of nodes or links, or a share such as "30%".
+    func amount(
+        _ key: String, countMax: Int = 1_000_000
+    ) throws(ScenarioError) -> Scenario.Amount? {
         guard let value = self[key] else { return nil }
         switch value.value {
         case .number(let number):
-            if let count = Int(exactly: number), (0...1_000_000).contains(count) {
-                return .count(count)
+            guard let count = Int(exactly: number), count >= 0 else { break }
+            guard count <= countMax else {
+                throw value.error("expected at most \(countMax) for '\(key)'")
             }
+            return .count(count)
         case .text(let text):
             if text == "all" { return .share(1) }
             if text.hasSuffix("%"), let share = Double(text.dropLast()), (0...100).contains(share) {

@@ -46,18 +46,18 @@ public enum Schema {
         Key("churn.joins", "a minute", "0", "new nodes"),
         Key("churn.leaves", "a minute", "0", "nodes that say good-bye"),
         Key("churn.crashes", "a minute", "0", "nodes whose process ends"),
-        Key("faults", "list", "", "each with `at` and one kind; amounts are a number or \"30%\""),
+        Key("faults", "list", "", "each with `at` and one kind"),
         Key("faults.at", "seconds", "", "when"),
         Key("faults.crash", "amount", "", "processes end, connections are reset"),
         Key("faults.vanish", "amount", "", "machines end, nobody is told"),
         Key("faults.leave", "amount", "", "nodes say good-bye"),
-        Key("faults.join", "amount", "", "new nodes start"),
+        Key("faults.join", "amount", "", "new nodes start; \"30%\": of as many as are up"),
         Key("faults.restart", "amount", "", "processes end, and start again after `for`"),
         Key("faults.freeze", "amount", "", "processes stand still `for` so long"),
         Key("faults.slow", "amount", "", "what they send takes `by` longer, `for` so long"),
         Key("faults.partition", "shares", "", "the network falls into parts, `for` so long"),
-        Key("faults.cut", "amount", "", "links carry nothing one way, `for` so long"),
-        Key("faults.reset", "amount", "", "connections are reset"),
+        Key("faults.cut", "amount of links", "", "they carry nothing one way, `for` so long"),
+        Key("faults.reset", "amount of links", "", "their connections are reset"),
         Key("faults.skew", "amount", "", "clocks jump ahead `by` and then `drift`"),
         Key("faults.for", "seconds", "5", "how long it lasts (restart: 1)"),
         Key("faults.by", "milliseconds", "100", "see slow and skew"),
@@ -73,7 +73,9 @@ public enum Schema {
         Key("users.zipf", "exponent", "0", "of Zipf's law for who is written to"),
         Key("channels", "object", "", "channels with subscribers on several nodes"),
         Key("channels.count", "number", "0", "channels"),
-        Key("channels.subscribers", "amount", "3", "nodes that subscribe to each, or \"all\""),
+        Key(
+            "channels.subscribers", "amount", "3",
+            "nodes that subscribe to each; \"all\": also those that join later"),
         Key("messages", "object", "", "what is sent, from random nodes"),
         Key("messages.toUsers", "a second", "0", "to users"),
         Key("messages.toChannels", "a second", "0", "to channels"),
@@ -97,6 +99,13 @@ public enum Schema {
     public static var text: String {
         var lines = [
             "A scenario is one JSON5 object. Times count from the start of the run.", "",
+            "An amount is a number, a share such as \"30%\", or \"all\", which is \"100%\". A share is one of",
+            "the nodes that are up at the time of the fault, each time that it happens (of cut and reset: of",
+            "the links between them), rounded to the nearest whole number, halves up: 33% of 9 is 3. A",
+            "number of links is drawn one by one and may hit the same link twice. What befalls nodes spares",
+            "two of them, except a partition, whose parts take their shares rounded down and the last one the",
+            "rest. At most \(Scenario.nodesMax) nodes may be up at once: a run that is to start more ends",
+            "with status 64.", "",
         ]
         let width = keys.map(\.path.count).max() ?? 0
         for key in keys {

@@ -68,6 +68,7 @@ extension Command {
                 if !arguments.has("json"), !arguments.has("quiet") || metrics.exitStatus != 0 {
                     print(metrics.table)
                 }
+                if let reason = metrics.scenarioError { say("\(path): \(reason)\n") }
                 status = max(status, metrics.exitStatus)
             }
             if arguments.has("json") {
