@@ -158,7 +158,10 @@ extension Run {
         var place = 0
         for (part, share) in fault.parts.enumerated() {
             sum += share / total
-            let end = part == fault.parts.count - 1 ? live.count : Int(sum * Double(live.count))
+            // 0.29 of a hundred is 28.999… in binary.
+            let end =
+                part == fault.parts.count - 1
+                ? live.count : min(live.count, Int(sum * Double(live.count) + 1e-9))
             while place < end {
                 group[shuffled[place]] = part
                 place += 1

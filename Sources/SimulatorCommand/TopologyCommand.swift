@@ -76,7 +76,7 @@ struct TopologyOrder {
             try arguments.integer("jobs", 1...256) ?? ProcessInfo.processInfo.activeProcessorCount
         routings = try choices(arguments, "routing", Routing.allCases)
         if let text = arguments["dead"] { deadShare = try share(text) }
-        guard nodes - Int(Double(nodes) * deadShare) >= 2 else {
+        guard nodes - Graph.count(of: deadShare, among: nodes) >= 2 else {
             throw UsageError("--dead must leave two nodes alive")
         }
         let ringLinks = try arguments.integer("ring-links", 1...2)

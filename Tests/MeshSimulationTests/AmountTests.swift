@@ -73,6 +73,20 @@ import Testing
         #expect(metrics.violationCount == 0)
     }
 
+    @Test func `parts of a partition have the shares that are written`() {
+        var scenario = Scenario()
+        scenario.nodes = 100
+        scenario.duration = .seconds(10)
+        var fault = Scenario.Fault(kind: .partition, at: .milliseconds(100))
+        // 0.29 of a hundred is 28.999… in binary.
+        fault.parts = [29, 71]
+        scenario.faults = [fault]
+        var run = Run(scenario, seed: 1)
+        run.advance(until: Instant(nanoseconds: 100_000_001))
+        let first = run.live.count { run.world.network.group(of: $0) == 0 }
+        #expect(first == 29)
+    }
+
     @Test func `a join that is more than a run can have ends it with a reason`() {
         let run = run(.join, .count(Scenario.nodesMax - 8))
         let isFinished = run.isFinished

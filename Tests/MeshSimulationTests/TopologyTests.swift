@@ -106,6 +106,12 @@ import Testing
         #expect(tally.failed == 1)
     }
 
+    @Test func `as many nodes are dead as the share says`() {
+        // In binary both are a little less.
+        #expect(graph(count: 100).killing(0.29, seed: 1).live.count == 71)
+        #expect(graph(count: 100).killing(0.57, seed: 1).live.count == 43)
+    }
+
     @Test func `no link leads to a dead node`() {
         let graph = graph(count: 500).killing(0.5, seed: 9)
         let live = Set(graph.live)

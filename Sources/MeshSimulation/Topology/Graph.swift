@@ -146,11 +146,17 @@ public struct Graph: Sendable {
         zones = []
     }
 
+    /// How many nodes a share of them is, rounded to the nearest: 0.29 of a hundred is 28.999… in
+    /// binary.
+    public static func count(of share: Double, among nodes: Int) -> Int {
+        Int((Double(nodes) * share).rounded())
+    }
+
     /// The same with nodes dead and nothing repaired: their links are gone.
     public func killing(_ share: Double, seed: UInt64) -> Graph {
         var random = RandomSource(seed: seed)
         var isDead = [Bool](repeating: false, count: count)
-        for node in random.sample(Int(Double(count) * share), of: live) {
+        for node in random.sample(Self.count(of: share, among: count), of: live) {
             isDead[Int(node)] = true
         }
         var result = self
