@@ -2,10 +2,14 @@ import MeshWire
 
 /// How control messages leave the node.
 extension Node {
-    /// One message over one link.
+    /// One message over one link; in several parts if its list is too long for one.
     mutating func send(
         _ message: Message, over link: LinkIndex, _ effects: inout EffectBuffer
     ) {
+        if let parts = message.parts {
+            for part in parts { send(part, over: link, &effects) }
+            return
+        }
         let frame = effects.bytes.appendLinkFrame(message)
         transmit(frame, .empty, .control, over: link, &effects)
     }
@@ -15,6 +19,10 @@ extension Node {
         _ message: Message, over targets: [LinkIndex], _ effects: inout EffectBuffer
     ) {
         if targets.isEmpty { return }
+        if let parts = message.parts {
+            for part in parts { send(part, over: targets, &effects) }
+            return
+        }
         let frame = effects.bytes.appendLinkFrame(message)
         for link in targets { transmit(frame, .empty, .control, over: link, &effects) }
     }

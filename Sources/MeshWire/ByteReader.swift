@@ -30,6 +30,27 @@ public struct ByteReader: Sendable {
         NodeID(try integer(UInt64.self, bytes))
     }
 
+    /// A number in an origin's log: 0 … `DirectoryRecords.sequenceMax`; 0 stands before the first.
+    public mutating func sequence(_ bytes: Span<UInt8>) throws(WireError) -> UInt64 {
+        let value = try integer(UInt64.self, bytes)
+        guard value <= DirectoryRecords.sequenceMax else { throw .invalidValue(field: "sequence") }
+        return value
+    }
+
+    /// A birth: 0 … `Incarnation.lifeMax`.
+    public mutating func life(_ bytes: Span<UInt8>) throws(WireError) -> UInt64 {
+        let value = try integer(UInt64.self, bytes)
+        guard value <= Incarnation.lifeMax else { throw .invalidValue(field: "life") }
+        return value
+    }
+
+    /// A position in a set of keys: 0 … `SnapshotPart.lastPosition`.
+    public mutating func position(_ bytes: Span<UInt8>) throws(WireError) -> UInt64 {
+        let value = try integer(UInt64.self, bytes)
+        guard value <= SnapshotPart.lastPosition else { throw .invalidValue(field: "position") }
+        return value
+    }
+
     /// A 16-bit count of items of at least `least` bytes each, checked against what is left.
     public mutating func count(
         least: Int, max: Int, _ bytes: Span<UInt8>

@@ -319,6 +319,9 @@ public struct DirectoryRecords: Equatable, Sendable {
 
     /// Bounds one message; more travel in several.
     public static let countMax = 4_096
+    /// The highest number of a change: an origin that changes a million entries a second reaches it
+    /// after 146,000 years. Sums of a number and a count then fit 64 bits.
+    public static let sequenceMax: UInt64 = 1 << 62 - 1
 }
 
 /// One change: seven bytes on the wire, and the text of a pattern that is added.

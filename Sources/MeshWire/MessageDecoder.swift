@@ -35,29 +35,29 @@ extension Message {
                     held: try reader.integer(UInt32.self, bytes)))
         case .members:
             let isRepair = try reader.flag(bytes)
-            let count = try reader.count(least: 26, max: 65_535, bytes)
+            let count = try reader.count(least: 26, max: Message.memberCountMax, bytes)
             var records: [MemberRecord] = []
             records.reserveCapacity(count)
             for _ in 0..<count { records.append(try reader.member(bytes)) }
             return .members(records, isRepair: isRepair)
         case .standings:
-            let count = try reader.count(least: 13, max: 65_535, bytes)
+            let count = try reader.count(least: 13, max: Message.memberCountMax, bytes)
             var changes: [StandingChange] = []
             for _ in 0..<count { changes.append(try reader.standingChange(bytes)) }
             return .standings(changes)
         case .linkLists:
-            let count = try reader.count(least: 23, max: 4_096, bytes)
+            let count = try reader.count(least: 23, max: Message.linkListCountMax, bytes)
             var lists: [LinkList] = []
             lists.reserveCapacity(count)
             for _ in 0..<count { lists.append(try reader.linkList(bytes)) }
             return .linkLists(lists)
         case .linkChanges:
-            let count = try reader.count(least: 19, max: 4_096, bytes)
+            let count = try reader.count(least: 19, max: Message.linkListCountMax, bytes)
             var changes: [LinkListChange] = []
             for _ in 0..<count { changes.append(try reader.linkListChange(bytes)) }
             return .linkChanges(changes)
         case .linksWanted:
-            let count = try reader.count(least: 8, max: 4_096, bytes)
+            let count = try reader.count(least: 8, max: Message.linkListCountMax, bytes)
             var owners: [NodeID] = []
             for _ in 0..<count { owners.append(try reader.id(bytes)) }
             return .linksWanted(owners)
@@ -81,20 +81,20 @@ extension Message {
         case .origins:
             let isReply = try reader.flag(bytes)
             let mask = try reader.integer(UInt64.self, bytes)
-            let count = try reader.count(least: 46, max: 65_535, bytes)
+            let count = try reader.count(least: 46, max: Message.memberCountMax, bytes)
             var entries: [OriginEntry] = []
             for _ in 0..<count {
                 entries.append(
                     OriginEntry(
                         member: try reader.member(bytes),
-                        sequence: try reader.integer(UInt64.self, bytes),
+                        sequence: try reader.sequence(bytes),
                         keyCount: try reader.integer(UInt32.self, bytes),
                         keySum: try reader.integer(UInt64.self, bytes)))
             }
             return .origins(entries, mask: mask, isReply: isReply)
         case .marks:
             let mask = try reader.integer(UInt64.self, bytes)
-            let count = try reader.count(least: 12, max: 65_535, bytes)
+            let count = try reader.count(least: 12, max: Message.memberCountMax, bytes)
             var marks: [Mark] = []
             for _ in 0..<count {
                 marks.append(
@@ -106,15 +106,15 @@ extension Message {
             }
             return .marks(marks, mask: mask)
         case .repair:
-            let count = try reader.count(least: 33, max: 65_535, bytes)
+            let count = try reader.count(least: 33, max: Message.memberCountMax, bytes)
             var requests: [RepairRequest] = []
             for _ in 0..<count {
                 requests.append(
                     RepairRequest(
                         origin: try reader.id(bytes),
-                        life: try reader.integer(UInt64.self, bytes),
-                        after: try reader.integer(UInt64.self, bytes),
-                        fromPosition: try reader.integer(UInt64.self, bytes),
+                        life: try reader.life(bytes),
+                        after: try reader.sequence(bytes),
+                        fromPosition: try reader.position(bytes),
                         wantsSnapshot: try reader.flag(bytes)))
             }
             return .repair(requests)
@@ -143,7 +143,7 @@ extension Message {
             guard key >> 48 == 0 else { throw .invalidValue(field: "key") }
             return .stranger(
                 Key(key), name: try reader.integer(UInt64.self, bytes),
-                sequence: try reader.integer(UInt64.self, bytes))
+                sequence: try reader.sequence(bytes))
         case .skip: return .skip(through: try reader.integer(UInt32.self, bytes))
         }
     }
@@ -151,7 +151,11 @@ extension Message {
 
 extension ByteReader {
     mutating func incarnation(_ bytes: Span<UInt8>) throws(WireError) -> Incarnation {
-        Incarnation(try integer(UInt64.self, bytes))
+        let incarnation = Incarnation(try integer(UInt64.self, bytes))
+        guard incarnation.life <= Incarnation.lifeMax else {
+            throw .invalidValue(field: "incarnation")
+        }
+        return incarnation
     }
 
     mutating func flag(_ bytes: Span<UInt8>) throws(WireError) -> Bool {
@@ -263,13 +267,13 @@ extension ByteReader {
 
     mutating func directoryRecords(_ bytes: Span<UInt8>) throws(WireError) -> DirectoryRecords {
         let origin = try id(bytes)
-        let life = try integer(UInt64.self, bytes)
-        let firstSequence = try integer(UInt64.self, bytes)
-        guard firstSequence >= 1, firstSequence < 1 << 62 else {
-            throw .invalidValue(field: "sequence")
-        }
+        let life = try life(bytes)
+        let firstSequence = try sequence(bytes)
         let isRepair = try flag(bytes)
         let count = try count(least: 7, max: DirectoryRecords.countMax, bytes)
+        guard firstSequence >= 1,
+            UInt64(count) <= DirectoryRecords.sequenceMax - firstSequence + 1
+        else { throw .invalidValue(field: "sequence") }
         var records: [DirectoryRecord] = []
         records.reserveCapacity(count)
         for _ in 0..<count {
@@ -288,13 +292,11 @@ extension ByteReader {
 
     mutating func snapshotPart(_ bytes: Span<UInt8>) throws(WireError) -> SnapshotPart {
         let origin = try id(bytes)
-        let life = try integer(UInt64.self, bytes)
-        let sequence = try integer(UInt64.self, bytes)
-        let first = try integer(UInt64.self, bytes)
-        let last = try integer(UInt64.self, bytes)
-        guard first <= last, last <= SnapshotPart.lastPosition else {
-            throw .invalidValue(field: "key range")
-        }
+        let life = try life(bytes)
+        let sequence = try sequence(bytes)
+        let first = try position(bytes)
+        let last = try position(bytes)
+        guard first <= last else { throw .invalidValue(field: "key range") }
         let endsAnswer = try flag(bytes)
         let keys = try keys(from: first, through: last, bytes)
         let patternCount = try count(least: 2, max: Frame.patternCountMax, bytes)

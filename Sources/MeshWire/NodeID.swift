@@ -39,6 +39,10 @@ public struct Incarnation: Hashable, Comparable, Sendable {
         rawValue = bootMilliseconds << 16
     }
 
+    /// The latest birth that is taken from another node, in milliseconds since 1970: in the year 6429.
+    /// Sums of a birth and a span of time then fit 64 bits, and so does a life that is outbid.
+    public static let lifeMax: UInt64 = 1 << 47 - 1
+
     /// The boot time alone: it names the life, whose directory log survives refutations.
     @inlinable public var life: UInt64 { rawValue >> 16 }
 
