@@ -46,7 +46,7 @@ public struct Node: ~Copyable {
     var accusations: [Accusation] = []
     var solitude = Solitude()
     /// The dead and the departed, oldest first.
-    var departed: [MemberIndex] = []
+    var departed = DepartedMembers()
 
     // Overlay.
     var longRange: LongRangeLinks

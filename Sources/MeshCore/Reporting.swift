@@ -5,7 +5,7 @@ extension Node {
     /// Everybody known, this node among them: first those on the ring in its order, then the dead.
     public func memberStatuses(includingDeparted: Bool = false) -> [MemberStatus] {
         var indices = members.ring.map { $0.index }
-        if includingDeparted { indices += departed }
+        if includingDeparted { indices += departed.indices }
         return indices.map { index in
             let member = members[index]
             return MemberStatus(

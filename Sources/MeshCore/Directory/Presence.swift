@@ -10,7 +10,7 @@ struct WatchedKeys {
     }
     private var states: [Key: State] = [:]
     /// Absences that wait, in the order of their times.
-    private var absences: [(key: Key, due: Instant)] = []
+    private var absences = FIFO<(key: Key, due: Instant)>()
 
     var isEmpty: Bool { states.isEmpty }
 
@@ -41,7 +41,7 @@ struct WatchedKeys {
     mutating func takeAbsent(at now: Instant) -> (absent: [Key], next: Instant?) {
         var absent: [Key] = []
         while let first = absences.first, first.due <= now {
-            absences.removeFirst()
+            _ = absences.popFirst()
             // Somebody returned, or left again later, or nobody watches any more.
             guard let state = states[first.key], state.absentDue == first.due else { continue }
             states[first.key] = State(isOnline: false)

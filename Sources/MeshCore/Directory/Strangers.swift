@@ -17,7 +17,9 @@ struct Strangers {
     }
     private var pairs: [Key: [Pair]] = [:]
     /// The keys of `pairs`, oldest first, each as often as it has pairs or oftener.
-    private var ages: [Key] = []
+    private var ages = FIFO<Key>()
+    /// How many pairs each node is in.
+    private var counts: [NodeID: Int] = [:]
     private(set) var count = 0
 
     @inline(__always) var isEmpty: Bool { count == 0 }
@@ -31,9 +33,10 @@ struct Strangers {
 
     mutating func insert(_ key: Key, name: UInt64, at node: NodeID) {
         if contains(key, name: name, at: node) { return }
-        if ages.count >= Self.countMax { forget(ages.removeFirst()) }
+        if ages.count >= Self.countMax, let oldest = ages.popFirst() { forget(oldest) }
         pairs[key, default: []].append(Pair(name: name, node: node))
         ages.append(key)
+        counts[node, default: 0] += 1
         count += 1
     }
 
@@ -41,18 +44,26 @@ struct Strangers {
     mutating func forget(_ key: Key, at node: NodeID) {
         guard let former = pairs[key] else { return }
         let left = former.filter { $0.node != node }
-        count -= former.count - left.count
+        struck(node, former.count - left.count)
         pairs[key] = left.isEmpty ? nil : left
     }
 
     /// The node is gone, or all that it holds comes anew.
     mutating func forget(at node: NodeID) {
-        if isEmpty { return }
+        // Most nodes that go are in no pair: a look at each pair for each of them would be dear.
+        if counts[node] == nil { return }
         for key in Array(pairs.keys) { forget(key, at: node) }
     }
 
     private mutating func forget(_ key: Key) {
-        count -= pairs.removeValue(forKey: key)?.count ?? 0
+        for pair in pairs.removeValue(forKey: key) ?? [] { struck(pair.node, 1) }
+    }
+
+    private mutating func struck(_ node: NodeID, _ number: Int) {
+        if number == 0 { return }
+        count -= number
+        let left = counts[node, default: 0] - number
+        counts[node] = left > 0 ? left : nil
     }
 }
 

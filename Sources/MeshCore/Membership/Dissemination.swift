@@ -152,7 +152,7 @@ extension Node {
         switch standing {
         case .alive:
             if !former.isPresent {
-                if !departed.isEmpty { departed.removeAll { $0 == index } }
+                departed.remove(index)
                 effects.append(.log(.memberUp(id)))
                 timers.schedule(.maintenance, at: now + .milliseconds(20))
             }

@@ -89,7 +89,7 @@ extension Node {
             introduce(at: seed, &effects)
         }
         var candidates: [Endpoint] = []
-        for index in departed where members[index].standing == .dead {
+        for index in departed.indices where members[index].standing == .dead {
             let endpoint = members[index].endpoint
             // A new life at the same address has answered for it.
             if members.index(at: endpoint) == nil { candidates.append(endpoint) }
@@ -111,7 +111,7 @@ extension Node {
             departed.count > configuration.rememberedDeadCount
                 || now - members[oldest].since > configuration.timing.forget
         {
-            departed.removeFirst()
+            departed.remove(oldest)
             giveUp(oldest, &effects)
             flows.forget(oldest, members.id(of: oldest))
             members.forget(oldest)

@@ -1,0 +1,42 @@
+/// A first-in, first-out queue whose every operation is O(1), amortised.
+///
+///     items ──▶ [ taken … head │ waiting … ]
+///
+/// Elements that were taken leave the memory when they are half of it, or when nothing waits.
+struct FIFO<Element> {
+    private var items: [Element?] = []
+    private var head = 0
+
+    var count: Int { items.count - head }
+    var isEmpty: Bool { head == items.count }
+
+    /// What was appended first of all that waits.
+    var first: Element? { head < items.count ? items[head] : nil }
+
+    mutating func append(_ element: Element) { items.append(element) }
+
+    /// Takes what was appended first; nil: nothing waits.
+    mutating func popFirst() -> Element? {
+        guard head < items.count else { return nil }
+        let element = items[head]
+        items[head] = nil
+        head += 1
+        if head == items.count {
+            items.removeAll(keepingCapacity: head <= 64)
+            head = 0
+        } else if head >= 64, head * 2 >= items.count {
+            items.removeSubrange(..<head)
+            head = 0
+        }
+        return element
+    }
+
+    /// Everything that waits, the first one first.
+    var waiting: [Element] { items[head...].map { $0! } }
+
+    /// Takes out what `isUnwanted` says; the order of the rest stays. O(n).
+    mutating func removeAll(where isUnwanted: (Element) -> Bool) {
+        items = items[head...].filter { !isUnwanted($0!) }
+        head = 0
+    }
+}
