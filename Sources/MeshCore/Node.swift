@@ -307,7 +307,12 @@ public struct Node: ~Copyable {
         case (.established, .repair(let requests)):
             serveRepairs(requests, on: link, &effects)
         case (.established, .records(let records)):
-            applyRecords(records, from: link, isLive: false, &effects)
+            do throws(WireError) {
+                try checkPatterns(records.records)
+                applyRecords(records, from: link, isLive: false, &effects)
+            } catch {
+                breach(error, on: link, &effects)
+            }
         case (.established, .snapshot(let part)):
             applySnapshot(part, from: link, &effects)
         case (.established, .cannotRepair(let origin)):

@@ -107,9 +107,29 @@ final class SmallMesh {
                 isVolatile: isVolatile), name + payload)
     }
 
+    func memberCount(at host: Int) -> Int { hosts[host].node.tableSizes().members }
+    func patternCount(at host: Int) -> Int { hosts[host].node.patternCount }
+    func protocolErrors(at host: Int) -> UInt64 { hosts[host].node.counters.protocolErrors }
+
+    /// What a host says of itself.
+    func record(_ host: Int) -> MemberRecord { hosts[host].node.members[0].record }
+
+    /// The link of one host to another, nil: there is none.
+    func link(from host: Int, to peer: Int) -> LinkIndex? {
+        hosts[host].wires.keys.sorted().first { hosts[host].wires[$0]!.host == peer }
+    }
+
+    /// Hands a forged message to a host, as if it had come over one of its links.
+    func inject(_ message: Message, to host: Int, from peer: Int) {
+        var bytes = ByteQueue()
+        _ = bytes.appendLinkFrame(message)
+        inject(
+            bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }, to: host, from: peer)
+    }
+
     /// Hands a forged frame to a host, as if it had come over one of its links.
     func inject(_ frame: [UInt8], to host: Int, from peer: Int) {
-        let link = hosts[host].wires.first { $0.value.host == peer }!.key
+        let link = self.link(from: host, to: peer)!
         var needed = 0
         let prefix = try! FramePrefix.read(frame.span, at: 0, needed: &needed)!
         handle(host, .received(prefix, start: 0, from: link), frame)
@@ -267,7 +287,9 @@ final class SmallMesh {
 
     private func dial(_ from: Int, _ link: LinkIndex, _ to: Int) {
         schedule(.milliseconds(1)) { mesh in
-            guard mesh.hosts[to].isUp, let other = mesh.hosts[to].node.acceptLink(at: mesh.now)
+            // Nobody is at an address beyond the hosts.
+            guard mesh.hosts.indices.contains(to), mesh.hosts[to].isUp,
+                let other = mesh.hosts[to].node.acceptLink(at: mesh.now)
             else {
                 mesh.handle(from, .disconnected(link, .refused))
                 return

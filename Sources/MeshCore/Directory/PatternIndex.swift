@@ -75,6 +75,18 @@ public struct PatternIndex: ~Copyable {
         return id < 0 ? nil : id
     }
 
+    /// The numbers of all patterns with this key, ascending.
+    public func ids(of key: Key) -> [Int32] {
+        let mask = slots.count - 1
+        var found: [Int32] = []
+        var place = Int(key.rawValue) & mask
+        while slots[place] >= 0 {
+            if entries[Int(slots[place])].key == key { found.append(slots[place]) }
+            place = (place + 1) & mask
+        }
+        return found.sorted()
+    }
+
     /// Adds a pattern of at most `Frame.nameLengthMax` bytes; one that is there keeps its number.
     @discardableResult
     public mutating func insert(_ pattern: [UInt8]) -> Int32 {

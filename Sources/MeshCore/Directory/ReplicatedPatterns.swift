@@ -2,11 +2,15 @@ import MeshWire
 
 /// Every pattern subscribed anywhere in the mesh, with the nodes that hold it. Patterns are few, so
 /// they are replicated in full (DESIGN §4).
+///
+/// Two patterns can share a key (`Key`). A node that removes one of them removes both, and adds the
+/// other again.
 struct ReplicatedPatterns: ~Copyable {
     private var index: PatternIndex
     /// The nodes of each pattern number, ascending.
     private var holders: [[UInt16]] = []
-    private var numbers: [Key: Int32] = [:]
+    /// The numbers of each node's patterns. Sorted before their order matters.
+    private var numbers: [UInt16: Set<Int32>] = [:]
     /// The numbers that the last `match` found.
     private var matched: [Int32] = []
 
@@ -17,51 +21,56 @@ struct ReplicatedPatterns: ~Copyable {
     var isEmpty: Bool { index.count == 0 }
     var count: Int { index.count }
 
-    /// Returns whether the node did not hold it before.
-    mutating func insert(_ text: [UInt8], _ key: Key, node: UInt16) -> Bool {
+    /// How many patterns a node holds: at most `Frame.patternCountMax`.
+    func count(of node: UInt16) -> Int { numbers[node]?.count ?? 0 }
+
+    /// What became of a pattern: it is new, the node holds it already, or has as many as it may.
+    enum Insertion { case added, present, refused }
+
+    mutating func insert(_ text: [UInt8], node: UInt16) -> Insertion {
+        if let known = index.id(of: text), numbers[node]?.contains(known) ?? false {
+            return .present
+        }
+        guard count(of: node) < Frame.patternCountMax else { return .refused }
         let number = index.insert(text)
-        numbers[key] = number
         while holders.count <= Int(number) { holders.append([]) }
-        guard !holders[Int(number)].contains(node) else { return false }
         let place = holders[Int(number)].firstIndex { $0 > node } ?? holders[Int(number)].count
         holders[Int(number)].insert(node, at: place)
-        return true
+        numbers[node, default: []].insert(number)
+        return .added
     }
 
-    /// Returns whether the node held it.
-    mutating func remove(_ key: Key, node: UInt16) -> Bool {
-        guard let number = numbers[key],
-            let place = holders[Int(number)].firstIndex(of: node)
-        else { return false }
-        holders[Int(number)].remove(at: place)
-        if holders[Int(number)].isEmpty {
-            index.remove(number)
-            numbers[key] = nil
-        }
-        return true
+    /// Removes the node's patterns of this key, and returns how many they were.
+    mutating func remove(_ key: Key, node: UInt16) -> Int {
+        let held = self.held(key, by: node)
+        for number in held { release(number, by: node) }
+        return held.count
     }
 
+    /// Removes all patterns of a node; the cost is theirs alone.
     mutating func removeAll(of node: UInt16) {
-        for number in holders.indices where holders[number].contains(node) {
-            holders[number].removeAll { $0 == node }
-            if holders[number].isEmpty {
-                numbers[key(of: number)] = nil
-                index.remove(Int32(number))
-            }
-        }
+        for number in numbers[node]?.sorted() ?? [] { release(number, by: node) }
     }
 
-    private func key(of number: Int) -> Key {
-        numbers.first { $0.value == Int32(number) }!.key
+    private mutating func release(_ number: Int32, by node: UInt16) {
+        holders[Int(number)].removeAll { $0 == node }
+        numbers[node]?.remove(number)
+        if numbers[node]?.isEmpty ?? false { numbers[node] = nil }
+        if holders[Int(number)].isEmpty { index.remove(number) }
     }
 
-    func text(_ key: Key) -> [UInt8]? {
-        numbers[key].map { index.pattern($0) }
+    private func held(_ key: Key, by node: UInt16) -> [Int32] {
+        index.ids(of: key).filter { numbers[node]?.contains($0) ?? false }
+    }
+
+    /// The texts of the node's patterns of this key: hardly ever more than one.
+    func texts(_ key: Key, of node: UInt16) -> [[UInt8]] {
+        held(key, by: node).map { index.pattern($0) }
     }
 
     /// The texts of one node's patterns, in the order of their numbers.
     func texts(of node: UInt16) -> [[UInt8]] {
-        holders.indices.filter { holders[$0].contains(node) }.map { index.pattern(Int32($0)) }
+        (numbers[node]?.sorted() ?? []).map { index.pattern($0) }
     }
 
     /// Finds the patterns that match a name; see `matchCount` and `matchedHolders`.

@@ -16,7 +16,11 @@ extension Node {
     ) {
         switch change {
         case .add: record(DirectoryRecord(.addPattern, key, text: text), &effects)
-        case .remove: record(DirectoryRecord(.removePattern, key), &effects)
+        case .remove:
+            // Others take out all that this node has of the key.
+            let twins = patterns.texts(key, of: 0).filter { $0 != text }
+            record(DirectoryRecord(.removePattern, key), &effects)
+            for twin in twins { record(DirectoryRecord(.addPattern, key, text: twin), &effects) }
         }
     }
 
@@ -56,8 +60,8 @@ extension Node {
         case .addPattern:
             change = add(pattern: record.text, record.key, of: origin)
         case .removePattern:
-            let wasHeld = patterns.remove(record.key, node: UInt16(origin))
-            change = wasHeld ? (-1, 0 &- Self.weight(record.key)) : (0, 0)
+            let removed = patterns.remove(record.key, node: UInt16(origin))
+            change = (-removed, 0 &- UInt64(removed) &* Self.weight(record.key))
         }
         members.updateLog(origin) {
             $0.sequence = sequence
@@ -98,7 +102,27 @@ extension Node {
     private mutating func add(
         pattern text: [UInt8], _ key: Key, of origin: MemberIndex
     ) -> (count: Int, sum: UInt64) {
-        patterns.insert(text, key, node: UInt16(origin)) ? (1, Self.weight(key)) : (0, 0)
+        switch patterns.insert(text, node: UInt16(origin)) {
+        case .added: return (1, Self.weight(key))
+        case .present: return (0, 0)
+        case .refused:
+            // Its own clients get an error before it comes to this.
+            counters.protocolErrors &+= 1
+            return (0, 0)
+        }
+    }
+
+    /// What another node tells of patterns must be what this node would compute and keep: each has
+    /// its own key, so that two never stand under one, and nobody has more than a node may.
+    ///
+    /// - Throws: `.invalidValue` for a pattern under another key. It costs the link that it came over:
+    ///   no node of this protocol passes such records on.
+    func checkPatterns(_ records: [DirectoryRecord]) throws(WireError) {
+        for record in records where record.operation == .addPattern {
+            guard record.key == hasher.key(.pattern, record.text) else {
+                throw .invalidValue(field: "key of a pattern")
+            }
+        }
     }
 
     /// Changes of another origin: live, or in answer to a repair.
@@ -269,8 +293,10 @@ extension Node {
         _ requests: [RepairRequest], on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         var wanted: [WantedSet] = []
+        // What one message asks for twice is sent once.
         var isWanted = [Bool](repeating: false, count: members.slotCount)
         for request in requests {
+            if let index = members.index(of: request.origin), isWanted[index] { continue }
             guard let index = members.index(of: request.origin),
                 members.standing(of: index).isPresent,
                 members[index].incarnation.life == request.life,
@@ -288,8 +314,9 @@ extension Node {
                 // A record costs seven bytes, a key of a whole set five.
                 entries.count <= max(1_024, Int(log.keyCount) / 2)
             {
-                sendRecords(entries, request, over: link, &effects)
-            } else if !isWanted[index] {
+                isWanted[index] = true
+                sendRecords(entries, of: index, request, over: link, &effects)
+            } else {
                 isWanted[index] = true
                 wanted.append(
                     WantedSet(
@@ -315,7 +342,8 @@ extension Node {
     private static var answerWalkCountMax: Int { 16 }
 
     private mutating func sendRecords(
-        _ entries: [RecentRecords.Entry], _ request: RepairRequest, over link: LinkIndex,
+        _ entries: [RecentRecords.Entry], of index: MemberIndex, _ request: RepairRequest,
+        over link: LinkIndex,
         _ effects: inout EffectBuffer
     ) {
         var start = 0
@@ -326,7 +354,7 @@ extension Node {
                     return DirectoryRecord(entry.operation, entry.key)
                 }
                 // A pattern that has gone since is removed by a later record of the same repair.
-                guard let text = patterns.text(entry.key) else {
+                guard let text = patterns.texts(entry.key, of: UInt16(index)).first else {
                     return DirectoryRecord(.removePattern, entry.key)
                 }
                 return DirectoryRecord(.addPattern, entry.key, text: text)
@@ -346,12 +374,11 @@ extension Node {
         _ wanted: [WantedSet], over link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         guard !wanted.isEmpty else { return }
-        let positions = Array(Set(wanted.map { $0.position })).sorted()
-        let walkCount = min(positions.count, Self.answerWalkCountMax)
+        let groups = Dictionary(grouping: wanted) { $0.position }.sorted { $0.key < $1.key }
+        let walkCount = min(groups.count, Self.answerWalkCountMax)
         var parts: [SnapshotPart] = []
         var patternBytes = 0
-        for (walk, position) in positions.enumerated() {
-            let group = wanted.filter { $0.position == position }
+        for (walk, (position, group)) in groups.enumerated() {
             if walk >= walkCount {
                 for item in group {
                     send(.cannotRepair(members.id(of: item.index)), over: link, &effects)

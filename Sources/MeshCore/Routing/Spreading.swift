@@ -66,7 +66,8 @@ extension Node {
         let message = try Message.decode(
             bytes, from: start + Frame.arcHeaderSize, to: start + prefix.length)
         switch message {
-        case .records(let records) where records.origin == origin && !records.isRepair: break
+        case .records(let records) where records.origin == origin && !records.isRepair:
+            try checkPatterns(records.records)
         case .coordinates(let items) where items.count == 1 && items[0].id == origin: break
         default: throw .invalidValue(field: "message for all")
         }
