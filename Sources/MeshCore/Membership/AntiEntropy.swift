@@ -140,10 +140,14 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         var named: Set<NodeID> = []
+        // An entry can ask for one in return: named a thousand times, it would be answered as often.
+        for entry in received where !named.insert(entry.member.id).inserted {
+            breach(.invalidValue(field: "entries: one is named twice"), on: index, &effects)
+            return
+        }
         var ours: [OriginEntry] = []
         var requests: [RepairRequest] = []
         for entry in received {
-            named.insert(entry.member.id)
             if entry.member.id == id {
                 adopt([entry.member], from: index, isRepair: true, &effects)
                 if entry.sequence < members[0].log.sequence { ours.append(self.entry(0)) }
