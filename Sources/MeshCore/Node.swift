@@ -76,7 +76,7 @@ public struct Node: ~Copyable {
     var strangers = Strangers()
 
     // Delivery.
-    var flows = Flows()
+    var flows: Flows
     /// The number of the last message that `.publish` has brought: with this node's id it names the
     /// message (`MessageID`).
     public internal(set) var lastNumber: UInt32 = 0
@@ -93,7 +93,7 @@ public struct Node: ~Copyable {
     ///   - book: for nodes of one thread to share what is equal, as those of a simulation do.
     public init(
         id: NodeID, incarnation: Incarnation, seed: UInt64, configuration: Configuration,
-        hasher: KeyHasher, at now: Instant, book: MemberBook = MemberBook()
+        hasher: KeyHasher, at now: Instant, book: MemberBook? = nil
     ) {
         precondition(configuration.degree >= 4 && configuration.degree <= 64)
         self.id = id
@@ -108,11 +108,15 @@ public struct Node: ~Copyable {
         changedAt = now
         patterns = ReplicatedPatterns(hasher: hasher)
         random = RandomSource(seed: seed)
+        // Of the seed, which nobody else knows; not a draw, of which choices tell.
+        let secret = RandomSource.mix(seed ^ 0x7461_626c_6573)
+        flows = Flows(secret: secret)
         members = MemberTable(
             oneself: MemberRecord(
                 id: id, incarnation: incarnation, standing: .alive,
                 endpoint: configuration.endpoint, name: configuration.name,
-                zone: configuration.zone), at: now, book: book)
+                zone: configuration.zone), at: now, book: book ?? MemberBook(secret: secret),
+            secret: secret)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         coordinates = Coordinates(at: now)

@@ -9,8 +9,8 @@ struct Flows: ~Copyable {
     private var freeIncoming: [Int32] = []
     /// Places in `outgoing` by member, in `incoming` by the origin's id. Most members of a large mesh
     /// never exchange a message with this node.
-    private var outgoingOf = PlaceMap()
-    private var incomingOf = PlaceMap()
+    private var outgoingOf: PlaceMap
+    private var incomingOf: PlaceMap
     /// The numbers reached in flows to members that were forgotten while they were taken for dead:
     /// should one come back, it must not get the same numbers twice.
     private var former: [NodeID: UInt32] = [:]
@@ -29,6 +29,12 @@ struct Flows: ~Copyable {
     var isCongested = false
     /// Flows that are congested.
     var congestedCount = 0
+
+    /// - Parameter secret: see `PlaceMap.init`.
+    init(secret: UInt64 = 0) {
+        outgoingOf = PlaceMap(secret: secret)
+        incomingOf = PlaceMap(secret: secret)
+    }
 
     // MARK: Outgoing
 

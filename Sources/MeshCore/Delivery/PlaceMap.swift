@@ -4,10 +4,14 @@ struct PlaceMap {
     private var values: [UInt32] = []
     private var count = 0
     private static let none = UInt32.max
+    private let secret: UInt64
+
+    /// - Parameter secret: unknown to others, so that nobody can choose keys that fall on one place.
+    init(secret: UInt64) { self.secret = secret }
 
     @inline(__always)
     private func home(_ key: UInt64) -> Int {
-        Int(truncatingIfNeeded: RandomSource.mix(key)) & (keys.count - 1)
+        Int(truncatingIfNeeded: RandomSource.mix(key ^ secret)) & (keys.count - 1)
     }
 
     /// The value, -1 if the key is not there.

@@ -48,9 +48,14 @@ import MeshWire
     /// The latest link list of some owners, one place for each value of some bits of their ids.
     private var lists: [LinkList?]
 
-    /// - Parameter isShared: several nodes use it. One node alone has nothing to share its
-    ///   neighbours' link lists with.
-    public init(isShared: Bool = false) {
+    private let secret: UInt64
+
+    /// - Parameters:
+    ///   - isShared: several nodes use it. One node alone has nothing to share its neighbours' link
+    ///     lists with.
+    ///   - secret: see `MemberTable.init`.
+    public init(isShared: Bool = false, secret: UInt64 = 0) {
+        self.secret = secret
         unsafe segments = []
         unsafe free = []
         unsafe table = [UnsafeMutablePointer<Facts>?](repeating: nil, count: 64)
@@ -77,7 +82,7 @@ import MeshWire
     func intern(_ record: MemberRecord) -> Reference {
         if unsafe (count + 1) * 2 > table.count { grow() }
         let mask = unsafe table.count - 1
-        var at = Self.home(record.id, record.incarnation) & mask
+        var at = home(record.id, record.incarnation) & mask
         while let known = unsafe table[at] {
             let reference = unsafe Reference(facts: known)
             if reference.holds(record) {
@@ -106,8 +111,9 @@ import MeshWire
         unsafe free.append(facts)
     }
 
-    private static func home(_ id: NodeID, _ incarnation: Incarnation) -> Int {
-        Int(truncatingIfNeeded: RandomSource.mix(id.rawValue ^ incarnation.rawValue))
+    private func home(_ id: NodeID, _ incarnation: Incarnation) -> Int {
+        let mixed = RandomSource.mix(id.rawValue ^ secret)
+        return Int(truncatingIfNeeded: RandomSource.mix(mixed ^ incarnation.rawValue))
     }
 
     private func entry() -> UnsafeMutablePointer<Facts> {
@@ -123,12 +129,12 @@ import MeshWire
 
     private func remove(_ reference: Reference) {
         let mask = unsafe table.count - 1
-        var hole = Self.home(reference.id, reference.incarnation) & mask
+        var hole = home(reference.id, reference.incarnation) & mask
         while unsafe table[hole] != reference.facts { hole = (hole + 1) & mask }
         // Pull back what probed past the hole (Knuth 6.4, algorithm R).
         var at = (hole + 1) & mask
         while let other = unsafe table[at] {
-            let home = unsafe Self.home(other.pointee.id, other.pointee.incarnation)
+            let home = unsafe self.home(other.pointee.id, other.pointee.incarnation)
             if (at - home) & mask >= (at - hole) & mask {
                 unsafe table[hole] = other
                 hole = at
@@ -146,7 +152,7 @@ import MeshWire
         var index = 0
         while unsafe index < old.count {
             if let facts = unsafe old[index] {
-                var at = unsafe Self.home(facts.pointee.id, facts.pointee.incarnation) & mask
+                var at = unsafe home(facts.pointee.id, facts.pointee.incarnation) & mask
                 while unsafe table[at] != nil { at = (at + 1) & mask }
                 unsafe table[at] = facts
             }

@@ -100,8 +100,8 @@ struct MemberTable: ~Copyable {
     private let book: MemberBook
     private var slots: [Slot?] = []
     private var free: [MemberIndex] = []
-    private var byID = MemberMap<NodeID>()
-    private var byEndpoint = MemberMap<Endpoint>()
+    private var byID: MemberMap<NodeID>
+    private var byEndpoint: MemberMap<Endpoint>
     private(set) var ring = Ring()
     private(set) var digests = [UInt64](repeating: 0, count: 64)
     /// The members next to this node in this version of the ring: first clockwise, then the other way.
@@ -114,8 +114,15 @@ struct MemberTable: ~Copyable {
     /// Index 0 … 65,000: what a directory slot can name.
     static let countMax = 65_000
 
-    init(oneself: MemberRecord, at now: Instant, book: MemberBook = MemberBook()) {
+    /// - Parameter secret: unknown to others, so that nobody can choose ids or addresses that fall on
+    ///   one place of a table. The order of nothing depends on it.
+    init(
+        oneself: MemberRecord, at now: Instant, book: MemberBook = MemberBook(),
+        secret: UInt64 = 0
+    ) {
         self.book = book
+        byID = MemberMap(secret: secret)
+        byEndpoint = MemberMap(secret: secret)
         _ = insert(Member(oneself, at: now))
     }
 
@@ -453,23 +460,23 @@ struct Ring: RandomAccessCollection {
 /// What a `MemberMap` finds members by.
 protocol MemberKey: Equatable {
     static func key(of slot: MemberTable.Slot) -> Self
-    /// All bits are well spread.
-    var spread: UInt64 { get }
+    /// All bits are well spread, in a way that only those who know the secret can foresee.
+    func spread(_ secret: UInt64) -> UInt64
 }
 
 extension NodeID: MemberKey {
     @inline(__always)
     static func key(of slot: MemberTable.Slot) -> NodeID { slot.facts.id }
     @inline(__always)
-    var spread: UInt64 { RandomSource.mix(rawValue) }
+    func spread(_ secret: UInt64) -> UInt64 { RandomSource.mix(rawValue ^ secret) }
 }
 
 extension Endpoint: MemberKey {
     @inline(__always)
     static func key(of slot: MemberTable.Slot) -> Endpoint { slot.facts.endpoint }
     @inline(__always)
-    var spread: UInt64 {
-        RandomSource.mix(RandomSource.mix(high ^ UInt64(port)) ^ low)
+    func spread(_ secret: UInt64) -> UInt64 {
+        RandomSource.mix(RandomSource.mix(high ^ UInt64(port) ^ secret) ^ low)
     }
 }
 
@@ -480,8 +487,12 @@ extension Endpoint: MemberKey {
 ///
 /// Every operation is given the slots, which must still or already have the member.
 struct MemberMap<Key: MemberKey> {
+    private let secret: UInt64
     private var cells: [UInt32] = []
     private var count = 0
+
+    init(secret: UInt64) { self.secret = secret }
+
     private static var none: UInt32 { 0xFFFF }
 
     @inline(__always)
@@ -493,7 +504,7 @@ struct MemberMap<Key: MemberKey> {
     private func cell(_ key: Key, _ slots: [MemberTable.Slot?]) -> Int? {
         if cells.isEmpty { return nil }
         let mask = cells.count - 1
-        let spread = key.spread
+        let spread = key.spread(secret)
         let tag = Self.tag(spread)
         var at = Int(truncatingIfNeeded: spread) & mask
         while true {
@@ -508,7 +519,7 @@ struct MemberMap<Key: MemberKey> {
     /// The cell at which a search for `key` begins.
     @inline(__always)
     fileprivate func firstCell(_ key: Key) -> UInt32 {
-        cells[Int(truncatingIfNeeded: key.spread) & (cells.count - 1)]
+        cells[Int(truncatingIfNeeded: key.spread(secret)) & (cells.count - 1)]
     }
 
     /// The index in that cell; 0 if there is none below `count`.
@@ -531,7 +542,7 @@ struct MemberMap<Key: MemberKey> {
             return
         }
         if (count + 1) * 4 > cells.count * 3 { grow(slots) }
-        put(index, key.spread)
+        put(index, key.spread(secret))
         count += 1
     }
 
@@ -551,7 +562,8 @@ struct MemberMap<Key: MemberKey> {
             at = (at + 1) & mask
             let index = cells[at] & Self.none
             if index == Self.none { break }
-            let home = Int(truncatingIfNeeded: Key.key(of: slots[Int(index)]!).spread) & mask
+            let spread = Key.key(of: slots[Int(index)]!).spread(secret)
+            let home = Int(truncatingIfNeeded: spread) & mask
             if (at - home) & mask >= (at - hole) & mask {
                 cells[hole] = cells[at]
                 hole = at
@@ -566,7 +578,7 @@ struct MemberMap<Key: MemberKey> {
         cells = [UInt32](repeating: Self.none, count: max(16, old.count * 2))
         for cell in old where cell & Self.none != Self.none {
             let index = Int(cell & Self.none)
-            put(index, Key.key(of: slots[index]!).spread)
+            put(index, Key.key(of: slots[index]!).spread(secret))
         }
     }
 }
