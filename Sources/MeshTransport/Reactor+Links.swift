@@ -293,14 +293,19 @@ extension Reactor {
         handle(.heard(link), bytes)
         var offset = 0
         var needed = Frame.prefixSize
+        var lengthMax = node.frameLengthMax(over: link)
         while linkEpochs[Int(link)] == epoch {
             do {
-                guard let prefix = try FramePrefix.read(bytes, at: offset, needed: &needed) else {
+                guard
+                    let prefix = try FramePrefix.read(
+                        bytes, at: offset, needed: &needed, lengthMax: lengthMax)
+                else {
                     connections[index].needed = needed
                     return offset
                 }
                 handle(.received(prefix, start: offset, from: link), bytes)
                 offset += prefix.length
+                if lengthMax < Frame.lengthMax { lengthMax = node.frameLengthMax(over: link) }
                 if gatheredBytes >= limits.gatheredBytes { flushIfWorthwhile() }
             } catch {
                 counters.linksMisbehaved &+= 1

@@ -50,6 +50,9 @@ public enum Frame {
     public static let arcHeaderSize = 24
     /// The longest frame: a payload of 64 MiB with its name and many destinations. Longer ones close the link.
     public static let lengthMax = 66 * 1024 * 1024
+    /// The longest frame of a peer that has not been greeted yet. A greeting has at most 260 bytes;
+    /// a stranger who announces more gets no memory for it.
+    public static let greetingLengthMax = 512
     /// The longest name of a user, room or channel. Redis has no such bound; a name that
     /// travels in every message needs one (two bytes of length).
     public static let nameLengthMax = 65_535
@@ -114,12 +117,13 @@ public struct FramePrefix: Sendable {
 
     /// Reads the frame that starts at `offset`.
     ///
+    /// - Parameter lengthMax: of the whole frame, `Frame.greetingLengthMax` or `Frame.lengthMax`.
     /// - Returns: nil when `bytes` ends before the frame does; `needed` then says how many bytes
     ///   from `offset` on are needed to go on (at least 1 more than there are).
     /// - Throws: `WireError` when no frame can start like this.
     @inlinable @inline(__always)
     public static func read(
-        _ bytes: Span<UInt8>, at offset: Int, needed: inout Int
+        _ bytes: Span<UInt8>, at offset: Int, needed: inout Int, lengthMax: Int = Frame.lengthMax
     ) throws(WireError) -> FramePrefix? {
         let available = bytes.count - offset
         guard available >= Frame.prefixSize else {
@@ -128,7 +132,9 @@ public struct FramePrefix: Sendable {
         }
         let length = Int(bytes.load(UInt32.self, at: offset))
         guard length >= Frame.prefixSize else { throw .frameTooShort(length) }
-        guard length <= Frame.lengthMax else { throw .frameTooLong(length) }
+        guard length <= lengthMax else {
+            throw length <= Frame.lengthMax ? .greetingTooLong(length) : .frameTooLong(length)
+        }
         guard let kind = FrameKind(rawValue: bytes[offset + 4]) else {
             throw .unknownFrameKind(bytes[offset + 4])
         }

@@ -2,6 +2,8 @@
 public enum WireError: Error, Equatable, Sendable {
     case frameTooShort(Int)
     case frameTooLong(Int)
+    /// A frame of a peer that has not been greeted yet, longer than `Frame.greetingLengthMax`.
+    case greetingTooLong(Int)
     case unknownFrameKind(UInt8)
     case unknownMessage(UInt8)
     /// A list or name reaches past the end of its frame.
@@ -25,6 +27,9 @@ extension WireError: CustomStringConvertible {
         case .frameTooShort(let length): "a frame of \(length) bytes is too short"
         case .frameTooLong(let length):
             "a frame of \(length) bytes is longer than \(Frame.lengthMax)"
+        case .greetingTooLong(let length):
+            "a frame of \(length) bytes before any greeting, which has at most "
+                + "\(Frame.greetingLengthMax)"
         case .unknownFrameKind(let kind): "unknown frame kind \(kind)"
         case .unknownMessage(let kind): "unknown message \(kind)"
         case .lengthsDisagree: "a length reaches past the frame's end"

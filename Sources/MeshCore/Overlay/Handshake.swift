@@ -45,6 +45,16 @@ extension Node {
         send(.hello(greeting(links[index].purpose, links[index].stratum)), over: index, &effects)
     }
 
+    /// The longest frame that the peer of a link may send now.
+    @inline(__always)
+    public func frameLengthMax(over index: LinkIndex) -> Int {
+        guard links.isValid(index) else { return Frame.greetingLengthMax }
+        switch links[index].state {
+        case .free, .dialling, .awaiting, .greeting: return Frame.greetingLengthMax
+        case .introducing, .established, .closing: return Frame.lengthMax
+        }
+    }
+
     private func greeting(_ purpose: Greeting.Purpose, _ stratum: Int) -> Greeting {
         Greeting(
             cluster: configuration.cluster, clusterID: clusterID, purpose: purpose,
