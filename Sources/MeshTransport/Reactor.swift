@@ -409,10 +409,15 @@ public struct ReactorOptions: Sendable {
                         leftover, retaining: Reactor.idleInputBytes)
                     unsafe connections[index].input.append(bytes.span, used, total - used)
                 }
-            } else if !isLarge {
-                let input = unsafe UnsafeRawBufferPointer(start: buffer + leftover, count: count)
-                unsafe connections[index].input.append(
-                    input.bindMemory(to: UInt8.self).span, 0, count)
+            } else {
+                if !isLarge {
+                    let input = unsafe UnsafeRawBufferPointer(
+                        start: buffer + leftover, count: count)
+                    unsafe connections[index].input.append(
+                        input.bindMemory(to: UInt8.self).span, 0, count)
+                }
+                // A large frame is on its way for long on a slow line: its peer is not silent.
+                if role == .link { handle(.heard(connections[index].owner)) }
             }
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding

@@ -26,6 +26,67 @@ import Testing
         #expect(try socket.receiveAll() == "")
     }
 
+    /// A node of the reactor's cluster that a test plays.
+    private func hello(_ purpose: Greeting.Purpose) -> [UInt8] {
+        let clusterID = KeyHasher(cluster: "smallworld").key(.room, Array("smallworld".utf8))
+        var bytes = ByteQueue()
+        _ = bytes.appendLinkFrame(
+            .hello(
+                Greeting(
+                    cluster: "smallworld", clusterID: clusterID.rawValue, purpose: purpose,
+                    stratum: 0,
+                    member: MemberRecord(
+                        id: NodeID(1 << 63 + 7),
+                        incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
+                        standing: .alive, endpoint: Endpoint(ipv4: 0x7F00_0001, port: 1),
+                        name: "peer", zone: ""))))
+        return bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+    }
+
+    private func prefix(length: Int, _ kind: FrameKind) -> [UInt8] {
+        var bytes = ByteQueue()
+        bytes.appendPrefix(length: length, kind, [], hopsLeft: 9, body: RoutedBody.user.rawValue)
+        return bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+    }
+
+    @Test func `before a hello a frame is small, after it large`() throws {
+        let reactor = try TestReactor()
+        let stranger = try TestSocket(reactor.mesh)
+        try stranger.send(prefix(length: Frame.greetingLengthMax + 1, .link))
+        #expect(try stranger.receiveAll() == "")
+        #expect(try reactor.metric("links_misbehaved_total") == 1)
+
+        let peer = try TestSocket(reactor.mesh)
+        try peer.send(hello(.neighbour) + prefix(length: Frame.lengthMax, .routed))
+        try reactor.waitForMetric("links", 1)
+        // It waits for the rest of the frame, and answers others.
+        #expect(try reactor.get("/readyz") == "ready\n")
+        #expect(try reactor.metric("links_misbehaved_total") == 1)
+    }
+
+    @Test func `a peer whose frame takes long to arrive is not silent`() throws {
+        let reactor = try TestReactor {
+            $0.node.timing.silence = .milliseconds(300)
+            $0.node.timing.heartbeat = .milliseconds(100)
+        }
+        let peer = try TestSocket(reactor.mesh)
+        try peer.send(hello(.neighbour))
+        try reactor.waitForMetric("links", 1)
+        // Well over the reactor's bound for input that it copies together.
+        let size = 1 << 20
+        try peer.send(prefix(length: size, .routed))
+        let end = Clock.now + .milliseconds(1_500)
+        var sent = Frame.prefixSize
+        while Clock.now < end {
+            try peer.send([UInt8](repeating: 0, count: 4_096))
+            sent += 4_096
+            usleep(20_000)
+        }
+        #expect(sent < size)
+        #expect(try reactor.metric("suspicions_total") == 0)
+        #expect(try reactor.metric("links") == 1)
+    }
+
     @Test func `a connection that says nothing is given up and its slot is free again`() throws {
         let reactor = try TestReactor {
             $0.node.timing.handshake = .milliseconds(200)
