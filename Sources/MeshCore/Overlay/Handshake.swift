@@ -349,6 +349,11 @@ extension Node {
             join.seeds.removeAll { $0 == link.endpoint }
             if join.seeds.isEmpty { introduced(&effects) }
         case .dead:
+            guard isPlausible(known, of: id) else {
+                counters.protocolErrors &+= 1
+                postpone(link.member, &effects)
+                return
+            }
             if known >= incarnation { refute(known, isSuspicion: false, &effects) }
             dial(
                 link.endpoint, peer: members.index(of: link.peer), link.purpose,
@@ -405,6 +410,8 @@ extension Node {
         links[index].peerCoordinate = coordinates.coordinate(of: member) ?? .origin
         links[index].since = now
         links[index].heardAt = now
+        // Whoever has taken this node in tells it who is there, also while its own seeds are silent.
+        if !join.isIntroduced { introduced(&effects) }
         members.adjust(member) {
             $0.link = index
             $0.dialFailures = 0
