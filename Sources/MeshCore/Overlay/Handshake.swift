@@ -379,7 +379,7 @@ extension Node {
     }
 
     /// Some node has told who is there.
-    private mutating func introduced(_ effects: inout EffectBuffer) {
+    mutating func introduced(_ effects: inout EffectBuffer) {
         timers.schedule(.maintenance, at: now)
         if join.isIntroduced { return }
         join.isIntroduced = true
@@ -410,8 +410,7 @@ extension Node {
         links[index].peerCoordinate = coordinates.coordinate(of: member) ?? .origin
         links[index].since = now
         links[index].heardAt = now
-        // Whoever has taken this node in tells it who is there, also while its own seeds are silent.
-        if !join.isIntroduced { introduced(&effects) }
+        if join.areSeedsSilent { introduced(&effects) }
         members.adjust(member) {
             $0.link = index
             $0.dialFailures = 0

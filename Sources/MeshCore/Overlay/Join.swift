@@ -8,6 +8,9 @@ struct JoinState {
     var attempts = 0
     /// Some node has told who is there.
     var isIntroduced = false
+    /// The first round of asking has come to nothing. Then whoever takes this node in introduces it
+    /// as well as a seed would: the two compare all that they know.
+    var areSeedsSilent: Bool { !isIntroduced && attempts > 1 }
     /// Seeds that have never answered, and when the next of them is tried once this node has joined
     /// through others.
     private var unheard: [Endpoint]
@@ -47,6 +50,10 @@ extension Node {
     /// Dials every seed that is not being dialled, and schedules the next attempt.
     mutating func dialSeeds(_ effects: inout EffectBuffer) {
         guard !join.isIntroduced, !isLeaving else { return }
+        if join.attempts > 0, !links.established.isEmpty {
+            introduced(&effects)
+            return
+        }
         for seed in join.seeds { introduce(at: seed, &effects) }
         let backOff = min(
             configuration.timing.seedRetry * (1 << Int64(min(join.attempts, 10))),
