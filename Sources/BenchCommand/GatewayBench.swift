@@ -44,28 +44,12 @@ func benchGateway(_ bench: inout Bench) {
 /// The whole way: a client's PUBLISH on one node to the `message` of another node's client.
 func benchClients(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     guard let way = twoHopWay(&mesh) else { preconditionFailure("every pair is linked") }
-    let now = mesh.now
     let channel = "channel:far"
-    var publisher: ClientIndex = 0
-    for host in [way.origin, way.destination] {
-        var gateway = Gateway(GatewayConfiguration(), hasher: mesh.hasher)
-        gateway.setReady(true, now: now)
-        guard let client = gateway.open(address: "10.0.0.1:9", at: now) else {
-            preconditionFailure("no room for a client")
-        }
-        if host == way.origin {
-            publisher = client
-        } else {
-            let input = command(["SUBSCRIBE", channel])
-            var offset = 0
-            guard case .handled = gateway.next(input.span, at: &offset, from: client, now: now)
-            else { preconditionFailure("SUBSCRIBE is refused") }
-        }
-        let changes = gateway.changes
-        gateway.changes.removeAll()
-        mesh.hosts[host].gateway = consume gateway
-        for change in changes { mesh.handle(.directory(change.key, change.change), host) }
-    }
+    mesh.serveClients(way.origin)
+    mesh.serveClients(way.destination)
+    let publisher = mesh.openClient(way.origin)
+    let subscriber = mesh.openClient(way.destination)
+    mesh.consume(command(["SUBSCRIBE", channel]).span, from: subscriber, way.destination)
     mesh.run(for: .seconds(5))
 
     let input = Array(
@@ -76,52 +60,18 @@ func benchClients(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     let stages = ["RESP to link", "link to link", "link to RESP", "acknowledgement to RESP"]
     bench.measureStages(stages.map { "path/\($0)" }, operations: batch, rounds: batches) { stage in
         switch stage {
-        case 0: mesh.hosts[way.origin].publishAll(input.span, by: publisher, at: now)
+        case 0:
+            mesh.consume(input.span, from: publisher, way.origin)
+            unsafe mesh.flushClients(way.origin) { $1.count }
         case 1: mesh.carry(from: way.origin, way.first)
         case 2:
             mesh.carry(from: way.transit, way.second)
-            mesh.hosts[way.destination].flushAll()
+            unsafe mesh.flushClients(way.destination) { $1.count }
         default: mesh.endTurn()
         }
     }
     let delivered = mesh.hosts[way.destination].deliveredCount - before
     precondition(delivered == batch * (batches + 1), "\(delivered) messages have arrived")
-}
-
-extension MemoryMesh.Host {
-    /// Carries out a client's pipeline of publications, as the reactor does.
-    fileprivate mutating func publishAll(
-        _ input: Span<UInt8>, by client: ClientIndex, at now: Instant
-    ) {
-        var offset = 0
-        while let request = gateway?.next(input, at: &offset, from: client, now: now) {
-            guard case .publish(let publication) = request else { break }
-            handle(
-                .publish(
-                    publication.body, publication.key, name: publication.name,
-                    payload: publication.payload), input, at: now)
-            gateway?.published(
-                publication, input, by: client, remoteNodeCount: effects.remoteNodeCount,
-                number: node.lastNumber)
-            effects.removeAll()
-        }
-        precondition(offset == input.count)
-        flushAll()
-    }
-
-    /// Takes what waits for the clients, as sockets would.
-    fileprivate mutating func flushAll() {
-        gateway?.flushAll()
-    }
-}
-
-extension Gateway {
-    fileprivate mutating func flushAll() {
-        for index in 0..<dirty.count {
-            unsafe flush(dirty[index]) { $0.count }
-        }
-        dirty.removeAll(keepingCapacity: true)
-    }
 }
 
 /// A gateway with clients and no node.
@@ -161,11 +111,11 @@ private struct Clients: ~Copyable {
         precondition(offset == input.count)
     }
 
-    mutating func flushAll() { gateway.flushAll() }
+    mutating func flushAll() { unsafe gateway.flushAll { $1.count } }
 }
 
 /// A command as a Redis client sends it.
-private func command(_ arguments: [String]) -> [UInt8] {
+func command(_ arguments: [String]) -> [UInt8] {
     var text = "*\(arguments.count)\r\n"
     for argument in arguments { text += "$\(argument.utf8.count)\r\n\(argument)\r\n" }
     return Array(text.utf8)

@@ -14,14 +14,18 @@ struct MemoryMesh: ~Copyable {
         var outputs: Slab<ByteQueue>
         /// The other end of each link.
         var wires: [Wire]
-        /// The clients, on hosts that have any.
-        var gateway: Gateway?
+        /// The clients; on hosts without any it is not asked.
+        var gateway: Gateway
+        var servesClients = false
         /// Messages that the node has handed over for its clients.
         var deliveredCount = 0
 
-        init(node: consuming Node, linkCount: Int) {
+        /// The present event's effects concern other hosts: links that are to be opened or closed.
+        fileprivate var concernsOthers = false
+
+        init(node: consuming Node, hasher: KeyHasher, linkCount: Int) {
             self.node = node
-            gateway = nil
+            gateway = Gateway(GatewayConfiguration(), hasher: hasher)
             outputs = Slab(capacity: linkCount)
             for _ in 0..<linkCount { outputs.append(ByteQueue()) }
             wires = [Wire](repeating: Wire(), count: linkCount)
@@ -74,7 +78,8 @@ struct MemoryMesh: ~Copyable {
                 incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000 + UInt64(number)),
                 seed: random.next(), configuration: configuration, hasher: hasher,
                 at: Instant(nanoseconds: 0))
-            hosts.append(Host(node: node, linkCount: configuration.linkSlotCount))
+            hosts.append(
+                Host(node: node, hasher: hasher, linkCount: configuration.linkSlotCount))
         }
         let limit = now + .seconds(600)
         while !allKnowEachOther() {
@@ -176,13 +181,20 @@ struct MemoryMesh: ~Copyable {
 
     /// Events without bytes.
     mutating func handle(_ event: Event, _ host: Int) {
-        let none: [UInt8] = []
-        hosts[host].handle(event, none.span, at: now)
+        hosts[host].handle(event, Span(), at: now)
         perform(host)
     }
 
-    /// The effects that concern other hosts; those on bytes are done already.
-    private mutating func perform(_ host: Int) {
+    /// Ends a host's turn after an event: the effects that concern other hosts; those on bytes are
+    /// done already.
+    @inline(__always)
+    mutating func perform(_ host: Int) {
+        if hosts[host].concernsOthers { changeLinks(host) }
+        hosts[host].effects.removeAll()
+    }
+
+    private mutating func changeLinks(_ host: Int) {
+        hosts[host].concernsOthers = false
         for index in 0..<hosts[host].effects.count {
             switch hosts[host].effects[index] {
             case .dial(let link, let endpoint): dial(endpoint, for: link, host)
@@ -190,7 +202,6 @@ struct MemoryMesh: ~Copyable {
             default: break
             }
         }
-        hosts[host].effects.removeAll()
     }
 
     private mutating func dial(_ endpoint: Endpoint, for link: LinkIndex, _ host: Int) {
@@ -240,7 +251,10 @@ extension MemoryMesh.Host {
                 send(head, body, input, over: Int(link))
             case .deliver(let body, let key, let name, let payload, let id):
                 deliveredCount += 1
-                _ = gateway?.deliver(body, key, name: name, payload: payload, input, id: id)
+                if servesClients {
+                    _ = gateway.deliver(body, key, name: name, payload: payload, input, id: id)
+                }
+            case .dial, .close: concernsOthers = true
             default: break
             }
         }
