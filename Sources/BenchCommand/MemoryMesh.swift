@@ -45,6 +45,7 @@ struct MemoryMesh: ~Copyable {
         enum What {
             case connected
             case refused
+            case unreachable
             /// The peer has closed the link after these bytes.
             case closed(after: [UInt8])
         }
@@ -59,9 +60,15 @@ struct MemoryMesh: ~Copyable {
     private var turns: [Turn] = []
     let hasher = KeyHasher(cluster: "bench")
 
-    /// `count` nodes of this degree, the first of which is everybody's seed, run until all know
-    /// each other and two more virtual minutes for their links to settle.
-    init(count: Int, degree: Int) {
+    /// Two hosts that cannot have a link with each other.
+    private let apart: (Int, Int)?
+
+    /// `count` nodes of this degree, all with the same seed, run until all know each other and two
+    /// more virtual minutes for their links to settle. Where two are kept apart, the host between
+    /// them in number is the seed.
+    init(count: Int, degree: Int, apart: (Int, Int)? = nil) {
+        self.apart = apart
+        let seed = apart.map { ($0.0 + $0.1) / 2 } ?? 0
         var random = Generator(state: 42)
         func endpoint(_ number: Int) -> Endpoint {
             Endpoint(ipv4: 0x0A00_0000 + UInt32(number), port: 7_400)
@@ -71,7 +78,7 @@ struct MemoryMesh: ~Copyable {
         for number in 0..<count {
             var configuration = Configuration(
                 endpoint: endpoint(number), name: "n\(number)",
-                seeds: number == 0 ? [] : [endpoint(0)])
+                seeds: number == seed ? [] : [endpoint(seed)])
             configuration.degree = degree
             let node = Node(
                 id: NodeID(random.next()),
@@ -138,6 +145,7 @@ struct MemoryMesh: ~Copyable {
         switch turn.what {
         case .connected: handle(.connected(turn.link), turn.host)
         case .refused: handle(.disconnected(turn.link, .refused), turn.host)
+        case .unreachable: handle(.disconnected(turn.link, .unreachable), turn.host)
         case .closed(let bytes):
             receive(bytes.span, turn.host, turn.link)
             guard hosts[turn.host].wires[Int(turn.link)].use == turn.use else { return }
@@ -208,7 +216,9 @@ struct MemoryMesh: ~Copyable {
         let target = Int(endpoint.low) - 0x0A00_0000
         var what = Turn.What.refused
         var peer = Wire()
-        if target != host, let accepted = hosts[target].node.acceptLink(at: now) {
+        if areApart(host, target) {
+            what = .unreachable
+        } else if target != host, let accepted = hosts[target].node.acceptLink(at: now) {
             connect(target, accepted, to: Wire(host: host, link: link))
             peer = Wire(host: target, link: accepted)
             what = .connected
@@ -216,6 +226,11 @@ struct MemoryMesh: ~Copyable {
         connect(host, link, to: peer)
         let use = hosts[host].wires[Int(link)].use
         turns.append(Turn(what: what, host: host, link: link, use: use))
+    }
+
+    private func areApart(_ host: Int, _ other: Int) -> Bool {
+        guard let apart else { return false }
+        return (host, other) == apart || (other, host) == apart
     }
 
     private mutating func connect(_ host: Int, _ link: LinkIndex, to peer: Wire) {
