@@ -152,6 +152,8 @@ struct Action: BitwiseCopyable {
         case connected, refused, unreachable
         /// Bytes come to one side.
         case bytes
+        /// A piece of what is still on its way comes to one side.
+        case piece
         /// The end of a stream comes to one side.
         case end
         /// The network tries again what it could not carry.

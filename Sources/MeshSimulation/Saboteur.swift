@@ -34,6 +34,9 @@ public enum Mistake: String, CaseIterable, Sendable {
     /// Tells the members it knows, at first and in repairs, without the last one of each list: an
     /// off-by-one in the ring.
     case offByOne
+    /// Hears a peer only when a whole frame has come. It shows on thin lines alone, which random
+    /// scenarios do not have.
+    case hearsWholeFrames
 }
 
 struct Saboteur {
@@ -90,7 +93,7 @@ extension World {
             let message = decode(parcel, from: Frame.prefixSize)
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
-        case .deliversTwice, .exceedsDegree, .ignoresRemovals:
+        case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames:
             return parcel
         }
     }

@@ -205,13 +205,19 @@ extension World {
         }
         let jitter = Delay(
             nanoseconds: Int64(random.next(below: Int(network.jitter.nanoseconds) + 1)))
+        let latency = network.latency(from: number, to: Int(other))
         var departure = now
         if let rate = network.bytesPerSecond {
-            departure =
-                max(now, host.lineFree) + Delay(nanoseconds: Int64(size) * 1_000_000_000 / rate)
+            let start = max(now, host.lineFree)
+            let duration = Delay(nanoseconds: Int64(size) * 1_000_000_000 / rate)
+            departure = start + duration
             host.lineFree = departure
+            sendPieces(
+                Action(
+                    kind: .piece, isToDialler: isToDialler, host: other, connection: connection),
+                from: start + latency, lasting: duration)
         }
-        let arrival = departure + network.latency(from: number, to: Int(other)) + jitter
+        let arrival = departure + latency + jitter
         enqueue(
             Action(
                 kind: .bytes, isToDialler: isToDialler, host: other, connection: connection,
@@ -263,6 +269,18 @@ extension World {
 
     /// Puts something on a connection's stream, behind what is there.
     @inline(__always)
+    /// A frame that takes long to leave comes in pieces: its receiver hears of each.
+    private mutating func sendPieces(
+        _ piece: Action, from start: Instant, lasting duration: Delay
+    ) {
+        let pause = max(Delay.milliseconds(100), Delay(nanoseconds: duration.nanoseconds / 1_024))
+        var elapsed = pause
+        while elapsed < duration {
+            enqueue(piece, at: start + elapsed)
+            elapsed = elapsed + pause
+        }
+    }
+
     private mutating func enqueue(_ action: Action, at time: Instant) {
         let (arrival, inFlight) = connections.depart(
             action.connection, toDialler: action.isToDialler, action.parcel.count, at: time)
@@ -371,6 +389,11 @@ extension World {
         case .end:
             detach(connection, toDialler: action.isToDialler, host, link)
             handle(number, .disconnected(link, .closed))
+        case .piece:
+            let isMissed = saboteur?.mistake == .hearsWholeFrames
+            if !(isMissed && saboteur?.isActive(number, now) ?? false) {
+                handle(number, .heard(link))
+            }
         case .bytes, .deadline, .reach, .retry, .thaw:
             preconditionFailure("bytes come another way, and the others on no connection")
         }

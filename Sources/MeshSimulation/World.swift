@@ -217,7 +217,7 @@ public struct World: ~Copyable {
         case .reach:
             connections[action.connection].pending -= 1
             reach(action)
-        case .connected, .refused, .bytes, .end:
+        case .connected, .refused, .bytes, .piece, .end:
             carry(action)
         case .unreachable:
             arrive(action)

@@ -45,6 +45,20 @@ import Testing
         #expect(metrics.violations.contains { $0.checker == .removal })
     }
 
+    @Test func `a frame that takes long on a thin line accuses nobody`() throws {
+        var scenario = try ScenarioReader.read(
+            """
+            { nodes: 2, duration: 40, settle: 10, start: { over: 1 },
+              network: { megabitsPerSecond: 3 }, users: { count: 4 },
+              messages: { toUsers: 0.1, size: 1000000, from: 4, to: 24 } }
+            """)
+        let well = Run(scenario, seed: 1).completed()
+        #expect(well.violations == [] && well.suspicions == 0)
+        scenario.mistake = .hearsWholeFrames
+        let metrics = Run(scenario, seed: 1).completed()
+        #expect(metrics.suspicions > 0)
+    }
+
     @Test func `news that nobody tells on is found when a machine ends`() throws {
         var scenario = try ScenarioReader.read(
             """

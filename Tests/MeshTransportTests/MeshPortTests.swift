@@ -1,3 +1,4 @@
+import Glibc
 import MeshCore
 import MeshWire
 import Testing
