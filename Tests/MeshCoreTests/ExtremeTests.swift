@@ -19,7 +19,8 @@ import Testing
         case .welcome: return .welcome(greeting)
         case .refuse: return .refuse(.dead, holder: other.id, other.incarnation)
         case .heartbeat: return .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, held: 4))
-        case .members: return .members([other, peer], isRepair: true)
+        case .members:
+            return .members(other.id == peer.id ? [peer] : [other, peer], isRepair: true)
         case .standings: return .standings([StandingChange(other), StandingChange(peer)])
         case .linkLists:
             return .linkLists([
@@ -84,9 +85,13 @@ import Testing
     private static let numbers = (UInt8.min...UInt8.max).compactMap(Message.Number.init)
 
     /// The bytes of a message; of those with bytes of their own, some.
-    private func encoded(_ number: Message.Number, in mesh: SmallMesh) -> [UInt8] {
+    ///
+    /// - Parameter subject: the host that it speaks of, the sender or another.
+    private func encoded(
+        _ number: Message.Number, of subject: Int, in mesh: SmallMesh
+    ) -> [UInt8] {
         var bytes = ByteQueue()
-        let (peer, other) = (mesh.record(1), mesh.record(2))
+        let (peer, other) = (mesh.record(1), mesh.record(subject))
         if let message = Self.example(of: number, peer, other, mesh.hasher) {
             bytes.append(message)
         } else {
@@ -143,17 +148,28 @@ import Testing
 
     /// What honest nodes do next: the places where a number that was let in would be added to.
     private func goOn(_ mesh: SmallMesh, _ turn: Int) {
-        mesh.handle(1, .directory(mesh.key("user"), turn % 2 == 0 ? .add : .remove))
+        let change: DirectoryChange = turn % 2 == 1 ? .add : .remove
+        let pattern = Array("p*".utf8)
+        for host in 1...2 {
+            mesh.handle(host, .directory(mesh.key("user"), change))
+            mesh.handle(
+                host,
+                .pattern(
+                    mesh.hasher.key(.pattern, pattern),
+                    name: Slice(start: 0, count: pattern.count), change), pattern)
+        }
         mesh.send([1], from: 0, to: "user")
-        mesh.run(for: .milliseconds(2))
+        // Changes gather for 10 ms before they are told.
+        mesh.run(for: .milliseconds(13))
         if mesh.link(from: 0, to: 1) == nil { mesh.run(for: .milliseconds(700)) }
     }
 
     @Test(arguments: numbers)
     func `no extreme of a field of a message ends a node`(number: Message.Number) {
-        for carrier in 0..<3 {
+        for (carrier, subject) in [(0, 1), (0, 2), (1, 2), (2, 2)] {
             var mesh = SmallMesh(3)
-            let (whole, head) = carried(encoded(number, in: mesh), in: mesh)[carrier]
+            let message = encoded(number, of: subject, in: mesh)
+            let (whole, head) = carried(message, in: mesh)[carrier]
             var turn = 0
             extremes(of: whole, from: head) { bytes in
                 if mesh.link(from: 0, to: 1) == nil { mesh = SmallMesh(3) }
