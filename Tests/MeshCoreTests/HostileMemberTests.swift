@@ -173,14 +173,13 @@ import Testing
 
     // MARK: Squares
 
-    @Test func `hundreds of thousands of watched users go at once`() {
+    @Test func `a million watched users go at once`() {
         var watched = WatchedKeys()
-        let count = 400_000
+        let count = 1_000_000
         for number in 0..<count { watched.add(Key(UInt64(number)), isOnline: true) }
         let due = Instant(nanoseconds: 5)
-        for number in 0..<count {
-            #expect(watched.departed(Key(UInt64(number)), due: due) == due)
-        }
+        let left = (0..<count).count { watched.departed(Key(UInt64($0)), due: due) == due }
+        #expect(left == count)
         let (absent, next) = watched.takeAbsent(at: due)
         #expect(absent.count == count)
         #expect(absent.first == Key(0))
