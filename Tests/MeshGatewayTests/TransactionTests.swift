@@ -183,4 +183,38 @@ import Testing
         let skipped = harness.exchange(client, "CLIENT REPLY OFF\r\nEXEC\r\nPING\r\n")
         #expect(skipped == "+QUEUED·*3·+PONG·:0·")
     }
+
+    @Test(arguments: [
+        command("NOSUCH", String(repeating: "x", count: 90)),
+        command("MULTI"), command("WATCH", "a"), command("PING"), Array("\r\n".utf8),
+        Array("*0\r\n".utf8),
+    ])
+    func `whatever comes after MULTI counts towards the transaction's bound`(_ bytes: [UInt8]) {
+        var configuration = GatewayConfiguration()
+        configuration.requestBytesMax = 1_000
+        var harness = Harness(configuration)
+        let client = harness.open()
+        _ = harness.exchange(client, "MULTI\r\n")
+        var sent = 0
+        while sent + bytes.count < 1_000 {
+            harness.send(client, bytes)
+            sent += bytes.count
+            let isOpen = !harness.ended.contains(client)
+            #expect(isOpen, "ended after \(sent) bytes")
+        }
+        harness.send(client, bytes)
+        #expect(harness.ended.contains(client))
+        #expect(harness.read(client).hasSuffix("-ERR Protocol error: too big request·"))
+    }
+
+    @Test func `a command that the transaction has no room for is refused by its announcement`() {
+        var configuration = GatewayConfiguration()
+        configuration.requestBytesMax = 1_000
+        var harness = Harness(configuration)
+        let client = harness.open()
+        _ = harness.exchange(client, "MULTI\r\n")
+        harness.send(client, command("ECHO", String(repeating: "x", count: 600)))
+        harness.send(client, Array("*2\r\n$4\r\nECHO\r\n$600\r\nx".utf8))
+        #expect(harness.ended.contains(client))
+    }
 }

@@ -20,7 +20,7 @@ extension Gateway {
 
         if state == .plain, isReady, clients[place].progress.remaining == 0,
             let parts = RESPParser.publish(
-                input, at: offset, requestBytesMax: configuration.requestBytesMax),
+                input, at: offset, requestBytesMax: self.limits.requestBytesMax),
             parts.name.count <= Frame.nameLengthMax
         {
             offset = parts.end
@@ -55,16 +55,17 @@ extension Gateway {
             return take(size, words.span, &offset, client, now)
         case .nothing(let size):
             // Between MULTI and EXEC nothing may be cut out of the middle of the input.
-            if state.contains(.queueing) {
-                clients[place].transaction.queuedBytes += size
-            } else {
-                offset = start + size
-            }
+            if state.contains(.queueing) { return keepInput(size, client) ?? .handled }
+            offset = start + size
             return .handled
         case .incomplete(let needed):
             // A long command is gone on with; a short one is read again.
             if clients[place].progress.remaining > 0 {
                 swap(&arguments, &clients[place].partial)
+            }
+            // A transaction that will be too big is refused before its bytes have come.
+            if start - offset + needed > limits.requestBytesMax, state.contains(.queueing) {
+                return refuse(.tooBig, client)
             }
             return .incomplete(needed: start - offset + needed)
         case .malformed(let error):

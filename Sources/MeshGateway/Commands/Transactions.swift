@@ -21,7 +21,7 @@ extension Gateway {
         let place = Int(client)
         switch admission {
         case .refused(let text):
-            clients[place].transaction.queuedBytes += size
+            if let end = keepInput(size, client) { return end }
             clients[place].flags.insert(.aborted)
             fail(client, text)
             return .handled
@@ -33,11 +33,11 @@ extension Gateway {
         case .dropped:
             return nil
         case .admitted(.multi):
-            clients[place].transaction.queuedBytes += size
+            if let end = keepInput(size, client) { return end }
             fail(client, "ERR MULTI calls can not be nested")
             return .handled
         case .admitted(.watch):
-            clients[place].transaction.queuedBytes += size
+            if let end = keepInput(size, client) { return end }
             fail(client, "ERR WATCH inside MULTI is not allowed")
             return .handled
         case .admitted(.exec):
@@ -67,17 +67,24 @@ extension Gateway {
             endQueueing(place)
             return nil
         case .admitted:
-            clients[place].transaction.queuedBytes += size
+            if let end = keepInput(size, client) { return end }
             clients[place].transaction.queuedCount += 1
-            if clients[place].transaction.queuedBytes > configuration.requestBytesMax {
-                return refuse(.tooBig, client)
-            }
             if !clients[place].flags.contains(.muted) {
                 clients[place].output.append("+QUEUED\r\n")
                 wrote(place)
             }
             return .handled
         }
+    }
+
+    /// So many more bytes stay in the driver's input until the transaction ends, whatever they are:
+    /// commands that are queued, that are refused, and empty lines. Beyond `requestBytesMax` the
+    /// connection ends: what is returned then is not nil.
+    mutating func keepInput(_ size: Int, _ client: ClientIndex) -> Request? {
+        let place = Int(client)
+        clients[place].transaction.queuedBytes += size
+        guard clients[place].transaction.queuedBytes > limits.requestBytesMax else { return nil }
+        return refuse(.tooBig, client)
     }
 
     mutating func refuseExecution(_ text: String, _ client: ClientIndex) {
