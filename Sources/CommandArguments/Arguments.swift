@@ -17,10 +17,17 @@ public struct Arguments: Equatable, Sendable {
         return value
     }
 
-    public func number(_ name: String) throws(UsageError) -> Double? {
+    /// - Parameter range: 10^15 is beyond anything that is counted here, and its products with
+    ///   units of time or size stay finite.
+    public func number(
+        _ name: String, _ range: ClosedRange<Double> = 0...1e15
+    ) throws(UsageError) -> Double? {
         guard let text = self[name] else { return nil }
-        guard let value = Double(text), value >= 0 else {
-            throw UsageError("--\(name) is a number from 0, not '\(text)'")
+        // A comparison with "nan" is false.
+        guard let value = Double(text), range.contains(value) else {
+            throw UsageError(
+                "--\(name) is a number from \(range.lowerBound) to \(range.upperBound), "
+                    + "not '\(text)'")
         }
         return value
     }

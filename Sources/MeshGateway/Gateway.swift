@@ -177,7 +177,7 @@ public struct Gateway: ~Copyable {
         tokenHasher = KeyHasher(secret.0, secret.1)
         self.configuration = configuration
         self.hasher = hasher
-        let bytesMax = configuration.requestBytesMax
+        let bytesMax = min(configuration.requestBytesMax, GatewayConfiguration.byteCountMax)
         limits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: true)
         strangerLimits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: false)
         outputAlarm = configuration.smallestHardLimit
@@ -386,7 +386,8 @@ public struct GatewayConfiguration: Sendable {
     /// For clients that subscribe, attach or watch; Redis's default (redis.conf).
     public var pubsubOutputLimit = OutputLimit(
         hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softDuration: .seconds(60))
-    /// For all others. Redis has no limit here; this lets the longest reply pass.
+    /// For all others. Redis has no limit here; this lets the longest reply pass. Where it is set to 0,
+    /// `byteCountMax` is the bound.
     public var normalOutputLimit = OutputLimit(
         hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
     /// What clients are set to that do not choose with MESH.POLICY.
@@ -406,12 +407,8 @@ public struct GatewayConfiguration: Sendable {
 
     public init() {}
 
-    /// Below this no hard limit is met; the largest number when there is none.
-    var smallestHardLimit: Int {
-        min(
-            pubsubOutputLimit.hard > 0 ? pubsubOutputLimit.hard : .max,
-            normalOutputLimit.hard > 0 ? normalOutputLimit.hard : .max)
-    }
+    /// Below this no hard limit is met.
+    var smallestHardLimit: Int { min(pubsubOutputLimit.bound, normalOutputLimit.bound) }
 
     /// Reads `class hard soft seconds`, several times, as Redis's `client-output-buffer-limit`;
     /// nil when all is well, else the reason.
@@ -425,7 +422,8 @@ public struct GatewayConfiguration: Sendable {
                 let soft = Self.byteCount(words[start + 2]),
                 let seconds = Int64(words[start + 3]), (0...1 << 31).contains(seconds)
             else {
-                return "Error in hard, soft or soft_seconds setting in buffer limit configuration."
+                return "Error in hard, soft or soft_seconds setting in buffer limit configuration: "
+                    + "hard and soft are 0 to 1gb, soft_seconds 0 to 2147483648."
             }
             let limit = OutputLimit(hard: hard, soft: soft, softDuration: .seconds(seconds))
             switch words[start] {
@@ -438,22 +436,30 @@ public struct GatewayConfiguration: Sendable {
         return nil
     }
 
-    /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it, in lower case.
+    /// The most that a size can be set to, and that waits for one client whatever is set: 1 GiB. A
+    /// queue that has passed it by one message is still shorter than the 2 GiB that offsets reach.
+    public static let byteCountMax = 1 << 30
+
+    /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it, in lower case. Nil for anything else,
+    /// and for more than `byteCountMax`.
     public static func byteCount(_ word: String) -> Int? {
         let digits = word.prefix { $0.isASCII && $0.isNumber }
-        guard let value = Int(digits), value <= 1 << 40 else { return nil }
         let units: [(String, Int)] = [
             ("", 1), ("b", 1), ("k", 1_000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20),
             ("g", 1_000_000_000), ("gb", 1 << 30),
         ]
         let unit = word.dropFirst(digits.count)
-        return units.first { $0.0 == unit }.map { value * $0.1 }
+        guard let value = Int(digits), let size = units.first(where: { $0.0 == unit })?.1 else {
+            return nil
+        }
+        let (count, isTooLarge) = value.multipliedReportingOverflow(by: size)
+        return isTooLarge || count > byteCountMax ? nil : count
     }
 }
 
 /// How much output may wait for a client that does not read.
 public struct OutputLimit: Sendable {
-    /// Bytes at which the client is ended at once; 0: no limit.
+    /// Bytes at which the client is ended at once; 0: `GatewayConfiguration.byteCountMax`.
     public var hard: Int
     /// Bytes above which the client is ended after `softDuration` without a pause; 0: no limit.
     public var soft: Int
@@ -463,6 +469,12 @@ public struct OutputLimit: Sendable {
         self.hard = hard
         self.soft = soft
         self.softDuration = softDuration
+    }
+
+    /// The bytes beyond which the client is ended at once.
+    var bound: Int {
+        hard > 0
+            ? min(hard, GatewayConfiguration.byteCountMax) : GatewayConfiguration.byteCountMax
     }
 }
 

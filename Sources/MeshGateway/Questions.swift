@@ -79,6 +79,8 @@ extension Gateway {
     /// The most bytes of names that one node tells, and that one question gathers: at 20 bytes
     /// each 3 million channels.
     static let answerBytesMax = 64 * 1024 * 1024
+    /// The most bytes of answers to others that wait in one queue while another is added.
+    static let answersBytesMax = 512 * 1024 * 1024
     /// The most channels that one PUBSUB NUMSUB may ask for, and the most bytes of their names.
     static let countedNamesMax = 65_536
     static let countedBytesMax = 8 * 1024 * 1024
@@ -245,6 +247,12 @@ extension Gateway {
         into answer: inout ByteQueue
     ) {
         let start = Int(subject.start)
+        // The driver may have gathered answers to several questions. Offsets do not reach beyond
+        // 2 GiB; the asker takes an empty answer for a malformed one.
+        guard answer.count <= Self.answersBytesMax else {
+            counters.answersCut += 1
+            return
+        }
         if subject.count >= 1, start >= 0, subject.end <= input.count,
             input[start] >= SessionTag.take
         {

@@ -45,6 +45,7 @@ public struct JSON5: Sendable {
         switch value {
         case .null: "null"
         case .bool(let value): "\(value)"
+        case .number(let value) where value.isInfinite: value < 0 ? "-Infinity" : "Infinity"
         case .number(let value): decimal(value)
         case .text(let value): "the text \"\(value)\""
         case .list: "a list"

@@ -147,7 +147,7 @@ public enum ScenarioReader {
         var fault = Scenario.Fault(kind: kind, at: at)
         if kind == .partition {
             for part in try section.list("partition") ?? [] {
-                guard case .number(let share) = part.value, share > 0 else {
+                guard case .number(let share) = part.value, share > 0, share <= 1e9 else {
                     throw part.error("expected the share of a part, found \(part.kind)")
                 }
                 fault.parts.append(share)
@@ -164,6 +164,10 @@ public enum ScenarioReader {
         fault.drift = Int64(try section.number("drift", -100_000...100_000) ?? 0)
         fault.times = try section.integer("times", 1...100_000) ?? 1
         fault.every = try section.seconds("every") ?? fault.every
+        // The last time must not be beyond what an instant can say.
+        guard Double(fault.every.nanoseconds) * Double(fault.times) <= 1e18 else {
+            throw section.value.error("expected less than 30 years for 'times' and 'every'")
+        }
         return fault
     }
 

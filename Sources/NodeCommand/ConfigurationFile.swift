@@ -91,7 +91,12 @@ enum ConfigurationFile {
     private static func word(_ item: JSON5, _ flag: Flag) throws(ScenarioError) -> String {
         switch item.value {
         case .text(let text): return text
-        case .number: return item.kind
+        case .number(let number):
+            guard number.isFinite else {
+                throw item.error("'\(flag.name)' cannot be \(item.kind)")
+            }
+            // Exactly what the file says: what is too large must not become something else.
+            return Int(exactly: number).map { String($0) } ?? "\(number)"
         case .null, .bool, .list, .object:
             throw item.error(
                 "'\(flag.name)' is a text or a number (\(flag.argument ?? "")), not \(item.kind)")

@@ -23,7 +23,7 @@ enum NodeSubcommand {
         flags: flags, run: run)
 
     /// These may stand in the configuration file too.
-    private static let settings: [Flag] = [
+    static let settings: [Flag] = [
         Flag(
             name: "mesh", argument: "HOST:PORT",
             help: "Where other nodes connect (127.0.0.1:7400)."),
@@ -57,7 +57,7 @@ enum NodeSubcommand {
                 + "drop-newest or latest (disconnect); each may choose with MESH.POLICY."),
         Flag(
             name: "slow-queue", argument: "BYTES",
-            help: "What waits for a slow client that drops (8mb)."),
+            help: "What waits for a slow client that drops (8mb), 1kb … 1gb."),
         Flag(
             name: "output-limit", argument: "LIMITS",
             help: "Output at which a slow client is disconnected, as in Redis's\n"
@@ -70,7 +70,7 @@ enum NodeSubcommand {
             help: "Messages that wait for a session without a connection (1000)."),
         Flag(
             name: "session-bytes", argument: "BYTES",
-            help: "The same in bytes (4mb)."),
+            help: "The same in bytes (4mb), 1kb … 512mb."),
         Flag(
             name: "drain-seconds", argument: "SECONDS",
             help: "How long a node that ends takes to send its clients to others (2)."),
@@ -191,8 +191,11 @@ enum NodeSubcommand {
             }
             gateway.slowConsumerPolicy = policy
         }
-        gateway.slowBytesMax = try byteCount("slow-queue", values, gateway.slowBytesMax)
-        gateway.sessionBytesMax = try byteCount("session-bytes", values, gateway.sessionBytesMax)
+        let most = GatewayConfiguration.byteCountMax
+        gateway.slowBytesMax = try byteCount("slow-queue", values, gateway.slowBytesMax, most)
+        // As much again may be kept of what a counted session has not acknowledged.
+        gateway.sessionBytesMax = try byteCount(
+            "session-bytes", values, gateway.sessionBytesMax, most / 2)
         if let text = values["session-messages"]?.last {
             guard let count = Int(text), (1...1_000_000).contains(count) else {
                 throw UsageError("session-messages: '\(text)' is not a number from 1 to 1000000")
@@ -217,13 +220,16 @@ enum NodeSubcommand {
         return .milliseconds(Int64(seconds * 1_000))
     }
 
-    /// A number of bytes of at least 1,024, as Redis reads it: `8mb`.
+    /// A number of bytes from 1,024 to `most`, as Redis reads it: `8mb`.
     private static func byteCount(
-        _ name: String, _ values: [String: [String]], _ standard: Int
+        _ name: String, _ values: [String: [String]], _ standard: Int, _ most: Int
     ) throws(UsageError) -> Int {
         guard let text = values[name]?.last else { return standard }
-        guard let count = GatewayConfiguration.byteCount(text.lowercased()), count >= 1_024 else {
-            throw UsageError("\(name): '\(text)' is no number of bytes from 1kb on")
+        guard let count = GatewayConfiguration.byteCount(text.lowercased()),
+            (1_024...most).contains(count)
+        else {
+            throw UsageError(
+                "\(name): '\(text)' is no number of bytes from 1kb to \(most >> 20)mb")
         }
         return count
     }

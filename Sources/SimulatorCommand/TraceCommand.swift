@@ -26,8 +26,8 @@ extension Command {
             guard (message == nil) != (node == nil) else {
                 throw UsageError("give either --message or --node")
             }
-            let from = try arguments.number("from") ?? 0
-            let to = try arguments.number("to") ?? 1e6
+            let from = try arguments.number("from", 0...1e6) ?? 0
+            let to = try arguments.number("to", 0...1e6) ?? 1e6
             let lines = Run.traced(
                 scenario, seed: try arguments.seed() ?? 1, message: message.map(UInt32.init),
                 host: node, from: Instant(nanoseconds: Int64(from * 1e9)),
