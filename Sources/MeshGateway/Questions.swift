@@ -372,8 +372,13 @@ extension Gateway {
                 return
             }
             let rest = Slice(start: start + 1, count: Int(answer.count) - 1)
-            if input[start] == 1, rest.count >= Self.grantHeaderSize, question.grant == nil {
-                question.grant = Self.bytes(input, rest)
+            if input[start] == 1, question.grant == nil {
+                let grant = Self.bytes(input, rest)
+                if Grant(grant.span) != nil {
+                    question.grant = grant
+                } else {
+                    counters.answersMalformed += 1
+                }
             } else if input[start] == 2, rest.count == 8 {
                 question.redirection = NodeID(input.load(UInt64.self, at: start + 1))
             } else if input[start] == 3 {

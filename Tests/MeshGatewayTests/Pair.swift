@@ -7,6 +7,8 @@ import MeshWire
 struct Pair: ~Copyable {
     var here: Harness
     var there: Harness
+    /// The bytes of the longest question or answer so far.
+    var largestAnswer = 0
     static let hereID = NodeID(1)
     static let thereID = NodeID(2)
 
@@ -33,13 +35,15 @@ struct Pair: ~Copyable {
             let fromThere = Self.take(&there)
             if fromHere.isEmpty && fromThere.isEmpty { return }
             for errand in fromHere {
-                Self.ask(errand, &here, Self.hereID, &there, isAnswered, isPresent)
+                note(Self.ask(errand, &here, Self.hereID, &there, isAnswered, isPresent))
             }
             for errand in fromThere {
-                Self.ask(errand, &there, Self.thereID, &here, isAnswered, isPresent)
+                note(Self.ask(errand, &there, Self.thereID, &here, isAnswered, isPresent))
             }
         }
     }
+
+    private mutating func note(_ size: Int) { largestAnswer = max(largestAnswer, size) }
 
     private static func take(_ harness: inout Harness) -> [Errand] {
         var all = harness.gateway.errands
@@ -51,10 +55,12 @@ struct Pair: ~Copyable {
         return all
     }
 
+    /// Returns the size of the question, or of its answer if that is larger.
     private static func ask(
         _ errand: Errand, _ asker: inout Harness, _ id: NodeID, _ other: inout Harness,
         _ isAnswered: Bool, _ isPresent: Bool
-    ) {
+    ) -> Int {
+        var size = errand.bytes.count
         let subject: Slice
         var isForOther = true
         switch errand.query {
@@ -62,12 +68,13 @@ struct Pair: ~Copyable {
             subject = slice
             isForOther = node == (id == hereID ? thereID : hereID)
         case .everyone(let slice): subject = slice
-        case .holders, .trace: return
+        case .holders, .trace: return size
         }
         if isAnswered, isForOther {
             var answer = ByteQueue()
             other.gateway.answer(subject, errand.bytes.span, from: id, into: &answer)
             let bytes = answer.withSpan { Array(copying: $0) }
+            size = max(size, bytes.count)
             asker.gateway.answered(
                 errand.id, Slice(start: 0, count: bytes.count), bytes.span,
                 from: id == hereID ? thereID : hereID)
@@ -77,6 +84,7 @@ struct Pair: ~Copyable {
         {
             asker.run(client)
         }
+        return size
     }
 
     /// Lets time pass on both sides.

@@ -418,7 +418,7 @@ import Testing
                 Slice(start: 0, count: bytes.count), bytes.span, from: asker, into: &answer)
             answers.append(answer.withSpan { Array(copying: $0) })
         }
-        #expect(answers[0] == [1] + [UInt8](repeating: 0, count: Gateway.grantHeaderSize))
+        #expect(answers[0] == [1] + [UInt8](repeating: 0, count: Grant.size))
         #expect(answers[1] == [2, 7, 0, 0, 0, 0, 0, 0, 0])
         #expect(answers[2] == answers[0])
     }

@@ -42,7 +42,8 @@ extension Gateway {
         return seen.map { $0 > countMax } ?? false ? Self.miscounted : nil
     }
 
-    /// More messages than any session has: sums of such numbers stay in range.
+    /// More messages than any session has. Counts that clients and other nodes tell are compared
+    /// with it where they are read (`objection`, `Grant`), so that sums of a few stay in range.
     static var countMax: Int { 1 << 60 }
 
     static var miscounted: String {
@@ -98,21 +99,26 @@ extension Gateway {
         let isFormer = token != sessions[index].token
         let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)
-        clients[place].droppedCount += max(0, first - next)
+        addLost(max(0, first - next), to: place)
         if isFormer, sessions[index].toldCount > 0 {
             // What that was told of losses stood behind the new token.
-            clients[place].droppedCount += sessions[index].toldCount
+            addLost(sessions[index].toldCount, to: place)
             clients[place].droppedSince = sessions[index].toldSince
         }
         while first < next, !clients[place].backlog.isEmpty {
             clients[place].backlog.takeFirst { _, _ in }
             first += 1
         }
+        // Of those that wait the first had been sent. What another node says of that may be wrong.
+        let repeated = Int(sessions[index].sentCount) + 1 - first
         counters.sessionMessagesRepeated += UInt64(
-            max(0, Int(sessions[index].sentCount) + 1 - first))
+            max(0, min(repeated, clients[place].backlog.count)))
         // From here on it is as if the first that waits came next; and who asks again, because the
         // answer was lost, has seen as many.
-        if isFormer { sessions[index].sentCount += seen }
+        if isFormer {
+            sessions[index].sentCount = min(
+                sessions[index].sentCount + seen, UInt64(Self.countMax))
+        }
         beginWaiting(index, ghost, from: Int(seen) + 1)
         clients[place].flags.remove(.counted)
     }

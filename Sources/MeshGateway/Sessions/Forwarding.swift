@@ -58,7 +58,7 @@ extension Gateway {
         if !isTaken {
             counters.sessionBatchesLost += 1
             // The next batch says so.
-            clients[Int(ghost)].droppedCount += Self.unknownCount
+            addLost(Self.unknownCount, to: Int(ghost))
         }
         sessions[index].batch = nil
         // One that was not taken is announced with what comes next, or at the end: alone it would
@@ -224,6 +224,16 @@ extension Gateway {
         return true
     }
 
+    /// The sum of two counts of lost messages: from `unknownCount` on nobody knows how many they were.
+    static func sumOfLost(_ count: Int, _ other: Int) -> Int {
+        min(min(count, unknownCount) + min(other, unknownCount), unknownCount)
+    }
+
+    /// So many messages are lost to the client, or ghost.
+    mutating func addLost(_ count: Int, to place: Int) {
+        clients[place].droppedCount = Self.sumOfLost(clients[place].droppedCount, count)
+    }
+
     /// So many messages of a session are lost: its client is told, at once or when it comes back.
     private mutating func tellMissed(
         _ place: Int, _ user: [UInt8], _ count: Int, since: Instant
@@ -231,7 +241,7 @@ extension Gateway {
         if count == 0 { return }
         if clients[place].flags.contains(.ghost) {
             if clients[place].droppedCount == 0 { clients[place].droppedSince = since }
-            clients[place].droppedCount += count
+            addLost(count, to: place)
         } else {
             tellSessionGap(place, user, count, since: since)
         }

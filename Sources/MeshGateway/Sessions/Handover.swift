@@ -50,8 +50,9 @@ extension Gateway {
     static let unknownCount = Int(UInt32.max)
     /// What a message on its way between nodes has in front of its frame.
     private static let frameHeaderSize = 16
-    /// What a grant has in front of its messages.
-    static let grantHeaderSize = 24
+    /// The most bytes of messages in a grant, unless one alone has more: it must fit into a frame
+    /// with room to spare. What is beyond is forwarded.
+    static let grantBytesMax = 32 * 1024 * 1024
 
     // MARK: Taking
 
@@ -268,26 +269,24 @@ extension Gateway {
         grant.append(integer: UInt32(clamping: missed))
         grant.append(integer: UInt32(clamping: age))
         let isCounted = sessions[index].isCounted
-        grant.append(integer: UInt64(clamping: isCounted ? firstWaiting(index, ghost) : 0))
-        grant.append(integer: sessions[index].sentCount)
+        let from = isCounted ? min(firstWaiting(index, ghost), Self.countMax) : 0
+        grant.append(integer: UInt64(clamping: from))
+        grant.append(integer: min(sessions[index].sentCount, UInt64(Self.countMax)))
         clients[place].droppedCount = 0
         clients[place].flags.remove(.counted)
-        takeFrames(place, &grant, bytesMax: .max)
+        takeFrames(place, &grant, bytesMax: Self.grantBytesMax)
         return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
     }
 
-    /// The number of a grant's first message, and of the last that was sent.
-    private static func numbers(of grant: Span<UInt8>) -> (from: Int, sent: Int) {
-        (
-            min(Int(clamping: grant.load(UInt64.self, at: 8)), countMax),
-            min(Int(clamping: grant.load(UInt64.self, at: 16)), countMax)
-        )
-    }
-
+    /// Moves messages out of a backlog, each with its header: as many as `bytesMax` has room for,
+    /// and at least one.
     mutating func takeFrames(_ place: Int, _ queue: inout ByteQueue, bytesMax: Int) {
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
-        while !backlog.isEmpty, queue.count < bytesMax {
+        let start = queue.count
+        while !backlog.isEmpty {
+            let size = Self.frameHeaderSize + backlog.firstLength
+            if queue.count > start, queue.count - start + size > bytesMax { break }
             let id = backlog.firstID
             queue.append(integer: UInt32(backlog.firstLength))
             queue.append(id.origin)
@@ -342,17 +341,14 @@ extension Gateway {
         _ user: [UInt8], _ token: SessionToken, former: SessionToken? = nil, _ grant: [UInt8],
         _ client: ClientIndex?
     ) -> Bool {
-        guard grant.count >= Self.grantHeaderSize, sessionCount < configuration.sessionsMax
-        else {
+        guard let header = Grant(grant.span), sessionCount < configuration.sessionsMax else {
             counters.sessionsRefused += 1
             if let client { fail(client, "ERR this node has all the sessions that it may have") }
             return false
         }
         counters.sessionsMovedIn += 1
         let span = grant.span
-        let missed = Int(span.load(UInt32.self, at: 0))
-        let since = now - .milliseconds(Int64(span.load(UInt32.self, at: 4)))
-        let (from, sent) = Self.numbers(of: span)
+        let since = now - header.age
         let place = client ?? openGhost(.dropOldest)
         let ghost = openGhost(.dropOldest)
         let index = makeSession(user, .attached(place))
@@ -365,7 +361,7 @@ extension Gateway {
         }
         sessionOfToken[token] = index
         if let former { sessionOfToken[former] = index }
-        sessions[index].isCounted = from > 0
+        sessions[index].isCounted = header.from > 0
         sessions[index].origin = token
         sessions[index].batchSeen = 0
         sessions[index].twinsUntil = now + Self.twinTime
@@ -376,14 +372,14 @@ extension Gateway {
         change(index, .arriving(place, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
             answerToken(index, client)
-            tellSessionGap(Int(client), user, missed, since: since)
+            tellSessionGap(Int(client), user, header.missed, since: since)
         } else {
-            clients[Int(place)].droppedCount = missed
+            clients[Int(place)].droppedCount = header.missed
             clients[Int(place)].droppedSince = since
-            sessions[index].sentCount = UInt64(sent)
-            beginWaiting(index, place, from: from)
+            sessions[index].sentCount = UInt64(header.sent)
+            beginWaiting(index, place, from: header.from)
         }
-        readFrames(span, Self.grantHeaderSize, span.count, sessions[index].key) { gateway in
+        readFrames(span, Grant.size, span.count, sessions[index].key) { gateway in
             gateway.clients[Int(place)].backlog.append(gateway.frame, gateway.label)
             // The user may have been here a moment ago: then what waited elsewhere comes here too.
             _ = gateway.sessions[index].seen.insert(gateway.label.id)
@@ -435,9 +431,10 @@ extension Gateway {
         var later = Backlog()
         swap(&later, &clients[Int(ghost)].backlog)
         let span = grant.span
-        clients[Int(ghost)].droppedCount += Int(span.load(UInt32.self, at: 0))
-        beginWaiting(index, ghost, from: Self.numbers(of: span).from)
-        readFrames(span, Self.grantHeaderSize, span.count, key) { gateway in
+        guard let header = Grant(span) else { preconditionFailure("a grant of our own") }
+        addLost(header.missed, to: Int(ghost))
+        beginWaiting(index, ghost, from: header.from)
+        readFrames(span, Grant.size, span.count, key) { gateway in
             gateway.clients[Int(ghost)].backlog.append(gateway.frame, gateway.label)
         }
         while !later.isEmpty {
@@ -456,7 +453,7 @@ extension Gateway {
         let former = SessionToken(input, at: Int(rest.start))
         let count = Int(input.load(UInt16.self, at: Int(rest.start) + SessionToken.size))
         guard count > 0, count <= Self.userNameLengthMax,
-            Int(rest.count) >= header + count + Self.grantHeaderSize
+            Int(rest.count) >= header + count + Grant.size
         else {
             counters.answersMalformed += 1
             return false
@@ -467,6 +464,37 @@ extension Gateway {
         let user = Self.bytes(input, Slice(start: start, count: count))
         let grant = Self.bytes(
             input, Slice(start: start + count, count: rest.end - start - count))
+        guard Grant(grant.span) != nil else {
+            counters.answersMalformed += 1
+            return false
+        }
         return adopt(user, token, former: former == token ? nil : former, grant, nil)
+    }
+}
+
+/// What stands in front of the messages of a session that goes to another node.
+struct Grant {
+    /// Messages that were lost before.
+    var missed: Int
+    /// Since when.
+    var age: Delay
+    /// The number of the first message; 0: nobody counts.
+    var from: Int
+    /// The number of the last message that was sent.
+    var sent: Int
+
+    static let size = 24
+
+    /// Nil when there are fewer bytes, or when the numbers are more than any session has
+    /// (`Gateway.countMax`).
+    init?(_ bytes: Span<UInt8>) {
+        guard bytes.count >= Self.size,
+            let from = Int(exactly: bytes.load(UInt64.self, at: 8)), from <= Gateway.countMax,
+            let sent = Int(exactly: bytes.load(UInt64.self, at: 16)), sent <= Gateway.countMax
+        else { return nil }
+        missed = Int(bytes.load(UInt32.self, at: 0))
+        age = .milliseconds(Int64(bytes.load(UInt32.self, at: 4)))
+        self.from = from
+        self.sent = sent
     }
 }

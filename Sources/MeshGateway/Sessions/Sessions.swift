@@ -196,7 +196,7 @@ extension Gateway {
             let end = clients[place].output.count + clients[place].held.count
             noteUnproven(index, upTo: clients[place].outputBase &+ UInt64(end))
             if sessions[index].toldCount == 0 { sessions[index].toldSince = since }
-            sessions[index].toldCount += count
+            sessions[index].toldCount = Self.sumOfLost(sessions[index].toldCount, count)
         }
     }
 

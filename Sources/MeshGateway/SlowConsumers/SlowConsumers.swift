@@ -181,14 +181,16 @@ extension Gateway {
         var key = name
         key.append(kind.rawValue)
         if let index = clients[place].gapIndex[key] {
-            clients[place].gaps[index].count += count
+            let sum = Self.sumOfLost(clients[place].gaps[index].count, count)
+            clients[place].gaps[index].count = sum
             return
         }
         guard clients[place].gaps.count < Self.gapNameCountMax else {
             let last = clients[place].gaps.count - 1
             clients[place].gaps[last].name = []
             clients[place].gaps[last].kind = .node
-            clients[place].gaps[last].count += count
+            clients[place].gaps[last].count = Self.sumOfLost(
+                clients[place].gaps[last].count, count)
             return
         }
         clients[place].gapIndex[key] = clients[place].gaps.count
