@@ -254,6 +254,12 @@ struct FrameLabel {
             (key.rawValue | UInt64(kind.rawValue) << 56)
             ^ (UInt64(UInt32(bitPattern: topic)) &* 0x9E37_79B9_7F4A_7C15) >> 8
     }
+
+    /// The key of the user whose messages have this group; nil: they are no user's.
+    @inline(__always)
+    static func userKey(of group: UInt64) -> Key? {
+        group >> 56 == UInt64(MessageKind.user.rawValue) ? Key(group & 0xFF_FFFF_FFFF_FFFF) : nil
+    }
 }
 
 extension MessageWord {

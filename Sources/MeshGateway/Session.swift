@@ -19,8 +19,13 @@ struct Session: ~Copyable {
     /// The arguments of a long command of which more is to come.
     var partial = ArgumentList()
     var transaction = Transaction()
-    /// The sessions that this connection, or ghost, has: places in `Gateway.sessions`.
-    var sessions: [Int32] = []
+    /// The sessions that this connection, or ghost, has.
+    var sessions = HeldSessions()
+    /// Those of them that were taken from another node and may still be arriving, with some that
+    /// are not any more: places in `Gateway.sessions`.
+    var arriving: [Int32] = []
+    /// Those of them of which messages may still come twice.
+    var settlingCount = 0
 
     // Clients that may be behind, see SlowConsumers.
 

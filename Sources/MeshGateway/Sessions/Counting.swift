@@ -54,18 +54,21 @@ extension Gateway {
     /// The next message of a session that is written to its client's output: its number, 0 where
     /// nobody counts, and the session; nil: the message is of none.
     mutating func countMessage(_ place: Int, _ group: UInt64) -> (session: Int32, number: UInt64)? {
-        for index in clients[place].sessions
-        where FrameLabel(.user, sessions[Int(index)].key).group == group {
-            guard sessions[Int(index)].isCounted else { return (index, 0) }
-            sessions[Int(index)].sentCount += 1
-            return (index, sessions[Int(index)].sentCount)
-        }
-        return nil
+        guard let key = FrameLabel.userKey(of: group),
+            let index = clients[place].sessions.first(key)
+        else { return nil }
+        guard sessions[index].isCounted else { return (Int32(index), 0) }
+        sessions[index].sentCount += 1
+        return (Int32(index), sessions[index].sentCount)
     }
+
+    /// The message's session is still the one that it was written for.
+    func isOwned(_ frame: KeptFrame) -> Bool { sessions[Int(frame.session)].life == frame.life }
 
     /// Whether a message that the kernel has may be asked for again.
     func isAwaited(_ frame: KeptFrame) -> Bool {
-        frame.number > 0 && frame.number > sessions[Int(frame.session)].acknowledged
+        frame.number > 0 && isOwned(frame)
+            && frame.number > sessions[Int(frame.session)].acknowledged
     }
 
     /// A new connection has the session: counting begins anew.

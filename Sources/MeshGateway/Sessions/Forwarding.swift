@@ -167,7 +167,14 @@ extension Gateway {
 
     /// Before the client itself changes what it is attached to.
     mutating func finishArrivals(_ client: ClientIndex) {
-        for index in clients[Int(client)].sessions { finishArrival(Int(index)) }
+        guard !clients[Int(client)].arriving.isEmpty else { return }
+        let indices = clients[Int(client)].arriving
+        clients[Int(client)].arriving = []
+        for index in indices {
+            // It may have ended meanwhile, and its place may be another client's session.
+            guard case .arriving(client, _, _) = sessions[Int(index)].state else { continue }
+            finishArrival(Int(index))
+        }
     }
 
     mutating func shortTimerFired(_ index: Int) {
@@ -198,21 +205,16 @@ extension Gateway {
             arrivals[origin] = nil
         }
         sessions[index].origin = nil
-        let stays = clients[place].sessions.contains {
-            sessions[Int($0)].twinsUntil != nil
-        }
-        if !stays { clients[place].flags.remove(.settling) }
+        endSettling(at: place)
     }
 
     /// True when `frame`, for a session that has just come from another node, was given out already:
     /// it came here directly and by that node.
     mutating func isTwin(_ place: Int) -> Bool {
         guard
-            let entry = clients[place].sessions.first(where: {
-                sessions[Int($0)].key == label.key && sessions[Int($0)].twinsUntil != nil
-            })
+            let index = clients[place].sessions.first(
+                label.key, where: { sessions[$0].twinsUntil != nil })
         else { return false }
-        let index = Int(entry)
         if sessions[index].seen.insert(label.id) { return false }
         counters.sessionTwins += 1
         // One that still waits for the forwarded ones to be ahead of it leaves with them.

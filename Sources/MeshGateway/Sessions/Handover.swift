@@ -371,6 +371,7 @@ extension Gateway {
         join(ghost, user)
         change(index, .arriving(place, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
+            clients[Int(client)].arriving.append(Int32(index))
             answerToken(index, client)
             tellSessionGap(Int(client), user, header.missed, since: since)
         } else {

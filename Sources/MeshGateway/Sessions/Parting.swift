@@ -59,7 +59,7 @@ extension Gateway {
         let place = Int(client)
         if !clients[place].parted.isEmpty { return true }
         guard clients[place].flags.contains(.session) else { return false }
-        return clients[place].sessions.contains { isUnproven(Int($0)) }
+        return clients[place].sessions.entries.contains { isUnproven(Int($0.session)) }
     }
 
     /// What was written of the session up to its `unprovenEnd` is not known to have come. What is

@@ -207,12 +207,16 @@ extension Gateway {
     /// What was not wholly handed to the kernel waits too: messages in the output, whose positions
     /// are known, and those in the backlog.
     mutating func keepSessions(_ place: Int) {
-        let indices = clients[place].sessions
+        let indices = clients[place].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
         for index in indices { finishArrival(Int(index)) }
         let passedCount = clients[place].kept.passedCount
         let waiting = clients[place].kept.takeAll().enumerated()
             .filter { $0.offset >= passedCount || isAwaited($0.element) }.map(\.element)
+        var firstNumbers: [Int32: UInt64] = [:]
+        for frame in waiting where firstNumbers[frame.session] == nil && isOwned(frame) {
+            firstNumbers[frame.session] = frame.number
+        }
         for index in indices {
             let at = Int(index)
             let isLatest = clients[place].policy == .latest && !sessions[at].isCounted
@@ -220,8 +224,8 @@ extension Gateway {
             clients[Int(ghost)].droppedSince = now
             join(ghost, sessions[at].user)
             hold(at, at: Int(ghost))
-            let first = waiting.first { $0.session == index }?.number
-            beginWaiting(at, ghost, from: Int(first ?? sessions[at].sentCount + 1))
+            let first = firstNumbers[index] ?? sessions[at].sentCount + 1
+            beginWaiting(at, ghost, from: Int(first))
             part(at, from: place)
             change(at, .waiting(ghost, until: now + configuration.sessionGrace))
             var key = sessions[at].user
@@ -236,16 +240,18 @@ extension Gateway {
         let base = clients[place].outputBase
         clients[place].outputBase = base &+ UInt64(clients[place].sentFront)
         for kept in waiting {
-            output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, indices) }
+            output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, place) }
         }
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
         while !backlog.isEmpty {
             let id = backlog.firstID
-            backlog.takeFirst { span, length in keep(span, 0, length, id, indices) }
+            backlog.takeFirst { span, length in keep(span, 0, length, id, place) }
         }
         clients[place].sentFront = 0
-        clients[place].sessions = []
+        clients[place].sessions.removeAll()
+        clients[place].arriving = []
+        clients[place].settlingCount = 0
         clients[place].flags.subtract([.session, .settling])
         for index in indices {
             leave(ClientIndex(place), named: sessions[Int(index)].user)
@@ -254,18 +260,25 @@ extension Gateway {
 
     /// One frame of a client that is gone, for the ghost of its session if it has one.
     private mutating func keep(
-        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ indices: [Int32]
+        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ place: Int
     ) {
         let bytes = span.extracting(start..<start + length)
         let title = FrameTitle(bytes)
         guard title.kind == .user else { return }
         let user = Self.bytes(bytes, title.name)
-        for index in indices where sessions[Int(index)].user == user {
-            guard case .waiting(let ghost, _) = sessions[Int(index)].state else { continue }
+        // Two, if it has taken another session of the same user from another connection.
+        var indices: [Int] = []
+        let key = hasher.key(.user, user)
+        _ = clients[place].sessions.first(key) { index in
+            if sessions[index].user == user { indices.append(index) }
+            return false
+        }
+        for index in indices {
+            guard case .waiting(let ghost, _) = sessions[index].state else { continue }
             frame.removeAll()
             frame.append(bytes, 0, length)
             frame.setFrame(at: 0, isRESP3: false)
-            label = FrameLabel(.user, sessions[Int(index)].key, id: id)
+            label = FrameLabel(.user, key, id: id)
             admitFrame(Int(ghost))
         }
     }
@@ -411,26 +424,35 @@ extension Gateway {
 
     /// The session of this user that a client, or a ghost, has.
     func session(of user: [UInt8], at place: Int) -> Int? {
-        for index in clients[place].sessions where sessions[Int(index)].user == user {
-            return Int(index)
+        if clients[place].sessions.isEmpty { return nil }
+        return clients[place].sessions.first(hasher.key(.user, user)) {
+            sessions[$0].user == user
         }
-        return nil
     }
 
     /// From now on the client or ghost has the session.
     mutating func hold(_ index: Int, at place: Int) {
-        clients[place].sessions.append(Int32(index))
+        clients[place].sessions.append(index, sessions[index].key)
         clients[place].flags.formUnion([.session, .tracked])
-        if sessions[index].twinsUntil != nil { clients[place].flags.insert(.settling) }
+        if sessions[index].twinsUntil != nil {
+            clients[place].settlingCount += 1
+            clients[place].flags.insert(.settling)
+        }
     }
 
     mutating func release(_ index: Int, from place: Int) {
-        clients[place].sessions.removeAll { $0 == Int32(index) }
-        clients[place].kept.disown(Int32(index))
+        clients[place].sessions.remove(index, sessions[index].key)
+        if sessions[index].twinsUntil != nil { endSettling(at: place) }
         if clients[place].sessions.isEmpty {
             clients[place].flags.subtract([.session, .settling])
             if clients[place].flags.contains(.open) { chooseTracking(place) }
         }
+    }
+
+    /// Nothing of one of the client's sessions can come twice any more, or it has gone.
+    mutating func endSettling(at place: Int) {
+        clients[place].settlingCount -= 1
+        if clients[place].settlingCount == 0 { clients[place].flags.remove(.settling) }
     }
 
     // MARK: Ghosts

@@ -90,9 +90,9 @@ extension Gateway {
         if !isGhost {
             wrote(place)
         } else if clients[place].flags.contains(.movedAway),
-            let index = clients[place].sessions.first
+            let entry = clients[place].sessions.entries.first
         {
-            forwarding.insert(Int(index))
+            forwarding.insert(Int(entry.session))
         }
     }
 
@@ -107,7 +107,7 @@ extension Gateway {
             clients[place].kept.append(
                 KeptFrame(
                     start: clients[place].outputBase &+ UInt64(start), length: length, id: id,
-                    session: session, number: number))
+                    session: session, life: sessions[Int(session)].life, number: number))
         }
     }
 
@@ -250,7 +250,7 @@ extension Gateway {
             {
                 break
             }
-            if first.number == 0, first.session >= 0 {
+            if first.number == 0, isOwned(first) {
                 noteUnproven(Int(first.session), upTo: first.start &+ UInt64(first.length))
             }
             clients[place].kept.removeFirst()
@@ -385,8 +385,10 @@ struct KeptFrame {
     var start: UInt64
     var length: Int
     var id: MessageID
-    /// Its session's place in `Gateway.sessions`; -1: that has ended.
+    /// Its session's place in `Gateway.sessions`, and that place's life: another one says that the
+    /// session has ended, and nobody counts its messages any more.
     var session: Int32
+    var life: UInt32
     /// Its number among the messages of a counted session; 0: nobody counts.
     var number: UInt64
 }
@@ -409,14 +411,6 @@ struct KeptFrames {
                 <= position
         {
             passedCount += 1
-        }
-    }
-
-    /// The session has ended, or left the connection: nobody counts its messages any more.
-    mutating func disown(_ session: Int32) {
-        for index in head..<frames.count where frames[index].session == session {
-            frames[index].session = -1
-            frames[index].number = 0
         }
     }
 
