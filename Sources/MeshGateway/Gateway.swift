@@ -377,8 +377,9 @@ public struct GatewayConfiguration: Sendable {
     /// Subscriptions, attachments and watches of all clients together; some 110 bytes each.
     public var subscriptionCountMax = 10_000_000
     /// Different patterns that clients of this node may subscribe to: every node of the mesh keeps
-    /// all of them, and a publish may have to try those that begin and end with a wildcard.
-    public var patternCountMax = 65_536
+    /// all of them, and a publish may have to try those that begin and end with a wildcard. Not more
+    /// than a node may tell the others.
+    public var patternCountMax = Frame.patternCountMax
     /// The bytes of the names of all that is subscribed to, each counted once.
     public var nameBytesMax = 1 << 30
     /// What AUTH must be given; nil: nothing is asked.

@@ -85,9 +85,9 @@ extension Gateway {
 
     /// Confirms each user, then asks the driver how they are.
     mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<arguments.count, input, client), hasRoom(.watch, client) else {
-            return .handled
-        }
+        guard areUsers(1..<arguments.count, input, client),
+            hasRoom(.watch, 1..<arguments.count, input, client)
+        else { return .handled }
         let place = Int(client)
         var users: [AskedUser] = []
         users.reserveCapacity(arguments.count - 1)

@@ -27,11 +27,7 @@ extension Gateway {
             fail(client, "ERR \(what) have at most \(lengthMax) bytes")
             return .handled
         }
-        if kind == .pattern, patterns.count + arguments.count - 1 > Frame.patternCountMax {
-            fail(client, "ERR a node has at most \(Frame.patternCountMax) patterns")
-            return .handled
-        }
-        guard hasRoom(kind, client) else { return .handled }
+        guard hasRoom(kind, 1..<arguments.count, input, client) else { return .handled }
         let place = Int(client)
         let isRESP3 = clients[place].isRESP3
         let word = Confirmation.joined(kind)
@@ -48,21 +44,63 @@ extension Gateway {
         return .handled
     }
 
-    /// Whether the node's bounds let the names in the arguments at hand be subscribed to, all of
-    /// them taken for new; otherwise an error is written.
-    mutating func hasRoom(_ kind: TopicKind, _ client: ClientIndex) -> Bool {
-        let count = arguments.count - 1
-        var bytes = 0
-        for index in 1..<arguments.count { bytes += Int(arguments[index].count) }
-        if registry.count + count <= configuration.subscriptionCountMax,
-            registry.topics.nameBytes + bytes <= configuration.nameBytesMax,
-            kind != .pattern || patterns.count + count <= configuration.patternCountMax
-        {
-            return true
-        }
+    /// What subscriptions would add to a node.
+    private struct Addition {
+        var subscriptions = 0
+        /// Names that nobody here has, and their bytes.
+        var topics = 0
+        var nameBytes = 0
+    }
+
+    /// Whether the node's bounds let these arguments be subscribed to by the client; otherwise an
+    /// error is written. What is there already does not count.
+    mutating func hasRoom(
+        _ kind: TopicKind, _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Bool {
+        var addition = Addition(subscriptions: range.count, topics: range.count)
+        for index in range { addition.nameBytes += Int(arguments[index].count) }
+        if excess(kind, addition) == nil { return true }
+        // Near a bound it is worth while to look at each.
+        guard let reason = excess(kind, newcomers(kind, range, input, client)) else { return true }
         counters.subscriptionsRefused += 1
-        fail(client, "ERR this node has all the subscriptions that it may have")
+        fail(client, reason)
         return false
+    }
+
+    /// Why that is too much; nil: it is not.
+    private func excess(_ kind: TopicKind, _ addition: Addition) -> String? {
+        let patternCountMax = min(configuration.patternCountMax, Frame.patternCountMax)
+        if kind == .pattern, patterns.count + addition.topics > patternCountMax {
+            return "ERR a node has at most \(patternCountMax) patterns"
+        }
+        if registry.count + addition.subscriptions > configuration.subscriptionCountMax
+            || registry.topics.nameBytes + addition.nameBytes > configuration.nameBytesMax
+        {
+            return "ERR this node has all the subscriptions that it may have"
+        }
+        return nil
+    }
+
+    /// What the client does not have of these arguments, and nobody here has; each counts once.
+    private func newcomers(
+        _ kind: TopicKind, _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Addition {
+        var addition = Addition()
+        var seen: Set<[UInt8]> = []
+        for index in range {
+            let name = absolute(index)
+            let (start, count) = (Int(name.start), Int(name.count))
+            let key = hasher.key(kind.keyKind, input, start, count)
+            let topic = registry.topics.find(kind, key, input, start, count)
+            if topic >= 0, registry.find(client, topic) >= 0 { continue }
+            guard seen.insert(bytes(index, input)).inserted else { continue }
+            addition.subscriptions += 1
+            if topic < 0 {
+                addition.topics += 1
+                addition.nameBytes += count
+            }
+        }
+        return addition
     }
 
     mutating func unsubscribe(

@@ -34,7 +34,10 @@ extension Gateway {
     // MARK: Commands
 
     mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<2, input, client), hasRoom(.user, client) else { return .handled }
+        guard areUsers(1..<2, input, client) else { return .handled }
+        // A session that waits here has its subscription already: it is let go on at any bound.
+        let isResumption = arguments.count > 3 && equals(2, "resume", input)
+        guard isResumption || hasRoom(.user, 1..<2, input, client) else { return .handled }
         finishArrivals(client)
         if let destination {
             fail(client, "DRAINING this node is leaving: attach at \(destination)")
@@ -73,7 +76,7 @@ extension Gateway {
             fail(client, "ERR this is no token: MESH.ATTACH user SESSION answers one")
             return .handled
         }
-        return resume(user, token, seen: seen, client)
+        return resume(user, token, seen: seen, input, client)
     }
 
     /// A new session, or the token of the one that the connection has.
@@ -105,7 +108,8 @@ extension Gateway {
     }
 
     private mutating func resume(
-        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ input: Span<UInt8>,
+        _ client: ClientIndex
     ) -> Request {
         var holder = movedTokens[token] ?? token.node
         if let index = sessionOfToken[token], sessions[index].user == user {
@@ -123,6 +127,7 @@ extension Gateway {
             fail(client, "LOADING Smallworld is joining the mesh")
             return .handled
         }
+        guard hasRoom(.user, 1..<2, input, client) else { return .handled }
         return askForSession(user, token, seen: seen, client, at: holder)
     }
 
