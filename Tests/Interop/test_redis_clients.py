@@ -237,6 +237,8 @@ SCRIPTS = {
         a("CLIENT", "SETINFO", "FOO", "1", same=error, why="of Redis 7.2"),
         a("CLIENT", "TRACKING", "ON", same=error,
           why="there are no keys whose changes could be told"),
+        a("CLIENT", "TRACKING", "OFF"), a("CLIENT", "TRACKING", "X"),
+        a("CLIENT", "TRACKING", "OFF", "X"), a("CLIENT", "TRACKING", "OFF", "NOLOOP"),
         a("CLIENT", "MAINT_NOTIFICATIONS", "ON", same=error, why="of Redis Enterprise")],
     "client list": [
         a("SUBSCRIBE", "list"),

@@ -3,7 +3,7 @@ enum Command: UInt8, CaseIterable {
     case publish, spublish, subscribe, psubscribe, ssubscribe, unsubscribe, punsubscribe
     case sunsubscribe, pubsub, ping, echo, hello, auth, select, quit, reset, info, client, config
     case command, acl, cluster, multi, exec, discard, watch, unwatch, role, readonly, readwrite
-    case asking, dbsize, module
+    case asking, dbsize, flushall, flushdb, module
     case pubsubChannels, pubsubShardChannels, pubsubNumSub, pubsubShardNumSub, pubsubNumPat
     case pubsubHelp
     case clientID, clientGetName, clientSetName, clientSetInfo, clientInfo, clientList, clientKill
@@ -113,6 +113,9 @@ struct CommandSpec {
         CommandSpec(.readwrite, "readwrite", 1, [], "Is refused: this is no cluster node."),
         CommandSpec(.asking, "asking", 1, [], "Is refused: this is no cluster node."),
         CommandSpec(.dbsize, "dbsize", 1, [], "Answers 0: there are no keys."),
+        CommandSpec(
+            .flushall, "flushall", -1, [], "Is accepted: there are no keys to remove."),
+        CommandSpec(.flushdb, "flushdb", -1, [], "Is accepted: there are no keys to remove."),
         CommandSpec(.module, "module", -2, [.container], "Tells about modules."),
 
         CommandSpec(
@@ -144,7 +147,8 @@ struct CommandSpec {
         CommandSpec(.clientNoEvict, "client|no-evict", 3, [], "Is noted."),
         CommandSpec(.clientNoTouch, "client|no-touch", 3, [], "Is noted."),
         CommandSpec(
-            .clientTracking, "client|tracking", -3, [], "Is refused: there are no keys to track."),
+            .clientTracking, "client|tracking", -3, [],
+            "OFF is accepted, ON is refused: there are no keys to track."),
         CommandSpec(.clientGetRedirection, "client|getredir", 2, [], "Answers -1."),
         CommandSpec(.clientHelp, "client|help", 2, [], "Prints help."),
 

@@ -208,9 +208,40 @@ extension Gateway {
         case .clientNoTouch:
             setFlag(.noTouch, input, client)
         case .clientTracking:
-            fail(client, "ERR client tracking is not offered: there are no keys to track")
+            setTracking(input, client)
         default:
             integer(-1, client)
+        }
+    }
+
+    /// CLIENT TRACKING: OFF is the case already. Redis reads the options before the word counts for
+    /// anything, and lets them stand beside OFF.
+    private mutating func setTracking(_ input: Span<UInt8>, _ client: ClientIndex) {
+        var index = 3
+        while index < arguments.count {
+            if equals(index, "redirect", input), index + 1 < arguments.count {
+                guard integer(index + 1, input) != nil else {
+                    fail(client, "ERR value is not an integer or out of range")
+                    return
+                }
+                index += 2
+            } else if equals(index, "prefix", input), index + 1 < arguments.count {
+                index += 2
+            } else if ["bcast", "optin", "optout", "noloop"].contains(where: {
+                equals(index, $0, input)
+            }) {
+                index += 1
+            } else {
+                fail(client, "ERR syntax error")
+                return
+            }
+        }
+        if equals(2, "off", input) {
+            ok(client)
+        } else if equals(2, "on", input) {
+            fail(client, "ERR client tracking is not offered: there are no keys to track")
+        } else {
+            fail(client, "ERR syntax error")
         }
     }
 

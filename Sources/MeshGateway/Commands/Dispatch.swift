@@ -322,6 +322,7 @@ extension Gateway {
         case .cluster, .readonly, .readwrite, .asking:
             fail(client, "ERR This instance has cluster support disabled")
         case .dbsize: integer(0, client)
+        case .flushall, .flushdb: removeKeys(input, client)
         case .watch, .unwatch: ok(client)
 
         case .multi: begin(client)

@@ -170,6 +170,14 @@ extension Gateway {
         ok(client)
     }
 
+    /// FLUSHALL and FLUSHDB: there is nothing to remove.
+    mutating func removeKeys(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let isPlain = arguments.count == 1
+        let isHow =
+            arguments.count == 2 && (equals(1, "async", input) || equals(1, "sync", input))
+        if isPlain || isHow { ok(client) } else { fail(client, "ERR syntax error") }
+    }
+
     // MARK: COMMAND
 
     var topLevelCommands: [Command] {
