@@ -136,12 +136,14 @@ extension Reactor {
             (
                 "Server",
                 [
-                    "smallworld_version:\(options.version)", "os:Linux",
+                    "smallworld_version:\(options.version)",
                     "tcp_port:\(listeners.redisEndpoint?.port ?? 0)",
                     "uptime_in_seconds:\(uptimeSeconds)",
                     "uptime_in_days:\(uptimeSeconds / 86_400)",
-                ]
+                ] + host.lines
             ),
+            // Monitoring names an instance by it, beside the run's own number.
+            ("Replication", ["master_replid:\(host.runID)", "master_repl_offset:0"]),
             ("Stats", ["total_net_input_bytes:\(counters.bytesReceived)"]),
             (
                 "Mesh",

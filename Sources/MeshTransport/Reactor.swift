@@ -90,6 +90,7 @@ public struct ReactorOptions: Sendable {
     let listeners: Listeners
     let inbox: Inbox
     let started: Instant
+    let host: HostFacts
 
     var node: Node
     var gateway: Gateway
@@ -198,6 +199,7 @@ public struct ReactorOptions: Sendable {
         nextOverdueCheck = started + .seconds(1)
         nextDescriptorComplaint = started
         var random = SystemRandomNumberGenerator()
+        host = HostFacts(random: (random.next(), random.next(), random.next()))
         let hasher = KeyHasher(cluster: configuration.cluster)
         node = Node(
             id: NodeID(random.next()),

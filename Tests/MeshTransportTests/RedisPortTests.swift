@@ -182,4 +182,29 @@ import Testing
         #expect(try reactor.waitForEnd() == .left)
         #expect(throws: (any Error).self) { try TestSocket(reactor.redis) }
     }
+
+    @Test func `INFO has the fields that monitoring and test suites read`() throws {
+        let reactor = try TestReactor()
+        try reactor.waitUntilReady()
+        let socket = try TestSocket(reactor.redis)
+        try socket.send("INFO\r\n")
+        let header = try socket.receive(until: "\r\nready:1\r\n\r\n")
+        var fields: [String: String] = [:]
+        for line in header.split(separator: "\r\n") {
+            let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            if parts.count == 2 { fields[String(parts[0])] = String(parts[1]) }
+        }
+        #expect(fields["arch_bits"] == "64" && fields["cluster_enabled"] == "0")
+        #expect(fields["process_id"] == String(getpid()))
+        #expect(fields["tcp_port"] == String(reactor.redis.port))
+        #expect(fields["uptime_in_days"] == "0" && fields["config_file"] == "")
+        let runID = try #require(fields["run_id"])
+        #expect(runID.count == 40 && runID.allSatisfy { $0.isHexDigit && !$0.isUppercase })
+        #expect(fields["master_replid"] == runID)
+        #expect(fields["os"]?.hasPrefix("Linux ") == true)
+        #expect(fields["executable"]?.hasPrefix("/") == true)
+        for name in ["redis_version", "redis_build_id", "redis_mode", "role", "maxmemory_policy"] {
+            #expect(fields[name]?.isEmpty == false, "\(name)")
+        }
+    }
 }

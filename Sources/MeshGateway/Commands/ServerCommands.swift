@@ -31,7 +31,8 @@ extension Gateway {
             (
                 "Server",
                 [
-                    "redis_version:\(Self.redisVersion)", "redis_mode:standalone",
+                    "redis_version:\(Self.redisVersion)", "redis_git_sha1:00000000",
+                    "redis_git_dirty:0", "redis_build_id:0", "redis_mode:standalone",
                     "server_name:smallworld",
                 ]
             ),
@@ -46,7 +47,10 @@ extension Gateway {
             ),
             (
                 "Memory",
-                ["subscription_bytes:\(registry.byteCapacity + patterns.byteCapacity)"]
+                [
+                    "subscription_bytes:\(registry.byteCapacity + patterns.byteCapacity)",
+                    "maxmemory:0", "maxmemory_policy:noeviction",
+                ]
             ),
             ("Persistence", ["loading:\(isReady ? 0 : 1)", "rdb_bgsave_in_progress:0"]),
             (
