@@ -118,7 +118,7 @@ extension Gateway {
                 clients[place].output.appendMessage(
                     word, isRESP3: isRESP3, name: name, payload: payload, input)
                 counters.delivered += 1
-                wrote(place)
+                wrote(place, .topic(topic))
                 return
             }
         }
@@ -162,7 +162,7 @@ extension Gateway {
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
             if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
             counters.delivered += 1
-            wrote(place)
+            wrote(place, .frame)
         } else {
             hold(place)
         }
@@ -191,12 +191,7 @@ extension Gateway {
         frame.withSpan { clients[place].held.append($0, 0, $0.count) }
         if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
         counters.delivered += 1
-        if clients[place].held.count > outputAlarm { checkHeldLimit(place) }
-    }
-
-    private mutating func checkHeldLimit(_ place: Int) {
-        counters.disconnectedForOutput += 1
-        doom(place)
+        if clients[place].held.count > outputAlarm { cut(place, .frame) }
     }
 
     // MARK: Presence

@@ -110,6 +110,9 @@ public struct Gateway: ~Copyable {
     /// Clients whose connections the driver is to end, once what they have to be sent is sent; the
     /// driver empties it after `tick`.
     public var farewells: [ClientIndex] = []
+    /// Clients that were ended because they read too slowly; the driver empties it. Each of them is
+    /// in `dirty` too.
+    public var cuts: [CutClient] = []
     var drain: Drain?
     /// The time of the wake-up; the driver sets it before anything else.
     public var now = Instant(nanoseconds: 0)
@@ -311,30 +314,22 @@ public struct Gateway: ~Copyable {
             clients[place].overSoftLimitSince = now
             return
         }
-        if !(now - since < limit.softDuration) {
-            counters.disconnectedForOutput += 1
-            doom(place)
-        }
+        if !(now - since < limit.softDuration) { cut(place, .unknown) }
     }
 
     /// To be called after anything was written to a client's output.
     @inline(__always)
-    mutating func wrote(_ place: Int) {
+    mutating func wrote(_ place: Int, _ culprit: Culprit = .unknown) {
         if !clients[place].flags.contains(.dirty) {
             clients[place].flags.insert(.dirty)
             dirty.append(ClientIndex(place))
         }
-        if clients[place].output.count > outputAlarm { checkHardLimit(place) }
+        if clients[place].output.count > outputAlarm { checkHardLimit(place, culprit) }
     }
 
     @inline(never)
-    private mutating func checkHardLimit(_ place: Int) {
-        let limit = outputLimit(place)
-        guard limit.hard > 0, outputCount(ClientIndex(place)) > limit.hard,
-            !clients[place].flags.contains(.doomed)
-        else { return }
-        counters.disconnectedForOutput += 1
-        doom(place)
+    private mutating func checkHardLimit(_ place: Int, _ culprit: Culprit) {
+        if outputCount(ClientIndex(place)) > outputLimit(place).bound { cut(place, culprit) }
     }
 
     private func outputLimit(_ place: Int) -> OutputLimit {
@@ -343,8 +338,9 @@ public struct Gateway: ~Copyable {
     }
 
     /// The client gets nothing more, and what it has not been sent is forgotten at once: at the
-    /// bound memory matters more than the last words.
-    mutating func doom(_ place: Int) {
+    /// bound memory matters more than the last words. Returns how many bytes that were.
+    @discardableResult
+    mutating func doom(_ place: Int) -> Int {
         clients[place].flags.insert(.doomed)
         if clients[place].flags.contains(.session) {
             // Its messages wait for the next connection: `close` will see to them, in this turn.
@@ -352,11 +348,12 @@ public struct Gateway: ~Copyable {
                 clients[place].flags.insert(.dirty)
                 dirty.append(ClientIndex(place))
             }
-            return
+            return 0
         }
-        counters.discardedBytes += UInt64(
+        let discarded =
             clients[place].output.count + clients[place].held.count
-                + clients[place].backlog.byteCount)
+            + clients[place].backlog.byteCount
+        counters.discardedBytes += UInt64(discarded)
         clients[place].sentFront = 0
         clients[place].kept = KeptFrames()
         clients[place].backlog.removeAll()
@@ -366,6 +363,7 @@ public struct Gateway: ~Copyable {
             clients[place].flags.insert(.dirty)
             dirty.append(ClientIndex(place))
         }
+        return discarded
     }
 }
 

@@ -53,6 +53,7 @@ extension Gateway {
             let start = clients[place].held.count
             frame.withSpan { clients[place].held.append($0, 0, $0.count) }
             if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
+            if clients[place].held.count > outputAlarm { cut(place, .unknown) }
         } else {
             let start = clients[place].output.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }

@@ -296,6 +296,8 @@ extension Reactor {
     /// Forgets a client and closes its connection.
     mutating func closeClient(_ index: Int32, lingers: Bool) {
         let client = connections[index].owner
+        // Whoever is cut is closed in the same turn.
+        if !gateway.cuts.isEmpty { logCuts() }
         connectionOfClient[Int(client)] = -1
         counters.clientsClosed &+= 1
         // Where this node ends the connection, what was sent may still be on its way, to a client

@@ -535,6 +535,20 @@ extension Reactor {
         log.write(.info, "started", fields)
     }
 
+    /// Clients that the gateway has ended because they read too slowly.
+    mutating func logCuts() {
+        for cut in gateway.cuts {
+            var fields: [(String, Log.Value)] = [
+                ("client", .integer(Int(cut.id))), ("address", .text(cut.address)),
+            ]
+            if !cut.name.isEmpty { fields.append(("name", .text(cut.name))) }
+            if !cut.channel.isEmpty { fields.append(("channel", .text(cut.channel))) }
+            fields.append(("discardedBytes", .integer(cut.discardedBytes)))
+            log.write(.warning, "slowConsumerCut", fields)
+        }
+        gateway.cuts.removeAll()
+    }
+
     mutating func logEvent(_ event: LogEvent) {
         func write(_ level: LogLevel, _ name: String, _ fields: [(String, Log.Value)] = []) {
             log.write(level, name, fields)

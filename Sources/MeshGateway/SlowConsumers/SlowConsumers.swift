@@ -51,7 +51,7 @@ extension Gateway {
             let length = frame.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
             noteFrame(place, at: start, length, label.group, label.id)
-            wrote(place)
+            wrote(place, .frame)
             return
         }
         let policy = clients[place].policy
@@ -112,12 +112,8 @@ extension Gateway {
     }
 
     private mutating func checkBacklogLimit(_ place: Int) {
-        let hard = configuration.pubsubOutputLimit.hard
-        guard hard > 0,
-            clients[place].backlog.byteCount + outputCount(ClientIndex(place)) > hard
-        else { return }
-        counters.disconnectedForOutput += 1
-        doom(place)
+        let waiting = clients[place].backlog.byteCount + outputCount(ClientIndex(place))
+        if waiting > configuration.pubsubOutputLimit.bound { cut(place, .frame) }
     }
 
     // MARK: Losses

@@ -1,0 +1,56 @@
+import MeshCore
+import MeshWire
+
+/// A client that was ended because too much output waited for it, for the driver's log.
+public struct CutClient: Equatable, Sendable {
+    /// As in CLIENT LIST.
+    public var id: Int64
+    /// Where it came from: `127.0.0.1:50123`.
+    public var address: String
+    /// What it called itself (CLIENT SETNAME); mostly empty.
+    public var name: String
+    /// The channel or user of the message that was too much, at most
+    /// `Gateway.cutChannelBytesMax` bytes of it; empty: it was a reply, or nobody knows.
+    public var channel: String
+    /// Output that was thrown away with it. What waits for a session is kept.
+    public var discardedBytes: Int
+}
+
+/// What has made a client's output grow.
+enum Culprit {
+    /// A reply, or several messages.
+    case unknown
+    /// A message to this topic.
+    case topic(Int32)
+    /// The message in `Gateway.frame`.
+    case frame
+}
+
+extension Gateway {
+    /// A log line is for people: longer names are cut.
+    static let cutChannelBytesMax = 128
+
+    /// More waits for the client than may: it is ended, and the driver is told.
+    @inline(never)
+    mutating func cut(_ place: Int, _ culprit: Culprit) {
+        guard !clients[place].flags.contains(.doomed) else { return }
+        counters.disconnectedForOutput += 1
+        let channel = name(of: culprit)
+        let discarded = doom(place)
+        cuts.append(
+            CutClient(
+                id: clients[place].id, address: clients[place].address,
+                name: String(decoding: clients[place].name, as: UTF8.self),
+                channel: String(
+                    decoding: channel.prefix(Self.cutChannelBytesMax), as: UTF8.self),
+                discardedBytes: discarded))
+    }
+
+    private func name(of culprit: Culprit) -> [UInt8] {
+        switch culprit {
+        case .unknown: []
+        case .topic(let topic): registry.topics.name(topic)
+        case .frame: frame.withSpan { Self.bytes($0, FrameTitle($0).name) }
+        }
+    }
+}
