@@ -51,6 +51,8 @@ GRAMMAR = [
     (1, ["CONFIG", "GET", ["nonsense", "notify-keyspace-events"]]),
     (1, ["CONFIG", "SET", "nonsense", "1"]), (1, ["CONFIG", "RESETSTAT"]),
     (1, ["READONLY"]), (1, ["READWRITE"]), (1, ["ASKING"]), (1, ["DBSIZE"]), (1, ["ROLE"]),
+    (1, ["FLUSHALL"]), (1, ["FLUSHDB", "ASYNC"]), (1, ["flushall", "SYNC"]), (1, ["FLUSHDB", "X"]),
+    (1, ["FLUSHALL", "ASYNC", "X"]), (1, ["CLIENT", "TRACKING", "OFF"]),
     (1, ["MODULE", "LIST"]), (1, [["FOO", "foo", "SUBSCRIB", "PUBLISHX", "", b"\xff"], ODD, "…"]),
 ]
 
