@@ -34,9 +34,12 @@ public enum Mistake: String, CaseIterable, Sendable {
     /// Tells the members it knows, at first and in repairs, without the last one of each list: an
     /// off-by-one in the ring.
     case offByOne
-    /// Hears a peer only when a whole frame has come. It shows on thin lines alone, which random
-    /// scenarios do not have.
+    /// Hears a peer only when a whole frame has come.
     case hearsWholeFrames
+
+    /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
+    /// waits for such a line is taken for silence still.
+    public var showsAtRandom: Bool { self != .hearsWholeFrames }
 }
 
 struct Saboteur {

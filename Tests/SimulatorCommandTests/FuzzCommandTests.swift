@@ -14,13 +14,12 @@ import Testing
         }
     }
 
-    @Test func `the mistakes that take turns in CI are all there are, and at least twelve`() throws
-    {
+    @Test func `the mistakes that take turns in CI are all that random scenarios show`() throws {
         let script = try mistakesScript
         let start = try #require(script.range(of: "mistakes=("))
         let end = try #require(script.range(of: ")", range: start.upperBound..<script.endIndex))
         let listed = script[start.upperBound..<end.lowerBound].split { $0.isWhitespace }
-        #expect(listed.map(String.init) == Mistake.allCases.map(\.rawValue))
+        #expect(listed.map(String.init) == Mistake.allCases.filter(\.showsAtRandom).map(\.rawValue))
         #expect(listed.count >= 12)
     }
 
