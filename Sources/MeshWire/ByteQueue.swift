@@ -37,9 +37,13 @@
         return unsafe place
     }
 
+    /// No queue is longer: offsets into one have 32 bits (`Slice`). Whoever owns a queue that others
+    /// can fill keeps it well below.
+    public static let countMax = Int(Int32.max)
+
     @inline(never)
     @usableFromInline mutating func grow(_ size: Int) {
-        precondition(size >= 0 && size <= 1 << 40)
+        precondition(size >= 0 && size <= Self.countMax - count, "a queue beyond 2 GiB")
         if count + size <= capacity, head >= capacity / 2 {
             unsafe base!.copyMemory(from: base! + head, byteCount: count)
         } else {

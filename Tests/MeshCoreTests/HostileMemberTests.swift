@@ -99,6 +99,23 @@ import Testing
         #expect(mesh.protocolErrors(at: 0) == 1)
     }
 
+    @Test func `a long traced frame is not copied for each link, but costs its sender the link`() {
+        let mesh = SmallMesh(4)
+        let others = [2, 3].map { mesh.record($0).id }
+        var bytes = ByteQueue()
+        bytes.appendRoutedHeader(
+            length: 0, .traced, hopsLeft: 9, body: RoutedBody.control.rawValue,
+            origin: mesh.record(1).id, key: Key(0), destinationCount: 2, number: 0, nameLength: 0,
+            hopsTaken: 0)
+        for id in others { bytes.append(Destination(id: id, sequence: 0, promise: .max)) }
+        bytes.append([UInt8](repeating: 0, count: 1 << 20))
+        bytes.overwrite(integer: UInt32(bytes.count), at: 0)
+        mesh.inject(
+            bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }, to: 0, from: 1)
+        #expect(mesh.link(from: 0, to: 1) == nil)
+        #expect(mesh.protocolErrors(at: 0) == 1)
+    }
+
     // MARK: Patterns
 
     @Test func `a pattern under another's key is refused, and its teller's end ends nobody`() {

@@ -117,6 +117,11 @@ extension Node {
         _ effects: inout EffectBuffer
     ) throws(WireError) {
         let header = try RoutedHeader.read(bytes, at: start, prefix)
+        if prefix.flags.contains(.traced),
+            prefix.length - header.restOffset > Frame.tracedBytesMax
+        {
+            throw .invalidValue(field: "length of a traced frame")
+        }
         if header.destinationCount == 1 {
             let destination = Destination.read(bytes, frame: start, index: 0)
             if destination.id == id {
