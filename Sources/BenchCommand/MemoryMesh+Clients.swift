@@ -100,7 +100,7 @@ extension MemoryMesh {
         }
     }
 
-    /// What the gateway does by itself. Nothing here has sessions that move, or clients to be ended.
+    /// The gateway's own work of a turn. Nothing here has sessions that move, or clients to be ended.
     @inline(__always)
     private mutating func runGateway(_ host: Int) {
         if let due = hosts[host].gateway.nextDeadline, due <= now {

@@ -22,7 +22,7 @@ struct MessagePath: ~Copyable {
         var publisher: ClientIndex
         var subscribers: ClosedRange<ClientIndex>
         var publications: Batch
-        /// What each subscriber gets for them.
+        /// The bytes that each subscriber gets for them.
         var messages: Batch
     }
 
@@ -137,7 +137,7 @@ private struct Batch {
     }
 }
 
-/// What clients have to get in a turn: each of them these bytes, once, and nobody else anything.
+/// The clients that have to get something in a turn: each of them these bytes, once, and nobody else.
 private struct Expectation {
     private let bytes: [UInt8]
     private let clients: ClosedRange<ClientIndex>?

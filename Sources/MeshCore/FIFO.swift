@@ -10,7 +10,7 @@ struct FIFO<Element> {
     var count: Int { items.count - head }
     var isEmpty: Bool { head == items.count }
 
-    /// What was appended first of all that waits.
+    /// The element that was appended first of all that wait.
     var first: Element? { head < items.count ? items[head] : nil }
 
     mutating func append(_ element: Element) { items.append(element) }

@@ -30,7 +30,7 @@ extension Node {
         }
     }
 
-    /// Who is at the other end of a link, by its own account or because it was dialled for that
+    /// The peer at the other end of a link, by its own account or because it was dialled for that
     /// node; nil: nobody knows yet.
     public func peer(of link: LinkIndex) -> NodeID? {
         guard links.isValid(link), links[link].state != .free, links[link].peer != NodeID(0)

@@ -59,7 +59,7 @@ struct Question {
 /// The way to one node that has what is traced.
 public struct TracedWay: Sendable {
     public var holder: NodeID
-    /// What people call it.
+    /// The name that people call it by.
     public var name: String
     /// `alive` or `suspect`, as the node that was asked takes it.
     public var standing: String

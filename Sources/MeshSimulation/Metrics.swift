@@ -77,7 +77,7 @@ public struct Metrics: Sendable {
     /// More findings than are listed.
     public var violationCount = 0
     public var isStuck = false
-    /// What the scenario asked for that no run can do, where it ended; nil: nothing.
+    /// The demand of the scenario that no run can meet, at which it ended; nil: none.
     public var scenarioError: String?
     public var figures = Figures()
     public var expectations: [Outcome] = []

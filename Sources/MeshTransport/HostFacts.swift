@@ -1,7 +1,7 @@
 import Glibc
 import MeshWire
 
-/// What INFO tells of the process and the machine, read once.
+/// The facts that INFO tells of the process and the machine, read once.
 struct HostFacts {
     let processID: Int
     /// The program's path; empty when the kernel does not tell.

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// Who breaks the link protocol, for the log.
+// Peers that break the link protocol, for the log.
 
 extension Reactor {
     /// One line about a peer whose link is ended for what it did; the link's slot is not in use again
@@ -77,7 +77,7 @@ enum OtherProtocol {
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
     }
 
-    /// What to look at.
+    /// The thing to look at.
     var hint: String {
         switch self {
         case .httpRequest:

@@ -296,7 +296,7 @@ extension Reactor {
     /// Forgets a client and closes its connection.
     mutating func closeClient(_ index: Int32, lingers: Bool) {
         let client = connections[index].owner
-        // Whoever is cut is closed in the same turn.
+        // A client that is cut is closed in the same turn.
         if !gateway.cuts.isEmpty { logCuts() }
         connectionOfClient[Int(client)] = -1
         counters.clientsClosed &+= 1

@@ -46,7 +46,7 @@ enum Trace {
         return ways.isEmpty || ways.contains { $0["path"] == .null } ? 1 : 0
     }
 
-    /// What was found of each kind as a table; one line if nothing was.
+    /// The findings of each kind as a table; one line if nothing was.
     static func report(_ name: String, _ found: [(name: String, value: RESPReply)]) -> String {
         let tables = found.filter { !$0.value.elements.isEmpty }.map { kind in
             "\(kind.name) \(name)\n" + table(kind.value.elements)

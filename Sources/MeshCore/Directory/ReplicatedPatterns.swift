@@ -24,7 +24,7 @@ struct ReplicatedPatterns: ~Copyable {
     /// How many patterns a node holds: at most `Frame.patternCountMax`.
     func count(of node: UInt16) -> Int { numbers[node]?.count ?? 0 }
 
-    /// What became of a pattern: it is new, the node holds it already, or has as many as it may.
+    /// The outcome for a pattern: it is new, the node holds it already, or has as many as it may.
     enum Insertion { case added, present, refused }
 
     mutating func insert(_ text: [UInt8], node: UInt16) -> Insertion {

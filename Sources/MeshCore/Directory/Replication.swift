@@ -112,8 +112,8 @@ extension Node {
         }
     }
 
-    /// What another node tells of patterns must be what this node would compute and keep: each has
-    /// its own key, so that two never stand under one, and nobody has more than a node may.
+    /// Checks that another node tells each pattern under the key that this node computes for it, so
+    /// that no pattern stands under the key of another.
     ///
     /// - Throws: `.invalidValue` for a pattern under another key. It costs the link that it came over:
     ///   no node of this protocol passes such records on.
@@ -293,7 +293,7 @@ extension Node {
         _ requests: [RepairRequest], on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         var wanted: [WantedSet] = []
-        // What one message asks for twice is sent once.
+        // An origin that one message asks for twice is sent once.
         var isWanted = [Bool](repeating: false, count: members.slotCount)
         for request in requests {
             if let index = members.index(of: request.origin), isWanted[index] { continue }

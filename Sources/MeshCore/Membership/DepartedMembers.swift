@@ -14,7 +14,7 @@ struct DepartedMembers {
     var count: Int { turns.count }
     var isEmpty: Bool { turns.isEmpty }
 
-    /// Whoever went first and has not returned.
+    /// The member that went first of those that have not returned.
     var first: MemberIndex? {
         mutating get {
             while let entry = order.first {
@@ -25,7 +25,7 @@ struct DepartedMembers {
         }
     }
 
-    /// All of them, whoever went first before the others. O(n).
+    /// All of them, in the order in which they went. O(n).
     var indices: [MemberIndex] { order.waiting.filter(isCurrent).map(\.index) }
 
     mutating func append(_ index: MemberIndex) {

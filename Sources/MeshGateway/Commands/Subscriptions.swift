@@ -44,7 +44,7 @@ extension Gateway {
         return .handled
     }
 
-    /// What subscriptions would add to a node.
+    /// The growth that subscriptions would cause on a node.
     private struct Addition {
         var subscriptions = 0
         /// Names that nobody here has, and their bytes.
@@ -81,7 +81,7 @@ extension Gateway {
         return nil
     }
 
-    /// What the client does not have of these arguments, and nobody here has; each counts once.
+    /// The arguments that the client does not have, and those that nobody here has; each counts once.
     private func newcomers(
         _ kind: TopicKind, _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Addition {

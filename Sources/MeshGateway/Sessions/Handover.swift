@@ -473,7 +473,7 @@ extension Gateway {
     }
 }
 
-/// What stands in front of the messages of a session that goes to another node.
+/// The header in front of the messages of a session that goes to another node.
 struct Grant {
     /// Messages that were lost before.
     var missed: Int

@@ -7,7 +7,7 @@ public struct CutClient: Equatable, Sendable {
     public var id: Int64
     /// Where it came from: `127.0.0.1:50123`.
     public var address: String
-    /// What it called itself (CLIENT SETNAME); mostly empty.
+    /// The name that it gave itself (CLIENT SETNAME); mostly empty.
     public var name: String
     /// The channel or user of the message that was too much, at most
     /// `Gateway.cutChannelBytesMax` bytes of it; empty: it was a reply, or nobody knows.
@@ -16,7 +16,7 @@ public struct CutClient: Equatable, Sendable {
     public var discardedBytes: Int
 }
 
-/// What has made a client's output grow.
+/// The cause of a client's output growing.
 enum Culprit {
     /// A reply, or several messages.
     case unknown

@@ -23,7 +23,7 @@ enum Signals {
         }
         signal(SIGTSTP) { _ in Signals.hasSuspension.store(true, ordering: .relaxed) }
         signal(SIGPIPE, SIG_IGN)
-        // Whoever started the program may have had them blocked, and that is inherited.
+        // The parent may have had them blocked, and that is inherited.
         var signals = sigset_t()
         unsafe sigemptyset(&signals)
         for number in [SIGINT, SIGTERM, SIGHUP, SIGTSTP] { unsafe sigaddset(&signals, number) }
