@@ -106,7 +106,7 @@ private struct Clients: ~Copyable {
         while case .publish(let publication) = gateway.next(
             input, at: &offset, from: client, now: now)
         {
-            gateway.published(publication, input, by: client, remoteNodeCount: 0, number: 0)
+            gateway.published(publication, input, by: client, PublishOutcome(number: 0))
         }
         precondition(offset == input.count)
     }

@@ -73,19 +73,13 @@ extension MemoryMesh {
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex, _ host: Int
     ) {
         precondition(!publication.isDecoded && !hosts[host].node.hasCongestion)
-        let sender = hosts[host].gateway.senderTag(of: client)
-        hosts[host].handle(
-            .publish(
-                publication.body, publication.key, name: publication.name,
-                payload: publication.payload, sender: sender, isVolatile: publication.isVolatile),
-            input, at: now)
-        let remoteNodeCount = hosts[host].effects.remoteNodeCount
-        let isHeld = hosts[host].effects.isHeld
+        let message = OutgoingMessage(
+            publication.body, publication.key, name: publication.name,
+            payload: publication.payload, sender: hosts[host].gateway.senderTag(of: client),
+            isVolatile: publication.isVolatile)
+        let outcome = hosts[host].publish(message, input, at: now)
         perform(host)
-        let number = hosts[host].node.lastNumber
-        hosts[host].gateway.published(
-            publication, input, by: client, remoteNodeCount: remoteNodeCount, isHeld: isHeld,
-            number: number)
+        hosts[host].gateway.published(publication, input, by: client, outcome)
     }
 
     /// First arrivals and last departures among the clients, for the node's directory.

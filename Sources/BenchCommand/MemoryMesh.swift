@@ -260,6 +260,21 @@ extension MemoryMesh.Host {
     @inline(__always)
     mutating func handle(_ event: Event, _ input: Span<UInt8>, at now: Instant) {
         node.handle(event, bytes: input, at: now, into: &effects)
+        performBytes(input)
+    }
+
+    /// A client's message, and the same.
+    @inline(__always)
+    mutating func publish(
+        _ message: OutgoingMessage, _ input: Span<UInt8>, at now: Instant
+    ) -> PublishOutcome {
+        let outcome = node.publish(message, bytes: input, at: now, into: &effects)
+        performBytes(input)
+        return outcome
+    }
+
+    @inline(__always)
+    private mutating func performBytes(_ input: Span<UInt8>) {
         for index in 0..<effects.count {
             switch effects[index] {
             case .send(let link, let head, let body, _):

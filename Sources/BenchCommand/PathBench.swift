@@ -41,7 +41,7 @@ private func benchOneReceiver(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     mesh.run(for: .seconds(5))
 
     let input = name + [UInt8](repeating: 0x70, count: 128)
-    let publication = Event.publish(
+    let publication = OutgoingMessage(
         .user, key, name: Slice(start: 0, count: name.count),
         payload: Slice(start: name.count, count: 128))
     let stages = ["publish to 1 node", "transit", "arrival", "acknowledgement"]
@@ -68,7 +68,7 @@ private func benchManyReceivers(_ bench: inout Bench, _ mesh: inout MemoryMesh) 
 
     let before = receivers.map { mesh.hosts[$0].deliveredCount }
     let input = name + [UInt8](repeating: 0x70, count: 128)
-    let publication = Event.publish(
+    let publication = OutgoingMessage(
         .channel, key, name: Slice(start: 0, count: name.count),
         payload: Slice(start: name.count, count: 128))
     let stages = [
@@ -119,8 +119,10 @@ extension MemoryMesh {
     }
 
     @inline(__always)
-    fileprivate mutating func publish(_ event: Event, _ input: Span<UInt8>, at host: Int) {
-        hosts[host].handle(event, input, at: now)
+    fileprivate mutating func publish(
+        _ message: OutgoingMessage, _ input: Span<UInt8>, at host: Int
+    ) {
+        _ = hosts[host].publish(message, input, at: now)
         hosts[host].effects.removeAll()
     }
 

@@ -19,7 +19,7 @@ public enum Effect: Sendable {
     case deliverKept(RoutedBody, Key, name: Slice, payload: Slice, id: MessageID)
     /// `count` messages in a row of a local client are given up, one copy each for the node `to`
     /// (`NodeID(0)`: for a user who did not come back). They may have arrived or not, and are not
-    /// sent again. `sender` is what `.publish` came with; `name` lies in the effect buffer's own
+    /// sent again. `sender` is what `Node.publish` was given; `name` lies in the effect buffer's own
     /// bytes.
     case undelivered(
         sender: UInt64, RoutedBody, Key, name: Slice, to: NodeID, count: Int32)

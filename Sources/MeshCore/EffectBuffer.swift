@@ -11,18 +11,6 @@ import MeshWire
     @usableFromInline var used = 0
     /// The bytes that `head` slices of effects point into.
     public var bytes = ByteQueue()
-    /// After `.publish`: to how many other nodes the message goes.
-    public var remoteNodeCount = 0
-    /// After `.publish`: the fullest of the flows that the message belongs to whose windows are full,
-    /// or `allFlows`; -1: none is. The message is taken. An `.uncongested` will come after which
-    /// `Node.isCongested` says no.
-    public var congestedFlow: Int32 = -1
-    public var isCongested: Bool { congestedFlow != -1 }
-    /// All flows together keep too much.
-    public static let allFlows = Int32.max
-    /// After `.publish` to a user: the user is nowhere, but was somewhere a moment ago; the message
-    /// waits for it.
-    public var isHeld = false
 
     /// What is sent again can be large; memory beyond this is given back.
     @usableFromInline static var bytesKept: Int { 4 * 1024 * 1024 }
@@ -66,8 +54,5 @@ import MeshWire
     public mutating func removeAll() {
         used = 0
         if bytes.byteCapacity > Self.bytesKept { bytes = ByteQueue() } else { bytes.removeAll() }
-        remoteNodeCount = 0
-        congestedFlow = -1
-        isHeld = false
     }
 }

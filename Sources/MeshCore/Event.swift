@@ -6,7 +6,8 @@ import MeshWire
 /// driver that has accepted a connection (`Node.acceptLink`).
 public typealias LinkIndex = Int32
 
-/// Everything that can happen to a node. Offsets point into the bytes given with the event.
+/// Everything that can happen to a node, but for what its clients publish (`Node.publish`). Offsets
+/// point into the bytes given with the event.
 public enum Event: Sendable {
     /// A dialled connection stands.
     case connected(LinkIndex)
@@ -18,15 +19,6 @@ public enum Event: Sendable {
     case received(FramePrefix, start: Int, from: LinkIndex)
     /// `nextDeadline` has come.
     case deadline
-    /// A local client publishes: `body` is .channel, .shardChannel or .user. Afterwards
-    /// `effects.remoteNodeCount` tells to how many other nodes it goes, `effects.isHeld` whether it
-    /// waits for its user, and `effects.congestedFlow` whether the client should not be listened to
-    /// for a while. (Better ask `hasCongestion` and `congestedFlow(of:)` before.)
-    ///
-    /// `sender` is the driver's own, for `.undelivered`; 0: nobody wants to know. A volatile message
-    /// is sent at most once and never again: what is lost of it is lost.
-    case publish(
-        RoutedBody, Key, name: Slice, payload: Slice, sender: UInt64 = 0, isVolatile: Bool = false)
     /// The first local user session or subscriber of this key came (add), or the last one went.
     case directory(Key, DirectoryChange)
     /// The first local subscriber of this pattern came, or the last one went. `name` is the pattern.

@@ -77,9 +77,8 @@ public struct Node: ~Copyable {
 
     // Delivery.
     var flows: Flows
-    /// The number of the last message that `.publish` has brought: with this node's id it names the
-    /// message (`MessageID`).
-    public internal(set) var lastNumber: UInt32 = 0
+    /// The number of the last message that was published here.
+    var lastNumber: UInt32 = 0
     var held = HeldMessages()
 
     // Questions to other nodes.
@@ -150,10 +149,6 @@ public struct Node: ~Copyable {
             received(prefix, start, from: link, bytes, &effects)
         case .heard(let link):
             heard(link)
-        case .publish(let body, let key, let name, let payload, let sender, let isVolatile):
-            publish(
-                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
-                bytes, &effects)
         case .directory(let key, let change):
             changeDirectory(key, change, &effects)
         case .pattern(let key, let name, let change):
@@ -175,10 +170,14 @@ public struct Node: ~Copyable {
         case .leave:
             leave(&effects)
         }
-        if hasPendingChanges {
-            if withdrawals.isFresh { stepWithdrawals(&effects) }
-            disseminateSoon(&effects)
-        }
+        if hasPendingChanges { settleChanges(&effects) }
+    }
+
+    /// What follows from changes of members, at the end of each event.
+    @inline(never)
+    mutating func settleChanges(_ effects: inout EffectBuffer) {
+        if withdrawals.isFresh { stepWithdrawals(&effects) }
+        disseminateSoon(&effects)
     }
 
     private mutating func runExpiredTimers(_ effects: inout EffectBuffer) {

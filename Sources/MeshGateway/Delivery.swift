@@ -9,15 +9,12 @@ extension Gateway {
     /// Completes a `.publish`, before the next call of `next` for this client: writes the reply
     /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
     /// receivers, so that a publisher that hears itself sees its reply first. MESH.SEND answers -1
-    /// for a message that waits for its user to come back (`isHeld`).
-    ///
-    /// - Parameter number: of the message among all that this node has published
-    ///   (`Node.lastNumber`).
+    /// for a message that waits for its user to come back.
     public mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        remoteNodeCount: Int, isHeld: Bool = false, number: UInt32
+        _ outcome: PublishOutcome
     ) {
-        let id = MessageID(origin: nodeID, number: number)
+        let id = MessageID(origin: nodeID, number: outcome.number)
         counters.published += 1
         let topic = currentTopic(publication, input)
         var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
@@ -27,8 +24,8 @@ extension Gateway {
         if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
             var reply =
                 publication.body == .user
-                ? (localCount > 0 ? 1 : 0) + remoteNodeCount : localCount + remoteNodeCount
-            if isHeld, reply == 0 { reply = -1 }
+                ? (localCount > 0 ? 1 : 0) + outcome.nodeCount : localCount + outcome.nodeCount
+            if outcome.verdict == .parked, reply == 0 { reply = -1 }
             clients[place].output.appendInteger(reply)
             wrote(place)
         }

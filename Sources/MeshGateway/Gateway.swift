@@ -11,7 +11,7 @@ public enum Request: Sendable {
     case incomplete(needed: Int)
     /// A command was carried out; its replies are in the client's output. Call again.
     case handled
-    /// Publish to the rest of the mesh (`Event.publish`), then call `published`. The offset has
+    /// Publish to the rest of the mesh (`Node.publish`), then call `published`. The offset has
     /// moved past the command; the slices point into the same input, or into `decodedLine`.
     case publish(Publication)
     /// Ask other nodes (`Event.query`, with `questionBytes` as the event's bytes). Until the

@@ -103,9 +103,9 @@ extension Run {
         let number = delivery.nextNumber
         delivery.publish(from: host, at: now)
         let reportsBefore = world.journal.reports.count
-        let copies = world.publish(
+        let outcome = world.publish(
             host, body, name, number: number, size: scenario.messages.size)
-        let isHeld = world.lastIsHeld
+        let isHeld = outcome.verdict == .parked
         var refused = 0
         for place in reportsBefore..<world.journal.reports.count
         where world.journal.reports[place].sender == UInt64(number) + 1 {
@@ -113,7 +113,7 @@ extension Run {
             refused += Int(world.journal.reports[place].count)
         }
         delivery.publish(
-            copies: copies, refused: refused, isToChannel: body != .user, isHeld: isHeld)
-        return isHeld ? 1 : copies
+            copies: outcome.nodeCount, refused: refused, isToChannel: body != .user, isHeld: isHeld)
+        return isHeld ? 1 : outcome.nodeCount
     }
 }

@@ -37,42 +37,44 @@ extension World {
         _ host: Int, _ body: RoutedBody, _ name: String, _ payload: [UInt8],
         sender: UInt64 = 0, isVolatile: Bool = false
     ) -> Int {
-        let kind: KeyKind =
-            body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
-        let bytes = Array(name.utf8) + payload
-        let nameCount = bytes.count - payload.count
-        handle(
-            host,
-            .publish(
-                body, key(kind, name), name: Slice(start: 0, count: nameCount),
-                payload: Slice(start: nameCount, count: payload.count), sender: sender,
-                isVolatile: isVolatile), bytes: bytes)
-        return lastRemoteNodeCount
+        message.removeAll(keepingCapacity: true)
+        message.append(contentsOf: name.utf8)
+        let nameCount = message.count
+        message.append(contentsOf: payload)
+        return publish(host, body, nameCount, sender: sender, isVolatile: isVolatile).nodeCount
     }
 
     /// A message whose payload is its number and zeros, and whose sender is that plus one; nothing is
     /// allocated for it.
     mutating func publish(
         _ host: Int, _ body: RoutedBody, _ name: String, number: UInt32, size: Int
-    ) -> Int {
-        let kind: KeyKind =
-            body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
+    ) -> PublishOutcome {
         message.removeAll(keepingCapacity: true)
         message.append(contentsOf: name.utf8)
-        let key = hasher.key(kind, message)
         let nameCount = message.count
         for shift in [0, 8, 16, 24] as [UInt32] {
             message.append(UInt8(truncatingIfNeeded: number >> shift))
         }
         while message.count < nameCount + size { message.append(0) }
-        handle(
-            host,
-            .publish(
-                body, key, name: Slice(start: 0, count: nameCount),
-                payload: Slice(start: nameCount, count: message.count - nameCount),
-                sender: UInt64(number) + 1),
-            bytes: message)
-        return lastRemoteNodeCount
+        return publish(host, body, nameCount, sender: UInt64(number) + 1, isVolatile: false)
+    }
+
+    /// Publishes `message`, which begins with the name.
+    private mutating func publish(
+        _ host: Int, _ body: RoutedBody, _ nameCount: Int, sender: UInt64, isVolatile: Bool
+    ) -> PublishOutcome {
+        let kind: KeyKind =
+            body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
+        let outgoing = OutgoingMessage(
+            body, hasher.key(kind, message.span, 0, nameCount),
+            name: Slice(start: 0, count: nameCount),
+            payload: Slice(start: nameCount, count: message.count - nameCount), sender: sender,
+            isVolatile: isVolatile)
+        let parcel = pool.parcel(count: message.count, pathCount: 0)
+        parcel.write(message.span, 0, message.count, at: 0)
+        let outcome = publish(host, outgoing, parcel)
+        pool.release(parcel)
+        return outcome
     }
 
     public mutating func ask(_ host: Int, _ query: QueryID, everyone subject: [UInt8]) {

@@ -27,14 +27,37 @@ extension World {
     private mutating func handle(
         _ number: Int, _ host: Host, _ event: Event, _ parcel: Parcel
     ) {
+        fold(number, parcel)
+        let time = host.localTime(now)
+        parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
+        performAll(number, host, parcel)
+    }
+
+    /// A client of a node publishes; the message's bytes are those of the parcel.
+    mutating func publish(
+        _ number: Int, _ message: OutgoingMessage, _ parcel: Parcel
+    ) -> PublishOutcome {
+        let host = hosts[number]!
+        fold(number, parcel)
+        let time = host.localTime(now)
+        let outcome = parcel.withSpan {
+            host.node.publish(message, bytes: $0, at: time, into: &effects)
+        }
+        performAll(number, host, parcel)
+        return outcome
+    }
+
+    @inline(__always)
+    private mutating func fold(_ number: Int, _ parcel: Parcel) {
         runHash =
             RandomSource.mix(
                 runHash ^ UInt64(bitPattern: now.nanoseconds) ^ UInt64(UInt32(parcel.count)) << 40)
             ^ UInt64(number)
-        let time = host.localTime(now)
-        parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
-        lastRemoteNodeCount = effects.remoteNodeCount
-        lastIsHeld = effects.isHeld
+    }
+
+    /// Does what a node wants done after an event.
+    @inline(__always)
+    private mutating func performAll(_ number: Int, _ host: Host, _ parcel: Parcel) {
         var index = 0
         while index < effects.count {
             perform(effects[index], number, host, parcel)

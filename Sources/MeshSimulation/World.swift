@@ -68,9 +68,6 @@ public struct World: ~Copyable {
         var host: Int32
         var link: LinkIndex
     }
-    var lastRemoteNodeCount = 0
-    /// The message that was just published waits for its user.
-    public internal(set) var lastIsHeld = false
     /// The message that is being published.
     var message: [UInt8] = []
     var pendingAnswers: [(asker: NodeID, query: QueryID, answer: [UInt8])] = []

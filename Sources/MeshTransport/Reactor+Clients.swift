@@ -66,12 +66,13 @@ extension Reactor {
                 }
             case .publish(let publication):
                 if node.hasCongestion, isPostponed(publication, index, client) { return start }
-                congestion = nil
+                congestedLink = nil
+                var cause: PausedPublisher.Cause?
                 if publication.isDecoded {
                     let line = gateway.decodedLine
-                    publish(publication, line.span, by: client)
+                    cause = publish(publication, line.span, by: client)
                 } else {
-                    publish(publication, bytes, by: client)
+                    cause = publish(publication, bytes, by: client)
                 }
                 if gatheredBytes >= limits.gatheredBytes {
                     flushIfWorthwhile()
@@ -79,8 +80,9 @@ extension Reactor {
                         return offset
                     }
                 }
-                if let congestion {
-                    pausePublisher(index, congestion)
+                if let link = congestedLink { cause = .link(link) }
+                if let cause {
+                    pausePublisher(index, cause)
                     return offset
                 }
             case .incomplete(let needed):
@@ -98,23 +100,23 @@ extension Reactor {
         }
     }
 
+    /// Returns what is too full now for this publisher to go on.
     @inline(__always)
     private mutating func publish(
         _ publication: Publication, _ bytes: Span<UInt8>, by client: ClientIndex
-    ) {
-        let remoteNodeCount = handle(
-            .publish(
-                publication.body, publication.key, name: publication.name,
-                payload: publication.payload, sender: gateway.senderTag(of: client),
-                isVolatile: publication.isVolatile),
-            bytes)
+    ) -> PausedPublisher.Cause? {
+        let message = OutgoingMessage(
+            publication.body, publication.key, name: publication.name,
+            payload: publication.payload, sender: gateway.senderTag(of: client),
+            isVolatile: publication.isVolatile)
+        let outcome = node.publish(message, bytes: bytes, at: now, into: &effects)
+        performAll(bytes)
         let copies = gateway.counters.delivered
-        gateway.published(
-            publication, bytes, by: client, remoteNodeCount: remoteNodeCount, isHeld: wasHeld,
-            number: node.lastNumber)
+        gateway.published(publication, bytes, by: client, outcome)
         gatheredBytes +=
             Int(gateway.counters.delivered &- copies)
             * (Int(publication.name.count) + Int(publication.payload.count))
+        return outcome.congestion.map { .mesh($0) }
     }
 
     /// First arrivals and last departures among our clients, for the directory of the node.
@@ -159,7 +161,7 @@ extension Reactor {
         // Taken out: a question that nobody else can answer is finished before `handle` returns.
         var bytes = ByteQueue()
         swap(&bytes, &gateway.questionBytes)
-        bytes.withSpan { _ = handle(.query(query, question), $0) }
+        bytes.withSpan { handle(.query(query, question), $0) }
         swap(&bytes, &gateway.questionBytes)
     }
 
@@ -172,7 +174,7 @@ extension Reactor {
         markDirty(index)
     }
 
-    private mutating func pausePublisher(_ index: Int32, _ cause: Congestion) {
+    private mutating func pausePublisher(_ index: Int32, _ cause: PausedPublisher.Cause) {
         counters.publishersPaused &+= 1
         connections[index].isPaused = true
         pausedPublishers.append(
@@ -189,15 +191,15 @@ extension Reactor {
         _ publication: Publication, _ index: Int32, _ client: ClientIndex
     ) -> Bool {
         if publication.isVolatile { return false }
-        let flow = node.congestedFlow(of: publication.key)
-        guard flow != -1, gateway.postpone(client) else { return false }
-        pausePublisher(index, .flow(flow))
+        guard let congestion = node.congestion(of: publication.key), gateway.postpone(client)
+        else { return false }
+        pausePublisher(index, .mesh(congestion))
         return true
     }
 
-    private func isCongested(_ cause: Congestion) -> Bool {
+    private func isCongested(_ cause: PausedPublisher.Cause) -> Bool {
         switch cause {
-        case .flow(let flow): node.isCongested(flow)
+        case .mesh(let congestion): node.isCongested(congestion)
         case .link(let name):
             isCurrent(Token(index: name.index, generation: name.generation))
                 && connections[name.index].isCongested

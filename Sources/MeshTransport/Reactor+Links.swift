@@ -14,23 +14,20 @@ extension Reactor {
         handle(event, Span())
     }
 
-    /// Advances the node by one event and does what it wants done. Returns to how many other nodes
-    /// a `.publish` goes.
+    /// Advances the node by one event and does what it wants done.
     @inline(__always)
-    @discardableResult
-    mutating func handle(_ event: Event, _ bytes: Span<UInt8>) -> Int {
+    mutating func handle(_ event: Event, _ bytes: Span<UInt8>) {
         node.handle(event, bytes: bytes, at: now, into: &effects)
-        if effects.isEmpty && effects.remoteNodeCount == 0 && !effects.isHeld {
-            wasHeld = false
-            return 0
-        }
+        performAll(bytes)
+    }
+
+    /// Does what the node wants done after an event, and what follows from that.
+    @inline(__always)
+    mutating func performAll(_ bytes: Span<UInt8>) {
+        if effects.isEmpty { return }
         perform(bytes)
-        let remoteNodeCount = effects.remoteNodeCount
-        if effects.isCongested { congestion = .flow(effects.congestedFlow) }
-        wasHeld = effects.isHeld
         effects.removeAll()
         if !deferred.isEmpty { handleDeferred() }
-        return remoteNodeCount
     }
 
     /// The events that came up while effects were performed. What they lead to in turn waits for
@@ -165,8 +162,8 @@ extension Reactor {
         if !isControl {
             let waiting = connections[index].output.messages.count
             if waiting >= limits.congestionBytes {
-                congestion = .link(
-                    ConnectionName(index: index, generation: connections[index].generation))
+                congestedLink = ConnectionName(
+                    index: index, generation: connections[index].generation)
                 connections[index].isCongested = true
                 let size = Int(head.count) + Int(body.count)
                 let bound =

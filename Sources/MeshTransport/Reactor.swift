@@ -65,16 +65,14 @@ public struct ReactorOptions: Sendable {
         var generation: UInt32
     }
 
-    /// What is too full for a publisher to be listened to.
-    enum Congestion {
-        /// `EffectBuffer.congestedFlow`
-        case flow(Int32)
-        case link(ConnectionName)
-    }
-
     struct PausedPublisher {
+        /// What is too full for it to be listened to.
+        enum Cause {
+            case mesh(Congestion)
+            case link(ConnectionName)
+        }
         var name: ConnectionName
-        var cause: Congestion
+        var cause: Cause
     }
 
     /// Leftovers up to this size are put before the next read, in the shared buffer; larger ones
@@ -121,10 +119,8 @@ public struct ReactorOptions: Sendable {
     var pausedPublishers: [PausedPublisher] = []
     /// Some flow or link is no longer congested, or gone.
     var hasDrainedLink = false
-    /// A message of the present event went to a congested flow or link.
-    var congestion: Congestion?
-    /// The message of the present event waits for its user.
-    var wasHeld = false
+    /// A message of the present event went to this link, which is congested.
+    var congestedLink: ConnectionName?
     var hasLeft = false
     /// Connections that have a deadline.
     var timed: [ConnectionName] = []

@@ -158,7 +158,11 @@ struct Subject: ~Copyable {
         precondition(node.isHeld(Key(77)), "it has lost what its own client subscribed to")
         precondition(node.holders(of: Key(77)).contains(Self.own))
         // It accepts a proper peer, and publishes.
-        handle(.publish(.channel, Key(77), name: .empty, payload: .empty), [])
+        let nothing: [UInt8] = []
+        _ = node.publish(
+            OutgoingMessage(.channel, Key(77), name: .empty, payload: .empty),
+            bytes: nothing.span, at: now, into: &effects)
+        perform(byteCount: 0)
         precondition(node.acceptLink(at: now) != nil, "no slot has become free")
     }
 }

@@ -62,7 +62,8 @@ struct Session: ~Copyable {
                     precondition(slice.end <= source.count)
                 }
                 gateway.published(
-                    publication, source.span, by: client, remoteNodeCount: 1, number: 0)
+                    publication, source.span, by: client,
+                    PublishOutcome(number: 0, nodeCount: 1, verdict: .sent))
             case .ask(let query, _):
                 precondition(gateway.finished(query) == client)
             case .report(let report): answer(report)

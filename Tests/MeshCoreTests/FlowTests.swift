@@ -224,10 +224,10 @@ import Testing
             if case .message = classify(frame), to == 3 { .drop } else { .pass }
         }
         let payload = [UInt8](repeating: 9, count: 100_000)
-        let event = Event.publish(
+        let message = OutgoingMessage(
             .channel, key, name: Slice(start: 0, count: 4),
             payload: Slice(start: 4, count: payload.count))
-        let count = mesh.handle(0, event, name + payload)
+        let count = mesh.publish(0, message, name + payload)
         #expect(count == 4)
         #expect(mesh.hosts[0].node.flowSizes().retainedBytes < 101_000)
         mesh.run(for: .milliseconds(100))
@@ -312,18 +312,18 @@ import Testing
         while !mesh.isCongested {
             mesh.send([UInt8](repeating: 1, count: 1_000), from: 0, to: "bob")
         }
-        let flow = mesh.congestedFlow
+        let flow = mesh.congestion
         let isAny = mesh.hosts[0].node.hasCongestion
-        #expect(flow >= 0 && isAny)
-        for (user, expected) in [("bob", flow), ("cid", -1), ("all", flow), ("nobody", -1)] {
-            let found = mesh.hosts[0].node.congestedFlow(of: mesh.key(user))
+        #expect(flow != nil && isAny)
+        for (user, expected) in [("bob", flow), ("cid", nil), ("all", flow), ("nobody", nil)] {
+            let found = mesh.hosts[0].node.congestion(of: mesh.key(user))
             #expect(found == expected, "\(user)")
         }
         mesh.judge = { _, _, _ in .pass }
         mesh.run(for: .seconds(2))
         let isLeft = mesh.hosts[0].node.hasCongestion
-        let found = mesh.hosts[0].node.congestedFlow(of: mesh.key("all"))
-        #expect(!isLeft && found == -1)
+        let found = mesh.hosts[0].node.congestion(of: mesh.key("all"))
+        #expect(!isLeft && found == nil)
         // A node that dies takes its congestion with it.
         mesh.forget()
         mesh.judge = { _, _, frame in
@@ -351,20 +351,21 @@ import Testing
         let total = 300
         var sent = [Int](repeating: 0, count: count)
         var waits = [Int](repeating: 0, count: count)
-        var flow = [Int32](repeating: -1, count: count)
+        var full = [Congestion?](repeating: nil, count: count)
         let start = mesh.now
         while sent.contains(where: { $0 < total }), mesh.now - start < .seconds(600) {
-            for host in 0..<count where !mesh.hosts[host].node.isCongested(flow[host]) {
-                flow[host] = -1
-                while sent[host] < total, flow[host] < 0 {
+            for host in 0..<count {
+                if let full = full[host], mesh.hosts[host].node.isCongested(full) { continue }
+                full[host] = nil
+                while sent[host] < total, full[host] == nil {
                     var payload = [UInt8](repeating: 0, count: 1_000)
                     payload[0] = UInt8(sent[host] & 0xFF)
                     payload[1] = UInt8(sent[host] >> 8)
                     mesh.send(payload, from: host, to: "user\((host + 1) % count)")
                     sent[host] += 1
-                    flow[host] = mesh.congestedFlow
+                    full[host] = mesh.congestion
                 }
-                if flow[host] >= 0 { waits[host] += 1 }
+                if full[host] != nil { waits[host] += 1 }
             }
             mesh.run(for: .milliseconds(5))
         }

@@ -157,9 +157,9 @@ import Testing
         #expect((0..<3).map { mesh.patternCount(at: $0) } == [1, 1, 1])
         // The one that is left is the other.
         let name = Array("0197a4d6 news".utf8)
-        let count = mesh.handle(
+        let count = mesh.publish(
             0,
-            .publish(
+            OutgoingMessage(
                 .channel, mesh.hasher.key(.channel, name), name: Slice(start: 0, count: name.count),
                 payload: .empty, sender: 0, isVolatile: false), name)
         #expect(count == 1)

@@ -51,7 +51,7 @@ final class SmallMesh {
     private(set) var isCongested = false
     private(set) var isHeld = false
     /// Of the last event.
-    private(set) var congestedFlow: Int32 = -1
+    private(set) var congestion: Congestion?
     /// Messages, not control, that have left each host.
     private(set) var sentCount = [Int](repeating: 0, count: 8)
 
@@ -99,12 +99,25 @@ final class SmallMesh {
         isVolatile: Bool = false
     ) -> Int {
         let name = Array(user.utf8)
-        return handle(
+        return publish(
             host,
-            .publish(
+            OutgoingMessage(
                 .user, key(user), name: Slice(start: 0, count: name.count),
                 payload: Slice(start: name.count, count: payload.count), sender: sender,
                 isVolatile: isVolatile), name + payload)
+    }
+
+    /// Returns to how many other nodes it goes.
+    @discardableResult
+    func publish(_ number: Int, _ message: OutgoingMessage, _ bytes: [UInt8]) -> Int {
+        let host = hosts[number]
+        guard host.isUp else { return 0 }
+        let outcome = host.node.publish(message, bytes: bytes.span, at: now, into: &effects)
+        if outcome.congestion != nil { isCongested = true }
+        isHeld = outcome.verdict == .parked
+        congestion = outcome.congestion
+        performAll(number, bytes)
+        return outcome.nodeCount
     }
 
     func memberCount(at host: Int) -> Int { hosts[host].node.tableSizes().members }
@@ -221,18 +234,16 @@ final class SmallMesh {
         parcels.append(Parcel(time: now + delay, order: order, event: event))
     }
 
-    @discardableResult
-    func handle(_ number: Int, _ event: Event, _ bytes: [UInt8] = []) -> Int {
+    func handle(_ number: Int, _ event: Event, _ bytes: [UInt8] = []) {
         let host = hosts[number]
-        guard host.isUp else { return 0 }
+        guard host.isUp else { return }
         host.node.handle(event, bytes: bytes.span, at: now, into: &effects)
-        let count = effects.remoteNodeCount
-        if effects.isCongested { isCongested = true }
-        isHeld = effects.isHeld
-        congestedFlow = effects.congestedFlow
+        performAll(number, bytes)
+    }
+
+    private func performAll(_ number: Int, _ bytes: [UInt8]) {
         for index in 0..<effects.count { perform(effects[index], number, bytes) }
         effects.removeAll()
-        return count
     }
 
     private func perform(_ effect: Effect, _ number: Int, _ bytes: [UInt8]) {

@@ -10,9 +10,9 @@ import Testing
     /// Sends to a name under the key of `ann`, who is at the second node.
     private func send(to name: String) -> Int {
         let bytes = Array(name.utf8)
-        let count = mesh.handle(
+        let count = mesh.publish(
             0,
-            .publish(
+            OutgoingMessage(
                 .user, mesh.key("ann"), name: Slice(start: 0, count: bytes.count),
                 payload: .empty, sender: 0, isVolatile: false), bytes)
         mesh.run(for: .milliseconds(50))

@@ -92,8 +92,10 @@ struct Harness: ~Copyable {
                 lastNumber += 1
                 let bytes = publication.isDecoded ? gateway.decodedLine : input
                 gateway.published(
-                    publication, bytes.span, by: client, remoteNodeCount: remoteNodeCount,
-                    number: lastNumber)
+                    publication, bytes.span, by: client,
+                    PublishOutcome(
+                        number: lastNumber, nodeCount: remoteNodeCount,
+                        verdict: remoteNodeCount > 0 ? .sent : .nowhere))
             case .ask(let id, let query):
                 questions.append(
                     (id, query, gateway.questionBytes.withSpan { span in Array(copying: span) }))

@@ -143,18 +143,20 @@ extension Node {
     ///   that is remembered.
     @inline(never)
     mutating func hold(
-        _ key: Key, name: Slice, payload: Slice, sender: UInt64, until end: Instant?,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ message: OutgoingMessage, until end: Instant?, _ bytes: Span<UInt8>,
+        _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
-        guard let due = held.due(key, at: now) ?? end else { return }
-        let message = HeldMessage(
-            sender: sender, number: lastNumber, nameCount: Int(name.count),
-            bytes: bytes.array(name) + bytes.array(payload))
-        if held.add(message, to: key, due: due, configuration.flows) {
-            effects.isHeld = true
+        guard let due = held.due(message.key, at: now) ?? end else { return }
+        let waiting = HeldMessage(
+            sender: message.sender, number: outcome.number, nameCount: Int(message.name.count),
+            bytes: bytes.array(message.name) + bytes.array(message.payload))
+        if held.add(waiting, to: message.key, due: due, configuration.flows) {
+            outcome.verdict = .parked
             counters.held &+= 1
         } else {
-            report(.user, key, name, sender, to: NodeID(0), bytes, &effects)
+            outcome.verdict = .refused
+            report(
+                .user, message.key, message.name, message.sender, to: NodeID(0), bytes, &effects)
         }
     }
 
@@ -162,14 +164,13 @@ extension Node {
     /// of the table.
     @inline(never)
     mutating func holdWithdrawn(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
-        isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
+        _ effects: inout EffectBuffer
     ) {
-        guard body == .user, !isVolatile, !withdrawals.isEmpty else { return }
+        guard message.body == .user, !message.isVolatile, !withdrawals.isEmpty else { return }
         let due = now + configuration.timing.reattachGrace
         timers.schedule(.grace, at: due)
-        hold(
-            key, name: name, payload: payload, sender: sender, until: due, bytes, &effects)
+        hold(message, until: due, bytes, &outcome, &effects)
     }
 
     /// Whether this node is among the holders of a key.

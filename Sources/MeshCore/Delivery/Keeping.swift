@@ -34,14 +34,14 @@ extension Node {
     /// Numbers a message and keeps it until it is acknowledged.
     @inline(__always)
     mutating func keep(
-        _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
-        sender: UInt64, cost: Int, parcel: Int32, _ bytes: Span<UInt8>, _ place: Int32,
-        _ effects: inout EffectBuffer
+        _ message: OutgoingMessage, number: UInt32, cost: Int, parcel: Int32,
+        _ bytes: Span<UInt8>, _ place: Int32, _ outcome: inout PublishOutcome
     ) {
         let at = Int(place)
         flows.retention.append(
-            body, key, number: number, name: name, payload: payload, sender: sender,
-            parcel: parcel, bytes, to: &flows.outgoing[at].queue)
+            message.body, message.key, number: number, name: message.name,
+            payload: message.payload, sender: message.sender, parcel: parcel, bytes,
+            to: &flows.outgoing[at].queue)
         flows.outgoing[at].last &+= 1
         flows.outgoing[at].bytes += cost
         if flows.outgoing[at].activePlace < 0 {
@@ -58,42 +58,46 @@ extension Node {
         if flows.outgoing[at].bytes > flows.outgoing[at].window
             || flows.outgoing[at].count > configuration.flows.windowCount
         {
-            noteCongestion(place, &effects)
+            noteCongestion(place, &outcome)
         }
         if flows.retention.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
-            effects.congestedFlow = EffectBuffer.allFlows
+            outcome.congestion = .allFlows
         }
     }
 
     /// A flow's window is full. Of several that one message belongs to its publisher waits for the
     /// fullest.
     @inline(never)
-    private mutating func noteCongestion(_ place: Int32, _ effects: inout EffectBuffer) {
+    private mutating func noteCongestion(_ place: Int32, _ outcome: inout PublishOutcome) {
         if !flows.outgoing[Int(place)].isCongested {
             flows.outgoing[Int(place)].isCongested = true
             flows.congestedCount += 1
         }
-        if effects.congestedFlow == EffectBuffer.allFlows { return }
-        effects.congestedFlow = fuller(effects.congestedFlow, place)
+        outcome.congestion = fuller(outcome.congestion, place)
     }
 
-    /// The flow that keeps more, the first of equals; -1 for `one`: there is none yet.
-    private func fuller(_ one: Int32, _ other: Int32) -> Int32 {
-        one < 0 || flows.outgoing[Int(one)].bytes < flows.outgoing[Int(other)].bytes
-            ? other : one
+    /// The flow that keeps more, the first of equals.
+    private func fuller(_ one: Congestion?, _ other: Int32) -> Congestion {
+        switch one {
+        case .allFlows: return .allFlows
+        case .flow(let one)
+        where flows.outgoing[Int(one.rawValue)].bytes >= flows.outgoing[Int(other)].bytes:
+            return .flow(one)
+        default: return .flow(FlowIndex(rawValue: other))
+        }
     }
 
-    /// Whether any flow is congested: if not, `congestedFlow(of:)` need not be asked.
+    /// Whether any flow is congested: if not, `congestion(of:)` need not be asked.
     @inline(__always)
     public var hasCongestion: Bool { flows.congestedCount > 0 || flows.isCongested }
 
-    /// The fullest congested flow among those that a message with this key would be kept in, or
-    /// `EffectBuffer.allFlows`; -1: none, it can be published. Holders of patterns are left out.
-    public func congestedFlow(of key: Key) -> Int32 {
-        var fullest: Int32 = -1
+    /// The fullest congested flow among those that a message with this key would be kept in; nil:
+    /// none is, it can be published. Holders of patterns are left out.
+    public func congestion(of key: Key) -> Congestion? {
+        var fullest: Congestion?
         for index in holderIndices(of: key) where index != 0 {
-            if flows.isCongested { return EffectBuffer.allFlows }
+            if flows.isCongested { return .allFlows }
             let place = flows.place(to: index)
             guard place >= 0, flows.outgoing[Int(place)].isCongested else { continue }
             fullest = fuller(fullest, place)
@@ -101,27 +105,32 @@ extension Node {
         return fullest
     }
 
-    /// Whether a flow (`EffectBuffer.congestedFlow`) is still too full for more to be published.
-    public func isCongested(_ flow: Int32) -> Bool {
-        if flow == EffectBuffer.allFlows { return flows.isCongested }
-        return flow >= 0 && Int(flow) < flows.outgoing.count
-            && flows.outgoing[Int(flow)].isCongested
+    /// Whether there is still too much under way for more to be published.
+    public func isCongested(_ congestion: Congestion) -> Bool {
+        switch congestion {
+        case .allFlows: flows.isCongested
+        case .flow(let flow):
+            Int(flow.rawValue) < flows.outgoing.count
+                && flows.outgoing[Int(flow.rawValue)].isCongested
+        }
     }
 
     /// There is more than enough under way: the message is not sent, and its sender is told.
     @inline(never)
     mutating func refuse(
-        _ body: RoutedBody, _ key: Key, name: Slice, sender: UInt64, to index: MemberIndex,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ message: OutgoingMessage, to index: MemberIndex, _ bytes: Span<UInt8>,
+        _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
         // The flow is, or all are: their falling under half the window is what ends it.
         if flows.retention.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
-            effects.congestedFlow = EffectBuffer.allFlows
+            outcome.congestion = .allFlows
         } else {
-            noteCongestion(flows.place(to: index), &effects)
+            noteCongestion(flows.place(to: index), &outcome)
         }
-        report(body, key, name, sender, to: members.id(of: index), bytes, &effects)
+        report(
+            message.body, message.key, message.name, message.sender, to: members.id(of: index),
+            bytes, &effects)
     }
 
     /// Tells the sender of one message, whose name lies in `bytes`, that it is given up.

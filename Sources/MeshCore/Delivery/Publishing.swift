@@ -3,83 +3,88 @@ import MeshWire
 /// What a local client sends to others.
 extension Node {
     /// Sends a message to every other node that holds its key, or a pattern that matches its name.
-    @inline(__always)
-    mutating func publish(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
-        isVolatile: Bool, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
-    ) {
+    /// What must happen next is appended to `effects`. `bytes` are those that the message's slices
+    /// point into.
+    ///
+    /// A full flow takes the message all the same, up to twice its window: ask `hasCongestion` and
+    /// `congestion(of:)` before.
+    public mutating func publish(
+        _ message: OutgoingMessage, bytes: Span<UInt8>, at now: Instant,
+        into effects: inout EffectBuffer
+    ) -> PublishOutcome {
+        if now > self.now { self.now = now }
         lastNumber &+= 1
-        effects.remoteNodeCount = 0
-        effects.congestedFlow = -1
-        effects.isHeld = false
-        let holders = directory.holders(of: key)
-        let hasStrangers = strangers.mayHave(key)
-        if !hasStrangers, patterns.isEmpty || body != .channel {
+        var outcome = PublishOutcome(number: lastNumber)
+        publish(message, bytes, &outcome, &effects)
+        if hasPendingChanges { settleChanges(&effects) }
+        return outcome
+    }
+
+    @inline(__always)
+    private mutating func publish(
+        _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
+        _ effects: inout EffectBuffer
+    ) {
+        let holders = directory.holders(of: message.key)
+        let hasStrangers = strangers.mayHave(message.key)
+        if !hasStrangers, patterns.isEmpty || message.body != .channel {
             switch holders {
             case .none:
-                if body == .user, !isVolatile, held.expectsAnybody {
-                    hold(
-                        key, name: name, payload: payload, sender: sender, until: nil, bytes,
-                        &effects)
+                if message.body == .user, !message.isVolatile, held.expectsAnybody {
+                    hold(message, until: nil, bytes, &outcome, &effects)
                 }
                 return
             case .one(let node):
                 if node == 0 { return }
                 if isWithdrawn(MemberIndex(node)) {
-                    holdWithdrawn(
-                        body, key, name: name, payload: payload, sender: sender,
-                        isVolatile: isVolatile, bytes, &effects)
-                    return
-                }
-                if isVolatile {
-                    publishVolatile(
-                        MemberIndex(node), body, key, name: name, payload: payload, bytes,
-                        &effects)
+                    holdWithdrawn(message, bytes, &outcome, &effects)
+                } else if message.isVolatile {
+                    publishVolatile(MemberIndex(node), message, bytes, &outcome, &effects)
                 } else {
-                    publishToOne(
-                        MemberIndex(node), body, key, name: name, payload: payload,
-                        sender: sender, bytes, &effects)
+                    publishToOne(MemberIndex(node), message, bytes, &outcome, &effects)
                 }
                 return
             case .many: break
             }
         }
-        let hash = hasStrangers ? nameHash(body, name, bytes) : nil
-        gatherRecipients(holders, body, key, name: name, hash: hash, bytes)
-        if forwarding.recipients.isEmpty, !isHeldHere(holders) {
-            holdWithdrawn(
-                body, key, name: name, payload: payload, sender: sender, isVolatile: isVolatile,
-                bytes, &effects)
+        let hash = hasStrangers ? nameHash(message.body, message.name, bytes) : nil
+        gatherRecipients(
+            holders, message.body, message.key, name: message.name, hash: hash, bytes)
+        if forwarding.recipients.isEmpty {
+            if !isHeldHere(holders) { holdWithdrawn(message, bytes, &outcome, &effects) }
             return
         }
-        if isVolatile {
+        if message.isVolatile {
             routeToRecipients(-1)
+            outcome.nodeCount = forwarding.entries.count
         } else {
-            keepForRecipients(
-                body, key, name: name, payload: payload, sender: sender, bytes, &effects)
+            keepForRecipients(message, bytes, &outcome, &effects)
         }
-        publishToRecipients(
-            body, key, name: name, payload: payload, isVolatile ? .volatile : [], bytes, &effects)
+        outcome.verdict = outcome.nodeCount > 0 ? .sent : message.isVolatile ? .nowhere : .refused
+        publishToRecipients(message, bytes, outcome, &effects)
     }
 
     @inline(__always)
     private mutating func publishToOne(
-        _ index: MemberIndex, _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice,
-        sender: UInt64, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ index: MemberIndex, _ message: OutgoingMessage, _ bytes: Span<UInt8>,
+        _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
+        let name = message.name
+        let payload = message.payload
         let place = outgoingFlow(to: index)
         let cost = Retention.headerSize + Int(name.count) + Int(payload.count)
         guard mayKeep(cost, place) else {
-            refuse(body, key, name: name, sender: sender, to: index, bytes, &effects)
+            outcome.verdict = .refused
+            refuse(message, to: index, bytes, &outcome, &effects)
             return
         }
         if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
         let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
         keep(
-            body, key, number: lastNumber, name: name, payload: payload, sender: sender,
-            cost: cost, parcel: parcel, bytes, place, &effects)
+            message, number: outcome.number, cost: cost, parcel: parcel, bytes, place, &outcome)
         counters.messagesOriginated &+= 1
-        effects.remoteNodeCount = 1
+        outcome.nodeCount = 1
+        outcome.verdict = .sent
         guard let hop = firstHop(of: place, to: index) else { return }
         let acknowledgement = carriedAcknowledgement(place)
         var flags: FrameFlags = hop.isStrict ? .strictlyGreedy : []
@@ -91,9 +96,9 @@ extension Node {
         }
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
-            length: length, flags, hopsLeft: Frame.hopLimit, body: body.rawValue, origin: id,
-            key: key, destinationCount: 1, number: lastNumber, nameLength: Int(name.count),
-            hopsTaken: 0)
+            length: length, flags, hopsLeft: Frame.hopLimit, body: message.body.rawValue,
+            origin: id, key: message.key, destinationCount: 1, number: outcome.number,
+            nameLength: Int(name.count), hopsTaken: 0)
         effects.bytes.append(
             Destination(
                 id: members.id(of: index), sequence: flows.outgoing[Int(place)].last,
@@ -119,9 +124,10 @@ extension Node {
     }
 
     private mutating func publishVolatile(
-        _ index: MemberIndex, _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ index: MemberIndex, _ message: OutgoingMessage, _ bytes: Span<UInt8>,
+        _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
+        let name = message.name
         let destination = members.id(of: index)
         guard
             let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
@@ -132,16 +138,17 @@ extension Node {
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
             length: Frame.routedHeaderSize + Frame.destinationSize + Int(name.count)
-                + Int(payload.count),
+                + Int(message.payload.count),
             hop.isStrict ? [.strictlyGreedy, .volatile] : .volatile, hopsLeft: Frame.hopLimit,
-            body: body.rawValue, origin: id, key: key, destinationCount: 1, number: lastNumber,
-            nameLength: Int(name.count), hopsTaken: 0)
+            body: message.body.rawValue, origin: id, key: message.key, destinationCount: 1,
+            number: outcome.number, nameLength: Int(name.count), hopsTaken: 0)
         effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
         counters.messagesOriginated &+= 1
-        effects.remoteNodeCount = 1
+        outcome.nodeCount = 1
+        outcome.verdict = .sent
         transmit(
-            Slice(start: head, count: effects.bytes.count - head), payload, .volatile,
+            Slice(start: head, count: effects.bytes.count - head), message.payload, .volatile,
             over: hop.link, &effects)
     }
 
@@ -189,40 +196,40 @@ extension Node {
     }
 
     private mutating func publishToRecipients(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ flags: FrameFlags,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: PublishOutcome,
+        _ effects: inout EffectBuffer
     ) {
-        if flags.contains(.volatile) { effects.remoteNodeCount = forwarding.entries.count }
-        if effects.remoteNodeCount > 0 { counters.messagesOriginated &+= 1 }
+        if outcome.nodeCount > 0 { counters.messagesOriginated &+= 1 }
         guard !forwarding.entries.isEmpty else { return }
         emitGroups(
-            body: body.rawValue, flags: flags, hopsLeft: Frame.hopLimit, origin: id, key: key,
-            number: lastNumber, nameLength: Int(name.count), hopsTaken: 0, nameInHead: name,
-            rest: payload, bytes, &effects)
+            body: message.body.rawValue, flags: message.isVolatile ? .volatile : [],
+            hopsLeft: Frame.hopLimit, origin: id, key: message.key, number: outcome.number,
+            nameLength: Int(message.name.count), hopsTaken: 0, nameInHead: message.name,
+            rest: message.payload, bytes, &effects)
     }
 
     /// Numbers and keeps a message in the flow to each of `forwarding.recipients`, and fills
     /// `forwarding.entries` with those that it can be sent to at once.
     private mutating func keepForRecipients(
-        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
+        _ effects: inout EffectBuffer
     ) {
         forwarding.entries.removeAll(keepingCapacity: true)
-        let cost = Retention.headerSize + Int(name.count) + Int(payload.count)
-        let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
-        var count = 0
+        let cost = Retention.headerSize + Int(message.name.count) + Int(message.payload.count)
+        let parcel = flows.retention.parcel(
+            name: message.name, payload: message.payload, bytes)
         for at in forwarding.recipients.indices {
             let index = forwarding.recipients[at]
             let place = outgoingFlow(to: index)
             guard mayKeep(cost, place) else {
-                refuse(body, key, name: name, sender: sender, to: index, bytes, &effects)
+                refuse(message, to: index, bytes, &outcome, &effects)
                 continue
             }
             if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
             keep(
-                body, key, number: lastNumber, name: name, payload: payload, sender: sender,
-                cost: cost, parcel: parcel, bytes, place, &effects)
-            count += 1
+                message, number: outcome.number, cost: cost, parcel: parcel, bytes, place,
+                &outcome)
+            outcome.nodeCount += 1
             guard let hop = firstHop(of: place, to: index) else { continue }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
@@ -232,7 +239,6 @@ extension Node {
                     link: hop.link, isStrict: hop.isStrict))
         }
         flows.retention.releaseUnused(parcel)
-        effects.remoteNodeCount = count
     }
 
     /// Fills `forwarding.entries` with the hop of each of `forwarding.recipients`, in no flow.

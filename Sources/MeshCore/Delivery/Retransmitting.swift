@@ -152,21 +152,25 @@ extension Node {
         _ message: HeldMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
     ) {
         let place = outgoingFlow(to: index)
-        let name = Slice(start: 0, count: message.nameCount)
-        let payload = Slice(
-            start: message.nameCount, count: message.bytes.count - message.nameCount)
+        let outgoing = OutgoingMessage(
+            .user, key, name: Slice(start: 0, count: message.nameCount),
+            payload: Slice(
+                start: message.nameCount, count: message.bytes.count - message.nameCount),
+            sender: message.sender)
         let cost = Retention.headerSize + message.bytes.count
         let bytes = message.bytes.span
+        // Its publisher has been told already that it waits.
+        var outcome = PublishOutcome(number: message.number)
         guard mayKeep(cost, place) else {
-            refuse(.user, key, name: name, sender: message.sender, to: index, bytes, &effects)
+            refuse(outgoing, to: index, bytes, &outcome, &effects)
             return
         }
         if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
         let offset = flows.outgoing[Int(place)].queue.count
-        let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
+        let parcel = flows.retention.parcel(
+            name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
-            .user, key, number: message.number, name: name, payload: payload,
-            sender: message.sender, cost: cost, parcel: parcel, bytes, place, &effects)
+            outgoing, number: message.number, cost: cost, parcel: parcel, bytes, place, &outcome)
         counters.messagesOriginated &+= 1
         if flows.outgoing[Int(place)].isRecovering { return }
         if sendKept(place, flows.outgoing[Int(place)].last, at: offset, &effects) == nil {

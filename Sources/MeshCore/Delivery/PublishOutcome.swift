@@ -1,0 +1,70 @@
+import MeshWire
+
+/// A message of a local client, as `Node.publish` takes it. Trivial: `name` and `payload` lie in the
+/// bytes given with it.
+public struct OutgoingMessage: Sendable {
+    /// `.channel`, `.shardChannel` or `.user`.
+    public var body: RoutedBody
+    public var key: Key
+    public var name: Slice
+    public var payload: Slice
+    /// The driver's own, for `.undelivered`; 0: nobody wants to know.
+    public var sender: UInt64
+    /// Sent at most once and never again: what is lost of it is lost.
+    public var isVolatile: Bool
+
+    public init(
+        _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64 = 0,
+        isVolatile: Bool = false
+    ) {
+        self.body = body
+        self.key = key
+        self.name = name
+        self.payload = payload
+        self.sender = sender
+        self.isVolatile = isVolatile
+    }
+}
+
+/// What has become of a message that a local client has published.
+public struct PublishOutcome: Equatable, Sendable {
+    public enum Verdict: Sendable {
+        /// It goes to `nodeCount` other nodes.
+        case sent
+        /// Its user is nowhere, but was somewhere a moment ago: it waits for the user.
+        case parked
+        /// No other node has its key.
+        case nowhere
+        /// There is more under way to its receivers than may be kept for them. It is not sent, and
+        /// each copy is reported (`.undelivered`).
+        case refused
+    }
+
+    /// With the id of this node it names the message (`MessageID`).
+    public var number: UInt32
+    /// The other nodes that it goes to.
+    public var nodeCount = 0
+    public var verdict = Verdict.nowhere
+    /// What the message belongs to and is too full now. The publisher should not be listened to until
+    /// `Node.isCongested` says no; an `.uncongested` tells when to ask.
+    public var congestion: Congestion?
+
+    public init(number: UInt32, nodeCount: Int = 0, verdict: Verdict = .nowhere) {
+        self.number = number
+        self.nodeCount = nodeCount
+        self.verdict = verdict
+    }
+}
+
+/// What is too full for a publisher to be listened to.
+public enum Congestion: Equatable, Sendable {
+    /// The window of one flow.
+    case flow(FlowIndex)
+    /// All flows together keep too much.
+    case allFlows
+}
+
+/// A flow's place in the table of its node.
+public struct FlowIndex: Equatable, Sendable {
+    @usableFromInline let rawValue: Int32
+}
