@@ -29,27 +29,35 @@ let package = Package(
         // Pure: client protocols as state machines.
         .target(
             name: "MeshGateway", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
-        // The only module with system calls; drives `Node` and `Gateway`.
+        // Pure: a node and its clients, and what they say to one another.
+        .target(
+            name: "MeshServer", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],
+            swiftSettings: strict),
+        // The only module with system calls; drives a `Server`.
         .target(
             name: "MeshTransport",
-            dependencies: ["CLinux", "MeshWire", "MeshCore", "MeshGateway"],
+            // It keeps a server, which keeps a gateway: a module is built anew only when one that
+            // it names has changed.
+            dependencies: ["CLinux", "MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
             swiftSettings: strict),
-        // Pure: virtual time, the other driver of `Node`.
+        // Pure: virtual time, the other driver of `Server`.
         .target(
-            name: "MeshSimulation", dependencies: ["MeshWire", "MeshCore"], swiftSettings: strict),
+            name: "MeshSimulation",
+            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
+            swiftSettings: strict),
         // The public Swift API.
         // It keeps values that hold values of all these: a module is built anew only when one
         // that it names has changed.
         .target(
             name: "Smallworld",
-            dependencies: ["MeshTransport", "MeshGateway", "MeshCore", "MeshWire"],
+            dependencies: ["MeshTransport", "MeshServer", "MeshGateway", "MeshCore", "MeshWire"],
             swiftSettings: strict),
 
         .executableTarget(
             name: "NodeCommand",
             dependencies: [
                 "CommandArguments", "CLinux", "Smallworld", "MeshTransport", "MeshSimulation",
-                "MeshGateway", "MeshCore", "MeshWire",
+                "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -57,7 +65,8 @@ let package = Package(
             dependencies: ["CommandArguments", "MeshSimulation", "MeshCore"],
             swiftSettings: strict),
         .executableTarget(
-            name: "BenchCommand", dependencies: ["MeshWire", "MeshCore", "MeshGateway"],
+            name: "BenchCommand",
+            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
             swiftSettings: strict),
 
         .testTarget(name: "MeshWireTests", dependencies: ["MeshWire"]),
@@ -67,8 +76,8 @@ let package = Package(
         .testTarget(
             name: "MeshTransportTests",
             dependencies: [
-                "NodeCommand", "Smallworld", "MeshTransport", "MeshGateway", "MeshCore",
-                "MeshWire",
+                "NodeCommand", "Smallworld", "MeshTransport", "MeshServer", "MeshGateway",
+                "MeshCore", "MeshWire",
             ]),
         .testTarget(
             name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),

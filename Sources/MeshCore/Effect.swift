@@ -30,6 +30,8 @@ public enum Effect: Sendable {
     case gap(NodeID, count: UInt32)
     /// The watched user's first session in the mesh came, or its last went.
     case presence(Key, isOnline: Bool)
+    /// That member is dead, by the account of the mesh: what it had of others is lost with it.
+    case memberDied(NodeID)
     /// Another node asks; answer with `.answer`. `subject` lies in the event's bytes.
     case asked(by: NodeID, QueryID, subject: Slice)
     /// One node's answer to a query; `answer` lies in the event's bytes.

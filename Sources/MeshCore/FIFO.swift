@@ -3,20 +3,22 @@
 ///     items ──▶ [ taken … head │ waiting … ]
 ///
 /// Elements that were taken leave the memory when they are half of it, or when nothing waits.
-struct FIFO<Element> {
+public struct FIFO<Element> {
     private var items: [Element?] = []
     private var head = 0
 
-    var count: Int { items.count - head }
-    var isEmpty: Bool { head == items.count }
+    public init() {}
+
+    public var count: Int { items.count - head }
+    public var isEmpty: Bool { head == items.count }
 
     /// The element that was appended first of all that wait.
-    var first: Element? { head < items.count ? items[head] : nil }
+    public var first: Element? { head < items.count ? items[head] : nil }
 
-    mutating func append(_ element: Element) { items.append(element) }
+    public mutating func append(_ element: Element) { items.append(element) }
 
     /// Takes what was appended first; nil: nothing waits.
-    mutating func popFirst() -> Element? {
+    public mutating func popFirst() -> Element? {
         guard head < items.count else { return nil }
         let element = items[head]
         items[head] = nil
@@ -32,10 +34,10 @@ struct FIFO<Element> {
     }
 
     /// Everything that waits, the first one first.
-    var waiting: [Element] { items[head...].map { $0! } }
+    public var waiting: [Element] { items[head...].map { $0! } }
 
     /// Takes out what `isUnwanted` says; the order of the rest stays. O(n).
-    mutating func removeAll(where isUnwanted: (Element) -> Bool) {
+    public mutating func removeAll(where isUnwanted: (Element) -> Bool) {
         items = items[head...].filter { !isUnwanted($0!) }
         head = 0
     }

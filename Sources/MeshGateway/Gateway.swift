@@ -119,7 +119,7 @@ public struct Gateway: ~Copyable {
 
     var configuration: GatewayConfiguration
     let hasher: KeyHasher
-    let table = CommandTable()
+    let table = CommandTable.shared
     var clients = Slab<Session>()
     var freeClients: [ClientIndex] = []
     var nextClientID: Int64 = 1
@@ -187,6 +187,10 @@ public struct Gateway: ~Copyable {
         registry = Registry(hasher: hasher)
         patterns = PatternIndex(hasher: hasher)
     }
+
+    /// There is something for the driver in `errands`, `farewells` or `cuts`; it sets this to false
+    /// when it has seen to all three.
+    public var hasWork = false
 
     /// What to send to a connection that `open` has refused.
     public static let refusal = Array("-ERR max number of clients reached\r\n".utf8)
@@ -403,6 +407,8 @@ public struct GatewayConfiguration: Sendable {
     public var sessionsMax = 1_000_000
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
+    /// Where clients are sent that are to come to this node, by other nodes.
+    public var clientAddress = ""
 
     public init() {}
 

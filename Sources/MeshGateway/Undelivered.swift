@@ -13,7 +13,7 @@ extension Gateway {
     }
 
     /// The connection that `tag` was made for; nil when it is gone.
-    func client(tagged tag: UInt64) -> ClientIndex? {
+    public func client(tagged tag: UInt64) -> ClientIndex? {
         let place = Int(tag >> 32)
         guard place < clients.count, clients[place].flags.contains(.open),
             UInt32(truncatingIfNeeded: clients[place].id) == UInt32(truncatingIfNeeded: tag)

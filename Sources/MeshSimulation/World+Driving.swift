@@ -109,7 +109,7 @@ extension World {
         case .gap(let origin, let count):
             journal.gaps.append(
                 Journal.Gap(time: now, host: Int32(number), origin: origin, count: count))
-        case .uncongested: break
+        case .uncongested, .memberDied: break
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
         case .asked(let asker, let query, let subject):

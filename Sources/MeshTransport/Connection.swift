@@ -1,6 +1,5 @@
 import Glibc
 import MeshCore
-import MeshGateway
 import MeshWire
 
 /// One socket and its bytes on the way in and out.
@@ -8,14 +7,14 @@ import MeshWire
 ///     free → link | client | http → (lingering) → free
 ///
 /// A link that is dialled is `connecting` first. `lingering` connections belong to nobody any more:
-/// they send what waits until their deadline, read to nowhere, and end. How those of clients with a
-/// session end says whether something of it may be unread (`doubts`).
+/// they send what waits until their deadline, read to nowhere, and end. How those of clients end may
+/// say whether something is unread (`doubt`).
 struct Connection: ~Copyable {
     enum Role: UInt8 {
         case free
         /// `owner` is a LinkIndex.
         case link
-        /// `owner` is a ClientIndex of the gateway.
+        /// `owner` is a ClientIndex of the server.
         case client
         case http
         case lingering
@@ -33,10 +32,8 @@ struct Connection: ~Copyable {
     /// Registered for reading, and for writing: what epoll knows.
     var readsRegistered = true
     var writesRegistered = false
-    /// The input waits until the gateway, or a link's queue, lets it go on.
+    /// The input waits until the server lets it go on.
     var isPaused = false
-    /// Paused until its own replies have left.
-    var isThrottled = false
     /// No more input is taken; the connection ends when its output has left.
     var isEnding = false
     /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.
@@ -49,14 +46,13 @@ struct Connection: ~Copyable {
     var hasPeerEnded = false
     /// This node has.
     var hasEnded = false
-    /// The sessions of a client that is closed, as long as they may have lost something with this
-    /// connection.
-    var doubts: [SessionDoubt] = []
+    /// Of a client that is closed, as long as the server wants to know how its connection ends.
+    var doubt: UInt32?
     /// Input bytes without which there is no use in trying to decode again.
     var needed = 0
     /// Bytes that have arrived and could not be used yet.
     var input = ByteQueue()
-    /// What waits to be sent; of clients the gateway keeps it.
+    /// What waits to be sent; of clients the server keeps it.
     var output = SendQueue()
     /// When to give up: an HTTP head that does not end, a connection that does not flush.
     var deadline: Instant?

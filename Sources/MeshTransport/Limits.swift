@@ -29,9 +29,6 @@ public struct Limits: Sendable {
     /// Message bytes on one link above which clients that publish to it are not read from, until
     /// half of it has left.
     public var congestionBytes = 4 * 1024 * 1024
-    /// Output of a client above which its commands wait until half of it has left: who asks without
-    /// reading the answers is not closed, and takes no more memory than this.
-    public var clientOutputBytes = 1024 * 1024
     /// Descriptors that this process may have; nil: what the kernel allows. The last ones are kept
     /// for links, so that clients cannot cut a node off, and a few before them for the HTTP port,
     /// so that it can be asked what is wrong.
@@ -45,6 +42,9 @@ public struct Limits: Sendable {
     public var httpConnectionCount = 256
     /// The longest HTTP head; a longer one is answered with 431.
     public var httpHeadBytes = 16 * 1024
+    /// Answers of HTTP that may wait for a connection that does not read; above it the next answer is
+    /// the last.
+    public var httpWaitingBytes = 1024 * 1024
     /// A head of HTTP that is not complete after this closes the connection.
     public var httpHeadTime: Delay = .seconds(10)
     /// What waits on a closed connection has this long to leave.
@@ -56,11 +56,6 @@ public struct Limits: Sendable {
     public var partingTime: Delay = .milliseconds(250)
     /// Connections that linger; beyond them they are closed at once.
     public var lingeringCount = 256
-    /// A node that leaves sends its clients elsewhere within this time; 0: it ends their connections
-    /// at once.
-    public var drainTime: Delay = .seconds(2)
-    /// A node that leaves has this long to say so.
-    public var leaveTime: Delay = .seconds(3)
     /// Silence after which the kernel probes a client's connection; Redis's `tcp-keepalive`.
     public var clientKeepAliveSeconds: Int32 = 300
 

@@ -1,29 +1,6 @@
 import CLinux
 import Glibc
-
-/// How much a log line matters; `Log.level` is the least that is written.
-public enum LogLevel: UInt8, Sendable, Comparable, CaseIterable {
-    case debug, info, notice, warning, error
-
-    public init?(name: String) {
-        guard let level = LogLevel.allCases.first(where: { $0.name == name }) else { return nil }
-        self = level
-    }
-
-    public var name: String {
-        switch self {
-        case .debug: "debug"
-        case .info: "info"
-        case .notice: "notice"
-        case .warning: "warning"
-        case .error: "error"
-        }
-    }
-
-    public static func < (left: LogLevel, right: LogLevel) -> Bool {
-        left.rawValue < right.rawValue
-    }
-}
+import MeshServer
 
 public enum LogFormat: String, Sendable, CaseIterable {
     /// `2026-03-01T12:00:00.000Z info joined members=3`
@@ -40,10 +17,7 @@ public enum LogFormat: String, Sendable, CaseIterable {
 /// Nothing waits for the log. A line that is not taken at once, because the disk is full or nobody
 /// reads the pipe, is lost and counted; the first one that is taken again says how many were.
 public struct Log: Sendable {
-    public enum Value: Sendable {
-        case text(String)
-        case integer(Int)
-    }
+    public typealias Value = LogLine.Value
 
     /// Guess, not yet measured: more than a person can follow, less than a disk notices.
     static let linesPerSecond = 200
@@ -75,6 +49,8 @@ public struct Log: Sendable {
     }
 
     public func writes(_ level: LogLevel) -> Bool { level >= self.level }
+
+    public mutating func write(_ line: LogLine) { write(line.level, line.event, line.fields) }
 
     /// Writes one line; `event` is a short name that does not change between versions.
     public mutating func write(

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import MeshCore
+import MeshServer
 
 extension Reactor {
     /// Accepts what waits on a listener, up to a bound, so that a flood of connections does not
@@ -64,7 +65,7 @@ extension Reactor {
         log.write(
             .error, "descriptorsUsedUp",
             [
-                ("refused", .integer(uncomplained)), ("clients", .integer(gateway.clientCount)),
+                ("refused", .integer(uncomplained)), ("clients", .integer(server.clientCount)),
                 ("advice", .text("raise the limit of open files (ulimit -n, LimitNOFILE)")),
             ])
         uncomplained = 0

@@ -1,94 +1,23 @@
 import MeshCore
+import MeshServer
 import MeshWire
 
 // Peers that break the link protocol, for the log.
 
 extension Reactor {
-    /// One line about a peer whose link is ended for what it did; the link's slot is not in use again
-    /// yet.
-    ///
-    /// - Parameters:
-    ///   - peer: nil while it has not said who it is.
-    ///   - hint: what it takes this port for, if that is known.
-    mutating func logBreach(
-        _ event: String, _ link: LinkIndex, _ reason: String, peer: NodeID?, hint: String? = nil
-    ) {
-        var fields: [(String, Log.Value)] = [
-            ("address", .text(endpointOfLink[Int(link)].description))
-        ]
-        if let peer {
-            let name = node.memberStatuses().first { $0.id == peer }?.name ?? ""
-            if !name.isEmpty { fields.append(("name", .text(name))) }
-            fields.append(("node", .text(peer.description)))
-        }
-        fields.append(("reason", .text(reason)))
-        if let hint { fields.append(("hint", .text(hint))) }
-        log.write(.warning, event, fields)
-    }
-
     /// A peer whose control traffic has piled up to its bound loses its link, after the present event.
     @inline(never)
     mutating func endNonReader(_ link: LinkIndex) {
         let ending = linkEpochs[Int(link)]
-        let isEnding = deferred.contains { event in
-            if case .disconnected(link, ending, _) = event { true } else { false }
-        }
+        let isEnding = deferred.contains { $0.link == link && $0.epoch == ending }
         // One event may send it several things.
         guard !isEnding else { return }
         counters.linksMisbehaved &+= 1
         let waiting = connections[connectionOfLink[Int(link)]].output.control.count
-        logBreach(
-            "misbehaved", link, "it does not read: \(waiting) bytes of control traffic wait",
-            peer: node.peer(of: link))
-        deferred.append(.disconnected(link, epoch: ending, .misbehaved))
-    }
-}
-
-/// A protocol that is often met where a node of the mesh was expected. Known by its first four bytes.
-enum OtherProtocol {
-    case httpRequest, httpAnswer, redisCommand, redisAnswer, tls, ssh, proxy
-
-    /// The protocol that bytes look like which are none of a node; nil: unknown, or too few.
-    init?(_ bytes: Span<UInt8>, at offset: Int) {
-        guard offset >= 0, bytes.count - offset >= 4 else { return nil }
-        let start = (0..<4).map { bytes[offset + $0] }
-        let text = String(decoding: start, as: UTF8.self)
-        switch text {
-        case "GET ", "POST", "HEAD", "PUT ", "OPTI", "DELE", "PATC", "CONN", "TRAC", "PRI ":
-            self = .httpRequest
-        case "HTTP": self = .httpAnswer
-        case "SSH-": self = .ssh
-        case "PROX": self = .proxy
-        // Arrays of bulk strings, and commands that people type.
-        case "PING", "INFO", "AUTH", "HELL", "SUBS", "PUBL": self = .redisCommand
-        case _ where start[0] == UInt8(ascii: "*") && Self.isDigit(start[1]): self = .redisCommand
-        // "+OK", "+PONG", "-ERR", "-NOAUTH", "-DENIED", "-LOADING".
-        case _
-        where [UInt8(ascii: "+"), UInt8(ascii: "-")].contains(start[0])
-            && start[1...2].allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) }:
-            self = .redisAnswer
-        // A handshake or an alert of any version.
-        case _ where (start[0] == 22 || start[0] == 21) && start[1] == 3: self = .tls
-        default: return nil
-        }
-    }
-
-    private static func isDigit(_ byte: UInt8) -> Bool {
-        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
-    }
-
-    /// The thing to look at.
-    var hint: String {
-        switch self {
-        case .httpRequest:
-            "it sends HTTP requests, which the HTTP port takes; this is the mesh port"
-        case .httpAnswer: "it answers like an HTTP server; a seed's port is its mesh port"
-        case .redisCommand:
-            "it sends Redis commands, which the redis port takes; this is the mesh port"
-        case .redisAnswer: "it answers like a Redis server; a seed's port is its mesh port"
-        case .tls: "it speaks TLS, which links do not"
-        case .ssh: "it speaks SSH"
-        case .proxy: "it sends the PROXY line of a load balancer"
-        }
+        log.write(
+            server.breach(
+                "misbehaved", at: endpointOfLink[Int(link)], by: server.node.peer(of: link),
+                "it does not read: \(waiting) bytes of control traffic wait"))
+        deferred.append(EndedLink(link: link, epoch: ending, reason: .misbehaved))
     }
 }

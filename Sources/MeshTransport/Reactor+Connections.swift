@@ -36,8 +36,8 @@ extension Reactor {
             counters.clientsClosed &+= 1
         }
         if connections[index].role == .lingering { lingeringCount -= 1 }
-        if connections[index].isCongested { hasDrainedLink = true }
-        if !connections[index].doubts.isEmpty { concludeDoubts(index) }
+        if connections[index].isCongested { relieve(index) }
+        concludeDoubt(index)
         // Closing removes it from epoll too: no other process shares the descriptor.
         close(connections[index].descriptor)
         connections.release(index)
@@ -53,10 +53,7 @@ extension Reactor {
             httpConnectionCount -= 1
             counters.clientsClosed &+= 1
         }
-        if connections[index].isCongested {
-            connections[index].isCongested = false
-            hasDrainedLink = true
-        }
+        if connections[index].isCongested { relieve(index) }
         connections[index].role = .lingering
         connections[index].owner = -1
         connections[index].isPaused = false
@@ -64,7 +61,7 @@ extension Reactor {
         connections[index].needed = 0
         connections[index].input = ByteQueue()
         lingeringCount += 1
-        if connections[index].hasPeerEnded, !connections[index].doubts.isEmpty {
+        if connections[index].hasPeerEnded, connections[index].doubt != nil {
             // Of an end from both sides the kernel would remind us all the time, and forget it at
             // once. As it is it speaks up when the connection is reset.
             connections[index].isEnding = false

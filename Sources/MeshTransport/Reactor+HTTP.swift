@@ -1,10 +1,10 @@
 import CLinux
 import Glibc
 import MeshCore
-import MeshGateway
+import MeshServer
 import MeshWire
 
-// The monitoring port: /healthz, /readyz and /metrics.
+// Connections of the monitoring port.
 
 extension Reactor {
     mutating func acceptHTTP() {
@@ -25,70 +25,17 @@ extension Reactor {
         }
     }
 
-    /// Answers the requests that arrived; returns how many bytes they had.
+    /// Has the requests answered that arrived; returns how many bytes they had.
     mutating func consumeHTTP(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
-        var offset = 0
-        while !connections[index].isEnding {
-            switch HTTPHead.read(bytes, at: offset, limit: limits.httpHeadBytes) {
-            case .incomplete: return offset
-            case .refused(let status, let reason):
-                counters.httpRefused &+= 1
-                let response = HTTPResponse(status: status, reason: reason, body: reason + "\n")
-                respond(index, response, keepsAlive: false, hasBody: true)
-            case .request(let request, let end):
-                offset = end
-                // Answers that nobody reads are not piled up.
-                let keepsAlive =
-                    request.keepsAlive && connections[index].output.count < 1024 * 1024
-                respond(
-                    index, response(to: request), keepsAlive: keepsAlive,
-                    hasBody: request.method != "HEAD")
-            }
+        let step = server.answerHTTP(
+            bytes, headBytesMax: limits.httpHeadBytes, waitingMax: limits.httpWaitingBytes,
+            facts: facts(), refusals: &counters.httpRefused,
+            into: &connections[index].output.control)
+        if step.hasAnswered {
+            connections[index].isEnding = step.isEnding
+            setDeadline(index, now + limits.httpHeadTime)
+            markDirty(index)
         }
-        return bytes.count
-    }
-
-    private mutating func respond(
-        _ index: Int32, _ response: HTTPResponse, keepsAlive: Bool, hasBody: Bool
-    ) {
-        connections[index].output.control.append(
-            response.bytes(keepsAlive: keepsAlive, hasBody: hasBody))
-        connections[index].isEnding = !keepsAlive
-        setDeadline(index, now + limits.httpHeadTime)
-        markDirty(index)
-    }
-
-    private func response(to request: HTTPRequest) -> HTTPResponse {
-        guard request.method == "GET" || request.method == "HEAD" else {
-            return HTTPResponse(
-                status: 405, reason: "Method Not Allowed", body: "Only GET and HEAD.\n")
-        }
-        switch request.path {
-        case "/healthz": return HTTPResponse(status: 200, reason: "OK", body: "ok\n")
-        case "/readyz":
-            if let reason = unreadyReason {
-                return HTTPResponse(
-                    status: 503, reason: "Service Unavailable", body: reason + "\n")
-            }
-            return HTTPResponse(status: 200, reason: "OK", body: "ready\n")
-        case "/metrics":
-            return HTTPResponse(
-                status: 200, reason: "OK",
-                contentType: "text/plain; version=0.0.4; charset=utf-8", body: metrics())
-        default:
-            return HTTPResponse(
-                status: 404, reason: "Not Found",
-                body: "There are /healthz, /readyz and /metrics.\n")
-        }
-    }
-
-    /// Why the node does not serve; nil when it does.
-    var unreadyReason: String? {
-        if phase != .running { return "leaving" }
-        if node.isReady { return nil }
-        if node.configuration.seeds.isEmpty { return "starting" }
-        return node.isIntroduced
-            ? "joining: members and directory have not arrived yet"
-            : "joining: no seed has answered yet"
+        return step.used
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshServer
 
 // What waits to be sent, and when it is offered to the sockets.
 
@@ -31,8 +32,8 @@ extension Reactor {
             }
         }
         dirty.removeAll(keepingCapacity: true)
-        // Taken out, because closing a client takes it out of the gateway's list.
-        swap(&dirtyClients, &gateway.dirty)
+        // Taken out, because closing a client takes it out of the server's list.
+        server.takeDirty(into: &dirtyClients)
         position = 0
         while position < dirtyClients.count {
             let client = dirtyClients[position]
@@ -41,13 +42,13 @@ extension Reactor {
             if index >= 0 { flushClient(index, client, isWritable: isMidTurn) }
         }
         dirtyClients.removeAll(keepingCapacity: true)
-        if !dirty.isEmpty || !gateway.dirty.isEmpty { flushAll() }
+        if !dirty.isEmpty || server.dirtyCount > 0 { flushAll() }
     }
 
     /// Flushes in the middle of a wake-up if enough has gathered; see `Limits.gatheredBytes`.
     @inline(never)
     mutating func flushIfWorthwhile() {
-        let connectionCount = dirty.count + gateway.dirty.count
+        let connectionCount = dirty.count + server.dirtyCount
         if gatheredBytes >= min(limits.gatheredBytesMax, connectionCount * limits.sendBytes) {
             flushAll(isMidTurn: true)
         }
@@ -75,11 +76,16 @@ extension Reactor {
             let waiting = connections[index].output.count
             watch(index, writes: waiting > 0)
             if connections[index].isCongested, waiting < limits.congestionBytes / 2 {
-                connections[index].isCongested = false
-                hasDrainedLink = true
+                relieve(index)
             }
             if waiting == 0, connections[index].isEnding { outputLeft(index) }
         }
+    }
+
+    /// A link's queue is no longer congested, or its connection is gone.
+    mutating func relieve(_ index: Int32) {
+        connections[index].isCongested = false
+        server.linkHasDrained(connections[index].owner)
     }
 
     /// The kernel has no memory for what this connection sends. Its socket may be writable all the

@@ -1,35 +1,33 @@
 import CLinux
 import Glibc
 import MeshCore
-import MeshGateway
+import MeshServer
 import MeshWire
 
 /// What a reactor is told at birth.
 public struct ReactorOptions: Sendable {
-    public var node: Configuration
-    public var gateway = GatewayConfiguration()
+    public var server: ServerOptions
     public var limits = Limits()
     public var log = Log()
-    /// Answered by `INFO`, `MESH.STATUS` and `/metrics`.
-    public var version = Version.current
     /// Called on the reactor's thread each time that the node becomes ready; must not block.
     public var onReady: @Sendable () -> Void = {}
 
-    public init(node: Configuration) {
-        self.node = node
+    public init(server: ServerOptions) {
+        self.server = server
     }
 }
 
-/// Drives one `Node` and one `Gateway` over sockets, on one thread, which owns all of it.
+/// Drives one `Server` over sockets, on one thread, which owns all of it. It knows descriptors and
+/// time, and nothing of what the bytes mean.
 ///
-///     wait → read → decode → node / gateway → effects → queues ─┐
+///     wait → read → server → effects → queues ──────────────────┐
 ///       ▲                                                       │ all ready sockets
 ///       └───────────────── flush each dirty connection once ◀───┘
 ///
 /// Nothing is sent while input is read: what all ready sockets led to leaves in one send per
-/// connection. Effects are performed right after each event, before its bytes are reused. Events
-/// that come up while effects are performed (a dial that fails at once, an answer to a question)
-/// wait in `deferred`, so that `Node` is never entered twice.
+/// connection. Effects are performed right after each event, before its bytes are reused. Links that
+/// end while effects are performed (a dial that fails at once) wait in `deferred`, so that the
+/// server is never entered twice.
 @safe public struct Reactor: ~Copyable {
     /// Why `run` has returned.
     public enum Ending: Sendable, Equatable {
@@ -41,38 +39,22 @@ public struct ReactorOptions: Sendable {
 
     enum Phase: Equatable {
         case running
-        /// Clients are sent to other nodes first.
-        case draining(deadline: Instant)
-        /// `Event.leave` was handled; `.left` is expected before the deadline.
-        case leaving(deadline: Instant)
-        /// Everything is being flushed and closed.
+        /// The server has left; everything is being flushed and closed.
         case flushing(deadline: Instant)
         case ended(Ending)
     }
 
-    /// An event that has to wait until the effects of another are performed.
-    enum Deferred {
-        /// Valid while the link's epoch is the same: the node may have closed the slot since.
-        case disconnected(LinkIndex, epoch: UInt32, Disconnection)
-        /// `answer` lies in `answerBytes`.
-        case answer(NodeID, QueryID, answer: Slice)
-        /// `name` lies in `answerBytes`.
-        case stranger(RoutedBody, Key, name: Slice, NodeID)
+    /// A link that has ended while effects were performed. Valid while the link's epoch is the same:
+    /// the node may have closed the slot since.
+    struct EndedLink {
+        var link: LinkIndex
+        var epoch: UInt32
+        var reason: Disconnection
     }
 
     struct ConnectionName {
         var index: Int32
         var generation: UInt32
-    }
-
-    struct PausedPublisher {
-        /// What is too full for it to be listened to.
-        enum Cause {
-            case mesh(Congestion)
-            case link(ConnectionName)
-        }
-        var name: ConnectionName
-        var cause: Cause
     }
 
     /// Leftovers up to this size are put before the next read, in the shared buffer; larger ones
@@ -87,17 +69,15 @@ public struct ReactorOptions: Sendable {
     var limits: Limits { options.limits }
     let listeners: Listeners
     let inbox: Inbox
-    let started: Instant
     let host: HostFacts
 
-    var node: Node
-    var gateway: Gateway
-    var effects = EffectBuffer()
+    var server: Server
+    var effects = ServerEffects()
     let poller: Poller
     var connections: Connections
     var now: Instant
     var phase = Phase.running
-    var counters = TransportCounters()
+    var counters = DriverCounters()
     var log: Log
 
     /// The connection of each link and client, -1: none.
@@ -107,28 +87,20 @@ public struct ReactorOptions: Sendable {
     var endpointOfLink: [Endpoint]
     /// Raised whenever a link's slot changes hands.
     var linkEpochs: [UInt32]
-    /// Connections to flush that are not in `gateway.dirty`.
+    /// Links and HTTP connections to flush; clients the server names.
     var dirty: [Int32] = []
-    /// The gateway's list of clients to flush while it is worked through.
+    /// The server's list of clients to flush while it is worked through.
     var dirtyClients: [ClientIndex] = []
-    var deferred: [Deferred] = []
-    var answerBytes = ByteQueue()
-    /// Clients whose question has been answered: their waiting input goes on.
-    var resumable: [ClientIndex] = []
-    /// Clients that wait for a congested flow or link, those that have waited longest first.
-    var pausedPublishers: [PausedPublisher] = []
-    /// Some flow or link is no longer congested, or gone.
-    var hasDrainedLink = false
-    /// A message of the present event went to this link, which is congested.
-    var congestedLink: ConnectionName?
-    var hasLeft = false
+    var deferred: [EndedLink] = []
     /// Connections that have a deadline.
     var timed: [ConnectionName] = []
     var earliestTimed: Instant?
-    var nextOverdueCheck: Instant
+    var nextTrim: Instant
     /// Bytes written to queues since they were flushed, nearly: replies are not counted.
     var gatheredBytes = 0
-    var isGatewayReady = false
+    var wasReady = false
+    /// The server has left, and connections have not been told to end yet.
+    var hasLeft = false
     var httpConnectionCount = 0
     var lingeringCount = 0
     /// Descriptors are used up when this one is needed: see `accept`.
@@ -149,7 +121,7 @@ public struct ReactorOptions: Sendable {
 
     /// Serves on the calling thread until the inbox asks for the end.
     ///
-    /// The one way in from other modules: a reactor's size follows from `Node` and `Gateway`, and
+    /// The one way in from other modules: a reactor's size follows from `Server`, and
     /// the package manager does not build anew what keeps one when only those have changed.
     ///
     /// - Throws: `SystemError` when the kernel has no descriptors left or no longer answers;
@@ -182,7 +154,7 @@ public struct ReactorOptions: Sendable {
         _ options: ReactorOptions, _ listeners: Listeners, _ inbox: Inbox,
         _ poller: consuming Poller
     ) {
-        let configuration = options.node
+        let configuration = options.server.node
         precondition(configuration.degree >= 4 && configuration.degree <= 64)
         let limits = options.limits
         self.options = options
@@ -190,35 +162,28 @@ public struct ReactorOptions: Sendable {
         self.inbox = inbox
         self.poller = poller
         log = options.log
-        started = Clock.now
+        let started = Clock.now
         now = started
-        nextOverdueCheck = started + .seconds(1)
+        nextTrim = started + .seconds(1)
         nextDescriptorComplaint = started
         var random = SystemRandomNumberGenerator()
         host = HostFacts(random: (random.next(), random.next(), random.next()))
         let hasher = KeyHasher(cluster: configuration.cluster)
-        node = Node(
+        let node = Node(
             id: NodeID(random.next()),
             incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
             seed: random.next(), configuration: configuration, hasher: hasher, at: started)
-        var gatewayConfiguration = options.gateway
+        var server = options.server
         if let redis = listeners.redisEndpoint {
-            gatewayConfiguration.localAddress = redis.description
+            server.gateway.localAddress = redis.description
+            server.gateway.clientAddress =
+                Reactor.reachable(redis, at: configuration.endpoint).description
         }
-        gateway = Gateway(
-            gatewayConfiguration, hasher: hasher, secret: (random.next(), random.next()))
-        gateway.now = started
-        gateway.nodeID = node.id
-        if var redis = listeners.redisEndpoint {
-            if redis.isUnspecified {
-                let port = redis.port
-                redis = configuration.endpoint
-                redis.port = port
-            }
-            gateway.clientAddress = redis.description
-        }
+        self.server = Server(
+            server, node: node, hasher: hasher, secret: (random.next(), random.next()),
+            at: started)
         connections = Connections(
-            capacity: options.gateway.clientCountMax + configuration.linkSlotCount
+            capacity: server.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
         connectionOfLink = Array(repeating: -1, count: configuration.linkSlotCount)
         endpointOfLink = Array(
@@ -236,6 +201,14 @@ public struct ReactorOptions: Sendable {
             byteCount: Reactor.leftoverMax + limits.readBytes, alignment: 64)
     }
 
+    /// Where others reach a listener: one on all addresses, at the one that the node tells them.
+    private static func reachable(_ listener: Endpoint, at node: Endpoint) -> Endpoint {
+        guard listener.isUnspecified else { return listener }
+        var endpoint = node
+        endpoint.port = listener.port
+        return endpoint
+    }
+
     deinit {
         var index: Int32 = 0
         while index < connections.used {
@@ -251,7 +224,6 @@ public struct ReactorOptions: Sendable {
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
-            gateway.now = now
             counters.wakeUps &+= 1
             var index = 0
             while index < ready {
@@ -261,7 +233,6 @@ public struct ReactorOptions: Sendable {
             }
             if !deferred.isEmpty { handleDeferred() }
             runDeadlines()
-            runGateway()
             flushAll()
             resumeClients()
             noteReadiness()
@@ -276,32 +247,22 @@ public struct ReactorOptions: Sendable {
     @inline(never)
     private mutating func pauseForBreath() {
         now = Clock.now
-        gateway.now = now
         if !deferred.isEmpty { handleDeferred() }
         runDeadlines()
-        runGateway()
         flushAll(isMidTurn: true)
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
     private func waitingTime() -> Int64 {
-        if !deferred.isEmpty || !resumable.isEmpty { return 0 }
-        if hasDrainedLink && !pausedPublishers.isEmpty { return 0 }
-        var earliest = node.nextDeadline
+        if !deferred.isEmpty || server.mayResume { return 0 }
+        var earliest = server.nextDeadline
         func consider(_ instant: Instant?) {
             if let instant { earliest = min(earliest ?? instant, instant) }
         }
         consider(earliestTimed)
-        consider(gateway.nextDeadline)
-        if !gateway.errands.isEmpty { return 0 }
         consider(acceptAgain)
         consider(starvedAgain)
-        if gateway.clientCount > 0 { consider(nextOverdueCheck) }
-        switch phase {
-        case .running, .ended: break
-        case .draining(let deadline), .leaving(let deadline), .flushing(let deadline):
-            consider(deadline)
-        }
+        if case .flushing(let deadline) = phase { consider(deadline) }
         guard let earliest else { return -1 }
         return max(0, earliest.nanoseconds - Clock.now.nanoseconds)
     }
@@ -388,7 +349,7 @@ public struct ReactorOptions: Sendable {
                 // The client of a shell pipe closes right after its commands: it gets its replies.
                 flushAll()
                 // That may have closed it, and begun to wait for a reset.
-                if isCurrent(token), role == .lingering || connections[index].doubts.isEmpty {
+                if isCurrent(token), role == .lingering || connections[index].doubt == nil {
                     connectionEnded(index)
                 }
                 return
@@ -466,29 +427,38 @@ public struct ReactorOptions: Sendable {
     // MARK: Time
 
     private mutating func runDeadlines() {
-        if let due = node.nextDeadline, due <= now { handle(.deadline) }
+        if let due = server.nextDeadline, due <= now { handle(.deadline) }
         if let due = earliestTimed, due <= now { endTimed() }
         if let due = starvedAgain, due <= now { flushStarved() }
         if let due = acceptAgain, due <= now { resumeListeners() }
-        if nextOverdueCheck <= now {
-            nextOverdueCheck = now + .seconds(1)
+        if nextTrim <= now {
+            nextTrim = now + .seconds(1)
             for index in connectionOfLink where index >= 0 { connections[index].output.trim() }
-            for client in gateway.overdue(at: now) {
-                let index = connection(of: client)
-                guard index >= 0 else { continue }
-                closeClient(index, lingers: false)
-            }
         }
         advancePhase()
     }
 
     private mutating func noteReadiness() {
-        var isReady = node.isReady && phase == .running
-        // While it drains the node still serves those whom it sends away.
-        if case .draining = phase { isReady = node.isReady }
-        if isReady == isGatewayReady { return }
-        isGatewayReady = isReady
-        gateway.setReady(isReady, now: now)
+        let isReady = server.isReady
+        if isReady == wasReady { return }
+        wasReady = isReady
         if isReady { options.onReady() }
+    }
+
+    private mutating func logStart() {
+        let configuration = server.node.configuration
+        var fields: [LogLine.Field] = [
+            ("version", .text(server.options.version)),
+            ("id", .text(server.node.id.description)), ("name", .text(configuration.name)),
+            ("cluster", .text(configuration.cluster)),
+            ("mesh", .text(listeners.meshEndpoint.description)),
+            ("advertised", .text(configuration.endpoint.description)),
+        ]
+        if let redis = listeners.redisEndpoint {
+            fields.append(("redis", .text(redis.description)))
+        }
+        if let http = listeners.httpEndpoint { fields.append(("http", .text(http.description))) }
+        fields.append(("seeds", .integer(configuration.seeds.count)))
+        log.write(.info, "started", fields)
     }
 }

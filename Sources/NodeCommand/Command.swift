@@ -1,4 +1,5 @@
 import CommandArguments
+import MeshServer
 import MeshTransport
 
 typealias Flag = CommandArguments.Flag

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import MeshGateway
+import MeshServer
 import MeshTransport
 import MeshWire
 import Smallworld

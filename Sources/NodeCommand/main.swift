@@ -1,5 +1,6 @@
 import CommandArguments
 import Glibc
+import MeshServer
 import MeshTransport
 
 /// To standard error, where errors belong. `print` would wait for a reader that stands still.

@@ -1,6 +1,7 @@
 import Glibc
 import MeshCore
 import MeshGateway
+import MeshServer
 import MeshTransport
 import MeshWire
 import Synchronization
@@ -111,11 +112,12 @@ public final class MeshNode: Sendable {
             })
         configuration.cluster = options.cluster
         configuration.degree = options.degree
-        var reactor = ReactorOptions(node: configuration)
-        reactor.gateway = options.gateway
-        reactor.gateway.sessionGrace = MeshNode.delay(options.reattachGrace)
-        reactor.node.timing.reattachGrace = reactor.gateway.sessionGrace
-        reactor.limits.drainTime = MeshNode.delay(options.drainTime)
+        configuration.timing.reattachGrace = MeshNode.delay(options.reattachGrace)
+        var server = ServerOptions(node: configuration)
+        server.gateway = options.gateway
+        server.gateway.sessionGrace = configuration.timing.reattachGrace
+        server.drainTime = MeshNode.delay(options.drainTime)
+        var reactor = ReactorOptions(server: server)
         reactor.log = log
         reactor.onReady = options.onReady
         reactorOptions = reactor

@@ -141,7 +141,7 @@ struct Subject: ~Copyable {
                 precondition(payload.start >= 0 && payload.end <= headCount)
             case .undelivered(_, _, _, let name, _, let count):
                 precondition(name.start >= 0 && name.end <= headCount && count > 0)
-            case .presence, .finished, .log, .left, .uncongested, .gap: break
+            case .presence, .finished, .log, .left, .uncongested, .gap, .memberDied: break
             }
         }
         effects.removeAll()

@@ -271,7 +271,7 @@ final class SmallMesh {
         case .uncongested: uncongestedCount += 1
         case .gap(_, let count): gaps.append(count)
         case .left: crash(number)
-        case .asked, .answered, .traced, .finished, .presence, .log: break
+        case .asked, .answered, .traced, .finished, .presence, .log, .memberDied: break
         }
     }
 

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import MeshCore
+import MeshServer
 import MeshWire
 import Testing
 

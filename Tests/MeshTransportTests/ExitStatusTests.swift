@@ -1,4 +1,5 @@
 import Glibc
+import MeshServer
 import MeshWire
 import Testing
 
@@ -17,7 +18,7 @@ import Testing
     @Test func `trace names a holder that does not answer, and ends with 1`() throws {
         let first = try TestReactor {
             // The frozen node shall stay a member.
-            $0.node.timing.suspicion = .seconds(60)
+            $0.server.node.timing.suspicion = .seconds(60)
         }
         let second = try TestProcess.node(seeds: [first.mesh], ["--name", "frozen"])
         _ = try second.line("ready")
@@ -76,7 +77,7 @@ import Testing
 
     @Test func `status of a node that leaves ends with 1, of a ready one with 0`() throws {
         let other = try TestReactor()
-        let node = try TestReactor(seeds: [other.mesh]) { $0.limits.drainTime = .seconds(60) }
+        let node = try TestReactor(seeds: [other.mesh]) { $0.server.drainTime = .seconds(60) }
         try node.waitUntilReady()
         #expect(try ask("status", at: node.redis).status == 0)
         // Somebody to wait for.

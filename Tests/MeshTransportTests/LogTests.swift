@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import MeshServer
 import Testing
 
 @testable import MeshTransport

@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshServer
 import MeshWire
 import Testing
 
@@ -67,8 +68,8 @@ import Testing
 
     @Test func `a peer whose frame takes long to arrive is not silent`() throws {
         let reactor = try TestReactor {
-            $0.node.timing.silence = .milliseconds(300)
-            $0.node.timing.heartbeat = .milliseconds(100)
+            $0.server.node.timing.silence = .milliseconds(300)
+            $0.server.node.timing.heartbeat = .milliseconds(100)
         }
         let peer = try TestSocket(reactor.mesh)
         try peer.send(hello(.neighbour))
@@ -90,8 +91,8 @@ import Testing
 
     @Test func `a connection that says nothing is given up and its slot is free again`() throws {
         let reactor = try TestReactor {
-            $0.node.timing.handshake = .milliseconds(200)
-            $0.node.degree = 4
+            $0.server.node.timing.handshake = .milliseconds(200)
+            $0.server.node.degree = 4
         }
         let slots = Configuration(endpoint: reactor.mesh, name: "").linkSlotCount
         var silent: [TestSocket] = []

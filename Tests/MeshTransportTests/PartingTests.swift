@@ -1,4 +1,5 @@
 import Glibc
+import MeshServer
 import MeshWire
 import Testing
 
@@ -108,8 +109,8 @@ import Testing
     @Test func `who takes a session from a client that does not read is told so`() throws {
         let reactor = try TestReactor {
             $0.limits.lingerTime = .milliseconds(100)
-            $0.gateway.sessionCountMax = 10_000
-            $0.gateway.sessionBytesMax = 64 * 1024 * 1024
+            $0.server.gateway.sessionCountMax = 10_000
+            $0.server.gateway.sessionBytesMax = 64 * 1024 * 1024
         }
         let standing = try TestSocket(reactor.redis)
         let token = try Self.begin(standing)

@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshServer
 import MeshWire
 import Testing
 
@@ -37,7 +38,7 @@ import Testing
     @Test func `a publisher waits for a frozen node and nothing is lost`() throws {
         let first = try TestReactor {
             // The frozen node shall stay a member.
-            $0.node.timing.silence = .seconds(60)
+            $0.server.node.timing.silence = .seconds(60)
             $0.limits.congestionBytes = 256 * 1024
         }
         let second = try TestProcess.node(seeds: [first.mesh])
@@ -76,12 +77,12 @@ import Testing
 
     @Test func `messages above a link's bound are dropped and counted`() throws {
         let first = try TestReactor {
-            $0.node.timing.silence = .seconds(60)
+            $0.server.node.timing.silence = .seconds(60)
             $0.limits.congestionBytes = 64 * 1024
             $0.limits.linkMessageBytes = 1024 * 1024
             // On a busy machine filling the kernel's buffers takes longer than the 200 ms after
             // which a flow would send again what waits, and nothing new.
-            $0.node.timing.retransmit = .seconds(60)
+            $0.server.node.timing.retransmit = .seconds(60)
         }
         let second = try TestProcess.node(seeds: [first.mesh])
         _ = try second.line("ready")

@@ -1,4 +1,5 @@
 import Glibc
+import MeshServer
 import MeshWire
 import Testing
 
@@ -75,7 +76,7 @@ import Testing
     }
 
     @Test func `clients beyond the bound are told so`() throws {
-        let reactor = try TestReactor { $0.gateway.clientCountMax = 1 }
+        let reactor = try TestReactor { $0.server.gateway.clientCountMax = 1 }
         let first = try TestSocket(reactor.redis)
         try first.call("PING", expecting: "+PONG\r\n")
         let second = try TestSocket(reactor.redis)
@@ -101,7 +102,7 @@ import Testing
     }
 
     @Test func `a client that asks without reading waits, and then gets every answer`() throws {
-        let reactor = try TestReactor { $0.limits.clientOutputBytes = 100_000 }
+        let reactor = try TestReactor { $0.server.clientOutputBytes = 100_000 }
         let socket = try TestSocket(reactor.redis)
         let command = TestSocket.command(["ECHO", String(repeating: "e", count: 10_000)])
         let commands = (0..<3_000).flatMap { _ in command }
@@ -128,7 +129,7 @@ import Testing
     }
 
     @Test func `a subscriber that does not read is closed at its output limit`() throws {
-        let reactor = try TestReactor { $0.gateway.pubsubOutputLimit.hard = 1_000_000 }
+        let reactor = try TestReactor { $0.server.gateway.pubsubOutputLimit.hard = 1_000_000 }
         let subscriber = try TestSocket(reactor.redis)
         try subscriber.subscribe("flood")
         let publisher = try TestSocket(reactor.redis)

@@ -1,4 +1,5 @@
 import MeshCore
+import MeshServer
 import MeshWire
 import Testing
 
@@ -52,7 +53,7 @@ import Testing
     @Test func `a node that is told to end sends its clients away first`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh]) {
-            $0.limits.drainTime = .milliseconds(400)
+            $0.server.drainTime = .milliseconds(400)
         }
         try second.waitUntilReady()
         try first.waitForMetric("links", 1)
@@ -72,8 +73,8 @@ import Testing
 
     @Test func `a client that does not read is served by its policy`() throws {
         let reactor = try TestReactor {
-            $0.gateway.slowConsumerPolicy = .dropOldest
-            $0.gateway.slowBytesMax = 64 * 1024
+            $0.server.gateway.slowConsumerPolicy = .dropOldest
+            $0.server.gateway.slowBytesMax = 64 * 1024
         }
         let slow = try TestSocket(reactor.redis)
         try slow.subscribe("flood")

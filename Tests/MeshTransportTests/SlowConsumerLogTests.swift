@@ -1,5 +1,6 @@
 import Glibc
 import MeshGateway
+import MeshServer
 import MeshWire
 import Testing
 
@@ -17,7 +18,7 @@ import Testing
         _ = fcntl(reading, F_SETFL, O_NONBLOCK)
         let reactor = try TestReactor {
             $0.log = Log(level: .warning, format: .text, descriptor: writing)
-            $0.gateway.pubsubOutputLimit = OutputLimit(
+            $0.server.gateway.pubsubOutputLimit = OutputLimit(
                 hard: 1 << 20, soft: 0, softDuration: .seconds(0))
         }
         try reactor.waitUntilReady()

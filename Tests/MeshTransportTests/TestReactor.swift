@@ -1,6 +1,6 @@
 import Glibc
 import MeshCore
-import MeshGateway
+import MeshServer
 import MeshWire
 import Synchronization
 
@@ -27,7 +27,8 @@ final class TestReactor: Sendable {
         let inbox = try Inbox()
         self.inbox = inbox
         var options = ReactorOptions(
-            node: Configuration(endpoint: mesh, name: "test:\(mesh.port)", seeds: seeds))
+            server: ServerOptions(
+                node: Configuration(endpoint: mesh, name: "test:\(mesh.port)", seeds: seeds)))
         options.log.level = .error
         adjust(&options)
         Process.prepare()

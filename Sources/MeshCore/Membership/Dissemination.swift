@@ -167,6 +167,7 @@ extension Node {
             guard former.isPresent else { return }
             if standing == .dead {
                 counters.deaths &+= 1
+                effects.append(.memberDied(id))
                 effects.append(.log(.memberDead(id)))
             } else {
                 effects.append(.log(.memberLeft(id)))

@@ -263,6 +263,9 @@ struct CommandTable {
         var command: Command
     }
 
+    /// All gateways of a process have the same.
+    static let shared = CommandTable()
+
     private static let mask = 511
     private var slots = [Slot?](repeating: nil, count: mask + 1)
     /// By `Command.rawValue`.

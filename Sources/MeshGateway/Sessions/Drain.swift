@@ -139,6 +139,7 @@ extension Gateway {
             return
         }
         clients[place].flags.insert(.ending)
+        hasWork = true
         farewells.append(ClientIndex(place))
     }
 

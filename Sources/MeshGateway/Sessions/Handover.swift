@@ -99,6 +99,7 @@ extension Gateway {
         let id = openQuestion(subject, client, target: target)
         questions[id]?.redirections = redirections
         let slice = Slice(start: 0, count: bytes.count)
+        hasWork = true
         errands.append(
             Errand(
                 id: id,

@@ -37,6 +37,7 @@ extension Gateway {
         counters.disconnectedForOutput += 1
         let channel = name(of: culprit)
         let discarded = doom(place)
+        hasWork = true
         cuts.append(
             CutClient(
                 id: clients[place].id, address: clients[place].address,

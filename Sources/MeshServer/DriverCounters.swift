@@ -1,5 +1,5 @@
-/// What a reactor has counted since it started; monotonic.
-public struct TransportCounters: Sendable {
+/// What a driver has counted since it started; monotonic.
+public struct DriverCounters: Sendable {
     public var wakeUps: UInt64 = 0
     public var linksAccepted: UInt64 = 0
     public var linksDialled: UInt64 = 0
@@ -19,8 +19,6 @@ public struct TransportCounters: Sendable {
     /// Messages dropped because their link's queue was at its bound, and their bytes.
     public var messagesDropped: UInt64 = 0
     public var messageBytesDropped: UInt64 = 0
-    /// Times that a publisher was not read from because a link did not take its messages.
-    public var publishersPaused: UInt64 = 0
     /// Clients and HTTP connections that ended, however they did.
     public var clientsClosed: UInt64 = 0
     /// HTTP connections closed because their head did not end in time.

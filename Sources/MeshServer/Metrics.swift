@@ -1,191 +1,36 @@
 import MeshCore
 import MeshGateway
-import MeshWire
 
-// What clients and operators ask of the node itself, and what it reports by itself.
+/// One counter as /metrics and MESH.STATUS show it.
+struct Figure {
+    /// In Prometheus's terms, without `smallworld_`; with labels if it has any.
+    var name: String
+    var help: String
+    var value: UInt64
 
-extension Reactor {
-    // MARK: Replies
-
-    mutating func answer(_ report: Report, to client: ClientIndex) {
-        switch report {
-        case .patternCount:
-            gateway.reply(client, .integer(node.patternCount))
-        case .members:
-            gateway.reply(client, .array(node.memberStatuses().map { Reactor.describe($0) }))
-        case .links: gateway.reply(client, .array(node.linkStatuses().map { describe($0) }))
-        case .status: gateway.reply(client, status())
-        case .online(let users):
-            gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
-        case .whereabouts(let asked, let user):
-            let holders = holders(of: asked)
-            if holders.count < 2 {
-                replyWhereabouts(holders, to: client)
-            } else {
-                let (query, question) = gateway.locate(asked, user: user, for: client)
-                ask(query, question)
-            }
-        case .watch(let users):
-            for (index, user) in users.enumerated() {
-                gateway.presenceNow(client, user: index, isOnline: isOnline(user))
-            }
-        case .info(let sections):
-            let text = gateway.information(sections: sections, additional: additionalInformation())
-            gateway.reply(client, .verbatim(text))
-        }
+    init(_ name: String, _ help: String, _ value: UInt64) {
+        self.name = name
+        self.help = help
+        self.value = value
     }
 
-    func holders(of user: AskedUser) -> [NodeID] {
-        node.holders(of: user.key, name: user.name, isHere: user.isHere)
+    /// `messages_forwarded_total` → `messagesForwarded`.
+    var statusName: String {
+        let words = name.split(separator: "_").filter { $0 != "total" }
+        return words.enumerated().map { position, word in
+            position == 0
+                ? String(word) : word.prefix(1).uppercased() + word.dropFirst()
+        }.joined()
     }
+}
 
-    private func isOnline(_ user: AskedUser) -> Bool {
-        node.isHeld(user.key, name: user.name, isHere: user.isHere)
-    }
+// Counters and gauges, as Prometheus and MESH.STATUS show them.
 
-    mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {
-        let members = node.memberStatuses().filter { holders.contains($0.id) }
-        gateway.reply(
-            client,
-            .array(
-                members.map { member in
-                    .map([
-                        ("id", .text(member.id.description)),
-                        ("name", .text(member.name)),
-                        ("zone", .text(member.zone)),
-                        ("endpoint", .text(member.endpoint.description)),
-                    ])
-                }))
-    }
-
-    private static func describe(_ member: MemberStatus) -> ReplyValue {
-        .map([
-            ("id", .text(member.id.description)),
-            ("name", .text(member.name)),
-            ("zone", .text(member.zone)),
-            ("endpoint", .text(member.endpoint.description)),
-            ("standing", .text("\(member.standing)")),
-            ("incarnation", .integer(Int(truncatingIfNeeded: member.incarnation.rawValue))),
-            ("keys", .integer(member.keyCount)),
-            ("self", .integer(member.isSelf ? 1 : 0)),
-        ])
-    }
-
-    private func describe(_ link: LinkStatus) -> ReplyValue {
-        .map([
-            ("peer", .text(link.peer.description)),
-            ("endpoint", .text(link.endpoint.description)),
-            ("role", .text(link.role)),
-            (
-                "roundTripMicroseconds",
-                link.roundTrip.map { .integer(Int($0.microseconds)) } ?? .null
-            ),
-            ("doubted", .integer(link.isDoubted ? 1 : 0)),
-            ("queuedBytes", .integer(queuedBytes(link.index))),
-            ("framesIn", .integer(Int(clamping: link.framesIn))),
-            ("framesOut", .integer(Int(clamping: link.framesOut))),
-            ("bytesIn", .integer(Int(clamping: link.bytesIn))),
-            ("bytesOut", .integer(Int(clamping: link.bytesOut))),
-        ])
-    }
-
-    private func queuedBytes(_ link: LinkIndex) -> Int {
-        guard link >= 0, Int(link) < connectionOfLink.count else { return 0 }
-        let index = connectionOfLink[Int(link)]
-        return index < 0 ? 0 : connections[index].output.count
-    }
-
-    private func status() -> ReplyValue {
-        let sizes = node.tableSizes()
-        var fields: [(String, ReplyValue)] = [
-            ("id", .text(node.id.description)),
-            ("name", .text(node.configuration.name)),
-            ("zone", .text(node.configuration.zone)),
-            ("cluster", .text(node.configuration.cluster)),
-            ("version", .text(options.version)),
-            ("endpoint", .text(node.configuration.endpoint.description)),
-            ("ready", .integer(unreadyReason == nil ? 1 : 0)),
-            ("uptimeSeconds", .integer(uptimeSeconds)),
-            ("members", .integer(sizes.members)),
-            ("links", .integer(sizes.links)),
-            ("degree", .integer(node.configuration.degree)),
-            ("entries", .integer(sizes.entries)),
-            ("directoryBytes", .integer(sizes.directoryBytes)),
-            ("patterns", .integer(sizes.patterns)),
-            ("clients", .integer(gateway.clientCount)),
-            ("sessions", .integer(gateway.sessionCount)),
-            ("sessionsWaiting", .integer(gateway.ghostCount)),
-            ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
-            ("slowDroppedOldest", .integer(Int(clamping: gateway.counters.droppedOldest))),
-            ("slowDroppedNewest", .integer(Int(clamping: gateway.counters.droppedNewest))),
-            ("slowDroppedLatest", .integer(Int(clamping: gateway.counters.droppedSuperseded))),
-            ("slowDisconnected", .integer(Int(clamping: gateway.counters.disconnectedForOutput))),
-        ]
-        for figure in counterFigures() where !figure.name.contains("{") {
-            fields.append((figure.statusName, .integer(Int(clamping: figure.value))))
-        }
-        return .map(fields)
-    }
-
-    private var uptimeSeconds: Int { Int((now - started).nanoseconds / 1_000_000_000) }
-
-    /// INFO's lines that the gateway does not know.
-    private func additionalInformation() -> [(section: String, lines: [String])] {
-        let sizes = node.tableSizes()
-        return [
-            (
-                "Server",
-                [
-                    "smallworld_version:\(options.version)",
-                    "tcp_port:\(listeners.redisEndpoint?.port ?? 0)",
-                    "uptime_in_seconds:\(uptimeSeconds)",
-                    "uptime_in_days:\(uptimeSeconds / 86_400)",
-                ] + host.lines
-            ),
-            // Monitoring names an instance by it, beside the run's own number.
-            ("Replication", ["master_replid:\(host.runID)", "master_repl_offset:0"]),
-            ("Stats", ["total_net_input_bytes:\(counters.bytesReceived)"]),
-            (
-                "Mesh",
-                [
-                    "node_id:\(node.id)", "node_name:\(node.configuration.name)",
-                    "cluster:\(node.configuration.cluster)", "members:\(sizes.members)",
-                    "links:\(sizes.links)", "directory_entries:\(sizes.entries)",
-                    "directory_bytes:\(sizes.directoryBytes)",
-                    "ready:\(unreadyReason == nil ? 1 : 0)",
-                ]
-            ),
-        ]
-    }
-
-    // MARK: Metrics
-
-    /// One counter as /metrics and MESH.STATUS show it.
-    struct Figure {
-        /// In Prometheus's terms, without `smallworld_`; with labels if it has any.
-        var name: String
-        var help: String
-        var value: UInt64
-
-        init(_ name: String, _ help: String, _ value: UInt64) {
-            self.name = name
-            self.help = help
-            self.value = value
-        }
-
-        /// `messages_forwarded_total` → `messagesForwarded`.
-        var statusName: String {
-            let words = name.split(separator: "_").filter { $0 != "total" }
-            return words.enumerated().map { position, word in
-                position == 0
-                    ? String(word) : word.prefix(1).uppercased() + word.dropFirst()
-            }.joined()
-        }
-    }
-
-    func counterFigures() -> [Figure] {
+extension Server {
+    func counterFigures(_ facts: DriverFacts) -> [Figure] {
         let core = node.counters
         let edge = gateway.counters
+        let driver = facts.counters
         return [
             Figure(
                 "messages_originated_total",
@@ -213,10 +58,10 @@ extension Reactor {
             Figure(
                 "dropped_queue_full_total",
                 "Messages dropped because a link's queue was at its bound.",
-                counters.messagesDropped),
+                driver.messagesDropped),
             Figure(
                 "dropped_queue_full_bytes_total", "Bytes of those messages.",
-                counters.messageBytesDropped),
+                driver.messageBytesDropped),
             Figure(
                 "dropped_volatile_total", "Volatile messages dropped for want of a next hop.",
                 core.droppedVolatile),
@@ -253,15 +98,15 @@ extension Reactor {
             Figure(
                 "links_misbehaved_total",
                 "Links closed for malformed bytes or an unbounded control queue.",
-                counters.linksMisbehaved),
+                driver.linksMisbehaved),
             Figure("links_refused_total", "Links refused, by us or by peers.", core.linksRefused),
             Figure(
                 "handshakes_abandoned_total", "Connections that did not say in time who they were.",
                 core.handshakesAbandoned),
             Figure("links_opened_total", "Links opened.", core.linksOpened),
             Figure("links_lost_total", "Links lost.", core.linksLost),
-            Figure("links_accepted_total", "Link connections accepted.", counters.linksAccepted),
-            Figure("links_dialled_total", "Link connections dialled.", counters.linksDialled),
+            Figure("links_accepted_total", "Link connections accepted.", driver.linksAccepted),
+            Figure("links_dialled_total", "Link connections dialled.", driver.linksDialled),
             Figure("suspicions_total", "Members suspected by this node.", core.suspicions),
             Figure("deaths_total", "Members declared dead.", core.deaths),
             Figure(
@@ -378,54 +223,54 @@ extension Reactor {
                 edge.keyspaceNotificationsAsked),
             Figure(
                 "clients_accepted_total", "Client connections accepted.",
-                counters.clientsAccepted),
+                driver.clientsAccepted),
             Figure(
                 "clients_closed_total", "Client and HTTP connections that ended.",
-                counters.clientsClosed),
+                driver.clientsClosed),
             Figure(
                 "connections_refused_total",
                 "Connections closed at once: no slot, no descriptor, too many.",
-                counters.connectionsRefused),
+                driver.connectionsRefused),
             Figure(
                 "descriptors_used_up_total",
                 "Clients closed at once because all descriptors but those for links were in use.",
-                counters.descriptorsUsedUp),
+                driver.descriptorsUsedUp),
             Figure(
                 "accepts_failed_total",
                 "Times that accepting failed for want of memory or descriptors.",
-                counters.acceptsFailed),
+                driver.acceptsFailed),
             Figure(
                 "sends_starved_total",
                 "Writes to sockets that the kernel had no memory for; they are repeated.",
-                counters.sendsStarved),
+                driver.sendsStarved),
             Figure(
                 "log_lines_lost_total",
                 "Log lines that standard error did not take: a full disk, a reader that stands still.",
-                log.linesLost),
+                facts.logLinesLost),
             Figure(
                 "log_lines_left_out_total", "Log lines left out because there were too many.",
-                log.linesLeftOut),
+                facts.logLinesLeftOut),
             Figure(
                 "publishers_paused_total",
                 "Times that a publisher was not read from because of a congested link or destination.",
-                counters.publishersPaused),
-            Figure("http_accepted_total", "HTTP connections accepted.", counters.httpAccepted),
+                pause.publishersPaused),
+            Figure("http_accepted_total", "HTTP connections accepted.", driver.httpAccepted),
             Figure(
                 "http_refused_total", "HTTP connections closed for bytes that are no request.",
-                counters.httpRefused),
+                driver.httpRefused),
             Figure(
                 "http_timed_out_total", "HTTP connections closed for a head that did not end.",
-                counters.httpTimedOut),
+                driver.httpTimedOut),
             Figure(
-                "received_bytes_total", "Bytes received on all ports.", counters.bytesReceived),
-            Figure("receives_total", "Calls that read from sockets.", counters.receives),
-            Figure("sends_total", "Calls that wrote to sockets.", counters.sends),
-            Figure("wake_ups_total", "Turns of the event loop.", counters.wakeUps),
+                "received_bytes_total", "Bytes received on all ports.", driver.bytesReceived),
+            Figure("receives_total", "Calls that read from sockets.", driver.receives),
+            Figure("sends_total", "Calls that wrote to sockets.", driver.sends),
+            Figure("wake_ups_total", "Turns of the event loop.", driver.wakeUps),
         ]
     }
 
     /// The text that Prometheus reads. Series per link are bounded by the degree.
-    func metrics() -> String {
+    func metrics(_ facts: DriverFacts) -> String {
         var text = ""
         func add(_ name: String, _ type: String, _ help: String, _ samples: [(String, String)]) {
             text += "# HELP smallworld_\(name) \(help)\n# TYPE smallworld_\(name) \(type)\n"
@@ -446,7 +291,7 @@ extension Reactor {
             }
             return "\"" + escaped + "\""
         }
-        for figure in counterFigures() {
+        for figure in counterFigures(facts) {
             add(figure.name, "counter", figure.help, [("", String(figure.value))])
         }
         let edge = gateway.counters
@@ -482,7 +327,7 @@ extension Reactor {
         gauge("clients", "Client connections.", gateway.clientCount)
         gauge("sessions", "Sessions of users.", gateway.sessionCount)
         gauge("sessions_waiting", "Sessions without a connection.", gateway.ghostCount)
-        gauge("http_connections", "HTTP connections.", httpConnectionCount)
+        gauge("http_connections", "HTTP connections.", facts.httpConnectionCount)
         let links = node.linkStatuses()
         func perLink(
             _ name: String, _ type: String, _ help: String, _ value: (LinkStatus) -> String?
@@ -494,7 +339,7 @@ extension Reactor {
                 })
         }
         perLink("link_queue_bytes", "gauge", "Bytes that wait for a link.") {
-            String(queuedBytes($0.index))
+            String(facts.queuedBytes($0.index))
         }
         perLink("link_round_trip_seconds", "gauge", "Measured round trip of a link.") {
             $0.roundTrip.map { String(Double($0.nanoseconds) / 1e9) }
@@ -515,79 +360,5 @@ extension Reactor {
             String($0.bytesOut)
         }
         return text
-    }
-
-    // MARK: Log
-
-    mutating func logStart() {
-        var fields: [(String, Log.Value)] = [
-            ("version", .text(options.version)), ("id", .text(node.id.description)),
-            ("name", .text(node.configuration.name)),
-            ("cluster", .text(node.configuration.cluster)),
-            ("mesh", .text(listeners.meshEndpoint.description)),
-            ("advertised", .text(node.configuration.endpoint.description)),
-        ]
-        if let redis = listeners.redisEndpoint {
-            fields.append(("redis", .text(redis.description)))
-        }
-        if let http = listeners.httpEndpoint { fields.append(("http", .text(http.description))) }
-        fields.append(("seeds", .integer(node.configuration.seeds.count)))
-        log.write(.info, "started", fields)
-    }
-
-    /// Clients that the gateway has ended because they read too slowly.
-    mutating func logCuts() {
-        for cut in gateway.cuts {
-            var fields: [(String, Log.Value)] = [
-                ("client", .integer(Int(cut.id))), ("address", .text(cut.address)),
-            ]
-            if !cut.name.isEmpty { fields.append(("name", .text(cut.name))) }
-            if !cut.channel.isEmpty { fields.append(("channel", .text(cut.channel))) }
-            fields.append(("discardedBytes", .integer(cut.discardedBytes)))
-            log.write(.warning, "slowConsumerCut", fields)
-        }
-        gateway.cuts.removeAll()
-    }
-
-    mutating func logEvent(_ event: LogEvent) {
-        func write(_ level: LogLevel, _ name: String, _ fields: [(String, Log.Value)] = []) {
-            log.write(level, name, fields)
-        }
-        func node(_ id: NodeID) -> (String, Log.Value) { ("node", .text(id.description)) }
-        switch event {
-        case .seedsSilent(let attempts):
-            let seeds = self.node.configuration.seeds.map(\.description)
-            write(
-                .warning, "noSeedAnswers",
-                [
-                    ("seeds", .text(seeds.joined(separator: " "))),
-                    ("attempts", .integer(attempts)),
-                    (
-                        "hint",
-                        .text(
-                            "is a node of this cluster running there? The first node of a mesh "
-                                + "needs no seed; trying again")
-                    ),
-                ])
-        case .joined(let members): write(.info, "joined", [("members", .integer(members))])
-        case .ready(let members, let keys):
-            write(.info, "ready", [("members", .integer(members)), ("keys", .integer(keys))])
-        case .memberUp(let id): write(.info, "memberUp", [node(id)])
-        case .memberSuspect(let id): write(.notice, "memberSuspect", [node(id)])
-        case .memberDead(let id): write(.warning, "memberDead", [node(id)])
-        case .memberLeft(let id): write(.info, "memberLeft", [node(id)])
-        case .linkUp(let id): write(.debug, "linkUp", [node(id)])
-        case .linkDown(let id, let reason):
-            write(.debug, "linkDown", [node(id), ("reason", .text("\(reason)"))])
-        case .refused(let endpoint, let reason):
-            // A cluster or version that does not fit needs a person; the rest is everyday life.
-            let needsPerson = reason == .wrongCluster || reason == .wrongVersion
-            write(
-                needsPerson ? .warning : .debug, "refused",
-                [("endpoint", .text(endpoint.description)), ("reason", .text("\(reason)"))])
-        case .refuted: write(.notice, "refuted")
-        case .protocolError(let link, let peer, let error):
-            logBreach("protocolError", link, error.description, peer: peer)
-        }
     }
 }

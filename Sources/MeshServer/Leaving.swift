@@ -1,0 +1,57 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+// How a node drains and leaves the mesh.
+//
+//     running ──leave──▶ draining ──nobody left, or too late──▶ leaving ──said so, or too late──▶ left
+
+extension Server {
+    mutating func beginLeaving(_ effects: inout ServerEffects) {
+        guard phase == .running else { return }
+        servesClients = true
+        gateway.now = now
+        effects.orders.append(
+            .log(LogLine(.info, "draining", [("clients", .integer(gateway.clientCount))])))
+        // With nobody to be sent elsewhere no other node need be asked where.
+        if gateway.clientCount == 0, gateway.sessionCount == 0 {
+            sayGoodbye(&effects)
+            return
+        }
+        // What cannot be moved in this time is not waited for.
+        phase = .draining(deadline: now + options.drainTime + options.drainTime + .seconds(1))
+        gateway.beginDrain(options.drainTime, at: now)
+        settle(&effects)
+    }
+
+    mutating func advancePhase(_ effects: inout ServerEffects) {
+        switch phase {
+        case .running, .left: return
+        case .draining(let deadline):
+            if gateway.isEndingClients, !hasStoppedListening {
+                hasStoppedListening = true
+                effects.orders.append(.stopListening(toLinks: false))
+            }
+            guard gateway.isDrained || deadline <= now else { return }
+            if deadline <= now {
+                effects.orders.append(.log(LogLine(.warning, "drainTimedOut")))
+            }
+            sayGoodbye(&effects)
+        case .leaving(let deadline):
+            guard deadline <= now else { return }
+            effects.orders.append(.log(LogLine(.warning, "leaveTimedOut")))
+            phase = .left
+            effects.mesh.append(.left)
+        }
+    }
+
+    private mutating func sayGoodbye(_ effects: inout ServerEffects) {
+        effects.orders.append(.log(LogLine(.info, "leaving")))
+        phase = .leaving(deadline: now + options.leaveTime)
+        noteReadiness()
+        // Whoever connects now shall find another node, not wait here.
+        effects.orders.append(.stopListening(toLinks: true))
+        node.handle(.leave, bytes: Span(), at: now, into: &effects.own)
+        transfer(Span(), &effects)
+    }
+}

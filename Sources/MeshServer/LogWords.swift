@@ -1,0 +1,85 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+// What the log says.
+
+extension Server {
+    /// What the log says of an event of the node.
+    ///
+    /// - Parameter endpoint: where the peer of a link connects from, or was dialled.
+    public func line(for event: LogEvent, endpoint: (LinkIndex) -> Endpoint) -> LogLine {
+        func node(_ id: NodeID) -> LogLine.Field { ("node", .text(id.description)) }
+        switch event {
+        case .seedsSilent(let attempts):
+            let seeds = self.node.configuration.seeds.map(\.description)
+            return LogLine(
+                .warning, "noSeedAnswers",
+                [
+                    ("seeds", .text(seeds.joined(separator: " "))),
+                    ("attempts", .integer(attempts)),
+                    (
+                        "hint",
+                        .text(
+                            "is a node of this cluster running there? The first node of a mesh "
+                                + "needs no seed; trying again")
+                    ),
+                ])
+        case .joined(let members): return LogLine(.info, "joined", [("members", .integer(members))])
+        case .ready(let members, let keys):
+            return LogLine(
+                .info, "ready", [("members", .integer(members)), ("keys", .integer(keys))])
+        case .memberUp(let id): return LogLine(.info, "memberUp", [node(id)])
+        case .memberSuspect(let id): return LogLine(.notice, "memberSuspect", [node(id)])
+        case .memberDead(let id): return LogLine(.warning, "memberDead", [node(id)])
+        case .memberLeft(let id): return LogLine(.info, "memberLeft", [node(id)])
+        case .linkUp(let id): return LogLine(.debug, "linkUp", [node(id)])
+        case .linkDown(let id, let reason):
+            return LogLine(.debug, "linkDown", [node(id), ("reason", .text("\(reason)"))])
+        case .refused(let endpoint, let reason):
+            // A cluster or version that does not fit needs a person; the rest is everyday life.
+            let needsPerson = reason == .wrongCluster || reason == .wrongVersion
+            return LogLine(
+                needsPerson ? .warning : .debug, "refused",
+                [("endpoint", .text(endpoint.description)), ("reason", .text("\(reason)"))])
+        case .refuted: return LogLine(.notice, "refuted")
+        case .protocolError(let link, let peer, let error):
+            return breach(
+                "protocolError", at: endpoint(link), by: peer, error.description)
+        }
+    }
+
+    /// One line about a peer whose link is ended for what it did.
+    ///
+    /// - Parameters:
+    ///   - peer: nil while it has not said who it is.
+    ///   - hint: what it takes this port for, if that is known.
+    public func breach(
+        _ event: String, at endpoint: Endpoint, by peer: NodeID?, _ reason: String,
+        hint: String? = nil
+    ) -> LogLine {
+        var fields: [LogLine.Field] = [("address", .text(endpoint.description))]
+        if let peer {
+            let name = node.memberStatuses().first { $0.id == peer }?.name ?? ""
+            if !name.isEmpty { fields.append(("name", .text(name))) }
+            fields.append(("node", .text(peer.description)))
+        }
+        fields.append(("reason", .text(reason)))
+        if let hint { fields.append(("hint", .text(hint))) }
+        return LogLine(.warning, event, fields)
+    }
+
+    /// Clients that the gateway has ended because they read too slowly.
+    mutating func reportCuts(_ effects: inout ServerEffects) {
+        for cut in gateway.cuts {
+            var fields: [LogLine.Field] = [
+                ("client", .integer(Int(cut.id))), ("address", .text(cut.address)),
+            ]
+            if !cut.name.isEmpty { fields.append(("name", .text(cut.name))) }
+            if !cut.channel.isEmpty { fields.append(("channel", .text(cut.channel))) }
+            fields.append(("discardedBytes", .integer(cut.discardedBytes)))
+            effects.orders.append(.log(LogLine(.warning, "slowConsumerCut", fields)))
+        }
+        gateway.cuts.removeAll()
+    }
+}

@@ -1,0 +1,130 @@
+import MeshCore
+import MeshGateway
+
+/// Clients that are not listened to for a while, and why.
+struct Pause {
+    struct Publisher {
+        /// `Gateway.senderTag`: the client's index may be used again by another.
+        var tag: UInt64
+        var client: ClientIndex
+        var cause: Cause
+    }
+
+    /// What is too full for a publisher to be listened to.
+    enum Cause {
+        case mesh(Congestion)
+        case link(LinkIndex)
+    }
+
+    /// Clients whose question is answered, or whose replies have left.
+    var resumable = FIFO<ClientIndex>()
+    /// Clients that ask faster than they read.
+    var throttled: [ClientIndex] = []
+    /// Those that have waited longest first.
+    var publishers: [Publisher] = []
+    /// Publishers that are looked at again, now that something has drained, and how many were.
+    var rechecking: [Publisher] = []
+    var rechecked = 0
+    /// Those of them that go on waiting.
+    var kept: [Publisher] = []
+    /// Some flow or link is no longer congested, or gone.
+    var mayEnd = false
+    /// Links that are congested, by their driver's account.
+    var congestedLinks: [LinkIndex] = []
+    /// The last publication was not taken: its command is to be given again.
+    var isPostponed = false
+    /// Times that a publisher was paused.
+    var publishersPaused: UInt64 = 0
+}
+
+extension Server {
+    /// A link's queue is above the driver's bound: those that publish over it wait.
+    public mutating func linkIsCongested(_ link: LinkIndex) {
+        if !pause.congestedLinks.contains(link) { pause.congestedLinks.append(link) }
+    }
+
+    /// A link's queue has fallen below half of that, or the link is gone.
+    public mutating func linkHasDrained(_ link: LinkIndex) {
+        pause.congestedLinks.removeAll { $0 == link }
+        pause.mayEnd = true
+    }
+
+    /// A client whose input goes on, each once after what it waited for; nil: none, for now. The
+    /// driver asks before it sleeps, and goes on with the client before it asks again.
+    public mutating func nextResumable() -> ClientIndex? {
+        if let client = pause.resumable.popFirst() { return client }
+        if pause.mayEnd, pause.rechecking.isEmpty {
+            pause.mayEnd = false
+            swap(&pause.rechecking, &pause.publishers)
+        }
+        // One that waits for something else would add a message to what is too full each time. And of
+        // those that wait for the same, the first may fill it again.
+        while pause.rechecked < pause.rechecking.count {
+            let publisher = pause.rechecking[pause.rechecked]
+            pause.rechecked += 1
+            guard gateway.client(tagged: publisher.tag) != nil else { continue }
+            if !isCongested(publisher.cause) { return publisher.client }
+            pause.kept.append(publisher)
+        }
+        if pause.rechecked > 0 {
+            pause.publishers = pause.kept + pause.publishers
+            pause.kept.removeAll()
+            pause.rechecking.removeAll()
+            pause.rechecked = 0
+        }
+        return nil
+    }
+
+    /// Whether `nextResumable` may name a client.
+    public var mayResume: Bool {
+        !pause.resumable.isEmpty || pause.mayEnd && !pause.publishers.isEmpty
+    }
+
+    mutating func pausePublisher(_ client: ClientIndex, _ cause: Pause.Cause) {
+        pause.publishersPaused &+= 1
+        pause.publishers.append(
+            Pause.Publisher(tag: gateway.senderTag(of: client), client: client, cause: cause))
+    }
+
+    /// A message for a destination that has more than enough is not taken: its command stays in the
+    /// client's input, and the client waits. Taken, one from each of many publishers would fill the
+    /// flow beyond its window.
+    @inline(never)
+    mutating func isPostponed(_ publication: Publication, _ client: ClientIndex) -> Bool {
+        if publication.isVolatile { return false }
+        guard let congestion = node.congestion(of: publication.key), gateway.postpone(client)
+        else { return false }
+        pausePublisher(client, .mesh(congestion))
+        return true
+    }
+
+    private func isCongested(_ cause: Pause.Cause) -> Bool {
+        switch cause {
+        case .mesh(let congestion): node.isCongested(congestion)
+        case .link(let link): pause.congestedLinks.contains(link)
+        }
+    }
+
+    /// The first congested link that a message has just been sent over.
+    @inline(never)
+    func congestedLink(among effects: borrowing ServerEffects) -> LinkIndex? {
+        for position in 0..<effects.mesh.count {
+            if case .send(let link, _, _, let sendClass) = effects.mesh[position],
+                sendClass != .control, pause.congestedLinks.contains(link)
+            {
+                return link
+            }
+        }
+        return nil
+    }
+
+    /// A client that asked faster than it read is listened to again when half of its output has left.
+    @inline(never)
+    mutating func endThrottle(_ client: ClientIndex) {
+        guard gateway.outputCount(client) < options.clientOutputBytes / 2,
+            let place = pause.throttled.firstIndex(of: client)
+        else { return }
+        pause.throttled.remove(at: place)
+        pause.resumable.append(client)
+    }
+}

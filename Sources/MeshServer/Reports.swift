@@ -1,0 +1,221 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+/// What only a driver knows of itself, for `INFO`, `MESH.STATUS`, `MESH.LINKS` and `/metrics`.
+public struct DriverFacts: Sendable {
+    public var counters = DriverCounters()
+    /// Bytes that wait for each link, by its place in the node's table; missing: none.
+    public var queuedBytes: [Int] = []
+    public var httpConnectionCount = 0
+    /// Log lines left out because there were too many, and lines that were not taken.
+    public var logLinesLeftOut: UInt64 = 0
+    public var logLinesLost: UInt64 = 0
+    /// The port of Redis clients; 0: there is none.
+    public var redisPort = 0
+    /// Of INFO's section Server: the process and its machine.
+    public var hostLines: [String] = []
+    /// 40 hexadecimal digits, another for each run.
+    public var runID = ""
+
+    public init() {}
+
+    func queuedBytes(_ link: LinkIndex) -> Int {
+        link >= 0 && Int(link) < queuedBytes.count ? queuedBytes[Int(link)] : 0
+    }
+}
+
+// What clients ask of the node itself.
+
+extension Server {
+    /// Answers the report that `command` has returned `.needsFacts` for.
+    public mutating func answer(
+        with facts: DriverFacts, at now: Instant, into effects: inout ServerEffects
+    ) {
+        self.now = now
+        guard let (client, report) = pendingReport else { return }
+        pendingReport = nil
+        answer(report, to: client, facts, &effects)
+    }
+
+    func needsFacts(_ report: Report) -> Bool {
+        switch report {
+        case .links, .status, .info: true
+        case .members, .online, .whereabouts, .watch, .patternCount: false
+        }
+    }
+
+    mutating func answer(
+        _ report: Report, to client: ClientIndex, _ facts: DriverFacts?,
+        _ effects: inout ServerEffects
+    ) {
+        let facts = facts ?? DriverFacts()
+        switch report {
+        case .patternCount:
+            gateway.reply(client, .integer(node.patternCount))
+        case .members:
+            gateway.reply(client, .array(node.memberStatuses().map { Self.describe($0) }))
+        case .links:
+            gateway.reply(client, .array(node.linkStatuses().map { Self.describe($0, facts) }))
+        case .status: gateway.reply(client, status(facts))
+        case .online(let users):
+            gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
+        case .whereabouts(let asked, let user):
+            let holders = holders(of: asked)
+            if holders.count < 2 {
+                replyWhereabouts(holders, to: client)
+            } else {
+                let (query, question) = gateway.locate(asked, user: user, for: client)
+                ask(query, question, &effects)
+            }
+        case .watch(let users):
+            for (index, user) in users.enumerated() {
+                gateway.presenceNow(client, user: index, isOnline: isOnline(user))
+            }
+        case .info(let sections):
+            let text = gateway.information(
+                sections: sections, additional: additionalInformation(facts))
+            gateway.reply(client, .verbatim(text))
+        }
+    }
+
+    func holders(of user: AskedUser) -> [NodeID] {
+        node.holders(of: user.key, name: user.name, isHere: user.isHere)
+    }
+
+    private func isOnline(_ user: AskedUser) -> Bool {
+        node.isHeld(user.key, name: user.name, isHere: user.isHere)
+    }
+
+    mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {
+        let members = node.memberStatuses().filter { holders.contains($0.id) }
+        gateway.reply(
+            client,
+            .array(
+                members.map { member in
+                    .map([
+                        ("id", .text(member.id.description)),
+                        ("name", .text(member.name)),
+                        ("zone", .text(member.zone)),
+                        ("endpoint", .text(member.endpoint.description)),
+                    ])
+                }))
+    }
+
+    private static func describe(_ member: MemberStatus) -> ReplyValue {
+        .map([
+            ("id", .text(member.id.description)),
+            ("name", .text(member.name)),
+            ("zone", .text(member.zone)),
+            ("endpoint", .text(member.endpoint.description)),
+            ("standing", .text("\(member.standing)")),
+            ("incarnation", .integer(Int(truncatingIfNeeded: member.incarnation.rawValue))),
+            ("keys", .integer(member.keyCount)),
+            ("self", .integer(member.isSelf ? 1 : 0)),
+        ])
+    }
+
+    private static func describe(_ link: LinkStatus, _ facts: DriverFacts) -> ReplyValue {
+        .map([
+            ("peer", .text(link.peer.description)),
+            ("endpoint", .text(link.endpoint.description)),
+            ("role", .text(link.role)),
+            (
+                "roundTripMicroseconds",
+                link.roundTrip.map { .integer(Int($0.microseconds)) } ?? .null
+            ),
+            ("doubted", .integer(link.isDoubted ? 1 : 0)),
+            ("queuedBytes", .integer(facts.queuedBytes(link.index))),
+            ("framesIn", .integer(Int(clamping: link.framesIn))),
+            ("framesOut", .integer(Int(clamping: link.framesOut))),
+            ("bytesIn", .integer(Int(clamping: link.bytesIn))),
+            ("bytesOut", .integer(Int(clamping: link.bytesOut))),
+        ])
+    }
+
+    private func status(_ facts: DriverFacts) -> ReplyValue {
+        let sizes = node.tableSizes()
+        var fields: [(String, ReplyValue)] = [
+            ("id", .text(node.id.description)),
+            ("name", .text(node.configuration.name)),
+            ("zone", .text(node.configuration.zone)),
+            ("cluster", .text(node.configuration.cluster)),
+            ("version", .text(options.version)),
+            ("endpoint", .text(node.configuration.endpoint.description)),
+            ("ready", .integer(unreadyReason == nil ? 1 : 0)),
+            ("uptimeSeconds", .integer(uptimeSeconds)),
+            ("members", .integer(sizes.members)),
+            ("links", .integer(sizes.links)),
+            ("degree", .integer(node.configuration.degree)),
+            ("entries", .integer(sizes.entries)),
+            ("directoryBytes", .integer(sizes.directoryBytes)),
+            ("patterns", .integer(sizes.patterns)),
+            ("clients", .integer(gateway.clientCount)),
+            ("sessions", .integer(gateway.sessionCount)),
+            ("sessionsWaiting", .integer(gateway.ghostCount)),
+            ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
+            ("slowDroppedOldest", .integer(Int(clamping: gateway.counters.droppedOldest))),
+            ("slowDroppedNewest", .integer(Int(clamping: gateway.counters.droppedNewest))),
+            ("slowDroppedLatest", .integer(Int(clamping: gateway.counters.droppedSuperseded))),
+            ("slowDisconnected", .integer(Int(clamping: gateway.counters.disconnectedForOutput))),
+        ]
+        for figure in counterFigures(facts) where !figure.name.contains("{") {
+            fields.append((figure.statusName, .integer(Int(clamping: figure.value))))
+        }
+        return .map(fields)
+    }
+
+    var uptimeSeconds: Int { Int((now - startedAt).nanoseconds / 1_000_000_000) }
+
+    /// INFO's lines that the gateway does not know.
+    private func additionalInformation(_ facts: DriverFacts) -> [(section: String, lines: [String])]
+    {
+        let sizes = node.tableSizes()
+        return [
+            (
+                "Server",
+                [
+                    "smallworld_version:\(options.version)",
+                    "tcp_port:\(facts.redisPort)",
+                    "uptime_in_seconds:\(uptimeSeconds)",
+                    "uptime_in_days:\(uptimeSeconds / 86_400)",
+                ] + facts.hostLines
+            ),
+            // Monitoring names an instance by it, beside the run's own number.
+            ("Replication", ["master_replid:\(facts.runID)", "master_repl_offset:0"]),
+            ("Stats", ["total_net_input_bytes:\(facts.counters.bytesReceived)"]),
+            (
+                "Mesh",
+                [
+                    "node_id:\(node.id)", "node_name:\(node.configuration.name)",
+                    "cluster:\(node.configuration.cluster)", "members:\(sizes.members)",
+                    "links:\(sizes.links)", "directory_entries:\(sizes.entries)",
+                    "directory_bytes:\(sizes.directoryBytes)",
+                    "ready:\(unreadyReason == nil ? 1 : 0)",
+                ]
+            ),
+        ]
+    }
+}
+
+/// Members by id, as people want to read of them.
+struct Members {
+    private let members: [NodeID: MemberStatus]
+
+    init(_ members: [MemberStatus]) {
+        self.members = Dictionary(
+            members.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Its name, or its id while it has none.
+    func name(_ id: NodeID) -> String {
+        guard let name = members[id]?.name, !name.isEmpty else { return id.description }
+        return name
+    }
+
+    func way(to holder: NodeID, _ path: [String]?) -> TracedWay {
+        TracedWay(
+            holder: holder, name: name(holder),
+            standing: members[holder].map { "\($0.standing)" } ?? "unknown", path: path)
+    }
+}

@@ -1,0 +1,224 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+/// What the driver does after one command of a client.
+public enum ClientStep: Sendable {
+    /// The command was carried out: call `command` again.
+    case next
+    /// The input ends inside a command: call again when `needed` bytes from the offset on are there
+    /// (a hint: at least one more than now).
+    case incomplete(needed: Int)
+    /// Do not read from this client until `nextResumable` names it.
+    case paused
+    /// Call `answer(with:)`, then `command` again: the answer needs what only the driver knows.
+    case needsFacts
+    /// Flush the client's output, then close its connection and call `close`.
+    case end
+}
+
+// Commands of clients, and their output.
+
+extension Server {
+    /// What to send to a connection that `open` has refused.
+    public static var refusal: [UInt8] { Gateway.refusal }
+
+    /// A new connection of a client; nil when there are too many: send `refusal` and close it.
+    ///
+    /// - Parameter address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
+    public mutating func open(address: String, at now: Instant) -> ClientIndex? {
+        self.now = now
+        gateway.now = now
+        if !servesClients { nextOverdueCheck = now + .seconds(1) }
+        servesClients = true
+        noteReadiness()
+        return gateway.open(address: address, at: now)
+    }
+
+    /// Carries out the command at `offset` in a client's input, and moves `offset` past it.
+    public mutating func command(
+        from client: ClientIndex, _ bytes: Span<UInt8>, at offset: inout Int, now: Instant,
+        into effects: inout ServerEffects
+    ) -> ClientStep {
+        if gateway.outputCount(client) > options.clientOutputBytes {
+            pause.throttled.append(client)
+            return .paused
+        }
+        self.now = now
+        let start = offset
+        let request = gateway.next(bytes, at: &offset, from: client, now: now)
+        if !gateway.changes.isEmpty { applyChanges(&effects) }
+        switch request {
+        case .publish(let publication):
+            let step = publish(publication, bytes, by: client, &effects)
+            if case .paused = step, pause.isPostponed { offset = start }
+            return step
+        case .handled: break
+        case .incomplete(let needed): return .incomplete(needed: needed)
+        default: return commandRare(request, from: client, &effects)
+        }
+        if gateway.hasWork { settle(&effects) }
+        return .next
+    }
+
+    @inline(never)
+    private mutating func commandRare(
+        _ request: Request, from client: ClientIndex, _ effects: inout ServerEffects
+    ) -> ClientStep {
+        defer { settle(&effects) }
+        switch request {
+        case .publish, .handled, .incomplete: preconditionFailure("these are handled before")
+        case .ask(let query, let question): ask(query, question, &effects)
+        case .report(let report):
+            if needsFacts(report) {
+                pendingReport = (client, report)
+                return .needsFacts
+            }
+            answer(report, to: client, nil, &effects)
+        case .blocked: return .paused
+        case .end: return .end
+        }
+        return .next
+    }
+
+    @inline(__always)
+    private mutating func publish(
+        _ publication: Publication, _ bytes: Span<UInt8>, by client: ClientIndex,
+        _ effects: inout ServerEffects
+    ) -> ClientStep {
+        pause.isPostponed = false
+        if node.hasCongestion, isPostponed(publication, client) {
+            pause.isPostponed = true
+            return .paused
+        }
+        let message = OutgoingMessage(
+            publication.body, publication.key, name: publication.name,
+            payload: publication.payload, sender: gateway.senderTag(of: client),
+            isVolatile: publication.isVolatile)
+        let copies = gateway.counters.delivered
+        let outcome: PublishOutcome
+        if publication.isDecoded {
+            outcome = publishDecoded(publication, message, by: client, &effects)
+        } else {
+            outcome = node.publish(message, bytes: bytes, at: now, into: &effects.mesh)
+            if effects.mesh.count > 1 || outcome.verdict == .refused {
+                heed(bytes, at: now, &effects)
+            }
+            gateway.published(publication, bytes, by: client, outcome)
+        }
+        effects.clientBytes +=
+            Int(gateway.counters.delivered &- copies)
+            * (Int(publication.name.count) + Int(publication.payload.count))
+        if gateway.hasWork { settle(&effects) }
+        if let congestion = outcome.congestion {
+            pausePublisher(client, .mesh(congestion))
+            return .paused
+        }
+        if !pause.congestedLinks.isEmpty, let link = congestedLink(among: effects) {
+            pausePublisher(client, .link(link))
+            return .paused
+        }
+        return .next
+    }
+
+    /// A message of an inline command with quotes: its bytes are the gateway's, which the driver does
+    /// not know.
+    @inline(never)
+    private mutating func publishDecoded(
+        _ publication: Publication, _ message: OutgoingMessage, by client: ClientIndex,
+        _ effects: inout ServerEffects
+    ) -> PublishOutcome {
+        let line = gateway.decodedLine
+        let outcome = node.publish(message, bytes: line.span, at: now, into: &effects.own)
+        transfer(line.span, &effects)
+        gateway.published(publication, line.span, by: client, outcome)
+        return outcome
+    }
+
+    /// Publishes a message of the driver itself: no client has sent it, and none here gets it.
+    public mutating func publish(
+        _ message: OutgoingMessage, bytes: Span<UInt8>, at now: Instant,
+        into effects: inout ServerEffects
+    ) -> PublishOutcome {
+        let outcome = node.publish(message, bytes: bytes, at: now, into: &effects.mesh)
+        heed(bytes, at: now, &effects)
+        return outcome
+    }
+
+    mutating func ask(
+        _ query: QueryID, _ question: Query, _ effects: inout ServerEffects
+    ) {
+        // Taken out: a question that nobody else can answer is finished before `advance` returns.
+        var bytes = ByteQueue()
+        swap(&bytes, &gateway.questionBytes)
+        bytes.withSpan { advance(.query(query, question), $0, &effects) }
+        swap(&bytes, &gateway.questionBytes)
+    }
+
+    // MARK: Output
+
+    /// Clients whose output has grown since the last call, each once, in place of what was in
+    /// `clients`.
+    public mutating func takeDirty(into clients: inout [ClientIndex]) {
+        clients.removeAll(keepingCapacity: true)
+        swap(&clients, &gateway.dirty)
+    }
+
+    /// How many clients `takeDirty` would give.
+    public var dirtyCount: Int { gateway.dirty.count }
+
+    /// Passes a client's waiting output to `body`, which returns how many bytes it has sent. `body` is
+    /// not called when nothing waits, and may be called several times.
+    ///
+    /// - Returns: false when the client has lost its output, to a limit or to CLIENT KILL: close its
+    ///   connection at once.
+    public mutating func flush(
+        _ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int
+    ) -> Bool {
+        unsafe gateway.flush(client, body)
+        if gateway.isDoomed(client) { return false }
+        if !pause.throttled.isEmpty { endThrottle(client) }
+        return true
+    }
+
+    /// The bytes that wait for a client.
+    public func outputCount(_ client: ClientIndex) -> Int { gateway.outputCount(client) }
+
+    // MARK: End
+
+    /// Whether `close` depends on how this client's connection has ended.
+    public func hasUnproven(_ client: ClientIndex) -> Bool { gateway.hasUnproven(client) }
+
+    /// A client's connection is gone, or will be as soon as what it was sent has left.
+    ///
+    /// - Parameter parting: what the kernel says of it; to be asked if `hasUnproven`.
+    /// - Returns: a number to call `conclude` with when more is known of the connection; nil: nothing
+    ///   is open.
+    public mutating func close(
+        _ client: ClientIndex, _ parting: Parting, at now: Instant,
+        into effects: inout ServerEffects
+    ) -> UInt32? {
+        self.now = now
+        gateway.now = now
+        // A client that was cut is closed in the same turn.
+        if !gateway.cuts.isEmpty { reportCuts(&effects) }
+        let doubts = gateway.close(client, parting)
+        pause.throttled.removeAll { $0 == client }
+        settle(&effects)
+        if doubts.isEmpty { return nil }
+        lastDoubt &+= 1
+        self.doubts[lastDoubt] = doubts
+        return lastDoubt
+    }
+
+    /// More is known of a connection that has ended since `close` returned this number.
+    public mutating func conclude(
+        _ number: UInt32, _ parting: Parting, at now: Instant, into effects: inout ServerEffects
+    ) {
+        guard let open = doubts.removeValue(forKey: number) else { return }
+        self.now = now
+        gateway.now = now
+        _ = gateway.conclude(open, parting)
+        settle(&effects)
+    }
+}

@@ -1,0 +1,420 @@
+import MeshCore
+import MeshGateway
+import MeshWire
+
+/// A place of a client connection, and how a connection has ended: words of the gateway that a driver
+/// passes on.
+public typealias ClientIndex = MeshGateway.ClientIndex
+public typealias Parting = MeshGateway.Parting
+
+/// What a server is told at birth.
+public struct ServerOptions: Sendable {
+    public var node: Configuration
+    public var gateway = GatewayConfiguration()
+    /// Answered by `INFO`, `MESH.STATUS` and `/metrics`.
+    public var version = Version.current
+    /// A node that leaves sends its clients elsewhere within this time; 0: it ends their connections
+    /// at once.
+    public var drainTime: Delay = .seconds(2)
+    /// A node that leaves has this long to say so.
+    public var leaveTime: Delay = .seconds(3)
+    /// Output of a client above which its commands wait until half of it has left: a client that asks
+    /// without reading the answers is not closed, and takes no more memory than this.
+    public var clientOutputBytes = 1024 * 1024
+
+    public init(node: Configuration) {
+        self.node = node
+    }
+}
+
+/// A node and its clients: everything between the bytes that come in and those that go out, and what
+/// the two say to one another.
+///
+///     bytes of a link ──▶ handle(event) ─┐                    ┌─▶ effects: send, dial, close, log
+///                                        ├─ Node ⇄ Gateway ───┤
+///     bytes of a client ─▶ command() ────┘                    └─▶ outputs of clients: flush()
+///
+/// Pure: no socket, no clock, no randomness but the seed. The reactor drives one with sockets, the
+/// simulator many in virtual time, and tests one by hand. A driver
+///
+/// 1. hands in what happens: `handle` for links and time, `open`, `command` and `close` for clients;
+/// 2. carries out the effects after each call, before the bytes that it gave are used again;
+/// 3. offers the output of the clients in `takeDirty` to their connections (`flush`), goes on with the
+///    input of those that `nextResumable` names, and calls `handle(.deadline)` at `nextDeadline`.
+///
+/// One thread owns a server.
+public struct Server: ~Copyable {
+    /// First, because its first words are those that every event touches.
+    public internal(set) var node: Node
+    var gateway: Gateway
+    /// A client has come, or the node leaves: until then only the node has to be looked after.
+    var servesClients = false
+    /// The time of what is being handled.
+    var now: Instant
+    var phase = Phase.running
+    /// The clients have been told not to come any more.
+    var hasStoppedListening = false
+    /// What the gateway was last told.
+    private var wasReady = false
+    var pause = Pause()
+    /// The command that waits for what only the driver knows.
+    var pendingReport: (client: ClientIndex, report: Report)?
+    /// Sessions that may still turn out to have lost something with a connection that has ended.
+    var doubts: [UInt32: [SessionDoubt]] = [:]
+    var lastDoubt: UInt32 = 0
+    /// Events of this server's own, until the present one is handled.
+    var own: [OwnEvent] = []
+    var ownBytes = ByteQueue()
+    var nextOverdueCheck: Instant
+    let startedAt: Instant
+    public let options: ServerOptions
+
+    enum Phase: Equatable {
+        case running
+        /// Clients are sent to other nodes first.
+        case draining(deadline: Instant)
+        /// The node says goodbye; `.left` is expected before the deadline.
+        case leaving(deadline: Instant)
+        case left
+    }
+
+    /// An event that has to wait until the effects of another are read.
+    enum OwnEvent {
+        /// `answer` lies in `ownBytes`.
+        case answer(NodeID, QueryID, answer: Slice)
+        /// `name` lies in `ownBytes`.
+        case stranger(RoutedBody, Key, name: Slice, NodeID)
+    }
+
+    /// - Parameters:
+    ///   - node: born at `now`.
+    ///   - secret: two random words, from which the tokens of sessions are made.
+    public init(
+        _ options: ServerOptions, node: consuming Node, hasher: KeyHasher,
+        secret: (UInt64, UInt64), at now: Instant
+    ) {
+        self.options = options
+        self.now = now
+        startedAt = now
+        nextOverdueCheck = now + .seconds(1)
+        gateway = Gateway(options.gateway, hasher: hasher, secret: secret)
+        gateway.now = now
+        gateway.nodeID = node.id
+        gateway.clientAddress = options.gateway.clientAddress
+        self.node = node
+    }
+
+    // MARK: What happens
+
+    /// Advances the server by one event of its node's links, or of time. Never blocks, never fails.
+    ///
+    /// `.deadline` does everything that is due, of the clients too. `.leave` begins with sending the
+    /// clients to other nodes; `.left` among the effects is its end.
+    public mutating func handle(
+        _ event: Event, bytes: Span<UInt8>, at now: Instant, into effects: inout ServerEffects
+    ) {
+        switch event {
+        case .deadline:
+            runDeadlines(at: now, &effects)
+            return
+        case .leave:
+            self.now = now
+            beginLeaving(&effects)
+            return
+        default:
+            node.handle(event, bytes: bytes, at: now, into: &effects.mesh)
+        }
+        if effects.mesh.isEmpty { return }
+        heed(bytes, at: now, &effects)
+    }
+
+    /// A free link for a connection that the driver has accepted; nil: close it.
+    public mutating func acceptLink(at now: Instant) -> LinkIndex? { node.acceptLink(at: now) }
+
+    /// The node that a message to this one would be sent to next; nil: none.
+    public mutating func nextHop(to destination: NodeID) -> NodeID? {
+        node.nextHop(to: destination)
+    }
+
+    /// The longest frame that may come over a link now, in bytes.
+    @inline(__always)
+    public func frameLengthMax(over link: LinkIndex) -> Int { node.frameLengthMax(over: link) }
+
+    /// When `.deadline` is due, at the latest; nil: never.
+    public var nextDeadline: Instant? {
+        var earliest = node.nextDeadline
+        func consider(_ instant: Instant?) {
+            if let instant { earliest = min(earliest ?? instant, instant) }
+        }
+        if !servesClients { return earliest }
+        consider(gateway.nextDeadline)
+        if gateway.clientCount > 0 { consider(nextOverdueCheck) }
+        switch phase {
+        case .running, .left: break
+        case .draining(let deadline), .leaving(let deadline): consider(deadline)
+        }
+        return earliest
+    }
+
+    private mutating func runDeadlines(at now: Instant, _ effects: inout ServerEffects) {
+        if let due = node.nextDeadline, due <= now {
+            node.handle(.deadline, bytes: Span(), at: now, into: &effects.mesh)
+            if !effects.mesh.isEmpty { heed(Span(), at: now, &effects) }
+        }
+        guard servesClients else { return }
+        self.now = now
+        gateway.now = now
+        if let due = gateway.nextDeadline, due <= now { gateway.tick(at: now) }
+        if nextOverdueCheck <= now {
+            nextOverdueCheck = now + .seconds(1)
+            for client in gateway.overdue(at: now) { effects.orders.append(.close(client)) }
+        }
+        settle(&effects)
+        advancePhase(&effects)
+    }
+
+    // MARK: What the effects of the node are to the clients
+
+    /// Does what concerns clients of what the node wants done; the rest is the driver's. `bytes` are
+    /// those of the event.
+    @inline(__always)
+    mutating func heed(
+        _ bytes: Span<UInt8>, at now: Instant, _ effects: inout ServerEffects
+    ) {
+        var isSettled = true
+        var position = 0
+        while position < effects.mesh.count {
+            switch effects.mesh[position] {
+            case .send, .dial, .close: break
+            case .deliver(let body, let key, let name, let payload, let id):
+                if servesClients {
+                    self.now = now
+                    deliver(body, key, name, payload, id, bytes, &effects)
+                    isSettled = false
+                }
+            default:
+                self.now = now
+                heedRare(effects.mesh[position], bytes, &effects)
+                isSettled = false
+            }
+            position += 1
+        }
+        if !isSettled { settle(&effects) }
+    }
+
+    @inline(__always)
+    private mutating func deliver(
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice, _ id: MessageID,
+        _ bytes: Span<UInt8>, _ effects: inout ServerEffects
+    ) {
+        let copies = gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
+        if copies == 0 { noteStranger(body, key, name, bytes, from: id.origin) }
+        effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
+    }
+
+    @inline(never)
+    private mutating func heedRare(
+        _ effect: Effect, _ bytes: Span<UInt8>, _ effects: inout ServerEffects
+    ) {
+        gateway.now = now
+        switch effect {
+        case .send, .dial, .close, .deliver, .log: break
+        case .left: phase = .left
+        case .deliverKept(let body, let key, let name, let payload, let id):
+            let copies = effects.mesh.bytes.withSpan {
+                gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
+            }
+            effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
+        case .undelivered(let sender, let body, let key, let name, let node, let count):
+            effects.mesh.bytes.withSpan {
+                gateway.undelivered(
+                    sender: sender, body, key, name: name, to: node, $0, count: Int(count))
+            }
+        case .uncongested: pause.mayEnd = true
+        case .gap(_, let count): gateway.missed(count: Int(count))
+        case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
+        case .asked(let node, let query, let subject):
+            let start = ownBytes.count
+            gateway.answer(subject, bytes, from: node, into: &ownBytes)
+            let answer = Slice(start: start, count: ownBytes.count - start)
+            own.append(.answer(node, query, answer: answer))
+        case .answered(let query, let node, let answer):
+            gateway.answered(query, answer, bytes, from: node)
+        case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
+        case .finished(let query): finished(query)
+        case .memberDied(let id): gateway.nodeDied(id)
+        }
+    }
+
+    /// A message for a name that nobody here has. Mostly the last who had it has just gone.
+    @inline(never)
+    private mutating func noteStranger(
+        _ body: RoutedBody, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>, from origin: NodeID
+    ) {
+        guard gateway.hasAnother(body, key) else { return }
+        let start = ownBytes.count
+        ownBytes.append(bytes, Int(name.start), Int(name.count))
+        own.append(
+            .stranger(body, key, name: Slice(start: start, count: Int(name.count)), origin))
+    }
+
+    private mutating func finished(_ query: QueryID) {
+        let silent = gateway.silentHolders(query) { holders(of: $0) }
+        if !silent.isEmpty {
+            let members = Members(node.memberStatuses())
+            for holder in silent { gateway.traced(query, members.way(to: holder, nil)) }
+        }
+        if let found = gateway.location(query, among: { holders(of: $0) }) {
+            replyWhereabouts(found.nodes, to: found.client)
+        }
+        let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true
+        if let client = gateway.finished(query, isTargetPresent: isPresent) {
+            pause.resumable.append(client)
+        }
+    }
+
+    private mutating func traced(
+        _ query: QueryID, _ holder: NodeID, _ path: Slice, _ bytes: Span<UInt8>
+    ) {
+        let members = Members(node.memberStatuses())
+        var hops: [String] = []
+        var at = Int(path.start)
+        while at + 8 <= path.end {
+            hops.append(members.name(NodeID(bytes.load(UInt64.self, at: at))))
+            at += 8
+        }
+        gateway.traced(query, members.way(to: holder, hops))
+    }
+
+    // MARK: What follows
+
+    /// Carries out what clients have caused and the node has not heard of yet, and what the node has
+    /// asked and not been answered yet, until there is nothing left.
+    mutating func settle(_ effects: inout ServerEffects) {
+        noteReadiness()
+        while true {
+            if !gateway.changes.isEmpty {
+                applyChanges(&effects)
+            } else if !gateway.errands.isEmpty {
+                var errands: [Errand] = []
+                swap(&errands, &gateway.errands)
+                for errand in errands {
+                    advance(.query(errand.id, errand.query), errand.bytes.span, &effects)
+                }
+            } else if !own.isEmpty {
+                advanceOwn(&effects)
+            } else {
+                break
+            }
+        }
+        if !gateway.farewells.isEmpty {
+            for client in gateway.farewells { effects.orders.append(.end(client)) }
+            gateway.farewells.removeAll()
+        }
+        if !gateway.cuts.isEmpty { reportCuts(&effects) }
+        gateway.hasWork = false
+    }
+
+    /// First arrivals and last departures among the clients, for the directory of the node.
+    mutating func applyChanges(_ effects: inout ServerEffects) {
+        var changes: [InterestChange] = []
+        swap(&changes, &gateway.changes)
+        for change in changes where phase != .left {
+            switch change.subject {
+            case .key: advance(.directory(change.key, change.change), Span(), &effects)
+            case .watch: advance(.watch(change.key, change.change), Span(), &effects)
+            case .pattern(let text):
+                let name = Slice(start: 0, count: text.count)
+                advance(.pattern(change.key, name: name, change.change), text.span, &effects)
+            }
+        }
+        if gateway.changes.isEmpty {
+            changes.removeAll(keepingCapacity: true)
+            swap(&changes, &gateway.changes)
+        }
+    }
+
+    private mutating func advanceOwn(_ effects: inout ServerEffects) {
+        var events: [OwnEvent] = []
+        var bytes = ByteQueue()
+        swap(&events, &own)
+        swap(&bytes, &ownBytes)
+        for event in events {
+            switch event {
+            case .answer(let asker, let query, let answer):
+                bytes.withSpan { advance(.answer(to: asker, query, answer: answer), $0, &effects) }
+            case .stranger(let body, let key, let name, let origin):
+                bytes.withSpan {
+                    advance(.stranger(body, key, name: name, from: origin), $0, &effects)
+                }
+            }
+        }
+    }
+
+    /// Advances the node by an event of the server's own. Its bytes are not those that the driver
+    /// knows, so what is sent of them is copied behind the heads.
+    mutating func advance(
+        _ event: Event, _ bytes: Span<UInt8>, _ effects: inout ServerEffects
+    ) {
+        node.handle(event, bytes: bytes, at: now, into: &effects.own)
+        transfer(bytes, &effects)
+    }
+
+    /// Reads the effects of an event of the server's own, and hands them on to the driver.
+    mutating func transfer(_ bytes: Span<UInt8>, _ effects: inout ServerEffects) {
+        for position in 0..<effects.own.count {
+            let effect = effects.own[position]
+            switch effect {
+            case .send(let link, let head, let body, let sendClass):
+                let start = effects.mesh.bytes.count
+                effects.own.bytes.withSpan {
+                    effects.mesh.bytes.append($0, Int(head.start), Int(head.count))
+                }
+                effects.mesh.bytes.append(bytes, Int(body.start), Int(body.count))
+                let frame = Slice(start: start, count: effects.mesh.bytes.count - start)
+                effects.mesh.append(.send(link, head: frame, body: .empty, sendClass))
+            case .undelivered(let sender, let body, let key, let name, let node, let count):
+                effects.own.bytes.withSpan {
+                    gateway.undelivered(
+                        sender: sender, body, key, name: name, to: node, $0, count: Int(count))
+                }
+            case .left:
+                phase = .left
+                effects.mesh.append(effect)
+            case .dial, .close, .log: effects.mesh.append(effect)
+            default: heedRare(effect, bytes, &effects)
+            }
+        }
+        effects.own.removeAll()
+    }
+
+    mutating func noteReadiness() {
+        let isReady = isReady
+        if isReady == wasReady { return }
+        wasReady = isReady
+        gateway.setReady(isReady, now: now)
+    }
+
+    // MARK: Facts
+
+    /// Commands that need the mesh are carried out. A node that drains still serves those that it
+    /// sends away.
+    public var isReady: Bool {
+        switch phase {
+        case .running, .draining: node.isReady
+        case .leaving, .left: false
+        }
+    }
+
+    public var clientCount: Int { gateway.clientCount }
+
+    /// Why the node does not serve; nil when it does.
+    public var unreadyReason: String? {
+        if phase != .running { return "leaving" }
+        if node.isReady { return nil }
+        if node.configuration.seeds.isEmpty { return "starting" }
+        return node.isIntroduced
+            ? "joining: members and directory have not arrived yet"
+            : "joining: no seed has answered yet"
+    }
+}
