@@ -45,8 +45,6 @@ func benchGateway(_ bench: inout Bench) {
 func benchClients(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     guard let way = twoHopWay(&mesh) else { preconditionFailure("every pair is linked") }
     let channel = "channel:far"
-    mesh.serveClients(way.origin)
-    mesh.serveClients(way.destination)
     let publisher = mesh.openClient(way.origin)
     let subscriber = mesh.openClient(way.destination)
     mesh.consume(command(["SUBSCRIBE", channel]).span, from: subscriber, way.destination)
@@ -111,7 +109,10 @@ private struct Clients: ~Copyable {
         precondition(offset == input.count)
     }
 
-    mutating func flushAll() { unsafe gateway.flushAll { $1.count } }
+    mutating func flushAll() {
+        for client in gateway.dirty { unsafe gateway.flush(client) { $0.count } }
+        gateway.dirty.removeAll(keepingCapacity: true)
+    }
 }
 
 /// A command as a Redis client sends it.

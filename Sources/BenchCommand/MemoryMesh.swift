@@ -1,31 +1,27 @@
 import MeshCore
-import MeshGateway
+import MeshServer
 import MeshWire
 
-/// Nodes in one process, joined by byte queues instead of connections: a third driver of `Node`,
-/// without sockets, faults or latency. It exists to measure single steps of a message's way on
+/// Servers in one process, joined by byte queues instead of connections: a driver without sockets,
+/// faults or latency. It exists to measure single steps of a message's way on
 /// nodes that have really found each other.
 struct MemoryMesh: ~Copyable {
-    /// A node and its driver's side.
+    /// A server and its driver's side.
     struct Host: ~Copyable {
-        var node: Node
-        var effects = EffectBuffer()
+        var server: Server
+        var effects = ServerEffects()
         /// What waits to be sent, by link.
         var outputs: Slab<ByteQueue>
         /// The other end of each link.
         var wires: [Wire]
-        /// The clients; on hosts without any it is not asked.
-        var gateway: Gateway
-        var servesClients = false
         /// Messages that the node has handed over for its clients.
         var deliveredCount = 0
 
         /// The present event's effects concern other hosts: links that are to be opened or closed.
         fileprivate var concernsOthers = false
 
-        init(node: consuming Node, hasher: KeyHasher, linkCount: Int) {
-            self.node = node
-            gateway = Gateway(GatewayConfiguration(), hasher: hasher)
+        init(server: consuming Server, linkCount: Int) {
+            self.server = server
             outputs = Slab(capacity: linkCount)
             for _ in 0..<linkCount { outputs.append(ByteQueue()) }
             wires = [Wire](repeating: Wire(), count: linkCount)
@@ -56,6 +52,8 @@ struct MemoryMesh: ~Copyable {
     }
 
     var hosts: Slab<Host>
+    /// Clients that are flushed; reused.
+    var dirty: [ClientIndex] = []
     private(set) var now = Instant(nanoseconds: 0)
     private var turns: [Turn] = []
     let hasher = KeyHasher(cluster: "bench")
@@ -85,8 +83,10 @@ struct MemoryMesh: ~Copyable {
                 incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000 + UInt64(number)),
                 seed: random.next(), configuration: configuration, hasher: hasher,
                 at: Instant(nanoseconds: 0))
-            hosts.append(
-                Host(node: node, hasher: hasher, linkCount: configuration.linkSlotCount))
+            let server = Server(
+                ServerOptions(node: configuration), node: node, hasher: hasher, secret: (1, 2),
+                at: Instant(nanoseconds: 0))
+            hosts.append(Host(server: server, linkCount: configuration.linkSlotCount))
         }
         let limit = now + .seconds(600)
         while !allKnowEachOther() {
@@ -97,7 +97,8 @@ struct MemoryMesh: ~Copyable {
     }
 
     private func allKnowEachOther() -> Bool {
-        for index in 0..<hosts.count where hosts[index].node.tableSizes().members < hosts.count {
+        for index in 0..<hosts.count
+        where hosts[index].server.node.tableSizes().members < hosts.count {
             return false
         }
         return true
@@ -110,13 +111,13 @@ struct MemoryMesh: ~Copyable {
             settle()
             var next = end
             for index in 0..<hosts.count {
-                if let due = hosts[index].node.nextDeadline { next = min(next, due) }
+                if let due = hosts[index].server.nextDeadline { next = min(next, due) }
             }
             // Never in place: a deadline in the past must not stop the clock.
             now = max(next, now + .microseconds(100))
             if now >= end { return }
             for index in 0..<hosts.count {
-                guard let due = hosts[index].node.nextDeadline, due <= now else { continue }
+                guard let due = hosts[index].server.nextDeadline, due <= now else { continue }
                 handle(.deadline, index)
             }
         }
@@ -203,8 +204,8 @@ struct MemoryMesh: ~Copyable {
 
     private mutating func changeLinks(_ host: Int) {
         hosts[host].concernsOthers = false
-        for index in 0..<hosts[host].effects.count {
-            switch hosts[host].effects[index] {
+        for index in 0..<hosts[host].effects.mesh.count {
+            switch hosts[host].effects.mesh[index] {
             case .dial(let link, let endpoint): dial(endpoint, for: link, host)
             case .close(let link): close(link, host)
             default: break
@@ -218,7 +219,7 @@ struct MemoryMesh: ~Copyable {
         var peer = Wire()
         if areApart(host, target) {
             what = .unreachable
-        } else if target != host, let accepted = hosts[target].node.acceptLink(at: now) {
+        } else if target != host, let accepted = hosts[target].server.acceptLink(at: now) {
             connect(target, accepted, to: Wire(host: host, link: link))
             peer = Wire(host: target, link: accepted)
             what = .connected
@@ -256,34 +257,40 @@ struct MemoryMesh: ~Copyable {
 }
 
 extension MemoryMesh.Host {
-    /// One event, and the effects that the hot path has: bytes to links and to clients.
+    /// One event, and the effects that the hot path has: bytes to links.
     @inline(__always)
     mutating func handle(_ event: Event, _ input: Span<UInt8>, at now: Instant) {
-        node.handle(event, bytes: input, at: now, into: &effects)
+        server.handle(event, bytes: input, at: now, into: &effects)
         performBytes(input)
     }
 
-    /// A client's message, and the same.
+    /// A message of no client, and the same.
     @inline(__always)
     mutating func publish(
         _ message: OutgoingMessage, _ input: Span<UInt8>, at now: Instant
     ) -> PublishOutcome {
-        let outcome = node.publish(message, bytes: input, at: now, into: &effects)
+        let outcome = server.publish(message, bytes: input, at: now, into: &effects)
         performBytes(input)
         return outcome
     }
 
+    /// A client's command, and the same.
+    @inline(__always)
+    mutating func command(
+        from client: ClientIndex, _ input: Span<UInt8>, at offset: inout Int, now: Instant
+    ) -> ClientStep {
+        let step = server.command(from: client, input, at: &offset, now: now, into: &effects)
+        performBytes(input)
+        return step
+    }
+
     @inline(__always)
     private mutating func performBytes(_ input: Span<UInt8>) {
-        for index in 0..<effects.count {
-            switch effects[index] {
+        for index in 0..<effects.mesh.count {
+            switch effects.mesh[index] {
             case .send(let link, let head, let body, _):
                 send(head, body, input, over: Int(link))
-            case .deliver(let body, let key, let name, let payload, let id):
-                deliveredCount += 1
-                if servesClients {
-                    _ = gateway.deliver(body, key, name: name, payload: payload, input, id: id)
-                }
+            case .deliver: deliveredCount += 1
             case .dial, .close: concernsOthers = true
             default: break
             }
@@ -297,7 +304,7 @@ extension MemoryMesh.Host {
         let start = Int(head.start)
         let count = Int(head.count)
         let place = unsafe outputs[link].reserve(count)
-        unsafe effects.bytes.withBytes {
+        unsafe effects.mesh.bytes.withBytes {
             unsafe place.copyMemory(from: $0.baseAddress! + start, byteCount: count)
         }
         outputs[link].append(input, Int(body.start), Int(body.count))

@@ -1,6 +1,6 @@
 import Glibc
 import MeshCore
-import MeshGateway
+import MeshServer
 import MeshWire
 
 /// A message's whole way over three nodes of one process, for a tool that counts instructions
@@ -35,8 +35,6 @@ struct MessagePath: ~Copyable {
     ///   one channel with one publisher and so many subscribers.
     init(fanOut: Int) {
         mesh = MemoryMesh(count: 3, degree: 4, apart: (publishing, subscribing))
-        mesh.serveClients(publishing)
-        mesh.serveClients(subscribing)
         for number in 0..<(fanOut == 1 ? 16 : 1) {
             let name = "user:00000" + (number < 10 ? "0" : "") + "\(number)"
             let publisher = mesh.openClient(publishing)

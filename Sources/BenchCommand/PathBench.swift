@@ -21,12 +21,12 @@ let batches = 400
 /// A cached next hop and the way that is found anew, as after each change of links.
 private func benchNextHop(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     var others: [NodeID] = []
-    for index in 1..<mesh.hosts.count { others.append(mesh.hosts[index].node.id) }
+    for index in 1..<mesh.hosts.count { others.append(mesh.hosts[index].server.node.id) }
     let rounds = 10_000
     bench.measure("routing/next hop", operations: rounds * others.count, isHotPath: true) {
         for _ in 0..<rounds {
             for other in others {
-                keep(mesh.hosts[0].node.nextHop(to: other)?.rawValue ?? 0)
+                keep(mesh.hosts[0].server.nextHop(to: other)?.rawValue ?? 0)
             }
         }
     }
@@ -100,12 +100,12 @@ struct Way {
 /// A destination that is two hops from host 0, and the links on the way.
 func twoHopWay(_ mesh: inout MemoryMesh) -> Way? {
     for destination in 1..<mesh.hosts.count {
-        let id = mesh.hosts[destination].node.id
-        guard let hop = mesh.hosts[0].node.nextHop(to: id), hop != id,
+        let id = mesh.hosts[destination].server.node.id
+        guard let hop = mesh.hosts[0].server.nextHop(to: id), hop != id,
             let first = mesh.link(of: 0, to: hop)
         else { continue }
         let transit = mesh.hosts[0].wires[Int(first)].host
-        guard mesh.hosts[transit].node.nextHop(to: id) == id,
+        guard mesh.hosts[transit].server.nextHop(to: id) == id,
             let second = mesh.link(of: transit, to: id)
         else { continue }
         return Way(first: first, transit: transit, second: second, destination: destination)
@@ -115,7 +115,7 @@ func twoHopWay(_ mesh: inout MemoryMesh) -> Way? {
 
 extension MemoryMesh {
     fileprivate func link(of host: Int, to peer: NodeID) -> LinkIndex? {
-        hosts[host].node.linkStatuses().first { $0.peer == peer }?.index
+        hosts[host].server.node.linkStatuses().first { $0.peer == peer }?.index
     }
 
     @inline(__always)
@@ -130,7 +130,7 @@ extension MemoryMesh {
     /// acknowledgements, and what follows from them.
     mutating func endTurn() {
         for host in 0..<hosts.count {
-            guard let due = hosts[host].node.nextDeadline, due <= now else { continue }
+            guard let due = hosts[host].server.nextDeadline, due <= now else { continue }
             handle(.deadline, host)
         }
         carryAll()

@@ -1,14 +1,15 @@
 import MeshCore
+import MeshServer
 import MeshWire
 
-/// A node and the driver's side of its links.
+/// A server and the driver's side of its connections.
 ///
 /// A handle of one word: the state stays where it was made, and reaching it costs no count of
 /// references and no check of exclusivity, which as a class were a tenth of a run. The world owns the
 /// state and gives it back (`free`) when nobody can hold a handle any more.
 @safe struct Host {
-    /// The driver's side: the clocks, the queue's side and the counters. The node stands behind it,
-    /// its first words those that every event touches.
+    /// The driver's side: the clocks, the queue's side and the counters. The server stands behind it,
+    /// its first words those of its node that every event touches.
     struct State: ~Copyable {
         // One cache line, which every event touches; then what few do.
         /// When the next `.deadline` event is due that has not been overtaken by an earlier one.
@@ -38,25 +39,25 @@ import MeshWire
 
     private let state: UnsafeMutablePointer<State>
 
-    //     State │ Node │ the connection of each link slot; each begins a cache line
-    private static var nodeOffset: Int { (MemoryLayout<State>.size + 63) & ~63 }
+    //     State │ Server │ the connection of each link slot; each begins a cache line
+    private static var serverOffset: Int { (MemoryLayout<State>.size + 63) & ~63 }
     private static var connectionsOffset: Int {
-        nodeOffset + (MemoryLayout<Node>.size + 63) & ~63
+        serverOffset + (MemoryLayout<Server>.size + 63) & ~63
     }
 
     @inline(__always)
-    private var place: UnsafeMutablePointer<Node> {
-        unsafe (UnsafeMutableRawPointer(state) + Self.nodeOffset)
-            .assumingMemoryBound(to: Node.self)
+    private var place: UnsafeMutablePointer<Server> {
+        unsafe (UnsafeMutableRawPointer(state) + Self.serverOffset)
+            .assumingMemoryBound(to: Server.self)
     }
 
-    init(node: consuming Node, slotCount: Int) {
+    init(server: consuming Server, slotCount: Int) {
         let base = UnsafeMutableRawPointer.allocate(
             byteCount: Self.connectionsOffset + 4 * slotCount, alignment: 64)
         unsafe state = base.bindMemory(to: State.self, capacity: 1)
         unsafe state.initialize(to: State(slotCount: slotCount))
-        unsafe (base + Self.nodeOffset).bindMemory(to: Node.self, capacity: 1)
-            .initialize(to: node)
+        unsafe (base + Self.serverOffset).bindMemory(to: Server.self, capacity: 1)
+            .initialize(to: server)
         unsafe (base + Self.connectionsOffset).bindMemory(to: Int32.self, capacity: slotCount)
             .initialize(repeating: -1, count: slotCount)
     }
@@ -70,7 +71,7 @@ import MeshWire
 
     /// By address, because a reader that yields a value which cannot be copied yields a copy of its
     /// bytes all the same: two thousand of them, twice an event.
-    var node: Node {
+    var server: Server {
         @inline(__always) unsafeAddress { unsafe UnsafePointer(place) }
         @inline(__always) nonmutating unsafeMutableAddress { unsafe place }
     }
@@ -144,7 +145,7 @@ import MeshWire
     @inline(__always)
     func touch(_ link: LinkIndex) -> Int64 {
         let connection = link >= 0 ? Int64(self[link]) : 0
-        return Int64(bytesIn) &+ connection &+ node.touch(link)
+        return Int64(bytesIn) &+ connection &+ server.node.touch(link)
     }
 
     /// The node's clock at a moment of the world's.

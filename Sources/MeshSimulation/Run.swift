@@ -418,7 +418,8 @@ public struct Run: ~Copyable {
                 if let node = world.hosts[host] {
                     report(
                         DegreeChecker().check(
-                            links: node.node.tableSizes().links, degree: scenario.degree, host,
+                            links: node.server.node.tableSizes().links, degree: scenario.degree,
+                            host,
                             at: news.time))
                 }
             default: break

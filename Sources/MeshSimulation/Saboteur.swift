@@ -147,7 +147,7 @@ extension World {
         case (.ignoresRemovals, .snapshot(let part)) where part.origin == ids[number]:
             return nil
         case (.slanders, .heartbeat):
-            let node = hosts[number]!.node.memberStatuses().first { !$0.isSelf }
+            let node = hosts[number]!.server.node.memberStatuses().first { !$0.isSelf }
             guard let victim = node else { return message }
             let record = MemberRecord(
                 id: victim.id, incarnation: victim.incarnation, standing: .dead,

@@ -25,7 +25,9 @@ extension World {
     }
 
     /// The nodes that hold a key, as a host knows them.
-    public func holders(_ host: Int, of key: Key) -> [NodeID] { hosts[host]!.node.holders(of: key) }
+    public func holders(_ host: Int, of key: Key) -> [NodeID] {
+        hosts[host]!.server.node.holders(of: key)
+    }
 
     public mutating func watch(_ host: Int, _ user: String) {
         handle(host, .watch(key(.user, user), .add))

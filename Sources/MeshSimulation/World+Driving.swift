@@ -1,4 +1,5 @@
 import MeshCore
+import MeshServer
 import MeshWire
 
 /// The interpreter of effects: what `Reactor` does with sockets, in virtual time.
@@ -11,7 +12,7 @@ extension World {
 
     @inline(__always)
     private mutating func scheduleDeadline(_ number: Int, _ host: Host) {
-        guard let local = host.node.nextDeadline else { return }
+        guard let local = host.server.nextDeadline else { return }
         let due = max(host.worldTime(local), now)
         if let scheduled = host.deadline, scheduled <= due { return }
         host.deadline = due
@@ -29,7 +30,7 @@ extension World {
     ) {
         fold(number, parcel)
         let time = host.localTime(now)
-        parcel.withSpan { host.node.handle(event, bytes: $0, at: time, into: &effects) }
+        parcel.withSpan { host.server.handle(event, bytes: $0, at: time, into: &effects) }
         performAll(number, host, parcel)
     }
 
@@ -41,7 +42,7 @@ extension World {
         fold(number, parcel)
         let time = host.localTime(now)
         let outcome = parcel.withSpan {
-            host.node.publish(message, bytes: $0, at: time, into: &effects)
+            host.server.publish(message, bytes: $0, at: time, into: &effects)
         }
         performAll(number, host, parcel)
         return outcome
@@ -59,19 +60,17 @@ extension World {
     @inline(__always)
     private mutating func performAll(_ number: Int, _ host: Host, _ parcel: Parcel) {
         var index = 0
-        while index < effects.count {
-            perform(effects[index], number, host, parcel)
+        while index < effects.mesh.count {
+            perform(effects.mesh[index], number, host, parcel)
             index += 1
         }
         effects.removeAll()
         if departedCount > 0 { touchReceivers() }
         if host.hasLeft {
             end(number)
-            pendingAnswers.removeAll()
             return
         }
         scheduleDeadline(number, host)
-        if !pendingAnswers.isEmpty { answerPending(number) }
     }
 
     @inline(__always)
@@ -109,14 +108,9 @@ extension World {
         case .gap(let origin, let count):
             journal.gaps.append(
                 Journal.Gap(time: now, host: Int32(number), origin: origin, count: count))
-        case .uncongested, .memberDied: break
+        case .uncongested, .memberDied, .asked: break
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
-        case .asked(let asker, let query, let subject):
-            // The simulated driver's answer is the question, and its own number.
-            var answer = parcel.withSpan { $0.array(subject) }
-            answer.append(UInt8(number & 255))
-            pendingAnswers.append((asker, query, answer))
         case .answered(let query, let from, let answer):
             host.answers.append((query, from, parcel.withSpan { $0.array(answer) }))
         case .traced(let query, let holder, let path):
@@ -155,26 +149,13 @@ extension World {
     private mutating func deliverKept(
         _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ number: Int
     ) {
-        let bytes = effects.bytes.withSpan { $0.array(name) + $0.array(payload) }
+        let bytes = effects.mesh.bytes.withSpan { $0.array(name) + $0.array(payload) }
         let parcel = pool.parcel(count: bytes.count, pathCount: 0)
         parcel.write(bytes.span, 0, bytes.count, at: 0)
         deliver(
             body, Slice(start: 0, count: Int(name.count)),
             Slice(start: Int(name.count), count: Int(payload.count)), number, parcel)
         pool.release(parcel)
-    }
-
-    /// Answers go out as events of their own, a moment later, as from a driver's next turn.
-    private mutating func answerPending(_ number: Int) {
-        let pending = pendingAnswers
-        pendingAnswers.removeAll(keepingCapacity: true)
-        for item in pending {
-            handle(
-                number,
-                .answer(
-                    to: item.asker, item.query,
-                    answer: Slice(start: 0, count: item.answer.count)), bytes: item.answer)
-        }
     }
 
     /// The same, with bytes of the driver's own.
@@ -196,7 +177,7 @@ extension World {
         let size = Int(head.count) + Int(body.count)
         let pathCount = self.pathCount(head, number, source)
         var parcel = pool.parcel(count: size, pathCount: pathCount)
-        effects.bytes.withSpan { parcel.write($0, Int(head.start), Int(head.count), at: 0) }
+        effects.mesh.bytes.withSpan { parcel.write($0, Int(head.start), Int(head.count), at: 0) }
         if body.count > 0 {
             source.withSpan {
                 parcel.write($0, Int(body.start), Int(body.count), at: Int(head.count))
@@ -254,7 +235,7 @@ extension World {
     @inline(__always)
     private func pathCount(_ head: Slice, _ number: Int, _ source: Parcel) -> Int {
         guard head.count >= Frame.arcHeaderSize else { return 0 }
-        return effects.bytes.withSpan { span in
+        return effects.mesh.bytes.withSpan { span in
             let start = Int(head.start)
             guard span[start + 4] != FrameKind.link.rawValue else { return 0 }
             let origin = NodeID(span.load(UInt64.self, at: start + 8))
@@ -282,7 +263,7 @@ extension World {
     mutating func touchSender(_ number: Int32) {
         guard let host = hosts[Int(number)] else { return }
         var sum = touched
-        for link in 0..<host.node.linkEnd {
+        for link in 0..<host.server.node.linkEnd {
             let connection = host[link]
             guard connection >= 0 else { continue }
             sum &+= host.touch(link) &+ Int64(connections[connection].pending)
@@ -461,9 +442,11 @@ extension World {
         _ parcel: Parcel, at start: Int, _ prefix: FramePrefix, over link: LinkIndex,
         _ number: Int, _ host: Host
     ) {
-        let before = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
+        let before =
+            host.server.node.counters.recordsLive &+ host.server.node.counters.recordsRepaired
         handle(number, .received(prefix, start: start, from: link), parcel)
-        let after = host.node.counters.recordsLive &+ host.node.counters.recordsRepaired
+        let after =
+            host.server.node.counters.recordsLive &+ host.server.node.counters.recordsRepaired
         guard let changes = Ledger.Changes(parcel, at: start, prefix) else { return }
         let applied = Int(after &- before)
         let origin = self.host(of: changes.origin)
@@ -539,7 +522,7 @@ extension World {
             return
         }
         let back = now + network.latency(from: to, to: from)
-        guard let host = hosts[to], let accepted = host.node.acceptLink(at: host.localTime(now))
+        guard let host = hosts[to], let accepted = host.server.acceptLink(at: host.localTime(now))
         else {
             answer(.refused, connection, from, at: back)
             return

@@ -1,9 +1,10 @@
 import MeshCore
+import MeshServer
 import MeshWire
 
-/// Many nodes in one process in virtual time: the other driver of `Node` beside the reactor.
+/// Many servers in one process in virtual time: the other driver of `Server` beside the reactor.
 ///
-/// The nodes run their production code; bytes really pass through the codec. The network keeps the
+/// They run their production code; bytes really pass through the codec. The network keeps the
 /// order of each connection, takes its time, and can be cut (`Network`). One seed decides all: the
 /// same seed and the same calls give the same run.
 ///
@@ -32,7 +33,7 @@ public struct World: ~Copyable {
     var connections = ConnectionTable()
     var queue = EventQueue<Action>()
     var pool = BytePool()
-    var effects = EffectBuffer()
+    var effects = ServerEffects()
     /// For the network's jitter alone, so that what nodes and workload draw does not depend on it.
     var random: RandomSource
     private var birthRandom: RandomSource
@@ -70,7 +71,6 @@ public struct World: ~Copyable {
     }
     /// The message that is being published.
     var message: [UInt8] = []
-    var pendingAnswers: [(asker: NodeID, query: QueryID, answer: [UInt8])] = []
 
     public init(seed: UInt64) {
         random = RandomSource(seed: seed)
@@ -105,11 +105,15 @@ public struct World: ~Copyable {
                     + UInt64(number)),
             seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now,
             book: book)
-        ids.append(node.id)
+        let id = node.id
+        let server = Server(
+            ServerOptions(node: configuration), node: node, hasher: hasher,
+            secret: (RandomSource.mix(id.rawValue), RandomSource.mix(~id.rawValue)), at: now)
+        ids.append(id)
         endpoints.append(endpoint)
         hostAt[endpoint] = number
-        hostOf[node.id] = number
-        hosts.append(Host(node: node, slotCount: configuration.linkSlotCount))
+        hostOf[id] = number
+        hosts.append(Host(server: server, slotCount: configuration.linkSlotCount))
         network.addHost(zone: zone)
         ledger.addHost()
         scheduleDeadline(number)
@@ -124,18 +128,18 @@ public struct World: ~Copyable {
     public func isUp(_ host: Int) -> Bool { hosts[host] != nil }
     public func isFrozen(_ host: Int) -> Bool { hosts[host]?.frozenUntil != nil }
     /// For hosts that are up, as everything below.
-    public func isReady(_ host: Int) -> Bool { hosts[host]!.node.isReady }
-    public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.node.memberStatuses() }
-    func memberCount(_ host: Int) -> Int { hosts[host]!.node.memberCount }
-    public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.node.linkStatuses() }
-    public func counters(_ host: Int) -> Counters { hosts[host]!.node.counters }
-    public func digest(_ host: Int) -> UInt64 { hosts[host]!.node.stateDigest }
-    public func sizes(_ host: Int) -> TableSizes { hosts[host]!.node.tableSizes() }
+    public func isReady(_ host: Int) -> Bool { hosts[host]!.server.node.isReady }
+    public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.server.node.memberStatuses() }
+    func memberCount(_ host: Int) -> Int { hosts[host]!.server.node.memberCount }
+    public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.server.node.linkStatuses() }
+    public func counters(_ host: Int) -> Counters { hosts[host]!.server.node.counters }
+    public func digest(_ host: Int) -> UInt64 { hosts[host]!.server.node.stateDigest }
+    public func sizes(_ host: Int) -> TableSizes { hosts[host]!.server.node.tableSizes() }
     public func traffic(_ host: Int) -> (bytesIn: Int, bytesOut: Int) {
         (hosts[host]!.bytesIn, hosts[host]!.bytesOut)
     }
     public func nextHop(_ host: Int, to other: Int) -> Int? {
-        guard let hop = hosts[host]!.node.nextHop(to: ids[other]), let next = hostOf[hop] else {
+        guard let hop = hosts[host]!.server.nextHop(to: ids[other]), let next = hostOf[hop] else {
             return nil
         }
         return isUp(next) ? next : nil
