@@ -181,9 +181,8 @@ public enum ScenarioReader {
         var expectations: [Scenario.Expectation] = []
         for member in members {
             guard Metrics.names.contains(member.key) else {
-                throw ScenarioError(
-                    line: member.line, column: member.column,
-                    message: "expected a metric (\(Metrics.names.joined(separator: ", "))), "
+                throw member.error(
+                    "expected a metric (\(Metrics.names.joined(separator: ", "))), "
                         + "found '\(member.key)'")
             }
             var expectation = Scenario.Expectation(metric: member.key)
@@ -237,10 +236,8 @@ private struct Section {
             $0.hasPrefix(path) && !$0.dropFirst(path.count).contains(".")
         }.map { String($0.dropFirst(path.count)) }
         for member in members where !known.contains("*") && !known.contains(member.key) {
-            throw ScenarioError(
-                line: member.line, column: member.column,
-                message: "expected one of \(known.joined(separator: ", ")), "
-                    + "found '\(member.key)'")
+            throw member.error(
+                "expected one of \(known.joined(separator: ", ")), found '\(member.key)'")
         }
     }
 
