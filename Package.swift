@@ -20,6 +20,8 @@ let package = Package(
     targets: [
         // What stands on a command line, for the executables.
         .target(name: "CommandArguments", swiftSettings: strict),
+        // Pure: JSON5 files, read with the place of every mistake; numbers as text.
+        .target(name: "JSON5", swiftSettings: strict),
         // epoll, eventfd, accept4, which Glibc leaves out. Headers only.
         .target(name: "CLinux"),
         // Pure: frames and messages of the link protocol ⇄ bytes.
@@ -43,7 +45,7 @@ let package = Package(
         // Pure: virtual time, the other driver of `Server`.
         .target(
             name: "MeshSimulation",
-            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
+            dependencies: ["JSON5", "MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
             swiftSettings: strict),
         // The public Swift API.
         // It keeps values that hold values of all these: a module is built anew only when one
@@ -56,13 +58,13 @@ let package = Package(
         .executableTarget(
             name: "NodeCommand",
             dependencies: [
-                "CommandArguments", "CLinux", "Smallworld", "MeshTransport", "MeshSimulation",
-                "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
+                "CommandArguments", "JSON5", "CLinux", "Smallworld", "MeshTransport",
+                "MeshSimulation", "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
             ],
             swiftSettings: strict),
         .executableTarget(
             name: "SimulatorCommand",
-            dependencies: ["CommandArguments", "MeshSimulation", "MeshCore"],
+            dependencies: ["CommandArguments", "JSON5", "MeshSimulation", "MeshCore"],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand",
@@ -80,7 +82,8 @@ let package = Package(
                 "MeshCore", "MeshWire",
             ]),
         .testTarget(
-            name: "MeshSimulationTests", dependencies: ["MeshSimulation", "MeshCore", "MeshWire"]),
+            name: "MeshSimulationTests",
+            dependencies: ["JSON5", "MeshSimulation", "MeshCore", "MeshWire"]),
         .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand"]),
         .testTarget(
             name: "SimulatorCommandTests", dependencies: ["SimulatorCommand", "MeshSimulation"]),

@@ -1,3 +1,5 @@
+import JSON5
+
 /// What a run says about the protocol's own promises: detection, withdrawal, idle traffic, the
 /// spread of changes, the cost of repair, and how few copies a channel's message needs.
 public struct Figures: Sendable {

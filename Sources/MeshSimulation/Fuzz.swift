@@ -1,3 +1,4 @@
+import JSON5
 import MeshCore
 
 /// Random scenarios, and the smallest that still fails like a given one.

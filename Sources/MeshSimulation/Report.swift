@@ -1,3 +1,4 @@
+import JSON5
 import MeshCore
 
 /// A run's metrics for programs. The keys are stable; new ones may be added.

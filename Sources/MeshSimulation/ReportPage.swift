@@ -1,3 +1,5 @@
+import JSON5
+
 /// A run as one page: HTML with SVG and nothing from outside, good on a screen and on paper.
 extension Metrics {
     public var page: String {

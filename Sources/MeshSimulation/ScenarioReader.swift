@@ -1,3 +1,4 @@
+import JSON5
 import MeshCore
 
 /// Reads a scenario from JSON5. Every key is in `Schema.keys`; any other is a mistake.

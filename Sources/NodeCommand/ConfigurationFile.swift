@@ -1,5 +1,5 @@
 import Glibc
-import MeshSimulation
+import JSON5
 
 /// A configuration file that cannot be used; the process ends with 78 (EX_CONFIG).
 struct ConfigurationFileError: Error, CustomStringConvertible {

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import JSON5
 import MeshSimulation
 import Synchronization
 

@@ -1,3 +1,4 @@
+import JSON5
 import MeshCore
 
 /// No node stays unready: it is ready a stated time after its start and after the last fault.

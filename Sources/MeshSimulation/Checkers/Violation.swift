@@ -1,3 +1,4 @@
+import JSON5
 import MeshCore
 
 /// Something that must never happen, and did.
