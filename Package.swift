@@ -59,7 +59,7 @@ let package = Package(
             name: "NodeCommand",
             dependencies: [
                 "CommandArguments", "JSON5", "CLinux", "Smallworld", "MeshTransport",
-                "MeshSimulation", "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
+                "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
             ],
             swiftSettings: strict),
         .executableTarget(
