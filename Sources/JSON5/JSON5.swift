@@ -1,5 +1,6 @@
-/// A mistake in a JSON5 file, as scenarios are: where it is, and what was expected there.
-public struct ScenarioError: Error, Equatable, Sendable, CustomStringConvertible {
+/// A mistake in a JSON5 file, in its form or in what it means to its reader: where it is, and what
+/// was expected there.
+public struct JSON5Error: Error, Equatable, Sendable, CustomStringConvertible {
     /// Counted from 1.
     public var line: Int
     public var column: Int
@@ -26,8 +27,8 @@ public struct JSON5: Sendable {
         public var value: JSON5
 
         /// A mistake in the key.
-        public func error(_ message: String) -> ScenarioError {
-            ScenarioError(line: line, column: column, message: message)
+        public func error(_ message: String) -> JSON5Error {
+            JSON5Error(line: line, column: column, message: message)
         }
     }
 
@@ -36,8 +37,8 @@ public struct JSON5: Sendable {
     public var line: Int
     public var column: Int
 
-    public func error(_ message: String) -> ScenarioError {
-        ScenarioError(line: line, column: column, message: message)
+    public func error(_ message: String) -> JSON5Error {
+        JSON5Error(line: line, column: column, message: message)
     }
 
     /// What kind of value it is, for messages.
@@ -54,7 +55,7 @@ public struct JSON5: Sendable {
     }
 
     /// Reads a whole file.
-    public static func parse(_ text: String) throws(ScenarioError) -> JSON5 {
+    public static func parse(_ text: String) throws(JSON5Error) -> JSON5 {
         var reader = JSON5Reader(text)
         return try reader.file()
     }
@@ -74,8 +75,8 @@ private struct JSON5Reader {
 
     private var next: Unicode.Scalar? { at < characters.count ? characters[at] : nil }
 
-    private func error(_ message: String) -> ScenarioError {
-        ScenarioError(line: line, column: column, message: message)
+    private func error(_ message: String) -> JSON5Error {
+        JSON5Error(line: line, column: column, message: message)
     }
 
     private var found: String {
@@ -93,7 +94,7 @@ private struct JSON5Reader {
         at += 1
     }
 
-    private mutating func skipBlanks() throws(ScenarioError) {
+    private mutating func skipBlanks() throws(JSON5Error) {
         while let scalar = next {
             if scalar.properties.isWhitespace || scalar == "\u{FEFF}" {
                 skip()
@@ -118,7 +119,7 @@ private struct JSON5Reader {
         }
     }
 
-    mutating func file() throws(ScenarioError) -> JSON5 {
+    mutating func file() throws(JSON5Error) -> JSON5 {
         try skipBlanks()
         let result = try value()
         try skipBlanks()
@@ -126,7 +127,7 @@ private struct JSON5Reader {
         return result
     }
 
-    private mutating func value() throws(ScenarioError) -> JSON5 {
+    private mutating func value() throws(JSON5Error) -> JSON5 {
         var result = JSON5(value: .null, line: line, column: column)
         guard let first = next else { throw error("expected a value, found \(found)") }
         depth += 1
@@ -150,7 +151,7 @@ private struct JSON5Reader {
         return result
     }
 
-    private mutating func object() throws(ScenarioError) -> [JSON5.Member] {
+    private mutating func object() throws(JSON5Error) -> [JSON5.Member] {
         var members: [JSON5.Member] = []
         skip()
         while true {
@@ -168,7 +169,7 @@ private struct JSON5Reader {
                 guard !key.isEmpty else { throw error("expected a key or '}', found \(found)") }
             }
             if members.contains(where: { $0.key == key }) {
-                throw ScenarioError(
+                throw JSON5Error(
                     line: place.line, column: place.column, message: "'\(key)' is there twice")
             }
             try skipBlanks()
@@ -182,7 +183,7 @@ private struct JSON5Reader {
         }
     }
 
-    private mutating func list() throws(ScenarioError) -> [JSON5] {
+    private mutating func list() throws(JSON5Error) -> [JSON5] {
         var values: [JSON5] = []
         skip()
         while true {
@@ -196,7 +197,7 @@ private struct JSON5Reader {
         }
     }
 
-    private mutating func separator(before end: Unicode.Scalar) throws(ScenarioError) {
+    private mutating func separator(before end: Unicode.Scalar) throws(JSON5Error) {
         try skipBlanks()
         if next == "," {
             skip()
@@ -219,7 +220,7 @@ private struct JSON5Reader {
         return String(scalars)
     }
 
-    private mutating func text() throws(ScenarioError) -> String {
+    private mutating func text() throws(JSON5Error) -> String {
         let start = error("this text is never closed: expected \(found)")
         let quote = next
         skip()
@@ -253,7 +254,7 @@ private struct JSON5Reader {
         return String(scalars)
     }
 
-    private mutating func escape(digits: Int) throws(ScenarioError) -> Unicode.Scalar {
+    private mutating func escape(digits: Int) throws(JSON5Error) -> Unicode.Scalar {
         let place = error("expected \(digits) hexadecimal digits of a character")
         skip()
         var code: UInt32 = 0
@@ -266,7 +267,7 @@ private struct JSON5Reader {
         return scalar
     }
 
-    private mutating func number() throws(ScenarioError) -> Double {
+    private mutating func number() throws(JSON5Error) -> Double {
         let place = error("expected a number")
         var text = ""
         while let scalar = next {

@@ -3,8 +3,8 @@ import MeshCore
 
 /// Reads a scenario from JSON5. Every key is in `Schema.keys`; any other is a mistake.
 public enum ScenarioReader {
-    /// - Throws: `ScenarioError` with line, column and what was expected.
-    public static func read(_ text: String) throws(ScenarioError) -> Scenario {
+    /// - Throws: `JSON5Error` with line, column and what was expected.
+    public static func read(_ text: String) throws(JSON5Error) -> Scenario {
         let root = Section(try JSON5.parse(text), path: "")
         var scenario = Scenario()
         try root.check()
@@ -37,7 +37,7 @@ public enum ScenarioReader {
 
     private static func readStart(
         _ root: Section, _ scenario: inout Scenario
-    ) throws(ScenarioError) {
+    ) throws(JSON5Error) {
         guard let start = try root.section("start") else { return }
         scenario.start.over = try start.seconds("over") ?? scenario.start.over
         scenario.start.seeds = try start.integer("seeds", 1...64) ?? scenario.start.seeds
@@ -45,7 +45,7 @@ public enum ScenarioReader {
 
     private static func readNetwork(
         _ root: Section, _ scenario: inout Scenario
-    ) throws(ScenarioError) {
+    ) throws(JSON5Error) {
         if let zones = try root.section("zones") {
             guard case .object(let members) = zones.value.value else { return }
             for member in members {
@@ -81,7 +81,7 @@ public enum ScenarioReader {
 
     private static func readLoad(
         _ root: Section, _ scenario: inout Scenario
-    ) throws(ScenarioError) {
+    ) throws(JSON5Error) {
         if let users = try root.section("users") {
             scenario.users.count = try users.integer("count", 0...10_000_000) ?? 0
             scenario.users.over = try users.seconds("over") ?? scenario.users.over
@@ -108,7 +108,7 @@ public enum ScenarioReader {
         if let flows = try root.section("flows") { scenario.flows = try flowLimits(flows) }
     }
 
-    private static func flowLimits(_ section: Section) throws(ScenarioError) -> FlowLimits {
+    private static func flowLimits(_ section: Section) throws(JSON5Error) -> FlowLimits {
         var limits = FlowLimits()
         let most = 1 << 40
         limits.windowBytes = try section.integer("windowBytes", 65_536...most) ?? limits.windowBytes
@@ -124,7 +124,7 @@ public enum ScenarioReader {
         return limits
     }
 
-    private static func churn(_ root: Section) throws(ScenarioError) -> Scenario.Churn? {
+    private static func churn(_ root: Section) throws(JSON5Error) -> Scenario.Churn? {
         guard let section = try root.section("churn") else { return nil }
         var churn = Scenario.Churn()
         churn.from = try section.seconds("from") ?? .zero
@@ -135,7 +135,7 @@ public enum ScenarioReader {
         return churn
     }
 
-    private static func fault(_ section: Section) throws(ScenarioError) -> Scenario.Fault {
+    private static func fault(_ section: Section) throws(JSON5Error) -> Scenario.Fault {
         try section.check()
         let kinds = Scenario.Fault.Kind.allCases.filter { section.has($0.rawValue) }
         guard kinds.count == 1, let kind = kinds.first else {
@@ -174,7 +174,7 @@ public enum ScenarioReader {
 
     private static func expectations(
         _ root: Section
-    ) throws(ScenarioError) -> [Scenario.Expectation] {
+    ) throws(JSON5Error) -> [Scenario.Expectation] {
         guard let value = root["expect"] else { return [] }
         guard case .object(let members) = value.value else {
             throw value.error("expected an object of metrics and bounds, found \(value.kind)")
@@ -202,7 +202,7 @@ public enum ScenarioReader {
         return expectations
     }
 
-    private static func bound(_ value: JSON5) throws(ScenarioError) -> Double? {
+    private static func bound(_ value: JSON5) throws(JSON5Error) -> Double? {
         switch value.value {
         case .number(let bound): return bound
         case .null: return nil
@@ -229,7 +229,7 @@ private struct Section {
     func has(_ key: String) -> Bool { self[key] != nil }
 
     /// It is an object, and all of its keys are known.
-    func check() throws(ScenarioError) {
+    func check() throws(JSON5Error) {
         guard case .object(let members) = value.value else {
             throw value.error("expected an object, found \(value.kind)")
         }
@@ -242,14 +242,14 @@ private struct Section {
         }
     }
 
-    func section(_ key: String) throws(ScenarioError) -> Section? {
+    func section(_ key: String) throws(JSON5Error) -> Section? {
         guard let value = self[key] else { return nil }
         let section = Section(value, path: path + key + ".")
         try section.check()
         return section
     }
 
-    func list(_ key: String) throws(ScenarioError) -> [JSON5]? {
+    func list(_ key: String) throws(JSON5Error) -> [JSON5]? {
         guard let value = self[key] else { return nil }
         guard case .list(let values) = value.value else {
             throw value.error("expected a list for '\(key)', found \(value.kind)")
@@ -257,7 +257,7 @@ private struct Section {
         return values
     }
 
-    func text(_ key: String) throws(ScenarioError) -> String? {
+    func text(_ key: String) throws(JSON5Error) -> String? {
         guard let value = self[key] else { return nil }
         guard case .text(let text) = value.value else {
             throw value.error("expected a text for '\(key)', found \(value.kind)")
@@ -267,7 +267,7 @@ private struct Section {
 
     func number(
         _ key: String, _ range: ClosedRange<Double>
-    ) throws(ScenarioError) -> Double? {
+    ) throws(JSON5Error) -> Double? {
         guard let value = self[key] else { return nil }
         guard case .number(let number) = value.value, range.contains(number) else {
             throw value.error(
@@ -277,7 +277,7 @@ private struct Section {
         return number
     }
 
-    func integer(_ key: String, _ range: ClosedRange<Int>) throws(ScenarioError) -> Int? {
+    func integer(_ key: String, _ range: ClosedRange<Int>) throws(JSON5Error) -> Int? {
         guard let value = self[key] else { return nil }
         guard case .number(let number) = value.value, let integer = Int(exactly: number),
             range.contains(integer)
@@ -289,7 +289,7 @@ private struct Section {
         return integer
     }
 
-    func seconds(_ key: String) throws(ScenarioError) -> Delay? {
+    func seconds(_ key: String) throws(JSON5Error) -> Delay? {
         guard let value = self[key] else { return nil }
         guard case .number(let number) = value.value, number >= 0, number <= 1e6 else {
             throw value.error("expected seconds for '\(key)', 0 to 1000000, found \(value.kind)")
@@ -297,7 +297,7 @@ private struct Section {
         return Delay(nanoseconds: Int64((number * 1e9).rounded()))
     }
 
-    func milliseconds(_ key: String) throws(ScenarioError) -> Delay? {
+    func milliseconds(_ key: String) throws(JSON5Error) -> Delay? {
         guard let value = self[key] else { return nil }
         guard case .number(let number) = value.value, number >= 0, number <= 1e7 else {
             throw value.error(
@@ -309,7 +309,7 @@ private struct Section {
     /// A number of nodes or links, or a share such as "30%".
     func amount(
         _ key: String, countMax: Int = 1_000_000
-    ) throws(ScenarioError) -> Scenario.Amount? {
+    ) throws(JSON5Error) -> Scenario.Amount? {
         guard let value = self[key] else { return nil }
         switch value.value {
         case .number(let number):

@@ -50,7 +50,7 @@ enum ConfigurationFile {
     static func parse(
         _ text: String, _ path: String, _ known: [Flag]
     ) throws(ConfigurationFileError) -> [String: [String]] {
-        do throws(ScenarioError) {
+        do throws(JSON5Error) {
             let root = try JSON5.parse(text)
             guard case .object(let members) = root.value else {
                 throw root.error("expected one object of settings, found \(root.kind)")
@@ -66,7 +66,7 @@ enum ConfigurationFile {
     /// A setting's values, in the form that its flag would have.
     private static func words(
         of member: JSON5.Member, _ known: [Flag]
-    ) throws(ScenarioError) -> [String] {
+    ) throws(JSON5Error) -> [String] {
         guard let flag = known.first(where: { $0.name == member.key }) else {
             let names = known.map(\.name).sorted().joined(separator: ", ")
             throw member.error("unknown key '\(member.key)'; there are \(names)")
@@ -88,7 +88,7 @@ enum ConfigurationFile {
         return result
     }
 
-    private static func word(_ item: JSON5, _ flag: Flag) throws(ScenarioError) -> String {
+    private static func word(_ item: JSON5, _ flag: Flag) throws(JSON5Error) -> String {
         switch item.value {
         case .text(let text): return text
         case .number(let number):

@@ -102,12 +102,12 @@ import Testing
     }
 
     @Test func `a number of nodes to join has the bound of the nodes to start`() throws {
-        func scenario(_ join: String) throws(ScenarioError) -> Scenario {
+        func scenario(_ join: String) throws(JSON5Error) -> Scenario {
             try ScenarioReader.read("{ nodes: 3, faults: [{ at: 1, join: \(join) }] }")
         }
         #expect(try scenario("20000").faults[0].amount == .count(20_000))
         #expect(try scenario("'33%'").faults[0].amount == .share(0.33))
-        let error = #expect(throws: ScenarioError.self) { try scenario("20001") }
+        let error = #expect(throws: JSON5Error.self) { try scenario("20001") }
         #expect(error?.column == 37)
         #expect(error?.message.contains("expected at most 20000 for 'join'") == true)
     }

@@ -43,7 +43,7 @@ import Testing
     func `a mistake in the file is an error with line, column and what was expected`(
         text: String, line: Int, column: Int, expected: String
     ) {
-        let error = #expect(throws: ScenarioError.self) { try ScenarioReader.read(text) }
+        let error = #expect(throws: JSON5Error.self) { try ScenarioReader.read(text) }
         #expect(error?.line == line)
         #expect(error?.column == column)
         #expect(error?.message.contains(expected) == true, "\(error?.message ?? "")")
