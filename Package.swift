@@ -71,6 +71,7 @@ let package = Package(
             dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
             swiftSettings: strict),
 
+        .testTarget(name: "JSON5Tests", dependencies: ["JSON5"]),
         .testTarget(name: "MeshWireTests", dependencies: ["MeshWire"]),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore", "MeshWire"]),
         .testTarget(
