@@ -250,13 +250,10 @@ public struct Gateway: ~Copyable {
         isReady = ready
     }
 
-    /// What this node's clients hold, for metrics.
+    /// Different channels subscribed to here.
     public var channelCount: Int { registry.topics.count(.channel) }
-    public var shardChannelCount: Int { registry.topics.count(.shardChannel) }
     /// Different patterns subscribed to here.
     public var patternCount: Int { patterns.count }
-    /// Users with a connection here.
-    public var userCount: Int { registry.topics.count(.user) }
     /// Subscriptions, attachments and watches of all clients.
     public var subscriptionCount: Int { registry.count }
 
@@ -488,7 +485,6 @@ public indirect enum ReplyValue: Sendable {
     case simple(String)
     case error(String)
     case integer(Int)
-    case double(Double)
     case bulk([UInt8])
     case text(String)
     /// Text for people, as INFO answers it: in RESP2 a bulk string.

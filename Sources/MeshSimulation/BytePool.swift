@@ -59,8 +59,6 @@ import MeshWire
     private var free = unsafe InlineArray<19, UnsafeMutableRawPointer?>(repeating: nil)
     private var chunkEnd = 0
     private var chunkAt = 0
-    /// Bytes of memory held.
-    private(set) var byteCapacity = 0
 
     /// Blocks of 64 bytes and up.
     private static var leastShift: Int { 6 }
@@ -104,7 +102,6 @@ import MeshWire
                         byteCount: Self.chunkSize, alignment: 64))
                 chunkAt = 0
                 chunkEnd = Self.chunkSize
-                byteCapacity += Self.chunkSize
             }
             unsafe base = chunks[chunks.count - 1] + chunkAt
             chunkAt += 1 << shift

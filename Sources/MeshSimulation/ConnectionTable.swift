@@ -46,7 +46,6 @@ struct ConnectionTable: ~Copyable {
     }
 
     /// Connections that stand, or are being set up or torn down.
-    var count: Int { slots.count - free.count }
     var indices: Range<Int> { 0..<slots.count }
 
     @inline(__always)

@@ -93,7 +93,6 @@ public struct Network: Sendable {
 
     func group(of host: Int) -> Int { Int(groups[host]) }
     func isIsolated(_ host: Int) -> Bool { isolated[host] }
-    func isSlow(_ host: Int) -> Bool { slowness[host] > .zero }
     var cutCount: Int { cuts.count }
 
     /// Something may be blocked somewhere; false nearly always, and known without looking at hosts.

@@ -152,11 +152,6 @@ public struct World: ~Copyable {
 
     public mutating func clearDeliveries() { deliveries.removeAll() }
 
-    /// Memory for bytes on their way, and events that wait: what the world adds to its nodes'.
-    var overhead: (bytes: Int, events: Int, connections: Int) {
-        (pool.byteCapacity, queue.count, connections.count)
-    }
-
     // MARK: Time
 
     public mutating func run(for delay: Delay) {

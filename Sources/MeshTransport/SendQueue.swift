@@ -119,11 +119,4 @@ struct SendQueue: ~Copyable {
         control.trim()
         messages.trim()
     }
-
-    /// Forgets everything, and the memory.
-    mutating func reset() {
-        control = ByteQueue()
-        messages = ByteQueue()
-        interrupted = 0
-    }
 }

@@ -281,7 +281,6 @@ public struct LinkRole: OptionSet, Hashable, Sendable {
     @inlinable public static var predecessor: LinkRole { LinkRole(rawValue: 2) }
     @inlinable public static var longRange: LinkRole { LinkRole(rawValue: 4) }
     @inlinable public static var mesh: LinkRole { LinkRole(rawValue: 8) }
-    @inlinable public static var ring: LinkRole { LinkRole(rawValue: 3) }
 }
 
 /// What an accuser has seen.

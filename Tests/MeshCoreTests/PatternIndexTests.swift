@@ -142,11 +142,10 @@ struct Dice {
         let texts = ["news.*", "*.error", "*part*", "*", "exact", "new?.x", "\\*star", "*\\?", ""]
         for text in texts { index.insert(bytes(text)) }
         func found(_ name: String) -> Set<String> {
-            var result: Set<String> = []
-            index.forEachMatch(bytes(name)) { id in
-                result.insert(String(decoding: index.pattern(id), as: UTF8.self))
-            }
-            return result
+            let name = bytes(name)
+            var ids: [Int32] = []
+            index.matches(name.span, 0, name.count, into: &ids)
+            return Set(ids.map { String(decoding: index.pattern($0), as: UTF8.self) })
         }
         #expect(found("news.x") == ["news.*", "new?.x", "*"])
         #expect(found("a.error") == ["*.error", "*"])

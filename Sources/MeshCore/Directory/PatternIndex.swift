@@ -10,7 +10,7 @@ import MeshWire
 ///     *part*     ─▶ unanchored                 length under which patterns are filed
 ///
 /// Patterns are numbered with small integers, which are used again, so that the owner keeps what
-/// belongs to a pattern in an array. `idBound` is one above the largest number ever given.
+/// belongs to a pattern in an array.
 ///
 /// Cost of `matches`: the name's length (up to `affixCountMax`, at both ends), and a match for each
 /// pattern filed under the same bytes. Insert and remove are O(1) expected.
@@ -53,8 +53,6 @@ public struct PatternIndex: ~Copyable {
         prefixes = AffixTable(base: base)
         suffixes = AffixTable(base: base)
     }
-
-    public var idBound: Int { entries.count }
 
     /// The bytes of memory that the set holds on to.
     public var byteCapacity: Int {
@@ -178,14 +176,6 @@ public struct PatternIndex: ~Copyable {
                 appendMatches(suffixes.first(hash), name, start, count, into: &ids)
             }
         }
-    }
-
-    /// Calls `body` with each pattern that matches. Where the caller must change itself meanwhile,
-    /// `matches` into an array that it reuses is the way.
-    public func forEachMatch(_ name: [UInt8], _ body: (Int32) -> Void) {
-        var ids: [Int32] = []
-        matches(name.span, 0, name.count, into: &ids)
-        for id in ids { body(id) }
     }
 
     private func appendMatches(

@@ -51,8 +51,6 @@ extension ByteQueue {
 
     mutating func appendBulk(_ text: String) { appendBulk(Array(text.utf8)) }
 
-    mutating func appendText(_ text: String) { append(Array(text.utf8)) }
-
     /// Scalars from here on, of a private plane, stand for the byte in their last eight bits, from
     /// 0x80 on: so texts can quote what is no UTF-8.
     static var carriedBytes: UInt32 { 0x10_FF00 }
@@ -82,8 +80,6 @@ extension ByteQueue {
         case .simple(let text): appendSimple(text)
         case .error(let text): appendError(text)
         case .integer(let number): appendInteger(number)
-        case .double(let number):
-            isRESP3 ? appendLine(UInt8(ascii: ","), "\(number)") : appendBulk("\(number)")
         case .bulk(let bytes): appendBulk(bytes)
         case .text(let text): appendBulk(text)
         case .verbatim(let text):
