@@ -116,9 +116,8 @@ extension Node {
             return
         }
         if greeting.purpose == .longRange { displace(for: member, on: index, &effects) }
-        guard replaceOlder(than: index, with: member, &effects),
-            makeRoom(for: greeting.purpose, of: member, &effects)
-        else {
+        replaceOlder(than: index, with: member, &effects)
+        guard makeRoom(for: greeting.purpose, of: member, &effects) else {
             refuse(index, .full, &effects)
             return
         }
@@ -193,7 +192,7 @@ extension Node {
     /// Ends other connections with the same peer: a dead one, and our own attempt.
     private mutating func replaceOlder(
         than index: LinkIndex, with member: MemberIndex, _ effects: inout EffectBuffer
-    ) -> Bool {
+    ) {
         let current = members[member].link
         if current >= 0 { drop(current, .replaced, &effects) }
         if let ours = links.handshake(with: members.id(of: member), at: members[member].endpoint),
@@ -201,7 +200,6 @@ extension Node {
         {
             forget(ours, &effects)
         }
-        return true
     }
 
     /// Room for one more link, to `peer`, under the degree cap, by ending one that is worth less.
