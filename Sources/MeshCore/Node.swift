@@ -288,7 +288,7 @@ public struct Node: ~Copyable {
             if role.isEmpty { timers.schedule(.maintenance, at: now + .milliseconds(100)) }
         case (.established, .bye):
             // All that the peer sent has come. What this side has sent goes out before its bye.
-            let link = closeInOrder(link, .unneeded, &effects)
+            closeInOrder(link, .unneeded, &effects)
             forget(link, &effects)
         case (.established, .coordinates(let items)), (.introducing, .coordinates(let items)),
             (.greeting, .coordinates(let items)):

@@ -186,7 +186,7 @@ extension Node {
             holder != links[index].peer, let former = members.index(of: holder),
             members[former].link >= 0
         else { return }
-        _ = closeInOrder(members[former].link, .replaced, &effects)
+        closeInOrder(members[former].link, .replaced, &effects)
     }
 
     /// Ends other connections with the same peer: a dead one, and our own attempt.
@@ -221,7 +221,7 @@ extension Node {
             }
         }
         guard victim >= 0 else { return false }
-        _ = closeInOrder(victim, .unneeded, &effects)
+        closeInOrder(victim, .unneeded, &effects)
         return true
     }
 
@@ -322,7 +322,7 @@ extension Node {
         links[link].role.remove(.longRange)
         links[link].isRoleTold = false
         if links[link].role.isEmpty, links[link].peerRole.isEmpty {
-            _ = closeInOrder(link, .replaced, &effects)
+            closeInOrder(link, .replaced, &effects)
         }
     }
 
@@ -447,7 +447,7 @@ extension Node {
     /// and goes on to take what comes until the peer's bye. Bounded by the handshake's time.
     mutating func closeInOrder(
         _ index: LinkIndex, _ reason: LinkDownReason, _ effects: inout EffectBuffer
-    ) -> LinkIndex {
+    ) {
         let frame = effects.bytes.appendLinkFrame(.bye)
         transmit(frame, .empty, .message, over: index, &effects)
         let link = links[index]
@@ -455,7 +455,6 @@ extension Node {
         links[index].since = now
         timers.schedule(.handshake, at: now + configuration.timing.handshake)
         unlinked(link, index, reason, &effects)
-        return index
     }
 
     /// Ends a link of ours.

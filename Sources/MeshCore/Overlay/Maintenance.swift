@@ -273,7 +273,7 @@ extension Node {
             }
         }
         for index in unneeded {
-            _ = closeInOrder(index, .unneeded, &effects)
+            closeInOrder(index, .unneeded, &effects)
         }
     }
 
@@ -300,7 +300,7 @@ extension Node {
             return
         }
         giveUpAll(&effects)
-        for index in links.established { _ = closeInOrder(index, .leaving, &effects) }
+        for index in links.established { closeInOrder(index, .leaving, &effects) }
         for index in links.indices where links[index].state != .free { forget(index, &effects) }
         effects.append(.left)
     }
