@@ -80,9 +80,9 @@ extension Node {
     /// A control message that another node, perhaps far away, has sent to this one. A malformed one
     /// is counted and dropped: the link that it came over belongs to somebody else.
     mutating func receivedControl(
-        _ payload: Slice, _ header: RoutedHeader, _ prefix: FramePrefix, from link: LinkIndex,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
-    ) throws(WireError) {
+        _ payload: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) {
         guard
             let message = try? Message.decode(bytes, from: Int(payload.start), to: payload.end)
         else {
@@ -91,15 +91,15 @@ extension Node {
         }
         switch message {
         case .accuse(let subject, let incarnation, let evidence):
-            receivedAccusation(of: subject, incarnation, evidence, by: header.origin, &effects)
+            receivedAccusation(of: subject, incarnation, evidence, by: origin, &effects)
         case .vouch(let subject, let incarnation):
             receivedVouch(for: subject, incarnation, &effects)
         case .acknowledge(let acknowledgement):
-            receivedAcknowledgement(acknowledgement, from: header.origin, &effects)
+            receivedAcknowledgement(acknowledgement, from: origin, &effects)
         case .stranger(let key, let name, let sequence):
-            receivedStranger(key, name: name, sequence: sequence, from: header.origin)
+            receivedStranger(key, name: name, sequence: sequence, from: origin)
         case .skip(let last):
-            receivedSkip(through: last, from: header.origin, &effects)
+            receivedSkip(through: last, from: origin, &effects)
         case .question(let question, let isTrace, let subject):
             if isTrace {
                 // The forwarders have signed behind the subject; the holder is the last of the way.
@@ -108,18 +108,18 @@ extension Node {
                 path.append(id)
                 path.withSpan {
                     sendAnswer(
-                        to: header.origin, question, Slice(start: 0, count: $0.count),
+                        to: origin, question, Slice(start: 0, count: $0.count),
                         isTrace: true, $0, &effects)
                 }
             } else {
-                effects.append(.asked(by: header.origin, question, subject: subject))
+                effects.append(.asked(by: origin, question, subject: subject))
             }
         case .answer(let question, let answer):
-            effects.append(.answered(question, from: header.origin, answer: answer))
-            strike(header.origin, from: question, &effects)
+            effects.append(.answered(question, from: origin, answer: answer))
+            strike(origin, from: question, &effects)
         case .traceAnswer(let question, let path):
-            effects.append(.traced(question, holder: header.origin, path: path))
-            strike(header.origin, from: question, &effects)
+            effects.append(.traced(question, holder: origin, path: path))
+            strike(origin, from: question, &effects)
         default:
             counters.protocolErrors &+= 1
         }

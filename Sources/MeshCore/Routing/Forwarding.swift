@@ -125,8 +125,7 @@ extension Node {
         if header.destinationCount == 1 {
             let destination = Destination.read(bytes, frame: start, index: 0)
             if destination.id == id {
-                try deliver(
-                    destination.sequence, header, prefix, start, from: link, bytes, &effects)
+                try deliver(destination.sequence, header, prefix, start, bytes, &effects)
             } else {
                 forward(destination, header, prefix, start, from: link, bytes, &effects)
             }
@@ -139,7 +138,6 @@ extension Node {
     @inline(__always)
     private mutating func deliver(
         _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
-        from link: LinkIndex,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) throws(WireError) {
         guard let body = RoutedBody(rawValue: prefix.body) else {
@@ -152,7 +150,7 @@ extension Node {
                 Acknowledgement.read(bytes, frame: start, header), from: header.origin, &effects)
         }
         if body == .control {
-            try receivedControl(payload, header, prefix, from: link, bytes, &effects)
+            receivedControl(payload, from: header.origin, bytes, &effects)
             return
         }
         let name = Slice(start: start + header.nameOffset, count: header.nameLength)
@@ -265,7 +263,7 @@ extension Node {
             rest: rest, bytes, &effects)
         // Last, because what this leads to may need the list of entries itself.
         if let ownSequence {
-            try deliver(ownSequence, header, prefix, start, from: link, bytes, &effects)
+            try deliver(ownSequence, header, prefix, start, bytes, &effects)
         }
     }
 
