@@ -79,7 +79,7 @@ private struct Clients: ~Copyable {
 
     init(hasher: KeyHasher) {
         gateway = Gateway(GatewayConfiguration(), hasher: hasher)
-        gateway.setReady(true, now: now)
+        gateway.setReady(true)
     }
 
     mutating func open() -> ClientIndex {

@@ -246,7 +246,7 @@ public struct Gateway: ~Copyable {
     }
 
     /// Until this is called with true, commands that need the mesh answer `-LOADING`.
-    public mutating func setReady(_ ready: Bool, now: Instant) {
+    public mutating func setReady(_ ready: Bool) {
         isReady = ready
     }
 

@@ -392,7 +392,7 @@ public struct Server: ~Copyable {
         let isReady = isReady
         if isReady == wasReady { return }
         wasReady = isReady
-        gateway.setReady(isReady, now: now)
+        gateway.setReady(isReady)
     }
 
     // MARK: Facts

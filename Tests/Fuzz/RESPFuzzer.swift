@@ -34,7 +34,7 @@ struct Session: ~Copyable {
     let now = Instant(nanoseconds: 1_000_000_000)
 
     init() {
-        gateway.setReady(true, now: now)
+        gateway.setReady(true)
         client = gateway.open(address: "127.0.0.1:1", at: now)!
     }
 

@@ -220,7 +220,7 @@ import Testing
         #expect(subscribed == ">3·$9·subscribe·$1·a·:1·")
         let info = harness.exchange(client, "INFO persistence\r\n")
         #expect(info.contains("·loading:1·"))
-        harness.gateway.setReady(true, now: harness.now)
+        harness.gateway.setReady(true)
         let ready = harness.exchange(client, "INFO persistence\r\nPUBLISH a b\r\n")
         #expect(ready.contains("·loading:0·"))
         #expect(ready.hasSuffix(":1·>3·$7·message·$1·a·$1·b·"))

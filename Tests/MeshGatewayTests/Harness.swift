@@ -29,7 +29,7 @@ struct Harness: ~Copyable {
 
     init(_ configuration: GatewayConfiguration = GatewayConfiguration(), isReady: Bool = true) {
         gateway = Gateway(configuration, hasher: Self.hasher)
-        if isReady { gateway.setReady(true, now: now) }
+        if isReady { gateway.setReady(true) }
     }
 
     mutating func open(_ protocolVersion: Int = 2) -> ClientIndex {
