@@ -154,7 +154,7 @@ public struct Node: ~Copyable {
         case .pattern(let key, let name, let change):
             changePattern(key, bytes.array(name), change, &effects)
         case .watch(let key, let change):
-            watch(key, change, &effects)
+            watch(key, change)
         case .query(let question, let query):
             ask(question, query, bytes, &effects)
         case .answer(let asker, let question, let answer):

@@ -52,9 +52,7 @@ struct WatchedKeys {
 }
 
 extension Node {
-    mutating func watch(
-        _ key: Key, _ change: DirectoryChange, _ effects: inout EffectBuffer
-    ) {
+    mutating func watch(_ key: Key, _ change: DirectoryChange) {
         switch change {
         case .add: watched.add(key, isOnline: isHeld(key))
         case .remove: watched.remove(key)

@@ -201,7 +201,7 @@ extension Node {
             if link >= 0, links[link].isDoubted {
                 if now - links[link].heardAt > configuration.timing.silence * 3 {
                     drop(link, .silent, &effects)
-                    postpone(accusation.subject, &effects)
+                    postpone(accusation.subject)
                 } else {
                     accuse(accusation.subject, .silence, &effects)
                     next = min(

@@ -349,7 +349,7 @@ extension Node {
         case .dead:
             guard isPlausible(known, of: id) else {
                 counters.protocolErrors &+= 1
-                postpone(link.member, &effects)
+                postpone(link.member)
                 return
             }
             if known >= incarnation { refute(known, isSuspicion: false, &effects) }
@@ -363,13 +363,13 @@ extension Node {
         case .duplicate:
             join.heard(link.endpoint)
         case .full:
-            if link.purpose == .neighbour { postpone(link.member, &effects) }
+            if link.purpose == .neighbour { postpone(link.member) }
             if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
                 longRange.refused(stratum: link.stratum, by: link.peer)
                 timers.schedule(.maintenance, at: now + .milliseconds(20))
             }
         case .wrongCluster, .wrongVersion, .leaving:
-            postpone(link.member, &effects)
+            postpone(link.member)
         }
         if reason != .duplicate && reason != .stratumTaken && reason != .full {
             effects.append(.log(.refused(link.endpoint, reason)))
@@ -534,14 +534,14 @@ extension Node {
             }
             timers.schedule(.maintenance, at: due)
         } else {
-            postpone(member, &effects)
+            postpone(member)
         }
         accuse(member, reason == .refused ? .refused : .silence, &effects)
         checkReady(&effects)
     }
 
     /// No further attempt to dial this member for a while, longer with each failure.
-    mutating func postpone(_ member: MemberIndex, _ effects: inout EffectBuffer) {
+    mutating func postpone(_ member: MemberIndex) {
         guard member >= 0, members.contains(member) else { return }
         let failures = members[member].dialFailures
         let delay = min(Delay.milliseconds(250) * (1 << Int64(min(failures, 6))), .seconds(8))
