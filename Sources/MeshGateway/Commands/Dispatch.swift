@@ -196,8 +196,8 @@ extension Gateway {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
             return .refused(unknownCommand(input))
         }
-        if arguments.count > 1, let sub = subcommand(of: command, input) {
-            guard let found = sub.command else {
+        if arguments.count > 1, hasSubcommands(command) {
+            guard let found = subcommand(of: command, input) else {
                 let parent = table[command].fullName.uppercased()
                 return .refused(
                     "ERR unknown subcommand '\(quoted(1, input))'. "
@@ -230,17 +230,16 @@ extension Gateway {
         return .admitted(command)
     }
 
-    /// Nil when the command has no subcommands; otherwise the one that the first argument names.
-    private func subcommand(
-        of command: Command, _ input: Span<UInt8>
-    ) -> (command: Command?, Void)? {
-        guard table[command].traits.contains(.container) || command == .command else {
-            return nil
-        }
+    /// COMMAND alone has subcommands and does something without one.
+    private func hasSubcommands(_ command: Command) -> Bool {
+        table[command].traits.contains(.container) || command == .command
+    }
+
+    /// The subcommand that the first argument names, if there is one.
+    private func subcommand(of command: Command, _ input: Span<UInt8>) -> Command? {
         let slice = absolute(1)
-        let found = PackedName(input, Int(slice.start), Int(slice.count))
+        return PackedName(input, Int(slice.start), Int(slice.count))
             .flatMap { table.find($0, parent: command) }
-        return (found, ())
     }
 
     private func notWhileSubscribed(_ name: String) -> String {
