@@ -218,7 +218,7 @@ import Testing
     }
 }
 
-@Suite struct DeliveryTests {
+@Suite struct SubscriberTests {
     @Test func `a message reaches subscribers of its channel and of patterns that match`() {
         var harness = Harness()
         let both = harness.open()

@@ -26,7 +26,7 @@ private let companions: [String] = [
 
 private let token = "0000000000000001-" + String(repeating: "0", count: 32)
 
-@Suite struct ExtremeTests {
+@Suite struct ExtremeArgumentTests {
     /// Every argument list that one extreme is put into.
     private static func arguments(with extreme: String) -> [[String]] {
         var lists: [[String]] = [
