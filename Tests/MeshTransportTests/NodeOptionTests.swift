@@ -1,0 +1,71 @@
+import Smallworld
+import Testing
+
+@testable import NodeCommand
+
+@Suite struct NodeOptionTests {
+    private func options(_ values: [String: [String]]) throws(UsageError) -> MeshNode.Options {
+        try NodeSubcommand.options(values)
+    }
+
+    @Test func `without settings the standard ports are used`() throws {
+        let options = try options([:])
+        #expect(options.mesh.description == "127.0.0.1:7400")
+        #expect(options.redis?.description == "127.0.0.1:7379")
+        #expect(options.http?.description == "127.0.0.1:7480")
+        #expect(options.degree == 16 && options.seeds.isEmpty)
+    }
+
+    @Test func `ports can be switched off`() throws {
+        let options = try options(["redis": ["off"], "http": ["off"]])
+        #expect(options.redis == nil && options.http == nil)
+    }
+
+    @Test(arguments: [
+        ("mesh", "7400"), ("mesh", "a:65536"), ("mesh", ":1"), ("mesh", "a:"), ("mesh", "::1:1"),
+        ("mesh", "off"), ("seed", "a"), ("degree", "3"), ("degree", "65"), ("degree", "x"),
+        ("log-level", "loud"), ("log-format", "xml"),
+    ]) func `a wrong value is an error that names the setting`(name: String, value: String) {
+        #expect {
+            try options([name: [value]])
+        } throws: {
+            "\($0)".hasPrefix("\(name): ")
+        }
+    }
+
+    @Test func `an address others can reach needs permission`() throws {
+        var options = MeshNode.Options()
+        options.mesh = HostPort(host: "0.0.0.0", port: 0)
+        options.redis = nil
+        options.http = nil
+        #expect {
+            try MeshNode(options)
+        } throws: {
+            "\($0)".contains("--insecure")
+        }
+        options.allowsInsecureAddresses = true
+        options.advertise = HostPort(host: "127.0.0.1", port: 0)
+        let node = try MeshNode(options)
+        #expect(node.advertised.description == "127.0.0.1:\(node.ports.mesh.port)")
+    }
+
+    @Test func `a taken port is answered with what to do`() throws {
+        var options = MeshNode.Options()
+        options.mesh.port = 0
+        options.redis = nil
+        options.http = nil
+        let first = try MeshNode(options)
+        options.mesh.port = first.ports.mesh.port
+        #expect {
+            try MeshNode(options)
+        } throws: {
+            "\($0)".contains("another process has that port")
+        }
+    }
+
+    @Test func `IPv6 addresses stand in brackets`() throws {
+        let address = try HostPort("[::1]:7400")
+        #expect(address.host == "::1" && address.port == 7400)
+        #expect(address.description == "[::1]:7400")
+    }
+}
