@@ -10,17 +10,17 @@ extension Server {
     mutating func beginLeaving(_ effects: inout ServerEffects) {
         guard phase == .running else { return }
         servesClients = true
-        gateway.now = now
+        edge.gateway.now = now
         effects.orders.append(
-            .log(LogLine(.info, "draining", [("clients", .integer(gateway.clientCount))])))
+            .log(LogLine(.info, "draining", [("clients", .integer(edge.gateway.clientCount))])))
         // With nobody to be sent elsewhere no other node need be asked where.
-        if gateway.clientCount == 0, gateway.sessionCount == 0 {
+        if edge.gateway.clientCount == 0, edge.gateway.sessionCount == 0 {
             sayGoodbye(&effects)
             return
         }
         // What cannot be moved in this time is not waited for.
         phase = .draining(deadline: now + options.drainTime + options.drainTime + .seconds(1))
-        gateway.beginDrain(options.drainTime, at: now)
+        edge.gateway.beginDrain(options.drainTime, at: now)
         settle(&effects)
     }
 
@@ -28,11 +28,11 @@ extension Server {
         switch phase {
         case .running, .left: return
         case .draining(let deadline):
-            if gateway.isEndingClients, !hasStoppedListening {
+            if edge.gateway.isEndingClients, !hasStoppedListening {
                 hasStoppedListening = true
                 effects.orders.append(.stopListening(toLinks: false))
             }
-            guard gateway.isDrained || deadline <= now else { return }
+            guard edge.gateway.isDrained || deadline <= now else { return }
             if deadline <= now {
                 effects.orders.append(.log(LogLine(.warning, "drainTimedOut")))
             }

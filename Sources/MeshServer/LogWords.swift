@@ -71,7 +71,7 @@ extension Server {
 
     /// Clients that the gateway has ended because they read too slowly.
     mutating func reportCuts(_ effects: inout ServerEffects) {
-        for cut in gateway.cuts {
+        for cut in edge.gateway.cuts {
             var fields: [LogLine.Field] = [
                 ("client", .integer(Int(cut.id))), ("address", .text(cut.address)),
             ]
@@ -80,6 +80,6 @@ extension Server {
             fields.append(("discardedBytes", .integer(cut.discardedBytes)))
             effects.orders.append(.log(LogLine(.warning, "slowConsumerCut", fields)))
         }
-        gateway.cuts.removeAll()
+        edge.gateway.cuts.removeAll()
     }
 }

@@ -29,7 +29,7 @@ struct Figure {
 extension Server {
     func counterFigures(_ facts: DriverFacts) -> [Figure] {
         let core = node.counters
-        let edge = gateway.counters
+        let clients = edge.gateway.counters
         let driver = facts.counters
         return [
             Figure(
@@ -130,97 +130,97 @@ extension Server {
             Figure(
                 "snapshots_received_total", "Directory snapshots received.",
                 core.snapshotsReceived),
-            Figure("commands_total", "Commands of clients.", edge.commands),
-            Figure("command_errors_total", "Commands answered with an error.", edge.errors),
-            Figure("messages_published_total", "Messages of local clients.", edge.published),
+            Figure("commands_total", "Commands of clients.", clients.commands),
+            Figure("command_errors_total", "Commands answered with an error.", clients.errors),
+            Figure("messages_published_total", "Messages of local clients.", clients.published),
             Figure(
                 "client_copies_total", "Copies of messages written to local clients.",
-                edge.delivered),
+                clients.delivered),
             Figure(
                 "dropped_client_copies_total",
                 "Copies not written because a client's output was over its limit.",
-                edge.dropped),
+                clients.dropped),
             Figure(
                 "discarded_output_bytes_total",
                 "Output thrown away with clients that were over a limit or killed.",
-                edge.discardedBytes),
+                clients.discardedBytes),
             Figure(
                 "undelivered_reports_total", "Reports of those to their senders (MESH.REPORTS).",
-                edge.undeliveredReports),
+                clients.undeliveredReports),
             Figure(
                 "sessions_opened_total", "Sessions begun (MESH.ATTACH … SESSION).",
-                edge.sessionsOpened),
+                clients.sessionsOpened),
             Figure(
                 "sessions_resumed_total", "Sessions that went on with a new connection here.",
-                edge.sessionsResumed),
+                clients.sessionsResumed),
             Figure(
-                "sessions_ended_total", "Sessions ended by their clients.", edge.sessionsEnded),
+                "sessions_ended_total", "Sessions ended by their clients.", clients.sessionsEnded),
             Figure(
                 "sessions_expired_total", "Sessions that nobody came back for.",
-                edge.sessionsExpired),
+                clients.sessionsExpired),
             Figure(
                 "sessions_moved_in_total", "Sessions taken from other nodes.",
-                edge.sessionsMovedIn),
+                clients.sessionsMovedIn),
             Figure(
                 "sessions_moved_out_total", "Sessions given to other nodes.",
-                edge.sessionsMovedOut),
+                clients.sessionsMovedOut),
             Figure(
                 "sessions_lost_total", "Sessions begun anew because their node is dead.",
-                edge.sessionsLost),
+                clients.sessionsLost),
             Figure(
                 "sessions_refused_total", "Sessions refused because there were too many.",
-                edge.sessionsRefused),
+                clients.sessionsRefused),
             Figure(
                 "session_tokens_refused_total", "Tokens that were wrong, used, or too old.",
-                edge.tokensRefused),
+                clients.tokensRefused),
             Figure(
                 "session_messages_dropped_total",
                 "Messages lost because too much waited for a session, or nobody came for it.",
-                edge.sessionMessagesDropped),
+                clients.sessionMessagesDropped),
             Figure(
                 "session_messages_repeated_total",
                 "Messages of counted sessions sent again, because the client had not seen them.",
-                edge.sessionMessagesRepeated),
+                clients.sessionMessagesRepeated),
             Figure(
                 "session_twins_total",
                 "Messages that came twice to a session on the move, and were given out once.",
-                edge.sessionTwins),
+                clients.sessionTwins),
             Figure(
                 "session_batches_lost_total",
                 "Batches of messages that could not follow a session to its new node.",
-                edge.sessionBatchesLost),
+                clients.sessionBatchesLost),
             Figure(
                 "moved_notices_total", "Clients told where to go because this node leaves.",
-                edge.movedNotices),
+                clients.movedNotices),
             Figure(
                 "gap_notices_total",
                 "Notices of missed messages sent to clients (MESH.GAPS, sessions).",
-                edge.gapNotices),
+                clients.gapNotices),
             Figure(
                 "session_partings_lost_total",
                 "Connections of sessions that ended without all being known to have been read.",
-                edge.sessionPartingsLost),
+                clients.sessionPartingsLost),
             Figure(
                 "clients_overdue_total", "Clients ended because their output was over a limit.",
-                edge.disconnectedForOutput),
+                clients.disconnectedForOutput),
             Figure(
                 "client_protocol_errors_total", "Clients ended for bytes that are no command.",
-                edge.protocolErrors),
-            Figure("clients_killed_total", "Clients ended by CLIENT KILL.", edge.killed),
-            Figure("questions_total", "Questions to the other nodes.", edge.questions),
+                clients.protocolErrors),
+            Figure("clients_killed_total", "Clients ended by CLIENT KILL.", clients.killed),
+            Figure("questions_total", "Questions to the other nodes.", clients.questions),
             Figure(
                 "answers_cut_total", "Answers of or to other nodes that left something out.",
-                edge.answersCut),
+                clients.answersCut),
             Figure(
                 "answers_malformed_total", "Answers of other nodes that could not be read.",
-                edge.answersMalformed),
+                clients.answersMalformed),
             Figure(
                 "authentication_failures_total", "AUTH and HELLO with a wrong password.",
-                edge.authenticationFailures),
+                clients.authenticationFailures),
             Figure(
                 "keyspace_notifications_asked_total",
                 "CONFIG SET notify-keyspace-events: there are no keys here that could notify.",
-                edge.keyspaceNotificationsAsked),
+                clients.keyspaceNotificationsAsked),
             Figure(
                 "clients_accepted_total", "Client connections accepted.",
                 driver.clientsAccepted),
@@ -294,19 +294,19 @@ extension Server {
         for figure in counterFigures(facts) {
             add(figure.name, "counter", figure.help, [("", String(figure.value))])
         }
-        let edge = gateway.counters
+        let clients = edge.gateway.counters
         add(
             "slow_consumer_dropped_total", "counter",
             "Messages dropped for clients that read too slowly, by their policy.",
             [
-                ("{policy=\"drop-oldest\"}", String(edge.droppedOldest)),
-                ("{policy=\"drop-newest\"}", String(edge.droppedNewest)),
-                ("{policy=\"latest\"}", String(edge.droppedSuperseded)),
+                ("{policy=\"drop-oldest\"}", String(clients.droppedOldest)),
+                ("{policy=\"drop-newest\"}", String(clients.droppedNewest)),
+                ("{policy=\"latest\"}", String(clients.droppedSuperseded)),
             ])
         add(
             "slow_consumer_disconnected_total", "counter",
             "Clients ended because they read too slowly.",
-            [("{policy=\"disconnect\"}", String(edge.disconnectedForOutput))])
+            [("{policy=\"disconnect\"}", String(clients.disconnectedForOutput))])
         let sizes = node.tableSizes()
         add(
             "build_info", "gauge", "Which node and version this is.",
@@ -324,9 +324,9 @@ extension Server {
         gauge("directory_entries", "Pairs of key and node in the directory.", sizes.entries)
         gauge("directory_bytes", "Memory of the directory.", sizes.directoryBytes)
         gauge("patterns", "Pairs of pattern and node.", sizes.patterns)
-        gauge("clients", "Client connections.", gateway.clientCount)
-        gauge("sessions", "Sessions of users.", gateway.sessionCount)
-        gauge("sessions_waiting", "Sessions without a connection.", gateway.ghostCount)
+        gauge("clients", "Client connections.", edge.gateway.clientCount)
+        gauge("sessions", "Sessions of users.", edge.gateway.sessionCount)
+        gauge("sessions_waiting", "Sessions without a connection.", edge.gateway.ghostCount)
         gauge("http_connections", "HTTP connections.", facts.httpConnectionCount)
         let links = node.linkStatuses()
         func perLink(

@@ -62,7 +62,7 @@ extension Server {
         while pause.rechecked < pause.rechecking.count {
             let publisher = pause.rechecking[pause.rechecked]
             pause.rechecked += 1
-            guard gateway.client(tagged: publisher.tag) != nil else { continue }
+            guard edge.gateway.client(tagged: publisher.tag) != nil else { continue }
             if !isCongested(publisher.cause) { return publisher.client }
             pause.kept.append(publisher)
         }
@@ -83,7 +83,7 @@ extension Server {
     mutating func pausePublisher(_ client: ClientIndex, _ cause: Pause.Cause) {
         pause.publishersPaused &+= 1
         pause.publishers.append(
-            Pause.Publisher(tag: gateway.senderTag(of: client), client: client, cause: cause))
+            Pause.Publisher(tag: edge.gateway.senderTag(of: client), client: client, cause: cause))
     }
 
     /// A message for a destination that has more than enough is not taken: its command stays in the
@@ -92,7 +92,7 @@ extension Server {
     @inline(never)
     mutating func isPostponed(_ publication: Publication, _ client: ClientIndex) -> Bool {
         if publication.isVolatile { return false }
-        guard let congestion = node.congestion(of: publication.key), gateway.postpone(client)
+        guard let congestion = node.congestion(of: publication.key), edge.gateway.postpone(client)
         else { return false }
         pausePublisher(client, .mesh(congestion))
         return true
@@ -121,7 +121,7 @@ extension Server {
     /// A client that asked faster than it read is listened to again when half of its output has left.
     @inline(never)
     mutating func endThrottle(_ client: ClientIndex) {
-        guard gateway.outputCount(client) < options.clientOutputBytes / 2,
+        guard edge.gateway.outputCount(client) < options.clientOutputBytes / 2,
             let place = pause.throttled.firstIndex(of: client)
         else { return }
         pause.throttled.remove(at: place)

@@ -52,30 +52,30 @@ extension Server {
         let facts = facts ?? DriverFacts()
         switch report {
         case .patternCount:
-            gateway.reply(client, .integer(node.patternCount))
+            edge.gateway.reply(client, .integer(node.patternCount))
         case .members:
-            gateway.reply(client, .array(node.memberStatuses().map { Self.describe($0) }))
+            edge.gateway.reply(client, .array(node.memberStatuses().map { Self.describe($0) }))
         case .links:
-            gateway.reply(client, .array(node.linkStatuses().map { Self.describe($0, facts) }))
-        case .status: gateway.reply(client, status(facts))
+            edge.gateway.reply(client, .array(node.linkStatuses().map { Self.describe($0, facts) }))
+        case .status: edge.gateway.reply(client, status(facts))
         case .online(let users):
-            gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
+            edge.gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
         case .whereabouts(let asked, let user):
             let holders = holders(of: asked)
             if holders.count < 2 {
                 replyWhereabouts(holders, to: client)
             } else {
-                let (query, question) = gateway.locate(asked, user: user, for: client)
+                let (query, question) = edge.gateway.locate(asked, user: user, for: client)
                 ask(query, question, &effects)
             }
         case .watch(let users):
             for (index, user) in users.enumerated() {
-                gateway.presenceNow(client, user: index, isOnline: isOnline(user))
+                edge.gateway.presenceNow(client, user: index, isOnline: isOnline(user))
             }
         case .info(let sections):
-            let text = gateway.information(
+            let text = edge.gateway.information(
                 sections: sections, additional: additionalInformation(facts))
-            gateway.reply(client, .verbatim(text))
+            edge.gateway.reply(client, .verbatim(text))
         }
     }
 
@@ -89,7 +89,7 @@ extension Server {
 
     mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {
         let members = node.memberStatuses().filter { holders.contains($0.id) }
-        gateway.reply(
+        edge.gateway.reply(
             client,
             .array(
                 members.map { member in
@@ -150,14 +150,17 @@ extension Server {
             ("entries", .integer(sizes.entries)),
             ("directoryBytes", .integer(sizes.directoryBytes)),
             ("patterns", .integer(sizes.patterns)),
-            ("clients", .integer(gateway.clientCount)),
-            ("sessions", .integer(gateway.sessionCount)),
-            ("sessionsWaiting", .integer(gateway.ghostCount)),
+            ("clients", .integer(edge.gateway.clientCount)),
+            ("sessions", .integer(edge.gateway.sessionCount)),
+            ("sessionsWaiting", .integer(edge.gateway.ghostCount)),
             ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
-            ("slowDroppedOldest", .integer(Int(clamping: gateway.counters.droppedOldest))),
-            ("slowDroppedNewest", .integer(Int(clamping: gateway.counters.droppedNewest))),
-            ("slowDroppedLatest", .integer(Int(clamping: gateway.counters.droppedSuperseded))),
-            ("slowDisconnected", .integer(Int(clamping: gateway.counters.disconnectedForOutput))),
+            ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters.droppedOldest))),
+            ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters.droppedNewest))),
+            ("slowDroppedLatest", .integer(Int(clamping: edge.gateway.counters.droppedSuperseded))),
+            (
+                "slowDisconnected",
+                .integer(Int(clamping: edge.gateway.counters.disconnectedForOutput))
+            ),
         ]
         for figure in counterFigures(facts) where !figure.name.contains("{") {
             fields.append((figure.statusName, .integer(Int(clamping: figure.value))))

@@ -28,11 +28,11 @@ extension Server {
     /// - Parameter address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
     public mutating func open(address: String, at now: Instant) -> ClientIndex? {
         self.now = now
-        gateway.now = now
+        edge.gateway.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         servesClients = true
         noteReadiness()
-        return gateway.open(address: address, at: now)
+        return edge.gateway.open(address: address, at: now)
     }
 
     /// Carries out the command at `offset` in a client's input, and moves `offset` past it.
@@ -40,14 +40,14 @@ extension Server {
         from client: ClientIndex, _ bytes: Span<UInt8>, at offset: inout Int, now: Instant,
         into effects: inout ServerEffects
     ) -> ClientStep {
-        if gateway.outputCount(client) > options.clientOutputBytes {
+        if edge.gateway.outputCount(client) > options.clientOutputBytes {
             pause.throttled.append(client)
             return .paused
         }
         self.now = now
         let start = offset
-        let request = gateway.next(bytes, at: &offset, from: client, now: now)
-        if !gateway.changes.isEmpty { applyChanges(&effects) }
+        let request = edge.gateway.next(bytes, at: &offset, from: client, now: now)
+        if !edge.gateway.changes.isEmpty { applyChanges(&effects) }
         switch request {
         case .publish(let publication):
             let step = publish(publication, bytes, by: client, &effects)
@@ -57,7 +57,7 @@ extension Server {
         case .incomplete(let needed): return .incomplete(needed: needed)
         default: return commandRare(request, from: client, &effects)
         }
-        if gateway.hasWork { settle(&effects) }
+        if edge.gateway.hasWork { settle(&effects) }
         return .next
     }
 
@@ -93,9 +93,9 @@ extension Server {
         }
         let message = OutgoingMessage(
             publication.body, publication.key, name: publication.name,
-            payload: publication.payload, sender: gateway.senderTag(of: client),
+            payload: publication.payload, sender: edge.gateway.senderTag(of: client),
             isVolatile: publication.isVolatile)
-        let copies = gateway.counters.delivered
+        let copies = edge.gateway.counters.delivered
         let outcome: PublishOutcome
         if publication.isDecoded {
             outcome = publishDecoded(publication, message, by: client, &effects)
@@ -104,12 +104,12 @@ extension Server {
             if effects.mesh.count > 1 || outcome.verdict == .refused {
                 heed(bytes, at: now, &effects)
             }
-            gateway.published(publication, bytes, by: client, outcome)
+            edge.gateway.published(publication, bytes, by: client, outcome)
         }
         effects.clientBytes +=
-            Int(gateway.counters.delivered &- copies)
+            Int(edge.gateway.counters.delivered &- copies)
             * (Int(publication.name.count) + Int(publication.payload.count))
-        if gateway.hasWork { settle(&effects) }
+        if edge.gateway.hasWork { settle(&effects) }
         if let congestion = outcome.congestion {
             pausePublisher(client, .mesh(congestion))
             return .paused
@@ -128,10 +128,10 @@ extension Server {
         _ publication: Publication, _ message: OutgoingMessage, by client: ClientIndex,
         _ effects: inout ServerEffects
     ) -> PublishOutcome {
-        let line = gateway.decodedLine
+        let line = edge.gateway.decodedLine
         let outcome = node.publish(message, bytes: line.span, at: now, into: &effects.own)
         transfer(line.span, &effects)
-        gateway.published(publication, line.span, by: client, outcome)
+        edge.gateway.published(publication, line.span, by: client, outcome)
         return outcome
     }
 
@@ -150,9 +150,9 @@ extension Server {
     ) {
         // Taken out: a question that nobody else can answer is finished before `advance` returns.
         var bytes = ByteQueue()
-        swap(&bytes, &gateway.questionBytes)
+        swap(&bytes, &edge.gateway.questionBytes)
         bytes.withSpan { advance(.query(query, question), $0, &effects) }
-        swap(&bytes, &gateway.questionBytes)
+        swap(&bytes, &edge.gateway.questionBytes)
     }
 
     // MARK: Output
@@ -161,11 +161,11 @@ extension Server {
     /// `clients`.
     public mutating func takeDirty(into clients: inout [ClientIndex]) {
         clients.removeAll(keepingCapacity: true)
-        swap(&clients, &gateway.dirty)
+        swap(&clients, &edge.gateway.dirty)
     }
 
     /// How many clients `takeDirty` would give.
-    public var dirtyCount: Int { gateway.dirty.count }
+    public var dirtyCount: Int { edge.gateway.dirty.count }
 
     /// Passes a client's waiting output to `body`, which returns how many bytes it has sent. `body` is
     /// not called when nothing waits, and may be called several times.
@@ -175,19 +175,19 @@ extension Server {
     public mutating func flush(
         _ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int
     ) -> Bool {
-        unsafe gateway.flush(client, body)
-        if gateway.isDoomed(client) { return false }
+        unsafe edge.gateway.flush(client, body)
+        if edge.gateway.isDoomed(client) { return false }
         if !pause.throttled.isEmpty { endThrottle(client) }
         return true
     }
 
     /// The bytes that wait for a client.
-    public func outputCount(_ client: ClientIndex) -> Int { gateway.outputCount(client) }
+    public func outputCount(_ client: ClientIndex) -> Int { edge.gateway.outputCount(client) }
 
     // MARK: End
 
     /// Whether `close` depends on how this client's connection has ended.
-    public func hasUnproven(_ client: ClientIndex) -> Bool { gateway.hasUnproven(client) }
+    public func hasUnproven(_ client: ClientIndex) -> Bool { edge.gateway.hasUnproven(client) }
 
     /// A client's connection is gone, or will be as soon as what it was sent has left.
     ///
@@ -199,10 +199,10 @@ extension Server {
         into effects: inout ServerEffects
     ) -> UInt32? {
         self.now = now
-        gateway.now = now
+        edge.gateway.now = now
         // A client that was cut is closed in the same turn.
-        if !gateway.cuts.isEmpty { reportCuts(&effects) }
-        let doubts = gateway.close(client, parting)
+        if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
+        let doubts = edge.gateway.close(client, parting)
         pause.throttled.removeAll { $0 == client }
         settle(&effects)
         if doubts.isEmpty { return nil }
@@ -217,8 +217,8 @@ extension Server {
     ) {
         guard let open = doubts.removeValue(forKey: number) else { return }
         self.now = now
-        gateway.now = now
-        _ = gateway.conclude(open, parting)
+        edge.gateway.now = now
+        _ = edge.gateway.conclude(open, parting)
         settle(&effects)
     }
 }

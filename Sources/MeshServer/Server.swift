@@ -46,7 +46,7 @@ public struct ServerOptions: Sendable {
 public struct Server: ~Copyable {
     /// First, because its first words are those that every event touches.
     public internal(set) var node: Node
-    var gateway: Gateway
+    let edge: Edge
     /// A client has come, or the node leaves: until then only the node has to be looked after.
     var servesClients = false
     /// The time of what is being handled.
@@ -97,12 +97,14 @@ public struct Server: ~Copyable {
         self.now = now
         startedAt = now
         nextOverdueCheck = now + .seconds(1)
-        gateway = Gateway(options.gateway, hasher: hasher, secret: secret)
-        gateway.now = now
-        gateway.nodeID = node.id
-        gateway.clientAddress = options.gateway.clientAddress
+        edge = Edge(Gateway(options.gateway, hasher: hasher, secret: secret))
+        edge.gateway.now = now
+        edge.gateway.nodeID = node.id
+        edge.gateway.clientAddress = options.gateway.clientAddress
         self.node = node
     }
+
+    deinit { edge.free() }
 
     // MARK: What happens
 
@@ -147,8 +149,8 @@ public struct Server: ~Copyable {
             if let instant { earliest = min(earliest ?? instant, instant) }
         }
         if !servesClients { return earliest }
-        consider(gateway.nextDeadline)
-        if gateway.clientCount > 0 { consider(nextOverdueCheck) }
+        consider(edge.gateway.nextDeadline)
+        if edge.gateway.clientCount > 0 { consider(nextOverdueCheck) }
         switch phase {
         case .running, .left: break
         case .draining(let deadline), .leaving(let deadline): consider(deadline)
@@ -163,11 +165,11 @@ public struct Server: ~Copyable {
         }
         guard servesClients else { return }
         self.now = now
-        gateway.now = now
-        if let due = gateway.nextDeadline, due <= now { gateway.tick(at: now) }
+        edge.gateway.now = now
+        if let due = edge.gateway.nextDeadline, due <= now { edge.gateway.tick(at: now) }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
-            for client in gateway.overdue(at: now) { effects.orders.append(.close(client)) }
+            for client in edge.gateway.overdue(at: now) { effects.orders.append(.close(client)) }
         }
         settle(&effects)
         advancePhase(&effects)
@@ -207,7 +209,7 @@ public struct Server: ~Copyable {
         _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice, _ id: MessageID,
         _ bytes: Span<UInt8>, _ effects: inout ServerEffects
     ) {
-        let copies = gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
+        let copies = edge.gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
         if copies == 0 { noteStranger(body, key, name, bytes, from: id.origin) }
         effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
     }
@@ -216,33 +218,33 @@ public struct Server: ~Copyable {
     private mutating func heedRare(
         _ effect: Effect, _ bytes: Span<UInt8>, _ effects: inout ServerEffects
     ) {
-        gateway.now = now
+        edge.gateway.now = now
         switch effect {
         case .send, .dial, .close, .deliver, .log: break
         case .left: phase = .left
         case .deliverKept(let body, let key, let name, let payload, let id):
             let copies = effects.mesh.bytes.withSpan {
-                gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
+                edge.gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
             }
             effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
         case .undelivered(let sender, let body, let key, let name, let node, let count):
             effects.mesh.bytes.withSpan {
-                gateway.undelivered(
+                edge.gateway.undelivered(
                     sender: sender, body, key, name: name, to: node, $0, count: Int(count))
             }
         case .uncongested: pause.mayEnd = true
-        case .gap(_, let count): gateway.missed(count: Int(count))
-        case .presence(let key, let isOnline): gateway.presence(key, isOnline: isOnline)
+        case .gap(_, let count): edge.gateway.missed(count: Int(count))
+        case .presence(let key, let isOnline): edge.gateway.presence(key, isOnline: isOnline)
         case .asked(let node, let query, let subject):
             let start = ownBytes.count
-            gateway.answer(subject, bytes, from: node, into: &ownBytes)
+            edge.gateway.answer(subject, bytes, from: node, into: &ownBytes)
             let answer = Slice(start: start, count: ownBytes.count - start)
             own.append(.answer(node, query, answer: answer))
         case .answered(let query, let node, let answer):
-            gateway.answered(query, answer, bytes, from: node)
+            edge.gateway.answered(query, answer, bytes, from: node)
         case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
         case .finished(let query): finished(query)
-        case .memberDied(let id): gateway.nodeDied(id)
+        case .memberDied(let id): edge.gateway.nodeDied(id)
         }
     }
 
@@ -251,7 +253,7 @@ public struct Server: ~Copyable {
     private mutating func noteStranger(
         _ body: RoutedBody, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>, from origin: NodeID
     ) {
-        guard gateway.hasAnother(body, key) else { return }
+        guard edge.gateway.hasAnother(body, key) else { return }
         let start = ownBytes.count
         ownBytes.append(bytes, Int(name.start), Int(name.count))
         own.append(
@@ -259,16 +261,16 @@ public struct Server: ~Copyable {
     }
 
     private mutating func finished(_ query: QueryID) {
-        let silent = gateway.silentHolders(query) { holders(of: $0) }
+        let silent = edge.gateway.silentHolders(query) { holders(of: $0) }
         if !silent.isEmpty {
             let members = Members(node.memberStatuses())
-            for holder in silent { gateway.traced(query, members.way(to: holder, nil)) }
+            for holder in silent { edge.gateway.traced(query, members.way(to: holder, nil)) }
         }
-        if let found = gateway.location(query, among: { holders(of: $0) }) {
+        if let found = edge.gateway.location(query, among: { holders(of: $0) }) {
             replyWhereabouts(found.nodes, to: found.client)
         }
-        let isPresent = gateway.target(of: query).map { node.isPresent($0) } ?? true
-        if let client = gateway.finished(query, isTargetPresent: isPresent) {
+        let isPresent = edge.gateway.target(of: query).map { node.isPresent($0) } ?? true
+        if let client = edge.gateway.finished(query, isTargetPresent: isPresent) {
             pause.resumable.append(client)
         }
     }
@@ -283,7 +285,7 @@ public struct Server: ~Copyable {
             hops.append(members.name(NodeID(bytes.load(UInt64.self, at: at))))
             at += 8
         }
-        gateway.traced(query, members.way(to: holder, hops))
+        edge.gateway.traced(query, members.way(to: holder, hops))
     }
 
     // MARK: What follows
@@ -293,11 +295,11 @@ public struct Server: ~Copyable {
     mutating func settle(_ effects: inout ServerEffects) {
         noteReadiness()
         while true {
-            if !gateway.changes.isEmpty {
+            if !edge.gateway.changes.isEmpty {
                 applyChanges(&effects)
-            } else if !gateway.errands.isEmpty {
+            } else if !edge.gateway.errands.isEmpty {
                 var errands: [Errand] = []
-                swap(&errands, &gateway.errands)
+                swap(&errands, &edge.gateway.errands)
                 for errand in errands {
                     advance(.query(errand.id, errand.query), errand.bytes.span, &effects)
                 }
@@ -307,18 +309,18 @@ public struct Server: ~Copyable {
                 break
             }
         }
-        if !gateway.farewells.isEmpty {
-            for client in gateway.farewells { effects.orders.append(.end(client)) }
-            gateway.farewells.removeAll()
+        if !edge.gateway.farewells.isEmpty {
+            for client in edge.gateway.farewells { effects.orders.append(.end(client)) }
+            edge.gateway.farewells.removeAll()
         }
-        if !gateway.cuts.isEmpty { reportCuts(&effects) }
-        gateway.hasWork = false
+        if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
+        edge.gateway.hasWork = false
     }
 
     /// First arrivals and last departures among the clients, for the directory of the node.
     mutating func applyChanges(_ effects: inout ServerEffects) {
         var changes: [InterestChange] = []
-        swap(&changes, &gateway.changes)
+        swap(&changes, &edge.gateway.changes)
         for change in changes where phase != .left {
             switch change.subject {
             case .key: advance(.directory(change.key, change.change), Span(), &effects)
@@ -328,9 +330,9 @@ public struct Server: ~Copyable {
                 advance(.pattern(change.key, name: name, change.change), text.span, &effects)
             }
         }
-        if gateway.changes.isEmpty {
+        if edge.gateway.changes.isEmpty {
             changes.removeAll(keepingCapacity: true)
-            swap(&changes, &gateway.changes)
+            swap(&changes, &edge.gateway.changes)
         }
     }
 
@@ -375,7 +377,7 @@ public struct Server: ~Copyable {
                 effects.mesh.append(.send(link, head: frame, body: .empty, sendClass))
             case .undelivered(let sender, let body, let key, let name, let node, let count):
                 effects.own.bytes.withSpan {
-                    gateway.undelivered(
+                    edge.gateway.undelivered(
                         sender: sender, body, key, name: name, to: node, $0, count: Int(count))
                 }
             case .left:
@@ -392,7 +394,7 @@ public struct Server: ~Copyable {
         let isReady = isReady
         if isReady == wasReady { return }
         wasReady = isReady
-        gateway.setReady(isReady)
+        edge.gateway.setReady(isReady)
     }
 
     // MARK: Facts
@@ -406,7 +408,7 @@ public struct Server: ~Copyable {
         }
     }
 
-    public var clientCount: Int { gateway.clientCount }
+    public var clientCount: Int { edge.gateway.clientCount }
 
     /// Why the node does not serve; nil when it does.
     public var unreadyReason: String? {
