@@ -85,7 +85,7 @@ let package = Package(
         .testTarget(
             name: "MeshSimulationTests",
             dependencies: ["JSON5", "MeshSimulation", "MeshCore", "MeshWire"]),
-        .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand"]),
+        .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand", "MeshGateway"]),
         .testTarget(
             name: "SimulatorCommandTests", dependencies: ["SimulatorCommand", "MeshSimulation"]),
         .testTarget(name: "TidyTests"),

@@ -1,4 +1,5 @@
 import Glibc
+import MeshGateway
 import MeshWire
 import Smallworld
 

@@ -1,3 +1,4 @@
+import MeshGateway
 import MeshTransport
 import Smallworld
 

@@ -1,4 +1,5 @@
 import MeshCore
+import MeshGateway
 import MeshTransport
 
 /// `smallworld trace`: which way a message would take.

@@ -1,3 +1,4 @@
+import MeshGateway
 import MeshWire
 import Smallworld
 import Testing

@@ -1,3 +1,4 @@
+import MeshGateway
 import Testing
 
 @testable import NodeCommand

@@ -1,4 +1,5 @@
 import Glibc
+import MeshGateway
 import MeshTransport
 
 /// How far the start is.

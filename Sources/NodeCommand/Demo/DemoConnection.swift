@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import MeshGateway
 
 /// A connection of the demo to a node: a Redis client in RESP3 that never waits.
 final class DemoConnection {

@@ -1,5 +1,5 @@
-/// A reply of a node, RESP3.
-enum RESPReply: Equatable, Sendable {
+/// A reply of a server, RESP3, as a client reads it.
+public enum RESPReply: Equatable, Sendable {
     case text(String)
     case integer(Int)
     case double(Double)
@@ -10,7 +10,7 @@ enum RESPReply: Equatable, Sendable {
     /// No reply to a command: the node speaks by itself. Its first element says of what.
     case push([RESPReply])
 
-    static func == (left: RESPReply, right: RESPReply) -> Bool {
+    public static func == (left: RESPReply, right: RESPReply) -> Bool {
         switch (left, right) {
         case (.text(let left), .text(let right)): left == right
         case (.integer(let left), .integer(let right)): left == right
@@ -26,23 +26,23 @@ enum RESPReply: Equatable, Sendable {
     }
 
     /// A field of a map.
-    subscript(name: String) -> RESPReply? {
+    public subscript(name: String) -> RESPReply? {
         guard case .map(let fields) = self else { return nil }
         return fields.first { $0.name == name }?.value
     }
 
     /// The elements of an array; empty for anything else.
-    var elements: [RESPReply] {
+    public var elements: [RESPReply] {
         if case .array(let values) = self { values } else { [] }
     }
 
     /// The number; nil for anything else.
-    var number: Int? {
+    public var number: Int? {
         if case .integer(let number) = self { number } else { nil }
     }
 
     /// The value in words; lists are joined.
-    var shown: String {
+    public var shown: String {
         switch self {
         case .text(let text): text
         case .integer(let number): String(number)
@@ -58,12 +58,14 @@ enum RESPReply: Equatable, Sendable {
 }
 
 /// Bytes that are no RESP3, or more of them than a node's answer has.
-struct MalformedReply: Error, Equatable {}
+public struct MalformedReply: Error, Equatable {
+    public init() {}
+}
 
 /// A node's bytes, in pieces of any size, to replies. Takes RESP2 as well.
 ///
 /// Bounds: 256 MiB for one reply, 64 KiB for one line, 32 levels of nesting.
-struct RESPDecoder {
+public struct RESPDecoder {
     private static let replyBytesMax = 256 * 1024 * 1024
     private static let lineBytesMax = 64 * 1024
     private static let depthMax = 32
@@ -100,8 +102,10 @@ struct RESPDecoder {
     /// Bytes of the reply under way that were taken from `input`.
     private var taken = 0
 
+    public init() {}
+
     /// Adds bytes that have arrived.
-    mutating func append(_ bytes: some Sequence<UInt8>) {
+    public mutating func append(_ bytes: some Sequence<UInt8>) {
         if at > 0 {
             input.removeFirst(at)
             searched -= at
@@ -111,7 +115,7 @@ struct RESPDecoder {
     }
 
     /// The next whole reply; nil when its bytes have not all arrived.
-    mutating func next() throws(MalformedReply) -> RESPReply? {
+    public mutating func next() throws(MalformedReply) -> RESPReply? {
         while let value = try nextValue() {
             var complete: RESPReply? = value
             while let reply = complete {
@@ -207,7 +211,7 @@ struct RESPDecoder {
     }
 
     /// A command as a node reads it.
-    static func command(_ words: [String]) -> [UInt8] {
+    public static func command(_ words: [String]) -> [UInt8] {
         var bytes = Array("*\(words.count)\r\n".utf8)
         for word in words {
             bytes += Array("$\(word.utf8.count)\r\n".utf8)
