@@ -485,8 +485,10 @@ extension Gateway {
             return finishResume(
                 question, user, token, seen: seen, isTargetPresent: isTargetPresent)
         case .forward(let index, let number, let token):
+            // A node that is no member any more will not answer: to ask it again would be for ever.
             finishForward(
-                index, number, token, isTaken: question.isTaken, isAnswered: question.isAnswered)
+                index, number, token, isTaken: question.isTaken,
+                isAnswered: question.isAnswered || !isTargetPresent)
             return nil
         case .handOver(let index, let token):
             finishHandover(
