@@ -34,7 +34,7 @@ extension MemoryMesh {
             }
             carry(from: other.host, other.link)
         }
-        if let due = hosts[host].server.nextDeadline, due <= now { handle(.deadline, host) }
+        if let due = hosts[host].server.nextDeadline(), due <= now { handle(.deadline, host) }
         unsafe flushClients(host, take)
     }
 

@@ -111,13 +111,13 @@ struct MemoryMesh: ~Copyable {
             settle()
             var next = end
             for index in 0..<hosts.count {
-                if let due = hosts[index].server.nextDeadline { next = min(next, due) }
+                if let due = hosts[index].server.nextDeadline() { next = min(next, due) }
             }
             // Never in place: a deadline in the past must not stop the clock.
             now = max(next, now + .microseconds(100))
             if now >= end { return }
             for index in 0..<hosts.count {
-                guard let due = hosts[index].server.nextDeadline, due <= now else { continue }
+                guard let due = hosts[index].server.nextDeadline(), due <= now else { continue }
                 handle(.deadline, index)
             }
         }

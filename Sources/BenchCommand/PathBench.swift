@@ -130,7 +130,7 @@ extension MemoryMesh {
     /// acknowledgements, and what follows from them.
     mutating func endTurn() {
         for host in 0..<hosts.count {
-            guard let due = hosts[host].server.nextDeadline, due <= now else { continue }
+            guard let due = hosts[host].server.nextDeadline(), due <= now else { continue }
             handle(.deadline, host)
         }
         carryAll()

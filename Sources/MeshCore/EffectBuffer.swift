@@ -9,6 +9,8 @@ import MeshWire
     @usableFromInline var base: UnsafeMutablePointer<Effect>
     @usableFromInline var capacity: Int
     @usableFromInline var used = 0
+    /// Nothing but `.send`, as after most events.
+    @usableFromInline var sendsAlone = true
     /// The bytes that `head` slices of effects point into.
     public var bytes = ByteQueue()
 
@@ -33,8 +35,25 @@ import MeshWire
         return unsafe base[index]
     }
 
+    /// Whether all that is wanted is to send something.
+    @inlinable public var hasSendsAlone: Bool { sendsAlone }
+
     @inlinable @inline(__always)
     public mutating func append(_ effect: Effect) {
+        sendsAlone = false
+        place(effect)
+    }
+
+    /// Appends a `.send`.
+    @inlinable @inline(__always)
+    public mutating func appendSend(
+        _ link: LinkIndex, head: Slice, body: Slice, _ sendClass: SendClass
+    ) {
+        place(.send(link, head: head, body: body, sendClass))
+    }
+
+    @usableFromInline @inline(__always)
+    mutating func place(_ effect: Effect) {
         if used == capacity { grow() }
         unsafe (base + used).initialize(to: effect)
         used += 1
@@ -53,6 +72,7 @@ import MeshWire
     @inlinable @inline(__always)
     public mutating func removeAll() {
         used = 0
+        sendsAlone = true
         if bytes.byteCapacity > Self.bytesKept { bytes = ByteQueue() } else { bytes.removeAll() }
     }
 }

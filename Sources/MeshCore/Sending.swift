@@ -45,6 +45,6 @@ extension Node {
         links[link].sentAt = now
         links[link].framesOut &+= 1
         links[link].bytesOut &+= UInt64(head.count) &+ UInt64(body.count)
-        effects.append(.send(link, head: head, body: body, priority))
+        effects.appendSend(link, head: head, body: body, priority)
     }
 }

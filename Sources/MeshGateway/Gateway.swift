@@ -277,13 +277,13 @@ public struct Gateway: ~Copyable {
     }
 
     /// The bytes that wait for this client.
-    public func outputCount(_ client: ClientIndex) -> Int {
+    public mutating func outputCount(_ client: ClientIndex) -> Int {
         clients[Int(client)].output.count - clients[Int(client)].sentFront
     }
 
     /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
     /// `overdue` names it too, up to a second later.
-    public func isDoomed(_ client: ClientIndex) -> Bool {
+    public mutating func isDoomed(_ client: ClientIndex) -> Bool {
         clients[Int(client)].flags.contains(.doomed)
     }
 

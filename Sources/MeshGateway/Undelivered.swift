@@ -6,14 +6,16 @@ import MeshWire
 extension Gateway {
     /// What a message of this client is published with (`Node.publish`), so that `undelivered`
     /// finds the client again. No two connections have the same one within 2^32 connections.
-    @inline(__always)
-    public func senderTag(of client: ClientIndex) -> UInt64 {
+    ///
+    /// Mutating, as all that is asked for each message: a function that only reads of a large struct
+    /// makes its caller copy it whole (Swift 6.3).
+    public mutating func senderTag(of client: ClientIndex) -> UInt64 {
         let id = UInt32(truncatingIfNeeded: clients[Int(client)].id)
         return UInt64(UInt32(bitPattern: client)) << 32 | UInt64(id)
     }
 
     /// The connection that `tag` was made for; nil when it is gone.
-    public func client(tagged tag: UInt64) -> ClientIndex? {
+    public mutating func client(tagged tag: UInt64) -> ClientIndex? {
         let place = Int(tag >> 32)
         guard place < clients.count, clients[place].flags.contains(.open),
             UInt32(truncatingIfNeeded: clients[place].id) == UInt32(truncatingIfNeeded: tag)

@@ -76,7 +76,7 @@ extension Server {
     }
 
     /// Whether `nextResumable` may name a client.
-    public var mayResume: Bool {
+    public mutating func mayResume() -> Bool {
         !pause.resumable.isEmpty || pause.mayEnd && !pause.publishers.isEmpty
     }
 
@@ -98,7 +98,7 @@ extension Server {
         return true
     }
 
-    private func isCongested(_ cause: Pause.Cause) -> Bool {
+    private mutating func isCongested(_ cause: Pause.Cause) -> Bool {
         switch cause {
         case .mesh(let congestion): node.isCongested(congestion)
         case .link(let link): pause.congestedLinks.contains(link)

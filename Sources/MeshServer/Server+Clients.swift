@@ -40,7 +40,7 @@ extension Server {
         from client: ClientIndex, _ bytes: Span<UInt8>, at offset: inout Int, now: Instant,
         into effects: inout ServerEffects
     ) -> ClientStep {
-        if edge.gateway.outputCount(client) > options.clientOutputBytes {
+        if offset == 0, isFull(client) {
             pause.throttled.append(client)
             return .paused
         }
@@ -58,7 +58,16 @@ extension Server {
         default: return commandRare(request, from: client, &effects)
         }
         if edge.gateway.hasWork { settle(&effects) }
+        if isFull(client) {
+            pause.throttled.append(client)
+            return .paused
+        }
         return .next
+    }
+
+    /// A client that asks faster than it reads: its replies leave before it is listened to again.
+    private mutating func isFull(_ client: ClientIndex) -> Bool {
+        edge.gateway.outputCount(client) > options.clientOutputBytes
     }
 
     @inline(never)
@@ -101,9 +110,7 @@ extension Server {
             outcome = publishDecoded(publication, message, by: client, &effects)
         } else {
             outcome = node.publish(message, bytes: bytes, at: now, into: &effects.mesh)
-            if effects.mesh.count > 1 || outcome.verdict == .refused {
-                heed(bytes, at: now, &effects)
-            }
+            if !effects.mesh.hasSendsAlone { heed(bytes, at: now, &effects) }
             edge.gateway.published(publication, bytes, by: client, outcome)
         }
         effects.clientBytes +=
@@ -141,7 +148,7 @@ extension Server {
         into effects: inout ServerEffects
     ) -> PublishOutcome {
         let outcome = node.publish(message, bytes: bytes, at: now, into: &effects.mesh)
-        heed(bytes, at: now, &effects)
+        if !effects.mesh.hasSendsAlone { heed(bytes, at: now, &effects) }
         return outcome
     }
 
@@ -165,7 +172,9 @@ extension Server {
     }
 
     /// How many clients `takeDirty` would give.
-    public var dirtyCount: Int { edge.gateway.dirty.count }
+    public var dirtyCount: Int {
+        mutating get { edge.gateway.dirty.count }
+    }
 
     /// Passes a client's waiting output to `body`, which returns how many bytes it has sent. `body` is
     /// not called when nothing waits, and may be called several times.
@@ -182,12 +191,16 @@ extension Server {
     }
 
     /// The bytes that wait for a client.
-    public func outputCount(_ client: ClientIndex) -> Int { edge.gateway.outputCount(client) }
+    public mutating func outputCount(_ client: ClientIndex) -> Int {
+        edge.gateway.outputCount(client)
+    }
 
     // MARK: End
 
     /// Whether `close` depends on how this client's connection has ended.
-    public func hasUnproven(_ client: ClientIndex) -> Bool { edge.gateway.hasUnproven(client) }
+    public mutating func hasUnproven(_ client: ClientIndex) -> Bool {
+        edge.gateway.hasUnproven(client)
+    }
 
     /// A client's connection is gone, or will be as soon as what it was sent has left.
     ///

@@ -126,8 +126,7 @@ public struct Server: ~Copyable {
         default:
             node.handle(event, bytes: bytes, at: now, into: &effects.mesh)
         }
-        if effects.mesh.isEmpty { return }
-        heed(bytes, at: now, &effects)
+        if !effects.mesh.hasSendsAlone { heed(bytes, at: now, &effects) }
     }
 
     /// A free link for a connection that the driver has accepted; nil: close it.
@@ -139,17 +138,18 @@ public struct Server: ~Copyable {
     }
 
     /// The longest frame that may come over a link now, in bytes.
-    @inline(__always)
-    public func frameLengthMax(over link: LinkIndex) -> Int { node.frameLengthMax(over: link) }
+    public mutating func frameLengthMax(over link: LinkIndex) -> Int {
+        node.frameLengthMax(over: link)
+    }
 
     /// When `.deadline` is due, at the latest; nil: never.
-    public var nextDeadline: Instant? {
+    public mutating func nextDeadline() -> Instant? {
         var earliest = node.nextDeadline
         func consider(_ instant: Instant?) {
             if let instant { earliest = min(earliest ?? instant, instant) }
         }
         if !servesClients { return earliest }
-        consider(edge.gateway.nextDeadline)
+        consider(edge.gateway.nextDeadline())
         if edge.gateway.clientCount > 0 { consider(nextOverdueCheck) }
         switch phase {
         case .running, .left: break
@@ -161,12 +161,12 @@ public struct Server: ~Copyable {
     private mutating func runDeadlines(at now: Instant, _ effects: inout ServerEffects) {
         if let due = node.nextDeadline, due <= now {
             node.handle(.deadline, bytes: Span(), at: now, into: &effects.mesh)
-            if !effects.mesh.isEmpty { heed(Span(), at: now, &effects) }
+            if !effects.mesh.hasSendsAlone { heed(Span(), at: now, &effects) }
         }
         guard servesClients else { return }
         self.now = now
         edge.gateway.now = now
-        if let due = edge.gateway.nextDeadline, due <= now { edge.gateway.tick(at: now) }
+        if let due = edge.gateway.nextDeadline(), due <= now { edge.gateway.tick(at: now) }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
             for client in edge.gateway.overdue(at: now) { effects.orders.append(.close(client)) }
@@ -183,7 +183,7 @@ public struct Server: ~Copyable {
     mutating func heed(
         _ bytes: Span<UInt8>, at now: Instant, _ effects: inout ServerEffects
     ) {
-        var isSettled = true
+        var needsSettling = false
         var position = 0
         while position < effects.mesh.count {
             switch effects.mesh[position] {
@@ -192,16 +192,16 @@ public struct Server: ~Copyable {
                 if servesClients {
                     self.now = now
                     deliver(body, key, name, payload, id, bytes, &effects)
-                    isSettled = false
+                    if edge.gateway.hasWork || !own.isEmpty { needsSettling = true }
                 }
             default:
                 self.now = now
                 heedRare(effects.mesh[position], bytes, &effects)
-                isSettled = false
+                needsSettling = true
             }
             position += 1
         }
-        if !isSettled { settle(&effects) }
+        if needsSettling { settle(&effects) }
     }
 
     @inline(__always)
@@ -374,7 +374,7 @@ public struct Server: ~Copyable {
                 }
                 effects.mesh.bytes.append(bytes, Int(body.start), Int(body.count))
                 let frame = Slice(start: start, count: effects.mesh.bytes.count - start)
-                effects.mesh.append(.send(link, head: frame, body: .empty, sendClass))
+                effects.mesh.appendSend(link, head: frame, body: .empty, sendClass)
             case .undelivered(let sender, let body, let key, let name, let node, let count):
                 effects.own.bytes.withSpan {
                     edge.gateway.undelivered(
@@ -402,9 +402,11 @@ public struct Server: ~Copyable {
     /// Commands that need the mesh are carried out. A node that drains still serves those that it
     /// sends away.
     public var isReady: Bool {
-        switch phase {
-        case .running, .draining: node.isReady
-        case .leaving, .left: false
+        mutating get {
+            switch phase {
+            case .running, .draining: node.isReady
+            case .leaving, .left: false
+            }
         }
     }
 

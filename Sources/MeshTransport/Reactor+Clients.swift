@@ -101,7 +101,7 @@ extension Reactor {
 
     /// Goes on with clients that have waited.
     mutating func resumeClients() {
-        guard server.mayResume else { return }
+        guard server.mayResume() else { return }
         while let client = server.nextResumable() {
             let index = connection(of: client)
             if index >= 0 { resume(index) }

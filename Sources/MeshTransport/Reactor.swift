@@ -253,9 +253,9 @@ public struct ReactorOptions: Sendable {
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
-    private func waitingTime() -> Int64 {
-        if !deferred.isEmpty || server.mayResume { return 0 }
-        var earliest = server.nextDeadline
+    private mutating func waitingTime() -> Int64 {
+        if !deferred.isEmpty || server.mayResume() { return 0 }
+        var earliest = server.nextDeadline()
         func consider(_ instant: Instant?) {
             if let instant { earliest = min(earliest ?? instant, instant) }
         }
@@ -427,7 +427,7 @@ public struct ReactorOptions: Sendable {
     // MARK: Time
 
     private mutating func runDeadlines() {
-        if let due = server.nextDeadline, due <= now { handle(.deadline) }
+        if let due = server.nextDeadline(), due <= now { handle(.deadline) }
         if let due = earliestTimed, due <= now { endTimed() }
         if let due = starvedAgain, due <= now { flushStarved() }
         if let due = acceptAgain, due <= now { resumeListeners() }

@@ -323,7 +323,7 @@ extension Gateway {
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         if letters.isEmpty { letters = "N" }
-        let waiting = outputCount(client)
+        let waiting = clients[Int(client)].output.count - clients[Int(client)].sentFront
         let backlog = clients[place].backlog.byteCount
         let queued =
             flags.contains(.queueing) ? clients[place].transaction.queuedCount : -1

@@ -55,7 +55,7 @@ struct PartedSession {
 extension Gateway {
     /// Whether `close` depends on how this client's connection ends: it had messages of a session
     /// of which nobody says that they have come. Of all others the kernel need not be asked.
-    public func hasUnproven(_ client: ClientIndex) -> Bool {
+    public mutating func hasUnproven(_ client: ClientIndex) -> Bool {
         let place = Int(client)
         if !clients[place].parted.isEmpty { return true }
         guard clients[place].flags.contains(.session) else { return false }

@@ -16,7 +16,7 @@ public struct Errand: Sendable {
 
 extension Gateway {
     /// When `tick` is due, at the latest; nil: never.
-    public var nextDeadline: Instant? {
+    public mutating func nextDeadline() -> Instant? {
         var earliest = shortTimers.first?.due
         for timer in shortTimers { earliest = min(earliest ?? timer.due, timer.due) }
         if graceHead < graceTimers.count {
