@@ -159,12 +159,25 @@ struct Action: BitwiseCopyable {
         case retry
         /// A frozen node goes on.
         case thaw
+        /// A client's connection, bytes of it, its end, or a reset come to its node.
+        case lineOpens, lineInput, lineEnds, lineBreaks
+        /// A client's machine has taken bytes of its node's kernel.
+        case lineWritable
+        /// Bytes of the node's kernel come to a client's machine.
+        case lineArrival
+        /// What is to be known of a client's connection that has ended is known now.
+        case lineVerdict
+
+        /// It concerns a client's line, not a connection between nodes.
+        @inline(__always)
+        var isOfLine: Bool { rawValue >= Kind.lineOpens.rawValue }
     }
 
     var kind: Kind
     /// Which way, for what travels on a connection.
     var isToDialler = false
     var host: Int32 = -1
+    /// Of two nodes, or a client's line.
     var connection: Int32 = -1
     var parcel = Parcel.none
 }

@@ -38,7 +38,19 @@ public enum Fuzz {
         }
         // Ring links alone: nothing but the turn leads past a gap of two.
         if seed % 8 == 0 { scenario.degree = 4 }
+        // Drawn last: what older seeds drew stays.
+        if random.next(below: 2) == 0 { scenario.sessions = sessions(&random) }
         return scenario
+    }
+
+    private static func sessions(_ random: inout RandomSource) -> Scenario.Sessions {
+        var sessions = Scenario.Sessions()
+        sessions.count = 1 + random.next(below: 12)
+        sessions.messages = Double(10 + random.next(below: 200))
+        sessions.breaks = Double(random.next(below: 8))
+        sessions.counted = Double(random.next(below: 3)) / 2
+        sessions.slow = Double(random.next(below: 2)) / 2
+        return sessions
     }
 
     /// A scenario for as many messages as can be while everything goes wrong: few nodes, channels on
@@ -89,6 +101,11 @@ public enum Fuzz {
             flows.heldCount = 4 << random.next(below: 8)
             flows.heldBytes = 4_096 << random.next(below: 8)
             scenario.flows = flows
+        }
+        if random.next(below: 2) == 0 {
+            scenario.sessions = sessions(&random)
+            scenario.sessions.count *= 4
+            scenario.sessions.messages = rate / 10
         }
         return scenario
     }
@@ -141,6 +158,12 @@ public enum Fuzz {
             add { $0.faults[index].times = 1 }
         }
         if scenario.flows != nil { add { $0.flows = nil } }
+        if scenario.sessions.count > 0 { add { $0.sessions.count = 0 } }
+        if scenario.sessions.count > 1 { add { $0.sessions.count /= 2 } }
+        if scenario.sessions.breaks > 0 { add { $0.sessions.breaks = 0 } }
+        if scenario.sessions.slow > 0 { add { $0.sessions.slow = 0 } }
+        if scenario.sessions.counted > 0 { add { $0.sessions.counted = 0 } }
+        if scenario.sessions.messages > 20 { add { $0.sessions.messages /= 4 } }
         if scenario.channels.count > 0 { add { $0.channels.count = 0 } }
         if scenario.messages.toChannels > 20 { add { $0.messages.toChannels /= 4 } }
         if scenario.messages.toUsers > 20 { add { $0.messages.toUsers /= 4 } }
@@ -230,6 +253,12 @@ extension Scenario {
                 + "toChannels: \(decimal(messages.toChannels)), "
                 + "publishers: \(messages.publishers), size: \(messages.size), "
                 + "from: \(seconds(messages.from)) }")
+        if sessions.count > 0 {
+            lines.append(
+                "sessions: { count: \(sessions.count), messages: \(decimal(sessions.messages)), "
+                    + "breaks: \(decimal(sessions.breaks)), "
+                    + "counted: \(decimal(sessions.counted)), slow: \(decimal(sessions.slow)) }")
+        }
         if let flows {
             lines.append(
                 "flows: { windowBytes: \(flows.windowBytes), windowCount: \(flows.windowCount), "

@@ -31,6 +31,8 @@ import MeshWire
         var finished: [QueryID] = []
         var answers: [(query: QueryID, from: NodeID, answer: [UInt8])] = []
         var presences: [(key: Key, isOnline: Bool)] = []
+        /// The lines of clients, by the server's index; -1: none.
+        var clientLines: [Int32] = []
 
         init(slotCount: Int) {
             self.slotCount = Int32(slotCount)
@@ -139,6 +141,24 @@ import MeshWire
     var presences: [(key: Key, isOnline: Bool)] {
         @inline(__always) _read { yield unsafe state.pointee.presences }
         @inline(__always) nonmutating _modify { yield unsafe &state.pointee.presences }
+    }
+
+    /// A client has come to it.
+    @inline(__always)
+    var hasClients: Bool { unsafe !state.pointee.clientLines.isEmpty }
+
+    /// The line of a client; nil: none any more.
+    func line(of client: ClientIndex) -> Int? {
+        guard client >= 0, unsafe Int(client) < state.pointee.clientLines.count else { return nil }
+        let line = unsafe state.pointee.clientLines[Int(client)]
+        return line >= 0 ? Int(line) : nil
+    }
+
+    func setLine(of client: ClientIndex, _ line: Int32) {
+        while unsafe state.pointee.clientLines.count <= Int(client) {
+            unsafe state.pointee.clientLines.append(-1)
+        }
+        unsafe state.pointee.clientLines[Int(client)] = line
     }
 
     /// Reads what an event for this link will; -1: for none (`Node.touch`).

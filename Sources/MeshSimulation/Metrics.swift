@@ -66,6 +66,12 @@ public struct Metrics: Sendable {
     /// Messages passed on for others, by node.
     public var load = Distribution()
     public var loads: [Double] = []
+    /// Messages to sessions; those that came; those that did not, without a notice of unknown size;
+    /// notices of lost messages.
+    public var sessionMessages = 0
+    public var sessionDelivered = 0
+    public var sessionMissing = 0
+    public var sessionNotices = 0
     public var deaths = 0
     public var suspicions = 0
     public var linksPerNode = 0.0
@@ -187,6 +193,18 @@ public struct Metrics: Sendable {
         Named(name: "linksPerNode", meaning: "at the end") { $0.linksPerNode },
         Named(name: "inFlightMax", meaning: "bytes that waited for one link") {
             Double($0.inFlightMax)
+        },
+        Named(name: "sessions.sent", meaning: "messages to sessions") {
+            Double($0.sessionMessages)
+        },
+        Named(name: "sessions.delivered", meaning: "that came to their clients") {
+            Double($0.sessionDelivered)
+        },
+        Named(name: "sessions.missing", meaning: "that did not, though no notice said: unknown") {
+            Double($0.sessionMissing)
+        },
+        Named(name: "sessions.notices", meaning: "of lost messages, told to their clients") {
+            Double($0.sessionNotices)
         },
         Named(name: "violations", meaning: "findings of the checkers") {
             Double($0.violationCount)

@@ -116,6 +116,14 @@ extension Metrics {
                 "messages",
                 "\(sent) sent, \(delivered) copies delivered, \(lost) lost, "
                     + "\(duplicated) doubled, \(reordered) out of order, \(unknown) to nobody"))
+        if sessionMessages > 0 {
+            lines.append(
+                row(
+                    "sessions",
+                    "\(sessionMessages) messages sent, \(sessionDelivered) came, "
+                        + "\(sessionMissing) missing beside notices of unknown size, "
+                        + "\(sessionNotices) notices"))
+        }
         lines.append(row("hops", four(hops, "")))
         lines.append(row("latency", four(latency, " ms")))
         lines.append(row("detection", four(detection, " s")))

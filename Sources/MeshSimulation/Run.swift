@@ -1,5 +1,6 @@
 import JSON5
 import MeshCore
+import MeshGateway
 import MeshWire
 
 /// One run of a scenario: the world, what happens to it, and what the checkers make of it.
@@ -14,6 +15,7 @@ public struct Run: ~Copyable {
             case churnJoin, churnLeave, churnCrash
             case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
             case toUser, toChannel
+            case sessionLook, sessionBreak, toSession
         }
         var kind: Kind
         var index: Int32 = 0
@@ -31,6 +33,11 @@ public struct Run: ~Copyable {
     var news = NewsChecker()
     var spread = SpreadChecker()
     var tally = FigureTally()
+    var sessions: [SessionClient] = []
+    var sessionChecker = SessionChecker(count: 0)
+    /// The line of the program beside each host that sends to sessions.
+    var localLines: [Int: Int] = [:]
+    var localDecoders: [Int: RESPDecoder] = [:]
     var faultRandom: RandomSource
     var loadRandom: RandomSource
     /// Hosts that are up, in order.
@@ -147,6 +154,7 @@ public struct Run: ~Copyable {
         let from = max(loadStart, instant(scenario.messages.from))
         planNext(.toUser, scenario.messages.toUsers, after: from)
         planNext(.toChannel, scenario.messages.toChannels, after: from)
+        planSessions(from: loadStart)
         if let churn = scenario.churn {
             planNext(.churnJoin, churn.joins / 60, after: instant(churn.from))
             planNext(.churnLeave, churn.leaves / 60, after: instant(churn.from))
@@ -157,7 +165,7 @@ public struct Run: ~Copyable {
     private var samplePeriod: Delay { .milliseconds(scenario.nodes > 2_000 ? 200 : 50) }
 
     /// The next of a stream of random events, unless it is over by then.
-    private mutating func planNext(_ kind: Chore.Kind, _ rate: Double, after time: Instant) {
+    mutating func planNext(_ kind: Chore.Kind, _ rate: Double, after time: Instant) {
         guard rate > 0 else { return }
         let isChurn = kind == .churnJoin || kind == .churnLeave || kind == .churnCrash
         let next =
@@ -245,6 +253,13 @@ public struct Run: ~Copyable {
         case .toChannel:
             sendToChannel()
             planNext(.toChannel, scenario.messages.toChannels, after: now)
+        case .sessionLook: lookAtSessions()
+        case .sessionBreak:
+            breakSession()
+            planNext(.sessionBreak, scenario.sessions.breaks, after: now)
+        case .toSession:
+            sendToSession()
+            planNext(.toSession, scenario.sessions.messages, after: now)
         }
     }
 
@@ -486,7 +501,8 @@ public struct Run: ~Copyable {
             isCounting = true
             for host in live { counted[host] = (now, world.traffic(host).bytesOut) }
         }
-        let isOver = now > end && agenda.isEmpty
+        // Programs with sessions look as long as there are any.
+        let isOver = now > end && agenda.count == (sessions.isEmpty ? 0 : 1)
         let isWell = look.isMembershipRight && look.isDirectoryEqual && now > end + .seconds(2)
         let last = max(
             truth.lastTrouble + scenario.settle, truth.lastDirectoryChange + .seconds(3),
@@ -495,7 +511,8 @@ public struct Run: ~Copyable {
             metrics.isStuck = true
             finish()
         } else if isOver, isWell || now > last + samplePeriod,
-            now > last + Self.drainLimit || !delivery.isWaiting({ world.isUp($0) })
+            now > last + Self.drainLimit
+                || !delivery.isWaiting({ world.isUp($0) }) && areSessionsCalm
         {
             finish()
         } else {
@@ -522,6 +539,7 @@ public struct Run: ~Copyable {
         if metrics.startSeconds == nil { metrics.isStuck = true }
         report(delivery.finish(truth, calm: scenario.settle) { world.isUp($0) })
         report(spread.finish(at: now))
+        finishSessions()
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count

@@ -36,6 +36,16 @@ public enum Mistake: String, CaseIterable, Sendable {
     case offByOne
     /// Hears a peer only when a whole frame has come.
     case hearsWholeFrames
+    /// Takes each connection of a client for read to its end.
+    case asksNoKernel
+    /// Tells no client that it has missed messages.
+    case hidesNotices
+    /// Tells clients that they have missed one message more than they have.
+    case miscountsNotices
+    /// Sends one message in 64 to the client of a session twice.
+    case repeatsToSessions
+    /// Loses one message in 64 to the client of a session.
+    case losesToSessions
 
     /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
     /// waits for such a line is taken for silence still.
@@ -96,7 +106,8 @@ extension World {
             let message = decode(parcel, from: Frame.prefixSize)
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
-        case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames:
+        case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
+            .hidesNotices, .miscountsNotices, .repeatsToSessions, .losesToSessions:
             return parcel
         }
     }

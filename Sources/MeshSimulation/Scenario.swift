@@ -23,6 +23,7 @@ public struct Scenario: Sendable {
     public var users = Users()
     public var channels = Channels()
     public var messages = Messages()
+    public var sessions = Sessions()
     /// What nodes keep for messages under way; nil: what a node is told by default.
     public var flows: FlowLimits?
     /// Every copy of a channel's message is kept for the figures of the report, a dozen bytes each.
@@ -136,6 +137,17 @@ public struct Scenario: Sendable {
         public var to: Delay?
     }
 
+    /// Programs with sessions of users, which lose their connections and come back.
+    public struct Sessions: Sendable {
+        public var count = 0
+        /// The shares that count what comes, and that read slowly: 0 … 1.
+        public var counted = 0.0
+        public var slow = 0.0
+        /// Connections that break, and messages to sessions from random nodes; a second, each.
+        public var breaks = 0.0
+        public var messages = 0.0
+    }
+
     public struct Expectation: Sendable {
         public var metric: String
         public var least: Double?
@@ -145,5 +157,6 @@ public struct Scenario: Sendable {
 
 /// The checkers by the names under which a scenario can tolerate them.
 public enum CheckerName: String, CaseIterable, Sendable {
-    case loops, once, order, loss, removal, agreement, degree, bounds, readiness, news, spread
+    case loops, once, order, loss, removal, agreement, degree, bounds, readiness, news, spread,
+        session
 }

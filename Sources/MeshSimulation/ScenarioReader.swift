@@ -105,6 +105,13 @@ public enum ScenarioReader {
             scenario.messages.from = try messages.seconds("from") ?? .zero
             scenario.messages.to = try messages.seconds("to")
         }
+        if let sessions = try root.section("sessions") {
+            scenario.sessions.count = try sessions.integer("count", 0...100_000) ?? 0
+            scenario.sessions.counted = try sessions.number("counted", 0...1) ?? 0
+            scenario.sessions.slow = try sessions.number("slow", 0...1) ?? 0
+            scenario.sessions.breaks = try sessions.number("breaks", 0...1e6) ?? 0
+            scenario.sessions.messages = try sessions.number("messages", 0...1e7) ?? 0
+        }
         if let flows = try root.section("flows") { scenario.flows = try flowLimits(flows) }
     }
 

@@ -12,7 +12,7 @@ extension World {
 
     @inline(__always)
     private mutating func scheduleDeadline(_ number: Int, _ host: Host) {
-        guard let local = host.server.nextDeadline else { return }
+        guard let local = host.server.nextDeadline() else { return }
         let due = max(host.worldTime(local), now)
         if let scheduled = host.deadline, scheduled <= due { return }
         host.deadline = due
@@ -49,7 +49,7 @@ extension World {
     }
 
     @inline(__always)
-    private mutating func fold(_ number: Int, _ parcel: Parcel) {
+    mutating func fold(_ number: Int, _ parcel: Parcel) {
         runHash =
             RandomSource.mix(
                 runHash ^ UInt64(bitPattern: now.nanoseconds) ^ UInt64(UInt32(parcel.count)) << 40)
@@ -58,12 +58,13 @@ extension World {
 
     /// Does what a node wants done after an event.
     @inline(__always)
-    private mutating func performAll(_ number: Int, _ host: Host, _ parcel: Parcel) {
+    mutating func performAll(_ number: Int, _ host: Host, _ parcel: Parcel) {
         var index = 0
         while index < effects.mesh.count {
             perform(effects.mesh[index], number, host, parcel)
             index += 1
         }
+        if !effects.orders.isEmpty { orders += effects.orders }
         effects.removeAll()
         if departedCount > 0 { touchReceivers() }
         if host.hasLeft {
@@ -71,6 +72,7 @@ extension World {
             return
         }
         scheduleDeadline(number, host)
+        if host.hasClients { settleLines(number, host) }
     }
 
     @inline(__always)
@@ -398,7 +400,8 @@ extension World {
             if !(isMissed && saboteur?.isActive(number, now) ?? false) {
                 handle(number, .heard(link))
             }
-        case .bytes, .deadline, .reach, .retry, .thaw:
+        case .bytes, .deadline, .reach, .retry, .thaw, .lineOpens, .lineInput, .lineEnds,
+            .lineBreaks, .lineWritable, .lineArrival, .lineVerdict:
             preconditionFailure("bytes come another way, and the others on no connection")
         }
     }

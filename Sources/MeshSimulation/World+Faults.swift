@@ -16,6 +16,7 @@ extension World {
     /// The process is no more; its machine says so on every connection.
     mutating func end(_ number: Int) {
         guard let host = hosts[number] else { return }
+        if host.hasClients { endLines(of: number, isSilent: false) }
         for link in host.links {
             let connection = host[link]
             guard connection >= 0 else { continue }
@@ -29,6 +30,7 @@ extension World {
     public mutating func vanish(_ number: Int) {
         guard let host = hosts[number] else { return }
         network.isolate(number)
+        if host.hasClients { endLines(of: number, isSilent: true) }
         for link in host.links {
             let connection = host[link]
             guard connection >= 0 else { continue }
@@ -45,7 +47,9 @@ extension World {
     /// What waited for a host that is gone goes nowhere; its memory is given back.
     private mutating func bury(_ number: Int, _ host: Host) {
         hosts[number] = nil
-        for action in host.inbox where action.kind != .deadline { arrive(action) }
+        for action in host.inbox where action.kind != .deadline {
+            if action.kind.isOfLine { arriveOnLine(action) } else { arrive(action) }
+        }
         host.inbox = []
         buried.append(host)
     }

@@ -72,9 +72,22 @@ public struct World: ~Copyable {
     /// The message that is being published.
     var message: [UInt8] = []
 
+    /// The connections of clients, all that there ever were.
+    var lines: [ClientLine] = []
+    /// Those that end when their servers' output has left.
+    var endingLines: [Int] = []
+    /// What the server that is being handled wants done with its clients.
+    var orders: [ServerEffects.Order] = []
+    /// Clients that are flushed; reused.
+    var dirtyClients: [ClientIndex] = []
+    var isSettlingLines = false
+    /// For what kernels take of clients' output.
+    var lineRandom: RandomSource
+
     public init(seed: UInt64) {
         random = RandomSource(seed: seed)
         birthRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6269_7274_68))
+        lineRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c69_6e65))
     }
 
     deinit {
@@ -217,6 +230,14 @@ public struct World: ~Copyable {
             carry(action)
         case .unreachable:
             arrive(action)
+        case .lineOpens, .lineInput, .lineEnds, .lineBreaks, .lineWritable, .lineArrival,
+            .lineVerdict:
+            if action.kind != .lineArrival, let host = hosts[Int(action.host)],
+                postpone(action, host)
+            {
+                return
+            }
+            arriveOnLine(action)
         }
     }
 
@@ -237,6 +258,8 @@ public struct World: ~Copyable {
             if action.kind == .deadline {
                 host.deadline = nil
                 if hosts[number] != nil { handle(number, .deadline) }
+            } else if action.kind.isOfLine {
+                arriveOnLine(action)
             } else {
                 arrive(action)
             }

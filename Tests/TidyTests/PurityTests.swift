@@ -7,7 +7,7 @@ private let mayImport: [String: Set<String>] = [
     "MeshWire": [],
     "MeshCore": ["MeshWire"],
     "MeshGateway": ["MeshWire", "MeshCore"],
-    "MeshSimulation": ["JSON5", "MeshWire", "MeshCore", "MeshServer"],
+    "MeshSimulation": ["JSON5", "MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
     "MeshServer": ["MeshWire", "MeshCore", "MeshGateway"],
     // No reply, no command and no session: not MeshGateway.
     "MeshTransport": ["CLinux", "MeshWire", "MeshCore", "MeshServer"],
