@@ -100,8 +100,10 @@ struct MemberTable: ~Copyable {
     private let book: MemberBook
     private var slots: [Slot?] = []
     private var free: [MemberIndex] = []
-    private var byID: MemberMap<NodeID>
-    private var byEndpoint: MemberMap<Endpoint>
+    /// Indices of slots; by address those who are present, each address one.
+    private var byID = IndexMap()
+    private var byEndpoint = IndexMap()
+    private let secret: UInt64
     private(set) var ring = Ring()
     private(set) var digests = [UInt64](repeating: 0, count: 64)
     /// The members next to this node in this version of the ring: first clockwise, then the other way.
@@ -121,8 +123,7 @@ struct MemberTable: ~Copyable {
         secret: UInt64 = 0
     ) {
         self.book = book
-        byID = MemberMap(secret: secret)
-        byEndpoint = MemberMap(secret: secret)
+        self.secret = secret
         _ = insert(Member(oneself, at: now))
     }
 
@@ -145,7 +146,9 @@ struct MemberTable: ~Copyable {
     subscript(index: MemberIndex) -> Member { Member(slots[index]!) }
 
     @inline(__always)
-    func index(of id: NodeID) -> MemberIndex? { byID.find(id, slots) }
+    func index(of id: NodeID) -> MemberIndex? {
+        byID.find(id.hash(secret)) { slots[$0]!.facts.id == id }
+    }
 
     /// How many members are best anticipated at a time.
     static var anticipatedCount: Int { 16 }
@@ -160,18 +163,18 @@ struct MemberTable: ~Copyable {
     ) {
         if slots.count < 128 || items.count < 2 { return }
         var sum: UInt64 = 0
-        for item in items { sum &+= UInt64(byID.firstCell(id(item))) }
+        for item in items { sum &+= UInt64(byID.firstIndex(id(item).hash(secret)) ?? 0) }
         for item in items {
-            if let slot = slots[byID.firstIndex(id(item), slots.count)] {
+            if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
                 sum &+= UInt64(slot.standing.rawValue)
             }
         }
         for item in items {
-            if let slot = slots[byID.firstIndex(id(item), slots.count)] {
+            if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
                 sum &+= slot.facts.id.rawValue
                 // Who is new is looked for by its address too.
                 if slot.facts.id != id(item), let endpoint = endpoint(item) {
-                    sum &+= UInt64(byEndpoint.firstCell(endpoint))
+                    sum &+= UInt64(byEndpoint.firstIndex(endpoint.hash(secret)) ?? 0)
                 }
             }
         }
@@ -209,7 +212,9 @@ struct MemberTable: ~Copyable {
     @inline(__always)
     func dialNotBefore(of index: MemberIndex) -> Instant? { slots[index]!.dialNotBefore }
 
-    func index(at endpoint: Endpoint) -> MemberIndex? { byEndpoint.find(endpoint, slots) }
+    func index(at endpoint: Endpoint) -> MemberIndex? {
+        byEndpoint.find(endpoint.hash(secret)) { slots[$0]!.facts.endpoint == endpoint }
+    }
 
     /// Nil when the table is full.
     mutating func insert(_ member: Member) -> MemberIndex? {
@@ -226,9 +231,9 @@ struct MemberTable: ~Copyable {
         var slot = Slot(book.intern(member.record), member.standing)
         if !member.rare.isEmpty { slot.setRare { $0 = member.rare } }
         slots[index] = slot
-        byID.insert(index, member.id, slots)
+        byID.insert(index, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
         if member.standing.isPresent {
-            byEndpoint.insert(index, member.endpoint, slots)
+            enterEndpoint(index)
             ring.insert(member.id, index)
         }
         add(digest: slot.digest, of: member.id)
@@ -250,7 +255,7 @@ struct MemberTable: ~Copyable {
         book.release(former)
         if isReborn && !slots[index]!.standing.isPresent { slots[index]!.log = OriginLog() }
         stand(index, record.standing, before, at: now)
-        if record.standing.isPresent { byEndpoint.insert(index, record.endpoint, slots) }
+        if record.standing.isPresent { enterEndpoint(index) }
     }
 
     /// Changes a member's standing. A suspicion is over, or begins anew.
@@ -258,9 +263,7 @@ struct MemberTable: ~Copyable {
         let before = slots[index]!.digest
         leaveEndpoint(index)
         stand(index, standing, before, at: now)
-        if standing.isPresent {
-            byEndpoint.insert(index, slots[index]!.facts.endpoint, slots)
-        }
+        if standing.isPresent { enterEndpoint(index) }
     }
 
     private mutating func stand(
@@ -281,11 +284,23 @@ struct MemberTable: ~Copyable {
         }
     }
 
+    /// The member's address leads to it from now on, whoever was there before.
+    private mutating func enterEndpoint(_ index: MemberIndex) {
+        let endpoint = slots[index]!.facts.endpoint
+        let former = byEndpoint.replace(
+            endpoint.hash(secret), with: index,
+            rehash: { slots[$0]!.facts.endpoint.hash(secret) },
+            where: { slots[$0]!.facts.endpoint == endpoint })
+        if former != nil { return }
+        byEndpoint.insert(index, endpoint.hash(secret)) { slots[$0]!.facts.endpoint.hash(secret) }
+    }
+
     /// The address leads to a member no more, if it was this one.
     private mutating func leaveEndpoint(_ index: MemberIndex) {
         guard slots[index]!.standing.isPresent else { return }
-        let endpoint = slots[index]!.facts.endpoint
-        if byEndpoint.find(endpoint, slots) == index { byEndpoint.remove(endpoint, slots) }
+        byEndpoint.remove(
+            slots[index]!.facts.endpoint.hash(secret),
+            rehash: { slots[$0]!.facts.endpoint.hash(secret) }, where: { $0 == index })
     }
 
     /// Changes fields that neither ring nor digest depend on; the cheap way.
@@ -305,7 +320,9 @@ struct MemberTable: ~Copyable {
     mutating func forget(_ index: MemberIndex) {
         var slot = slots[index]!
         precondition(!slot.standing.isPresent && index != 0)
-        byID.remove(slot.facts.id, slots)
+        byID.remove(
+            slot.facts.id.hash(secret), rehash: { slots[$0]!.facts.id.hash(secret) },
+            where: { $0 == index })
         slot.clearRare()
         slots[index] = nil
         book.release(slot.facts)
@@ -457,128 +474,16 @@ struct Ring: RandomAccessCollection {
     }
 }
 
-/// What a `MemberMap` finds members by.
-protocol MemberKey: Equatable {
-    static func key(of slot: MemberTable.Slot) -> Self
+extension NodeID {
     /// All bits are well spread, in a way that only those who know the secret can foresee.
-    func spread(_ secret: UInt64) -> UInt64
+    @inline(__always)
+    func hash(_ secret: UInt64) -> UInt64 { RandomSource.mix(rawValue ^ secret) }
 }
 
-extension NodeID: MemberKey {
+extension Endpoint {
+    /// See `NodeID.hash`.
     @inline(__always)
-    static func key(of slot: MemberTable.Slot) -> NodeID { slot.facts.id }
-    @inline(__always)
-    func spread(_ secret: UInt64) -> UInt64 { RandomSource.mix(rawValue ^ secret) }
-}
-
-extension Endpoint: MemberKey {
-    @inline(__always)
-    static func key(of slot: MemberTable.Slot) -> Endpoint { slot.facts.endpoint }
-    @inline(__always)
-    func spread(_ secret: UInt64) -> UInt64 {
+    func hash(_ secret: UInt64) -> UInt64 {
         RandomSource.mix(RandomSource.mix(high ^ UInt64(port) ^ secret) ^ low)
-    }
-}
-
-/// Keys to members: open addressing, linear probing, at most three quarters full. A cell is four
-/// bytes, since the key itself stands with the member:
-///
-///     upper 16 bits of the key's hash │ index, 0xFFFF: free
-///
-/// Every operation is given the slots, which must still or already have the member.
-struct MemberMap<Key: MemberKey> {
-    private let secret: UInt64
-    private var cells: [UInt32] = []
-    private var count = 0
-
-    init(secret: UInt64) { self.secret = secret }
-
-    private static var none: UInt32 { 0xFFFF }
-
-    @inline(__always)
-    private static func tag(_ spread: UInt64) -> UInt32 {
-        UInt32(truncatingIfNeeded: spread >> 32) & 0xFFFF_0000
-    }
-
-    @inline(__always)
-    private func cell(_ key: Key, _ slots: [MemberTable.Slot?]) -> Int? {
-        if cells.isEmpty { return nil }
-        let mask = cells.count - 1
-        let spread = key.spread(secret)
-        let tag = Self.tag(spread)
-        var at = Int(truncatingIfNeeded: spread) & mask
-        while true {
-            let cell = cells[at]
-            let index = cell & Self.none
-            if index == Self.none { return nil }
-            if cell & ~Self.none == tag, Key.key(of: slots[Int(index)]!) == key { return at }
-            at = (at + 1) & mask
-        }
-    }
-
-    /// The cell at which a search for `key` begins.
-    @inline(__always)
-    fileprivate func firstCell(_ key: Key) -> UInt32 {
-        cells[Int(truncatingIfNeeded: key.spread(secret)) & (cells.count - 1)]
-    }
-
-    /// The index in that cell; 0 if there is none below `count`.
-    @inline(__always)
-    fileprivate func firstIndex(_ key: Key, _ count: Int) -> Int {
-        let index = Int(firstCell(key) & Self.none)
-        return index < count ? index : 0
-    }
-
-    @inline(__always)
-    func find(_ key: Key, _ slots: [MemberTable.Slot?]) -> MemberIndex? {
-        guard let cell = cell(key, slots) else { return nil }
-        return Int(cells[cell] & Self.none)
-    }
-
-    /// `index`, which has this key, is found by it from now on, whoever was before.
-    mutating func insert(_ index: MemberIndex, _ key: Key, _ slots: [MemberTable.Slot?]) {
-        if let known = cell(key, slots) {
-            cells[known] = cells[known] & ~Self.none | UInt32(index)
-            return
-        }
-        if (count + 1) * 4 > cells.count * 3 { grow(slots) }
-        put(index, key.spread(secret))
-        count += 1
-    }
-
-    private mutating func put(_ index: MemberIndex, _ spread: UInt64) {
-        let mask = cells.count - 1
-        var at = Int(truncatingIfNeeded: spread) & mask
-        while cells[at] & Self.none != Self.none { at = (at + 1) & mask }
-        cells[at] = Self.tag(spread) | UInt32(index)
-    }
-
-    mutating func remove(_ key: Key, _ slots: [MemberTable.Slot?]) {
-        guard var hole = cell(key, slots) else { return }
-        let mask = cells.count - 1
-        // Pull back what probed past the hole (Knuth 6.4, algorithm R).
-        var at = hole
-        while true {
-            at = (at + 1) & mask
-            let index = cells[at] & Self.none
-            if index == Self.none { break }
-            let spread = Key.key(of: slots[Int(index)]!).spread(secret)
-            let home = Int(truncatingIfNeeded: spread) & mask
-            if (at - home) & mask >= (at - hole) & mask {
-                cells[hole] = cells[at]
-                hole = at
-            }
-        }
-        cells[hole] = Self.none
-        count -= 1
-    }
-
-    private mutating func grow(_ slots: [MemberTable.Slot?]) {
-        let old = cells
-        cells = [UInt32](repeating: Self.none, count: max(16, old.count * 2))
-        for cell in old where cell & Self.none != Self.none {
-            let index = Int(cell & Self.none)
-            put(index, Key.key(of: slots[index]!).spread(secret))
-        }
     }
 }
