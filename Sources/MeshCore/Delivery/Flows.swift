@@ -9,8 +9,9 @@ struct Flows: ~Copyable {
     private var freeIncoming: [Int32] = []
     /// Places in `outgoing` by member, in `incoming` by the origin's id. Most members of a large mesh
     /// never exchange a message with this node.
-    private var outgoingOf: PlaceMap
-    private var incomingOf: PlaceMap
+    private var outgoingOf = IndexMap()
+    private var incomingOf = IndexMap()
+    private let secret: UInt64
     /// The numbers reached in flows to members that were forgotten while they were taken for dead:
     /// should one come back, it must not get the same numbers twice.
     private var former: [NodeID: UInt32] = [:]
@@ -30,17 +31,22 @@ struct Flows: ~Copyable {
     /// Flows that are congested.
     var congestedCount = 0
 
-    /// - Parameter secret: see `PlaceMap.init`.
-    init(secret: UInt64 = 0) {
-        outgoingOf = PlaceMap(secret: secret)
-        incomingOf = PlaceMap(secret: secret)
-    }
+    /// - Parameter secret: unknown to others, so that nobody can choose ids that collide.
+    init(secret: UInt64 = 0) { self.secret = secret }
 
     // MARK: Outgoing
 
+    @inline(__always)
+    private static func hash(_ member: MemberIndex, _ secret: UInt64) -> UInt64 {
+        RandomSource.mix(UInt64(member) ^ secret)
+    }
+
     /// -1: there is none yet.
     @inline(__always)
-    func place(to member: MemberIndex) -> Int32 { outgoingOf.find(UInt64(member)) }
+    func place(to member: MemberIndex) -> Int32 {
+        let found = outgoingOf.find(Self.hash(member, secret)) { outgoing[$0].member == member }
+        return Int32(truncatingIfNeeded: found ?? -1)
+    }
 
     @inline(never)
     mutating func open(
@@ -49,7 +55,7 @@ struct Flows: ~Copyable {
         let last = former.removeValue(forKey: id) ?? 0
         var flow = OutgoingFlow(
             to: member, after: last, window: window, roundTrip: roundTrip, at: now)
-        flow.reverse = incomingOf.find(id.rawValue)
+        flow.reverse = self.place(from: id)
         let place: Int32
         if let reused = freeOutgoing.popLast() {
             place = reused
@@ -58,7 +64,9 @@ struct Flows: ~Copyable {
             place = Int32(outgoing.count)
             outgoing.append(flow)
         }
-        outgoingOf.insert(UInt64(member), UInt32(place))
+        outgoingOf.insert(Int(place), Self.hash(member, secret)) {
+            outgoing.read($0) { Self.hash($0.member, secret) }
+        }
         return place
     }
 
@@ -114,7 +122,10 @@ struct Flows: ~Copyable {
 
     /// -1: there is none yet.
     @inline(__always)
-    func place(from origin: NodeID) -> Int32 { incomingOf.find(origin.rawValue) }
+    func place(from origin: NodeID) -> Int32 {
+        let found = incomingOf.find(origin.hash(secret)) { incoming[$0].origin == origin }
+        return Int32(truncatingIfNeeded: found ?? -1)
+    }
 
     @inline(never)
     mutating func open(from origin: NodeID, _ member: MemberIndex, at now: Instant) -> Int32 {
@@ -126,7 +137,9 @@ struct Flows: ~Copyable {
             place = Int32(incoming.count)
             incoming.append(IncomingFlow(from: origin, at: now))
         }
-        incomingOf.insert(origin.rawValue, UInt32(place))
+        incomingOf.insert(Int(place), origin.hash(secret)) {
+            incoming.read($0) { $0.origin.hash(secret) }
+        }
         let other = self.place(to: member)
         if other >= 0 { outgoing[Int(other)].reverse = place }
         return place
@@ -150,13 +163,18 @@ struct Flows: ~Copyable {
             if former.count >= Self.formerCountMax { former.removeAll() }
             former[id] = outgoing[Int(place)].last
             outgoing[Int(place)].queue = ByteQueue()
-            outgoingOf.remove(UInt64(member))
+            outgoingOf.remove(
+                Self.hash(member, secret),
+                rehash: { outgoing.read($0) { Self.hash($0.member, secret) } },
+                where: { $0 == Int(place) })
             freeOutgoing.append(place)
         }
         let other = self.place(from: id)
         if other >= 0 {
             dropWaiting(from: id)
-            incomingOf.remove(id.rawValue)
+            incomingOf.remove(
+                id.hash(secret), rehash: { incoming.read($0) { $0.origin.hash(secret) } },
+                where: { $0 == Int(other) })
             if incoming[Int(other)].isListed {
                 incoming[Int(other)].isForgotten = true
             } else {
