@@ -18,6 +18,12 @@ import MeshWire
         var digest: UInt64
         /// How many table slots name it; 0: the entry is free.
         var references: UInt32
+
+        static var none: Facts {
+            Facts(
+                id: NodeID(0), incarnation: Incarnation(0), endpoint: Endpoint(ipv4: 0, port: 0),
+                name: "", zone: "", digest: 0, references: 0)
+        }
     }
 
     /// Facts that a slot names. Good until the slot that holds it releases it.
@@ -37,12 +43,12 @@ import MeshWire
         }
     }
 
-    /// Entries never move; segments of `segmentCount` of them are never given back.
-    private var segments: [UnsafeMutablePointer<Facts>]
-    private var free: [UnsafeMutablePointer<Facts>]
-    /// By id and incarnation: open addressing, linear probing, at most half full.
-    private var table: [UnsafeMutablePointer<Facts>?]
-    private(set) var count = 0
+    /// Entries, in segments of `segmentCount` that never grow: entries do not move. None is given
+    /// back.
+    private var segments = Slab<Slab<Facts>>()
+    private var free: [Int32] = []
+    /// Entries by id and incarnation.
+    private var map = IndexMap()
     private static let segmentCount = 64
 
     /// The latest link list of some owners, one place for each value of some bits of their ids.
@@ -56,108 +62,69 @@ import MeshWire
     ///   - secret: see `MemberTable.init`.
     public init(isShared: Bool = false, secret: UInt64 = 0) {
         self.secret = secret
-        unsafe segments = []
-        unsafe free = []
-        unsafe table = [UnsafeMutablePointer<Facts>?](repeating: nil, count: 64)
         lists = isShared ? [LinkList?](repeating: nil, count: 1 << 15) : []
     }
 
-    deinit {
-        // Not `for unsafe … in`, which swift-format 6.3 takes apart.
-        var index = 0
-        while unsafe index < table.count {
-            if let facts = unsafe table[index] { unsafe facts.deinitialize(count: 1) }
-            index += 1
-        }
-        index = 0
-        while unsafe index < segments.count {
-            unsafe segments[index].deallocate()
-            index += 1
-        }
-    }
+    var count: Int { map.count }
 
     // MARK: Members
 
     /// A reference to what `record` says but for its standing, to be released once.
     func intern(_ record: MemberRecord) -> Reference {
-        if unsafe (count + 1) * 2 > table.count { grow() }
-        let mask = unsafe table.count - 1
-        var at = home(record.id, record.incarnation) & mask
-        while let known = unsafe table[at] {
-            let reference = unsafe Reference(facts: known)
-            if reference.holds(record) {
-                unsafe known.pointee.references += 1
-                return reference
-            }
-            at = (at + 1) & mask
+        let hash = Self.hash(record.id, record.incarnation, secret)
+        if let known = map.find(hash, where: { reference($0).holds(record) }) {
+            let reference = reference(known)
+            unsafe reference.facts.pointee.references += 1
+            return reference
         }
-        let fresh = unsafe entry()
-        unsafe fresh.initialize(
-            to: Facts(
-                id: record.id, incarnation: record.incarnation, endpoint: record.endpoint,
-                name: record.name, zone: record.zone,
-                digest: Member.digest(record.id, record.incarnation), references: 1))
-        unsafe table[at] = fresh
-        count += 1
-        return unsafe Reference(facts: fresh)
+        let index = entry()
+        let fresh = reference(index)
+        unsafe fresh.facts.pointee = Facts(
+            id: record.id, incarnation: record.incarnation, endpoint: record.endpoint,
+            name: record.name, zone: record.zone,
+            digest: Member.digest(record.id, record.incarnation), references: 1)
+        map.insert(index, hash) { self.hash($0) }
+        return fresh
     }
 
-    func release(_ reference: Reference) {
-        let facts = unsafe reference.facts
+    func release(_ released: Reference) {
+        let facts = unsafe released.facts
         unsafe facts.pointee.references -= 1
         guard unsafe facts.pointee.references == 0 else { return }
-        remove(reference)
-        unsafe facts.deinitialize(count: 1)
-        unsafe free.append(facts)
+        let index = map.remove(
+            Self.hash(released.id, released.incarnation, secret), rehash: { hash($0) },
+            where: { unsafe reference($0).facts == facts })
+        guard let index else { preconditionFailure("released facts are not in the book") }
+        unsafe facts.pointee = .none
+        free.append(Int32(index))
     }
 
-    private func home(_ id: NodeID, _ incarnation: Incarnation) -> Int {
-        let mixed = RandomSource.mix(id.rawValue ^ secret)
-        return Int(truncatingIfNeeded: RandomSource.mix(mixed ^ incarnation.rawValue))
+    @inline(__always)
+    private func reference(_ index: Int) -> Reference {
+        let (segment, place) = (index / Self.segmentCount, index % Self.segmentCount)
+        return unsafe Reference(facts: segments[segment].pointer(to: place))
     }
 
-    private func entry() -> UnsafeMutablePointer<Facts> {
-        if unsafe free.isEmpty {
-            let segment = UnsafeMutablePointer<Facts>.allocate(capacity: Self.segmentCount)
-            unsafe segments.append(segment)
-            for index in (0..<Self.segmentCount).reversed() {
-                unsafe free.append(segment + index)
-            }
+    private func hash(_ index: Int) -> UInt64 {
+        Self.hash(reference(index).id, reference(index).incarnation, secret)
+    }
+
+    private static func hash(
+        _ id: NodeID, _ incarnation: Incarnation, _ secret: UInt64
+    ) -> UInt64 {
+        RandomSource.mix(id.hash(secret) ^ incarnation.rawValue)
+    }
+
+    /// An entry that is free.
+    private func entry() -> Int {
+        if let reused = free.popLast() { return Int(reused) }
+        let last = segments.count - 1
+        if last < 0 || segments[last].count == Self.segmentCount {
+            segments.append(Slab(capacity: Self.segmentCount))
         }
-        return unsafe free.removeLast()
-    }
-
-    private func remove(_ reference: Reference) {
-        let mask = unsafe table.count - 1
-        var hole = home(reference.id, reference.incarnation) & mask
-        while unsafe table[hole] != reference.facts { hole = (hole + 1) & mask }
-        // Pull back what probed past the hole (Knuth 6.4, algorithm R).
-        var at = (hole + 1) & mask
-        while let other = unsafe table[at] {
-            let home = unsafe self.home(other.pointee.id, other.pointee.incarnation)
-            if (at - home) & mask >= (at - hole) & mask {
-                unsafe table[hole] = other
-                hole = at
-            }
-            at = (at + 1) & mask
-        }
-        unsafe table[hole] = nil
-        count -= 1
-    }
-
-    private func grow() {
-        let old = unsafe table
-        let mask = unsafe old.count * 2 - 1
-        unsafe table = [UnsafeMutablePointer<Facts>?](repeating: nil, count: mask + 1)
-        var index = 0
-        while unsafe index < old.count {
-            if let facts = unsafe old[index] {
-                var at = unsafe home(facts.pointee.id, facts.pointee.incarnation) & mask
-                while unsafe table[at] != nil { at = (at + 1) & mask }
-                unsafe table[at] = facts
-            }
-            index += 1
-        }
+        let segment = segments.count - 1
+        segments[segment].append(.none)
+        return segment * Self.segmentCount + segments[segment].count - 1
     }
 
     // MARK: Link lists
