@@ -24,15 +24,15 @@ public struct PatternIndex: ~Copyable {
     private var prefixes: AffixTable
     private var suffixes: AffixTable
     private var unanchoredFirst: Int32 = -1
-    /// Open addressing by key; -1 is free. A power of two, at most half full.
-    private var slots: [Int32] = [Int32](repeating: -1, count: 16)
+    /// Entries by key, which the cluster's secret is in.
+    private var map = IndexMap()
     /// The text of all patterns; entries hold places in it.
     private var text: [UInt8] = []
     private var deadTextCount = 0
     /// Patterns in the set.
     public private(set) var count = 0
 
-    private struct Entry {
+    fileprivate struct Entry {
         var key = Key(0)
         var textStart = 0
         var textCount: Int32 = 0
@@ -44,7 +44,7 @@ public struct PatternIndex: ~Copyable {
         var affixCount: Int32 = 0
     }
 
-    private enum Filing: UInt8 { case free, prefix, suffix, unanchored }
+    fileprivate enum Filing: UInt8 { case free, prefix, suffix, unanchored }
 
     /// - Parameter hasher: the cluster's; it keeps clients from choosing names that collide.
     public init(hasher: KeyHasher) {
@@ -56,7 +56,7 @@ public struct PatternIndex: ~Copyable {
 
     /// The bytes of memory that the set holds on to.
     public var byteCapacity: Int {
-        entries.capacity * MemoryLayout<Entry>.stride + slots.capacity * 4 + text.capacity
+        entries.capacity * MemoryLayout<Entry>.stride + map.byteCapacity + text.capacity
             + prefixes.byteCapacity + suffixes.byteCapacity
     }
 
@@ -69,19 +69,25 @@ public struct PatternIndex: ~Copyable {
 
     /// The number of this pattern, nil when it is not in the set.
     public func id(of pattern: [UInt8]) -> Int32? {
-        let id = slots[slot(of: pattern, hasher.key(.pattern, pattern))]
-        return id < 0 ? nil : id
+        find(pattern, hasher.key(.pattern, pattern)).map { Int32($0) }
+    }
+
+    private func find(_ pattern: [UInt8], _ key: Key) -> Int? {
+        map.find(key.rawValue) { entries[$0].key == key && holds(entries[$0], pattern) }
+    }
+
+    private func holds(_ entry: Entry, _ pattern: [UInt8]) -> Bool {
+        guard Int(entry.textCount) == pattern.count else { return false }
+        for index in pattern.indices where text[entry.textStart + index] != pattern[index] {
+            return false
+        }
+        return true
     }
 
     /// The numbers of all patterns with this key, ascending.
     public func ids(of key: Key) -> [Int32] {
-        let mask = slots.count - 1
         var found: [Int32] = []
-        var place = Int(key.rawValue) & mask
-        while slots[place] >= 0 {
-            if entries[Int(slots[place])].key == key { found.append(slots[place]) }
-            place = (place + 1) & mask
-        }
+        map.forEach(key.rawValue) { if entries[$0].key == key { found.append(Int32($0)) } }
         return found.sorted()
     }
 
@@ -90,14 +96,9 @@ public struct PatternIndex: ~Copyable {
     public mutating func insert(_ pattern: [UInt8]) -> Int32 {
         precondition(pattern.count <= Frame.nameLengthMax)
         let key = hasher.key(.pattern, pattern)
-        var place = slot(of: pattern, key)
-        if slots[place] >= 0 { return slots[place] }
-        if (count + 1) * 2 > slots.count {
-            growSlots()
-            place = slot(of: pattern, key)
-        }
+        if let known = find(pattern, key) { return Int32(known) }
         let id = takeEntry()
-        slots[place] = id
+        map.insert(Int(id), key.rawValue) { entries[$0].key.rawValue }
         count += 1
 
         var entry = Entry()
@@ -116,12 +117,12 @@ public struct PatternIndex: ~Copyable {
             entry.filing = .prefix
             entry.affixCount = Int32(prefix.count)
             entry.affixHash = prefixes.hash(prefix)
-            next = prefixes.exchangeFirst(entry.affixHash, prefix.count, with: id)
+            next = prefixes.exchangeFirst(entry.affixHash, prefix.count, with: id, entries)
         } else {
             entry.filing = .suffix
             entry.affixCount = Int32(suffix.count)
             entry.affixHash = suffixes.hash(suffix)
-            next = suffixes.exchangeFirst(entry.affixHash, suffix.count, with: id)
+            next = suffixes.exchangeFirst(entry.affixHash, suffix.count, with: id, entries)
         }
         entry.next = next
         entries[Int(id)] = entry
@@ -139,14 +140,17 @@ public struct PatternIndex: ~Copyable {
         } else {
             switch entry.filing {
             case .prefix:
-                prefixes.setFirst(entry.affixHash, Int(entry.affixCount), to: entry.next)
+                prefixes.setFirst(
+                    entry.affixHash, Int(entry.affixCount), to: entry.next, entries)
             case .suffix:
-                suffixes.setFirst(entry.affixHash, Int(entry.affixCount), to: entry.next)
+                suffixes.setFirst(
+                    entry.affixHash, Int(entry.affixCount), to: entry.next, entries)
             case .unanchored, .free:
                 unanchoredFirst = entry.next
             }
         }
-        vacateSlot(of: id, entry.key)
+        map.remove(
+            entry.key.rawValue, rehash: { entries[$0].key.rawValue }, where: { $0 == Int(id) })
         entries[Int(id)] = Entry()
         entries[Int(id)].next = freeEntry
         freeEntry = id
@@ -166,14 +170,14 @@ public struct PatternIndex: ~Copyable {
         for length in 0..<min(count, prefixes.longest) {
             hash = prefixes.extend(hash, name[start + length])
             if prefixes.isUsed(length + 1) {
-                appendMatches(prefixes.first(hash), name, start, count, into: &ids)
+                appendMatches(prefixes.first(hash, entries), name, start, count, into: &ids)
             }
         }
         hash = 0
         for length in 0..<min(count, suffixes.longest) {
             hash = suffixes.extend(hash, name[start + count - 1 - length])
             if suffixes.isUsed(length + 1) {
-                appendMatches(suffixes.first(hash), name, start, count, into: &ids)
+                appendMatches(suffixes.first(hash, entries), name, start, count, into: &ids)
             }
         }
     }
@@ -215,56 +219,6 @@ public struct PatternIndex: ~Copyable {
         text = kept
         deadTextCount = 0
     }
-
-    // MARK: The table of texts
-
-    /// The slot that holds this pattern, or the free one where it belongs.
-    private func slot(of pattern: [UInt8], _ key: Key) -> Int {
-        let mask = slots.count - 1
-        var place = Int(key.rawValue) & mask
-        while slots[place] >= 0 {
-            let entry = entries[Int(slots[place])]
-            if entry.key == key, holds(entry, pattern) { return place }
-            place = (place + 1) & mask
-        }
-        return place
-    }
-
-    private func holds(_ entry: Entry, _ pattern: [UInt8]) -> Bool {
-        guard Int(entry.textCount) == pattern.count else { return false }
-        for index in pattern.indices where text[entry.textStart + index] != pattern[index] {
-            return false
-        }
-        return true
-    }
-
-    private mutating func growSlots() {
-        let old = slots
-        slots = [Int32](repeating: -1, count: old.count * 2)
-        let mask = slots.count - 1
-        for id in old where id >= 0 {
-            var place = Int(entries[Int(id)].key.rawValue) & mask
-            while slots[place] >= 0 { place = (place + 1) & mask }
-            slots[place] = id
-        }
-    }
-
-    private mutating func vacateSlot(of id: Int32, _ key: Key) {
-        let mask = slots.count - 1
-        var hole = Int(key.rawValue) & mask
-        while slots[hole] != id { hole = (hole + 1) & mask }
-        // Later entries of the run move back, so that no search ends early at the hole.
-        var place = (hole + 1) & mask
-        while slots[place] >= 0 {
-            let home = Int(entries[Int(slots[place])].key.rawValue) & mask
-            if (place &- home) & mask >= (place &- hole) & mask {
-                slots[hole] = slots[place]
-                hole = place
-            }
-            place = (place + 1) & mask
-        }
-        slots[hole] = -1
-    }
 }
 
 /// The first pattern of each chain, by the hash of the bytes it is filed under.
@@ -273,17 +227,12 @@ public struct PatternIndex: ~Copyable {
 /// a byte; two different texts of n bytes collide with probability n / 2^61, and a collision costs
 /// a needless match.
 private struct AffixTable {
-    private struct Slot {
-        var hash: UInt64
-        /// -1: the slot is free.
-        var first: Int32
-    }
+    typealias Entry = PatternIndex.Entry
 
     private static let prime: UInt64 = (1 << 61) - 1
 
     private let base: UInt64
-    private var slots = [Slot](repeating: Slot(hash: 0, first: -1), count: 16)
-    private var used = 0
+    private var map = IndexMap()
     /// Chains by the number of bytes they are filed under.
     private var chainCounts = [Int32](repeating: 0, count: PatternIndex.affixCountMax + 1)
     /// The longest bytes that a chain is filed under.
@@ -293,7 +242,7 @@ private struct AffixTable {
         self.base = base % (Self.prime - 512) + 256
     }
 
-    var byteCapacity: Int { slots.capacity * MemoryLayout<Slot>.stride + chainCounts.capacity * 4 }
+    var byteCapacity: Int { map.byteCapacity + chainCounts.capacity * 4 }
 
     @inline(__always)
     func isUsed(_ length: Int) -> Bool { chainCounts[length] > 0 }
@@ -312,65 +261,45 @@ private struct AffixTable {
         return hash
     }
 
-    func first(_ hash: UInt64) -> Int32 { slots[slot(of: hash)].first }
+    /// Of short texts the polynomial is small.
+    @inline(__always)
+    private static func spread(_ hash: UInt64) -> UInt64 { RandomSource.mix(hash) }
+
+    /// The first of the chain under this hash; -1: there is none.
+    @inline(__always)
+    func first(_ hash: UInt64, _ entries: [Entry]) -> Int32 {
+        Int32(map.find(Self.spread(hash)) { entries[$0].affixHash == hash } ?? -1)
+    }
 
     /// Makes `id` the first of its chain and returns who was; -1: nobody, the chain is new.
-    mutating func exchangeFirst(_ hash: UInt64, _ length: Int, with id: Int32) -> Int32 {
-        if (used + 1) * 2 > slots.count { grow() }
-        let place = slot(of: hash)
-        let former = slots[place].first
-        slots[place] = Slot(hash: hash, first: id)
-        if former < 0 {
-            used += 1
-            chainCounts[length] += 1
-            longest = max(longest, length)
-        }
-        return former
+    mutating func exchangeFirst(
+        _ hash: UInt64, _ length: Int, with id: Int32, _ entries: [Entry]
+    ) -> Int32 {
+        if let former = replaceFirst(hash, with: id, entries) { return Int32(former) }
+        map.insert(Int(id), Self.spread(hash)) { Self.spread(entries[$0].affixHash) }
+        chainCounts[length] += 1
+        longest = max(longest, length)
+        return -1
     }
 
     /// The chain goes on with `id`; -1: it has ended.
-    mutating func setFirst(_ hash: UInt64, _ length: Int, to id: Int32) {
-        let place = slot(of: hash)
+    mutating func setFirst(_ hash: UInt64, _ length: Int, to id: Int32, _ entries: [Entry]) {
         guard id < 0 else {
-            slots[place].first = id
+            _ = replaceFirst(hash, with: id, entries)
             return
         }
-        vacate(place)
-        used -= 1
+        map.remove(
+            Self.spread(hash), rehash: { Self.spread(entries[$0].affixHash) },
+            where: { entries[$0].affixHash == hash })
         chainCounts[length] -= 1
         while longest > 0, chainCounts[longest] == 0 { longest -= 1 }
     }
 
-    private func home(_ hash: UInt64) -> Int {
-        let mixed = hash &* 0x9E37_79B9_7F4A_7C15
-        return Int(truncatingIfNeeded: mixed >> 32) & (slots.count - 1)
-    }
-
-    private func slot(of hash: UInt64) -> Int {
-        let mask = slots.count - 1
-        var place = home(hash)
-        while slots[place].first >= 0, slots[place].hash != hash { place = (place + 1) & mask }
-        return place
-    }
-
-    private mutating func grow() {
-        let old = slots
-        slots = [Slot](repeating: Slot(hash: 0, first: -1), count: old.count * 2)
-        for entry in old where entry.first >= 0 { slots[slot(of: entry.hash)] = entry }
-    }
-
-    private mutating func vacate(_ place: Int) {
-        let mask = slots.count - 1
-        var hole = place
-        var next = (hole + 1) & mask
-        while slots[next].first >= 0 {
-            let distance = (next &- home(slots[next].hash)) & mask
-            if distance >= (next &- hole) & mask {
-                slots[hole] = slots[next]
-                hole = next
-            }
-            next = (next + 1) & mask
-        }
-        slots[hole].first = -1
+    private mutating func replaceFirst(
+        _ hash: UInt64, with id: Int32, _ entries: [Entry]
+    ) -> Int? {
+        map.replace(
+            Self.spread(hash), with: Int(id), rehash: { Self.spread(entries[$0].affixHash) },
+            where: { entries[$0].affixHash == hash })
     }
 }
