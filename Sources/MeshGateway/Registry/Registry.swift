@@ -26,13 +26,13 @@ struct Registry: ~Copyable {
     private var freeSubscription: Int32 = -1
     /// Subscriptions of all kinds.
     private(set) var count = 0
-    /// Open addressing by client and topic; -1 is free. At most three quarters are used.
-    private var slots = [Int32](repeating: -1, count: 32)
-    private let seed: UInt64
+    /// Subscriptions by client and topic.
+    private var map = IndexMap()
+    private let secret: UInt64
 
     /// - Parameter hasher: the source of a secret, so that nobody can choose what collides.
     init(hasher: KeyHasher) {
-        seed = hasher.digest(prefix: 0xFE, [UInt8]().span, 0, 0)
+        secret = hasher.digest(prefix: 0xFE, [UInt8]().span, 0, 0)
     }
 
     /// What a join or a departure has changed.
@@ -56,7 +56,6 @@ struct Registry: ~Copyable {
         } else if self.find(client, topic) >= 0 {
             return Outcome(topic: topic, isChanged: false, isEdge: false)
         }
-        if (self.count + 1) * 4 > slots.count * 3 { growSlots() }
 
         let index: Int32
         if freeSubscription >= 0 {
@@ -85,7 +84,9 @@ struct Registry: ~Copyable {
         lists[first: kind] = index
         lists[count: kind] += 1
         self.count += 1
-        place(index)
+        map.insert(Int(index), Self.hash(client, topic, secret)) {
+            subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) }
+        }
         return Outcome(topic: topic, isChanged: true, isEdge: isNewTopic)
     }
 
@@ -94,7 +95,10 @@ struct Registry: ~Copyable {
     mutating func leave(_ index: Int32, _ lists: inout SubscriptionLists) -> Outcome {
         let gone = subscriptions[Int(index)]
         precondition(gone.client >= 0, "no subscription \(index)")
-        vacate(index)
+        map.remove(
+            Self.hash(gone.client, gone.topic, secret),
+            rehash: { subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) } },
+            where: { $0 == Int(index) })
         let topic = gone.topic
         let kind = topics[topic].kind
         if gone.nextInTopic >= 0 {
@@ -134,59 +138,24 @@ struct Registry: ~Copyable {
 
     /// The subscription of this client to this topic; -1: there is none.
     func find(_ client: Int32, _ topic: Int32) -> Int32 {
-        let mask = slots.count - 1
-        var place = home(client, topic)
-        while slots[place] >= 0 {
-            let candidate = subscriptions[Int(slots[place])]
-            if candidate.client == client, candidate.topic == topic { return slots[place] }
-            place = (place + 1) & mask
+        let found = map.find(Self.hash(client, topic, secret)) {
+            subscriptions[$0].client == client && subscriptions[$0].topic == topic
         }
-        return -1
+        return Int32(found ?? -1)
     }
 
-    private func home(_ client: Int32, _ topic: Int32) -> Int {
+    /// MurmurHash3's finaliser, which spreads every bit (Appleby 2011).
+    private static func hash(_ client: Int32, _ topic: Int32, _ secret: UInt64) -> UInt64 {
         var word = UInt64(UInt32(bitPattern: client)) << 32 | UInt64(UInt32(bitPattern: topic))
-        word ^= seed
+        word ^= secret
         word = (word ^ (word >> 33)) &* 0xFF51_AFD7_ED55_8CCD
         word = (word ^ (word >> 33)) &* 0xC4CE_B9FE_1A85_EC53
-        return Int(truncatingIfNeeded: word ^ (word >> 33)) & (slots.count - 1)
-    }
-
-    private func home(_ index: Int32) -> Int {
-        home(subscriptions[Int(index)].client, subscriptions[Int(index)].topic)
-    }
-
-    private mutating func place(_ index: Int32) {
-        let mask = slots.count - 1
-        var place = home(index)
-        while slots[place] >= 0 { place = (place + 1) & mask }
-        slots[place] = index
-    }
-
-    private mutating func vacate(_ index: Int32) {
-        let mask = slots.count - 1
-        var hole = home(index)
-        while slots[hole] != index { hole = (hole + 1) & mask }
-        var next = (hole + 1) & mask
-        while slots[next] >= 0 {
-            if (next &- home(slots[next])) & mask >= (next &- hole) & mask {
-                slots[hole] = slots[next]
-                hole = next
-            }
-            next = (next + 1) & mask
-        }
-        slots[hole] = -1
-    }
-
-    private mutating func growSlots() {
-        let old = slots
-        slots = [Int32](repeating: -1, count: old.count * 2)
-        for index in old where index >= 0 { place(index) }
+        return word ^ (word >> 33)
     }
 
     /// Bytes of memory besides the names.
     var byteCapacity: Int {
-        topics.byteCapacity + slots.count * 4
+        topics.byteCapacity + map.byteCapacity
             + subscriptions.count * MemoryLayout<Subscription>.stride
     }
 }

@@ -2,13 +2,11 @@ import MeshWire
 
 /// The topics that somebody here has, by key, kind and name; numbered with small integers.
 ///
-/// Open addressing with linear probing. A slot holds the upper 32 bits of the key beside the
-/// topic's number, so that a search looks into a topic's own memory only to say yes.
+/// The key, which the cluster's secret is in, is the hash.
 ///
-///     slot:  key bits 16…47 │ topic ─▶ topic: key, kind, name, its list of subscriptions
+///     map:  key ─▶ topic: key, kind, name, its list of subscriptions
 ///
-/// At most three quarters of the slots are used. A topic costs 32 bytes, its name rounded up by
-/// malloc, and 8 bytes for each slot.
+/// A topic costs 32 bytes, its name rounded up by malloc, and about 7 in the map.
 @safe struct Topics: ~Copyable {
     @safe struct Topic {
         var key = Key(0)
@@ -40,14 +38,8 @@ import MeshWire
         }
     }
 
-    private struct Slot {
-        var fingerprint: UInt32 = 0
-        /// -1: the slot is free.
-        var topic: Int32 = -1
-    }
-
     private(set) var topics = Slab<Topic>(capacity: 16)
-    private var slots = [Slot](repeating: Slot(), count: 32)
+    private var map = IndexMap()
     private var freeTopic: Int32 = -1
     private var counts = InlineArray<6, Int>(repeating: 0)
     /// The bytes of all names.
@@ -77,27 +69,15 @@ import MeshWire
     func find(
         _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
     ) -> Int32 {
-        let mask = slots.count - 1
-        let fingerprint = UInt32(truncatingIfNeeded: key.rawValue >> 16)
-        var place = Int(truncatingIfNeeded: key.rawValue) & mask
-        while true {
-            let slot = slots[place]
-            if slot.topic < 0 { return -1 }
-            if slot.fingerprint == fingerprint,
-                matches(slot.topic, kind, key, bytes, start, count)
-            {
-                return slot.topic
-            }
-            place = (place + 1) & mask
-        }
+        let found = map.find(key.rawValue) { matches($0, kind, key, bytes, start, count) }
+        return Int32(truncatingIfNeeded: found ?? -1)
     }
 
     @inline(__always)
     private func matches(
-        _ topic: Int32, _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int,
+        _ index: Int, _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int,
         _ count: Int
     ) -> Bool {
-        let index = Int(topic)
         guard topics[index].key == key,
             topics[index].kindAndNameCount == Topic.join(kind, count)
         else { return false }
@@ -106,12 +86,8 @@ import MeshWire
 
     /// Calls `body` with each topic of this kind and key: several when names collide.
     func forEach(_ kind: TopicKind, _ key: Key, _ body: (Int32) -> Void) {
-        let mask = slots.count - 1
-        var place = Int(truncatingIfNeeded: key.rawValue) & mask
-        while slots[place].topic >= 0 {
-            let topic = slots[place].topic
-            if topics[Int(topic)].key == key, topics[Int(topic)].kind == kind { body(topic) }
-            place = (place + 1) & mask
+        map.forEach(key.rawValue) {
+            if topics[$0].key == key, topics[$0].kind == kind { body(Int32($0)) }
         }
     }
 
@@ -132,7 +108,6 @@ import MeshWire
         _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
     ) -> Int32 {
         precondition(count >= 0 && count <= Frame.nameLengthMax)
-        if (totalCount + 1) * 4 > slots.count * 3 { growSlots() }
         let index: Int32
         if freeTopic >= 0 {
             index = freeTopic
@@ -150,7 +125,7 @@ import MeshWire
         unsafe topic.name = name
         topic.kindAndNameCount = Topic.join(kind, count)
         topics[Int(index)] = topic
-        place(index, key)
+        map.insert(Int(index), key.rawValue) { topics.read($0) { $0.key.rawValue } }
         counts[Int(kind.rawValue) - 1] += 1
         nameBytes += count
         return index
@@ -160,21 +135,9 @@ import MeshWire
     mutating func remove(_ index: Int32) {
         let key = topics[Int(index)].key
         let kind = topics[Int(index)].kind
-        let mask = slots.count - 1
-        var hole = Int(truncatingIfNeeded: key.rawValue) & mask
-        while slots[hole].topic != index { hole = (hole + 1) & mask }
-        // Later entries of the run move back, so that no search ends early at the hole.
-        var next = (hole + 1) & mask
-        while slots[next].topic >= 0 {
-            let home =
-                Int(truncatingIfNeeded: topics[Int(slots[next].topic)].key.rawValue) & mask
-            if (next &- home) & mask >= (next &- hole) & mask {
-                slots[hole] = slots[next]
-                hole = next
-            }
-            next = (next + 1) & mask
-        }
-        slots[hole] = Slot()
+        map.remove(
+            key.rawValue, rehash: { topics.read($0) { $0.key.rawValue } },
+            where: { $0 == Int(index) })
         nameBytes -= topics[Int(index)].nameCount
         unsafe topics[Int(index)].name?.deallocate()
         topics[Int(index)] = Topic()
@@ -200,34 +163,15 @@ import MeshWire
         }
     }
 
-    private var totalCount: Int {
-        var sum = 0
-        for index in counts.indices { sum += counts[index] }
-        return sum
-    }
-
-    private mutating func place(_ index: Int32, _ key: Key) {
-        let mask = slots.count - 1
-        var place = Int(truncatingIfNeeded: key.rawValue) & mask
-        while slots[place].topic >= 0 { place = (place + 1) & mask }
-        slots[place] = Slot(
-            fingerprint: UInt32(truncatingIfNeeded: key.rawValue >> 16), topic: index)
-    }
-
-    private mutating func growSlots() {
-        let old = slots
-        slots = [Slot](repeating: Slot(), count: old.count * 2)
-        for slot in old where slot.topic >= 0 { place(slot.topic, topics[Int(slot.topic)].key) }
-    }
-
     /// Bytes of memory besides the names.
     var byteCapacity: Int {
-        slots.count * MemoryLayout<Slot>.stride + topics.count * MemoryLayout<Topic>.stride
+        map.byteCapacity + topics.count * MemoryLayout<Topic>.stride
     }
 }
 
-/// Compares in words; the standard library has no comparison of memory.
-@inline(__always)
+/// Compares in words; the standard library has no comparison of memory. Not inlined: searches have
+/// too few registers for it, and it is called once in most of them.
+@inline(never)
 private func isEqual(
     _ name: UnsafeMutableRawPointer, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
 ) -> Bool {
@@ -235,11 +179,17 @@ private func isEqual(
         guard count > 0 else { return true }
         let other = unsafe UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped + start)
         var at = 0
-        while at + 8 <= count {
+        while at + 8 < count {
             let left = unsafe name.loadUnaligned(fromByteOffset: at, as: UInt64.self)
             let right = unsafe other.loadUnaligned(fromByteOffset: at, as: UInt64.self)
             if left != right { return false }
             at += 8
+        }
+        if count >= 8 {
+            // The last word overlaps the one before it.
+            let left = unsafe name.loadUnaligned(fromByteOffset: count - 8, as: UInt64.self)
+            let right = unsafe other.loadUnaligned(fromByteOffset: count - 8, as: UInt64.self)
+            return left == right
         }
         while at < count {
             let left = unsafe name.load(fromByteOffset: at, as: UInt8.self)
