@@ -1,3 +1,5 @@
+import MeshWire
+
 /// Every command that a client can send; subcommands are commands of their own, as in Redis.
 enum Command: UInt8, CaseIterable {
     case publish, spublish, subscribe, psubscribe, ssubscribe, unsubscribe, punsubscribe
@@ -255,9 +257,9 @@ struct PackedName: Equatable {
     }
 }
 
-/// Finds commands by name: a small hash table, made once.
+/// Finds commands by name.
 struct CommandTable {
-    private struct Slot {
+    private struct Entry {
         var name: PackedName
         var parent: Command?
         var command: Command
@@ -266,8 +268,8 @@ struct CommandTable {
     /// All gateways of a process have the same.
     static let shared = CommandTable()
 
-    private static let mask = 511
-    private var slots = [Slot?](repeating: nil, count: mask + 1)
+    private var entries: [Entry] = []
+    private var map = IndexMap()
     /// By `Command.rawValue`.
     let specs: [CommandSpec]
 
@@ -281,9 +283,10 @@ struct CommandTable {
             guard let name = PackedName(String(parts[parts.count - 1])) else {
                 preconditionFailure("\(spec.fullName) is too long")
             }
-            var place = Self.home(name, parent)
-            while slots[place] != nil { place = (place + 1) & Self.mask }
-            slots[place] = Slot(name: name, parent: parent, command: spec.command)
+            entries.append(Entry(name: name, parent: parent, command: spec.command))
+            map.insert(index, Self.hash(name, parent)) {
+                Self.hash(entries[$0].name, entries[$0].parent)
+            }
         }
     }
 
@@ -292,22 +295,20 @@ struct CommandTable {
 
     /// The command of this name; with a parent, its subcommand.
     func find(_ name: PackedName, parent: Command? = nil) -> Command? {
-        var place = Self.home(name, parent)
-        while let slot = slots[place] {
-            if slot.name == name, slot.parent == parent { return slot.command }
-            place = (place + 1) & Self.mask
+        let found = map.find(Self.hash(name, parent)) {
+            entries[$0].name == name && entries[$0].parent == parent
         }
-        return nil
+        return found.map { entries[$0].command }
     }
 
     private func find(_ text: Substring) -> Command? {
         PackedName(String(text)).flatMap { find($0) }
     }
 
-    private static func home(_ name: PackedName, _ parent: Command?) -> Int {
+    private static func hash(_ name: PackedName, _ parent: Command?) -> UInt64 {
         var word = name.low ^ (name.high &* 0xC4CE_B9FE_1A85_EC53)
         word ^= UInt64(parent?.rawValue ?? 0xFF) << 56
-        word = word &* 0x9E37_79B9_7F4A_7C15
-        return Int(truncatingIfNeeded: word >> 48) & mask
+        // The product's upper bits depend on all of the word.
+        return (word &* 0x9E37_79B9_7F4A_7C15).byteSwapped
     }
 }
