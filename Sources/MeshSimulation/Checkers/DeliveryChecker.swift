@@ -204,38 +204,24 @@ struct DeliveryChecker {
     }
 }
 
-/// 64-bit keys to 32-bit values that start at 0: open addressing, linear probing, never removed.
+/// 64-bit keys to 32-bit values that start at 0 and are never taken out.
 struct PairTable {
-    private var keys = [UInt64](repeating: .max, count: 1024)
-    private var values = [UInt32](repeating: 0, count: 1024)
-    private var count = 0
+    private var entries: [(key: UInt64, value: UInt32)] = []
+    private var map = IndexMap()
 
-    private func place(of key: UInt64) -> Int {
-        let mask = keys.count - 1
-        var at = Int(truncatingIfNeeded: RandomSource.mix(key)) & mask
-        while keys[at] != key, keys[at] != .max { at = (at + 1) & mask }
-        return at
+    private func find(_ key: UInt64) -> Int? {
+        map.find(RandomSource.mix(key)) { entries[$0].key == key }
     }
 
     subscript(key: UInt64) -> UInt32 {
-        get { values[place(of: key)] }
+        get { find(key).map { entries[$0].value } ?? 0 }
         set {
-            if count * 2 >= keys.count { grow() }
-            let at = place(of: key)
-            if keys[at] == .max { count += 1 }
-            keys[at] = key
-            values[at] = newValue
-        }
-    }
-
-    private mutating func grow() {
-        let old = (keys, values)
-        keys = [UInt64](repeating: .max, count: old.0.count * 2)
-        values = [UInt32](repeating: 0, count: old.0.count * 2)
-        for (key, value) in zip(old.0, old.1) where key != .max {
-            let at = place(of: key)
-            keys[at] = key
-            values[at] = value
+            if let known = find(key) {
+                entries[known].value = newValue
+                return
+            }
+            map.insert(entries.count, RandomSource.mix(key)) { RandomSource.mix(entries[$0].key) }
+            entries.append((key, newValue))
         }
     }
 }
