@@ -1,6 +1,6 @@
 import MeshWire
 
-/// One slot of the table of links.
+/// One slot of the table of links: three cache lines.
 ///
 ///     free ─dial→ dialling ─connected→ greeting ─welcome→ established
 ///     free ─accept→ awaiting ─hello→ established, or introducing
@@ -57,23 +57,32 @@ struct Link {
     var isRoleTold = false
     /// The peer has been told this node's links, and needs only what changes.
     var isListTold = false
-    /// All neighbours have been told the peer's links.
-    var isListPassed = false
     /// Heartbeats in a row whose digest was not ours.
     var mismatches: Int32 = 0
-    var member: MemberIndex = -1
+    private var rawMember: Int32 = -1
 
     // The third: the rest.
     /// When the slot got its state.
     var since = Instant(nanoseconds: 0)
     var comparedAt: Instant?
+    /// All neighbours have been told the peer's links.
+    var isListPassed = false
     var endpoint = Endpoint(ipv4: 0, port: 0)
     var isDialled = false
     var purpose = Greeting.Purpose.introduce
-    /// The stratum of a long-range link, outgoing if dialled.
-    var stratum = 0
+    private var rawStratum: Int16 = 0
     /// When the peer last sent records or a part of a set that was asked for.
     var repairedAt = Instant(nanoseconds: 0)
+
+    @inline(__always) var member: MemberIndex {
+        get { MemberIndex(rawMember) }
+        set { rawMember = Int32(newValue) }
+    }
+    /// The stratum of a long-range link, outgoing if dialled.
+    var stratum: Int {
+        get { Int(rawStratum) }
+        set { rawStratum = Int16(newValue) }
+    }
 
     /// It carries messages: established and not doubted.
     @inline(__always) var isUsable: Bool {

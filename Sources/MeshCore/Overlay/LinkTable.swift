@@ -2,43 +2,24 @@ import MeshWire
 
 /// The slots of links and the list of those that are established.
 ///
-/// Its own memory instead of an array: each slot begins a cache line, and to reach one takes no look
-/// at an array's header. In a mesh of simulated nodes each look is a miss.
-@safe struct LinkTable: ~Copyable {
-    private let base: UnsafeMutableRawPointer
-    private let slotCount: Int32
+/// A slab instead of an array: each slot begins a cache line, and to reach one takes no look at an
+/// array's header. In a mesh of simulated nodes each look is a miss.
+struct LinkTable: ~Copyable {
+    private var slots: Slab<Link>
     /// All slots from here on are free.
     private var end: Int32 = 0
     /// Slots in state established, in the order of their peers' ids, so that no decision depends
     /// on the order of arrival.
     private(set) var established: [LinkIndex] = []
 
-    /// Bytes from one slot to the next: whole cache lines.
-    private static var stride: Int { (MemoryLayout<Link>.size + 63) & ~63 }
-
     init(slotCount: Int) {
-        self.slotCount = Int32(slotCount)
-        unsafe base = .allocate(byteCount: slotCount * Self.stride, alignment: 64)
-        for index in 0..<slotCount {
-            unsafe (base + index * Self.stride).initializeMemory(as: Link.self, to: Link())
-        }
+        slots = Slab(capacity: slotCount, alignment: 64)
+        for _ in 0..<slotCount { slots.append(Link()) }
     }
 
-    deinit {
-        // Links are trivial: nothing is to be given back but their memory.
-        unsafe base.deallocate()
-    }
-
-    @inline(__always)
-    private func slot(_ index: LinkIndex) -> UnsafeMutablePointer<Link> {
-        precondition(isValid(index))
-        return unsafe (base + Int(index) * Self.stride).assumingMemoryBound(to: Link.self)
-    }
-
-    @inline(__always)
     subscript(index: LinkIndex) -> Link {
-        unsafeAddress { unsafe UnsafePointer(slot(index)) }
-        unsafeMutableAddress { unsafe slot(index) }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(slots.pointer(to: Int(index))) }
+        @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: Int(index)) }
     }
 
     /// See `Node.touch`.
@@ -52,12 +33,12 @@ import MeshWire
     var indices: Range<LinkIndex> { 0..<end }
 
     @inline(__always)
-    func isValid(_ index: LinkIndex) -> Bool { index >= 0 && index < slotCount }
+    func isValid(_ index: LinkIndex) -> Bool { index >= 0 && index < slots.count }
 
     /// A slot to be used now, which is free; nil when there is none.
     mutating func free() -> LinkIndex? {
         for index in 0..<end where self[index].state == .free { return index }
-        guard end < slotCount else { return nil }
+        guard end < slots.count else { return nil }
         end += 1
         return end - 1
     }
