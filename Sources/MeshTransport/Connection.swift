@@ -58,37 +58,27 @@ struct Connection: ~Copyable {
     var deadline: Instant?
 }
 
-/// Connections by index, in one allocation that never moves; memory is touched when it is used.
-@safe struct Connections: ~Copyable {
+/// Connections by index, which never move: the slab begins with all of its capacity.
+struct Connections: ~Copyable {
     let capacity: Int
-    /// Places that have ever been used: all beyond are uninitialised memory.
-    private(set) var used = 0
     /// Places in use.
     private(set) var count = 0
-    private let base: UnsafeMutablePointer<Connection>
+    private var places: Slab<Connection>
     private var free: [Int32] = []
 
     init(capacity: Int) {
         self.capacity = capacity
-        unsafe base = .allocate(capacity: capacity)
+        places = Slab(capacity: capacity)
     }
 
-    deinit {
-        unsafe base.deinitialize(count: used)
-        unsafe base.deallocate()
-    }
+    /// Places that have ever been used.
+    var used: Int { places.count }
 
     /// By address, and not by `_read` and `_modify`: with those the compiler of Swift 6.3 makes a
     /// broken module of this one under the thread sanitizer.
     subscript(index: Int32) -> Connection {
-        @inline(__always) unsafeAddress {
-            precondition(index >= 0 && Int(index) < used)
-            return unsafe UnsafePointer(base + Int(index))
-        }
-        @inline(__always) unsafeMutableAddress {
-            precondition(index >= 0 && Int(index) < used)
-            return unsafe base + Int(index)
-        }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(places.pointer(to: Int(index))) }
+        @inline(__always) unsafeMutableAddress { unsafe places.pointer(to: Int(index)) }
     }
 
     /// A free place with a fresh generation; nil when all are taken.
@@ -99,8 +89,7 @@ struct Connection: ~Copyable {
             return index
         }
         guard used < capacity else { return nil }
-        unsafe (base + used).initialize(to: Connection())
-        used += 1
+        places.append(Connection())
         count += 1
         return Int32(used - 1)
     }
