@@ -33,7 +33,7 @@ public struct Node: ~Copyable {
     let clusterID: UInt64
     /// The wall clock at birth, by which others' claims of their births are judged.
     let bootMilliseconds: UInt64
-    public internal(set) var counters = Counters()
+    public internal(set) var counters = NodeCounters()
     // Membership.
     var pendingChanges: [PendingChange] = []
     var gossipedAt: Instant
@@ -253,7 +253,7 @@ public struct Node: ~Copyable {
     mutating func breach(
         _ error: WireError, on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
-        counters.protocolErrors &+= 1
+        counters[.protocolErrors] &+= 1
         effects.append(.log(.protocolError(link, peer(of: link), error)))
         drop(link, .misbehaved, &effects)
     }

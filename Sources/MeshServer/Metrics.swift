@@ -3,7 +3,7 @@ import MeshGateway
 
 /// One counter as /metrics and MESH.STATUS show it.
 struct Figure {
-    /// In Prometheus's terms, without `smallworld_`; with labels if it has any.
+    /// In Prometheus's terms, without `smallworld_`.
     var name: String
     var help: String
     var value: UInt64
@@ -24,37 +24,25 @@ struct Figure {
     }
 }
 
+extension Counters {
+    /// Those that are shown, in their order.
+    var figures: [Figure] {
+        Name.allCases.filter(\.isShown).map { name in
+            let words = "\(name)".reduce(into: "") { words, letter in
+                words += letter.isUppercase ? "_" + letter.lowercased() : String(letter)
+            }
+            return Figure(words + "_total", name.rawValue, self[name])
+        }
+    }
+}
+
 // Counters and gauges, as Prometheus and MESH.STATUS show them.
 
 extension Server {
     func counterFigures(_ facts: DriverFacts) -> [Figure] {
-        let core = node.counters
         let clients = edge.gateway.counters
         let driver = facts.counters
-        return [
-            Figure(
-                "messages_originated_total",
-                "Messages of local clients that went to at least one other node.",
-                core.messagesOriginated),
-            Figure(
-                "messages_forwarded_total", "Copies of messages passed on for other nodes.",
-                core.messagesForwarded),
-            Figure(
-                "messages_delivered_total",
-                "Messages of other nodes handed to local clients.", core.messagesDelivered),
-            Figure(
-                "message_hops_total",
-                "Sum of the hops of delivered messages.", core.hopsDelivered),
-            Figure(
-                "dropped_hop_limit_total", "Messages dropped at the hop limit.",
-                core.droppedHopLimit),
-            Figure(
-                "dropped_no_route_total", "Messages dropped for want of a next hop.",
-                core.droppedNoRoute),
-            Figure(
-                "dropped_unknown_destination_total",
-                "Messages dropped because their destination is no member.",
-                core.droppedUnknownDestination),
+        return node.counters.figures + [
             Figure(
                 "dropped_queue_full_total",
                 "Messages dropped because a link's queue was at its bound.",
@@ -63,73 +51,11 @@ extension Server {
                 "dropped_queue_full_bytes_total", "Bytes of those messages.",
                 driver.messageBytesDropped),
             Figure(
-                "dropped_volatile_total", "Volatile messages dropped for want of a next hop.",
-                core.droppedVolatile),
-            Figure(
-                "retransmitted_total",
-                "Messages sent once more because they were not acknowledged.",
-                core.retransmitted),
-            Figure(
-                "undelivered_total",
-                "Messages of local clients given up, one for each destination.",
-                core.undelivered),
-            Figure(
-                "held_total", "Messages that waited for a user whose node had gone.", core.held),
-            Figure(
-                "duplicates_total", "Messages that came again and were dropped.",
-                core.duplicates),
-            Figure(
-                "strangers_total",
-                "Messages for names that only share the key of one that is here.",
-                core.strangers),
-            Figure(
-                "reordered_total", "Messages that waited for an earlier one.", core.reordered),
-            Figure(
-                "gaps_total", "Messages that their origins had given up.", core.gaps),
-            Figure(
-                "acknowledgements_sent_total", "Acknowledgements in frames of their own.",
-                core.acknowledgementsSent),
-            Figure(
-                "acknowledgements_carried_total", "Acknowledgements that travelled with messages.",
-                core.acknowledgementsCarried),
-            Figure(
-                "protocol_errors_total", "Frames of peers that broke the protocol.",
-                core.protocolErrors),
-            Figure(
                 "links_misbehaved_total",
                 "Links closed for malformed bytes or an unbounded control queue.",
                 driver.linksMisbehaved),
-            Figure("links_refused_total", "Links refused, by us or by peers.", core.linksRefused),
-            Figure(
-                "handshakes_abandoned_total", "Connections that did not say in time who they were.",
-                core.handshakesAbandoned),
-            Figure("links_opened_total", "Links opened.", core.linksOpened),
-            Figure("links_lost_total", "Links lost.", core.linksLost),
             Figure("links_accepted_total", "Link connections accepted.", driver.linksAccepted),
             Figure("links_dialled_total", "Link connections dialled.", driver.linksDialled),
-            Figure("suspicions_total", "Members suspected by this node.", core.suspicions),
-            Figure("deaths_total", "Members declared dead.", core.deaths),
-            Figure(
-                "refutations_total", "Times that this node refuted its own death.",
-                core.refutations),
-            Figure(
-                "records_live_total", "Directory changes received as they happened.",
-                core.recordsLive),
-            Figure(
-                "records_duplicate_total", "Directory changes received again.",
-                core.recordsDuplicate),
-            Figure(
-                "records_repaired_total", "Directory changes received by repair.",
-                core.recordsRepaired),
-            Figure(
-                "record_bytes_live_total", "Bytes of directory changes as they happened.",
-                core.bytesLive),
-            Figure(
-                "record_bytes_repaired_total", "Bytes of directory repair.", core.bytesRepaired),
-            Figure("snapshots_sent_total", "Directory snapshots sent.", core.snapshotsSent),
-            Figure(
-                "snapshots_received_total", "Directory snapshots received.",
-                core.snapshotsReceived),
             Figure("commands_total", "Commands of clients.", clients.commands),
             Figure("command_errors_total", "Commands answered with an error.", clients.errors),
             Figure("messages_published_total", "Messages of local clients.", clients.published),

@@ -196,8 +196,8 @@ extension Run {
         figures.channels.perSubscriber =
             delivery.channelCopies == 0
             ? 0 : Double(channels.transmissions) / Double(delivery.channelCopies)
-        let acknowledgements = live.reduce(0) { $0 + world.counters($1).acknowledgementsSent }
-        let delivered = live.reduce(0) { $0 + world.counters($1).messagesDelivered }
+        let acknowledgements = live.reduce(0) { $0 + world.counters($1)[.acknowledgementsSent] }
+        let delivered = live.reduce(0) { $0 + world.counters($1)[.messagesDelivered] }
         figures.acknowledgementsPerMessage =
             delivered == 0 ? 0 : Double(acknowledgements) / Double(delivered)
         metrics.figures = figures

@@ -555,7 +555,7 @@ public struct Run: ~Copyable {
         metrics.lostInCalm = delivery.lostInCalm
         metrics.undelivered = delivery.undelivered
         for host in live {
-            metrics.retransmitted += Int(world.counters(host).retransmitted)
+            metrics.retransmitted += Int(world.counters(host)[.retransmitted])
         }
         metrics.duplicated = delivery.duplicated
         metrics.reordered = delivery.reordered
@@ -574,7 +574,7 @@ public struct Run: ~Copyable {
                 let bytes = world.traffic(host).bytesOut - counted[host].bytes
                 return age > 0 ? Double(bytes) / age : 0
             })
-        metrics.loads = live.map { Double(world.counters($0).messagesForwarded) }
+        metrics.loads = live.map { Double(world.counters($0)[.messagesForwarded]) }
         metrics.load = Distribution(metrics.loads)
         takeFigures()
         drawRing()

@@ -446,10 +446,10 @@ extension World {
         _ number: Int, _ host: Host
     ) {
         let before =
-            host.server.node.counters.recordsLive &+ host.server.node.counters.recordsRepaired
+            host.server.node.counters[.recordsLive] &+ host.server.node.counters[.recordsRepaired]
         handle(number, .received(prefix, start: start, from: link), parcel)
         let after =
-            host.server.node.counters.recordsLive &+ host.server.node.counters.recordsRepaired
+            host.server.node.counters[.recordsLive] &+ host.server.node.counters[.recordsRepaired]
         guard let changes = Ledger.Changes(parcel, at: start, prefix) else { return }
         let applied = Int(after &- before)
         let origin = self.host(of: changes.origin)

@@ -145,7 +145,7 @@ public struct World: ~Copyable {
     public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.server.node.memberStatuses() }
     func memberCount(_ host: Int) -> Int { hosts[host]!.server.node.memberCount }
     public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.server.node.linkStatuses() }
-    public func counters(_ host: Int) -> Counters { hosts[host]!.server.node.counters }
+    public func counters(_ host: Int) -> NodeCounters { hosts[host]!.server.node.counters }
     public func digest(_ host: Int) -> UInt64 { hosts[host]!.server.node.stateDigest }
     public func sizes(_ host: Int) -> TableSizes { hosts[host]!.server.node.tableSizes() }
     public func traffic(_ host: Int) -> (bytesIn: Int, bytesOut: Int) {

@@ -119,11 +119,11 @@ import Testing
         #expect(early.filter { $0.scope == .link }.count == 13)
         for message in early {
             try receive(message)
-            #expect(node.counters.protocolErrors == 0, "\(message)")
+            #expect(node.counters[.protocolErrors] == 0, "\(message)")
         }
         // What no link carries is still a breach.
         try receive(.accuse(subject: peer.id, peer.incarnation, .silence))
-        #expect(node.counters.protocolErrors == 1)
+        #expect(node.counters[.protocolErrors] == 1)
     }
 
     private func dialled(_ effects: borrowing EffectBuffer) -> LinkIndex? {

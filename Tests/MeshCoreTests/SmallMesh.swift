@@ -122,7 +122,7 @@ final class SmallMesh {
 
     func memberCount(at host: Int) -> Int { hosts[host].node.tableSizes().members }
     func patternCount(at host: Int) -> Int { hosts[host].node.patternCount }
-    func protocolErrors(at host: Int) -> UInt64 { hosts[host].node.counters.protocolErrors }
+    func protocolErrors(at host: Int) -> UInt64 { hosts[host].node.counters[.protocolErrors] }
 
     /// What a host says of itself.
     func record(_ host: Int) -> MemberRecord { hosts[host].node.members[0].record }

@@ -34,7 +34,7 @@ import Testing
         mesh.attach("ann", at: 1)
         #expect(send(to: "bob") == 1)
         disown("bob")
-        #expect(mesh.hosts[1].node.counters.strangers == 1)
+        #expect(mesh.hosts[1].node.counters[.strangers] == 1)
         mesh.forget()
         #expect(send(to: "bob") == 0)
         #expect(mesh.deliveries.isEmpty)

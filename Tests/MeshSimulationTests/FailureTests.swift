@@ -24,7 +24,7 @@ import Testing
         #expect(gone)
         for host in world.everyone {
             #expect(world.sizes(host).entries == count - 1)
-            #expect(world.counters(host).deaths == 1)
+            #expect(world.counters(host)[.deaths] == 1)
         }
     }
 
@@ -55,7 +55,7 @@ import Testing
         world.network.mend(from: 0, to: 1)
         world.run(for: .seconds(10))
         for host in world.everyone {
-            #expect(world.counters(host).deaths == 0)
+            #expect(world.counters(host)[.deaths] == 0)
             #expect(world.members(host).map { $0.standing } == [.alive, .alive])
         }
     }
@@ -96,7 +96,7 @@ import Testing
             world.freeze(round % count, for: .milliseconds(1_000))
             world.run(for: .seconds(3))
         }
-        for host in world.everyone { #expect(world.counters(host).deaths == 0) }
+        for host in world.everyone { #expect(world.counters(host)[.deaths] == 0) }
         #expect(world.agree() == true)
     }
 
@@ -116,7 +116,7 @@ import Testing
         world.cut(from: 2, to: 3)
         world.run(for: .seconds(20))
         for host in world.everyone {
-            #expect(world.counters(host).deaths == 0)
+            #expect(world.counters(host)[.deaths] == 0)
             #expect(world.members(host).count == 6)
         }
         world.clearDeliveries()
@@ -133,7 +133,7 @@ import Testing
             world.run(for: .milliseconds(300))
         }
         world.run(for: .seconds(2))
-        for host in world.everyone { #expect(world.counters(host).deaths == 0) }
+        for host in world.everyone { #expect(world.counters(host)[.deaths] == 0) }
         #expect(world.agree() == true)
     }
 
@@ -166,8 +166,8 @@ import Testing
         let gone = world.run(atMost: .milliseconds(200)) { $0.agree() }
         #expect(gone)
         for host in world.everyone {
-            #expect(world.counters(host).deaths == 0)
-            #expect(world.counters(host).suspicions == 0)
+            #expect(world.counters(host)[.deaths] == 0)
+            #expect(world.counters(host)[.suspicions] == 0)
         }
     }
 

@@ -54,8 +54,8 @@ import Testing
         world.run(for: .seconds(5))
         var sentAgain: UInt64 = 0
         for host in world.everyone {
-            #expect(world.counters(host).messagesDelivered == 17)
-            sentAgain += world.counters(host).retransmitted
+            #expect(world.counters(host)[.messagesDelivered] == 17)
+            sentAgain += world.counters(host)[.retransmitted]
         }
         // A way between neighbours now and then leads through another region. Without the coordinates
         // it was 224 of the 306.

@@ -41,7 +41,7 @@ import Testing
         let ready = world.run(atMost: .seconds(1)) { $0.isReady(fresh) && $0.agree() }
         #expect(ready)
         #expect(world.sizes(fresh).entries == 100_000)
-        #expect(world.counters(fresh).recordsRepaired == 100_000)
+        #expect(world.counters(fresh)[.recordsRepaired] == 100_000)
         // Half a megabyte in all; an answer is half of that at most.
         #expect(world.inFlightMax < 300_000)
     }
@@ -61,8 +61,8 @@ import Testing
         let ready = world.run(atMost: .seconds(15)) { $0.isReady(fresh) && $0.agree() }
         #expect(ready)
         // What was on its way at each of the three times is sent again, and no more.
-        #expect(world.counters(fresh).recordsRepaired < 60_000 + 3 * 15_000)
-        #expect(world.counters(fresh).snapshotsReceived == 1)
+        #expect(world.counters(fresh)[.recordsRepaired] < 60_000 + 3 * 15_000)
+        #expect(world.counters(fresh)[.snapshotsReceived] == 1)
     }
 
     @Test func `a table that changes while it is handed over arrives as it is then`() {
@@ -93,7 +93,7 @@ import Testing
         let fresh = join(&world, through: 3)
         let ready = world.run(atMost: .seconds(1)) { $0.isReady(fresh) && $0.agree() }
         #expect(ready)
-        #expect(world.counters(fresh).recordsRepaired == 60_000)
+        #expect(world.counters(fresh)[.recordsRepaired] == 60_000)
         #expect(world.inFlightMax < 300_000)
     }
 

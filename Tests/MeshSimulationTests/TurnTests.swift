@@ -55,7 +55,7 @@ import Testing
             }
         }
         world.run(for: .milliseconds(200))
-        for host in hosts { #expect(world.counters(host).deaths == 0) }
+        for host in hosts { #expect(world.counters(host)[.deaths] == 0) }
         let failed = sent - world.deliveries.count
         // Of several neighbours that lead equally far nodes and model take different ones, and nodes
         // may get new links on the way.

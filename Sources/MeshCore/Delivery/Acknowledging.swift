@@ -41,7 +41,7 @@ extension Node {
         var place = flows.place(from: header.origin)
         if place < 0 {
             guard let member = members.index(of: header.origin), member != 0 else {
-                counters.droppedUnknownOrigin &+= 1
+                counters[.droppedUnknownOrigin] &+= 1
                 return
             }
             place = flows.open(from: header.origin, member, at: now)
@@ -51,21 +51,21 @@ extension Node {
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
             flows.incoming[at].pass()
-            counters.messagesDelivered &+= 1
-            counters.hopsDelivered &+= hops
+            counters[.messagesDelivered] &+= 1
+            counters[.messageHops] &+= hops
             effects.append(
                 .deliver(body, header.key, name: name, payload: payload, id: header.id))
             passed(place, &effects)
         } else if ahead < 0 {
             // The acknowledgement has not come to the origin.
-            counters.duplicates &+= 1
+            counters[.duplicates] &+= 1
             if let member = members.index(of: header.origin) {
                 flows.incoming[at].way.avoidLastHop(unless: members[member].link, at: now)
             }
             flows.incoming[at].unacknowledged += 1
             tellSoon(place, at: now)
         } else if ahead >= IncomingFlow.distanceMax, !flows.incoming[at].isFresh {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
         } else {
             let message = ReorderedMessage(
                 body: body, key: header.key, number: header.number, hops: hops,
@@ -89,7 +89,7 @@ extension Node {
             tellSoon(place, at: now + configuration.timing.gap)
         }
         if flows.incoming[at].isWaiting(ahead: ahead) {
-            counters.duplicates &+= 1
+            counters[.duplicates] &+= 1
             return
         }
         if Int32(bitPattern: sequence &- flows.incoming[at].highest) > 0 {
@@ -99,11 +99,11 @@ extension Node {
             flows.incoming[at].waitingBytes + message.cost <= limits.reorderBytes,
             flows.reorderBytes + message.cost <= limits.reorderTotalBytes
         {
-            counters.reordered &+= 1
+            counters[.reordered] &+= 1
             flows.incoming[at].wait(message, ahead: ahead, capacity: limits.reorderCount)
             flows.reorderBytes += message.cost
         } else {
-            counters.droppedBeyondWindow &+= 1
+            counters[.droppedBeyondWindow] &+= 1
         }
     }
 
@@ -125,8 +125,8 @@ extension Node {
         _ message: ReorderedMessage, from origin: NodeID, _ effects: inout EffectBuffer
     ) {
         flows.reorderBytes -= message.cost
-        counters.messagesDelivered &+= 1
-        counters.hopsDelivered &+= message.hops
+        counters[.messagesDelivered] &+= 1
+        counters[.messageHops] &+= message.hops
         deliverKept(
             message.body, message.key, message.bytes, nameCount: message.nameCount,
             id: MessageID(origin: origin, number: message.number), &effects)
@@ -159,7 +159,7 @@ extension Node {
         // One that is behind the flow has been answered to something older.
         if ahead < 0 { return }
         guard ahead < IncomingFlow.distanceMax || flows.incoming[at].isFresh else {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return
         }
         let isFresh = flows.incoming[at].isFresh
@@ -177,7 +177,7 @@ extension Node {
         }
         // A flow that begins in the middle, because this node has forgotten it, lacks nothing.
         if gone > 0, !isFresh {
-            counters.gaps &+= UInt64(gone)
+            counters[.gaps] &+= UInt64(gone)
             effects.append(.gap(origin, count: gone))
         }
         passed(place, &effects)
@@ -231,7 +231,7 @@ extension Node {
             flows.unlist(place)
         }
         flows.incoming[at].unacknowledged = 0
-        counters.acknowledgementsSent &+= 1
+        counters[.acknowledgementsSent] &+= 1
         flows.incoming[at].way.update(at: now)
         flows.incoming[at].way.lastHop = sendControl(
             .acknowledge(
@@ -249,7 +249,7 @@ extension Node {
         else { return nil }
         // It stays listed until its time, and has nothing to tell then.
         flows.incoming[reverse].unacknowledged = 0
-        counters.acknowledgementsCarried &+= 1
+        counters[.acknowledgementsCarried] &+= 1
         return Acknowledgement(
             cumulative: flows.incoming[reverse].expected &- 1, missing: 0)
     }

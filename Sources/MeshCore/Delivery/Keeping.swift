@@ -138,7 +138,7 @@ extension Node {
         _ body: RoutedBody, _ key: Key, _ name: Slice, _ sender: UInt64, to destination: NodeID,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        counters.undelivered &+= 1
+        counters[.undelivered] &+= 1
         let start = effects.bytes.count
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
         effects.append(
@@ -159,7 +159,7 @@ extension Node {
         flows.outgoing[at].giveUpDue = nil
         let count = flows.outgoing[at].count
         guard count > 0 else { return }
-        counters.undelivered &+= UInt64(count)
+        counters[.undelivered] &+= UInt64(count)
         let destination = members.id(of: flows.outgoing[at].member)
         var offset = 0
         // Messages in a row from one sender to one name are one report.

@@ -82,7 +82,7 @@ extension Node {
         let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
         keep(
             message, number: outcome.number, cost: cost, parcel: parcel, bytes, place, &outcome)
-        counters.messagesOriginated &+= 1
+        counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
         outcome.verdict = .sent
         guard let hop = firstHop(of: place, to: index) else { return }
@@ -132,7 +132,7 @@ extension Node {
         guard
             let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
         else {
-            counters.droppedVolatile &+= 1
+            counters[.droppedVolatile] &+= 1
             return
         }
         let head = effects.bytes.count
@@ -144,7 +144,7 @@ extension Node {
             number: outcome.number, nameLength: Int(name.count), hopsTaken: 0)
         effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
-        counters.messagesOriginated &+= 1
+        counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
         outcome.verdict = .sent
         transmit(
@@ -199,7 +199,7 @@ extension Node {
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: PublishOutcome,
         _ effects: inout EffectBuffer
     ) {
-        if outcome.nodeCount > 0 { counters.messagesOriginated &+= 1 }
+        if outcome.nodeCount > 0 { counters[.messagesOriginated] &+= 1 }
         guard !forwarding.entries.isEmpty else { return }
         emitGroups(
             body: message.body.rawValue, flags: message.isVolatile ? .volatile : [],
@@ -251,7 +251,7 @@ extension Node {
                 let hop = hop(
                     to: destination, index, promise: .max, isStrict: false, arrival: arrival)
             else {
-                counters.droppedNoRoute &+= 1
+                counters[.droppedNoRoute] &+= 1
                 continue
             }
             forwarding.entries.append(

@@ -86,7 +86,7 @@ extension Node {
         guard
             let message = try? Message.decode(bytes, from: Int(payload.start), to: payload.end)
         else {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return
         }
         switch message {
@@ -121,7 +121,7 @@ extension Node {
             effects.append(.traced(question, holder: origin, path: path))
             strike(origin, from: question, &effects)
         default:
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
         }
     }
 

@@ -139,7 +139,7 @@ extension Node {
         flows.retention.copyBytes(
             header, of: flows.outgoing[at].queue, at: offset, count: size, to: &effects.bytes)
         flows.outgoing[at].way.lastHop = hop.link
-        counters.retransmitted &+= 1
+        counters[.retransmitted] &+= 1
         transmit(
             Slice(start: head, count: effects.bytes.count - head), .empty, .message,
             over: hop.link, &effects)
@@ -171,12 +171,12 @@ extension Node {
             name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
             outgoing, number: message.number, cost: cost, parcel: parcel, bytes, place, &outcome)
-        counters.messagesOriginated &+= 1
+        counters[.messagesOriginated] &+= 1
         if flows.outgoing[Int(place)].isRecovering { return }
         if sendKept(place, flows.outgoing[Int(place)].last, at: offset, &effects) == nil {
             stranded(place)
         } else {
-            counters.retransmitted &-= 1
+            counters[.retransmitted] &-= 1
         }
     }
 
@@ -195,7 +195,7 @@ extension Node {
         let at = Int(place)
         let advance = flows.outgoing[at].advance(to: acknowledgement.cumulative)
         guard advance <= flows.outgoing[at].count else {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return
         }
         if advance > 0 { acknowledged(advance, place, &effects) }
@@ -245,7 +245,7 @@ extension Node {
             return
         }
         guard acknowledgement.missing <= UInt32(flows.outgoing[at].count) else {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return
         }
         // It is told again and again while the answer is on its way.
@@ -299,7 +299,7 @@ extension Node {
             let hop = hop(
                 to: destination, index, promise: .max, isStrict: false, arrival: avoided)
         else {
-            counters.droppedNoRoute &+= 1
+            counters[.droppedNoRoute] &+= 1
             return -1
         }
         let head = effects.bytes.count

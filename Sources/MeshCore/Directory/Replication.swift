@@ -107,7 +107,7 @@ extension Node {
         case .present: return (0, 0)
         case .refused:
             // Its own clients get an error before it comes to this.
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return (0, 0)
         }
     }
@@ -150,12 +150,12 @@ extension Node {
             if sequence > members[origin].log.sequence {
                 apply(record, sequence: sequence, origin: origin, &effects)
                 if isLive {
-                    counters.recordsLive &+= 1
+                    counters[.recordsLive] &+= 1
                 } else {
-                    counters.recordsRepaired &+= 1
+                    counters[.recordsRepaired] &+= 1
                 }
             } else {
-                counters.recordsDuplicate &+= 1
+                counters[.recordsDuplicate] &+= 1
             }
             sequence += 1
         }
@@ -397,7 +397,7 @@ extension Node {
                     continue
                 }
                 patternBytes += size
-                if position == 0 { counters.snapshotsSent &+= 1 }
+                if position == 0 { counters[.snapshotsSent] &+= 1 }
                 appendParts(
                     of: item.index, found.lists[place], from: position, through: found.last,
                     texts, to: &parts)
@@ -460,7 +460,7 @@ extension Node {
             part.sequence >= log.snapshotSequence ?? log.sequence
         else { return }
         if begun == nil {
-            counters.snapshotsReceived &+= 1
+            counters[.snapshotsReceived] &+= 1
             replacePatterns(of: origin, with: part.patterns)
         }
         let hadKeys = begun?.hadKeys ?? (log.keyCount > 0)
@@ -548,7 +548,7 @@ extension Node {
             change.count += added.count
             change.sum &+= added.sum
         }
-        counters.recordsRepaired &+= UInt64(part.keys.count)
+        counters[.recordsRepaired] &+= UInt64(part.keys.count)
         changeSums(of: origin, change)
     }
 

@@ -105,7 +105,7 @@ extension Node {
         guard let index = members.index(of: origin), index != 0,
             members.standing(of: index).isPresent
         else { return }
-        counters.strangers &+= 1
+        counters[.strangers] &+= 1
         sendControl(
             .stranger(key, name: nameHash(body, name, bytes), sequence: members[0].log.sequence),
             to: index, &effects)

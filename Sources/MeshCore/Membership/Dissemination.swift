@@ -84,7 +84,7 @@ extension Node {
     ) -> MemberIndex? {
         guard record.id != id else { return nil }
         guard isPlausible(record.incarnation, of: record.id) else {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return nil
         }
         guard let index = members.index(of: record.id) else {
@@ -158,7 +158,7 @@ extension Node {
             }
             withdrawAccusation(of: index)
         case .suspect:
-            counters.suspicions &+= 1
+            counters[.suspicions] &+= 1
             effects.append(.log(.memberSuspect(id)))
             let due = deathDue(of: index)
             members.adjust(index) { $0.deathDue = due }
@@ -166,7 +166,7 @@ extension Node {
         case .dead, .left:
             guard former.isPresent else { return }
             if standing == .dead {
-                counters.deaths &+= 1
+                counters[.deaths] &+= 1
                 effects.append(.memberDied(id))
                 effects.append(.log(.memberDead(id)))
             } else {
@@ -271,7 +271,7 @@ extension Node {
     ) -> Bool {
         if isLeaving { return false }
         guard isPlausible(record.incarnation, of: id) else {
-            counters.protocolErrors &+= 1
+            counters[.protocolErrors] &+= 1
             return true
         }
         if record.incarnation > incarnation
@@ -292,7 +292,7 @@ extension Node {
         var record = members[0].record
         record.incarnation = max(claim, record.incarnation).next()
         members.replace(0, with: record, at: now)
-        counters.refutations &+= 1
+        counters[.refutations] &+= 1
         effects.append(.log(.refuted))
         tell(0, except: -1, isStanding: isSuspicion && claim.life == bootMilliseconds)
         // Those who took this node for dead have forgotten its links.

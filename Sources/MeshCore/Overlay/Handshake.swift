@@ -246,7 +246,7 @@ extension Node {
         _ index: LinkIndex, _ reason: RefusalReason, holder: NodeID = NodeID(0),
         knownAs incarnation: Incarnation = Incarnation(0), _ effects: inout EffectBuffer
     ) {
-        counters.linksRefused &+= 1
+        counters[.linksRefused] &+= 1
         send(.refuse(reason, holder: holder, incarnation), over: index, &effects)
         forget(index, &effects)
     }
@@ -348,7 +348,7 @@ extension Node {
             if join.seeds.isEmpty { introduced(&effects) }
         case .dead:
             guard isPlausible(known, of: id) else {
-                counters.protocolErrors &+= 1
+                counters[.protocolErrors] &+= 1
                 postpone(link.member)
                 return
             }
@@ -415,7 +415,7 @@ extension Node {
             $0.dialNotBefore = nil
             $0.wantedSince = nil
         }
-        counters.linksOpened &+= 1
+        counters[.linksOpened] &+= 1
         effects.append(.log(.linkUp(links[index].peer)))
         if links[index].isDialled {
             if links[index].purpose == .longRange || links[index].purpose == .longRangeAnywhere {
@@ -477,7 +477,7 @@ extension Node {
         if members[link.member].link == index {
             members.adjust(link.member) { $0.link = -1 }
         }
-        counters.linksLost &+= 1
+        counters[.linksLost] &+= 1
         effects.append(.log(.linkDown(link.peer, reason)))
         longRange.unlinked(link.peer)
         linksChanged()
@@ -499,7 +499,7 @@ extension Node {
         case .dialling, .greeting:
             dialFailed(link, reason, &effects)
         case .established:
-            if reason == .misbehaved { counters.protocolErrors &+= 1 }
+            if reason == .misbehaved { counters[.protocolErrors] &+= 1 }
             wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
             guard members.standing(of: link.member).isPresent, !isLeaving else { return }
@@ -568,7 +568,7 @@ extension Node {
             forget(index, &effects)
             if link.state == .awaiting {
                 // Whoever it was has not said who it is.
-                counters.handshakesAbandoned &+= 1
+                counters[.handshakesAbandoned] &+= 1
             } else if link.state == .introducing {
                 if link.isDialled { introduced(&effects) }
             } else if link.isDialled {

@@ -29,12 +29,12 @@ extension Node {
         to destination: NodeID, promise: UInt32, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
         guard let index = members.index(of: destination) else {
-            counters.droppedUnknownDestination &+= 1
+            counters[.droppedUnknownDestination] &+= 1
             return nil
         }
         let hop = hop(
             to: destination, index, promise: promise, isStrict: isStrict, arrival: arrival)
-        if hop == nil { counters.droppedNoRoute &+= 1 }
+        if hop == nil { counters[.droppedNoRoute] &+= 1 }
         return hop
     }
 
@@ -162,15 +162,15 @@ extension Node {
                 return
             }
             flows.incoming[Int(place)].pass()
-            counters.messagesDelivered &+= 1
-            counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
+            counters[.messagesDelivered] &+= 1
+            counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
             effects.append(
                 .deliver(body, header.key, name: name, payload: payload, id: header.id))
             passed(place, &effects)
             return
         }
-        counters.messagesDelivered &+= 1
-        counters.hopsDelivered &+= UInt64(header.hopsTaken) &+ 1
+        counters[.messagesDelivered] &+= 1
+        counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
         effects.append(
             .deliver(body, header.key, name: name, payload: payload, id: header.id))
     }
@@ -182,7 +182,7 @@ extension Node {
         from link: LinkIndex, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         guard prefix.hopsLeft > 0 else {
-            counters.droppedHopLimit &+= 1
+            counters[.droppedHopLimit] &+= 1
             return
         }
         let isStrict = prefix.flags.contains(.strictlyGreedy)
@@ -214,7 +214,7 @@ extension Node {
             effects.bytes.append(bytes, Int(body.start), Int(body.count))
             effects.bytes.append(id)
         }
-        counters.messagesForwarded &+= 1
+        counters[.messagesForwarded] &+= 1
         transmit(
             Slice(start: head, count: effects.bytes.count - head), isTraced ? .empty : body,
             priority, over: hop.link, &effects)
@@ -236,7 +236,7 @@ extension Node {
                 continue
             }
             guard prefix.hopsLeft > 0 else {
-                counters.droppedHopLimit &+= 1
+                counters[.droppedHopLimit] &+= 1
                 continue
             }
             guard
@@ -306,7 +306,7 @@ extension Node {
                     effects.bytes.append(bytes, Int(rest.start), Int(rest.count))
                     effects.bytes.append(id)
                 }
-                counters.messagesForwarded &+= hopsTaken > 0 ? 1 : 0
+                counters[.messagesForwarded] &+= hopsTaken > 0 ? 1 : 0
                 transmit(
                     Slice(start: head, count: effects.bytes.count - head),
                     isMarked ? .empty : rest,

@@ -72,7 +72,7 @@ extension Node {
         default: throw .invalidValue(field: "message for all")
         }
         guard origin != id else { return }
-        counters.bytesLive &+= UInt64(prefix.length)
+        counters[.recordBytesLive] &+= UInt64(prefix.length)
         if prefix.hopsLeft > 0 {
             let body = Slice(
                 start: start + Frame.arcHeaderSize, count: prefix.length - Frame.arcHeaderSize)
@@ -88,7 +88,7 @@ extension Node {
                     over: target.link, &effects)
             }
         } else {
-            counters.droppedHopLimit &+= 1
+            counters[.droppedHopLimit] &+= 1
         }
         if case .records(let records) = message {
             applyRecords(records, from: link, isLive: true, &effects)

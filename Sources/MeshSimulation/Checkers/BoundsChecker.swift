@@ -18,7 +18,7 @@ struct BoundsChecker {
                 checker: .bounds, time: now, host: host,
                 text: "\(sizes.directoryBytes) bytes of directory for \(sizes.entries) entries")
         }
-        let errors = world.counters(host).protocolErrors
+        let errors = world.counters(host)[.protocolErrors]
         if errors > 0 {
             return Violation(
                 checker: .bounds, time: now, host: host,

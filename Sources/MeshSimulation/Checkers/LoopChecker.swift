@@ -23,10 +23,10 @@ struct LoopChecker {
     }
 
     /// The limit also catches what a loop of many nodes leaves to it.
-    func check(_ counters: Counters, _ host: Int, at now: Instant) -> Violation? {
-        guard counters.droppedHopLimit > 0 else { return nil }
+    func check(_ counters: NodeCounters, _ host: Int, at now: Instant) -> Violation? {
+        guard counters[.droppedHopLimit] > 0 else { return nil }
         return Violation(
             checker: .loops, time: now, host: host,
-            text: "\(counters.droppedHopLimit) messages were dropped at the hop limit")
+            text: "\(counters[.droppedHopLimit]) messages were dropped at the hop limit")
     }
 }

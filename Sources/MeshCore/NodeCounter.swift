@@ -1,0 +1,44 @@
+public typealias NodeCounters = Counters<NodeCounter, 34>
+
+/// What a node counts.
+public enum NodeCounter: String, CounterName {
+    case messagesOriginated = "Messages of local clients that went to at least one other node."
+    case messagesForwarded = "Copies of messages passed on for other nodes."
+    case messagesDelivered = "Messages of other nodes handed to local clients."
+    /// Divided by `messagesDelivered` the mean.
+    case messageHops = "Sum of the hops of delivered messages."
+    case droppedHopLimit = "Messages dropped at the hop limit."
+    case droppedNoRoute = "Messages dropped for want of a next hop."
+    case droppedUnknownDestination = "Messages dropped because their destination is no member."
+    case droppedVolatile = "Volatile messages dropped for want of a next hop."
+    case droppedUnknownOrigin =
+        "(unshown) Messages of nodes that this one does not know yet; they are sent again."
+    case droppedBeyondWindow =
+        "(unshown) Messages behind a gap for which there was no room; they are sent again."
+    case retransmitted = "Messages sent once more because they were not acknowledged."
+    /// Their senders were told.
+    case undelivered = "Messages of local clients given up, one for each destination."
+    case held = "Messages that waited for a user whose node had gone."
+    case duplicates = "Messages that came again and were dropped."
+    /// Their origins were told.
+    case strangers = "Messages for names that only share the key of one that is here."
+    case reordered = "Messages that waited for an earlier one."
+    case gaps = "Messages that their origins had given up."
+    case acknowledgementsSent = "Acknowledgements in frames of their own."
+    case acknowledgementsCarried = "Acknowledgements that travelled with messages."
+    case protocolErrors = "Frames of peers that broke the protocol."
+    case linksRefused = "Links refused, by us or by peers."
+    case handshakesAbandoned = "Connections that did not say in time who they were."
+    case linksOpened = "Links opened."
+    case linksLost = "Links lost."
+    case suspicions = "Members suspected by this node."
+    case deaths = "Members declared dead."
+    case refutations = "Times that this node refuted its own death."
+    case recordsLive = "Directory changes received as they happened."
+    case recordsDuplicate = "Directory changes received again."
+    case recordsRepaired = "Directory changes received by repair."
+    case recordBytesLive = "Bytes of directory changes as they happened."
+    case recordBytesRepaired = "Bytes of directory repair."
+    case snapshotsSent = "Directory snapshots sent."
+    case snapshotsReceived = "Directory snapshots received."
+}
