@@ -15,7 +15,7 @@ extension Gateway {
         _ outcome: PublishOutcome
     ) {
         let id = MessageID(origin: nodeID, number: outcome.number)
-        counters.published += 1
+        counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
         var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = publication.body == .channel && patterns.count > 0
@@ -44,7 +44,7 @@ extension Gateway {
     /// where replies are silenced.
     public mutating func postpone(_ client: ClientIndex) -> Bool {
         guard clients[Int(client)].flags.intersection(.relevant) == .plain else { return false }
-        counters.commands -= 1
+        counters[.commands] -= 1
         return true
     }
 
@@ -114,7 +114,7 @@ extension Gateway {
                 let isRESP3 = clients[place].isRESP3
                 clients[place].output.appendMessage(
                     word, isRESP3: isRESP3, name: name, payload: payload, input)
-                counters.delivered += 1
+                counters[.clientCopies] += 1
                 wrote(place, .topic(topic))
                 return
             }
@@ -158,7 +158,7 @@ extension Gateway {
             let start = clients[place].output.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
             if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
-            counters.delivered += 1
+            counters[.clientCopies] += 1
             wrote(place, .frame)
         } else {
             hold(place)
@@ -180,14 +180,14 @@ extension Gateway {
             return
         }
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
-            counters.dropped += 1
+            counters[.droppedClientCopies] += 1
             return
         }
         let isRESP3 = clients[place].isRESP3
         let start = clients[place].held.count
         frame.withSpan { clients[place].held.append($0, 0, $0.count) }
         if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
-        counters.delivered += 1
+        counters[.clientCopies] += 1
         if clients[place].held.count > outputAlarm { cut(place, .frame) }
     }
 

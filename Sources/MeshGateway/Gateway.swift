@@ -200,7 +200,7 @@ public struct Gateway: ~Copyable {
     /// - Parameter address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
     public mutating func open(address: String, at now: Instant) -> ClientIndex? {
         guard clientCount < configuration.clientCountMax else {
-            counters.connectionsRefused += 1
+            counters[.connectionsRefused] += 1
             return nil
         }
         let client = takePlace()
@@ -216,7 +216,7 @@ public struct Gateway: ~Copyable {
         }
         nextClientID += 1
         clientCount += 1
-        counters.connectionsAccepted += 1
+        counters[.connectionsAccepted] += 1
         return client
     }
 
@@ -354,7 +354,7 @@ public struct Gateway: ~Copyable {
         let discarded =
             clients[place].output.count + clients[place].held.count
             + clients[place].backlog.byteCount
-        counters.discardedBytes += UInt64(discarded)
+        counters[.discardedOutputBytes] += UInt64(discarded)
         clients[place].sentFront = 0
         clients[place].kept = KeptFrames()
         clients[place].backlog.removeAll()

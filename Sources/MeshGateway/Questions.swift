@@ -192,7 +192,7 @@ extension Gateway {
         let id = nextQuestion
         nextQuestion &+= 1
         questions[id] = question
-        counters.questions += 1
+        counters[.questions] += 1
         clients[place].flags.insert(.asking)
         return .ask(id, query)
     }
@@ -250,7 +250,7 @@ extension Gateway {
         // The driver may have gathered answers to several questions. Offsets do not reach beyond
         // 2 GiB; the asker takes an empty answer for a malformed one.
         guard answer.count <= Self.answersBytesMax else {
-            counters.answersCut += 1
+            counters[.answersCut] += 1
             return
         }
         if subject.count >= 1, start >= 0, subject.end <= input.count,
@@ -263,7 +263,7 @@ extension Gateway {
             let kind = TopicKind(rawValue: input[start + 1]),
             kind == .channel || kind == .shardChannel
         else {
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
             return
         }
         switch input[start] {
@@ -286,7 +286,7 @@ extension Gateway {
                 return true
             }
             if isCut {
-                counters.answersCut += 1
+                counters[.answersCut] += 1
                 answer.overwrite(integer: UInt8(1), at: flagOffset)
             }
         case Self.countsTag:
@@ -297,7 +297,7 @@ extension Gateway {
                 guard count < Self.countedNamesMax,
                     let name = Self.name(input, &at, subject.end)
                 else {
-                    counters.answersMalformed += 1
+                    counters[.answersMalformed] += 1
                     answer.truncate(to: before)
                     return
                 }
@@ -306,7 +306,7 @@ extension Gateway {
                     integer: UInt32(truncatingIfNeeded: localCount(kind, name)))
             }
         default:
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
         }
     }
 
@@ -341,34 +341,34 @@ extension Gateway {
         switch question.subject {
         case .channels:
             guard answer.count >= 1 else {
-                counters.answersMalformed += 1
+                counters[.answersMalformed] += 1
                 return
             }
-            if input[start] != 0 { counters.answersCut += 1 }
+            if input[start] != 0 { counters[.answersCut] += 1 }
             var at = start + 1
             while at < answer.end {
                 guard let name = Self.name(input, &at, answer.end) else {
-                    counters.answersMalformed += 1
+                    counters[.answersMalformed] += 1
                     return
                 }
                 guard Self.note(name, in: &question) else {
-                    counters.answersCut += 1
+                    counters[.answersCut] += 1
                     return
                 }
             }
         case .counts(let names):
             guard Int(answer.count) == names.count * 4 else {
-                counters.answersMalformed += 1
+                counters[.answersMalformed] += 1
                 return
             }
             for index in names.indices {
                 question.counts[index] += Int(input.load(UInt32.self, at: start + index * 4))
             }
         case .trace:
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
         case .resume:
             guard answer.count >= 1 else {
-                counters.answersMalformed += 1
+                counters[.answersMalformed] += 1
                 return
             }
             let rest = Slice(start: start + 1, count: Int(answer.count) - 1)
@@ -377,7 +377,7 @@ extension Gateway {
                 if Grant(grant.span) != nil {
                     question.grant = grant
                 } else {
-                    counters.answersMalformed += 1
+                    counters[.answersMalformed] += 1
                 }
             } else if input[start] == 2, rest.count == 8 {
                 question.redirection = NodeID(input.load(UInt64.self, at: start + 1))
@@ -397,7 +397,7 @@ extension Gateway {
     public mutating func traced(_ query: QueryID, _ way: TracedWay) {
         guard let count = questions[query]?.ways.count else { return }
         guard count < Self.traceCountMax else {
-            counters.answersCut += 1
+            counters[.answersCut] += 1
             return
         }
         questions[query]?.ways.append(way)

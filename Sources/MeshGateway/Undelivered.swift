@@ -32,13 +32,13 @@ extension Gateway {
         sender: UInt64, _ body: RoutedBody, _ key: Key, name: Slice, to node: NodeID,
         _ bytes: Span<UInt8>, count: Int
     ) {
-        counters.undelivered &+= UInt64(count)
+        counters[.undelivered] &+= UInt64(count)
         guard sender != 0, let client = client(tagged: sender) else { return }
         let place = Int(client)
         guard clients[place].flags.contains(.reports),
             clients[place].flags.isDisjoint(with: [.doomed, .ending])
         else { return }
-        counters.undeliveredReports += 1
+        counters[.undeliveredReports] += 1
         frame.removeAll()
         frame.append("*5\r\n$11\r\nundelivered\r\n")
         frame.appendBulk(MessageKind(body).name)

@@ -40,9 +40,8 @@ extension Counters {
 
 extension Server {
     func counterFigures(_ facts: DriverFacts) -> [Figure] {
-        let clients = edge.gateway.counters
         let driver = facts.counters
-        return node.counters.figures + [
+        return node.counters.figures + edge.gateway.counters.figures + [
             Figure(
                 "dropped_queue_full_total",
                 "Messages dropped because a link's queue was at its bound.",
@@ -56,97 +55,6 @@ extension Server {
                 driver.linksMisbehaved),
             Figure("links_accepted_total", "Link connections accepted.", driver.linksAccepted),
             Figure("links_dialled_total", "Link connections dialled.", driver.linksDialled),
-            Figure("commands_total", "Commands of clients.", clients.commands),
-            Figure("command_errors_total", "Commands answered with an error.", clients.errors),
-            Figure("messages_published_total", "Messages of local clients.", clients.published),
-            Figure(
-                "client_copies_total", "Copies of messages written to local clients.",
-                clients.delivered),
-            Figure(
-                "dropped_client_copies_total",
-                "Copies not written because a client's output was over its limit.",
-                clients.dropped),
-            Figure(
-                "discarded_output_bytes_total",
-                "Output thrown away with clients that were over a limit or killed.",
-                clients.discardedBytes),
-            Figure(
-                "undelivered_reports_total", "Reports of those to their senders (MESH.REPORTS).",
-                clients.undeliveredReports),
-            Figure(
-                "sessions_opened_total", "Sessions begun (MESH.ATTACH … SESSION).",
-                clients.sessionsOpened),
-            Figure(
-                "sessions_resumed_total", "Sessions that went on with a new connection here.",
-                clients.sessionsResumed),
-            Figure(
-                "sessions_ended_total", "Sessions ended by their clients.", clients.sessionsEnded),
-            Figure(
-                "sessions_expired_total", "Sessions that nobody came back for.",
-                clients.sessionsExpired),
-            Figure(
-                "sessions_moved_in_total", "Sessions taken from other nodes.",
-                clients.sessionsMovedIn),
-            Figure(
-                "sessions_moved_out_total", "Sessions given to other nodes.",
-                clients.sessionsMovedOut),
-            Figure(
-                "sessions_lost_total", "Sessions begun anew because their node is dead.",
-                clients.sessionsLost),
-            Figure(
-                "sessions_refused_total", "Sessions refused because there were too many.",
-                clients.sessionsRefused),
-            Figure(
-                "session_tokens_refused_total", "Tokens that were wrong, used, or too old.",
-                clients.tokensRefused),
-            Figure(
-                "session_messages_dropped_total",
-                "Messages lost because too much waited for a session, or nobody came for it.",
-                clients.sessionMessagesDropped),
-            Figure(
-                "session_messages_repeated_total",
-                "Messages of counted sessions sent again, because the client had not seen them.",
-                clients.sessionMessagesRepeated),
-            Figure(
-                "session_twins_total",
-                "Messages that came twice to a session on the move, and were given out once.",
-                clients.sessionTwins),
-            Figure(
-                "session_batches_lost_total",
-                "Batches of messages that could not follow a session to its new node.",
-                clients.sessionBatchesLost),
-            Figure(
-                "moved_notices_total", "Clients told where to go because this node leaves.",
-                clients.movedNotices),
-            Figure(
-                "gap_notices_total",
-                "Notices of missed messages sent to clients (MESH.GAPS, sessions).",
-                clients.gapNotices),
-            Figure(
-                "session_partings_lost_total",
-                "Connections of sessions that ended without all being known to have been read.",
-                clients.sessionPartingsLost),
-            Figure(
-                "clients_overdue_total", "Clients ended because their output was over a limit.",
-                clients.disconnectedForOutput),
-            Figure(
-                "client_protocol_errors_total", "Clients ended for bytes that are no command.",
-                clients.protocolErrors),
-            Figure("clients_killed_total", "Clients ended by CLIENT KILL.", clients.killed),
-            Figure("questions_total", "Questions to the other nodes.", clients.questions),
-            Figure(
-                "answers_cut_total", "Answers of or to other nodes that left something out.",
-                clients.answersCut),
-            Figure(
-                "answers_malformed_total", "Answers of other nodes that could not be read.",
-                clients.answersMalformed),
-            Figure(
-                "authentication_failures_total", "AUTH and HELLO with a wrong password.",
-                clients.authenticationFailures),
-            Figure(
-                "keyspace_notifications_asked_total",
-                "CONFIG SET notify-keyspace-events: there are no keys here that could notify.",
-                clients.keyspaceNotificationsAsked),
             Figure(
                 "clients_accepted_total", "Client connections accepted.",
                 driver.clientsAccepted),
@@ -225,14 +133,14 @@ extension Server {
             "slow_consumer_dropped_total", "counter",
             "Messages dropped for clients that read too slowly, by their policy.",
             [
-                ("{policy=\"drop-oldest\"}", String(clients.droppedOldest)),
-                ("{policy=\"drop-newest\"}", String(clients.droppedNewest)),
-                ("{policy=\"latest\"}", String(clients.droppedSuperseded)),
+                ("{policy=\"drop-oldest\"}", String(clients[.droppedOldest])),
+                ("{policy=\"drop-newest\"}", String(clients[.droppedNewest])),
+                ("{policy=\"latest\"}", String(clients[.droppedSuperseded])),
             ])
         add(
             "slow_consumer_disconnected_total", "counter",
             "Clients ended because they read too slowly.",
-            [("{policy=\"disconnect\"}", String(clients.disconnectedForOutput))])
+            [("{policy=\"disconnect\"}", String(clients[.clientsOverdue]))])
         let sizes = node.tableSizes()
         add(
             "build_info", "gauge", "Which node and version this is.",

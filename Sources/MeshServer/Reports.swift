@@ -154,13 +154,10 @@ extension Server {
             ("sessions", .integer(edge.gateway.sessionCount)),
             ("sessionsWaiting", .integer(edge.gateway.ghostCount)),
             ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
-            ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters.droppedOldest))),
-            ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters.droppedNewest))),
-            ("slowDroppedLatest", .integer(Int(clamping: edge.gateway.counters.droppedSuperseded))),
-            (
-                "slowDisconnected",
-                .integer(Int(clamping: edge.gateway.counters.disconnectedForOutput))
-            ),
+            ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters[.droppedOldest]))),
+            ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters[.droppedNewest]))),
+            ("slowDroppedLatest", .integer(Int(clamping: edge.gateway.counters[.droppedSuperseded]))),
+            ("slowDisconnected", .integer(Int(clamping: edge.gateway.counters[.clientsOverdue]))),
         ]
         for figure in counterFigures(facts) where !figure.name.contains("{") {
             fields.append((figure.statusName, .integer(Int(clamping: figure.value))))

@@ -104,7 +104,7 @@ extension Server {
             publication.body, publication.key, name: publication.name,
             payload: publication.payload, sender: edge.gateway.senderTag(of: client),
             isVolatile: publication.isVolatile)
-        let copies = edge.gateway.counters.delivered
+        let copies = edge.gateway.counters[.clientCopies]
         let outcome: PublishOutcome
         if publication.isDecoded {
             outcome = publishDecoded(publication, message, by: client, &effects)
@@ -114,7 +114,7 @@ extension Server {
             edge.gateway.published(publication, bytes, by: client, outcome)
         }
         effects.clientBytes +=
-            Int(edge.gateway.counters.delivered &- copies)
+            Int(edge.gateway.counters[.clientCopies] &- copies)
             * (Int(publication.name.count) + Int(publication.payload.count))
         if edge.gateway.hasWork { settle(&effects) }
         if let congestion = outcome.congestion {

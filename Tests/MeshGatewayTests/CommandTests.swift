@@ -189,7 +189,7 @@ import Testing
         // A failed greeting has left the protocol as it was.
         let null = harness.exchange(client, "AUTH secret\r\nCLIENT GETNAME\r\n")
         #expect(null == "+OK·$-1·")
-        let failures = harness.gateway.counters.authenticationFailures
+        let failures = harness.gateway.counters[.authenticationFailures]
         #expect(failures == 2)
         let reset = harness.exchange(client, "RESET\r\nPING\r\n")
         #expect(reset == "+RESET·-NOAUTH Authentication required.·")
@@ -299,7 +299,7 @@ import Testing
         let own = harness.exchange(client, "CLIENT KILL SKIPME no ID 1\r\nPING\r\n")
         #expect(own == ":1·")
         #expect(harness.ended == [client])
-        let killed = harness.gateway.counters.killed
+        let killed = harness.gateway.counters[.clientsKilled]
         #expect(killed == 3)
     }
 
@@ -339,7 +339,7 @@ import Testing
         let answer = harness.exchange(client, line + "\r\nPING\r\n")
         #expect(answer == "")
         #expect(harness.ended == [client])
-        let errors = harness.gateway.counters.protocolErrors
+        let errors = harness.gateway.counters[.clientProtocolErrors]
         #expect(errors == 1)
     }
 
@@ -359,7 +359,7 @@ import Testing
         _ = harness.open()
         let third = harness.gateway.open(address: "x", at: harness.now)
         #expect(third == nil)
-        let refused = harness.gateway.counters.connectionsRefused
+        let refused = harness.gateway.counters[.connectionsRefused]
         #expect(refused == 1)
         harness.close(first)
         let again = harness.open()

@@ -30,7 +30,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
         let fresh = token(reply)
         #expect(reply == "$49·\(fresh)·" + message("b") + message("c") + message("d"))
-        #expect(pair.here.gateway.counters.sessionMessagesRepeated == 2)
+        #expect(pair.here.gateway.counters[.sessionMessagesRepeated] == 2)
         // The count begins anew with the token.
         pair.here.close(second)
         let third = pair.here.open()

@@ -173,7 +173,7 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         harness.gateway.answer(
             Slice(start: 0, count: question.count), question.span, into: &answer)
         #expect(answer.count == Gateway.answersBytesMax + 1)
-        let cut = harness.gateway.counters.answersCut
+        let cut = harness.gateway.counters[.answersCut]
         #expect(cut == 1)
     }
 }

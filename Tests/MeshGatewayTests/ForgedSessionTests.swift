@@ -57,7 +57,7 @@ extension Harness {
             harness.close(client)
         }
         // Nothing waited, so nothing was repeated.
-        let repeated = harness.gateway.counters.sessionMessagesRepeated
+        let repeated = harness.gateway.counters[.sessionMessagesRepeated]
         #expect(repeated == 0)
     }
 
@@ -72,7 +72,7 @@ extension Harness {
     {
         var harness = Harness()
         #expect(harness.asked(offer) == [0])
-        let malformed = harness.gateway.counters.answersMalformed
+        let malformed = harness.gateway.counters[.answersMalformed]
         #expect(malformed == 1)
         let sessions = harness.gateway.sessionCount
         #expect(sessions == 0)
@@ -93,7 +93,7 @@ extension Harness {
             from: NodeID(2))
         let unblocked = harness.gateway.finished(harness.questions[0].id)
         #expect(unblocked == client)
-        let malformed = harness.gateway.counters.answersMalformed
+        let malformed = harness.gateway.counters[.answersMalformed]
         #expect(malformed == 1)
         #expect(harness.read(client).hasPrefix("-NOSESSION"))
     }

@@ -276,7 +276,7 @@ import Testing
         harness.answers = [[], [1, 2, 3], [0, 0, 0, 0, 0], [2, 0, 0, 0]]
         let counts = harness.exchange(client, "PUBSUB NUMSUB a\r\n")
         #expect(counts == "*2·$1·a·:3·")
-        let malformed = harness.gateway.counters.answersMalformed
+        let malformed = harness.gateway.counters[.answersMalformed]
         #expect(malformed >= 6)
     }
 

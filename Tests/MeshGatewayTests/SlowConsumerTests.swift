@@ -65,7 +65,7 @@ import Testing
         #expect(
             Array(got.dropFirst()) == (31 - got.count..<30).map { $0 < 10 ? "0\($0)" : "\($0)" })
         #expect(got.count > 15)
-        #expect(harness.gateway.counters.droppedOldest == UInt64(31 - got.count))
+        #expect(harness.gateway.counters[.droppedOldest] == UInt64(31 - got.count))
         deliver(&harness, 30..<31)
         let live = payloads(harness.read(client))
         #expect(live == ["30"])
@@ -78,7 +78,7 @@ import Testing
         let kept = got.count - 1
         #expect(Array(got.prefix(kept)) == (0..<kept).map { $0 < 10 ? "0\($0)" : "\($0)" })
         #expect(got.last == "channel a :\(30 - kept) :0")
-        #expect(harness.gateway.counters.droppedNewest == UInt64(30 - kept))
+        #expect(harness.gateway.counters[.droppedNewest] == UInt64(30 - kept))
     }
 
     @Test func `latest keeps the newest message of each channel`() {
@@ -88,7 +88,7 @@ import Testing
         }
         let got = payloads(harness.read(client))
         #expect(got == ["channel b :659 :0", "channel a :329 :0", "998", "999"])
-        #expect(harness.gateway.counters.droppedSuperseded == 988)
+        #expect(harness.gateway.counters[.droppedSuperseded] == 988)
     }
 
     @Test func `who does not ask is not told, and CLIENT LIST counts all the same`() {
@@ -191,7 +191,7 @@ import Testing
         report(tag &+ 1, .user, 0)
         let silence = harness.read(other) + harness.read(sender)
         #expect(silence == "")
-        #expect(harness.gateway.counters.undelivered == 28)
+        #expect(harness.gateway.counters[.undelivered] == 28)
     }
 
     @Test func `a message can be volatile`() {

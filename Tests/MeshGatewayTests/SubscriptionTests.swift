@@ -203,7 +203,7 @@ import Testing
         }
         let again = harness.exchange(client, "UNSUBSCRIBE a\r\nSUBSCRIBE b\r\n")
         #expect(!again.contains("-ERR"))
-        let refused = harness.gateway.counters.subscriptionsRefused
+        let refused = harness.gateway.counters[.subscriptionsRefused]
         #expect(refused == 6)
         harness.close(client)
         let bytes = harness.gateway.registry.topics.nameBytes
@@ -237,7 +237,7 @@ import Testing
         #expect(rest == first + second || rest == second + first)
         let push = harness.read(modern)
         #expect(push == ">" + message)
-        let delivered = harness.gateway.counters.delivered
+        let delivered = harness.gateway.counters[.clientCopies]
         #expect(delivered == 4)
     }
 
@@ -363,8 +363,8 @@ import Testing
         let overdue = harness.gateway.overdue(at: harness.now)
         #expect(overdue == [slow])
         let counters = harness.gateway.counters
-        #expect(counters.disconnectedForOutput == 1)
-        #expect(counters.delivered == 30 && counters.dropped == 10)
+        #expect(counters[.clientsOverdue] == 1)
+        #expect(counters[.clientCopies] == 30 && counters[.droppedClientCopies] == 10)
         harness.run(slow)
         #expect(harness.ended == [slow])
     }
@@ -418,7 +418,7 @@ import Testing
         let client = harness.open()
         for input in [Array(line.utf8), command(line.split(separator: " ").map { Array($0.utf8) })]
         {
-            let before = harness.gateway.counters.commands
+            let before = harness.gateway.counters[.commands]
             var offset = 0
             for _ in 0..<3 {
                 offset = 0
@@ -431,7 +431,7 @@ import Testing
                 let isPostponed = harness.gateway.postpone(client)
                 #expect(isPostponed)
             }
-            let after = harness.gateway.counters.commands
+            let after = harness.gateway.counters[.commands]
             #expect(offset == input.count && after == before)
         }
         let nothing = harness.read(client)

@@ -133,7 +133,7 @@ extension Gateway {
     }
 
     private mutating func refusePassword(_ client: ClientIndex) {
-        counters.authenticationFailures += 1
+        counters[.authenticationFailures] += 1
         fail(client, "WRONGPASS invalid username-password pair or user is disabled.")
     }
 
@@ -503,7 +503,7 @@ extension Gateway {
 
     /// Whoever kills itself is still answered.
     private mutating func kill(_ place: Int, askedBy client: ClientIndex) -> Request {
-        counters.killed += 1
+        counters[.clientsKilled] += 1
         if place == Int(client) {
             clients[place].flags.insert(.ending)
             return .end

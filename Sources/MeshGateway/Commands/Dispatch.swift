@@ -24,7 +24,7 @@ extension Gateway {
             parts.name.count <= Frame.nameLengthMax
         {
             offset = parts.end
-            counters.commands += 1
+            counters[.commands] += 1
             clients[place].lastCommand = .publish
             clients[place].lastSeenAt = now
             return publication(.channel, parts.name, parts.payload, input)
@@ -97,7 +97,7 @@ extension Gateway {
 
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
-        counters.protocolErrors += 1
+        counters[.clientProtocolErrors] += 1
         clients[Int(client)].output.appendError("ERR Protocol error: \(error.text)")
         clients[Int(client)].flags.insert(.ending)
         wrote(Int(client))
@@ -111,7 +111,7 @@ extension Gateway {
         _ now: Instant
     ) -> Request {
         let place = Int(client)
-        counters.commands += 1
+        counters[.commands] += 1
         clients[place].lastSeenAt = now
         chooseMuting(place)
         let admission = admit(input, client)
@@ -129,7 +129,7 @@ extension Gateway {
             refuseExecution(text, client)
             return .handled
         case .dropped:
-            counters.protocolErrors += 1
+            counters[.clientProtocolErrors] += 1
             clients[place].flags.insert(.ending)
             return .end
         case .admitted(let command):
@@ -422,7 +422,7 @@ extension Gateway {
 
     /// - Parameter text: begins with the error's code: `ERR …`.
     mutating func fail(_ client: ClientIndex, _ text: String) {
-        counters.errors += 1
+        counters[.commandErrors] += 1
         let place = Int(client)
         if clients[place].flags.contains(.muted) { return }
         clients[place].output.appendError(text)
@@ -435,7 +435,7 @@ extension Gateway {
         guard clients[place].flags.contains(.open), !clients[place].flags.contains(.doomed) else {
             return
         }
-        if case .error = value { counters.errors += 1 }
+        if case .error = value { counters[.commandErrors] += 1 }
         if !clients[place].flags.contains(.muted) {
             let isRESP3 = clients[place].isRESP3
             clients[place].output.appendReply(value, isRESP3: isRESP3)

@@ -56,20 +56,20 @@ extension Gateway {
             (
                 "Stats",
                 [
-                    "total_connections_received:\(counters.connectionsAccepted)",
-                    "total_commands_processed:\(counters.commands)",
-                    "rejected_connections:\(counters.connectionsRefused)",
+                    "total_connections_received:\(counters[.connectionsAccepted])",
+                    "total_commands_processed:\(counters[.commands])",
+                    "rejected_connections:\(counters[.connectionsRefused])",
                     "pubsub_channels:\(registry.topics.count(.channel))",
                     "pubsub_patterns:\(patterns.count)",
                     "pubsubshard_channels:\(registry.topics.count(.shardChannel))",
-                    "total_error_replies:\(counters.errors)",
+                    "total_error_replies:\(counters[.commandErrors])",
                     "client_output_buffer_limit_disconnections:"
-                        + "\(counters.disconnectedForOutput)",
-                    "acl_access_denied_auth:\(counters.authenticationFailures)",
-                    "published_messages:\(counters.published)",
-                    "delivered_messages:\(counters.delivered)",
-                    "dropped_messages:\(counters.dropped)",
-                    "protocol_errors:\(counters.protocolErrors)",
+                        + "\(counters[.clientsOverdue])",
+                    "acl_access_denied_auth:\(counters[.authenticationFailures])",
+                    "published_messages:\(counters[.messagesPublished])",
+                    "delivered_messages:\(counters[.clientCopies])",
+                    "dropped_messages:\(counters[.droppedClientCopies])",
+                    "protocol_errors:\(counters[.clientProtocolErrors])",
                 ]
             ),
             ("Replication", ["role:master", "connected_slaves:0"]),
@@ -170,7 +170,7 @@ extension Gateway {
         }
         configuration = updated
         outputAlarm = configuration.smallestHardLimit
-        if asksForNotifications { counters.keyspaceNotificationsAsked += 1 }
+        if asksForNotifications { counters[.keyspaceNotificationsAsked] += 1 }
         ok(client)
     }
 

@@ -114,7 +114,7 @@ extension Gateway {
         }
         // Of those that wait the first had been sent. What another node says of that may be wrong.
         let repeated = Int(sessions[index].sentCount) + 1 - first
-        counters.sessionMessagesRepeated += UInt64(
+        counters[.sessionMessagesRepeated] += UInt64(
             max(0, min(repeated, clients[place].backlog.count)))
         // From here on it is as if the first that waits came next; and who asks again, because the
         // answer was lost, has seen as many.

@@ -110,7 +110,7 @@ extension Gateway {
                 !clients[place].flags.isDisjoint(with: [.moves, .session]),
                 clients[place].flags.isDisjoint(with: [.doomed, .ending])
             else { continue }
-            counters.movedNotices += 1
+            counters[.movedNotices] += 1
             let left = progress.startedAt + progress.duration - now
             frame.removeAll()
             // As many elements as a message has: clients take an unknown kind apart as one.

@@ -56,7 +56,7 @@ extension Gateway {
             return
         }
         if !isTaken {
-            counters.sessionBatchesLost += 1
+            counters[.sessionBatchesLost] += 1
             // The next batch says so.
             addLost(Self.unknownCount, to: Int(ghost))
         }
@@ -216,7 +216,7 @@ extension Gateway {
                 label.key, where: { sessions[$0].twinsUntil != nil })
         else { return false }
         if sessions[index].seen.insert(label.id) { return false }
-        counters.sessionTwins += 1
+        counters[.sessionTwins] += 1
         // One that still waits for the forwarded ones to be ahead of it leaves with them.
         if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
             clients[Int(ghost)].backlog.remove(label.id)

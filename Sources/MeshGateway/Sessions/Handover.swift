@@ -87,7 +87,7 @@ extension Gateway {
             client: client, clientID: client < 0 ? 0 : clients[Int(client)].id, subject: subject)
         question.target = target
         questions[id] = question
-        counters.questions += 1
+        counters[.questions] += 1
         return id
     }
 
@@ -166,7 +166,7 @@ extension Gateway {
         }
         // It died with its node. What was sent to it since is with those who sent it (flows), what
         // was in its memory is lost, and nobody knows how much that was.
-        counters.sessionsLost += 1
+        counters[.sessionsLost] += 1
         if let index = openSession(user, client, isCounted: seen != nil) {
             answerToken(index, client)
             tellSessionGap(place, user, Self.unknownCount, since: now)
@@ -193,7 +193,7 @@ extension Gateway {
             return
         }
         guard Int(subject.count) > SessionToken.size + 8, asker != nodeID else {
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
             return
         }
         let token = SessionToken(input, at: start + 1)
@@ -212,7 +212,7 @@ extension Gateway {
         case SessionTag.handOver:
             answer.append(UInt8(receiveHandover(token, input, rest) ? 1 : 0))
         default:
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
         }
     }
 
@@ -226,7 +226,7 @@ extension Gateway {
                 answer.append(integer: node.rawValue)
                 return
             }
-            counters.tokensRefused += 1
+            counters[.sessionTokensRefused] += 1
             answer.append(UInt8(0))
             return
         }
@@ -301,7 +301,7 @@ extension Gateway {
     private mutating func move(
         _ index: Int, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
     ) {
-        counters.sessionsMovedOut += 1
+        counters[.sessionsMovedOut] += 1
         clients[Int(ghost)].flags.insert(.movedAway)
         sessions[index].handover = handover
         change(index, .moved(ghost, to: node, until: now + Self.movedTime))
@@ -324,7 +324,7 @@ extension Gateway {
                 number: input.load(UInt32.self, at: at + 12))
             at += Self.frameHeaderSize
             guard length <= end - at, FrameTitle.isUser(input, at, length) else {
-                counters.answersMalformed += 1
+                counters[.answersMalformed] += 1
                 return
             }
             frame.removeAll()
@@ -343,11 +343,11 @@ extension Gateway {
         _ client: ClientIndex?
     ) -> Bool {
         guard let header = Grant(grant.span), sessionCount < configuration.sessionsMax else {
-            counters.sessionsRefused += 1
+            counters[.sessionsRefused] += 1
             if let client { fail(client, "ERR this node has all the sessions that it may have") }
             return false
         }
-        counters.sessionsMovedIn += 1
+        counters[.sessionsMovedIn] += 1
         let span = grant.span
         let since = now - header.age
         let place = client ?? openGhost(.dropOldest)
@@ -457,7 +457,7 @@ extension Gateway {
         guard count > 0, count <= Self.userNameLengthMax,
             Int(rest.count) >= header + count + Grant.size
         else {
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
             return false
         }
         // The offer comes again when its answer was lost.
@@ -467,7 +467,7 @@ extension Gateway {
         let grant = Self.bytes(
             input, Slice(start: start + count, count: rest.end - start - count))
         guard Grant(grant.span) != nil else {
-            counters.answersMalformed += 1
+            counters[.answersMalformed] += 1
             return false
         }
         return adopt(user, token, former: former == token ? nil : former, grant, nil)

@@ -106,7 +106,7 @@ extension Gateway {
         var open: [SessionDoubt] = []
         for doubt in doubts where sessions[doubt.session].life == doubt.life {
             if parting.wasBroken || doubt.bytesBehind < parting.unacknowledgedBytes {
-                counters.sessionPartingsLost += 1
+                counters[.sessionPartingsLost] += 1
                 announceUnknownLoss(doubt.session)
             } else {
                 open.append(doubt)

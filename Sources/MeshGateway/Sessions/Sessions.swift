@@ -87,7 +87,7 @@ extension Gateway {
             return
         }
         guard let index = openSession(user, client, isCounted: isCounted) else { return }
-        counters.sessionsOpened += 1
+        counters[.sessionsOpened] += 1
         answerToken(index, client)
     }
 
@@ -96,7 +96,7 @@ extension Gateway {
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) -> Int? {
         guard sessionCount < configuration.sessionsMax else {
-            counters.sessionsRefused += 1
+            counters[.sessionsRefused] += 1
             fail(client, "ERR this node has all the sessions that it may have")
             return nil
         }
@@ -132,7 +132,7 @@ extension Gateway {
     }
 
     mutating func refuseToken(_ client: ClientIndex) {
-        counters.tokensRefused += 1
+        counters[.sessionTokensRefused] += 1
         fail(
             client,
             "NOSESSION no session of this user has this token: it is wrong, a later one was used, "
@@ -161,7 +161,7 @@ extension Gateway {
             refuseToken(client)
             return
         }
-        counters.sessionsResumed += 1
+        counters[.sessionsResumed] += 1
         if let seen { skip(index, ghost, seen: seen, token) }
         restartCount(index)
         // First here, then away from there: the directory sees no change.
@@ -188,7 +188,7 @@ extension Gateway {
     /// nobody knows how many, and the client is told 0.
     mutating func tellSessionGap(_ place: Int, _ user: [UInt8], _ count: Int, since: Instant) {
         guard count != 0 else { return }
-        counters.gapNotices += 1
+        counters[.gapNotices] += 1
         frame.removeAll()
         frame.append("*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n")
         frame.appendBulk(user)
@@ -296,7 +296,7 @@ extension Gateway {
         if case .arriving(_, let ghost, _) = sessions[index].state { closeGhost(ghost) }
         release(index, from: place)
         forget(index)
-        counters.sessionsEnded += 1
+        counters[.sessionsEnded] += 1
     }
 
     // MARK: Time
@@ -330,8 +330,8 @@ extension Gateway {
     /// Nobody has come back for the session.
     private mutating func expire(_ index: Int) {
         guard case .waiting(let ghost, _) = sessions[index].state else { return }
-        counters.sessionsExpired += 1
-        counters.sessionMessagesDropped += UInt64(clients[Int(ghost)].backlog.count)
+        counters[.sessionsExpired] += 1
+        counters[.sessionMessagesDropped] += UInt64(clients[Int(ghost)].backlog.count)
         closeGhost(ghost)
         forget(index)
     }
@@ -501,7 +501,7 @@ extension Gateway {
             backlog.takeFirst { span, length in
                 clients[place].backlog.append(span, 0, length, label)
             }
-            if !isGhost { counters.delivered += 1 }
+            if !isGhost { counters[.clientCopies] += 1 }
         }
         if !isGhost { wrote(place) }
     }

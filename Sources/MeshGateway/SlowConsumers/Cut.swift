@@ -34,7 +34,7 @@ extension Gateway {
     @inline(never)
     mutating func cut(_ place: Int, _ culprit: Culprit) {
         guard !clients[place].flags.contains(.doomed) else { return }
-        counters.disconnectedForOutput += 1
+        counters[.clientsOverdue] += 1
         let channel = name(of: culprit)
         let discarded = doom(place)
         hasWork = true

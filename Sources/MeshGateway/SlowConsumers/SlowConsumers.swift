@@ -37,11 +37,11 @@ extension Gateway {
                 // It waits for the next connection. A turn of the driver brings so much at most.
                 clients[place].backlog.append(frame, label)
             } else {
-                counters.dropped += 1
+                counters[.droppedClientCopies] += 1
             }
             return
         }
-        if !clients[place].flags.contains(.ghost) { counters.delivered += 1 }
+        if !clients[place].flags.contains(.ghost) { counters[.clientCopies] += 1 }
         let isAhead =
             clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
             && clients[place].backlog.isEmpty
@@ -145,7 +145,7 @@ extension Gateway {
         _ place: Int, _ policy: SlowConsumerPolicy, isOldest: Bool = false
     ) {
         if clients[place].flags.contains(.ghost) {
-            counters.sessionMessagesDropped += 1
+            counters[.sessionMessagesDropped] += 1
             if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
             // The oldest of a counted session may have been seen.
             if isOldest, clients[place].flags.contains(.counted) { return }
@@ -154,9 +154,9 @@ extension Gateway {
         }
         clients[place].droppedCount += 1
         switch policy {
-        case .disconnect, .dropOldest: counters.droppedOldest += 1
-        case .dropNewest: counters.droppedNewest += 1
-        case .latest: counters.droppedSuperseded += 1
+        case .disconnect, .dropOldest: counters[.droppedOldest] += 1
+        case .dropNewest: counters[.droppedNewest] += 1
+        case .latest: counters[.droppedSuperseded] += 1
         }
     }
 
@@ -304,7 +304,7 @@ extension Gateway {
             clients[place].output.appendInteger(gap.count)
             clients[place].output.appendInteger(Int((now - gap.since).milliseconds))
         }
-        counters.gapNotices += UInt64(clients[place].gaps.count)
+        counters[.gapNotices] += UInt64(clients[place].gaps.count)
         clients[place].gaps.removeAll()
         clients[place].gapIndex.removeAll()
         clients[place].flags.remove(.gapPending)

@@ -1,0 +1,60 @@
+import MeshCore
+
+public typealias GatewayCounters = Counters<GatewayCounter, 38>
+
+/// What a gateway counts.
+public enum GatewayCounter: String, CounterName {
+    case connectionsAccepted = "(unshown) Connections of clients; INFO has them."
+    case connectionsRefused =
+        "(unshown) Connections refused because of `clientCountMax`; INFO has them."
+    case commands = "Commands of clients."
+    case commandErrors = "Commands answered with an error."
+    /// PUBLISH, SPUBLISH, MESH.SEND.
+    case messagesPublished = "Messages of local clients."
+    case clientCopies = "Copies of messages written to local clients."
+    /// Or because the client was ending.
+    case droppedClientCopies = "Copies not written because a client's output was over its limit."
+    case discardedOutputBytes = "Output thrown away with clients that were over a limit or killed."
+    case droppedOldest =
+        "(unshown) Messages dropped for clients that are behind; the three are shown by policy."
+    case droppedNewest = "(unshown) Messages for clients that are behind, not taken."
+    /// `latest`: of the same channel or user.
+    case droppedSuperseded = "(unshown) Messages whose place a newer one has taken."
+    /// As MESH.REPORTS tells of them, and `undelivered` of the node counts them.
+    case undelivered = "(unshown) Copies of messages of local clients that the mesh has given up."
+    case undeliveredReports = "Reports of those to their senders (MESH.REPORTS)."
+    case sessionsOpened = "Sessions begun (MESH.ATTACH … SESSION)."
+    case sessionsResumed = "Sessions that went on with a new connection here."
+    case sessionsEnded = "Sessions ended by their clients."
+    case sessionsExpired = "Sessions that nobody came back for."
+    case sessionsMovedIn = "Sessions taken from other nodes."
+    case sessionsMovedOut = "Sessions given to other nodes."
+    case sessionsLost = "Sessions begun anew because their node is dead."
+    case sessionsRefused = "Sessions refused because there were too many."
+    case sessionTokensRefused = "Tokens that were wrong, used, or too old."
+    case sessionMessagesDropped =
+        "Messages lost because too much waited for a session, or nobody came for it."
+    case sessionMessagesRepeated =
+        "Messages of counted sessions sent again, because the client had not seen them."
+    /// They came directly, and by the node that the session came from.
+    case sessionTwins =
+        "Messages that came twice to a session on the move, and were given out once."
+    /// The new node did not take them.
+    case sessionBatchesLost = "Batches of messages that could not follow a session to its new node."
+    case movedNotices = "Clients told where to go because this node leaves."
+    case gapNotices = "Notices of missed messages sent to clients (MESH.GAPS, sessions)."
+    case sessionPartingsLost =
+        "Connections of sessions that ended without all being known to have been read."
+    case clientsOverdue = "Clients ended because their output was over a limit."
+    case clientProtocolErrors = "Clients ended for bytes that are no command."
+    case clientsKilled = "Clients ended by CLIENT KILL."
+    case subscriptionsRefused =
+        "(unshown) Commands refused because subscriptions, patterns or names were at a bound."
+    /// PUBSUB, MESH.TRACE.
+    case questions = "Questions to the other nodes."
+    case answersCut = "Answers of or to other nodes that left something out."
+    case answersMalformed = "Answers of other nodes that could not be read."
+    case authenticationFailures = "AUTH and HELLO with a wrong password."
+    case keyspaceNotificationsAsked =
+        "CONFIG SET notify-keyspace-events: there are no keys here that could notify."
+}
