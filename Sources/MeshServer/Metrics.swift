@@ -40,67 +40,13 @@ extension Counters {
 
 extension Server {
     func counterFigures(_ facts: DriverFacts) -> [Figure] {
-        let driver = facts.counters
-        return node.counters.figures + edge.gateway.counters.figures + [
-            Figure(
-                "dropped_queue_full_total",
-                "Messages dropped because a link's queue was at its bound.",
-                driver.messagesDropped),
-            Figure(
-                "dropped_queue_full_bytes_total", "Bytes of those messages.",
-                driver.messageBytesDropped),
-            Figure(
-                "links_misbehaved_total",
-                "Links closed for malformed bytes or an unbounded control queue.",
-                driver.linksMisbehaved),
-            Figure("links_accepted_total", "Link connections accepted.", driver.linksAccepted),
-            Figure("links_dialled_total", "Link connections dialled.", driver.linksDialled),
-            Figure(
-                "clients_accepted_total", "Client connections accepted.",
-                driver.clientsAccepted),
-            Figure(
-                "clients_closed_total", "Client and HTTP connections that ended.",
-                driver.clientsClosed),
-            Figure(
-                "connections_refused_total",
-                "Connections closed at once: no slot, no descriptor, too many.",
-                driver.connectionsRefused),
-            Figure(
-                "descriptors_used_up_total",
-                "Clients closed at once because all descriptors but those for links were in use.",
-                driver.descriptorsUsedUp),
-            Figure(
-                "accepts_failed_total",
-                "Times that accepting failed for want of memory or descriptors.",
-                driver.acceptsFailed),
-            Figure(
-                "sends_starved_total",
-                "Writes to sockets that the kernel had no memory for; they are repeated.",
-                driver.sendsStarved),
-            Figure(
-                "log_lines_lost_total",
-                "Log lines that standard error did not take: a full disk, a reader that stands still.",
-                facts.logLinesLost),
-            Figure(
-                "log_lines_left_out_total", "Log lines left out because there were too many.",
-                facts.logLinesLeftOut),
-            Figure(
-                "publishers_paused_total",
-                "Times that a publisher was not read from because of a congested link or destination.",
-                pause.publishersPaused),
-            Figure("http_accepted_total", "HTTP connections accepted.", driver.httpAccepted),
-            Figure(
-                "http_refused_total", "HTTP connections closed for bytes that are no request.",
-                driver.httpRefused),
-            Figure(
-                "http_timed_out_total", "HTTP connections closed for a head that did not end.",
-                driver.httpTimedOut),
-            Figure(
-                "received_bytes_total", "Bytes received on all ports.", driver.bytesReceived),
-            Figure("receives_total", "Calls that read from sockets.", driver.receives),
-            Figure("sends_total", "Calls that wrote to sockets.", driver.sends),
-            Figure("wake_ups_total", "Turns of the event loop.", driver.wakeUps),
-        ]
+        node.counters.figures + edge.gateway.counters.figures
+            + [
+                Figure(
+                    "publishers_paused_total",
+                    "Times that a publisher was not read from because of a congested link or destination.",
+                    pause.publishersPaused)
+            ] + facts.counters.figures
     }
 
     /// The text that Prometheus reads. Series per link are bounded by the degree.

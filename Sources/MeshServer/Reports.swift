@@ -8,9 +8,6 @@ public struct DriverFacts: Sendable {
     /// Bytes that wait for each link, by its place in the node's table; missing: none.
     public var queuedBytes: [Int] = []
     public var httpConnectionCount = 0
-    /// Log lines left out because there were too many, and lines that were not taken.
-    public var logLinesLeftOut: UInt64 = 0
-    public var logLinesLost: UInt64 = 0
     /// The port of Redis clients; 0: there is none.
     public var redisPort = 0
     /// Of INFO's section Server: the process and its machine.
@@ -183,7 +180,7 @@ extension Server {
             ),
             // Monitoring names an instance by it, beside the run's own number.
             ("Replication", ["master_replid:\(facts.runID)", "master_repl_offset:0"]),
-            ("Stats", ["total_net_input_bytes:\(facts.counters.bytesReceived)"]),
+            ("Stats", ["total_net_input_bytes:\(facts.counters[.receivedBytes])"]),
             (
                 "Mesh",
                 [

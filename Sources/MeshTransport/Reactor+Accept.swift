@@ -57,8 +57,8 @@ extension Reactor {
     }
 
     private mutating func noteDescriptorsUsedUp() {
-        counters.connectionsRefused &+= 1
-        counters.descriptorsUsedUp &+= 1
+        counters[.connectionsRefused] &+= 1
+        counters[.descriptorsUsedUp] &+= 1
         uncomplained += 1
         guard now >= nextDescriptorComplaint else { return }
         nextDescriptorComplaint = now + limits.complaintTime
@@ -74,7 +74,7 @@ extension Reactor {
     /// Listeners are readable as long as somebody waits: asked again at once, they would keep the
     /// loop busy with failures.
     private mutating func restListeners() {
-        counters.acceptsFailed &+= 1
+        counters[.acceptsFailed] &+= 1
         if acceptAgain == nil { watchListeners(false) }
         acceptAgain = now + limits.starvedTime
     }

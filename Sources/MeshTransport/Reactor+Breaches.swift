@@ -12,7 +12,7 @@ extension Reactor {
         let isEnding = deferred.contains { $0.link == link && $0.epoch == ending }
         // One event may send it several things.
         guard !isEnding else { return }
-        counters.linksMisbehaved &+= 1
+        counters[.linksMisbehaved] &+= 1
         let waiting = connections[connectionOfLink[Int(link)]].output.control.count
         log.write(
             server.breach(

@@ -18,14 +18,14 @@ extension Reactor {
             let peer = Endpoint(accepted.peer)
             guard let client = reactor.server.open(address: peer.description, at: reactor.now)
             else {
-                reactor.counters.connectionsRefused &+= 1
+                reactor.counters[.connectionsRefused] &+= 1
                 reactor.refuse(accepted.descriptor)
                 return
             }
             linux_keep_alive(accepted.descriptor, reactor.limits.clientKeepAliveSeconds)
-            reactor.counters.clientsAccepted &+= 1
+            reactor.counters[.clientsAccepted] &+= 1
             guard let index = reactor.adopt(accepted.descriptor, .client, owner: client) else {
-                reactor.counters.connectionsRefused &+= 1
+                reactor.counters[.connectionsRefused] &+= 1
                 reactor.forget(client, .inOrder)
                 return
             }
@@ -89,8 +89,8 @@ extension Reactor {
         facts.counters = counters
         facts.queuedBytes = connectionOfLink.map { $0 < 0 ? 0 : connections[$0].output.count }
         facts.httpConnectionCount = httpConnectionCount
-        facts.logLinesLeftOut = log.linesLeftOut
-        facts.logLinesLost = log.linesLost
+        facts.counters[.logLinesLeftOut] = log.linesLeftOut
+        facts.counters[.logLinesLost] = log.linesLost
         facts.redisPort = listeners.redisEndpoint.map { Int($0.port) } ?? 0
         facts.hostLines = host.lines
         facts.runID = host.runID
@@ -139,7 +139,7 @@ extension Reactor {
             outcome = SendQueue.Outcome(count)
             return max(0, count)
         }
-        counters.sends &+= sends
+        counters[.sends] &+= sends
         if outcome == .broken { connections[index].isBroken = true }
         if outcome == .broken || !isWell {
             closeClient(index, lingers: false)
@@ -167,7 +167,7 @@ extension Reactor {
     mutating func closeClient(_ index: Int32, lingers: Bool) {
         let client = connections[index].owner
         connectionOfClient[Int(client)] = -1
-        counters.clientsClosed &+= 1
+        counters[.clientsClosed] &+= 1
         // Where this node ends the connection, what was sent may still be on its way, to a client
         // that reads on: that is seen when it has had the time to.
         let isOver = connections[index].isBroken || connections[index].hasPeerEnded

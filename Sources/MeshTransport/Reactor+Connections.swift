@@ -33,7 +33,7 @@ extension Reactor {
     mutating func discard(_ index: Int32) {
         if connections[index].role == .http {
             httpConnectionCount -= 1
-            counters.clientsClosed &+= 1
+            counters[.clientsClosed] &+= 1
         }
         if connections[index].role == .lingering { lingeringCount -= 1 }
         if connections[index].isCongested { relieve(index) }
@@ -51,7 +51,7 @@ extension Reactor {
         }
         if connections[index].role == .http {
             httpConnectionCount -= 1
-            counters.clientsClosed &+= 1
+            counters[.clientsClosed] &+= 1
         }
         if connections[index].isCongested { relieve(index) }
         connections[index].role = .lingering
@@ -100,7 +100,7 @@ extension Reactor {
                 kept += 1
                 earliestTimed = min(earliestTimed ?? deadline, deadline)
             } else {
-                if connections[name.index].role == .http { counters.httpTimedOut &+= 1 }
+                if connections[name.index].role == .http { counters[.httpTimedOut] &+= 1 }
                 connections[name.index].deadline = nil
                 connectionEnded(name.index)
             }

@@ -12,13 +12,13 @@ extension Reactor {
             guard reactor.httpConnectionCount < reactor.limits.httpConnectionCount,
                 let index = reactor.adopt(accepted.descriptor, .http, owner: -1)
             else {
-                reactor.counters.connectionsRefused &+= 1
+                reactor.counters[.connectionsRefused] &+= 1
                 if reactor.httpConnectionCount >= reactor.limits.httpConnectionCount {
                     close(accepted.descriptor)
                 }
                 return
             }
-            reactor.counters.httpAccepted &+= 1
+            reactor.counters[.httpAccepted] &+= 1
             reactor.httpConnectionCount += 1
             // Also what ends an idle connection that is kept alive.
             reactor.setDeadline(index, reactor.now + reactor.limits.httpHeadTime)
@@ -29,7 +29,7 @@ extension Reactor {
     mutating func consumeHTTP(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
         let step = server.answerHTTP(
             bytes, headBytesMax: limits.httpHeadBytes, waitingMax: limits.httpWaitingBytes,
-            facts: facts(), refusals: &counters.httpRefused,
+            facts: facts(), refusals: &counters[.httpRefused],
             into: &connections[index].output.control)
         if step.hasAnswered {
             connections[index].isEnding = step.isEnding

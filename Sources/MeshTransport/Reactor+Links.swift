@@ -120,8 +120,8 @@ extension Reactor {
                     sendClass == .volatile
                     ? limits.linkMessageBytes / 4 : limits.linkMessageBytes
                 if waiting + size > bound {
-                    counters.messagesDropped &+= 1
-                    counters.messageBytesDropped &+= UInt64(size)
+                    counters[.droppedQueueFull] &+= 1
+                    counters[.droppedQueueFullBytes] &+= UInt64(size)
                     return
                 }
             }
@@ -147,7 +147,7 @@ extension Reactor {
         precondition(connectionOfLink[Int(link)] < 0, "link \(link) is dialled twice")
         linkEpochs[Int(link)] &+= 1
         endpointOfLink[Int(link)] = endpoint
-        counters.linksDialled &+= 1
+        counters[.linksDialled] &+= 1
         let descriptor = linux_connect(endpoint.forKernel)
         if descriptor >= 0, let index = adopt(descriptor, .link, owner: link, isConnecting: true) {
             connectionOfLink[Int(link)] = index
@@ -184,13 +184,13 @@ extension Reactor {
     mutating func acceptLinks() {
         acceptAll(.mesh) { reactor, accepted in
             guard let link = reactor.server.acceptLink(at: reactor.now) else {
-                reactor.counters.connectionsRefused &+= 1
+                reactor.counters[.connectionsRefused] &+= 1
                 close(accepted.descriptor)
                 return
             }
             reactor.linkEpochs[Int(link)] &+= 1
             reactor.endpointOfLink[Int(link)] = Endpoint(accepted.peer)
-            reactor.counters.linksAccepted &+= 1
+            reactor.counters[.linksAccepted] &+= 1
             if let index = reactor.adopt(accepted.descriptor, .link, owner: link) {
                 reactor.connectionOfLink[Int(link)] = index
             } else {
@@ -236,7 +236,7 @@ extension Reactor {
                 if lengthMax < Frame.lengthMax { lengthMax = server.frameLengthMax(over: link) }
                 if gatheredBytes >= limits.gatheredBytes { flushIfWorthwhile() }
             } catch {
-                counters.linksMisbehaved &+= 1
+                counters[.linksMisbehaved] &+= 1
                 log.write(
                     server.breach(
                         "misbehaved", at: endpointOfLink[Int(link)],

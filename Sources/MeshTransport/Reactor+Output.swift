@@ -62,7 +62,7 @@ extension Reactor {
         case .link, .http, .lingering:
             if connections[index].isConnecting { return }
             if !connections[index].output.isEmpty {
-                counters.sends &+= 1
+                counters[.sends] &+= 1
                 switch connections[index].output.flush(to: connections[index].descriptor) {
                 case .offered: break
                 case .starved:
@@ -92,7 +92,7 @@ extension Reactor {
     /// same, and would wake the loop for ever: it is tried again after a while.
     @inline(never)
     mutating func starve(_ index: Int32) {
-        counters.sendsStarved &+= 1
+        counters[.sendsStarved] &+= 1
         watch(index, writes: false)
         if connections[index].isStarved { return }
         connections[index].isStarved = true

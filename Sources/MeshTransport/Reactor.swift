@@ -224,7 +224,7 @@ public struct ReactorOptions: Sendable {
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
-            counters.wakeUps &+= 1
+            counters[.wakeUps] &+= 1
             var index = 0
             while index < ready {
                 dispatch(poller[index])
@@ -336,7 +336,7 @@ public struct ReactorOptions: Sendable {
                 }
                 count = unsafe linux_receive(descriptor, buffer + leftover, limits.readBytes)
             }
-            counters.receives &+= 1
+            counters[.receives] &+= 1
             if count <= 0 {
                 if [-Int(EAGAIN), -Int(EINTR), -Int(ENOMEM), -Int(ENOBUFS)].contains(count) {
                     return
@@ -354,7 +354,7 @@ public struct ReactorOptions: Sendable {
                 }
                 return
             }
-            counters.bytesReceived &+= UInt64(count)
+            counters[.receivedBytes] &+= UInt64(count)
             if leftover + count >= connections[index].needed {
                 if isLarge {
                     consumeStored(index)
