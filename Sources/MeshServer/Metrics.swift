@@ -40,13 +40,8 @@ extension Counters {
 
 extension Server {
     func counterFigures(_ facts: DriverFacts) -> [Figure] {
-        node.counters.figures + edge.gateway.counters.figures
-            + [
-                Figure(
-                    "publishers_paused_total",
-                    "Times that a publisher was not read from because of a congested link or destination.",
-                    pause.publishersPaused)
-            ] + facts.counters.figures
+        node.counters.figures + edge.gateway.counters.figures + counters.figures
+            + facts.counters.figures
     }
 
     /// The text that Prometheus reads. Series per link are bounded by the degree.

@@ -33,8 +33,6 @@ struct Pause {
     var congestedLinks: [LinkIndex] = []
     /// The last publication was not taken: its command is to be given again.
     var isPostponed = false
-    /// Times that a publisher was paused.
-    var publishersPaused: UInt64 = 0
 }
 
 extension Server {
@@ -81,7 +79,7 @@ extension Server {
     }
 
     mutating func pausePublisher(_ client: ClientIndex, _ cause: Pause.Cause) {
-        pause.publishersPaused &+= 1
+        counters[.publishersPaused] &+= 1
         pause.publishers.append(
             Pause.Publisher(tag: edge.gateway.senderTag(of: client), client: client, cause: cause))
     }

@@ -57,6 +57,7 @@ public struct Server: ~Copyable {
     /// What the gateway was last told.
     private var wasReady = false
     var pause = Pause()
+    var counters = ServerCounters()
     /// The command that waits for what only the driver knows.
     var pendingReport: (client: ClientIndex, report: Report)?
     /// Sessions that may still turn out to have lost something with a connection that has ended.
