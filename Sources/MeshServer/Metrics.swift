@@ -3,24 +3,19 @@ import MeshGateway
 
 /// One counter as /metrics and MESH.STATUS show it.
 struct Figure {
-    /// In Prometheus's terms, without `smallworld_`.
+    /// As MESH.STATUS has it: `messagesForwarded`.
     var name: String
     var help: String
     var value: UInt64
 
-    init(_ name: String, _ help: String, _ value: UInt64) {
-        self.name = name
-        self.help = help
-        self.value = value
-    }
-
-    /// `messages_forwarded_total` → `messagesForwarded`.
-    var statusName: String {
-        let words = name.split(separator: "_").filter { $0 != "total" }
-        return words.enumerated().map { position, word in
-            position == 0
-                ? String(word) : word.prefix(1).uppercased() + word.dropFirst()
-        }.joined()
+    /// As Prometheus has it, without `smallworld_`: `messages_forwarded_total`.
+    var series: String {
+        var words = ""
+        for letter in name.unicodeScalars {
+            if letter.properties.isUppercase { words += "_" }
+            words += letter.properties.lowercaseMapping
+        }
+        return words + "_total"
     }
 }
 
@@ -28,10 +23,7 @@ extension Counters {
     /// Those that are shown, in their order.
     var figures: [Figure] {
         Name.allCases.filter(\.isShown).map { name in
-            let words = "\(name)".reduce(into: "") { words, letter in
-                words += letter.isUppercase ? "_" + letter.lowercased() : String(letter)
-            }
-            return Figure(words + "_total", name.rawValue, self[name])
+            Figure(name: "\(name)", help: name.rawValue, value: self[name])
         }
     }
 }
@@ -67,7 +59,7 @@ extension Server {
             return "\"" + escaped + "\""
         }
         for figure in counterFigures(facts) {
-            add(figure.name, "counter", figure.help, [("", String(figure.value))])
+            add(figure.series, "counter", figure.help, [("", String(figure.value))])
         }
         let clients = edge.gateway.counters
         add(

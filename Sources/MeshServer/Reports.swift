@@ -156,8 +156,8 @@ extension Server {
             ("slowDroppedLatest", .integer(Int(clamping: edge.gateway.counters[.droppedSuperseded]))),
             ("slowDisconnected", .integer(Int(clamping: edge.gateway.counters[.clientsOverdue]))),
         ]
-        for figure in counterFigures(facts) where !figure.name.contains("{") {
-            fields.append((figure.statusName, .integer(Int(clamping: figure.value))))
+        for figure in counterFigures(facts) {
+            fields.append((figure.name, .integer(Int(clamping: figure.value))))
         }
         return .map(fields)
     }
