@@ -64,7 +64,11 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "SimulatorCommand",
-            dependencies: ["CommandArguments", "JSON5", "MeshSimulation", "MeshCore"],
+            // It keeps worlds, which have servers and slabs: see `Smallworld`.
+            dependencies: [
+                "CommandArguments", "JSON5", "MeshSimulation", "MeshServer", "MeshGateway",
+                "MeshCore", "MeshWire",
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand",

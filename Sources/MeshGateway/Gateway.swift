@@ -160,6 +160,8 @@ public struct Gateway: ~Copyable {
     var arrivals: [SessionToken: Int] = [:]
     /// Sessions that have moved and have messages to be forwarded.
     var forwarding: Set<Int> = []
+    /// Batches of such that were not answered, those that are due first in front.
+    var batchRetries = FIFO<BatchRetry>()
     var graceTimers: [SessionTimer] = []
     var graceHead = 0
     var shortTimers: [SessionTimer] = []

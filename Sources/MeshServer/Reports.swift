@@ -153,7 +153,10 @@ extension Server {
             ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
             ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters[.droppedOldest]))),
             ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters[.droppedNewest]))),
-            ("slowDroppedLatest", .integer(Int(clamping: edge.gateway.counters[.droppedSuperseded]))),
+            (
+                "slowDroppedLatest",
+                .integer(Int(clamping: edge.gateway.counters[.droppedSuperseded]))
+            ),
             ("slowDisconnected", .integer(Int(clamping: edge.gateway.counters[.clientsOverdue]))),
         ]
         for figure in counterFigures(facts) {

@@ -35,6 +35,8 @@ public struct Run: ~Copyable {
     var tally = FigureTally()
     var sessions: [SessionClient] = []
     var sessionChecker = SessionChecker(count: 0)
+    /// When a session last lost its connection, or got one.
+    var lastSessionChange = Instant(nanoseconds: 0)
     /// The line of the program beside each host that sends to sessions.
     var localLines: [Int: Int] = [:]
     var localDecoders: [Int: RESPDecoder] = [:]

@@ -40,8 +40,6 @@ public enum Mistake: String, CaseIterable, Sendable {
     case asksNoKernel
     /// Tells no client that it has missed messages.
     case hidesNotices
-    /// Tells clients that they have missed one message more than they have.
-    case miscountsNotices
     /// Sends one message in 64 to the client of a session twice.
     case repeatsToSessions
     /// Loses one message in 64 to the client of a session.
@@ -50,6 +48,14 @@ public enum Mistake: String, CaseIterable, Sendable {
     /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
     /// waits for such a line is taken for silence still.
     public var showsAtRandom: Bool { self != .hearsWholeFrames }
+
+    /// It shows where there are sessions alone.
+    var isTowardsClients: Bool {
+        switch self {
+        case .asksNoKernel, .hidesNotices, .repeatsToSessions, .losesToSessions: true
+        default: false
+        }
+    }
 }
 
 struct Saboteur {
@@ -107,7 +113,7 @@ extension World {
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
         case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
-            .hidesNotices, .miscountsNotices, .repeatsToSessions, .losesToSessions:
+            .hidesNotices, .repeatsToSessions, .losesToSessions:
             return parcel
         }
     }

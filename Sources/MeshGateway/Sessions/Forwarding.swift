@@ -14,6 +14,8 @@ extension Gateway {
     /// The number of a batch that is the last, and empty.
     private static let lastBatch = UInt32.max
     private static let batchBytesMax = 1024 * 1024
+    /// Before a batch that was not answered is sent again. Guess, not yet measured.
+    private static let retryPause: Delay = .milliseconds(100)
 
     // MARK: Where it was
 
@@ -52,7 +54,10 @@ extension Gateway {
             let batch = sessions[index].batch
         else { return }
         if !isAnswered, now < until + Self.forwardTime {
-            send(.forward(index, number, token), -1, to: node, batch)
+            // To a node that is only suspected the question ends at once: asked again at once, it
+            // would be asked without end.
+            batchRetries.append(
+                BatchRetry(due: now + Self.retryPause, session: index, number: number))
             return
         }
         if !isTaken {
@@ -69,6 +74,19 @@ extension Gateway {
             forwarding.insert(index)
         } else if now >= until {
             endForwarding(index, ghost, to: node)
+        }
+    }
+
+    /// Sends the batches again that were not answered.
+    mutating func retryBatches() {
+        while let retry = batchRetries.first, retry.due <= now {
+            _ = batchRetries.popFirst()
+            guard sessions[retry.session].batchNumber == retry.number,
+                case .moved(_, let node, _) = sessions[retry.session].state,
+                let batch = sessions[retry.session].batch
+            else { continue }
+            let token = sessions[retry.session].token
+            send(.forward(retry.session, retry.number, token), -1, to: node, batch)
         }
     }
 
@@ -248,4 +266,11 @@ extension Gateway {
             tellSessionGap(place, user, count, since: since)
         }
     }
+}
+
+/// A batch for a session that has moved, to be sent again.
+struct BatchRetry {
+    var due: Instant
+    var session: Int
+    var number: UInt32
 }

@@ -23,6 +23,7 @@ extension Gateway {
             earliest = min(earliest ?? graceTimers[graceHead].due, graceTimers[graceHead].due)
         }
         if !forwarding.isEmpty { earliest = now }
+        if let retry = batchRetries.first { earliest = min(earliest ?? retry.due, retry.due) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
         return earliest
     }
@@ -324,6 +325,7 @@ extension Gateway {
         }
         movedTokens.forget(endingBy: self.now)
         drainStep()
+        retryBatches()
         forwardAll()
     }
 

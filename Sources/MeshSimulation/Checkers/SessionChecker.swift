@@ -101,7 +101,8 @@ struct SessionChecker {
         users[user].last[host] = max(last, number)
         guard number < last else { return nil }
         return violation(
-            "s\(user) has got message \(number) of host \(host) after \(last)", at: now)
+            "s\(user) has got message \(number) of host \(host) after \(last)",
+            by: .sessionOrder, at: now)
     }
 
     mutating func noticed(_ count: Int, by user: Int, at now: Instant) {
@@ -146,7 +147,9 @@ struct SessionChecker {
         return found
     }
 
-    private func violation(_ text: String, at now: Instant) -> Violation {
-        Violation(checker: .session, time: now, host: -1, text: text)
+    private func violation(
+        _ text: String, by checker: CheckerName = .session, at now: Instant
+    ) -> Violation {
+        Violation(checker: checker, time: now, host: -1, text: text)
     }
 }

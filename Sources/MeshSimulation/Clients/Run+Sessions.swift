@@ -11,6 +11,8 @@ extension Run {
     private static var answerTime: Delay { .seconds(3) }
     /// So long a user may be away and its session must be there: less than the nodes' grace.
     private static var awayMax: Delay { .seconds(5) }
+    /// A session that nobody has come for, or that has moved, keeps its key at most so long.
+    private static var keyTime: Delay { .seconds(12) }
 
     mutating func planSessions(from start: Instant) {
         let plan = scenario.sessions
@@ -35,6 +37,8 @@ extension Run {
     mutating func lookAtSessions() {
         for host in live { readLocal(host) }
         for number in sessions.indices { look(number) }
+        // The old node of a session gives its key up some seconds later.
+        if now < lastSessionChange + Self.keyTime { truth.lastDirectoryChange = now }
         agenda.schedule(Chore(kind: .sessionLook), at: now + Self.lookPeriod)
     }
 
@@ -62,6 +66,7 @@ extension Run {
         let host =
             isAtHome && loadRandom.next(below: 2) == 0
             ? sessions[number].host : live[loadRandom.next(below: live.count)]
+        lastSessionChange = now
         sessions[number].decoder = RESPDecoder()
         sessions[number].isCounting = false
         sessions[number].host = host
@@ -74,6 +79,7 @@ extension Run {
 
     private mutating func goAway(_ number: Int, atMost pause: Delay) {
         let milliseconds = 1 + loadRandom.next(below: Int(pause.nanoseconds / 1_000_000))
+        lastSessionChange = now
         sessions[number].line = nil
         sessions[number].state = .away(until: now + .milliseconds(Int64(milliseconds)))
     }
@@ -126,11 +132,9 @@ extension Run {
     }
 
     private mutating func takePush(_ fields: [RESPReply], _ number: Int) {
-        var words = fields.map(\.shown)
+        let words = fields.map(\.shown)
         switch mistake(of: sessions[number].host, words.first) {
         case .hidesNotices where words.first == "gap", .losesToSessions: return
-        case .miscountsNotices where words.first == "gap" && words.count >= 4:
-            if let count = Int(words[3]), count > 0 { words[3] = String(count + 1) }
         case .repeatsToSessions: takeWords(words, number)
         default: break
         }
@@ -179,7 +183,7 @@ extension Run {
 
     private mutating func takeToken(_ token: String, _ number: Int, _ line: Int) {
         guard case .attaching = sessions[number].state, token.count == 49 else { return }
-        sessions[number].usedToken = sessions[number].token
+        lastSessionChange = now
         if sessions[number].token == nil { sessionChecker.began(number, at: now) }
         sessions[number].token = token
         sessions[number].state = .attached
@@ -200,7 +204,6 @@ extension Run {
                 number, at: now,
                 isExcused: isTroubled(number, for: Self.awayMax + Self.answerTime)))
         sessions[number].token = nil
-        sessions[number].usedToken = nil
     }
 
     /// Whether something was wrong lately with a node that had, or was to have, the user's session.

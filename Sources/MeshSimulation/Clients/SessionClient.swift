@@ -21,8 +21,6 @@ struct SessionClient {
     var host = -1
     /// The newest token that it knows; nil: it has no session.
     var token: String?
-    /// A token that it has exchanged for that one.
-    var usedToken: String?
     var decoder = RESPDecoder()
     /// Messages of its user since the connection got its first token, and how many it has told of.
     var seen = 0
