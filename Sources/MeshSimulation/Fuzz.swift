@@ -115,12 +115,6 @@ public enum Fuzz {
             flows.heldBytes = 4_096 << random.next(below: 8)
             scenario.flows = flows
         }
-        if random.next(below: 2) == 0 {
-            scenario.sessions = sessions(&random)
-            scenario.tolerated = tolerated(scenario)
-            scenario.sessions.count *= 4
-            scenario.sessions.messages = rate / 10
-        }
         return scenario
     }
 
