@@ -51,7 +51,7 @@ extension Gateway {
     ) {
         guard sessions[index].token == token, sessions[index].batchNumber == number,
             case .moved(let ghost, let node, let until) = sessions[index].state,
-            let batch = sessions[index].batch
+            sessions[index].batch != nil
         else { return }
         if !isAnswered, now < until + Self.forwardTime {
             // To a node that is only suspected the question ends at once: asked again at once, it
