@@ -381,6 +381,12 @@ public struct Server: ~Copyable {
                     edge.gateway.undelivered(
                         sender: sender, body, key, name: name, to: node, $0, count: Int(count))
                 }
+            // Its name and payload lie in the bytes of these effects, not in the driver's.
+            case .deliverKept(let body, let key, let name, let payload, let id):
+                let copies = effects.own.bytes.withSpan {
+                    edge.gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
+                }
+                effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
             case .left:
                 phase = .left
                 effects.mesh.append(effect)

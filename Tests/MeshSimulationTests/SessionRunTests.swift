@@ -51,4 +51,24 @@ import Testing
         let metrics = Run(Fuzz.scenario(seed: seed), seed: seed).completed()
         #expect(metrics.violations == [] && !metrics.isStuck)
     }
+
+    @Test func `what waited for a user comes to its client where the sender is`() {
+        var world = World(seed: 1)
+        world.start(seeds: [])
+        world.start(seeds: [0])
+        world.run(for: .seconds(3))
+        let first = world.connectLocally(to: 1)!
+        world.write(Array("MESH.ATTACH ann\r\n".utf8), to: first)
+        world.run(for: .seconds(1))
+        world.crash(1)
+        world.run(for: .milliseconds(500))
+        let sender = world.connectLocally(to: 0)!
+        world.write(Array("MESH.SEND ann hello\r\n".utf8), to: sender)
+        #expect(world.read(sender) == Array(":-1\r\n".utf8))
+        let second = world.connectLocally(to: 0)!
+        world.write(Array("MESH.ATTACH ann\r\n".utf8), to: second)
+        world.run(for: .milliseconds(100))
+        let text = String(decoding: world.read(second), as: UTF8.self)
+        #expect(text.contains("$3\r\nann\r\n$5\r\nhello\r\n"), "\(text)")
+    }
 }
