@@ -62,7 +62,7 @@ extension MemoryMesh {
     ) {
         hosts[host].server.takeDirty(into: &dirty)
         for client in dirty {
-            _ = unsafe hosts[host].server.flush(client) { unsafe take(client, $0) }
+            _ = unsafe hosts[host].server.flush(client, at: now) { unsafe take(client, $0) }
         }
     }
 }

@@ -182,8 +182,9 @@ extension Server {
     /// - Returns: false when the client has lost its output, to a limit or to CLIENT KILL: close its
     ///   connection at once.
     public mutating func flush(
-        _ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int
+        _ client: ClientIndex, at now: Instant, _ body: (UnsafeRawBufferPointer) -> Int
     ) -> Bool {
+        edge.gateway.now = now
         unsafe edge.gateway.flush(client, body)
         if edge.gateway.isDoomed(client) { return false }
         if !pause.throttled.isEmpty { endThrottle(client) }

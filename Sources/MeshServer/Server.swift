@@ -192,6 +192,7 @@ public struct Server: ~Copyable {
             case .deliver(let body, let key, let name, let payload, let id):
                 if servesClients {
                     self.now = now
+                    edge.gateway.now = now
                     deliver(body, key, name, payload, id, bytes, &effects)
                     if edge.gateway.hasWork || !own.isEmpty { needsSettling = true }
                 }

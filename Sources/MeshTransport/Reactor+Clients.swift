@@ -132,7 +132,7 @@ extension Reactor {
         let maySend = isWritable || !connections[index].writesRegistered
         var outcome = SendQueue.Outcome.offered
         var sends: UInt64 = 0
-        let isWell = unsafe server.flush(client) { bytes in
+        let isWell = unsafe server.flush(client, at: now) { bytes in
             if !maySend || bytes.count == 0 { return 0 }
             sends += 1
             let count = unsafe linux_send(descriptor, bytes.baseAddress, bytes.count)

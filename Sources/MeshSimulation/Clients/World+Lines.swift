@@ -269,7 +269,8 @@ extension World {
         var isWhole = true
         if !lines[line].isLocal, lineRandom.next(below: 4) == 0 { isWhole = false }
         let part = lineRandom.next(below: 256) + 1
-        let isWell = unsafe host.server.flush(client) { bytes in
+        let time = host.localTime(now)
+        let isWell = unsafe host.server.flush(client, at: time) { bytes in
             let left = room - taken.count
             let count = min(bytes.count, isWhole ? left : min(left, part - taken.count))
             if count <= 0 { return 0 }
