@@ -19,7 +19,7 @@ extension CounterName {
     }
 }
 
-/// What has been counted since the start, a number for each case of `Name`; monotonic.
+/// The counts since the start, a number for each case of `Name`; monotonic.
 public struct Counters<Name: CounterName, let count: Int>: Sendable {
     @usableFromInline var values = InlineArray<count, UInt64>(repeating: 0)
 

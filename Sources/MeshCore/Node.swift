@@ -173,7 +173,7 @@ public struct Node: ~Copyable {
         if hasPendingChanges { settleChanges(&effects) }
     }
 
-    /// What follows from changes of members, at the end of each event.
+    /// The consequences of changes of members, at the end of each event.
     @inline(never)
     mutating func settleChanges(_ effects: inout EffectBuffer) {
         if withdrawals.isFresh { stepWithdrawals(&effects) }

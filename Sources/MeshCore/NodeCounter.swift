@@ -1,6 +1,6 @@
 public typealias NodeCounters = Counters<NodeCounter, 34>
 
-/// What a node counts.
+/// The counters of a node.
 public enum NodeCounter: String, CounterName {
     case messagesOriginated = "Messages of local clients that went to at least one other node."
     case messagesForwarded = "Copies of messages passed on for other nodes."

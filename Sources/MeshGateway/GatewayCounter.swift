@@ -2,7 +2,7 @@ import MeshCore
 
 public typealias GatewayCounters = Counters<GatewayCounter, 38>
 
-/// What a gateway counts.
+/// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
     case connectionsAccepted = "(unshown) Connections of clients; INFO has them."
     case connectionsRefused =

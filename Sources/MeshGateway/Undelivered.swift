@@ -4,7 +4,7 @@ import MeshWire
 // What becomes of messages that the mesh could not deliver.
 
 extension Gateway {
-    /// What a message of this client is published with (`Node.publish`), so that `undelivered`
+    /// The tag that a message of this client is published with (`Node.publish`), so that `undelivered`
     /// finds the client again. No two connections have the same one within 2^32 connections.
     ///
     /// Mutating, as all that is asked for each message: a function that only reads of a large struct

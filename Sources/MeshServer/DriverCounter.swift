@@ -2,7 +2,7 @@ import MeshCore
 
 public typealias DriverCounters = Counters<DriverCounter, 20>
 
-/// What a driver counts.
+/// The counters of a driver.
 public enum DriverCounter: String, CounterName {
     case droppedQueueFull = "Messages dropped because a link's queue was at its bound."
     case droppedQueueFullBytes = "Bytes of those messages."

@@ -18,7 +18,7 @@ extension Server {
             sayGoodbye(&effects)
             return
         }
-        // What cannot be moved in this time is not waited for.
+        // Sessions that cannot be moved in this time are not waited for.
         phase = .draining(deadline: now + options.drainTime + options.drainTime + .seconds(1))
         edge.gateway.beginDrain(options.drainTime, at: now)
         settle(&effects)
@@ -49,7 +49,7 @@ extension Server {
         effects.orders.append(.log(LogLine(.info, "leaving")))
         phase = .leaving(deadline: now + options.leaveTime)
         noteReadiness()
-        // Whoever connects now shall find another node, not wait here.
+        // Newcomers shall find another node, not wait here.
         effects.orders.append(.stopListening(toLinks: true))
         node.handle(.leave, bytes: Span(), at: now, into: &effects.own)
         transfer(Span(), &effects)

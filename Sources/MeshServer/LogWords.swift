@@ -2,10 +2,10 @@ import MeshCore
 import MeshGateway
 import MeshWire
 
-// What the log says.
+// The words of the log.
 
 extension Server {
-    /// What the log says of an event of the node.
+    /// The log's line for an event of the node.
     ///
     /// - Parameter endpoint: where the peer of a link connects from, or was dialled.
     public func line(for event: LogEvent, endpoint: (LinkIndex) -> Endpoint) -> LogLine {

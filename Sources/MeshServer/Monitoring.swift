@@ -1,7 +1,7 @@
 import MeshGateway
 import MeshWire
 
-/// What has come of the input of an HTTP connection.
+/// The result of reading an HTTP connection's input.
 public struct HTTPStep: Sendable {
     /// Bytes of the input that were used up.
     public var used = 0

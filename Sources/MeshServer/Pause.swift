@@ -10,7 +10,7 @@ struct Pause {
         var cause: Cause
     }
 
-    /// What is too full for a publisher to be listened to.
+    /// The reason for a pause: something is too full.
     enum Cause {
         case mesh(Congestion)
         case link(LinkIndex)

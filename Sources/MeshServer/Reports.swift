@@ -2,7 +2,7 @@ import MeshCore
 import MeshGateway
 import MeshWire
 
-/// What only a driver knows of itself, for `INFO`, `MESH.STATUS`, `MESH.LINKS` and `/metrics`.
+/// Facts that only a driver knows, for `INFO`, `MESH.STATUS`, `MESH.LINKS` and `/metrics`.
 public struct DriverFacts: Sendable {
     public var counters = DriverCounters()
     /// Bytes that wait for each link, by its place in the node's table; missing: none.
@@ -22,7 +22,7 @@ public struct DriverFacts: Sendable {
     }
 }
 
-// What clients ask of the node itself.
+// Answers to clients that ask about the node itself.
 
 extension Server {
     /// Answers the report that `command` has returned `.needsFacts` for.

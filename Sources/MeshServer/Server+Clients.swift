@@ -2,7 +2,7 @@ import MeshCore
 import MeshGateway
 import MeshWire
 
-/// What the driver does after one command of a client.
+/// The driver's next step after one command of a client.
 public enum ClientStep: Sendable {
     /// The command was carried out: call `command` again.
     case next
@@ -20,7 +20,7 @@ public enum ClientStep: Sendable {
 // Commands of clients, and their output.
 
 extension Server {
-    /// What to send to a connection that `open` has refused.
+    /// The words for a connection that `open` has refused.
     public static var refusal: [UInt8] { Gateway.refusal }
 
     /// A new connection of a client; nil when there are too many: send `refusal` and close it.

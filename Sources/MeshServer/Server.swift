@@ -7,7 +7,7 @@ import MeshWire
 public typealias ClientIndex = MeshGateway.ClientIndex
 public typealias Parting = MeshGateway.Parting
 
-/// What a server is told at birth.
+/// The options of a server, given at birth.
 public struct ServerOptions: Sendable {
     public var node: Configuration
     public var gateway = GatewayConfiguration()
@@ -54,7 +54,7 @@ public struct Server: ~Copyable {
     var phase = Phase.running
     /// The clients have been told not to come any more.
     var hasStoppedListening = false
-    /// What the gateway was last told.
+    /// The readiness that the gateway was last told.
     private var wasReady = false
     var pause = Pause()
     var counters = ServerCounters()
@@ -107,7 +107,7 @@ public struct Server: ~Copyable {
 
     deinit { edge.free() }
 
-    // MARK: What happens
+    // MARK: Events
 
     /// Advances the server by one event of its node's links, or of time. Never blocks, never fails.
     ///
@@ -176,7 +176,7 @@ public struct Server: ~Copyable {
         advancePhase(&effects)
     }
 
-    // MARK: What the effects of the node are to the clients
+    // MARK: Effects of the node that concern clients
 
     /// Does what concerns clients of what the node wants done; the rest is the driver's. `bytes` are
     /// those of the event.
@@ -290,7 +290,7 @@ public struct Server: ~Copyable {
         edge.gateway.traced(query, members.way(to: holder, hops))
     }
 
-    // MARK: What follows
+    // MARK: Consequences
 
     /// Carries out what clients have caused and the node has not heard of yet, and what the node has
     /// asked and not been answered yet, until there is nothing left.

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshGateway
 
-/// What a server wants done: what its node wants done, and orders about clients and listeners.
+/// Everything that a server wants done: the effects of its node, and orders about clients and listeners.
 /// Allocated once and reused, by all servers that one driver drives.
 public struct ServerEffects: ~Copyable {
     /// The driver carries out `.send`, `.dial`, `.close`, `.log` and `.left`; the others the server has

@@ -165,7 +165,7 @@ struct Action: BitwiseCopyable {
         case lineWritable
         /// Bytes of the node's kernel come to a client's machine.
         case lineArrival
-        /// What is to be known of a client's connection that has ended is known now.
+        /// Nothing more will be known of a client's connection that has ended.
         case lineVerdict
 
         /// It concerns a client's line, not a connection between nodes.

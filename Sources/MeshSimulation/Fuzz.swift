@@ -46,7 +46,7 @@ public enum Fuzz {
         return scenario
     }
 
-    /// What is found of sessions and tolerated: counted and shown, but no violation.
+    /// The findings about sessions that are tolerated: counted and shown, but no violation.
     ///
     /// Messages follow a session that moves in batches beside the flows, and what comes to its new
     /// node directly waits for them 250 ms at the most: where that is too short, their order is not

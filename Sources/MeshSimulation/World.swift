@@ -76,7 +76,7 @@ public struct World: ~Copyable {
     var lines: [ClientLine] = []
     /// Those that end when their servers' output has left.
     var endingLines: [Int] = []
-    /// What the server that is being handled wants done with its clients.
+    /// Orders of the server that is being handled, about its clients.
     var orders: [ServerEffects.Order] = []
     /// Clients that are flushed; reused.
     var dirtyClients: [ClientIndex] = []

@@ -52,7 +52,7 @@ struct Connection: ~Copyable {
     var needed = 0
     /// Bytes that have arrived and could not be used yet.
     var input = ByteQueue()
-    /// What waits to be sent; of clients the server keeps it.
+    /// Bytes that wait to be sent; those of clients the server keeps.
     var output = SendQueue()
     /// When to give up: an HTTP head that does not end, a connection that does not flush.
     var deadline: Instant?

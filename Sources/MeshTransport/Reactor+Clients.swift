@@ -83,7 +83,7 @@ extension Reactor {
         }
     }
 
-    /// What only the driver knows.
+    /// The facts that only this driver knows.
     func facts() -> DriverFacts {
         var facts = DriverFacts()
         facts.counters = counters

@@ -81,7 +81,7 @@ extension Reactor {
         }
     }
 
-    /// What an order leads to may be another call of the server, which wants its effects empty.
+    /// The effects are emptied first: an order may lead to another call of the server.
     @inline(never)
     private mutating func performOrders() {
         var orders: [ServerEffects.Order] = []

@@ -6,7 +6,7 @@ import Testing
 
 @testable import NodeCommand
 
-/// What is counted is declared in one place; /metrics and MESH.STATUS have all of it.
+/// Each counter is declared in one place; /metrics and MESH.STATUS have all of it.
 @Suite(.timeLimit(.minutes(1))) struct CounterTests {
     /// Of /metrics and MESH.STATUS: what is declared, and in which order.
     private let shown: [(name: String, help: String)] =

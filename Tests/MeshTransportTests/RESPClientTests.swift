@@ -21,7 +21,7 @@ import Testing
         #expect(report.hasSuffix("Links\n  none\n"))
     }
 
-    /// What a node says of the member that listens there.
+    /// A node's account of the member that listens there.
     private func member(_ mesh: Endpoint, _ client: RESPClient) throws -> RESPReply {
         let members = try client.call(["MESH.MEMBERS"]).elements
         return try #require(members.first { $0["endpoint"] == .text(mesh.description) })

@@ -1,7 +1,7 @@
 import MeshWire
 import Testing
 
-/// What becomes of a number.
+/// The fate of a number.
 private enum Hash: CaseIterable {
     case mixed, itself, few, zero, ones, above48
 

@@ -51,7 +51,7 @@ import Testing
         let first = SourceFile(path: "A.swift", text: "struct A {\n" + test)
         let second = SourceFile(path: "B.swift", text: declaration + "\n" + test)
         #expect(namesakes([first, second]).map { $0.prefix(2) } == ["A.", "B."])
-        // What holds no tests is no suite, and what stands in another one is named with it.
+        // A type without tests is no suite, and one within another is named with it.
         let others = SourceFile(
             path: "C.swift",
             text: "struct A {}\nextension A {\n\(test)struct B {\n    struct A {\n    \(test)}\n")

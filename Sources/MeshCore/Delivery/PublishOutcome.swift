@@ -26,7 +26,7 @@ public struct OutgoingMessage: Sendable {
     }
 }
 
-/// What has become of a message that a local client has published.
+/// The fate of a message that a local client has published.
 public struct PublishOutcome: Equatable, Sendable {
     public enum Verdict: Sendable {
         /// It goes to `nodeCount` other nodes.
@@ -45,7 +45,7 @@ public struct PublishOutcome: Equatable, Sendable {
     /// The other nodes that it goes to.
     public var nodeCount = 0
     public var verdict = Verdict.nowhere
-    /// What the message belongs to and is too full now. The publisher should not be listened to until
+    /// The fullest thing that the message belongs to. The publisher should not be listened to until
     /// `Node.isCongested` says no; an `.uncongested` tells when to ask.
     public var congestion: Congestion?
 
@@ -56,7 +56,7 @@ public struct PublishOutcome: Equatable, Sendable {
     }
 }
 
-/// What is too full for a publisher to be listened to.
+/// The part of the mesh that is too full for a publisher to be listened to.
 public enum Congestion: Equatable, Sendable {
     /// The window of one flow.
     case flow(FlowIndex)

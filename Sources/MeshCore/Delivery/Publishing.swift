@@ -3,7 +3,7 @@ import MeshWire
 /// What a local client sends to others.
 extension Node {
     /// Sends a message to every other node that holds its key, or a pattern that matches its name.
-    /// What must happen next is appended to `effects`. `bytes` are those that the message's slices
+    /// Everything that must happen next is appended to `effects`. `bytes` are those that the message's slices
     /// point into.
     ///
     /// A full flow takes the message all the same, up to twice its window: ask `hasCongestion` and

@@ -1,7 +1,7 @@
 import MeshCore
 
-/// What a session got is what was sent to it, in order, once, or is covered by a notice of the right
-/// size; a token that was not exchanged is good; nobody sees a user gone whose session lives.
+/// Every message to a session comes, in order and once, or is covered by a notice of the right size;
+/// a token that was not exchanged is good; nobody sees a user gone whose session lives.
 ///
 /// A notice without a number (`gap user NAME 0 …`) covers what was sent before it came. The size of
 /// those with a number is checked where there is none without.
@@ -10,7 +10,7 @@ struct SessionChecker {
         var user: Int32
         var host: Int32
         var time: Instant
-        /// What MESH.SEND has answered; nil: nothing yet.
+        /// MESH.SEND's answer; nil: none yet.
         var answer: Int?
         var isReceived = false
     }

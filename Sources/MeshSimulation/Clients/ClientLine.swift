@@ -9,7 +9,7 @@ import MeshServer
 /// The node's kernel keeps what the client's machine has not taken, up to `room` bytes; the client's
 /// machine takes up to `room` bytes that its program has not read.
 struct ClientLine {
-    /// What the client sees of its connection.
+    /// The connection as the client sees it.
     enum End {
         case open
         /// The node has ended it, after all that was sent.
@@ -18,7 +18,7 @@ struct ClientLine {
         case broken
     }
 
-    /// What the client has done with it.
+    /// The client's own end of it.
     enum Use {
         case open
         /// Its program has closed it, or was killed.
@@ -45,7 +45,7 @@ struct ClientLine {
     var arrived: [UInt8] = []
     var end = End.open
     var use = Use.open
-    /// What the server wants to be told when more is known of the connection.
+    /// The server's number for it, by which it wants to be told how the connection ended.
     var doubt: UInt32?
 
     init(host: Int, room: Int, isLocal: Bool) {

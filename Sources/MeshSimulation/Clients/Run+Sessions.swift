@@ -198,7 +198,7 @@ extension Run {
         world.close(line: line)
         goAway(number, atMost: .milliseconds(500))
         guard text.hasPrefix("NOSESSION") else { return }
-        // What it had is gone, and it begins anew.
+        // Its session is gone: it begins anew.
         report(
             sessionChecker.refused(
                 number, at: now,

@@ -35,7 +35,7 @@ struct SessionClient {
         state = .away(until: comesAt)
     }
 
-    /// What it sends first on a new connection.
+    /// The first bytes that it sends on a new connection.
     func greeting() -> [UInt8] {
         var attach = ["MESH.ATTACH", name]
         if let token {
