@@ -34,11 +34,11 @@ import MeshWire
 /// Keys are trusted to be random: a member of the cluster, which knows the hash key, can choose
 /// keys that share a bucket and make it slow.
 @safe public struct DirectoryTable: ~Copyable {
-    private var buckets = RecordPool(recordShift: 6)
-    private var pages = RecordPool(recordShift: 5)
-    private var sets = HolderSets()
+    private(set) var buckets = RecordPool(recordShift: 6)
+    private(set) var pages = RecordPool(recordShift: 5)
+    private(set) var sets = HolderSets()
     /// The smallest 2^k − 1 that is at least the highest bucket number.
-    private var addressMask: UInt64 = 0
+    private(set) var addressMask: UInt64 = 0
     /// (key, node) pairs.
     public private(set) var count = 0
     /// Different keys; each takes one slot.
@@ -52,8 +52,8 @@ import MeshWire
     private static var splitLoad: Int { 90 }
     /// A bucket is merged when there are fewer keys per 100 slots than this.
     private static var mergeLoad: Int { 75 }
-    private static var bucketSlots: Int { 8 }
-    private static var pageSlots: Int { 4 }
+    static var bucketSlots: Int { 8 }
+    static var pageSlots: Int { 4 }
 
     public init() {
         clear(buckets.append())
@@ -90,7 +90,7 @@ import MeshWire
     @inline(__always)
     public func holders(of key: Key) -> Holders {
         guard let place = unsafe find(key) else { return .none }
-        let slot = unsafe Slot(rawValue: place.pointee)
+        let slot = unsafe TableSlot(rawValue: place.pointee)
         guard slot.isMany else { return .one(slot.node) }
         return .many(HolderSet(slot.set, count: sets.count(slot.set)))
     }
@@ -104,7 +104,7 @@ import MeshWire
 
     public func contains(_ key: Key, node: UInt16) -> Bool {
         guard let place = unsafe find(key) else { return false }
-        let slot = unsafe Slot(rawValue: place.pointee)
+        let slot = unsafe TableSlot(rawValue: place.pointee)
         return slot.isMany ? sets.contains(slot.set, node) : slot.node == node
     }
 
@@ -119,11 +119,11 @@ import MeshWire
                 // The upper 16 bits say the same of both kinds of slots, so one comparison rules
                 // out nearly all others.
                 let slot = unsafe page[index]
-                if slot ^ wanted < 1 << 48, isSlot(Slot(rawValue: slot), of: key) {
+                if slot ^ wanted < 1 << 48, isSlot(TableSlot(rawValue: slot), of: key) {
                     return unsafe page + index
                 }
             }
-            let last = unsafe Slot(rawValue: page[slots - 1])
+            let last = unsafe TableSlot(rawValue: page[slots - 1])
             guard last.isLink else { return nil }
             unsafe page = self.page(last.page)
             slots = Self.pageSlots
@@ -131,7 +131,7 @@ import MeshWire
     }
 
     @inline(__always)
-    private func isSlot(_ slot: Slot, of key: Key) -> Bool {
+    private func isSlot(_ slot: TableSlot, of key: Key) -> Bool {
         if slot.node <= Self.nodeMax { return slot.key == key }
         return slot.isMany && sets.key(slot.set) == key
     }
@@ -161,19 +161,19 @@ import MeshWire
     public mutating func insert(_ key: Key, node: UInt16) -> Insertion {
         precondition(node <= Self.nodeMax)
         guard let place = unsafe find(key) else {
-            append(Slot(key, node), to: address(key))
+            append(TableSlot(key, node), to: address(key))
             count += 1
             keyCount += 1
             if keyCount * 100 > buckets.count * Self.bucketSlots * Self.splitLoad { split() }
             return .first
         }
-        let slot = unsafe Slot(rawValue: place.pointee)
+        let slot = unsafe TableSlot(rawValue: place.pointee)
         if slot.isMany {
             var set = slot.set
             if !sets.hasRoom(set) {
                 if sets.contains(set, node) { return .present }
                 let larger = sets.copy(set, toClass: set.sizeClass + 1)
-                unsafe place.pointee = Slot(key, larger).rawValue
+                unsafe place.pointee = TableSlot(key, larger).rawValue
                 release(set)
                 set = larger
             }
@@ -181,7 +181,7 @@ import MeshWire
         } else {
             if slot.node == node { return .present }
             let set = sets.create(key, slot.node, node)
-            unsafe place.pointee = Slot(key, set).rawValue
+            unsafe place.pointee = TableSlot(key, set).rawValue
         }
         count += 1
         return .another
@@ -237,7 +237,7 @@ import MeshWire
     ) {
         var position = 0
         while let place = unsafe slot(position, of: bucket) {
-            let slot = unsafe Slot(rawValue: place.pointee)
+            let slot = unsafe TableSlot(rawValue: place.pointee)
             let key = key(of: slot)
             guard let node = node(of: slot, in: gone) else {
                 position += 1
@@ -250,7 +250,7 @@ import MeshWire
     }
 
     /// One of a slot's nodes that is marked; nil: none is.
-    private func node(of slot: Slot, in marks: [Bool]) -> UInt16? {
+    private func node(of slot: TableSlot, in marks: [Bool]) -> UInt16? {
         if !slot.isMany {
             return slot.node < marks.count && marks[Int(slot.node)] ? slot.node : nil
         }
@@ -267,10 +267,10 @@ import MeshWire
         var slots = Self.bucketSlots
         while true {
             for index in 0..<slots {
-                let slot = unsafe Slot(rawValue: page[index])
+                let slot = unsafe TableSlot(rawValue: page[index])
                 if slot.isMany || slot.node < marks.count && marks[Int(slot.node)] { return true }
             }
-            let last = unsafe Slot(rawValue: page[slots - 1])
+            let last = unsafe TableSlot(rawValue: page[slots - 1])
             guard last.isLink else { return false }
             unsafe page = self.page(last.page)
             slots = Self.pageSlots
@@ -280,7 +280,7 @@ import MeshWire
     private mutating func remove(
         _ key: Key, node: UInt16, at place: UnsafeMutablePointer<UInt64>, in bucket: Int
     ) -> Removal {
-        let slot = unsafe Slot(rawValue: place.pointee)
+        let slot = unsafe TableSlot(rawValue: place.pointee)
         guard slot.isMany else {
             guard slot.node == node else { return .absent }
             unsafe removeSlot(place, of: bucket)
@@ -293,11 +293,11 @@ import MeshWire
         sets.remove(set, node)
         count -= 1
         if sets.count(set) == 1 {
-            unsafe place.pointee = Slot(key, sets.node(set, at: 0)).rawValue
+            unsafe place.pointee = TableSlot(key, sets.node(set, at: 0)).rawValue
             release(set)
         } else if let sizeClass = sets.shrunkenClass(set) {
             let smaller = sets.copy(set, toClass: sizeClass)
-            unsafe place.pointee = Slot(key, smaller).rawValue
+            unsafe place.pointee = TableSlot(key, smaller).rawValue
             release(set)
         }
         return .one
@@ -308,7 +308,7 @@ import MeshWire
         if let moved = sets.successor(of: set) {
             let key = sets.key(moved)
             guard let place = unsafe find(key) else { preconditionFailure("set without a slot") }
-            unsafe place.pointee = Slot(key, set).rawValue
+            unsafe place.pointee = TableSlot(key, set).rawValue
         }
         sets.release(set)
     }
@@ -325,7 +325,7 @@ import MeshWire
         var slots = Self.bucketSlots
         while true {
             for index in 0..<slots {
-                let slot = unsafe Slot(rawValue: page[index])
+                let slot = unsafe TableSlot(rawValue: page[index])
                 if slot.node <= Self.nodeMax {
                     body(slot.key, slot.node)
                 } else if slot.isMany {
@@ -334,7 +334,7 @@ import MeshWire
                     for member in 0..<sets.count(set) { body(key, sets.node(set, at: member)) }
                 }
             }
-            let last = unsafe Slot(rawValue: page[slots - 1])
+            let last = unsafe TableSlot(rawValue: page[slots - 1])
             guard last.isLink else { break }
             unsafe page = self.page(last.page)
             slots = Self.pageSlots
@@ -406,7 +406,7 @@ import MeshWire
         let old = sibling(of: fresh)
         var position = 0
         while let place = unsafe slot(position, of: old) {
-            let slot = unsafe Slot(rawValue: place.pointee)
+            let slot = unsafe TableSlot(rawValue: place.pointee)
             if address(key(of: slot)) == old {
                 position += 1
             } else {
@@ -425,7 +425,7 @@ import MeshWire
         let last = buckets.count - 1
         let old = sibling(of: last)
         while let place = unsafe slot(0, of: last) {
-            let slot = unsafe Slot(rawValue: place.pointee)
+            let slot = unsafe TableSlot(rawValue: place.pointee)
             unsafe removeSlot(place, of: last)
             append(slot, to: old)
         }
@@ -440,7 +440,7 @@ import MeshWire
     }
 
     @inline(__always)
-    private func address(_ key: Key) -> Int {
+    func address(_ key: Key) -> Int {
         let wide = key.rawValue & addressMask
         return Int(wide < UInt64(buckets.count) ? wide : wide & addressMask >> 1)
     }
@@ -448,20 +448,20 @@ import MeshWire
     // MARK: Chains
 
     private func clear(_ bucket: Int) {
-        unsafe self.bucket(bucket).update(repeating: Slot.free.rawValue, count: Self.bucketSlots)
+        unsafe self.bucket(bucket).update(repeating: TableSlot.free.rawValue, count: Self.bucketSlots)
     }
 
     @inline(__always)
-    private func bucket(_ index: Int) -> UnsafeMutablePointer<UInt64> {
+    func bucket(_ index: Int) -> UnsafeMutablePointer<UInt64> {
         unsafe buckets[index].assumingMemoryBound(to: UInt64.self)
     }
 
     @inline(__always)
-    private func page(_ index: Int) -> UnsafeMutablePointer<UInt64> {
+    func page(_ index: Int) -> UnsafeMutablePointer<UInt64> {
         unsafe pages[index].assumingMemoryBound(to: UInt64.self)
     }
 
-    private func key(of slot: Slot) -> Key {
+    func key(of slot: TableSlot) -> Key {
         slot.isMany ? sets.key(slot.set) : slot.key
     }
 
@@ -472,28 +472,28 @@ import MeshWire
         var slots = Self.bucketSlots
         var position = position
         while position >= slots - 1 {
-            let last = unsafe Slot(rawValue: page[slots - 1])
+            let last = unsafe TableSlot(rawValue: page[slots - 1])
             guard last.isLink else { break }
             position -= slots - 1
             unsafe page = self.page(last.page)
             slots = Self.pageSlots
         }
         guard position < slots else { return nil }
-        return unsafe page[position] == Slot.free.rawValue ? nil : page + position
+        return unsafe page[position] == TableSlot.free.rawValue ? nil : page + position
     }
 
     /// Adds a slot at the end of a bucket's chain.
-    private mutating func append(_ slot: Slot, to bucket: Int) {
+    private mutating func append(_ slot: TableSlot, to bucket: Int) {
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         var pageIndex: Int? = nil
-        while unsafe Slot(rawValue: page[slots - 1]).isLink {
-            let index = unsafe Slot(rawValue: page[slots - 1]).page
+        while unsafe TableSlot(rawValue: page[slots - 1]).isLink {
+            let index = unsafe TableSlot(rawValue: page[slots - 1]).page
             unsafe page = self.page(index)
             slots = Self.pageSlots
             pageIndex = index
         }
-        for index in 0..<slots where unsafe page[index] == Slot.free.rawValue {
+        for index in 0..<slots where unsafe page[index] == TableSlot.free.rawValue {
             unsafe page[index] = slot.rawValue
             return
         }
@@ -501,10 +501,10 @@ import MeshWire
         // The pool may have moved its first segment.
         if let pageIndex { unsafe page = self.page(pageIndex) }
         let fresh = unsafe self.page(freshIndex)
-        unsafe fresh.update(repeating: Slot.free.rawValue, count: Self.pageSlots)
+        unsafe fresh.update(repeating: TableSlot.free.rawValue, count: Self.pageSlots)
         unsafe fresh[0] = page[slots - 1]
         unsafe fresh[1] = slot.rawValue
-        unsafe page[slots - 1] = Slot(page: freshIndex).rawValue
+        unsafe page[slots - 1] = TableSlot(page: freshIndex).rawValue
     }
 
     /// Takes a slot out of a bucket's chain; the chain's last slot takes its place. The last page
@@ -513,17 +513,17 @@ import MeshWire
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         var link: UnsafeMutablePointer<UInt64>? = nil
-        while unsafe Slot(rawValue: page[slots - 1]).isLink {
+        while unsafe TableSlot(rawValue: page[slots - 1]).isLink {
             unsafe link = page + (slots - 1)
-            unsafe page = self.page(Slot(rawValue: link.unsafelyUnwrapped.pointee).page)
+            unsafe page = self.page(TableSlot(rawValue: link.unsafelyUnwrapped.pointee).page)
             slots = Self.pageSlots
         }
         var last = slots - 1
-        while unsafe page[last] == Slot.free.rawValue { last -= 1 }
+        while unsafe page[last] == TableSlot.free.rawValue { last -= 1 }
         unsafe place.pointee = page[last]
-        unsafe page[last] = Slot.free.rawValue
+        unsafe page[last] = TableSlot.free.rawValue
         if last == 1, let link = unsafe link {
-            let index = unsafe Slot(rawValue: link.pointee).page
+            let index = unsafe TableSlot(rawValue: link.pointee).page
             unsafe link.pointee = page[0]
             releasePage(index)
         }
@@ -533,7 +533,7 @@ import MeshWire
     private mutating func releasePage(_ index: Int) {
         let last = pages.count - 1
         if index != last {
-            let key = unsafe key(of: Slot(rawValue: page(last)[0]))
+            let key = unsafe key(of: TableSlot(rawValue: page(last)[0]))
             // In the middle of a split or merge the key may be in the other of the two buckets.
             let home = address(key)
             var found = unsafe link(to: last, in: home)
@@ -542,7 +542,7 @@ import MeshWire
                 preconditionFailure("overflow page without a bucket")
             }
             unsafe page(index).update(from: page(last), count: Self.pageSlots)
-            unsafe link.pointee = Slot(page: index).rawValue
+            unsafe link.pointee = TableSlot(page: index).rawValue
         }
         pages.removeLast()
     }
@@ -551,104 +551,11 @@ import MeshWire
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         while true {
-            let last = unsafe Slot(rawValue: page[slots - 1])
+            let last = unsafe TableSlot(rawValue: page[slots - 1])
             guard last.isLink else { return nil }
             if last.page == target { return unsafe page + (slots - 1) }
             unsafe page = self.page(last.page)
             slots = Self.pageSlots
         }
     }
-
-    // MARK: Invariants
-
-    /// Stops the program if the table contradicts itself. O(table).
-    public func checkInvariants() {
-        precondition(addressMask == 0 || UInt64(buckets.count - 1) > addressMask >> 1)
-        precondition(UInt64(buckets.count - 1) <= addressMask)
-        var pageSeen = [Bool](repeating: false, count: pages.count)
-        var setSeen: [[Bool]] = []
-        for sizeClass in 0..<HolderSets.classCount {
-            setSeen.append([Bool](repeating: false, count: sets.count(sizeClass: sizeClass)))
-        }
-        var keys = 0
-        var pairs = 0
-        for bucket in 0..<buckets.count {
-            var chain: [Key] = []
-            var page = unsafe self.bucket(bucket)
-            var slots = Self.bucketSlots
-            while true {
-                let isLinked = unsafe Slot(rawValue: page[slots - 1]).isLink
-                var used = 0
-                for index in 0..<(isLinked ? slots - 1 : slots) {
-                    let slot = unsafe Slot(rawValue: page[index])
-                    if slot == .free { continue }
-                    precondition(used == index, "a gap before slot \(index) of bucket \(bucket)")
-                    used += 1
-                    chain.append(key(of: slot))
-                    if slot.isMany {
-                        let set = slot.set
-                        precondition(slot.rawValue >> 48 == key(of: slot).rawValue >> 32)
-                        precondition(!setSeen[set.sizeClass][set.index], "a set with two keys")
-                        setSeen[set.sizeClass][set.index] = true
-                        let count = sets.count(set)
-                        precondition(count >= 2)
-                        for index in 1..<count {
-                            precondition(sets.node(set, at: index - 1) < sets.node(set, at: index))
-                        }
-                        pairs += count
-                    } else {
-                        precondition(slot.node <= Self.nodeMax && !slot.isLink)
-                        pairs += 1
-                    }
-                }
-                guard isLinked else {
-                    precondition(slots == Self.bucketSlots || used >= 2, "a page that could go")
-                    break
-                }
-                precondition(used == slots - 1)
-                let next = unsafe Slot(rawValue: page[slots - 1]).page
-                precondition(!pageSeen[next], "a page in two chains")
-                pageSeen[next] = true
-                unsafe page = self.page(next)
-                slots = Self.pageSlots
-            }
-            for key in chain { precondition(address(key) == bucket, "a key in the wrong bucket") }
-            precondition(Set(chain).count == chain.count, "a key twice in bucket \(bucket)")
-            keys += chain.count
-        }
-        precondition(pageSeen.allSatisfy { $0 } && setSeen.allSatisfy { $0.allSatisfy { $0 } })
-        precondition(keys == keyCount && pairs == count)
-    }
-}
-
-/// Eight bytes of a bucket or an overflow page; see `DirectoryTable`.
-private struct Slot: Equatable {
-    var rawValue: UInt64
-
-    @inline(__always) init(rawValue: UInt64) { self.rawValue = rawValue }
-
-    @inline(__always) init(_ key: Key, _ node: UInt16) {
-        rawValue = key.rawValue << 16 | UInt64(node)
-    }
-
-    @inline(__always) init(_ key: Key, _ set: HolderSets.ID) {
-        rawValue = (key.rawValue >> 32) << 48 | UInt64(set.rawValue) << 16 | Self.many
-    }
-
-    @inline(__always) init(page: Int) {
-        rawValue = UInt64(page) << 16 | Self.link
-    }
-
-    private static var many: UInt64 { 0xFFFD }
-    private static var link: UInt64 { 0xFFFE }
-
-    @inline(__always) static var free: Slot { Slot(rawValue: .max) }
-    @inline(__always) var isMany: Bool { rawValue & 0xFFFF == Self.many }
-    @inline(__always) var isLink: Bool { rawValue & 0xFFFF == Self.link }
-    @inline(__always) var node: UInt16 { UInt16(truncatingIfNeeded: rawValue) }
-    @inline(__always) var key: Key { Key(rawValue >> 16) }
-    @inline(__always) var set: HolderSets.ID {
-        HolderSets.ID(rawValue: UInt32(truncatingIfNeeded: rawValue >> 16))
-    }
-    @inline(__always) var page: Int { Int(rawValue >> 16) }
 }
