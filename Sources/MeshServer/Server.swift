@@ -198,7 +198,8 @@ public struct Server: ~Copyable {
                 }
             default:
                 self.now = now
-                heedRare(effects.mesh[position], bytes, &effects)
+                heedRare(
+                    effects.mesh[position], bytes, effects.mesh.bytes, &effects.clientBytes)
                 needsSettling = true
             }
             position += 1
@@ -216,21 +217,25 @@ public struct Server: ~Copyable {
         effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
     }
 
+    /// - Parameters:
+    ///   - bytes: those of the event.
+    ///   - effectBytes: those of the effect buffer that the effect stands in.
     @inline(never)
     private mutating func heedRare(
-        _ effect: Effect, _ bytes: Span<UInt8>, _ effects: inout ServerEffects
+        _ effect: Effect, _ bytes: Span<UInt8>, _ effectBytes: borrowing ByteQueue,
+        _ clientBytes: inout Int
     ) {
         edge.gateway.now = now
         switch effect {
         case .send, .dial, .close, .deliver, .log: break
         case .left: phase = .left
         case .deliverKept(let body, let key, let name, let payload, let id):
-            let copies = effects.mesh.bytes.withSpan {
+            let copies = effectBytes.withSpan {
                 edge.gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
             }
-            effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
+            clientBytes += copies * (Int(name.count) + Int(payload.count))
         case .undelivered(let sender, let body, let key, let name, let node, let count):
-            effects.mesh.bytes.withSpan {
+            effectBytes.withSpan {
                 edge.gateway.undelivered(
                     sender: sender, body, key, name: name, to: node, $0, count: Int(count))
             }
@@ -377,22 +382,11 @@ public struct Server: ~Copyable {
                 effects.mesh.bytes.append(bytes, Int(body.start), Int(body.count))
                 let frame = Slice(start: start, count: effects.mesh.bytes.count - start)
                 effects.mesh.appendSend(link, head: frame, body: .empty, sendClass)
-            case .undelivered(let sender, let body, let key, let name, let node, let count):
-                effects.own.bytes.withSpan {
-                    edge.gateway.undelivered(
-                        sender: sender, body, key, name: name, to: node, $0, count: Int(count))
-                }
-            // Its name and payload lie in the bytes of these effects, not in the driver's.
-            case .deliverKept(let body, let key, let name, let payload, let id):
-                let copies = effects.own.bytes.withSpan {
-                    edge.gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
-                }
-                effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
             case .left:
                 phase = .left
                 effects.mesh.append(effect)
             case .dial, .close, .log: effects.mesh.append(effect)
-            default: heedRare(effect, bytes, &effects)
+            default: heedRare(effect, bytes, effects.own.bytes, &effects.clientBytes)
             }
         }
         effects.own.removeAll()
