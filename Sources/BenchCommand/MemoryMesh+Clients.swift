@@ -60,9 +60,18 @@ extension MemoryMesh {
     mutating func flushClients(
         _ host: Int, _ take: (ClientIndex, UnsafeRawBufferPointer) -> Int
     ) {
-        hosts[host].server.takeDirty(into: &dirty)
+        unsafe hosts[host].flushClients(at: now, take)
+    }
+}
+
+extension MemoryMesh.Host {
+    @inline(__always)
+    fileprivate mutating func flushClients(
+        at now: Instant, _ take: (ClientIndex, UnsafeRawBufferPointer) -> Int
+    ) {
+        server.takeDirty(into: &dirty)
         for client in dirty {
-            _ = unsafe hosts[host].server.flush(client, at: now) { unsafe take(client, $0) }
+            _ = unsafe server.flush(client, at: now) { unsafe take(client, $0) }
         }
     }
 }

@@ -10,6 +10,8 @@ struct MemoryMesh: ~Copyable {
     struct Host: ~Copyable {
         var server: Server
         var effects = ServerEffects()
+        /// Clients that are flushed; reused.
+        var dirty: [ClientIndex] = []
         /// What waits to be sent, by link.
         var outputs: Slab<ByteQueue>
         /// The other end of each link.
@@ -52,8 +54,6 @@ struct MemoryMesh: ~Copyable {
     }
 
     var hosts: Slab<Host>
-    /// Clients that are flushed; reused.
-    var dirty: [ClientIndex] = []
     private(set) var now = Instant(nanoseconds: 0)
     private var turns: [Turn] = []
     let hasher = KeyHasher(cluster: "bench")

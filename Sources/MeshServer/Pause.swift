@@ -116,6 +116,14 @@ extension Server {
         return nil
     }
 
+    /// Pauses a client that asks faster than it reads: its replies leave before it is listened to
+    /// again. False: it does not.
+    mutating func isThrottled(_ client: ClientIndex) -> Bool {
+        guard edge.gateway.outputCount(client) > options.clientOutputBytes else { return false }
+        pause.throttled.append(client)
+        return true
+    }
+
     /// A client that asked faster than it read is listened to again when half of its output has left.
     @inline(never)
     mutating func endThrottle(_ client: ClientIndex) {

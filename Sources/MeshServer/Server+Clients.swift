@@ -40,10 +40,7 @@ extension Server {
         from client: ClientIndex, _ bytes: Span<UInt8>, at offset: inout Int, now: Instant,
         into effects: inout ServerEffects
     ) -> ClientStep {
-        if offset == 0, isFull(client) {
-            pause.throttled.append(client)
-            return .paused
-        }
+        if offset == 0, isThrottled(client) { return .paused }
         self.now = now
         let start = offset
         let request = edge.gateway.next(bytes, at: &offset, from: client, now: now)
@@ -58,16 +55,7 @@ extension Server {
         default: return commandRare(request, from: client, &effects)
         }
         if edge.gateway.hasWork { settle(&effects) }
-        if isFull(client) {
-            pause.throttled.append(client)
-            return .paused
-        }
-        return .next
-    }
-
-    /// A client that asks faster than it reads: its replies leave before it is listened to again.
-    private mutating func isFull(_ client: ClientIndex) -> Bool {
-        edge.gateway.outputCount(client) > options.clientOutputBytes
+        return isThrottled(client) ? .paused : .next
     }
 
     @inline(never)
@@ -169,6 +157,11 @@ extension Server {
     public mutating func takeDirty(into clients: inout [ClientIndex]) {
         clients.removeAll(keepingCapacity: true)
         swap(&clients, &edge.gateway.dirty)
+        // Both grow in the turn in which one does, not one of them later.
+        let capacity = clients.capacity
+        if edge.gateway.dirty.capacity < capacity {
+            edge.gateway.dirty.reserveCapacity(capacity)
+        }
     }
 
     /// How many clients `takeDirty` would give.
