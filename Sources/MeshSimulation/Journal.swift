@@ -35,7 +35,7 @@ struct Journal {
     struct Report {
         var time: Instant
         var host: Int32
-        /// As in `Event.publish`: the message's number plus one.
+        /// As `OutgoingMessage.sender`: the message's number plus one.
         var sender: UInt64
         var count: Int32
         /// `NodeID(0)`: a user who did not come back.

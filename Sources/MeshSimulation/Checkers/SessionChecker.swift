@@ -54,7 +54,8 @@ struct SessionChecker {
         users[user].unknownAt = nil
     }
 
-    mutating func attached(_ user: Int, to host: Int, at now: Instant) { lastEvent = now }
+    /// A session has a connection.
+    mutating func attached(at now: Instant) { lastEvent = now }
 
     /// NOSESSION for the newest token that its client knows.
     mutating func refused(_ user: Int, at now: Instant, isExcused: Bool) -> Violation? {

@@ -125,7 +125,7 @@ extension Run {
     private mutating func take(_ reply: RESPReply, _ number: Int, _ line: Int) {
         switch reply {
         case .push(let fields): takePush(fields, number)
-        case .text(let token): takeToken(token, number, line)
+        case .text(let token): takeToken(token, number)
         case .error(let text): takeError(text, number, line)
         default: break
         }
@@ -181,7 +181,7 @@ extension Run {
         sessions[number].acknowledged = sessions[number].seen
     }
 
-    private mutating func takeToken(_ token: String, _ number: Int, _ line: Int) {
+    private mutating func takeToken(_ token: String, _ number: Int) {
         guard case .attaching = sessions[number].state, token.count == 49 else { return }
         lastSessionChange = now
         if sessions[number].token == nil { sessionChecker.began(number, at: now) }
@@ -190,7 +190,7 @@ extension Run {
         sessions[number].seen = 0
         sessions[number].acknowledged = 0
         sessions[number].isCounting = true
-        sessionChecker.attached(number, to: sessions[number].host, at: now)
+        sessionChecker.attached(at: now)
     }
 
     private mutating func takeError(_ text: String, _ number: Int, _ line: Int) {

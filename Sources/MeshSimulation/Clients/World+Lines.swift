@@ -113,31 +113,26 @@ extension World {
             settleLines(number, host)
         case .lineEnds:
             // Whatever is in the kernel now comes to a program that is gone.
-            if lines[line].client != nil {
-                let count = tellsParting ? lines[line].kernel.count : 0
-                closeAtHost(
-                    line, number, host,
-                    Parting(unacknowledgedBytes: count, wasBroken: false), Self.partingTime)
-            }
+            closeAtHost(
+                line, number, host, parting(of: line, wasBroken: false), Self.partingTime)
         case .lineBreaks:
-            let parting = Parting(
-                unacknowledgedBytes: lines[line].kernel.count, wasBroken: tellsParting)
-            if lines[line].client != nil {
-                closeAtHost(
-                    line, number, host, tellsParting ? parting : .inOrder, Self.partingTime)
-            }
-            conclude(line, number, host, tellsParting ? parting : .inOrder)
+            let parting = parting(of: line, wasBroken: true)
+            closeAtHost(line, number, host, parting, Self.partingTime)
+            conclude(line, number, host, parting)
         case .lineVerdict:
             let isLost = lines[line].use != .open && !lines[line].kernel.isEmpty
-            let parting = Parting(
-                unacknowledgedBytes: lines[line].kernel.count, wasBroken: isLost)
-            conclude(line, number, host, tellsParting ? parting : .inOrder)
+            conclude(line, number, host, parting(of: line, wasBroken: isLost))
         default: preconditionFailure("\(action.kind) comes over links")
         }
     }
 
-    /// A driver that does not ask its kernel is one of the mistakes.
-    private var tellsParting: Bool { saboteur?.mistake != .asksNoKernel }
+    /// The kernel's account of a line that has ended. A driver that does not ask for it is one of the
+    /// mistakes.
+    private func parting(of line: Int, wasBroken: Bool) -> Parting {
+        saboteur?.mistake == .asksNoKernel
+            ? .inOrder
+            : Parting(unacknowledgedBytes: lines[line].kernel.count, wasBroken: wasBroken)
+    }
 
     /// Bytes of the node's kernel come to the client's machine.
     private mutating func arriveAtClient(_ line: Int) {
@@ -231,7 +226,7 @@ extension World {
                     }
                 case .close(let client):
                     if let line = host.line(of: client) {
-                        breakAtHost(line, number, host)
+                        endAtHost(line, number, host)
                         isBusy = true
                     }
                 case .stopListening, .log: break
@@ -240,13 +235,13 @@ extension World {
             host.server.takeDirty(into: &dirtyClients)
             for client in dirtyClients {
                 guard let line = host.line(of: client) else { continue }
-                if !flush(line, host) { breakAtHost(line, number, host) }
+                if !flush(line, host) { endAtHost(line, number, host) }
                 isBusy = true
             }
             for line in endingLines where Int(lines[line].host) == number {
                 guard let client = lines[line].client, host.server.outputCount(client) == 0
                 else { continue }
-                closeAtHost(line, number, host, .inOrder, Self.lingerTime)
+                endAtHost(line, number, host)
                 isBusy = true
             }
             while let client = host.server.nextResumable() {
@@ -287,8 +282,8 @@ extension World {
         return isWell
     }
 
-    /// The server has given a client up: its connection is closed, and what it was not sent is lost.
-    private mutating func breakAtHost(_ line: Int, _ number: Int, _ host: Host) {
+    /// The server ends a client's connection.
+    private mutating func endAtHost(_ line: Int, _ number: Int, _ host: Host) {
         closeAtHost(line, number, host, .inOrder, Self.lingerTime)
     }
 
@@ -327,8 +322,6 @@ extension World {
 
     /// The process of a host is gone; where its machine is not, clients see it at once.
     mutating func endLines(of number: Int, isSilent: Bool) {
-        orders.removeAll()
-        endingLines.removeAll { Int(lines[$0].host) == number }
         orders.removeAll()
         endingLines.removeAll { Int(lines[$0].host) == number }
         for line in lines.indices where Int(lines[line].host) == number {
