@@ -25,7 +25,7 @@ public final class Inbox: Sendable {
     }
 
     /// Asks the node to say goodbye to the others, to send what waits, and to end; bounded in time
-    /// by `Limits.leaveSeconds`.
+    /// by `ServerOptions.leaveTime`.
     public func leave() { post(.leave) }
 
     /// Asks the reactor to end now: what waits is lost.

@@ -448,7 +448,8 @@ import MeshWire
     // MARK: Chains
 
     private func clear(_ bucket: Int) {
-        unsafe self.bucket(bucket).update(repeating: TableSlot.free.rawValue, count: Self.bucketSlots)
+        unsafe self.bucket(bucket).update(
+            repeating: TableSlot.free.rawValue, count: Self.bucketSlots)
     }
 
     @inline(__always)
