@@ -120,12 +120,22 @@ public struct KeyHasher: Sendable {
             v0 ^= word
             at += 8
         }
+        // What is left, at most seven bytes, in one word: of a longer name by the last word of it, part
+        // of which is hashed already.
         var last = UInt64(truncatingIfNeeded: count) << 56
-        var shift: UInt64 = 0
-        while at < end {
-            last |= UInt64(bytes[at]) << shift
-            shift += 8
-            at += 1
+        let rest = end - at
+        if rest > 0, count >= 8 {
+            let word = unsafe UInt64(
+                littleEndian: raw.unsafeLoadUnaligned(
+                    fromUncheckedByteOffset: end - 8, as: UInt64.self))
+            last |= word &>> UInt64(truncatingIfNeeded: 64 - rest * 8)
+        } else {
+            var shift: UInt64 = 0
+            while at < end {
+                last |= UInt64(bytes[at]) &<< shift
+                shift += 8
+                at += 1
+            }
         }
         v3 ^= last
         round()
