@@ -37,6 +37,15 @@
         return unsafe place
     }
 
+    /// The same, and `slack` bytes behind them may be written too: they are not counted.
+    @inlinable @inline(__always)
+    public mutating func reserve(_ size: Int, slack: Int) -> UnsafeMutableRawPointer {
+        if head + count + size + slack > capacity { grow(size + slack) }
+        let place = unsafe base.unsafelyUnwrapped + (head + count)
+        waiting += size
+        return unsafe place
+    }
+
     /// No queue is longer: offsets into one have 32 bits (`Slice`). Whoever owns a queue that others
     /// can fill keeps it well below.
     public static let countMax = Int(Int32.max)

@@ -6,6 +6,14 @@ extension ByteQueue {
     /// `$123\r\n` and its like.
     @inline(__always)
     mutating func appendHeader(_ marker: UInt8, _ value: Int) {
+        let header = HeaderWord(marker, value)
+        guard header.isWhole else { return appendLongHeader(marker, value) }
+        unsafe reserve(header.count, slack: HeaderWord.slack).storeBytes(
+            of: header.bytes.littleEndian, as: UInt64.self)
+    }
+
+    @inline(never)
+    private mutating func appendLongHeader(_ marker: UInt8, _ value: Int) {
         let digits = decimalCount(value)
         let size = digits + 3
         var place = unsafe reserve(size)
@@ -112,20 +120,26 @@ extension ByteQueue {
         precondition(
             name.start >= 0 && nameCount >= 0 && name.end <= input.count && payload.start >= 0
                 && payloadCount >= 0 && payload.end <= input.count)
-        let nameDigits = decimalCount(nameCount)
-        let payloadDigits = decimalCount(payloadCount)
-        let start = word.start
-        let startCount = start.utf8CodeUnitCount
-        let size = startCount + nameDigits + nameCount + payloadDigits + payloadCount + 10
-        var place = unsafe reserve(size)
+        let nameHeader = BulkHeader(nameCount)
+        let payloadHeader = BulkHeader(payloadCount)
+        let startCount = word.startCount
+        let size =
+            startCount &+ nameHeader.count &+ nameCount &+ payloadHeader.count &+ payloadCount &+ 4
+        var place = unsafe reserve(size, slack: HeaderWord.slack)
         unsafe input.withUnsafeBufferPointer { buffer in
-            unsafe place.copyMemory(from: start.utf8Start, byteCount: startCount)
+            // The frame is longer than these three words.
+            let start = unsafe UnsafeRawPointer(word.start.utf8Start)
+            for at in stride(from: 0, to: 24, by: 8) {
+                unsafe place.storeBytes(
+                    of: (start + at).loadUnaligned(as: UInt64.self), toByteOffset: at,
+                    as: UInt64.self)
+            }
             if isRESP3 { unsafe place.storeBytes(of: UInt8(ascii: ">"), as: UInt8.self) }
             unsafe place += startCount
             // Not empty: the command that the slices are of stands in it.
             let bytes = unsafe UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
-            unsafe writeBulk(&place, bytes + Int(name.start), nameCount, nameDigits)
-            unsafe writeBulk(&place, bytes + Int(payload.start), payloadCount, payloadDigits)
+            unsafe writeBulk(&place, bytes + Int(name.start), nameCount, nameHeader)
+            unsafe writeBulk(&place, bytes + Int(payload.start), payloadCount, payloadHeader)
         }
     }
 
@@ -142,28 +156,97 @@ enum MessageWord {
     case shardMessage
     case user
 
-    /// As an array; a push differs in the first byte.
+    /// As an array; a push differs in the first byte. With blanks behind it, three words of eight bytes.
     @inline(__always)
     var start: StaticString {
         switch self {
-        case .message: "*3\r\n$7\r\nmessage\r\n"
-        case .shardMessage: "*3\r\n$8\r\nsmessage\r\n"
-        case .user: "*3\r\n$4\r\nuser\r\n"
+        case .message: "*3\r\n$7\r\nmessage\r\n       "
+        case .shardMessage: "*3\r\n$8\r\nsmessage\r\n      "
+        case .user: "*3\r\n$4\r\nuser\r\n          "
         }
+    }
+
+    /// Without the blanks.
+    @inline(__always)
+    var startCount: Int {
+        switch self {
+        case .message: 17
+        case .shardMessage: 18
+        case .user: 14
+        }
+    }
+}
+
+/// A header of up to three digits in one word: `$128\r\n`, `:1\r\n`. It is written by one store, which
+/// may write up to `slack` bytes behind the header.
+private struct HeaderWord {
+    static let slack = 8
+
+    /// In little-endian order.
+    let bytes: UInt64
+    let count: Int
+    /// False: the value is negative or has more than three digits.
+    let isWhole: Bool
+
+    @inline(__always)
+    init(_ marker: UInt8, _ value: Int) {
+        let first = UInt64(marker)
+        let number = UInt64(truncatingIfNeeded: value)
+        if number < 10 {
+            bytes = first | (0x0A_0D30 &+ number) &<< 8
+            count = 4
+            isWhole = true
+        } else if number < 100 {
+            // 205 / 2^11 is a tenth for all numbers below 1,029; 5,243 / 2^19 a hundredth.
+            let tens = (number &* 205) &>> 11
+            let ones = number &- tens &* 10
+            bytes = first | (0x0A0D_3030 &+ tens &+ ones &<< 8) &<< 8
+            count = 5
+            isWhole = true
+        } else if number < 1_000 {
+            let hundreds = (number &* 5_243) &>> 19
+            let rest = number &- hundreds &* 100
+            let tens = (rest &* 205) &>> 11
+            let ones = rest &- tens &* 10
+            bytes = first
+                | (0x0A_0D30_3030 &+ hundreds &+ tens &<< 8 &+ ones &<< 16) &<< 8
+            count = 6
+            isWhole = true
+        } else {
+            bytes = 0
+            count = 0
+            isWhole = false
+        }
+    }
+}
+
+/// `$` and a length, of any number of digits.
+private struct BulkHeader {
+    let word: HeaderWord
+    let count: Int
+
+    @inline(__always)
+    init(_ value: Int) {
+        word = HeaderWord(UInt8(ascii: "$"), value)
+        count = word.isWhole ? word.count : decimalCount(value) + 3
     }
 }
 
 /// Writes `$count`, the bytes and their CR LFs, and moves `place` behind them.
 @inline(__always)
 private func writeBulk(
-    _ place: inout UnsafeMutableRawPointer, _ bytes: UnsafeRawPointer, _ count: Int, _ digits: Int
+    _ place: inout UnsafeMutableRawPointer, _ bytes: UnsafeRawPointer, _ count: Int,
+    _ header: BulkHeader
 ) {
     let lineEnd = UInt16(littleEndian: 0x0A0D)
-    unsafe place.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
-    unsafe writeDecimal(count, digits, to: place + 1)
-    unsafe place += 1 + digits
-    unsafe place.storeBytes(of: lineEnd, as: UInt16.self)
-    unsafe place += 2
+    if header.word.isWhole {
+        unsafe place.storeBytes(of: header.word.bytes.littleEndian, as: UInt64.self)
+    } else {
+        unsafe place.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
+        unsafe writeDecimal(count, header.count - 3, to: place + 1)
+        unsafe (place + header.count - 2).storeBytes(of: lineEnd, as: UInt16.self)
+    }
+    unsafe place += header.count
     unsafe place.copyMemory(from: bytes, byteCount: count)
     unsafe place += count
     unsafe place.storeBytes(of: lineEnd, as: UInt16.self)
@@ -171,7 +254,7 @@ private func writeBulk(
 }
 
 /// The bytes of `value` in decimal, sign included.
-@inline(__always)
+@inline(never)
 private func decimalCount(_ value: Int) -> Int {
     if value >= 0, value < 10 { return 1 }
     var count = value < 0 ? 2 : 1
@@ -183,7 +266,7 @@ private func decimalCount(_ value: Int) -> Int {
     return count
 }
 
-@inline(__always)
+@inline(never)
 private func writeDecimal(_ value: Int, _ count: Int, to place: UnsafeMutableRawPointer) {
     var rest = value.magnitude
     var at = count
