@@ -134,23 +134,22 @@ enum RESPParser {
         var size: Int
         var at: Int
         if word & 0xFFFF_00FF == 0x0A0D_0024 {
-            size = Int(word >> 8 & 0xFF) - 0x30
-            guard size >= 0, size <= 9 else { return nil }
+            let ones = digit(word, 1)
+            guard ones < 10 else { return nil }
+            size = Int(truncatingIfNeeded: ones)
             at = position + 4
         } else if word & 0xFF_FF00_00FF == 0x0A_0D00_0024 {
-            let tens = Int(word >> 8 & 0xFF) - 0x30
-            let ones = Int(word >> 16 & 0xFF) - 0x30
-            guard tens > 0, tens <= 9, ones >= 0, ones <= 9 else { return nil }
-            size = tens * 10 + ones
+            let tens = digit(word, 1)
+            let ones = digit(word, 2)
+            guard tens &- 1 < 9, ones < 10 else { return nil }
+            size = Int(truncatingIfNeeded: tens &* 10 &+ ones)
             at = position + 5
         } else if word & 0xFFFF_0000_00FF == 0x0A0D_0000_0024 {
-            let hundreds = Int(word >> 8 & 0xFF) - 0x30
-            let tens = Int(word >> 16 & 0xFF) - 0x30
-            let ones = Int(word >> 24 & 0xFF) - 0x30
-            guard hundreds > 0, hundreds <= 9, tens >= 0, tens <= 9, ones >= 0, ones <= 9 else {
-                return nil
-            }
-            size = hundreds * 100 + tens * 10 + ones
+            let hundreds = digit(word, 1)
+            let tens = digit(word, 2)
+            let ones = digit(word, 3)
+            guard hundreds &- 1 < 9, tens < 10, ones < 10 else { return nil }
+            size = Int(truncatingIfNeeded: hundreds &* 100 &+ tens &* 10 &+ ones)
             at = position + 6
         } else {
             guard word & 0xFF == UInt64(UInt8(ascii: "$")) else { return nil }
@@ -164,6 +163,12 @@ enum RESPParser {
         }
         position = end + 2
         return Slice(start: at, count: size)
+    }
+
+    /// The digit in this byte of a word; what is none is 10 or more.
+    @inline(__always)
+    private static func digit(_ word: UInt64, _ index: UInt64) -> UInt64 {
+        (word &>> (index &* 8) & 0xFF) &- 0x30
     }
 
     private enum Length {
