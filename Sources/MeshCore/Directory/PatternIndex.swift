@@ -233,8 +233,9 @@ private struct AffixTable {
 
     private let base: UInt64
     private var map = IndexMap()
-    /// Chains by the number of bytes they are filed under.
-    private var chainCounts = [Int32](repeating: 0, count: PatternIndex.affixCountMax + 1)
+    /// Chains by the number of bytes they are filed under, as far as there have been any: a set of no
+    /// patterns takes no memory for it.
+    private var chainCounts: [Int32] = []
     /// The longest bytes that a chain is filed under.
     private(set) var longest = 0
 
@@ -277,6 +278,9 @@ private struct AffixTable {
     ) -> Int32 {
         if let former = replaceFirst(hash, with: id, entries) { return Int32(former) }
         map.insert(Int(id), Self.spread(hash)) { Self.spread(entries[$0].affixHash) }
+        if length >= chainCounts.count {
+            chainCounts += repeatElement(0, count: length + 1 - chainCounts.count)
+        }
         chainCounts[length] += 1
         longest = max(longest, length)
         return -1

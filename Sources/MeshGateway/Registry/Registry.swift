@@ -22,7 +22,7 @@ struct Registry: ~Copyable {
     }
 
     var topics = Topics()
-    private var subscriptions = Slab<Subscription>(capacity: 16)
+    private var subscriptions = Slab<Subscription>()
     private var freeSubscription: Int32 = -1
     /// Subscriptions of all kinds.
     private(set) var count = 0

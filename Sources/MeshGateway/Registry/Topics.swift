@@ -38,7 +38,7 @@ import MeshWire
         }
     }
 
-    private(set) var topics = Slab<Topic>(capacity: 16)
+    private(set) var topics = Slab<Topic>()
     private var map = IndexMap()
     private var freeTopic: Int32 = -1
     private var counts = InlineArray<6, Int>(repeating: 0)
