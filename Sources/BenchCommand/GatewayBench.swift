@@ -93,9 +93,9 @@ private struct Clients: ~Copyable {
         let client = open()
         let input = command(["SUBSCRIBE", channel])
         var offset = 0
-        guard case .handled = gateway.next(input.span, at: &offset, from: client, now: now) else {
-            preconditionFailure("SUBSCRIBE is refused")
-        }
+        guard case .command = gateway.next(input.span, at: &offset, from: client, now: now),
+            case .handled = gateway.carryOut(input.span, from: client, now: now)
+        else { preconditionFailure("SUBSCRIBE is refused") }
         gateway.changes.removeAll()
     }
 
@@ -104,7 +104,8 @@ private struct Clients: ~Copyable {
         while case .publish(let publication) = gateway.next(
             input, at: &offset, from: client, now: now)
         {
-            gateway.published(publication, input, by: client, PublishOutcome(number: 0))
+            gateway.published(
+                publication, input, by: client, number: 0, nodeCount: 0, isParked: false)
         }
         precondition(offset == input.count)
     }

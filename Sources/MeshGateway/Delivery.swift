@@ -10,32 +10,35 @@ extension Gateway {
     /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
     /// receivers, so that a publisher that hears itself sees its reply first. MESH.SEND answers -1
     /// for a message that waits for its user to come back.
+    ///
+    /// - Parameters:
+    ///   - number: of `PublishOutcome`, as the others.
+    ///   - isParked: its verdict is `.parked`.
     public mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        _ outcome: PublishOutcome
+        number: UInt32, nodeCount: Int, isParked: Bool
     ) {
-        let id = MessageID(origin: nodeID, number: outcome.number)
+        let message = publication.message
+        let id = MessageID(origin: nodeID, number: number)
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
         var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
-        let hasPatterns = publication.body == .channel && patterns.count > 0
-        if hasPatterns { localCount += findPatterns(publication.name, input) }
+        let hasPatterns = message.body == .channel && patterns.count > 0
+        if hasPatterns { localCount += findPatterns(message.name, input) }
         let place = Int(client)
         if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
             var reply =
-                publication.body == .user
-                ? (localCount > 0 ? 1 : 0) + outcome.nodeCount : localCount + outcome.nodeCount
-            if outcome.verdict == .parked, reply == 0 { reply = -1 }
+                (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
+            if isParked, reply == 0 { reply = -1 }
             clients[place].output.appendInteger(reply)
             wrote(place)
         }
         if topic >= 0 {
             fanOut(
-                topic, MessageWord(publication.body), publication.name, publication.payload, input,
-                id)
+                topic, MessageWord(message.body), message.name, message.payload, input, id)
         }
         if hasPatterns {
-            fanOutToPatterns(publication.key, publication.name, publication.payload, input, id)
+            fanOutToPatterns(message.key, message.name, message.payload, input, id)
         }
     }
 
@@ -55,11 +58,11 @@ extension Gateway {
         let topic = publication.topic
         if topic < 0 { return topic }
         let found = registry.topics[topic]
-        if found.key == publication.key, found.count > 0 { return topic }
-        guard let kind = TopicKind(publication.body) else { return -1 }
-        let name = publication.name
+        let message = publication.message
+        if found.key == message.key, found.count > 0 { return topic }
+        guard let kind = TopicKind(message.body) else { return -1 }
         return registry.topics.find(
-            kind, publication.key, input, Int(name.start), Int(name.count))
+            kind, message.key, input, Int(message.name.start), Int(message.name.count))
     }
 
     /// A message from another node for local clients. Returns how many clients it went to.

@@ -4,40 +4,41 @@ import MeshWire
 /// A client connection's place in the gateway's table; reused after `close`.
 public typealias ClientIndex = Int32
 
-/// What the driver must do before it calls `next` for this client again.
+/// What the driver must do before it calls `next` for this client again. Nothing in it has to be
+/// retained: one comes with each message.
 public enum Request: Sendable {
     /// The input ends inside a command; call again when `needed` bytes from the offset on are
     /// there (a hint: at least one byte more than now).
     case incomplete(needed: Int)
     /// A command was carried out; its replies are in the client's output. Call again.
     case handled
+    /// A command that does this waits for leave: call `carryOut` with the same input, or `deny`. The
+    /// offset has moved past the command. Publications come as `.publish` and wait for leave too.
+    case command(Operation)
     /// Publish to the rest of the mesh (`Node.publish`), then call `published`. The offset has
     /// moved past the command; the slices point into the same input, or into `decodedLine`.
     case publish(Publication)
     /// Ask other nodes (`Event.query`, with `questionBytes` as the event's bytes). Until the
     /// question is finished `next` answers `.blocked` for this client, so replies keep their order.
     case ask(QueryID, Query)
-    /// Only the driver knows this: answer with `reply` or `presenceNow` before the next call of
-    /// `next` for this client.
-    case report(Report)
+    /// The driver alone knows what `Gateway.report` is about: answer with `reply` or `presenceNow`
+    /// before the next call of `next` for this client.
+    case report
     /// A question of this client is open; do not read from it, call again after `finished`.
     case blocked
     /// Flush the client's output, then close the connection and call `close`.
     case end
 }
 
-/// A message from a local client.
+/// A message from a local client, on its way to the node.
 public struct Publication: Sendable {
-    public var body: RoutedBody
-    public var key: Key
-    public var name: Slice
-    public var payload: Slice
-    /// At most once: not sent again when it is lost on its way.
-    public var isVolatile = false
-    /// The slices point into `Gateway.decodedLine`, not into the driver's input.
-    public var isDecoded = false
+    public var message: OutgoingMessage
     /// The name's local topic, -1 when nobody here has it.
     public var topic: Int32
+    /// The slices point into `Gateway.decodedLine`, not into the driver's input.
+    public var isDecoded = false
+    /// The client as its node knows it; strangers do not get so far.
+    public var principal = Principal.standard
 }
 
 /// What a client asked of the node itself.
@@ -146,6 +147,10 @@ public struct Gateway: ~Copyable {
     public internal(set) var decodedLine: [UInt8] = []
     /// Where the command at hand starts in the driver's input.
     var commandStart = 0
+    /// The command at hand, once it may run as far as the client's state is concerned.
+    var command = Command.ping
+    /// The subject of the last `.report`.
+    public internal(set) var report = Report.members
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
     /// What `frame` is; valid while it is copied to clients.

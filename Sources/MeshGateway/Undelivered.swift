@@ -9,7 +9,10 @@ extension Gateway {
     ///
     /// Mutating, as all that is asked for each message: a function that only reads of a large struct
     /// makes its caller copy it whole (Swift 6.3).
-    public mutating func senderTag(of client: ClientIndex) -> UInt64 {
+    public mutating func senderTag(of client: ClientIndex) -> UInt64 { tag(of: client) }
+
+    @inline(__always)
+    func tag(of client: ClientIndex) -> UInt64 {
         let id = UInt32(truncatingIfNeeded: clients[Int(client)].id)
         return UInt64(UInt32(bitPattern: client)) << 32 | UInt64(id)
     }

@@ -89,8 +89,9 @@ extension Server {
     /// flow beyond its window.
     @inline(never)
     mutating func isPostponed(_ publication: Publication, _ client: ClientIndex) -> Bool {
-        if publication.isVolatile { return false }
-        guard let congestion = node.congestion(of: publication.key), edge.gateway.postpone(client)
+        let message = publication.message
+        if message.isVolatile { return false }
+        guard let congestion = node.congestion(of: message.key), edge.gateway.postpone(client)
         else { return false }
         pausePublisher(client, .mesh(congestion))
         return true

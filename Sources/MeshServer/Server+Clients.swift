@@ -44,7 +44,6 @@ extension Server {
         self.now = now
         let start = offset
         let request = edge.gateway.next(bytes, at: &offset, from: client, now: now)
-        if !edge.gateway.changes.isEmpty { applyChanges(&effects) }
         switch request {
         case .publish(let publication):
             let step = publish(publication, bytes, by: client, &effects)
@@ -52,21 +51,36 @@ extension Server {
             return step
         case .handled: break
         case .incomplete(let needed): return .incomplete(needed: needed)
-        default: return commandRare(request, from: client, &effects)
+        case .command(let operation):
+            return carryOut(operation, bytes, from: client, &effects)
+        case .blocked: return .paused
+        case .end:
+            settle(&effects)
+            return .end
+        case .ask, .report: preconditionFailure("a command has to be carried out for these")
         }
         if edge.gateway.hasWork { settle(&effects) }
         return isThrottled(client) ? .paused : .next
     }
 
+    /// Every command but those that publish, which come often.
     @inline(never)
-    private mutating func commandRare(
-        _ request: Request, from client: ClientIndex, _ effects: inout ServerEffects
+    private mutating func carryOut(
+        _ operation: Operation, _ bytes: Span<UInt8>, from client: ClientIndex,
+        _ effects: inout ServerEffects
     ) -> ClientStep {
         defer { settle(&effects) }
+        guard admit(operation, edge.gateway.principal(of: client)) else {
+            edge.gateway.deny(client)
+            return isThrottled(client) ? .paused : .next
+        }
+        let request = edge.gateway.carryOut(bytes, from: client, now: now)
+        if !edge.gateway.changes.isEmpty { applyChanges(&effects) }
         switch request {
-        case .publish, .handled, .incomplete: preconditionFailure("these are handled before")
+        case .handled: return isThrottled(client) ? .paused : .next
         case .ask(let query, let question): ask(query, question, &effects)
-        case .report(let report):
+        case .report:
+            let report = edge.gateway.report
             if needsFacts(report) {
                 pendingReport = (client, report)
                 return .needsFacts
@@ -74,8 +88,15 @@ extension Server {
             answer(report, to: client, nil, &effects)
         case .blocked: return .paused
         case .end: return .end
+        case .publish, .command, .incomplete: preconditionFailure("no command becomes these")
         }
         return .next
+    }
+
+    /// The one door: whether a client may do this. Everything that clients want done passes it.
+    @inline(__always)
+    private func admit(_ operation: Operation, _ principal: Principal) -> Bool {
+        options.rights.allow(operation, principal)
     }
 
     @inline(__always)
@@ -84,26 +105,29 @@ extension Server {
         _ effects: inout ServerEffects
     ) -> ClientStep {
         pause.isPostponed = false
+        guard admit(.publish, publication.principal) else {
+            edge.gateway.deny(client)
+            return .next
+        }
         if node.hasCongestion, isPostponed(publication, client) {
             pause.isPostponed = true
             return .paused
         }
-        let message = OutgoingMessage(
-            publication.body, publication.key, name: publication.name,
-            payload: publication.payload, sender: edge.gateway.senderTag(of: client),
-            isVolatile: publication.isVolatile)
         let copies = edge.gateway.counters[.clientCopies]
         let outcome: PublishOutcome
         if publication.isDecoded {
-            outcome = publishDecoded(publication, message, by: client, &effects)
+            outcome = publishDecoded(publication, by: client, &effects)
         } else {
-            outcome = node.publish(message, bytes: bytes, at: now, into: &effects.mesh)
+            outcome = node.publish(
+                publication.message, bytes: bytes, at: now, into: &effects.mesh)
             if !effects.mesh.hasSendsAlone { heed(bytes, at: now, &effects) }
-            edge.gateway.published(publication, bytes, by: client, outcome)
+            edge.gateway.published(
+                publication, bytes, by: client, number: outcome.number,
+                nodeCount: outcome.nodeCount, isParked: outcome.verdict == .parked)
         }
         effects.clientBytes +=
             Int(edge.gateway.counters[.clientCopies] &- copies)
-            * (Int(publication.name.count) + Int(publication.payload.count))
+            * (Int(publication.message.name.count) + Int(publication.message.payload.count))
         if edge.gateway.hasWork { settle(&effects) }
         if let congestion = outcome.congestion {
             pausePublisher(client, .mesh(congestion))
@@ -120,13 +144,15 @@ extension Server {
     /// not know.
     @inline(never)
     private mutating func publishDecoded(
-        _ publication: Publication, _ message: OutgoingMessage, by client: ClientIndex,
-        _ effects: inout ServerEffects
+        _ publication: Publication, by client: ClientIndex, _ effects: inout ServerEffects
     ) -> PublishOutcome {
         let line = edge.gateway.decodedLine
-        let outcome = node.publish(message, bytes: line.span, at: now, into: &effects.own)
+        let outcome = node.publish(
+            publication.message, bytes: line.span, at: now, into: &effects.own)
         transfer(line.span, &effects)
-        edge.gateway.published(publication, line.span, by: client, outcome)
+        edge.gateway.published(
+            publication, line.span, by: client, number: outcome.number,
+            nodeCount: outcome.nodeCount, isParked: outcome.verdict == .parked)
         return outcome
     }
 

@@ -6,6 +6,9 @@ import MeshWire
 /// passes on.
 public typealias ClientIndex = MeshGateway.ClientIndex
 public typealias Parting = MeshGateway.Parting
+/// What rights are about.
+public typealias Operation = MeshGateway.Operation
+public typealias Principal = MeshGateway.Principal
 
 /// The options of a server, given at birth.
 public struct ServerOptions: Sendable {
@@ -21,6 +24,8 @@ public struct ServerOptions: Sendable {
     /// Output of a client above which its commands wait until half of it has left: a client that asks
     /// without reading the answers is not closed, and takes no more memory than this.
     public var clientOutputBytes = 1024 * 1024
+    /// What clients may do; everything, as far as they need not authenticate themselves first.
+    public var rights = Rights()
 
     public init(node: Configuration) {
         self.node = node

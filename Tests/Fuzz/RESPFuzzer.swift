@@ -48,7 +48,10 @@ struct Session: ~Copyable {
             turns += 1
             precondition(turns <= 2 * bytes.count + 8, "it does not get on")
             let before = offset
-            let request = gateway.next(bytes.span, at: &offset, from: client, now: now)
+            var request = gateway.next(bytes.span, at: &offset, from: client, now: now)
+            if case .command = request {
+                request = gateway.carryOut(bytes.span, from: client, now: now)
+            }
             precondition(before <= offset && offset <= bytes.count)
             switch request {
             case .incomplete(let needed):
@@ -57,16 +60,16 @@ struct Session: ~Copyable {
             case .handled: break
             case .publish(let publication):
                 let source = publication.isDecoded ? gateway.decodedLine : bytes
-                for slice in [publication.name, publication.payload] {
+                for slice in [publication.message.name, publication.message.payload] {
                     precondition(slice.start >= 0 && slice.count >= 0)
                     precondition(slice.end <= source.count)
                 }
                 gateway.published(
-                    publication, source.span, by: client,
-                    PublishOutcome(number: 0, nodeCount: 1, verdict: .sent))
+                    publication, source.span, by: client, number: 0, nodeCount: 1, isParked: false)
             case .ask(let query, _):
                 precondition(gateway.finished(query) == client)
-            case .report(let report): answer(report)
+            case .report: answer(gateway.report)
+            case .command: preconditionFailure("it is carried out")
             case .blocked: preconditionFailure("no question is open")
             case .end:
                 hasEnded = true

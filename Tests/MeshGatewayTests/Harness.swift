@@ -76,7 +76,10 @@ struct Harness: ~Copyable {
         }
         while true {
             let before = offset
-            let request = gateway.next(input.span, at: &offset, from: client, now: now)
+            var request = gateway.next(input.span, at: &offset, from: client, now: now)
+            if case .command = request {
+                request = gateway.carryOut(input.span, from: client, now: now)
+            }
             precondition(offset >= before && offset <= input.count)
             takeChanges()
             switch request {
@@ -92,10 +95,8 @@ struct Harness: ~Copyable {
                 lastNumber += 1
                 let bytes = publication.isDecoded ? gateway.decodedLine : input
                 gateway.published(
-                    publication, bytes.span, by: client,
-                    PublishOutcome(
-                        number: lastNumber, nodeCount: remoteNodeCount,
-                        verdict: remoteNodeCount > 0 ? .sent : .nowhere))
+                    publication, bytes.span, by: client, number: lastNumber,
+                    nodeCount: remoteNodeCount, isParked: false)
             case .ask(let id, let query):
                 questions.append(
                     (id, query, gateway.questionBytes.withSpan { span in Array(copying: span) }))
@@ -105,9 +106,10 @@ struct Harness: ~Copyable {
                 }
                 let unblocked = gateway.finished(id)
                 precondition(unblocked == client)
-            case .report(let report):
-                reports.append(report)
-                answer(report, client)
+            case .report:
+                reports.append(gateway.report)
+                answer(gateway.report, client)
+            case .command: preconditionFailure("it is carried out")
             case .end:
                 ended.insert(client)
                 return

@@ -203,8 +203,8 @@ import Testing
                 + "MESH.SEND ann x persistent\r\nMESH.PUBLISH c x VOLATILE VOLATILE\r\n")
         let refused = "-ERR syntax error: after the payload there may be VOLATILE·"
         #expect(answer == ":0·:0·:0·" + refused + refused)
-        #expect(harness.publications.map(\.isVolatile) == [true, true, false])
-        #expect(harness.publications.map(\.body) == [.user, .channel, .channel])
+        #expect(harness.publications.map(\.message.isVolatile) == [true, true, false])
+        #expect(harness.publications.map(\.message.body) == [.user, .channel, .channel])
     }
 
     @Test func `a backlog keeps order and bounds through any sequence of changes`() {

@@ -272,7 +272,7 @@ import Testing
         let answer = harness.exchange(publisher, "publish a x\r\n")
         #expect(answer == ":4·")
         let publication = harness.publications[0]
-        #expect(publication.key == Harness.hasher.key(.channel, Array("a".utf8)))
+        #expect(publication.message.key == Harness.hasher.key(.channel, Array("a".utf8)))
         #expect(publication.topic >= 0)
     }
 

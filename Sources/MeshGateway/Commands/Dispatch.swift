@@ -27,11 +27,12 @@ extension Gateway {
             counters[.commands] += 1
             clients[place].lastCommand = .publish
             clients[place].lastSeenAt = now
-            return publication(.channel, parts.name, parts.payload, input)
+            return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
         let start = offset + clients[place].transaction.queuedBytes
         let limits = state.contains(.authenticated) ? limits : strangerLimits
+        isDecoded = false
         let isResuming = clients[place].progress.remaining > 0
         if isResuming { swap(&arguments, &clients[place].partial) }
         let outcome = RESPParser.parse(
@@ -51,7 +52,6 @@ extension Gateway {
             argumentBase = 0
             isDecoded = true
             decodedLine = words
-            defer { isDecoded = false }
             return take(size, words.span, &offset, client, now)
         case .nothing(let size):
             // Between MULTI and EXEC nothing may be cut out of the middle of the input.
@@ -76,7 +76,8 @@ extension Gateway {
     /// A message for the topic of this name, of at most `Frame.nameLengthMax` bytes.
     @inline(__always)
     func publication(
-        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
+        by client: ClientIndex
     ) -> Request {
         let kind: TopicKind =
             body == .channel ? .channel : body == .user ? .user : .shardChannel
@@ -84,8 +85,9 @@ extension Gateway {
         let count = Int(name.count)
         let key = hasher.key(kind.keyKind, input, start, count)
         let topic = registry.topics.find(kind, key, input, start, count)
-        return .publish(
-            Publication(body: body, key: key, name: name, payload: payload, topic: topic))
+        let message = OutgoingMessage(
+            body, key, name: name, payload: payload, sender: tag(of: client))
+        return .publish(Publication(message: message, topic: topic))
     }
 
     /// An argument as a slice of the input, or of the decoded line.
@@ -139,20 +141,50 @@ extension Gateway {
                 // These two were answered when they were queued.
                 if command == .watch || command == .multi { return .handled }
             }
-            let before = clients[place].output.count
-            let request = run(command, input, client, now)
-            let after = clients[place].output.count
-            if after > before {
-                if clients[place].flags.contains(.muted),
-                    !table[command].traits.contains(.pushes)
-                {
-                    clients[place].output.truncate(to: before)
-                } else {
-                    wrote(place)
-                }
-            }
-            return request
+            self.command = command
+            let operation = command.operation
+            return operation == .publish ? run(input, client, now) : .command(operation)
         }
+    }
+
+    /// Carries out the command that `next` has answered `.command` for, on the same input.
+    public mutating func carryOut(
+        _ input: Span<UInt8>, from client: ClientIndex, now: Instant
+    ) -> Request {
+        if !isDecoded { return run(input, client, now) }
+        let line = decodedLine
+        return run(line.span, client, now)
+    }
+
+    /// Refuses the command that `next` has answered `.command` or `.publish` for.
+    public mutating func deny(_ client: ClientIndex) {
+        let name = table[clients[Int(client)].lastCommand ?? command].fullName
+        fail(
+            client, "NOPERM User default has no permissions to run the '\(name)' command")
+    }
+
+    /// Who the client is.
+    @inline(__always)
+    public mutating func principal(of client: ClientIndex) -> Principal {
+        clients[Int(client)].flags.contains(.authenticated) ? .standard : .stranger
+    }
+
+    private mutating func run(
+        _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) -> Request {
+        let place = Int(client)
+        let command = command
+        let before = clients[place].output.count
+        let request = run(command, input, client, now)
+        let after = clients[place].output.count
+        if after > before {
+            if clients[place].flags.contains(.muted), !table[command].traits.contains(.pushes) {
+                clients[place].output.truncate(to: before)
+            } else {
+                wrote(place)
+            }
+        }
+        return request
     }
 
     /// Decides whether this command's reply is silenced; a SKIP is used up by one command. What
@@ -284,7 +316,7 @@ extension Gateway {
         case .pubsubShardChannels: return askChannels(.shardChannel, input, client)
         case .pubsubNumSub: return askCounts(.channel, input, client)
         case .pubsubShardNumSub: return askCounts(.shardChannel, input, client)
-        case .pubsubNumPat: return .report(.patternCount)
+        case .pubsubNumPat: return asks(.patternCount)
 
         case .ping: ping(input, client)
         case .echo: bulk(1, input, client)
@@ -302,7 +334,7 @@ extension Gateway {
         case .clientList: listClients(input, client, now)
         case .clientKill: return killClients(input, client, now)
 
-        case .info: return .report(.info(sections: infoSections(input)))
+        case .info: return asks(.info(sections: infoSections(input)))
         case .configGet: getConfiguration(input, client)
         case .configSet: setConfiguration(input, client)
         case .configResetStatistics: ok(client)
@@ -336,9 +368,9 @@ extension Gateway {
         case .meshWhere: return whereabouts(input, client)
         case .meshWatch: return watch(input, client)
         case .meshUnwatch: unwatch(input, client)
-        case .meshMembers: return .report(.members)
-        case .meshLinks: return .report(.links)
-        case .meshStatus: return .report(.status)
+        case .meshMembers: return asks(.members)
+        case .meshLinks: return asks(.links)
+        case .meshStatus: return asks(.status)
         case .meshTrace: return trace(input, client)
         case .meshPublish: return publishVolatile(.channel, input, client)
         case .meshPolicy: setPolicy(input, client)
@@ -352,6 +384,12 @@ extension Gateway {
             preconditionFailure("a container has no arity of its own")
         }
         return .handled
+    }
+
+    /// The driver knows the answer.
+    mutating func asks(_ report: Report) -> Request {
+        self.report = report
+        return .report
     }
 
     // MARK: Arguments

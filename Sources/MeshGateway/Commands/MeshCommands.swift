@@ -69,18 +69,18 @@ extension Gateway {
         }
         let request = publish(body, input, client)
         guard isVolatile, case .publish(var publication) = request else { return request }
-        publication.isVolatile = true
+        publication.message.isVolatile = true
         return .publish(publication)
     }
 
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
-        return .report(.online((1..<arguments.count).map { askedUser($0, input) }))
+        return asks(.online((1..<arguments.count).map { askedUser($0, input) }))
     }
 
     mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return .report(.whereabouts(askedUser(1, input), user: bytes(1, input)))
+        return asks(.whereabouts(askedUser(1, input), user: bytes(1, input)))
     }
 
     /// Confirms each user, then asks the driver how they are.
@@ -101,7 +101,7 @@ extension Gateway {
             clients[place].watching.append(topic)
             users.append(user)
         }
-        return .report(.watch(users))
+        return asks(.watch(users))
     }
 
     mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {

@@ -12,7 +12,7 @@ extension Gateway {
             fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
             return .handled
         }
-        let request = publication(body, absolute(1), absolute(2), input)
+        let request = publication(body, absolute(1), absolute(2), input, by: client)
         guard isDecoded, case .publish(var publication) = request else { return request }
         publication.isDecoded = true
         return .publish(publication)

@@ -1,0 +1,56 @@
+/// What a client's command does, in words of no protocol: what it may do is said of these.
+public enum Operation: UInt8, CaseIterable, Sendable {
+    /// A message to a channel, a shard channel or a user.
+    case publish
+    /// Listening to channels, shard channels and patterns.
+    case subscribe
+    /// Receiving what is sent to a user.
+    case attach
+    /// Being told when users come and go.
+    case watch
+    /// Questions about others' subscriptions and users, which the mesh answers.
+    case locate
+    /// Questions about the node, its members and its connections.
+    case inspect
+    /// What changes the node or ends others' connections.
+    case administer
+    /// What concerns the client's own connection alone, and what is there for Redis's sake and does
+    /// nothing.
+    case connect
+}
+
+/// The client as its node knows it: who it is that wants something.
+public enum Principal: UInt8, CaseIterable, Sendable {
+    /// It has not given the password that it must give.
+    case stranger
+    /// Redis's user `default`: it has, or need not.
+    case standard
+}
+
+extension Command {
+    /// The operation that the command is.
+    var operation: Operation {
+        switch self {
+        case .publish, .spublish, .meshPublish, .meshSend: .publish
+        case .subscribe, .psubscribe, .ssubscribe: .subscribe
+        case .meshAttach: .attach
+        case .meshWatch: .watch
+        case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
+            .pubsubNumPat, .meshOnline, .meshWhere, .meshTrace:
+            .locate
+        case .info, .clientList, .configGet, .meshMembers, .meshLinks, .meshStatus: .inspect
+        case .configSet, .configResetStatistics, .configRewrite, .clientKill, .aclSetUser:
+            .administer
+        case .unsubscribe, .punsubscribe, .sunsubscribe, .ping, .echo, .hello, .auth, .select,
+            .quit, .reset, .cluster, .multi, .exec, .discard, .unwatch, .role, .readonly,
+            .readwrite, .asking, .dbsize, .flushall, .flushdb, .meshDetach, .meshAck,
+            .meshUnwatch, .meshPolicy, .meshGaps, .meshReports, .meshMoves, .clientID,
+            .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
+            .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection, .command,
+            .commandCount, .commandDocs, .commandInfo, .commandList, .aclWhoAmI, .aclList,
+            .aclUsers, .moduleList, .pubsubHelp, .clientHelp, .configHelp, .commandHelp,
+            .aclHelp, .meshHelp, .watch, .pubsub, .client, .config, .acl, .module:
+            .connect
+        }
+    }
+}
