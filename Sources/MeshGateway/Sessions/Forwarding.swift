@@ -100,9 +100,7 @@ extension Gateway {
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
-        for token in sessions[index].tokens {
-            movedTokens.add(token, node, until: now + configuration.sessionGrace)
-        }
+        for token in sessions[index].tokens { remember(token, isAt: node) }
         closeGhost(ghost)
         forget(index)
     }

@@ -221,7 +221,7 @@ extension Gateway {
         into answer: inout ByteQueue
     ) {
         guard let index = sessionOfToken[token], sessions[index].user == user else {
-            if let node = movedTokens[token] {
+            if let node = movedTokens[token], node != nodeID {
                 answer.append(UInt8(2))
                 answer.append(integer: node.rawValue)
                 return

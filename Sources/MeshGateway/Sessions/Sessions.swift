@@ -380,11 +380,21 @@ extension Gateway {
         sessionOfToken[sessions[index].token] = index
     }
 
-    /// The session is known by this one of its tokens alone.
+    /// The session is known by this one of its tokens alone. Its former node, which does not know whether
+    /// its answer has come, would still give the session for the token that it made.
     mutating func settle(_ index: Int, on token: SessionToken) {
-        for other in sessions[index].tokens where other != token { dropToken(other, of: index) }
+        for other in sessions[index].tokens where other != token {
+            dropToken(other, of: index)
+            if other.node != nodeID { remember(other, isAt: nodeID) }
+        }
         sessions[index].token = token
         sessions[index].former = nil
+    }
+
+    /// A token is good for nothing any more, or at another node.
+    mutating func remember(_ token: SessionToken, isAt node: NodeID) {
+        movedTokens.add(
+            token, node, until: now + max(configuration.sessionGrace, Self.movedTime * 2))
     }
 
     private mutating func dropToken(_ token: SessionToken, of index: Int) {

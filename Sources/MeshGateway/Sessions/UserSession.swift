@@ -71,7 +71,8 @@ struct UserSession {
     var twinsUntil: Instant?
 }
 
-/// Where sessions have gone whose tokens clients may still show here.
+/// Where sessions have gone whose tokens clients may still show here. This node itself: a later token
+/// of the session was used here.
 struct MovedTokens {
     private var nodes: [SessionToken: NodeID] = [:]
     /// In the order of their ends.
