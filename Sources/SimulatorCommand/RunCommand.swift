@@ -10,7 +10,7 @@ extension Command {
         Command(
             name: "run",
             usage: "run FILE… [--seed N] [--out DIR] [--json] [--quiet] [--times N] "
-                + "[--jobs N] [--check-hash FILE]",
+                + "[--jobs N] [--check-hash FILE] [--write-hash FILE]",
             summary: "runs scenarios on the production node in virtual time",
             flags: [
                 Flag(name: "seed", argument: "N", help: "repeats the run of this seed (1)"),
@@ -28,16 +28,20 @@ extension Command {
                     help: "of those times, so many at once after the first (1)"),
                 Flag(
                     name: "check-hash", argument: "FILE",
-                    help:
-                        "a run hash other than in this JSON object of hashes by scenario is status 2"
-                ),
+                    help: "a run hash other than in this file is status 2; says what has changed"),
+                Flag(
+                    name: "write-hash", argument: "FILE",
+                    help: "writes the runs' hashes and figures there, in place of their former"),
             ]
         ) { arguments in
             guard !arguments.words.isEmpty else { throw UsageError("name a scenario file") }
             let seed = try arguments.seed() ?? 1
             let times = try arguments.integer("times", 1...1_000_000) ?? 1
             let jobs = try arguments.integer("jobs", 1...256) ?? 1
-            let hashes = try arguments["check-hash"].map(readHashes) ?? [:]
+            let records = try arguments["check-hash"].map { try RunRecord.read($0) }
+            var written = try arguments["write-hash"].map { path -> [String: RunRecord] in
+                FileManager.default.fileExists(atPath: path) ? try RunRecord.read(path) : [:]
+            }
             // Every file is read before the first run: a mistake in the last costs no hour.
             var scenarios = try arguments.words.map(readScenario)
             let chosen = try mistake(arguments)
@@ -46,15 +50,17 @@ extension Command {
             var reports: [String] = []
             for (path, scenario) in zip(arguments.words, scenarios) {
                 let metrics = simulate(scenario, seed: seed, isQuiet: arguments.has("quiet"))
-                var wanted = hashes[scenario.name]
-                if arguments["check-hash"] != nil, wanted == nil { wanted = "none" }
-                if !isHash(metrics, wanted) { status = max(status, 2) }
+                let record = RunRecord(metrics)
+                written?[scenario.name] = record
+                if let records, !isAsBefore(record, records[scenario.name], scenario.name) {
+                    status = max(status, 2)
+                }
                 let count = Atomic<Int>(times - 1)
                 let different = Atomic<Int>(0)
                 DispatchQueue.concurrentPerform(iterations: jobs) { _ in
                     while count.subtract(1, ordering: .relaxed).newValue >= 0 {
                         let again = simulate(scenario, seed: seed, isQuiet: true)
-                        if !isHash(again, metrics.runHashText) {
+                        if !isAsBefore(RunRecord(again), record, scenario.name) {
                             different.add(1, ordering: .relaxed)
                         }
                     }
@@ -72,6 +78,9 @@ extension Command {
                 if let reason = metrics.scenarioError { say("\(path): \(reason)\n") }
                 status = max(status, metrics.exitStatus)
             }
+            if let written, let path = arguments["write-hash"] {
+                try RunRecord.write(written, to: path)
+            }
             if arguments.has("json") {
                 print(
                     reports.count == 1
@@ -81,21 +90,17 @@ extension Command {
         }
     }
 
-    /// Whether a run came out as it should, and a line if not. Nil: as it likes.
-    private static func isHash(_ metrics: Metrics, _ wanted: String?) -> Bool {
-        guard let wanted, wanted != metrics.runHashText else { return true }
-        say("\(metrics.scenario): run hash \(metrics.runHashText), expected \(wanted)\n")
+    /// Whether a run came out as it did before, and a line if not.
+    private static func isAsBefore(_ now: RunRecord, _ before: RunRecord?, _ name: String) -> Bool {
+        guard let before else {
+            say("\(name): run hash \(now.runHash), and none is written down\n")
+            return false
+        }
+        if now.runHash == before.runHash { return true }
+        say(
+            "\(name): run hash \(now.runHash), expected \(before.runHash); "
+                + before.changes(to: now) + "\n")
         return false
-    }
-
-    private static func readHashes(_ path: String) throws(UsageError) -> [String: String] {
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw UsageError("cannot read \(path)")
-        }
-        guard let hashes = try? JSONDecoder().decode([String: String].self, from: data) else {
-            throw UsageError("\(path) is not a JSON object of run hashes by scenario")
-        }
-        return hashes
     }
 
     static var schema: Command {
