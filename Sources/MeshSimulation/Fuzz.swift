@@ -63,6 +63,12 @@ public enum Fuzz {
         sessions.breaks = Double(random.next(below: 8))
         sessions.counted = Double(random.next(below: 3)) / 2
         sessions.slow = Double(random.next(below: 2)) / 2
+        if random.next(below: 2) == 0 {
+            sessions.kept = 5 << random.next(below: 5)
+            sessions.size = random.next(below: 2) * random.next(below: 4_000)
+        }
+        sessions.watchers = random.next(below: 3)
+        sessions.probes = Double(random.next(below: 3))
         return sessions
     }
 
@@ -114,6 +120,14 @@ public enum Fuzz {
             flows.heldCount = 4 << random.next(below: 8)
             flows.heldBytes = 4_096 << random.next(below: 8)
             scenario.flows = flows
+        }
+        // Drawn last: what older seeds drew stays.
+        if random.next(below: 2) == 0 {
+            scenario.sessions = sessions(&random)
+            scenario.sessions.count *= 4
+            scenario.sessions.size = 0
+            scenario.sessions.messages = rate / 10
+            scenario.tolerated = tolerated(scenario)
         }
         return scenario
     }
@@ -171,6 +185,14 @@ public enum Fuzz {
         if scenario.sessions.breaks > 0 { add { $0.sessions.breaks = 0 } }
         if scenario.sessions.slow > 0 { add { $0.sessions.slow = 0 } }
         if scenario.sessions.counted > 0 { add { $0.sessions.counted = 0 } }
+        if scenario.sessions.watchers > 0 { add { $0.sessions.watchers = 0 } }
+        if scenario.sessions.probes > 0 { add { $0.sessions.probes = 0 } }
+        if scenario.sessions.kept > 0 {
+            add {
+                $0.sessions.kept = 0
+                $0.sessions.size = 0
+            }
+        }
         if scenario.sessions.messages > 20 { add { $0.sessions.messages /= 4 } }
         if scenario.channels.count > 0 { add { $0.channels.count = 0 } }
         if scenario.messages.toChannels > 20 { add { $0.messages.toChannels /= 4 } }
@@ -265,7 +287,9 @@ extension Scenario {
             lines.append(
                 "sessions: { count: \(sessions.count), messages: \(decimal(sessions.messages)), "
                     + "breaks: \(decimal(sessions.breaks)), "
-                    + "counted: \(decimal(sessions.counted)), slow: \(decimal(sessions.slow)) }")
+                    + "counted: \(decimal(sessions.counted)), slow: \(decimal(sessions.slow)), "
+                    + "size: \(sessions.size), kept: \(sessions.kept), "
+                    + "watchers: \(sessions.watchers), probes: \(decimal(sessions.probes)) }")
         }
         if let flows {
             lines.append(

@@ -15,7 +15,7 @@ public struct Run: ~Copyable {
             case churnJoin, churnLeave, churnCrash
             case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
             case toUser, toChannel
-            case sessionLook, sessionBreak, toSession
+            case sessionLook, sessionBreak, sessionProbe, toSession
         }
         var kind: Kind
         var index: Int32 = 0
@@ -40,6 +40,10 @@ public struct Run: ~Copyable {
     /// The line of the program beside each host that sends to sessions.
     var localLines: [Int: Int] = [:]
     var localDecoders: [Int: RESPDecoder] = [:]
+    /// The hosts with a program beside them that watches all users.
+    var watching: Set<Int> = []
+    /// Programs that have shown a token which was exchanged, and wait for the answer.
+    var probes: [Probe] = []
     var faultRandom: RandomSource
     var loadRandom: RandomSource
     /// Hosts that are up, in order.
@@ -262,6 +266,9 @@ public struct Run: ~Copyable {
         case .toSession:
             sendToSession()
             planNext(.toSession, scenario.sessions.messages, after: now)
+        case .sessionProbe:
+            probeSession()
+            planNext(.sessionProbe, scenario.sessions.probes, after: now)
         }
     }
 

@@ -40,6 +40,12 @@ public enum Mistake: String, CaseIterable, Sendable {
     case asksNoKernel
     /// Tells no client that it has missed messages.
     case hidesNotices
+    /// Tells clients of one message more than they have missed.
+    case miscountsNotices
+    /// Tells watchers that users have gone who are there.
+    case saysGone
+    /// Takes a token that was exchanged.
+    case takesSpentTokens
     /// Sends one message in 64 to the client of a session twice.
     case repeatsToSessions
     /// Loses one message in 64 to the client of a session.
@@ -52,7 +58,9 @@ public enum Mistake: String, CaseIterable, Sendable {
     /// It shows where there are sessions alone.
     var isTowardsClients: Bool {
         switch self {
-        case .asksNoKernel, .hidesNotices, .repeatsToSessions, .losesToSessions: true
+        case .asksNoKernel, .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens,
+            .repeatsToSessions, .losesToSessions:
+            true
         default: false
         }
     }
@@ -113,7 +121,8 @@ extension World {
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
         case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
-            .hidesNotices, .repeatsToSessions, .losesToSessions:
+            .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
+            .losesToSessions:
             return parcel
         }
     }

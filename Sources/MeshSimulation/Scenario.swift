@@ -146,6 +146,15 @@ public struct Scenario: Sendable {
         /// Connections that break, and messages to sessions from random nodes; a second, each.
         public var breaks = 0.0
         public var messages = 0.0
+        /// Bytes of a message, at least.
+        public var size = 0
+        /// Messages that a node keeps for a session without a connection, and for a client that reads
+        /// slowly; 0: as many as a node keeps that is not told otherwise.
+        public var kept = 0
+        /// Nodes with a program beside them that watches all users (MESH.WATCH).
+        public var watchers = 0
+        /// Programs that show a token which was exchanged; a second.
+        public var probes = 0.0
     }
 
     public struct Expectation: Sendable {

@@ -111,6 +111,10 @@ public enum ScenarioReader {
             scenario.sessions.slow = try sessions.number("slow", 0...1) ?? 0
             scenario.sessions.breaks = try sessions.number("breaks", 0...1e6) ?? 0
             scenario.sessions.messages = try sessions.number("messages", 0...1e7) ?? 0
+            scenario.sessions.size = try sessions.integer("size", 0...1_000_000) ?? 0
+            scenario.sessions.kept = try sessions.integer("kept", 0...1_000_000) ?? 0
+            scenario.sessions.watchers = try sessions.integer("watchers", 0...100_000) ?? 0
+            scenario.sessions.probes = try sessions.number("probes", 0...1e6) ?? 0
         }
         if let flows = try root.section("flows") { scenario.flows = try flowLimits(flows) }
     }

@@ -1,4 +1,5 @@
 import MeshCore
+import MeshGateway
 import MeshServer
 import MeshWire
 
@@ -81,6 +82,8 @@ public struct World: ~Copyable {
     /// Clients that are flushed; reused.
     var dirtyClients: [ClientIndex] = []
     var isSettlingLines = false
+    /// What the servers that start from now on keep for their clients.
+    var gateway = GatewayConfiguration()
     /// For what kernels take of clients' output.
     var lineRandom: RandomSource
 
@@ -119,8 +122,10 @@ public struct World: ~Copyable {
             seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now,
             book: book)
         let id = node.id
+        var options = ServerOptions(node: configuration)
+        options.gateway = gateway
         let server = Server(
-            ServerOptions(node: configuration), node: node, hasher: hasher,
+            options, node: node, hasher: hasher,
             secret: (RandomSource.mix(id.rawValue), RandomSource.mix(~id.rawValue)), at: now)
         ids.append(id)
         endpoints.append(endpoint)

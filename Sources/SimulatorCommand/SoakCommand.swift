@@ -39,6 +39,10 @@ struct SoakTally {
     var lost = 0
     var duplicated = 0
     var reordered = 0
+    var toSessions = 0
+    var sessionDelivered = 0
+    var sessionMissing = 0
+    var sessionNotices = 0
     var violations = 0
     var seconds = 0.0
 
@@ -56,6 +60,10 @@ struct SoakTally {
         lost += metrics.lost
         duplicated += metrics.duplicated
         reordered += metrics.reordered
+        toSessions += metrics.sessionMessages
+        sessionDelivered += metrics.sessionDelivered
+        sessionMissing += metrics.sessionMissing
+        sessionNotices += metrics.sessionNotices
         violations += metrics.violationCount + (metrics.isStuck ? 1 : 0)
     }
 
@@ -71,6 +79,8 @@ struct SoakTally {
         lost          \(lost)
         duplicated    \(duplicated)
         out of order  \(reordered)
+        to sessions   \(toSessions), \(sessionDelivered) came, \(sessionMissing) missing beside \
+        notices of unknown size, \(sessionNotices) notices
         violations    \(violations)
         \(decimal(seconds, places: 1)) s, \(Int(Double(delivered) / max(seconds, 1e-9))) messages/s
 
@@ -84,6 +94,8 @@ struct SoakTally {
         "messages": \(copies), "delivered": \(delivered), "undelivered": \(undelivered), \
         "refused": \(refused), "orphaned": \(orphaned), "retransmitted": \(retransmitted), \
         "lost": \(lost), "duplicated": \(duplicated), "reordered": \(reordered), \
+        "toSessions": \(toSessions), "sessionDelivered": \(sessionDelivered), \
+        "sessionMissing": \(sessionMissing), "sessionNotices": \(sessionNotices), \
         "violations": \(violations), "seconds": \(decimal(seconds))}
         """
     }

@@ -13,7 +13,13 @@ import Testing
 
     private let breaking = """
         { nodes: 4, duration: 12, settle: 6,
-          sessions: { count: 12, messages: 150, breaks: 8, counted: 0.4, slow: 0.3 } }
+          sessions: { count: 12, messages: 150, breaks: 8, counted: 0.4, slow: 0.3,
+                      watchers: 2, probes: 20 } }
+        """
+    /// Some 400 KB a second for readers of 40, and little room for what they do not read.
+    private let slow = """
+        { nodes: 4, duration: 12, settle: 6, tolerate: ["sessionOrder"],
+          sessions: { count: 8, messages: 100, size: 4000, breaks: 3, slow: 1, kept: 20 } }
         """
 
     @Test func `while nothing breaks every message to a session comes`() throws {
@@ -33,8 +39,18 @@ import Testing
         #expect(metrics.sessionDelivered > metrics.sessionMessages * 3 / 4)
     }
 
+    /// Two of eight are under each policy: cut, and told what was dropped.
+    @Test func `what slow readers lose is announced, under each policy`() throws {
+        let metrics = try run(slow)
+        #expect(metrics.violations == [] && !metrics.isStuck)
+        #expect(metrics.sessionNotices > 20)
+        #expect(metrics.sessionDelivered < metrics.sessionMessages * 3 / 4)
+        #expect(metrics.sessionDelivered > metrics.sessionMessages / 10)
+    }
+
     @Test(arguments: [
-        Mistake.asksNoKernel, .hidesNotices, .repeatsToSessions, .losesToSessions,
+        Mistake.asksNoKernel, .hidesNotices, .repeatsToSessions, .losesToSessions, .saysGone,
+        .takesSpentTokens,
     ])
     func `the checker finds a mistake towards clients`(mistake: Mistake) throws {
         let found = try (1...3 as ClosedRange<UInt64>).contains { seed in
@@ -42,6 +58,11 @@ import Testing
                 .contains { $0.checker == .session }
         }
         #expect(found)
+    }
+
+    @Test func `the checker finds a notice of the wrong size`() throws {
+        let violations = try run(slow, mistake: .miscountsNotices).violations
+        #expect(violations.contains { $0.checker == .session })
     }
 
     /// The new node of a session crashes, or is suspected, while its old one passes messages on: the
@@ -70,5 +91,33 @@ import Testing
         world.run(for: .milliseconds(100))
         let text = String(decoding: world.read(second), as: UTF8.self)
         #expect(text.contains("$3\r\nann\r\n$5\r\nhello\r\n"), "\(text)")
+    }
+
+    /// The former node of a session answers again with what it has given, for its answer may have been
+    /// lost: shown at the new node, an old token got the session for the second time.
+    @Test func `a token that was exchanged for one that was used is refused where the session is`() {
+        var world = World(seed: 1)
+        world.start(seeds: [])
+        world.start(seeds: [0])
+        world.run(for: .seconds(3))
+        func attach(_ word: String, at host: Int) -> String {
+            let line = world.connectLocally(to: host)!
+            world.write(Array("MESH.ATTACH ann \(word)\r\n".utf8), to: line)
+            world.run(for: .milliseconds(300))
+            let reply = String(decoding: world.read(line), as: UTF8.self)
+            world.close(line: line)
+            world.run(for: .milliseconds(100))
+            return reply
+        }
+        func token(_ reply: String) -> String {
+            reply.hasPrefix("$49\r\n") ? String(reply.dropFirst(5).prefix(49)) : reply
+        }
+        let first = token(attach("SESSION", at: 0))
+        let second = token(attach("RESUME \(first)", at: 1))
+        let third = token(attach("RESUME \(second)", at: 1))
+        #expect(Set([first, second, third].map(\.count)) == [49])
+        #expect(attach("RESUME \(first)", at: 1).hasPrefix("-NOSESSION"))
+        #expect(attach("RESUME \(first)", at: 0).hasPrefix("-NOSESSION"))
+        #expect(attach("RESUME \(third)", at: 0).hasPrefix("$49"))
     }
 }

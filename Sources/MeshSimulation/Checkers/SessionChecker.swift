@@ -65,6 +65,21 @@ struct SessionChecker {
         return violation("a token of s\(user) that was not exchanged is refused", at: now)
     }
 
+    /// A watcher beside this host was told that the user is gone.
+    mutating func gone(
+        _ user: Int, for host: Int, at now: Instant, isExcused: Bool
+    ) -> Violation? {
+        guard !isExcused, let since = users[user].since, now - since > .seconds(2) else {
+            return nil
+        }
+        return violation(
+            "host \(host) says that s\(user) is gone, though its session lives", at: now)
+    }
+
+    mutating func tookSpentToken(of user: Int, _ host: Int, at now: Instant) -> Violation {
+        violation("host \(host) takes a token of s\(user) that was exchanged", at: now)
+    }
+
     mutating func sent(_ number: Int, to user: Int, from host: Int, at now: Instant) {
         precondition(number == messages.count)
         messages.append(Message(user: Int32(user), host: Int32(host), time: now))

@@ -17,6 +17,8 @@ extension Run {
     mutating func planSessions(from start: Instant) {
         let plan = scenario.sessions
         guard plan.count > 0 else { return }
+        limitWhatIsKept(plan)
+        let policies = SlowConsumerPolicy.allCases
         for number in 0..<plan.count {
             let isSlow = loadRandom.next(below: 1_000) < Int(plan.slow * 1_000)
             sessions.append(
@@ -24,19 +26,33 @@ extension Run {
                     name: "s\(number)",
                     isCounted: loadRandom.next(below: 1_000) < Int(plan.counted * 1_000),
                     readBytesMax: isSlow ? 200 : .max,
+                    policy: isSlow && plan.kept > 0 ? policies[number % policies.count] : nil,
                     comesAt: start + .milliseconds(Int64(loadRandom.next(below: 1_000)))))
         }
         sessionChecker = SessionChecker(count: plan.count)
         agenda.schedule(Chore(kind: .sessionLook), at: start)
         planNext(.sessionBreak, plan.breaks, after: start + .seconds(2))
         planNext(.toSession, plan.messages, after: start + .seconds(2))
+        planNext(.sessionProbe, plan.probes, after: start + .seconds(2))
+    }
+
+    private mutating func limitWhatIsKept(_ plan: Scenario.Sessions) {
+        guard plan.kept > 0 else { return }
+        let bytes = plan.kept * (plan.size + 100)
+        world.gateway.sessionCountMax = plan.kept
+        world.gateway.slowBytesMax = bytes
+        // What is ahead of the socket before anything is kept apart (`Gateway.aheadBytes`), and that.
+        world.gateway.pubsubOutputLimit = OutputLimit(
+            hard: 128 * 1_024 + bytes, soft: 0, softDuration: .zero)
     }
 
     // MARK: Looking
 
     mutating func lookAtSessions() {
         for host in live { readLocal(host) }
+        for host in live.prefix(scenario.sessions.watchers) { watchUsers(host) }
         for number in sessions.indices { look(number) }
+        lookAtProbes()
         // The old node of a session gives its key up some seconds later.
         if now < lastSessionChange + Self.keyTime { truth.lastDirectoryChange = now }
         agenda.schedule(Chore(kind: .sessionLook), at: now + Self.lookPeriod)
@@ -135,6 +151,11 @@ extension Run {
         let words = fields.map(\.shown)
         switch mistake(of: sessions[number].host, words.first) {
         case .hidesNotices where words.first == "gap", .losesToSessions: return
+        case .miscountsNotices where words.first == "gap" && words.count >= 4:
+            var more = words
+            if let count = Int(words[3]), count > 0 { more[3] = String(count + 1) }
+            takeWords(more, number)
+            return
         case .repeatsToSessions: takeWords(words, number)
         default: break
         }
@@ -157,8 +178,8 @@ extension Run {
         switch words.first {
         case "user" where words.count == 3:
             if sessions[number].isCounting { sessions[number].seen += 1 }
-            report(
-                sessionChecker.received(Int(words[2]) ?? -1, by: number, at: now))
+            let message = words[2].prefix { $0 != "." }
+            report(sessionChecker.received(Int(message) ?? -1, by: number, at: now))
             acknowledge(number)
         case "gap" where words.count >= 4 && words[1] == "user":
             sessionChecker.noticed(Int(words[3]) ?? 0, by: number, at: now)
@@ -184,8 +205,10 @@ extension Run {
     private mutating func takeToken(_ token: String, _ number: Int) {
         guard case .attaching = sessions[number].state, token.count == 49 else { return }
         lastSessionChange = now
-        if sessions[number].token == nil { sessionChecker.began(number, at: now) }
-        sessions[number].token = token
+        if sessions[number].newest == nil { sessionChecker.began(number, at: now) }
+        sessions[number].spent = sessions[number].former
+        sessions[number].former = sessions[number].newest
+        sessions[number].newest = SessionClient.Token(text: token, host: sessions[number].host)
         sessions[number].state = .attached
         sessions[number].seen = 0
         sessions[number].acknowledged = 0
@@ -203,7 +226,9 @@ extension Run {
             sessionChecker.refused(
                 number, at: now,
                 isExcused: isTroubled(number, for: Self.awayMax + Self.answerTime)))
-        sessions[number].token = nil
+        sessions[number].newest = nil
+        sessions[number].former = nil
+        sessions[number].spent = nil
     }
 
     /// Whether something was wrong lately with a node that had, or was to have, the user's session.
@@ -219,8 +244,11 @@ extension Run {
         guard world.isReady(host), let line = localLine(host) else { return }
         readLocal(host)
         let message = sessionChecker.nextNumber
+        var payload = String(message)
+        let missing = scenario.sessions.size - payload.utf8.count
+        if missing > 0 { payload += String(repeating: ".", count: missing) }
         world.write(
-            RESPDecoder.command(["MESH.SEND", sessions[number].name, String(message)]), to: line)
+            RESPDecoder.command(["MESH.SEND", sessions[number].name, payload]), to: line)
         sessionChecker.sent(message, to: number, from: host, at: now)
         readLocal(host)
     }
@@ -231,6 +259,7 @@ extension Run {
         guard let line = world.connectLocally(to: host) else { return nil }
         localLines[host] = line
         localDecoders[host] = RESPDecoder()
+        watching.remove(host)
         world.write(
             RESPDecoder.command(["HELLO", "3"]) + RESPDecoder.command(["MESH.REPORTS", "ON"]),
             to: line)
@@ -256,9 +285,70 @@ extension Run {
                     let number = Int(words[2].dropFirst())
                 {
                     sessionChecker.undelivered(Int(words[3]) ?? 0, to: number)
+                } else if words.first == "presence", words.count == 3,
+                    let number = Int(words[1].dropFirst())
+                {
+                    takePresence(words[2], number, host)
                 }
             default: break
             }
+        }
+    }
+
+    // MARK: Watching
+
+    /// The program beside this node watches all users, from when it has a connection.
+    private mutating func watchUsers(_ host: Int) {
+        guard world.isReady(host), let line = localLine(host), watching.insert(host).inserted
+        else { return }
+        world.write(RESPDecoder.command(["MESH.WATCH"] + sessions.map(\.name)), to: line)
+    }
+
+    private mutating func takePresence(_ state: String, _ number: Int, _ host: Int) {
+        let mistake = mistake(of: host, "presence")
+        guard state == "offline" || mistake == .saysGone else { return }
+        let isExcused = truth.isTroubled(from: now - Self.keyTime - scenario.settle, to: now)
+        report(sessionChecker.gone(number, for: host, at: now, isExcused: isExcused))
+    }
+
+    // MARK: Spent tokens
+
+    /// Somebody shows a token that was exchanged, at any node. Where its node is gone, or the one that it
+    /// was exchanged at, nobody knows it: it gets a new session, and the notice that something may be lost.
+    mutating func probeSession() {
+        let number = loadRandom.next(below: sessions.count)
+        let host = live[loadRandom.next(below: live.count)]
+        guard let token = sessions[number].spent, world.isUp(token.host), world.isReady(host) else {
+            return
+        }
+        let line = world.connect(to: host, room: 4_096)
+        world.write(
+            RESPDecoder.command(["MESH.ATTACH", sessions[number].name, "RESUME", token.text]), to: line)
+        probes.append(
+            Probe(line: line, number: number, home: token.host, host: host, since: now))
+    }
+
+    private mutating func lookAtProbes() {
+        var index = 0
+        while index < probes.count {
+            let probe = probes[index]
+            let answer = String(decoding: world.read(probe.line), as: UTF8.self)
+            let isTaken =
+                answer.hasPrefix("$49\r\n")
+                || answer.hasPrefix("-NOSESSION") && mistake(of: probe.host, nil) == .takesSpentTokens
+            if isTaken, world.isUp(probe.home),
+                !truth.isTroubled(from: now - Self.keyTime - scenario.settle, to: now)
+            {
+                report(sessionChecker.tookSpentToken(of: probe.number, probe.host, at: now))
+            }
+            if answer.isEmpty, world.lines[probe.line].end == .open,
+                now - probe.since < Self.answerTime
+            {
+                index += 1
+                continue
+            }
+            world.close(line: probe.line)
+            probes.remove(at: index)
         }
     }
 
