@@ -47,6 +47,11 @@ let package = Package(
             name: "MeshSimulation",
             dependencies: ["JSON5", "MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
             swiftSettings: strict),
+        // Pure: a few servers in one process, for tests, fuzzers and benches.
+        .target(
+            name: "MeshDriver",
+            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
+            swiftSettings: strict),
         // The public Swift API.
         // It keeps values that hold values of all these: a module is built anew only when one
         // that it names has changed.
@@ -72,7 +77,7 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand",
-            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer"],
+            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer", "MeshDriver"],
             swiftSettings: strict),
 
         .testTarget(name: "JSON5Tests", dependencies: ["JSON5"]),

@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshGateway
 import MeshWire
 
@@ -45,8 +46,8 @@ func benchGateway(_ bench: inout Bench) {
 func benchClients(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     guard let way = twoHopWay(&mesh) else { preconditionFailure("every pair is linked") }
     let channel = "channel:far"
-    let publisher = mesh.openClient(way.origin)
-    let subscriber = mesh.openClient(way.destination)
+    let publisher = mesh.open(way.origin)!
+    let subscriber = mesh.open(way.destination)!
     mesh.consume(command(["SUBSCRIBE", channel]).span, from: subscriber, way.destination)
     mesh.run(for: .seconds(5))
 

@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshDriver
 import MeshServer
 import MeshWire
 
@@ -34,11 +35,11 @@ struct MessagePath: ~Copyable {
     /// - Parameter fanOut: 1: sixteen publishers with a channel each, and sixteen subscribers; else
     ///   one channel with one publisher and so many subscribers.
     init(fanOut: Int) {
-        mesh = MemoryMesh(count: 3, degree: 4, apart: (publishing, subscribing))
+        mesh = .settled(count: 3, degree: 4, apart: (publishing, subscribing))
         for number in 0..<(fanOut == 1 ? 16 : 1) {
             let name = "user:00000" + (number < 10 ? "0" : "") + "\(number)"
-            let publisher = mesh.openClient(publishing)
-            let subscribers = (0..<fanOut).map { _ in mesh.openClient(subscribing) }
+            let publisher = mesh.open(publishing)!
+            let subscribers = (0..<fanOut).map { _ in mesh.open(subscribing)! }
             for subscriber in subscribers {
                 mesh.consume(command(["SUBSCRIBE", name]).span, from: subscriber, subscribing)
             }

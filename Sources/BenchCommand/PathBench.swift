@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshWire
 
 /// The way of a message through the nodes, step by step: from a client's publication to the bytes
@@ -6,7 +7,7 @@ import MeshWire
 func benchPath(_ bench: inout Bench) {
     guard bench.wants("path") || bench.wants("routing") else { return }
     // Degree 8 among 64 nodes: most pairs are two or three hops apart.
-    var mesh = MemoryMesh(count: 64, degree: 8)
+    var mesh = MemoryMesh.settled(count: 64, degree: 8)
     benchNextHop(&bench, &mesh)
     benchOneReceiver(&bench, &mesh)
     benchManyReceivers(&bench, &mesh)
@@ -48,7 +49,7 @@ private func benchOneReceiver(_ bench: inout Bench, _ mesh: inout MemoryMesh) {
     bench.measureStages(stages.map { "path/\($0)" }, operations: batch, rounds: batches) { stage in
         switch stage {
         case 0:
-            for _ in 0..<batch { mesh.publish(publication, input.span, at: way.origin) }
+            for _ in 0..<batch { _ = mesh.publish(publication, input.span, at: way.origin) }
         case 1: mesh.carry(from: way.origin, way.first)
         case 2: mesh.carry(from: way.transit, way.second)
         default: mesh.endTurn()
@@ -76,7 +77,7 @@ private func benchManyReceivers(_ bench: inout Bench, _ mesh: inout MemoryMesh) 
     ]
     bench.measureStages(stages, operations: batch, rounds: batches) { stage in
         if stage == 0 {
-            for _ in 0..<batch { mesh.publish(publication, input.span, at: 0) }
+            for _ in 0..<batch { _ = mesh.publish(publication, input.span, at: 0) }
         } else if stage == 1 {
             mesh.carryAll()
         } else {
@@ -118,21 +119,10 @@ extension MemoryMesh {
         hosts[host].server.node.linkStatuses().first { $0.peer == peer }?.index
     }
 
-    @inline(__always)
-    fileprivate mutating func publish(
-        _ message: OutgoingMessage, _ input: Span<UInt8>, at host: Int
-    ) {
-        _ = hosts[host].publish(message, input, at: now)
-        hosts[host].effects.removeAll()
-    }
-
     /// What drivers do when they have read all there is: timers that are due, here those of the
     /// acknowledgements, and what follows from them.
     mutating func endTurn() {
-        for host in 0..<hosts.count {
-            guard let due = hosts[host].server.nextDeadline(), due <= now else { continue }
-            handle(.deadline, host)
-        }
+        runDeadlines()
         carryAll()
     }
 
