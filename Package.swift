@@ -82,7 +82,9 @@ let package = Package(
 
         .testTarget(name: "JSON5Tests", dependencies: ["JSON5"]),
         .testTarget(name: "MeshWireTests", dependencies: ["MeshWire"]),
-        .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore", "MeshWire"]),
+        .testTarget(
+            name: "MeshCoreTests",
+            dependencies: ["MeshDriver", "MeshServer", "MeshGateway", "MeshCore", "MeshWire"]),
         .testTarget(
             name: "MeshGatewayTests", dependencies: ["MeshGateway", "MeshWire", "MeshCore"]),
         .testTarget(

@@ -40,6 +40,8 @@ public struct MemoryHost: ~Copyable {
         public internal(set) var link: LinkIndex = -1
         /// How often the link's slot has been used: what is meant for a former use is dropped.
         @usableFromInline var use = 0
+        /// It was made from outside the mesh.
+        var isForeign = false
     }
 
     init(server: consuming Server, linkCount: Int) {

@@ -11,16 +11,25 @@ struct MemoryClient {
     var isPaused = false
     /// The server has said that the connection is to be ended, after its output or at once.
     var isEnded = false
+    /// It reads what waits for it after each of its commands, not only when it is told to.
+    var isAvid = false
+    /// Read, and not taken by `read`.
+    var output: [UInt8] = []
 }
 
 // Hosts with clients.
 
 extension MemoryMesh {
     /// A new client of a host; nil: it takes no more.
-    public mutating func open(_ host: Int, address: String = "10.0.0.1:9") -> ClientIndex? {
+    ///
+    /// - Parameter isAvid: it reads after each of its commands, not only when `read` is called.
+    public mutating func open(
+        _ host: Int, address: String = "10.0.0.1:9", isAvid: Bool = false
+    ) -> ClientIndex? {
         guard let client = hosts[host].server.open(address: address, at: now) else { return nil }
+        hasClients = true
         while hosts[host].clients.count <= Int(client) { hosts[host].clients.append(nil) }
-        hosts[host].clients[Int(client)] = MemoryClient()
+        hosts[host].clients[Int(client)] = MemoryClient(isAvid: isAvid)
         return client
     }
 
@@ -82,6 +91,7 @@ extension MemoryMesh {
             let step = hosts[host].command(from: client, input.span, at: &offset, now: now)
             perform(host, input.span)
             precondition(offset >= before && offset <= input.count)
+            if state.isAvid { hosts[host].readAvidly(client, at: now) }
             switch step {
             case .next: break
             case .incomplete(let needed):
@@ -120,14 +130,20 @@ extension MemoryMesh {
 extension MemoryHost {
     mutating func read(_ client: ClientIndex, countMax: Int, at now: Instant) -> [UInt8] {
         var bytes: [UInt8] = []
+        if clients[Int(client)] != nil { swap(&bytes, &clients[Int(client)]!.output) }
         server.takeDirty(into: &dirty)
         let stands = unsafe server.flush(client, at: now) { raw in
-            let count = min(raw.count, countMax - bytes.count)
+            let count = min(raw.count, max(0, countMax - bytes.count))
             unsafe bytes.append(contentsOf: raw.prefix(count))
             return count
         }
         if !stands { clients[Int(client)]?.isEnded = true }
         return bytes
+    }
+
+    mutating func readAvidly(_ client: ClientIndex, at now: Instant) {
+        let bytes = read(client, countMax: .max, at: now)
+        clients[Int(client)]!.output = bytes
     }
 
     mutating func close(

@@ -38,7 +38,20 @@ extension MemoryMesh {
     public mutating func accept(at host: Int) -> LinkIndex? {
         guard let link = hosts[host].server.acceptLink(at: now) else { return nil }
         connect(host, link, to: MemoryHost.Wire())
+        hosts[host].wires[Int(link)].isForeign = true
         return link
+    }
+
+    /// Whether a connection that was made from outside has not ended.
+    public func stands(_ link: LinkIndex, at host: Int) -> Bool {
+        hosts[host].wires[Int(link)].isForeign
+    }
+
+    /// A connection from outside ends, if it stands.
+    public mutating func hangUp(_ link: LinkIndex, at host: Int) {
+        guard stands(link, at: host) else { return }
+        connect(host, link, to: MemoryHost.Wire())
+        handle(.disconnected(link, .closed), host)
     }
 
     /// Hands forged frames to a host, as if they had come over one of its links. Where they are none

@@ -21,6 +21,8 @@ public struct MemoryMesh: ~Copyable {
     var parcelsTaken = 0
     /// Frames go one by one.
     var isWatched: Bool
+    /// Some host has had a client.
+    var hasClients = false
 
     /// Two hosts that cannot have a link with each other.
     public var apart: (Int, Int)?
@@ -112,33 +114,51 @@ public struct MemoryMesh: ~Copyable {
     /// Lets virtual time pass, and all happen that is due until then.
     public mutating func run(for delay: Delay) {
         let end = now + delay
+        var mayBeDue = true
         while true {
             settle()
-            runDeadlines()
-            settle()
-            if now >= end { return }
             var next = end
             if parcelsTaken < parcels.count { next = min(next, parcels[parcelsTaken].time) }
-            for index in 0..<hosts.count where hosts[index].isRunning {
-                if let due = hosts[index].server.nextDeadline() { next = min(next, due) }
+            let isQuiet = !runDeadlines(next: &next)
+            // What they have sent goes first. A deadline in the past must not stop the clock.
+            if !isQuiet, mayBeDue {
+                mayBeDue = false
+                continue
             }
-            // A deadline in the past must not stop the clock.
+            if now >= end {
+                settle()
+                return
+            }
             now = next > now ? next : min(end, now + .microseconds(100))
+            mayBeDue = true
         }
     }
 
     /// What is due by now of the servers' own; bytes are not carried.
     public mutating func runDeadlines() {
+        var next = now
+        _ = runDeadlines(next: &next)
+    }
+
+    /// The same; `next` becomes the first deadline after now if that is earlier. False: none was due.
+    private mutating func runDeadlines(next: inout Instant) -> Bool {
+        var hasRun = false
         for index in 0..<hosts.count where hosts[index].isRunning {
-            guard let due = hosts[index].server.nextDeadline(), due <= now else { continue }
-            handle(.deadline, index)
+            guard let due = hosts[index].server.nextDeadline() else { continue }
+            if due > now {
+                if due < next { next = due }
+                continue
+            }
+            handle(.deadline, Span(), index)
+            hasRun = true
         }
+        return hasRun
     }
 
     /// Carries bytes until nothing arrives by now.
     public mutating func settle() {
         while true {
-            resumeClients()
+            if hasClients { resumeClients() }
             if takeParcel() || carryQueues() { continue }
             return
         }

@@ -98,7 +98,7 @@ import Testing
         mesh.run(for: .seconds(1))
         // Node 1's own links, and those of others, which it passes on.
         #expect(wholeCount == 0)
-        #expect(Set(changes.map(\.owner)) == Set(mesh.hosts[0..<5].map { $0.node.id }))
+        #expect(Set(changes.map(\.owner)) == Set(mesh.ids(0..<5)))
         for change in changes {
             #expect(change.removed == [UInt32(gone.rawValue >> 32)] && change.added == [])
         }
@@ -146,7 +146,7 @@ import Testing
         mesh.crash(5)
         mesh.run(for: .seconds(1))
         #expect(askCount >= 1)
-        let real = mesh.hosts[0..<5].map { $0.node.id }.filter { $0 != owner }
+        let real = mesh.ids(0..<5).filter { $0 != owner }
         #expect(mesh.hosts[0].node.lists.links(of: owner) == real)
     }
 
@@ -160,7 +160,7 @@ import Testing
             }
             return .pass
         }
-        let known = mesh.hosts.map { $0.node.id }
+        let known = mesh.ids(0..<4)
         let wanted = (0..<500).flatMap { known + [NodeID($0)] }
         mesh.inject(frame(.linksWanted(wanted)), to: 0, from: 1)
         mesh.run(for: .milliseconds(10))

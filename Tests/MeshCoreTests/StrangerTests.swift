@@ -66,7 +66,7 @@ import Testing
             #expect(isHeld == !places.isEmpty)
             return Set(places)
         }
-        let ids = mesh.hosts.map { $0.node.id }
+        let ids = mesh.ids(0..<mesh.hosts.count)
         #expect(places(0, "ann") == [ids[1], ids[2]])
         #expect(places(0, "bob") == [ids[2]])
         mesh.detach("ann", at: 2)
@@ -83,7 +83,7 @@ import Testing
         #expect(send(to: "bob") == 0)
         mesh.attach("ann", at: 1)
         #expect(send(to: "bob") == 1)
-        let digests = Set(mesh.hosts.map { $0.node.stateDigest })
+        let digests = Set((0..<mesh.hosts.count).map { mesh.hosts[$0].node.stateDigest })
         #expect(digests.count == 1)
     }
 
