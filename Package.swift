@@ -88,6 +88,9 @@ let package = Package(
         .testTarget(
             name: "MeshGatewayTests", dependencies: ["MeshGateway", "MeshWire", "MeshCore"]),
         .testTarget(
+            name: "MeshServerTests",
+            dependencies: ["MeshDriver", "MeshServer", "MeshGateway", "MeshCore", "MeshWire"]),
+        .testTarget(
             name: "MeshTransportTests",
             dependencies: [
                 "NodeCommand", "Smallworld", "MeshTransport", "MeshServer", "MeshGateway",

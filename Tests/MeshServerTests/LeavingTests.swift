@@ -1,0 +1,96 @@
+import MeshCore
+import MeshServer
+import Testing
+
+/// running → draining → leaving → left, and no phase lasts longer than its deadline.
+@Suite struct LeavingTests {
+    private static let words = ["draining", "drainTimedOut", "leaving", "leaveTimedOut"]
+
+    @Test func `with nobody to send away a server leaves at once`() {
+        let servers = Servers(2)
+        servers.mesh.handle(.leave, 1)
+        servers.run(for: .milliseconds(500))
+        #expect(!servers.isUp(1))
+        #expect(servers.logged(Self.words, 1) == ["draining", "leaving"])
+        let members = servers.mesh.hosts[0].server.node.tableSizes().members
+        #expect(members == 1)
+    }
+
+    @Test func `clients are told where to go, ended within the drain's time, and then it leaves`() {
+        let servers = Servers(2)
+        let (mover, quiet) = (servers.open(), servers.open())
+        _ = servers.exchange(mover, "HELLO 3\r\nMESH.MOVES ON\r\n")
+        _ = servers.exchange(quiet, "PING\r\n")
+        servers.mesh.handle(.leave, 0)
+        // In the first half clients are told, in the second ended, one by one.
+        for (pause, expected) in [
+            (990, [false, false]), (500, [true, false]), (600, [true, true]),
+        ] {
+            servers.run(for: .milliseconds(Int64(pause)))
+            let areEnded = [mover, quiet].map { servers.mesh.isEnded($0, 0) }
+            #expect(areEnded == expected)
+        }
+        #expect(servers.isUp(0))
+        #expect(servers.read(mover).hasPrefix(">3·$5·moved·$13·10.0.0.2:7379·:"))
+        // Newcomers find another node; links stand until the goodbye.
+        let listens = (servers.mesh.hosts[0].takesClients, servers.mesh.hosts[0].takesLinks)
+        #expect(listens == (false, true))
+        for client in [mover, quiet] { servers.mesh.close(client, 0) }
+        servers.run(for: .milliseconds(600))
+        #expect(!servers.isUp(0))
+        #expect(servers.logged(Self.words) == ["draining", "leaving"])
+    }
+
+    @Test func `without drain time clients are ended in the same turn`() {
+        let servers = Servers(2) { $0.drainTime = .zero }
+        let client = servers.open()
+        _ = servers.exchange(client, "PING\r\n")
+        servers.mesh.handle(.leave, 0)
+        servers.run(for: .milliseconds(10))
+        let isEnded = servers.mesh.isEnded(client, 0)
+        #expect(isEnded)
+    }
+
+    @Test func `clients whose connections do not end are not waited for beyond the deadline`() {
+        let servers = Servers(2)
+        _ = servers.exchange(servers.open(), "PING\r\n")
+        servers.mesh.handle(.leave, 0)
+        // Twice the drain's time and a second.
+        servers.run(for: .milliseconds(4_900))
+        #expect(servers.isUp(0))
+        #expect(servers.logged(Self.words) == ["draining"])
+        servers.run(for: .milliseconds(600))
+        #expect(!servers.isUp(0))
+        #expect(servers.logged(Self.words) == ["draining", "drainTimedOut", "leaving"])
+    }
+
+    /// It waits for the acknowledgement of a message that it has taken, which does not come.
+    @Test func `a goodbye that nobody hears ends with the leave's time`() {
+        let servers = Servers(2) { $0.leaveTime = .milliseconds(100) }
+        let subscriber = servers.open(1)
+        let publisher = servers.open()
+        _ = servers.exchange(subscriber, "SUBSCRIBE a\r\n", 1)
+        servers.run(for: .milliseconds(100))
+        servers.mesh.judge = { _, _, _ in .drop }
+        #expect(servers.exchange(publisher, "PUBLISH a x\r\n") == ":1·")
+        servers.mesh.close(publisher, 0)
+        servers.mesh.handle(.leave, 0)
+        servers.run(for: .milliseconds(90))
+        #expect(servers.isUp(0))
+        servers.run(for: .milliseconds(20))
+        #expect(!servers.isUp(0))
+        #expect(servers.logged(Self.words) == ["draining", "leaving", "leaveTimedOut"])
+    }
+
+    @Test func `to be told twice to leave changes nothing`() {
+        let servers = Servers(2)
+        let client = servers.open()
+        servers.mesh.handle(.leave, 0)
+        servers.run(for: .seconds(1))
+        servers.mesh.handle(.leave, 0)
+        servers.run(for: .milliseconds(1_100))
+        let isEnded = servers.mesh.isEnded(client, 0)
+        #expect(isEnded)
+        #expect(servers.logged(Self.words) == ["draining"])
+    }
+}

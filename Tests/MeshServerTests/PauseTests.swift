@@ -1,0 +1,141 @@
+import MeshCore
+import MeshDriver
+import MeshServer
+import MeshWire
+import Testing
+
+/// Clients that are not listened to for a while.
+@Suite struct PauseTests {
+    private static let payload = String(repeating: "x", count: 1_000)
+
+    /// Two servers with a small window between them, a subscriber on the second, and nothing that
+    /// the second sends arrives.
+    private static func congested() -> (servers: Servers, subscriber: ClientIndex) {
+        let servers = Servers(2) { $0.node.flows.windowBytes = 64 * 1024 }
+        let subscriber = servers.open(1)
+        _ = servers.exchange(subscriber, "SUBSCRIBE a\r\n", 1)
+        servers.run(for: .milliseconds(100))
+        servers.mesh.judge = { from, _, _ in from == 1 ? .drop : .pass }
+        return (servers, subscriber)
+    }
+
+    private static func publications(_ range: Range<Int>) -> String {
+        range.map { "PUBLISH a \($0)-\(payload)\r\n" }.joined()
+    }
+
+    private static func payloads(_ text: String) -> [Int] {
+        text.split(separator: "·").filter { $0.hasSuffix(payload) }
+            .map { Int($0.dropLast(payload.count + 1)) ?? -1 }
+    }
+
+    @Test func `a publisher waits while its flow is full, and goes on when it has drained`() {
+        let (servers, subscriber) = Self.congested()
+        let publisher = servers.open()
+        servers.send(Self.publications(0..<200), from: publisher)
+        let isPaused = servers.mesh.isPaused(publisher, 0)
+        #expect(isPaused)
+        let taken = servers.read(publisher).count { $0 == "·" }
+        #expect(taken > 55 && taken < 70, "\(taken)")
+        #expect(servers.paused() == 1)
+        servers.mesh.judge = nil
+        servers.run(for: .seconds(10))
+        let goesOn = !servers.mesh.isPaused(publisher, 0)
+        #expect(goesOn)
+        let rest = servers.read(publisher).count { $0 == "·" }
+        #expect(taken + rest == 200)
+        #expect(Self.payloads(servers.read(subscriber, 1)) == Array(0..<200))
+        let lost = servers.mesh.hosts[0].server.node.counters[.undelivered]
+        #expect(lost == 0)
+    }
+
+    @Test func `a message for a full flow is not taken, and is carried out once, later`() {
+        let (servers, subscriber) = Self.congested()
+        let first = servers.open()
+        servers.send(Self.publications(0..<200), from: first)
+        let second = servers.open()
+        // What stands behind it waits too, and so does what comes meanwhile.
+        let reply = servers.exchange(
+            second, "ECHO before\r\n" + Self.publications(900..<901) + "ECHO behind\r\n")
+        #expect(reply == "$6·before·")
+        #expect(servers.exchange(second, "ECHO late\r\n") == "")
+        // Others are not held up.
+        let third = servers.open()
+        #expect(servers.exchange(third, "PUBLISH elsewhere x\r\n") == ":0·")
+        servers.mesh.judge = nil
+        servers.run(for: .seconds(10))
+        #expect(servers.read(second) == ":1·$6·behind·$4·late·")
+        let got = Self.payloads(servers.read(subscriber, 1))
+        #expect(got.filter { $0 == 900 }.count == 1)
+        #expect(got.count == 201)
+    }
+
+    @Test func `a client in the place of a paused one is not taken for it`() {
+        let (servers, _) = Self.congested()
+        let publisher = servers.open()
+        servers.send(Self.publications(0..<200), from: publisher)
+        servers.mesh.close(publisher, 0)
+        let next = servers.open()
+        #expect(next == publisher)
+        servers.mesh.judge = nil
+        servers.run(for: .seconds(10))
+        #expect(servers.read(next) == "")
+        #expect(servers.exchange(next, "PING\r\n") == "+PONG·")
+    }
+
+    @Test func `who publishes over a congested link waits until it has drained`() {
+        let servers = Servers(2)
+        let subscriber = servers.open(1)
+        _ = servers.exchange(subscriber, "SUBSCRIBE a\r\n", 1)
+        servers.run(for: .milliseconds(100))
+        let link = servers.mesh.hosts[0].link(to: 1)!
+        servers.mesh.hosts[0].server.linkIsCongested(link)
+        let publisher = servers.open()
+        #expect(servers.exchange(publisher, "PUBLISH a 1\r\nPUBLISH a 2\r\n") == ":1·")
+        let bystander = servers.open()
+        #expect(servers.exchange(bystander, "PUBLISH b 1\r\nPING\r\n") == ":0·+PONG·")
+        servers.run(for: .seconds(1))
+        #expect(servers.read(publisher) == "")
+        let mayResume = servers.mesh.hosts[0].server.mayResume()
+        #expect(!mayResume)
+        servers.mesh.hosts[0].server.linkHasDrained(link)
+        let mayResumeNow = servers.mesh.hosts[0].server.mayResume()
+        #expect(mayResumeNow)
+        servers.mesh.settle()
+        #expect(servers.read(publisher) == ":1·")
+    }
+
+    @Test func `a client that asks faster than it reads is bounded, and gets all it asked for`() {
+        let servers = Servers { $0.clientOutputBytes = 10_000 }
+        let client = servers.open()
+        servers.send(
+            String(repeating: "ECHO \(Self.payload)\r\n", count: 100), from: client)
+        let isPaused = servers.mesh.isPaused(client, 0)
+        #expect(isPaused)
+        let waiting = servers.mesh.hosts[0].server.outputCount(client)
+        #expect(waiting > 10_000 && waiting < 11_100, "\(waiting)")
+        // Half of it must have left.
+        var got = servers.mesh.read(client, 0, countMax: 4_000)
+        let stillWaits = servers.mesh.isPaused(client, 0)
+        #expect(stillWaits)
+        while true {
+            let more = servers.mesh.read(client, 0, countMax: 4_000)
+            if more.isEmpty { break }
+            got += more
+        }
+        #expect(got.count == 100 * "$1000\r\n\(Self.payload)\r\n".utf8.count)
+        let isDone = !servers.mesh.isPaused(client, 0)
+        #expect(isDone)
+    }
+
+    @Test func `a question to a node that stands still holds up its client alone`() {
+        let servers = Servers(3)
+        let client = servers.open()
+        let other = servers.open()
+        servers.mesh.judge = { from, _, _ in from == 2 ? .drop : .pass }
+        #expect(servers.exchange(client, "PUBSUB CHANNELS\r\nPING\r\n") == "")
+        #expect(servers.exchange(other, "PING\r\n") == "+PONG·")
+        // Its answer is given up in the end, and what the others have said is told.
+        servers.run(for: .seconds(10))
+        #expect(servers.read(client) == "*0·+PONG·")
+    }
+}

@@ -1,0 +1,88 @@
+import MeshCore
+import MeshServer
+import Testing
+
+/// Sessions whose connection, or whose former node, has ended.
+@Suite struct SessionEndTests {
+    private static let gap = "*5·$3·gap·$4·user·$3·ann·:0·:0·"
+    private static let reset = Parting(unacknowledgedBytes: 0, wasBroken: true)
+
+    /// A client with a session that has read one message, and the session's token.
+    private static func begin(_ servers: Servers) -> (ClientIndex, String) {
+        let client = servers.open()
+        let token = sessionToken(servers.exchange(client, "MESH.ATTACH ann SESSION\r\n"))
+        #expect(servers.exchange(servers.open(), "MESH.SEND ann a\r\n") == ":1·")
+        #expect(servers.read(client) == "*3·$4·user·$3·ann·$1·a·")
+        return (client, token)
+    }
+
+    private static func resume(_ servers: Servers, _ token: String) -> String {
+        let reply = servers.exchange(servers.open(), "MESH.ATTACH ann RESUME \(token)\r\n")
+        return String(reply.dropFirst("$49··".count + 49))
+    }
+
+    @Test(arguments: [false, true])
+    func `what becomes known of a connection after its end is told to the session`(
+        isBroken: Bool
+    ) throws {
+        let servers = Servers()
+        let (client, token) = Self.begin(servers)
+        let isUnproven = servers.mesh.hosts[0].server.hasUnproven(client)
+        #expect(isUnproven)
+        let doubt = try #require(servers.close(client))
+        servers.mesh.conclude(doubt, isBroken ? Self.reset : .inOrder, 0)
+        #expect(Self.resume(servers, token) == (isBroken ? Self.gap : ""))
+    }
+
+    @Test func `a doubt is concluded once, and an unknown one concludes nothing`() throws {
+        let servers = Servers()
+        let (client, token) = Self.begin(servers)
+        let doubt = try #require(servers.close(client))
+        servers.mesh.conclude(doubt &+ 1, Self.reset, 0)
+        servers.mesh.conclude(doubt, .inOrder, 0)
+        servers.mesh.conclude(doubt, Self.reset, 0)
+        #expect(Self.resume(servers, token) == "")
+    }
+
+    @Test func `doubts of several connections are told apart`() throws {
+        let servers = Servers()
+        let (first, token) = Self.begin(servers)
+        let other = servers.open()
+        let bob = sessionToken(servers.exchange(other, "MESH.ATTACH bob SESSION\r\n"))
+        _ = servers.exchange(servers.open(), "MESH.SEND bob b\r\n")
+        _ = servers.read(other)
+        let doubt = try #require(servers.close(first))
+        let otherDoubt = try #require(servers.close(other))
+        #expect(doubt != otherDoubt)
+        servers.mesh.conclude(otherDoubt, Self.reset, 0)
+        servers.mesh.conclude(doubt, .inOrder, 0)
+        #expect(Self.resume(servers, token) == "")
+        let reply = servers.exchange(servers.open(), "MESH.ATTACH bob RESUME \(bob)\r\n")
+        #expect(reply.hasSuffix("·*5·$3·gap·$4·user·$3·bob·:0·:0·"))
+    }
+
+    @Test func `a connection without a session leaves nothing in doubt`() {
+        let servers = Servers()
+        let client = servers.open()
+        _ = servers.exchange(client, "SUBSCRIBE a\r\n")
+        _ = servers.exchange(servers.open(), "PUBLISH a x\r\n")
+        _ = servers.read(client)
+        let doubt = servers.mesh.close(client, 0, Self.reset)
+        #expect(doubt == nil)
+    }
+
+    @Test(arguments: [false, true])
+    func `the death of the node that a session has just left is told to it`(isOther: Bool) {
+        let servers = Servers(4)
+        let (first, token) = Self.begin(servers)
+        servers.mesh.close(first, 0)
+        let second = servers.open(1)
+        let reply = servers.exchange(second, "MESH.ATTACH ann RESUME \(token)\r\n", 1)
+        #expect(reply.hasPrefix("$49·"))
+        servers.mesh.crash(isOther ? 2 : 0)
+        servers.run(for: .seconds(4))
+        let members = servers.mesh.hosts[1].server.node.tableSizes().members
+        #expect(members == 3)
+        #expect(servers.read(second, 1) == (isOther ? "" : Self.gap))
+    }
+}
