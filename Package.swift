@@ -86,7 +86,8 @@ let package = Package(
             name: "MeshCoreTests",
             dependencies: ["MeshDriver", "MeshServer", "MeshGateway", "MeshCore", "MeshWire"]),
         .testTarget(
-            name: "MeshGatewayTests", dependencies: ["MeshGateway", "MeshWire", "MeshCore"]),
+            name: "MeshGatewayTests",
+            dependencies: ["MeshDriver", "MeshServer", "MeshGateway", "MeshWire", "MeshCore"]),
         .testTarget(
             name: "MeshServerTests",
             dependencies: ["MeshDriver", "MeshServer", "MeshGateway", "MeshCore", "MeshWire"]),

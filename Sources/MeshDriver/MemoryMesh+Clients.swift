@@ -74,6 +74,11 @@ extension MemoryMesh {
         hosts[host].clients[Int(client)]?.isEnded ?? true
     }
 
+    /// Whether a client has the place.
+    public func hasClient(_ client: ClientIndex, _ host: Int) -> Bool {
+        Int(client) < hosts[host].clients.count && hosts[host].clients[Int(client)] != nil
+    }
+
     /// Whether the client is not listened to for a while.
     public func isPaused(_ client: ClientIndex, _ host: Int) -> Bool {
         hosts[host].clients[Int(client)]?.isPaused ?? false
@@ -128,6 +133,9 @@ extension MemoryMesh {
 }
 
 extension MemoryHost {
+    /// Places of clients are below this.
+    public var clientEnd: ClientIndex { ClientIndex(clients.count) }
+
     mutating func read(_ client: ClientIndex, countMax: Int, at now: Instant) -> [UInt8] {
         var bytes: [UInt8] = []
         if clients[Int(client)] != nil { swap(&bytes, &clients[Int(client)]!.output) }

@@ -142,8 +142,6 @@ import Testing
         ("COMMAND INFO foo", "*1·_·"),
         ("COMMAND DOCS foo", "%0·"),
         ("PUBSUB NUMSUB a", "*2·$1·a·:0·"),
-        ("INFO mesh", "=28·txt:# Mesh·mesh_members:1··"),
-        ("MESH.STATUS", "%1·$5·ready·:1·"),
         ("UNSUBSCRIBE", ">3·$11·unsubscribe·_·:0·"),
         ("RESET", "+RESET·"),
     ])
@@ -152,6 +150,18 @@ import Testing
         let client = harness.open(3)
         let answer = harness.exchange(client, row.0 + "\r\n")
         #expect(answer == row.1)
+    }
+
+    @Test func `reports on the node are a verbatim text and a map in RESP3`() {
+        var harness = Harness()
+        let client = harness.open(3)
+        let info = harness.exchange(client, "INFO mesh\r\n")
+        #expect(info.hasPrefix("="))
+        #expect(info.contains("·txt:# Mesh·node_id:0000000000000001·node_name:n0·"))
+        #expect(info.contains("·members:1·links:0·") && info.hasSuffix("·ready:1··"))
+        let status = harness.exchange(client, "MESH.STATUS\r\n")
+        #expect(status.hasPrefix("%"))
+        #expect(status.contains("·$5·ready·:1·"))
     }
 
     @Test func `HELLO greets in the protocol that it chooses`() {
@@ -220,7 +230,9 @@ import Testing
         #expect(subscribed == ">3·$9·subscribe·$1·a·:1·")
         let info = harness.exchange(client, "INFO persistence\r\n")
         #expect(info.contains("·loading:1·"))
-        harness.gateway.setReady(true)
+        // Whom it is to join comes up.
+        harness.shared.append(GatewayConfiguration(), seeds: [])
+        harness.pass(.seconds(30))
         let ready = harness.exchange(client, "INFO persistence\r\nPUBLISH a b\r\n")
         #expect(ready.contains("·loading:0·"))
         #expect(ready.hasSuffix(":1·>3·$7·message·$1·a·$1·b·"))
@@ -235,7 +247,7 @@ import Testing
         for field in [
             "redis_version:7.2.5", "redis_mode:standalone", "role:master", "loading:0",
             "connected_clients:2", "pubsub_clients:1", "pubsub_channels:2", "pubsub_patterns:1",
-            "pubsubshard_channels:1", "cluster_enabled:0", "mesh_members:1",
+            "pubsubshard_channels:1", "cluster_enabled:0", "members:1",
         ] {
             #expect(info.contains("·\(field)·"), "\(field)")
         }
@@ -265,7 +277,7 @@ import Testing
         let other = harness.open(3)
         _ = harness.exchange(
             other, "CLIENT SETNAME bob\r\nCLIENT SETINFO lib-name x\r\nSUBSCRIBE a b\r\n")
-        harness.now = .init(nanoseconds: 5_000_000_000)
+        harness.pass(.seconds(5))
         let list = harness.exchange(client, "CLIENT LIST\r\n")
         let lines = list.split(separator: "\n")
         #expect(lines.count == 3)
@@ -389,9 +401,13 @@ import Testing
         #expect(sent == ":1·*3·$4·user·$2·uA·$1·x·")
         let told = harness.exchange(client, #"MESH.SEND "u\x41" "a\n""# + "\r\n")
         #expect(told == ":1·*3·$4·user·$2·uA·$2·a\n·")
+        let reader = harness.open()
+        _ = harness.exchange(reader, "SUBSCRIBE news\r\n")
         let publish = harness.exchange(client, #"PUBLISH news "a\n""# + "\r\n")
-        #expect(publish == ":0·")
-        #expect(harness.publications.map(\.isDecoded) == [false, true, true])
+        #expect(publish == ":1·")
+        let read = harness.read(reader)
+        #expect(read == "*3·$7·message·$4·news·$2·a\n·")
+        #expect(harness.publicationCount == 3)
         let queued = harness.exchange(
             client, "MULTI\r\n" + #"ECHO "\x41""# + "\r\nPING\r\nEXEC\r\n")
         #expect(queued == "+OK·+QUEUED·+QUEUED·*2·$1·A·+PONG·")

@@ -154,10 +154,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         take.append(integer: UInt64.max - 1)
         take.append(Array("ann".utf8))
         let bytes = take.withSpan { Array(copying: $0) }
-        var answer = ByteQueue()
-        pair.here.gateway.answer(
-            Slice(start: 0, count: bytes.count), bytes.span, from: NodeID(7), into: &answer)
-        let answered = answer.withSpan { Array(copying: $0) }
+        let answered = pair.here.asked(bytes, by: NodeID(7))
         #expect(answered == [3])
     }
 
@@ -215,7 +212,9 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let old = token(pair.here.exchange(first, counted))
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old) SEEN 0\r\n".utf8))
-        pair.settle(isAnswered: false, isPresent: false)
+        // While the question is open.
+        pair.here.shared.mesh.crash(0)
+        pair.pass(.seconds(4))
         let reply = pair.there.read(second)
         #expect(reply == "$49·\(token(reply))·" + gap(0))
         pair.there.deliver(.user, "ann", "a")

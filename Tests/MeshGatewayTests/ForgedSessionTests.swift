@@ -35,15 +35,6 @@ private struct Forgery {
     }
 }
 
-extension Harness {
-    fileprivate mutating func asked(_ question: [UInt8]) -> [UInt8] {
-        var answer = ByteQueue()
-        gateway.answer(
-            Slice(start: 0, count: question.count), question.span, from: NodeID(2), into: &answer)
-        return answer.withSpan { Array(copying: $0) }
-    }
-}
-
 @Suite struct ForgedSessionTests {
     @Test func `counts as high as there can be are summed, session after session`() {
         var harness = Harness()
@@ -80,19 +71,15 @@ extension Harness {
 
     @Test(arguments: [UInt64(1) << 60 + 1, 1 << 63, .max])
     func `a grant with more messages than any session has is no grant`(_ sent: UInt64) {
-        var harness = Harness()
-        harness.answers = nil
-        harness.gateway.nodeID = NodeID(1)
+        var harness = Harness(peerCount: 1)
+        harness.freezePeers()
         let client = harness.open()
         let forgery = Forgery(number: 0, sent: sent)
         harness.send(
             client, Array("MESH.ATTACH ann RESUME \(forgery.token.text) SEEN 0\r\n".utf8))
         let grant = forgery.grant.withSpan { [1] + Array(copying: $0) }
-        harness.gateway.answered(
-            harness.questions[0].id, Slice(start: 0, count: grant.count), grant.span,
-            from: NodeID(2))
-        let unblocked = harness.gateway.finished(harness.questions[0].id)
-        #expect(unblocked == client)
+        harness.forge(grant, from: 1)
+        #expect(harness.questions.isEmpty)
         let malformed = harness.gateway.counters[.answersMalformed]
         #expect(malformed == 1)
         #expect(harness.read(client).hasPrefix("-NOSESSION"))

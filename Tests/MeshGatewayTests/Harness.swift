@@ -1,42 +1,89 @@
-import MeshCore
+import MeshDriver
 import MeshWire
 
+@testable import MeshCore
 @testable import MeshGateway
+@testable import MeshServer
 
-/// A gateway with a driver around it: sends what a test says and collects what clients would read.
+/// The mesh that the harnesses of one test share.
+final class SharedMesh {
+    var mesh = MemoryMesh(hasher: Harness.hasher, at: Instant(nanoseconds: 0))
+}
+
+/// One server of a mesh, with clients: sends what a test says and collects what clients would read.
 ///
-/// The rest of the mesh is played: `remoteNodeCount` nodes take each message, `answers` come to
-/// each question, and `onlineUsers` are online.
+/// The others are real too. What another node does that a real one would not do at this moment is
+/// done to the server's gateway by hand (`deliver`, `gateway`).
 struct Harness: ~Copyable {
     static let hasher = KeyHasher(1, 2)
 
-    var gateway: Gateway
-    var now = Instant(nanoseconds: 0)
-    var remoteNodeCount = 0
-    /// Nil: questions stay open.
-    var answers: [[UInt8]]? = []
-    var onlineUsers: Set<String> = []
-    /// Clients for which `next` has answered `.end`.
-    var ended: Set<ClientIndex> = []
-    var publications: [Publication] = []
-    /// Of what was published and delivered here.
-    var lastNumber: UInt32 = 0
-    var reports: [Report] = []
-    var questions: [(id: QueryID, query: Query, bytes: [UInt8])] = []
-    var changes: [InterestChange] = []
-    private var inputs: [ClientIndex: [UInt8]] = [:]
-    private var offsets: [ClientIndex: Int] = [:]
+    let shared: SharedMesh
+    let host: Int
+    /// What a client asks of the others is carried there at once, and the answers back.
+    var carries = true
+    private var lastNumber: UInt32 = 0
 
-    init(_ configuration: GatewayConfiguration = GatewayConfiguration(), isReady: Bool = true) {
-        gateway = Gateway(configuration, hasher: Self.hasher)
-        if isReady { gateway.setReady(true) }
+    /// - Parameter peerCount: other servers that this one knows.
+    init(
+        _ configuration: GatewayConfiguration = GatewayConfiguration(), peerCount: Int = 0,
+        isReady: Bool = true
+    ) {
+        shared = SharedMesh()
+        host = 0
+        // One that has nobody to join stays as it was born.
+        shared.append(configuration, seeds: isReady ? [] : [MemoryMesh.endpoint(1)])
+        for _ in 0..<peerCount {
+            shared.append(configuration, seeds: [MemoryMesh.endpoint(0)])
+        }
+        if peerCount > 0 { shared.join() }
     }
 
+    init(_ shared: SharedMesh, _ host: Int) {
+        self.shared = shared
+        self.host = host
+        carries = false
+    }
+
+    var gateway: Gateway {
+        _read { yield shared.mesh.hosts[host].server.edge.gateway }
+        nonmutating _modify { yield &shared.mesh.hosts[host].server.edge.gateway }
+    }
+
+    var now: Instant { shared.mesh.now }
+    var nodeID: NodeID { shared.mesh.hosts[host].server.node.id }
+
+    /// One of the other servers.
+    func peer(_ number: Int) -> Harness { Harness(shared, number) }
+
+    /// Clients whose connections the server wants ended.
+    var ended: Set<ClientIndex> {
+        Set(
+            (0..<shared.mesh.hosts[host].clientEnd).filter {
+                shared.mesh.hasClient($0, host) && shared.mesh.isEnded($0, host)
+            })
+    }
+
+    /// Questions of clients that other nodes have not answered, in the order in which they were asked.
+    var questions: [QueryID] { gateway.questions.keys.sorted() }
+
+    /// What the node has been told of its clients, but for watches.
+    var changes: [RecentRecords.Entry] {
+        let sequence = shared.mesh.hosts[host].server.node.members[0].log.sequence
+        return shared.mesh.hosts[host].server.node.recent.records(
+            of: nodeID, after: 0, through: sequence) ?? []
+    }
+
+    /// How often that was.
+    var changeCount: Int { Int(shared.mesh.hosts[host].server.node.members[0].log.sequence) }
+
+    /// Messages that clients of this node have sent, to whomever.
+    var publicationCount: Int { Int(shared.mesh.hosts[host].server.node.lastNumber) }
+
+    // MARK: Clients
+
     mutating func open(_ protocolVersion: Int = 2) -> ClientIndex {
-        let client = gateway.open(address: "127.0.0.1:\(50_000 + inputs.count)", at: now)!
-        inputs[client] = []
-        offsets[client] = 0
-        ended.remove(client)
+        let count = shared.mesh.hosts[host].clientEnd
+        let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count)")!
         if protocolVersion == 3 { _ = exchange(client, "HELLO 3\r\n") }
         return client
     }
@@ -44,10 +91,8 @@ struct Harness: ~Copyable {
     /// Ends the client's connection; what is still in doubt then is returned.
     @discardableResult
     mutating func close(_ client: ClientIndex, _ parting: Parting = .inOrder) -> [SessionDoubt] {
-        let doubts = gateway.close(client, parting)
-        takeChanges()
-        inputs[client] = nil
-        return doubts
+        guard let number = shared.mesh.close(client, host, parting) else { return [] }
+        return shared.mesh.hosts[host].server.doubts[number]!
     }
 
     /// Lets the client send text, and returns what all this has made it read: `·` is CR LF.
@@ -62,107 +107,28 @@ struct Harness: ~Copyable {
     }
 
     mutating func send(_ client: ClientIndex, _ bytes: [UInt8]) {
-        inputs[client]! += bytes
-        run(client)
+        shared.mesh.send(bytes, from: client, host)
+        if carries, shared.mesh.hosts.count > 1 { shared.mesh.run(for: .zero) }
     }
 
     /// Carries out what is complete in the client's input.
-    mutating func run(_ client: ClientIndex) {
-        let input = inputs[client]!
-        var offset = offsets[client]!
-        defer {
-            inputs[client]!.removeFirst(offset)
-            offsets[client] = 0
-        }
-        while true {
-            let before = offset
-            var request = gateway.next(input.span, at: &offset, from: client, now: now)
-            if case .command = request {
-                request = gateway.carryOut(input.span, from: client, now: now)
-            }
-            precondition(offset >= before && offset <= input.count)
-            takeChanges()
-            switch request {
-            case .incomplete(let needed):
-                precondition(needed > input.count - offset, "needed \(needed) is no progress")
-                return
-            case .blocked:
-                return
-            case .handled:
-                break
-            case .publish(let publication):
-                publications.append(publication)
-                lastNumber += 1
-                let bytes = publication.isDecoded ? gateway.decodedLine : input
-                gateway.published(
-                    publication, bytes.span, by: client, number: lastNumber,
-                    nodeCount: remoteNodeCount, isParked: false)
-            case .ask(let id, let query):
-                questions.append(
-                    (id, query, gateway.questionBytes.withSpan { span in Array(copying: span) }))
-                guard let answers else { break }
-                for answer in answers {
-                    gateway.answered(id, Slice(start: 0, count: answer.count), answer.span)
-                }
-                let unblocked = gateway.finished(id)
-                precondition(unblocked == client)
-            case .report:
-                reports.append(gateway.report)
-                answer(gateway.report, client)
-            case .command: preconditionFailure("it is carried out")
-            case .end:
-                ended.insert(client)
-                return
-            }
-        }
-    }
-
-    private mutating func answer(_ report: Report, _ client: ClientIndex) {
-        switch report {
-        case .members: gateway.reply(client, .array([.text("members")]))
-        case .links: gateway.reply(client, .array([.text("links")]))
-        case .status: gateway.reply(client, .map([("ready", .integer(1))]))
-        case .online(let users):
-            gateway.reply(client, .array(users.map { .integer(isOnline($0.key) ? 1 : 0) }))
-        case .whereabouts: gateway.reply(client, .array([.text("here")]))
-        case .watch(let users):
-            for (index, user) in users.enumerated() {
-                gateway.presenceNow(client, user: index, isOnline: isOnline(user.key))
-            }
-        case .info(let sections):
-            gateway.reply(
-                client,
-                .verbatim(
-                    gateway.information(
-                        sections: sections, additional: [("Mesh", ["mesh_members:1"])])))
-        case .patternCount: gateway.reply(client, .integer(gateway.patternCount))
-        }
-    }
-
-    private func isOnline(_ key: Key) -> Bool {
-        onlineUsers.contains { Self.hasher.key(.user, Array($0.utf8)) == key }
-    }
-
-    private mutating func takeChanges() {
-        changes += gateway.changes
-        gateway.changes.removeAll()
-    }
+    mutating func run(_ client: ClientIndex) { send(client, []) }
 
     /// What waits for the client, taken as if it had read it.
-    mutating func readBytes(_ client: ClientIndex) -> [UInt8] {
-        var bytes: [UInt8] = []
-        gateway.dirty.removeAll { $0 == client }
-        gateway.flush(client) { raw in
-            unsafe bytes.append(contentsOf: raw)
-            return raw.count
-        }
-        return bytes
-    }
+    mutating func readBytes(_ client: ClientIndex) -> [UInt8] { shared.mesh.read(client, host) }
 
     mutating func read(_ client: ClientIndex) -> String {
         String(decoding: readBytes(client), as: UTF8.self)
             .split(separator: "\r\n", omittingEmptySubsequences: false).joined(separator: "·")
     }
+
+    /// The server begins to leave the mesh.
+    mutating func leave() { shared.mesh.handle(.leave, host) }
+
+    /// Lets time pass for all servers.
+    mutating func pass(_ delay: Delay) { shared.mesh.run(for: delay) }
+
+    // MARK: Other nodes, played
 
     /// A message from another node: a new one, or the one with this number among that node's.
     @discardableResult
@@ -174,10 +140,81 @@ struct Harness: ~Copyable {
         let nameBytes = Array(name.utf8)
         let bytes = nameBytes + Array(payload.utf8)
         let key = Self.hasher.key(TopicKind(body)!.keyKind, nameBytes)
+        gateway.now = now
         return gateway.deliver(
             body, key, name: Slice(start: 0, count: nameBytes.count),
             payload: Slice(start: nameBytes.count, count: bytes.count - nameBytes.count),
             bytes.span, id: MessageID(origin: origin, number: number ?? 1_000_000 + lastNumber))
+    }
+
+    /// The question of another node, and this one's answer.
+    mutating func asked(_ question: [UInt8], by asker: NodeID = NodeID(2)) -> [UInt8] {
+        var answer = ByteQueue()
+        gateway.answer(
+            Slice(start: 0, count: question.count), question.span, from: asker, into: &answer)
+        return answer.withSpan { Array(copying: $0) }
+    }
+
+    /// The forged answer of another server, which stands still, to the open question.
+    mutating func forge(_ answer: [UInt8], from peer: Int) {
+        shared.mesh.inject(
+            controlFrame(
+                from: shared.mesh.hosts[peer].server.node.id, to: nodeID
+            ) { $0.append(answer: questions[0], answer) }, to: host, from: peer)
+    }
+
+    /// The other servers stand still: they answer nothing, for as long as nobody notices.
+    mutating func freezePeers() {
+        for number in 0..<shared.mesh.hosts.count where number != host {
+            shared.mesh.freeze(number)
+        }
+    }
+
+    mutating func thawPeers() {
+        for number in 0..<shared.mesh.hosts.count where number != host {
+            shared.mesh.thaw(number)
+        }
+    }
+}
+
+extension SharedMesh {
+    /// One more server; its node's number is its place, from one.
+    func append(_ configuration: GatewayConfiguration, seeds: [Endpoint]) {
+        let number = mesh.hosts.count
+        var options = ServerOptions(
+            node: Configuration(
+                endpoint: MemoryMesh.endpoint(number), name: "n\(number)", seeds: seeds))
+        options.node.recentRecordCount = 1_024
+        options.gateway = configuration
+        options.gateway.clientAddress = "10.0.0.\(number + 1):7379"
+        mesh.append(options, id: NodeID(UInt64(number + 1)), seed: UInt64(number))
+    }
+
+    /// Runs until all know each other.
+    func join() {
+        mesh.run(for: .seconds(2))
+        precondition(mesh.allKnowEachOther(mesh.hosts.count))
+    }
+}
+
+/// A control message of a node to another, in no flow.
+func controlFrame(
+    from origin: NodeID, to destination: NodeID, _ write: (inout ByteQueue) -> Void
+) -> [UInt8] {
+    var queue = ByteQueue()
+    queue.appendRoutedHeader(
+        length: 0, [], hopsLeft: 3, body: RoutedBody.control.rawValue, origin: origin,
+        key: Key(0), destinationCount: 1, number: 0, nameLength: 0, hopsTaken: 0)
+    queue.append(Destination(id: destination, sequence: 0, promise: 0))
+    write(&queue)
+    queue.overwrite(integer: UInt32(queue.count), at: 0)
+    return queue.withSpan { Array(copying: $0) }
+}
+
+extension ByteQueue {
+    fileprivate mutating func append(answer question: QueryID, _ answer: [UInt8]) {
+        append(
+            answer: question, isTrace: false, Slice(start: 0, count: answer.count), answer.span)
     }
 }
 

@@ -1,7 +1,7 @@
-import MeshCore
 import MeshWire
 import Testing
 
+@testable import MeshCore
 @testable import MeshGateway
 
 @Suite struct MeshCommandTests {
@@ -22,11 +22,15 @@ import Testing
     }
 
     @Test func `MESH.SEND answers to how many nodes the message went`() {
-        var harness = Harness()
+        var harness = Harness(peerCount: 2)
         let client = harness.open()
         let none = harness.exchange(client, "MESH.SEND ann hi\r\n")
         #expect(none == ":0·")
-        harness.remoteNodeCount = 2
+        for number in 1...2 {
+            var peer = harness.peer(number)
+            _ = peer.exchange(peer.open(), "MESH.ATTACH ann\r\n")
+        }
+        harness.pass(.milliseconds(500))
         let remote = harness.exchange(client, "mesh.send ann hi\r\n")
         #expect(remote == ":2·")
         _ = harness.exchange(client, "MESH.ATTACH ann\r\n")
@@ -52,7 +56,8 @@ import Testing
         #expect(two == ":1·")
         let rest = harness.exchange(client, "MESH.DETACH\r\nMESH.DETACH\r\n")
         #expect(rest == ":2·:0·")
-        #expect(harness.changes.map(\.change) == [.add, .add, .add, .remove, .remove, .remove])
+        let told = harness.changes.map(\.operation)
+        #expect(told == [.addKey, .addKey, .addKey, .removeKey, .removeKey, .removeKey])
         let none = harness.exchange(client, "MESH.SEND a x\r\n")
         #expect(none == ":0·")
     }
@@ -73,20 +78,31 @@ import Testing
     }
 
     @Test func `MESH.ONLINE and MESH.WHERE ask the node`() {
-        var harness = Harness()
-        harness.onlineUsers = ["ann"]
+        var harness = Harness(peerCount: 2)
+        var peer = harness.peer(1)
+        _ = peer.exchange(peer.open(), "MESH.ATTACH ann\r\n")
+        harness.pass(.milliseconds(500))
         let client = harness.open()
         let online = harness.exchange(client, "MESH.ONLINE ann bob ann\r\n")
         #expect(online == "*3·:1·:0·:1·")
         let place = harness.exchange(client, "MESH.WHERE ann\r\n")
-        #expect(place == "*1·$4·here·")
+        #expect(
+            place == "*1·*8·$2·id·$16·0000000000000002·$4·name·$2·n1·$4·zone·$0··"
+                + "$8·endpoint·$13·10.0.0.1:7400·")
     }
 
     @Test func `users are asked about by key, name, and whether they are here`() {
         var harness = Harness()
         let client = harness.open()
-        _ = harness.exchange(client, "MESH.ATTACH ann\r\nMESH.ONLINE ann bob\r\n")
-        guard case .online(let users) = harness.reports.last else {
+        _ = harness.exchange(client, "MESH.ATTACH ann\r\n")
+        let input = command("MESH.ONLINE", "ann", "bob")
+        var offset = 0
+        var request = harness.gateway.next(
+            input.span, at: &offset, from: client, now: harness.now)
+        if case .command = request {
+            request = harness.gateway.carryOut(input.span, from: client, now: harness.now)
+        }
+        guard case .report = request, case .online(let users) = harness.gateway.report else {
             Issue.record("the node was not asked")
             return
         }
@@ -99,8 +115,11 @@ import Testing
     }
 
     @Test func `a watcher is confirmed, told the present, and told each change`() {
-        var harness = Harness()
-        harness.onlineUsers = ["ann"]
+        var harness = Harness(peerCount: 1)
+        var peer = harness.peer(1)
+        let remote = peer.open()
+        _ = peer.exchange(remote, "MESH.ATTACH ann\r\n")
+        harness.pass(.milliseconds(500))
         let client = harness.open(3)
         let old = harness.open()
         let answer = harness.exchange(client, "MESH.WATCH ann bob\r\n")
@@ -109,26 +128,30 @@ import Testing
                 + ">3·$8·presence·$3·ann·$6·online·>3·$8·presence·$3·bob·$7·offline·")
         let array = harness.exchange(old, "MESH.WATCH bob\r\n")
         #expect(array == "*3·$5·watch·$3·bob·:1·*3·$8·presence·$3·bob·$7·offline·")
-        let bob = Harness.hasher.key(.user, Array("bob".utf8))
-        harness.gateway.presence(bob, isOnline: true)
+        _ = peer.exchange(remote, "MESH.ATTACH bob\r\n")
+        harness.pass(.milliseconds(500))
         let told = harness.read(client)
         #expect(told == ">3·$8·presence·$3·bob·$6·online·")
         let toldToo = harness.read(old)
         #expect(toldToo == "*3·$8·presence·$3·bob·$6·online·")
         let left = harness.exchange(client, "MESH.UNWATCH bob\r\nMESH.UNWATCH\r\n")
         #expect(left == ">3·$7·unwatch·$3·bob·:1·>3·$7·unwatch·$3·ann·:0·")
-        harness.gateway.presence(bob, isOnline: false)
+        _ = peer.exchange(remote, "MESH.DETACH\r\n")
+        harness.pass(.seconds(20))
         let silence = harness.read(client)
         #expect(silence == "")
-        let watches = harness.changes.map(\.change)
-        #expect(watches == [.add, .add, .remove])
+        let toldLast = harness.read(old)
+        #expect(toldLast == "*3·$8·presence·$3·bob·$7·offline·")
     }
 
     @Test func `members, links and status are the driver's to tell`() {
         var harness = Harness()
         let client = harness.open()
         let answer = harness.exchange(client, "MESH.MEMBERS\r\nMESH.LINKS\r\nMESH.STATUS\r\n")
-        #expect(answer == "*1·$7·members·*1·$5·links·*2·$5·ready·:1·")
+        #expect(answer.hasPrefix("*1·*16·$2·id·$16·0000000000000001·$4·name·$2·n0·"))
+        // The only member has no link.
+        #expect(answer.contains("$4·self·:1·*0·*"))
+        #expect(answer.contains("·$5·ready·:1·"))
     }
 
     @Test func `MESH.HELP names every MESH command`() {
@@ -146,135 +169,121 @@ import Testing
 
 @Suite struct QuestionTests {
     @Test func `PUBSUB NUMSUB asks the holders and sums what they answer`() {
-        var here = Harness()
-        var there = Harness()
+        var here = Harness(peerCount: 3)
         let local = here.open()
         _ = here.exchange(local, "SUBSCRIBE a\r\n")
-        for _ in 0..<2 {
-            let remote = there.open()
-            _ = there.exchange(remote, "SUBSCRIBE a b\r\n")
+        for number in 1...2 {
+            var there = here.peer(number)
+            for _ in 0..<2 { _ = there.exchange(there.open(), "SUBSCRIBE a b\r\n") }
         }
-        here.answers = nil
+        here.pass(.milliseconds(500))
         let client = here.open()
+        here.freezePeers()
         let open = here.exchange(client, "PUBSUB NUMSUB a b c a\r\nPING\r\n")
         #expect(open == "")
-        guard case .holders(let keys, let subject) = here.questions[0].query else {
-            Issue.record("\(here.questions[0].query)")
-            return
-        }
-        let bytes = here.questions[0].bytes
-        let names = ["a", "b", "c", "a"].map { Array($0.utf8) }
-        for (index, name) in names.enumerated() {
-            let start = Int(keys.start) + index * 8
-            let raw = bytes[start..<start + 8].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-            #expect(Key(raw) == Harness.hasher.key(.channel, name))
-        }
-        var answer = ByteQueue()
-        there.gateway.answer(subject, bytes.span, into: &answer)
-        let answered = answer.withSpan { Array(copying: $0) }
-        for _ in 0..<2 {
-            here.gateway.answered(
-                here.questions[0].id, Slice(start: 0, count: answered.count), answered.span)
-        }
-        let unblocked = here.gateway.finished(here.questions[0].id)
-        #expect(unblocked == client)
-        here.run(client)
+        // The third has none of them.
+        here.shared.mesh.thaw(1)
+        here.shared.mesh.thaw(2)
+        here.pass(.zero)
         let reply = here.read(client)
         #expect(reply == "*8·$1·a·:5·$1·b·:4·$1·c·:0·$1·a·:5·+PONG·")
     }
 
     @Test func `PUBSUB CHANNELS asks everyone and answers each name once`() {
-        var here = Harness()
-        var there = Harness()
+        var here = Harness(peerCount: 2)
         let local = here.open()
         _ = here.exchange(local, "SUBSCRIBE news.a other\r\nPSUBSCRIBE news*\r\n")
-        let remote = there.open()
-        _ = there.exchange(remote, "SUBSCRIBE news.b news.a\r\nSSUBSCRIBE news.s\r\n")
-        here.answers = nil
+        var there = here.peer(1)
+        _ = there.exchange(there.open(3), "SUBSCRIBE news.b news.a\r\nSSUBSCRIBE news.s\r\n")
         let client = here.open()
+        here.freezePeers()
         _ = here.exchange(client, "PUBSUB CHANNELS news.*\r\n")
-        guard case .everyone(let subject) = here.questions[0].query else {
-            Issue.record("\(here.questions[0].query)")
-            return
-        }
-        let bytes = here.questions[0].bytes
-        var answer = ByteQueue()
-        there.gateway.answer(subject, bytes.span, into: &answer)
-        let answered = answer.withSpan { Array(copying: $0) }
-        here.gateway.answered(
-            here.questions[0].id, Slice(start: 0, count: answered.count), answered.span)
-        _ = here.gateway.finished(here.questions[0].id)
+        here.shared.mesh.thaw(1)
+        here.pass(.zero)
+        let early = here.read(client)
+        #expect(early == "")
+        here.shared.mesh.thaw(2)
+        here.pass(.zero)
         let reply = here.read(client)
         #expect(reply == "*2·$6·news.a·$6·news.b·")
     }
 
     @Test func `MESH.TRACE answers the path to each holder`() {
-        var harness = Harness()
-        harness.answers = nil
+        var harness = Harness(peerCount: 2)
+        for number in 1...2 {
+            var peer = harness.peer(number)
+            _ = peer.exchange(peer.open(), "MESH.ATTACH ann\r\n")
+        }
+        harness.pass(.milliseconds(500))
         let client = harness.open(3)
         let wrong = harness.exchange(client, "MESH.TRACE ROOM x\r\n")
         #expect(wrong == "-ERR syntax error: MESH.TRACE USER|CHANNEL name·")
-        _ = harness.exchange(client, "MESH.TRACE user ann\r\n")
-        guard case .trace(let key) = harness.questions[0].query else {
-            Issue.record("\(harness.questions[0].query)")
-            return
-        }
-        #expect(key == Harness.hasher.key(.user, Array("ann".utf8)))
-        let query = harness.questions[0].id
-        harness.gateway.traced(
-            query,
-            TracedWay(holder: NodeID(3), name: "n3", standing: "alive", path: ["n2", "n3"]))
-        let silent = harness.gateway.silentHolders(query) { asked in
-            asked.key == key ? [NodeID(3), NodeID(4)] : []
-        }
-        #expect(silent == [NodeID(4)])
-        harness.gateway.traced(
-            query, TracedWay(holder: NodeID(4), name: "n4", standing: "suspect", path: nil))
-        _ = harness.gateway.finished(query)
+        // One of them stands still: after a while it is suspected, and has said nothing.
+        harness.shared.mesh.freeze(2)
+        harness.pass(.milliseconds(600))
+        let open = harness.exchange(client, "MESH.TRACE user ann\r\n")
+        #expect(open == "")
+        harness.pass(.milliseconds(1_050))
         let reply = harness.read(client)
         #expect(
-            reply == "*2·%5·$6·holder·$2·n3·$2·id·$16·0000000000000003·"
-                + "$8·standing·$5·alive·$4·hops·:2·$4·path·*2·$2·n2·$2·n3·"
-                + "%5·$6·holder·$2·n4·$2·id·$16·0000000000000004·"
+            reply == "*2·%5·$6·holder·$2·n1·$2·id·$16·0000000000000002·"
+                + "$8·standing·$5·alive·$4·hops·:1·$4·path·*1·$2·n1·"
+                + "%5·$6·holder·$2·n2·$2·id·$16·0000000000000003·"
                 + "$8·standing·$7·suspect·$4·hops·_·$4·path·_·")
     }
 
     @Test func `the answer for a client that has gone goes to nobody`() {
-        var harness = Harness()
-        harness.answers = nil
+        var harness = Harness(peerCount: 1)
+        harness.freezePeers()
         let client = harness.open()
         _ = harness.exchange(client, "PUBSUB CHANNELS\r\n")
         harness.close(client)
         let other = harness.open()
         #expect(other == client)
-        let unblocked = harness.gateway.finished(harness.questions[0].id)
-        #expect(unblocked == nil)
+        #expect(harness.questions.count == 1)
+        let question = harness.questions[0]
+        harness.thawPeers()
+        harness.pass(.zero)
         let silence = harness.read(other)
         #expect(silence == "")
-        let late = harness.gateway.finished(harness.questions[0].id)
+        #expect(harness.questions.isEmpty)
+        let late = harness.gateway.finished(question)
         #expect(late == nil)
     }
 
-    @Test func `malformed subjects get no answer and malformed answers are not believed`() {
+    @Test func `malformed subjects get no answer`() {
         var dice = Dice(state: 11)
         var harness = Harness()
         let local = harness.open()
         _ = harness.exchange(local, "SUBSCRIBE a b c\r\n")
         for round in 0..<20_000 {
-            var bytes = (0..<dice.roll(24)).map { _ in UInt8(dice.roll(round % 2 == 0 ? 256 : 6)) }
-            var answer = ByteQueue()
-            harness.gateway.answer(
-                Slice(start: 0, count: bytes.count), bytes.span, into: &answer)
+            let bytes = (0..<dice.roll(24)).map { _ in UInt8(dice.roll(round % 2 == 0 ? 256 : 6)) }
             // What any answer can be, for what asks least: names of here, or four bytes a name.
-            #expect(answer.count <= 64)
-            if bytes.count > 3 { bytes.removeLast(2) }
+            #expect(harness.asked(bytes).count <= 64)
         }
+    }
+
+    @Test func `malformed answers are not believed`() {
+        var harness = Harness(peerCount: 5)
+        let local = harness.open()
+        _ = harness.exchange(local, "SUBSCRIBE a b c\r\n")
+        for number in 1...4 {
+            var peer = harness.peer(number)
+            _ = peer.exchange(peer.open(), "SUBSCRIBE a\r\n")
+        }
+        harness.pass(.milliseconds(500))
+        harness.freezePeers()
         let client = harness.open()
-        harness.answers = [[], [0, 255, 255, 1], [0, 1, 0], [0, 1, 0, 0x7A], [1]]
-        let channels = harness.exchange(client, "PUBSUB CHANNELS\r\n")
+        func answer(_ line: String, _ answers: [[UInt8]]) -> String {
+            harness.send(client, Array("\(line)\r\n".utf8))
+            for (place, answer) in answers.enumerated() { harness.forge(answer, from: place + 1) }
+            harness.pass(.zero)
+            return harness.read(client)
+        }
+        let channels = answer(
+            "PUBSUB CHANNELS", [[], [0, 255, 255, 1], [0, 1, 0], [0, 1, 0, 0x7A], [1]])
         #expect(channels == "*4·$1·a·$1·b·$1·c·$1·z·")
-        harness.answers = [[], [1, 2, 3], [0, 0, 0, 0, 0], [2, 0, 0, 0]]
-        let counts = harness.exchange(client, "PUBSUB NUMSUB a\r\n")
+        let counts = answer("PUBSUB NUMSUB a", [[], [1, 2, 3], [0, 0, 0, 0, 0], [2, 0, 0, 0]])
         #expect(counts == "*2·$1·a·:3·")
         let malformed = harness.gateway.counters[.answersMalformed]
         #expect(malformed >= 6)

@@ -1,98 +1,68 @@
 import MeshCore
+import MeshDriver
 import MeshWire
 
 @testable import MeshGateway
+@testable import MeshServer
 
-/// Two gateways that ask each other, as if a mesh were between them.
+/// Two servers with a mesh between them. What one sends waits until `settle` or `pass` carries it.
 struct Pair: ~Copyable {
     var here: Harness
     var there: Harness
-    /// The bytes of the longest question or answer so far.
-    var largestAnswer = 0
+    private let sizes = Sizes()
     static let hereID = NodeID(1)
     static let thereID = NodeID(2)
 
+    /// The bytes of questions and answers.
+    private final class Sizes {
+        var largest = 0
+    }
+
+    /// The bytes of the longest question or answer so far, with its frame.
+    var largestAnswer: Int { sizes.largest }
+
     init(_ configuration: GatewayConfiguration = GatewayConfiguration()) {
-        here = Harness(configuration)
-        there = Harness(configuration)
-        here.answers = nil
-        there.answers = nil
-        here.gateway.nodeID = Self.hereID
-        there.gateway.nodeID = Self.thereID
-        here.gateway.clientAddress = "10.0.0.1:7379"
-        there.gateway.clientAddress = "10.0.0.2:7379"
+        let shared = SharedMesh()
+        shared.append(configuration, seeds: [])
+        shared.append(configuration, seeds: [MemoryMesh.endpoint(0)])
+        shared.join()
+        here = Harness(shared, 0)
+        there = Harness(shared, 1)
+        judge { _, _ in .pass }
     }
 
-    /// Carries questions and answers to and fro until there are none.
-    ///
-    /// - Parameter isAnswered: otherwise they get lost; `isPresent` then says whether the others
-    ///   are still members.
-    mutating func settle(isAnswered: Bool = true, isPresent: Bool = true) {
-        while true {
-            here.gateway.tick(at: here.now)
-            there.gateway.tick(at: there.now)
-            let fromHere = Self.take(&here)
-            let fromThere = Self.take(&there)
-            if fromHere.isEmpty && fromThere.isEmpty { return }
-            for errand in fromHere {
-                note(Self.ask(errand, &here, Self.hereID, &there, isAnswered, isPresent))
+    /// What becomes of questions and answers.
+    func judge(
+        _ judge: @escaping (_ isAnswer: Bool, _ from: Int) -> MemoryMesh.Verdict
+    ) {
+        here.shared.mesh.judge = { [sizes] from, _, frame in
+            guard frame[4] == FrameKind.routed.rawValue,
+                frame[7] == RoutedBody.control.rawValue
+            else { return .pass }
+            let start = Frame.routedHeaderSize + Frame.destinationSize
+            switch try? Message.decode(frame.span, from: start, to: frame.count) {
+            case .question:
+                sizes.largest = max(sizes.largest, frame.count)
+                return judge(false, from)
+            case .answer:
+                sizes.largest = max(sizes.largest, frame.count)
+                return judge(true, from)
+            default: return .pass
             }
-            for errand in fromThere {
-                note(Self.ask(errand, &there, Self.thereID, &here, isAnswered, isPresent))
-            }
         }
     }
 
-    private mutating func note(_ size: Int) { largestAnswer = max(largestAnswer, size) }
-
-    private static func take(_ harness: inout Harness) -> [Errand] {
-        var all = harness.gateway.errands
-        harness.gateway.errands = []
-        for question in harness.questions {
-            all.append(Errand(id: question.id, query: question.query, bytes: question.bytes))
-        }
-        harness.questions = []
-        return all
+    /// Does what is due, and carries questions and answers to and fro until there are none.
+    mutating func settle() {
+        for _ in 0..<3 { here.shared.mesh.run(for: .zero) }
     }
 
-    /// Returns the size of the question, or of its answer if that is larger.
-    private static func ask(
-        _ errand: Errand, _ asker: inout Harness, _ id: NodeID, _ other: inout Harness,
-        _ isAnswered: Bool, _ isPresent: Bool
-    ) -> Int {
-        var size = errand.bytes.count
-        let subject: Slice
-        var isForOther = true
-        switch errand.query {
-        case .node(let node, let slice):
-            subject = slice
-            isForOther = node == (id == hereID ? thereID : hereID)
-        case .everyone(let slice): subject = slice
-        case .holders, .trace: return size
-        }
-        if isAnswered, isForOther {
-            var answer = ByteQueue()
-            other.gateway.answer(subject, errand.bytes.span, from: id, into: &answer)
-            let bytes = answer.withSpan { Array(copying: $0) }
-            size = max(size, bytes.count)
-            asker.gateway.answered(
-                errand.id, Slice(start: 0, count: bytes.count), bytes.span,
-                from: id == hereID ? thereID : hereID)
-        }
-        if let client = asker.gateway.finished(
-            errand.id, isTargetPresent: isForOther ? isPresent : false)
-        {
-            asker.run(client)
-        }
-        return size
-    }
+    /// Lets so much time pass that a question is given up.
+    mutating func giveUp() { here.shared.mesh.run(for: .milliseconds(1_100)) }
 
     /// Lets time pass on both sides.
     mutating func pass(_ delay: Delay) {
-        here.now = here.now + delay
-        there.now = there.now + delay
-        here.gateway.now = here.now
-        there.gateway.now = there.now
+        here.shared.mesh.run(for: delay)
         settle()
     }
 }

@@ -203,7 +203,7 @@ import Testing
         pair.settle()
         _ = pair.there.read(second)
         pair.here.deliver(.user, "ann", "b")
-        pair.here.gateway.tick(at: pair.here.now)
+        pair.here.shared.mesh.runDeadlines()
         _ = pair.here.gateway.conclude(doubts, Self.reset)
         pair.settle()
         let told = pair.there.read(second)

@@ -1,7 +1,7 @@
-import MeshCore
 import MeshWire
 import Testing
 
+@testable import MeshCore
 @testable import MeshGateway
 
 @Suite struct SessionTests {
@@ -24,7 +24,7 @@ import Testing
         pair.here.deliver(.user, "ann", "d")
         let live = pair.here.read(second)
         #expect(live == message("d"))
-        #expect(pair.here.changes.map(\.change) == [.add])
+        #expect(pair.here.changes.map(\.operation) == [.addKey])
         // A token is good until the next one is used.
         let third = pair.here.open()
         let next = token(pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n"))
@@ -38,7 +38,7 @@ import Testing
             let ended = pair.here.exchange(fourth, "MESH.ATTACH ann RESUME \(past)\r\n")
             #expect(ended.hasPrefix("-NOSESSION "))
         }
-        #expect(pair.here.changes.map(\.change) == [.add, .remove])
+        #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
     }
 
     @Test func `a client that has not heard of the next token shows the former again`() {
@@ -139,7 +139,7 @@ import Testing
         #expect(pair.here.gateway.ghostCount == 1)
         pair.pass(.milliseconds(1))
         #expect(pair.here.gateway.ghostCount == 0)
-        #expect(pair.here.gateway.changes.map(\.change) == [.remove])
+        #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(reply.hasPrefix("-NOSESSION "))
@@ -199,9 +199,9 @@ import Testing
         )
         #expect(isDeparted == (true, false))
         // Afterwards the old node gives the key up.
-        #expect(pair.here.changes.map(\.change) == [.add])
+        #expect(pair.here.changes.map(\.operation) == [.addKey])
         pair.pass(.seconds(2))
-        #expect(pair.here.gateway.changes.map(\.change) == [.remove])
+        #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
         #expect(pair.here.gateway.ghostCount == 0 && pair.there.gateway.ghostCount == 0)
         pair.pass(.seconds(10))
         pair.there.deliver(.user, "ann", "e")
@@ -284,35 +284,27 @@ import Testing
         pair.here.close(first)
         pair.here.deliver(.user, "ann", "a")
         // The question arrives, its answer does not.
-        var take = ByteQueue()
-        take.append(UInt8(3))
-        SessionToken(Array(old.utf8))!.append(to: &take)
-        take.append(integer: UInt64.max)
-        take.append(Array("ann".utf8))
-        let bytes = take.withSpan { Array(copying: $0) }
-        var lost = ByteQueue()
-        pair.here.gateway.answer(
-            Slice(start: 0, count: bytes.count), bytes.span, from: Pair.thereID, into: &lost)
+        pair.judge { isAnswer, _ in isAnswer ? .drop : .pass }
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
-        pair.settle(isAnswered: false)
+        pair.giveUp()
+        #expect(pair.here.gateway.ghostCount == 1)
         let failed = pair.there.read(second)
         #expect(failed.hasPrefix("-TRYAGAIN "))
+        pair.judge { _, _ in .pass }
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
         let reply = pair.there.read(second)
         #expect(reply.hasSuffix("·" + message("a")))
         // And now a batch.
-        pair.here.deliver(.user, "ann", "b")
-        pair.here.gateway.tick(at: pair.here.now)
-        let batch = pair.here.gateway.errands[0].bytes
-        for _ in 0..<2 {
-            var answer = ByteQueue()
-            pair.there.gateway.answer(
-                Slice(start: 0, count: batch.count), batch.span, from: Pair.hereID, into: &answer)
-            let taken = answer.withSpan { Array(copying: $0) }
-            #expect(taken == [1])
+        var questionCount = 0
+        pair.judge { isAnswer, _ in
+            if !isAnswer { questionCount += 1 }
+            return isAnswer ? .pass : .double
         }
+        pair.here.deliver(.user, "ann", "b")
+        pair.settle()
+        #expect(questionCount == 1)
         let read = pair.there.read(second)
         #expect(read == message("b"))
     }
@@ -322,10 +314,10 @@ import Testing
         let dead = "00000000000000aa-" + String(repeating: "7", count: 32)
         let client = pair.there.open()
         pair.there.send(client, Array("MESH.ATTACH ann RESUME \(dead)\r\n".utf8))
-        pair.settle(isPresent: false)
+        pair.settle()
         let reply = pair.there.read(client)
         #expect(reply == "$49·\(token(reply))·*5·$3·gap·$4·user·$3·ann·:0·:0·")
-        #expect(pair.there.changes.map(\.change) == [.add])
+        #expect(pair.there.changes.map(\.operation) == [.addKey])
     }
 
     @Test(arguments: [false, true])
@@ -385,15 +377,17 @@ import Testing
         var pair = Pair()
         let second = moveSession(&pair)
         pair.here.deliver(.user, "ann", "a")
-        pair.here.gateway.tick(at: pair.here.now)
         // Neither the batch nor any answer to it arrives.
-        let lost = pair.here.gateway.errands.map(\.id)
-        pair.here.gateway.errands = []
-        #expect(lost.count == 1)
-        pair.here.now = pair.here.now + .milliseconds(5_100)
-        pair.here.gateway.tick(at: pair.here.now)
-        _ = pair.here.gateway.finished(lost[0])
+        var lostCount = 0
+        pair.judge { _, _ in
+            lostCount += 1
+            return .drop
+        }
         pair.settle()
+        #expect(lostCount == 1)
+        pair.pass(.milliseconds(5_100))
+        pair.judge { _, _ in .pass }
+        pair.pass(.milliseconds(1_000))
         let told = pair.there.read(second)
         #expect(told == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
         let counted = pair.here.gateway.counters[.sessionBatchesLost]
@@ -413,10 +407,7 @@ import Testing
         let bytes = take.withSpan { Array(copying: $0) }
         var answers: [[UInt8]] = []
         for asker in [NodeID(7), NodeID(8), NodeID(7)] {
-            var answer = ByteQueue()
-            pair.here.gateway.answer(
-                Slice(start: 0, count: bytes.count), bytes.span, from: asker, into: &answer)
-            answers.append(answer.withSpan { Array(copying: $0) })
+            answers.append(pair.here.asked(bytes, by: asker))
         }
         #expect(answers[0] == [1] + [UInt8](repeating: 0, count: Grant.size))
         #expect(answers[1] == [2, 7, 0, 0, 0, 0, 0, 0, 0])
@@ -431,10 +422,7 @@ import Testing
         for _ in 0..<5_000 {
             var bytes = [UInt8(3 + dice.roll(6))]
             for _ in 0..<dice.roll(80) { bytes.append(UInt8(dice.roll(256))) }
-            var answer = ByteQueue()
-            pair.here.gateway.answer(
-                Slice(start: 0, count: bytes.count), bytes.span, from: Pair.thereID,
-                into: &answer)
+            _ = pair.here.asked(bytes, by: Pair.thereID)
         }
         pair.here.deliver(.user, "ann", "a")
         let read = pair.here.read(client)
@@ -474,7 +462,7 @@ import Testing
         let late = pair.here.exchange(plain, "MESH.ATTACH bob\r\n")
         #expect(late == "-DRAINING this node is leaving: attach at 10.0.0.2:7379·")
         pair.pass(.milliseconds(1_000))
-        #expect(pair.here.gateway.farewells.sorted() == [mover, sleeper, plain])
+        #expect(pair.here.ended == [mover, sleeper, plain])
         pair.here.deliver(.user, "ann", "a")
         for client in [mover, sleeper, plain] { pair.here.close(client) }
         pair.pass(.milliseconds(10))
@@ -492,10 +480,18 @@ import Testing
 
     @Test func `a node with nobody to go to, or nobody to send, has nothing to wait for`() {
         var pair = Pair()
-        pair.there.gateway.beginDrain(.seconds(9), at: pair.there.now)
-        pair.here.gateway.beginDrain(.seconds(9), at: pair.here.now)
+        let client = pair.here.open()
+        pair.there.leave()
+        pair.here.leave()
+        // From here there is nowhere to go: the client is ended at once.
         pair.settle()
+        #expect(pair.here.ended == [client])
+        pair.here.close(client)
         let isDrained = pair.here.gateway.isDrained
         #expect(isDrained)
+        // From there nobody had to be sent anywhere. Neither waits longer.
+        pair.pass(.milliseconds(500))
+        let areUp = [0, 1].map { pair.here.shared.mesh.hosts[$0].isUp }
+        #expect(areUp == [false, false])
     }
 }
