@@ -4,7 +4,12 @@ import MeshWire
 ///
 /// The driver keeps one connection per link. `Node` hands slots out: with `.dial`, and to the
 /// driver that has accepted a connection (`Node.acceptLink`).
-public typealias LinkIndex = Int32
+public struct LinkIndex: TableIndex {
+    public var rawValue: Int32
+
+    @inlinable @inline(__always)
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+}
 
 /// Everything that can happen to a node, but for what its clients publish (`Node.publish`). Offsets
 /// point into the bytes given with the event.

@@ -71,15 +71,15 @@ extension Node {
     public func isHeld(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
     /// Reads what every event on this link will, and says nothing of use: for a driver of many nodes
-    /// that knows which is next, so that its memory comes while another is at work. -1: no link.
+    /// that knows which is next, so that its memory comes while another is at work.
     @inline(__always)
     public func touch(_ link: LinkIndex) -> Int64 {
         now.nanoseconds &+ Int64(truncatingIfNeeded: coordinates.x.bitPattern)
             &+ links.touch(link)
     }
 
-    /// Link slots in use are below this.
-    public var linkEnd: LinkIndex { links.indices.upperBound }
+    /// The link slots in use, and some that are free.
+    public var linkIndices: Range<LinkIndex> { links.indices }
 
     /// Different patterns subscribed anywhere in the mesh.
     public var patternCount: Int { patterns.count }
@@ -93,6 +93,6 @@ extension Node {
         let route =
             router.cached(index)
             ?? router.find(destination, index, members: members, links: links, lists: lists)
-        return route.link >= 0 ? links[route.link].peer : nil
+        return !route.link.isNone ? links[route.link].peer : nil
     }
 }

@@ -37,7 +37,7 @@ public struct MemoryHost: ~Copyable {
     public struct Wire: Sendable {
         /// -1: none.
         public internal(set) var host = -1
-        public internal(set) var link: LinkIndex = -1
+        public internal(set) var link = LinkIndex.none
         /// How often the link's slot has been used: what is meant for a former use is dropped.
         @usableFromInline var use = 0
         /// It was made from outside the mesh.
@@ -112,7 +112,7 @@ public struct MemoryHost: ~Copyable {
         for index in 0..<effects.mesh.count {
             switch effects.mesh[index] {
             case .send(let link, let head, let body, _):
-                send(head, body, input, over: Int(link))
+                send(head, body, input, over: link.place)
             case .deliver: deliveredCount += 1
             case .dial, .close, .left: needsMore = true
             default: break

@@ -208,12 +208,12 @@ extension MemoryMesh {
         take: (ClientIndex, UnsafeRawBufferPointer) -> Int
     ) {
         if input.count > 0 { consume(input, from: client, host) }
-        let linkEnd = hosts[host].server.node.linkEnd
-        var link: LinkIndex = 0
-        while link < linkEnd {
-            let other = hosts[host].wires[Int(link)]
-            link += 1
-            guard other.host >= 0, !hosts[other.host].outputs[Int(other.link)].isEmpty else {
+        let linkEnd = hosts[host].server.node.linkIndices.upperBound.place
+        var place = 0
+        while place < linkEnd {
+            let other = hosts[host].wires[place]
+            place += 1
+            guard other.host >= 0, !hosts[other.host].outputs[other.link.place].isEmpty else {
                 continue
             }
             carry(from: other.host, other.link)

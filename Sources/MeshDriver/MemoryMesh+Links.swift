@@ -9,21 +9,21 @@ extension MemoryMesh {
 
     /// Gives everything that waits on a link to the host at its other end, as a whole.
     public mutating func carry(from sender: Int, _ link: LinkIndex) {
-        let wire = hosts[sender].wires[Int(link)]
+        let wire = hosts[sender].wires[link.place]
         guard wire.host >= 0 else {
-            hosts[sender].outputs[Int(link)].removeAll()
+            hosts[sender].outputs[link.place].removeAll()
             return
         }
         var bytes = ByteQueue()
-        swap(&bytes, &hosts[sender].outputs[Int(link)])
+        swap(&bytes, &hosts[sender].outputs[link.place])
         bytes.withSpan { input in
             handle(.heard(wire.link), Span(), wire.host)
             receive(input, wire.host, wire.link)
         }
         bytes.removeAll()
         // The memory goes back, unless the receiver's turn has made the sender send already.
-        if hosts[sender].outputs[Int(link)].isEmpty {
-            swap(&bytes, &hosts[sender].outputs[Int(link)])
+        if hosts[sender].outputs[link.place].isEmpty {
+            swap(&bytes, &hosts[sender].outputs[link.place])
         }
     }
 
@@ -45,12 +45,12 @@ extension MemoryMesh {
 
     /// Puts the first frame that waits on a link on its way, as the judge says.
     mutating func post(_ size: Int, _ sender: Int, _ link: LinkIndex) {
-        let wire = hosts[sender].wires[Int(link)]
+        let wire = hosts[sender].wires[link.place]
         guard wire.host >= 0 else { return }
-        let frame = hosts[sender].outputs[Int(link)].withSpan {
+        let frame = hosts[sender].outputs[link.place].withSpan {
             $0.array(Slice(start: 0, count: size))
         }
-        hosts[sender].outputs[Int(link)].drop(size)
+        hosts[sender].outputs[link.place].drop(size)
         var delay = latency
         var copies = 1
         switch judge?(sender, wire.host, frame) ?? .pass {
@@ -68,7 +68,7 @@ extension MemoryMesh {
     ) {
         let parcel = Parcel(
             time: now + delay, what: what, host: host, link: link,
-            use: hosts[host].wires[Int(link)].use)
+            use: hosts[host].wires[link.place].use)
         var place = parcels.count
         while place > parcelsTaken, parcels[place - 1].time > parcel.time { place -= 1 }
         parcels.insert(parcel, at: place)
@@ -95,7 +95,7 @@ extension MemoryMesh {
 
     private mutating func take(_ parcel: Parcel) {
         let (host, link) = (parcel.host, parcel.link)
-        guard hosts[host].isUp, hosts[host].wires[Int(link)].use == parcel.use else { return }
+        guard hosts[host].isUp, hosts[host].wires[link.place].use == parcel.use else { return }
         switch parcel.what {
         case .frame(let frame):
             handle(.heard(link), host)
@@ -103,16 +103,16 @@ extension MemoryMesh {
         case .dialled(let target): reach(target, from: host, link)
         case .closed(let bytes):
             receive(bytes.span, host, link)
-            guard hosts[host].wires[Int(link)].use == parcel.use else { return }
+            guard hosts[host].wires[link.place].use == parcel.use else { return }
             handle(.disconnected(link, .closed), host)
         }
     }
 
     /// Hands whole frames over to a server.
     private mutating func receive(_ input: Span<UInt8>, _ host: Int, _ link: LinkIndex) {
-        let use = hosts[host].wires[Int(link)].use
+        let use = hosts[host].wires[link.place].use
         var offset = 0
-        while offset < input.count, hosts[host].wires[Int(link)].use == use {
+        while offset < input.count, hosts[host].wires[link.place].use == use {
             offset = hosts[host].receive(input, from: offset, over: link, at: now)
             perform(host, input)
         }
@@ -140,22 +140,22 @@ extension MemoryMesh {
     }
 
     mutating func connect(_ host: Int, _ link: LinkIndex, to peer: MemoryHost.Wire) {
-        let use = hosts[host].wires[Int(link)].use + 1
-        hosts[host].wires[Int(link)] = MemoryHost.Wire(host: peer.host, link: peer.link, use: use)
+        let use = hosts[host].wires[link.place].use + 1
+        hosts[host].wires[link.place] = MemoryHost.Wire(host: peer.host, link: peer.link, use: use)
     }
 
     /// One side closes; the other hears of it after all that is on its way.
     mutating func close(_ link: LinkIndex, _ host: Int) {
-        let peer = hosts[host].wires[Int(link)]
+        let peer = hosts[host].wires[link.place]
         connect(host, link, to: MemoryHost.Wire())
-        let last = hosts[host].outputs[Int(link)].withSpan {
+        let last = hosts[host].outputs[link.place].withSpan {
             $0.array(Slice(start: 0, count: $0.count))
         }
-        hosts[host].outputs[Int(link)].removeAll()
+        hosts[host].outputs[link.place].removeAll()
         guard peer.host >= 0 else { return }
         // The peer can send no more.
-        hosts[peer.host].wires[Int(peer.link)].host = -1
-        hosts[peer.host].outputs[Int(peer.link)].removeAll()
+        hosts[peer.host].wires[peer.link.place].host = -1
+        hosts[peer.host].outputs[peer.link.place].removeAll()
         schedule(.closed(after: last), to: peer.host, peer.link, after: latency)
     }
 }

@@ -18,7 +18,7 @@ public struct DriverFacts: Sendable {
     public init() {}
 
     func queuedBytes(_ link: LinkIndex) -> Int {
-        link >= 0 && Int(link) < queuedBytes.count ? queuedBytes[Int(link)] : 0
+        !link.isNone && link.place < queuedBytes.count ? queuedBytes[link.place] : 0
     }
 }
 

@@ -17,9 +17,9 @@ struct Connection {
     /// The side that dialled and the side that accepted.
     var dialler: Int32
     var acceptor: Int32
-    /// The slots of the link on either side; -1: that side has none, any more or yet.
+    /// The slots of the link on either side; none: that side has none, any more or yet.
     var diallerLink: LinkIndex
-    var acceptorLink: LinkIndex = -1
+    var acceptorLink = LinkIndex.none
     /// Events that name this connection and have not happened.
     var pending: Int32 = 0
     var toDialler = Stream()
@@ -27,7 +27,7 @@ struct Connection {
 
     /// Nobody can tell any more that it was there.
     @inline(__always)
-    var isOver: Bool { diallerLink < 0 && acceptorLink < 0 && pending == 0 }
+    var isOver: Bool { diallerLink.isNone && acceptorLink.isNone && pending == 0 }
 }
 
 /// All connections by number. The numbers of those that are over are used again, so the table is as

@@ -86,13 +86,15 @@ import MeshWire
 
     @inline(__always)
     private func connection(_ link: LinkIndex) -> UnsafeMutablePointer<Int32> {
-        precondition(unsafe link >= 0 && link < state.pointee.slotCount)
+        precondition(unsafe !link.isNone && link.rawValue < state.pointee.slotCount)
         return unsafe (UnsafeMutableRawPointer(state) + Self.connectionsOffset)
-            .assumingMemoryBound(to: Int32.self) + Int(link)
+            .assumingMemoryBound(to: Int32.self) + link.place
     }
 
     /// All link slots.
-    var links: Range<LinkIndex> { unsafe 0..<state.pointee.slotCount }
+    var links: Range<LinkIndex> {
+        unsafe LinkIndex(0)..<LinkIndex(rawValue: state.pointee.slotCount)
+    }
 
     var deadline: Instant? {
         @inline(__always) _read { yield unsafe state.pointee.deadline }
@@ -161,10 +163,10 @@ import MeshWire
         unsafe state.pointee.clientLines[Int(client)] = line
     }
 
-    /// Reads what an event for this link will; -1: for none (`Node.touch`).
+    /// Reads what an event for this link will (`Node.touch`).
     @inline(__always)
     func touch(_ link: LinkIndex) -> Int64 {
-        let connection = link >= 0 ? Int64(self[link]) : 0
+        let connection = link.isNone ? 0 : Int64(self[link])
         return Int64(bytesIn) &+ connection &+ server.node.touch(link)
     }
 

@@ -265,7 +265,7 @@ extension World {
     mutating func touchSender(_ number: Int32) {
         guard let host = hosts[Int(number)] else { return }
         var sum = touched
-        for link in 0..<host.server.node.linkEnd {
+        for link in host.server.node.linkIndices {
             let connection = host[link]
             guard connection >= 0 else { continue }
             sum &+= host.touch(link) &+ Int64(connections[connection].pending)
@@ -336,7 +336,8 @@ extension World {
     mutating func retry(_ action: Action) {
         let connection = action.connection
         let isOpen =
-            connections[connection].diallerLink >= 0 || connections[connection].acceptorLink >= 0
+            !connections[connection].diallerLink.isNone
+            || !connections[connection].acceptorLink.isNone
         if isOpen, isBlocked(action) {
             let delay = connections.retryAgain(
                 connection, toDialler: action.isToDialler, most: .seconds(15))
@@ -376,7 +377,7 @@ extension World {
     @inline(__always)
     private mutating func receiveBytes(_ action: Action, _ number: Int, _ host: Host) {
         let link = link(action)
-        guard link >= 0 else { return }
+        guard !link.isNone else { return }
         host.bytesIn += Int(action.parcel.count)
         receiveFrames(action.parcel, over: link, action.connection, number, host)
     }
@@ -385,7 +386,7 @@ extension World {
     private mutating func receive(_ action: Action, _ number: Int, _ host: Host) {
         let connection = action.connection
         let link = link(action)
-        guard link >= 0 else { return }
+        guard !link.isNone else { return }
         switch action.kind {
         case .connected:
             handle(number, .connected(link))
@@ -411,9 +412,9 @@ extension World {
     ) {
         host[link] = -1
         if toDialler {
-            connections[connection].diallerLink = -1
+            connections[connection].diallerLink = .none
         } else {
-            connections[connection].acceptorLink = -1
+            connections[connection].acceptorLink = .none
         }
     }
 
@@ -511,7 +512,7 @@ extension World {
         let connection = action.connection
         let from = Int(connections[connection].dialler)
         let to = Int(connections[connection].acceptor)
-        guard connections[connection].diallerLink >= 0 else {
+        guard !connections[connection].diallerLink.isNone else {
             connections.recycle(connection)
             return
         }
@@ -541,13 +542,13 @@ extension World {
         let isDialler = Int(connections[connection].dialler) == number
         let link: LinkIndex
         if isDialler {
-            connections[connection].diallerLink = -1
+            connections[connection].diallerLink = .none
             link = connections[connection].acceptorLink
         } else {
-            connections[connection].acceptorLink = -1
+            connections[connection].acceptorLink = .none
             link = connections[connection].diallerLink
         }
-        if link >= 0 || isDialler && connections[connection].pending > 0 {
+        if !link.isNone || isDialler && connections[connection].pending > 0 {
             let other =
                 isDialler ? connections[connection].acceptor : connections[connection].dialler
             enqueue(

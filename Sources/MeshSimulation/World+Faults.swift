@@ -35,9 +35,9 @@ extension World {
             let connection = host[link]
             guard connection >= 0 else { continue }
             if Int(connections[connection].dialler) == number {
-                connections[connection].diallerLink = -1
+                connections[connection].diallerLink = .none
             } else {
-                connections[connection].acceptorLink = -1
+                connections[connection].acceptorLink = .none
             }
             connections.recycle(connection)
         }
@@ -94,15 +94,15 @@ extension World {
             let isDialler = Int(connections[connection].dialler) == one
             let ends = connections[connection]
             guard Int(isDialler ? ends.acceptor : ends.dialler) == other,
-                ends.diallerLink >= 0, ends.acceptorLink >= 0
+                !ends.diallerLink.isNone, !ends.acceptorLink.isNone
             else { continue }
             let peerLink = isDialler ? ends.acceptorLink : ends.diallerLink
             host[link] = -1
             peer[peerLink] = -1
-            connections[connection].diallerLink = -1
-            connections[connection].acceptorLink = -1
+            connections[connection].diallerLink = .none
+            connections[connection].acceptorLink = .none
             connections.recycle(connection)
-            handle(one, .disconnected(LinkIndex(link), .closed))
+            handle(one, .disconnected(link, .closed))
             // What this side did about it may have reached the other's slot: it is a new one then.
             if hosts[other] != nil, peer[peerLink] < 0 {
                 handle(other, .disconnected(peerLink, .closed))

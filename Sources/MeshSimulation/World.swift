@@ -64,7 +64,7 @@ public struct World: ~Copyable {
     var touched: Int64 = 0
     /// To whom the event that is being handled has sent something, and over which of their links;
     /// the first of them.
-    var departed = InlineArray<32, Departed>(repeating: Departed(host: 0, link: 0))
+    var departed = InlineArray<32, Departed>(repeating: Departed(host: 0, link: .none))
     var departedCount = 0
     struct Departed: BitwiseCopyable {
         var host: Int32

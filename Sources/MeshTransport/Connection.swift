@@ -12,7 +12,7 @@ import MeshWire
 struct Connection: ~Copyable {
     enum Role: UInt8 {
         case free
-        /// `owner` is a LinkIndex.
+        /// Of the `link`.
         case link
         /// `owner` is a ClientIndex of the server.
         case client
@@ -24,6 +24,7 @@ struct Connection: ~Copyable {
     /// Raised each time that the place is used again.
     var generation: UInt32 = 0
     var owner: Int32 = -1
+    @inline(__always) var link: LinkIndex { LinkIndex(rawValue: owner) }
     var role = Role.free
     /// The three-way handshake is not over; nothing may be sent.
     var isConnecting = false

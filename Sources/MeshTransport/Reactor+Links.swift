@@ -36,13 +36,13 @@ extension Reactor {
         var waiting: [EndedLink] = []
         swap(&waiting, &deferred)
         for ended in waiting {
-            guard linkEpochs[Int(ended.link)] == ended.epoch else { continue }
-            let index = connectionOfLink[Int(ended.link)]
+            guard linkEpochs[ended.link.place] == ended.epoch else { continue }
+            let index = connectionOfLink[ended.link.place]
             if index >= 0 {
                 unlink(index)
                 discard(index)
             } else {
-                linkEpochs[Int(ended.link)] &+= 1
+                linkEpochs[ended.link.place] &+= 1
             }
             server.handle(
                 .disconnected(ended.link, ended.reason), bytes: Span(), at: now, into: &effects)
@@ -63,7 +63,7 @@ extension Reactor {
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .log(let event):
-                log.write(server.line(for: event) { endpointOfLink[Int($0)] })
+                log.write(server.line(for: event) { endpointOfLink[$0.place] })
             case .left: beginFlushing()
             case .deliver, .deliverKept, .undelivered, .uncongested, .gap, .presence, .asked,
                 .answered, .traced, .finished, .memberDied:
@@ -108,7 +108,7 @@ extension Reactor {
         _ link: LinkIndex, _ head: Slice, _ bytes: Span<UInt8>, _ body: Slice,
         _ sendClass: SendClass
     ) {
-        let index = connectionOfLink[Int(link)]
+        let index = connectionOfLink[link.place]
         guard index >= 0 else { return }
         let isControl = sendClass == .control
         if !isControl {
@@ -144,24 +144,26 @@ extension Reactor {
     }
 
     private mutating func dial(_ link: LinkIndex, _ endpoint: Endpoint) {
-        precondition(connectionOfLink[Int(link)] < 0, "link \(link) is dialled twice")
-        linkEpochs[Int(link)] &+= 1
-        endpointOfLink[Int(link)] = endpoint
+        precondition(connectionOfLink[link.place] < 0, "link \(link) is dialled twice")
+        linkEpochs[link.place] &+= 1
+        endpointOfLink[link.place] = endpoint
         counters[.linksDialled] &+= 1
         let descriptor = linux_connect(endpoint.forKernel)
-        if descriptor >= 0, let index = adopt(descriptor, .link, owner: link, isConnecting: true) {
-            connectionOfLink[Int(link)] = index
+        if descriptor >= 0,
+            let index = adopt(descriptor, .link, owner: link.rawValue, isConnecting: true)
+        {
+            connectionOfLink[link.place] = index
             return
         }
         let reason: Disconnection = descriptor == -ECONNREFUSED ? .refused : .unreachable
-        deferred.append(EndedLink(link: link, epoch: linkEpochs[Int(link)], reason: reason))
+        deferred.append(EndedLink(link: link, epoch: linkEpochs[link.place], reason: reason))
     }
 
     private mutating func closeLink(_ link: LinkIndex) {
-        let index = connectionOfLink[Int(link)]
-        linkEpochs[Int(link)] &+= 1
+        let index = connectionOfLink[link.place]
+        linkEpochs[link.place] &+= 1
         guard index >= 0 else { return }
-        connectionOfLink[Int(link)] = -1
+        connectionOfLink[link.place] = -1
         linger(index)
     }
 
@@ -169,7 +171,7 @@ extension Reactor {
 
     /// A dialled connection stands, or does not.
     mutating func finishConnecting(_ index: Int32) {
-        let link = connections[index].owner
+        let link = connections[index].link
         let result = linux_connect_result(connections[index].descriptor)
         guard result == 0 else {
             dropLink(index, result == -ECONNREFUSED ? .refused : .unreachable)
@@ -188,11 +190,11 @@ extension Reactor {
                 close(accepted.descriptor)
                 return
             }
-            reactor.linkEpochs[Int(link)] &+= 1
-            reactor.endpointOfLink[Int(link)] = Endpoint(accepted.peer)
+            reactor.linkEpochs[link.place] &+= 1
+            reactor.endpointOfLink[link.place] = Endpoint(accepted.peer)
             reactor.counters[.linksAccepted] &+= 1
-            if let index = reactor.adopt(accepted.descriptor, .link, owner: link) {
-                reactor.connectionOfLink[Int(link)] = index
+            if let index = reactor.adopt(accepted.descriptor, .link, owner: link.rawValue) {
+                reactor.connectionOfLink[link.place] = index
             } else {
                 reactor.handle(.disconnected(link, .closed))
             }
@@ -201,14 +203,14 @@ extension Reactor {
 
     /// Cuts the tie between a connection and its link.
     mutating func unlink(_ index: Int32) {
-        let link = Int(connections[index].owner)
-        connectionOfLink[link] = -1
-        linkEpochs[link] &+= 1
+        let link = connections[index].link
+        connectionOfLink[link.place] = -1
+        linkEpochs[link.place] &+= 1
     }
 
     /// The connection of a link is gone: closes it and tells the node.
     mutating func dropLink(_ index: Int32, _ reason: Disconnection) {
-        let link = connections[index].owner
+        let link = connections[index].link
         unlink(index)
         discard(index)
         handle(.disconnected(link, reason))
@@ -216,13 +218,13 @@ extension Reactor {
 
     /// Takes the frames that arrived over a link; returns how many bytes they had.
     mutating func consumeLink(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
-        let link = connections[index].owner
-        let epoch = linkEpochs[Int(link)]
+        let link = connections[index].link
+        let epoch = linkEpochs[link.place]
         handle(.heard(link), bytes)
         var offset = 0
         var needed = Frame.prefixSize
         var lengthMax = server.frameLengthMax(over: link)
-        while linkEpochs[Int(link)] == epoch {
+        while linkEpochs[link.place] == epoch {
             do {
                 guard
                     let prefix = try FramePrefix.read(
@@ -239,7 +241,7 @@ extension Reactor {
                 counters[.linksMisbehaved] &+= 1
                 log.write(
                     server.breach(
-                        "misbehaved", at: endpointOfLink[Int(link)],
+                        "misbehaved", at: endpointOfLink[link.place],
                         by: server.node.peer(of: link), error.description,
                         hint: OtherProtocol(bytes, at: offset)?.hint))
                 dropLink(index, .misbehaved)

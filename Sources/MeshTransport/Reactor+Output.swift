@@ -85,7 +85,7 @@ extension Reactor {
     /// A link's queue is no longer congested, or its connection is gone.
     mutating func relieve(_ index: Int32) {
         connections[index].isCongested = false
-        server.linkHasDrained(connections[index].owner)
+        server.linkHasDrained(connections[index].link)
     }
 
     /// The kernel has no memory for what this connection sends. Its socket may be writable all the

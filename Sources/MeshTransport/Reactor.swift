@@ -376,7 +376,7 @@ public struct ReactorOptions: Sendable {
                         input.bindMemory(to: UInt8.self).span, 0, count)
                 }
                 // A large frame is on its way for long on a slow line: its peer is not silent.
-                if role == .link { handle(.heard(connections[index].owner)) }
+                if role == .link { handle(.heard(connections[index].link)) }
             }
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding

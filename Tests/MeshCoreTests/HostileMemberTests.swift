@@ -85,7 +85,7 @@ import Testing
         }
         mesh.reset(0, 1)
         mesh.run(for: .milliseconds(200))
-        let slots = 0..<LinkIndex(mesh.hosts[0].wires.count)
+        let slots = LinkIndex(0)..<LinkIndex(mesh.hosts[0].wires.count)
         let dialled = slots.first { mesh.hosts[0].node.links[$0].state == .greeting }
         var refusal = ByteQueue()
         _ = refusal.appendLinkFrame(

@@ -55,7 +55,7 @@ extension Node {
             return
         }
         if message.isVolatile {
-            routeToRecipients(-1)
+            routeToRecipients(.none)
             outcome.nodeCount = forwarding.entries.count
         } else {
             keepForRecipients(message, bytes, &outcome, &effects)
@@ -130,7 +130,7 @@ extension Node {
         let name = message.name
         let destination = members.id(of: index)
         guard
-            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: -1)
+            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: .none)
         else {
             counters[.droppedVolatile] &+= 1
             return
@@ -274,7 +274,7 @@ extension Node {
                 forwarding.recipients.append(index)
             }
         }
-        routeToRecipients(-1)
+        routeToRecipients(.none)
         guard !forwarding.entries.isEmpty else { return }
         // The message lies in the bytes that heads are written to, and those may move while they
         // grow: take it out first.

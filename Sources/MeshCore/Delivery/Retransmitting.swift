@@ -27,11 +27,11 @@ extension Node {
     }
 
     /// A new link: whatever found no way may have one.
-    mutating func wayFound() { wayLost(-1) }
+    mutating func wayFound() { wayLost(.none) }
 
     /// A message found no way: it is sent when there is one.
     mutating func stranded(_ place: Int32) {
-        flows.outgoing[Int(place)].way.lastHop = -1
+        flows.outgoing[Int(place)].way.lastHop = .none
         if !flows.outgoing[Int(place)].isRecovering {
             flows.outgoing[Int(place)].beginRecovery(burst: Self.burstLeast)
         }
@@ -102,7 +102,7 @@ extension Node {
                     &effects)
             else {
                 // No way: `wayFound` or the next timeout tries again.
-                flows.outgoing[at].way.lastHop = -1
+                flows.outgoing[at].way.lastHop = .none
                 return
             }
             sent += size.cost
@@ -288,10 +288,10 @@ extension Node {
 
     /// A small control message to one node, over any link but `avoided` if there is another way.
     ///
-    /// - Returns: the link that it took; -1: there was none.
+    /// - Returns: the link that it took; none: there was none.
     @discardableResult
     mutating func sendControl(
-        _ message: Message, to index: MemberIndex, avoiding avoided: LinkIndex = -1,
+        _ message: Message, to index: MemberIndex, avoiding avoided: LinkIndex = .none,
         _ effects: inout EffectBuffer
     ) -> LinkIndex {
         let destination = members.id(of: index)
@@ -300,7 +300,7 @@ extension Node {
                 to: destination, index, promise: .max, isStrict: false, arrival: avoided)
         else {
             counters[.droppedNoRoute] &+= 1
-            return -1
+            return .none
         }
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(

@@ -10,18 +10,18 @@ struct Way {
     /// Another one is kept off no sooner than after this: what was sent over it may be on its way.
     private static let patience = Delay.milliseconds(100)
 
-    /// The link that was last sent over; -1: none, there was no way.
-    var lastHop: LinkIndex = -1
-    /// Any other way is better than over this link; -1: none is worse than others.
-    private(set) var avoided: LinkIndex = -1
+    /// The link that was last sent over; none: there was no way.
+    var lastHop = LinkIndex.none
+    /// Any other way is better than over this link; none: no link is worse than others.
+    private(set) var avoided = LinkIndex.none
     private var avoidedAt: Instant
 
     init(at now: Instant) { avoidedAt = now - Self.patience }
 
-    /// What was sent has not arrived, at a node that is linked by `direct`, -1 if it is not: nobody
-    /// else can take what that does not.
+    /// What was sent has not arrived, at a node that is linked by `direct` or by none: nobody else can
+    /// take what that link does not.
     mutating func avoidLastHop(unless direct: LinkIndex, at now: Instant) {
-        guard lastHop >= 0, lastHop != direct, now - avoidedAt >= Self.patience else { return }
+        guard !lastHop.isNone, lastHop != direct, now - avoidedAt >= Self.patience else { return }
         avoided = lastHop
         avoidedAt = now
     }
@@ -29,6 +29,6 @@ struct Way {
     /// To be called now and then.
     @inline(__always)
     mutating func update(at now: Instant) {
-        if avoided >= 0, now - avoidedAt >= Self.detourTime { avoided = -1 }
+        if !avoided.isNone, now - avoidedAt >= Self.detourTime { avoided = .none }
     }
 }

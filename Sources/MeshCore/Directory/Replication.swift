@@ -230,7 +230,7 @@ extension Node {
             // A neighbour that is sending other origins' records will come to this one's, but not
             // for ever.
             var expected = due
-            if log.repairLink >= 0, links[log.repairLink].isUsable {
+            if !log.repairLink.isNone, links[log.repairLink].isUsable {
                 let heard = links[log.repairLink].repairedAt + Self.repairPatience
                 expected = min(max(due, heard), due + Self.repairPatience * 20)
             }
@@ -243,7 +243,7 @@ extension Node {
             // The origin itself, if it is a neighbour and was not the one that failed.
             let direct = members[entry.index].link
             let other =
-                direct >= 0 && links[direct].isUsable && direct != log.repairLink
+                !direct.isNone && links[direct].isUsable && direct != log.repairLink
                 ? direct : usable[random.next(below: usable.count)]
             if let request = repairRequest(entry.index, over: other) {
                 requests[other, default: []].append(request)
@@ -268,7 +268,7 @@ extension Node {
         let due = now + .milliseconds(50)
         members.adjust(index) {
             $0.log.repairDue = due
-            $0.log.repairLink = -1
+            $0.log.repairLink = .none
             $0.log.snapshotSequence = nil
         }
         snapshotPositions[index] = nil

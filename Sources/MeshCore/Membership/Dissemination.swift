@@ -182,7 +182,7 @@ extension Node {
                 $0.wantedSince = nil
             }
             let link = members.link(of: index)
-            if link >= 0 {
+            if !link.isNone {
                 if standing == .left {
                     // It closes the link itself, when nothing is under way through it any more.
                     links[link].isPeerLeaving = true
@@ -219,7 +219,7 @@ extension Node {
         guard former.isPresent, former != standing else { return }
         members.update(index, to: standing, at: now)
         standingChanged(index, from: former, &effects)
-        tell(index, except: -1, isStanding: true)
+        tell(index, except: .none, isStanding: true)
     }
 
     /// Suspicions that nobody has refuted.
@@ -294,7 +294,7 @@ extension Node {
         members.replace(0, with: record, at: now)
         counters[.refutations] &+= 1
         effects.append(.log(.refuted))
-        tell(0, except: -1, isStanding: isSuspicion && claim.life == bootMilliseconds)
+        tell(0, except: .none, isStanding: isSuspicion && claim.life == bootMilliseconds)
         // Those who took this node for dead have forgotten its links.
         if !isSuspicion {
             lists.forgetTold()
@@ -427,6 +427,6 @@ struct PendingChange {
 
     @inline(__always)
     static func bit(_ link: LinkIndex) -> UInt64 {
-        link >= 0 && link < 64 ? 1 << UInt64(link) : 0
+        !link.isNone && link.place < 64 ? 1 << UInt64(link.place) : 0
     }
 }

@@ -42,7 +42,7 @@ extension Node {
     /// This node has a link to the member and hears it.
     func hears(_ index: MemberIndex) -> Bool {
         let link = members[index].link
-        return link >= 0 && !links[link].isDoubted
+        return !link.isNone && !links[link].isDoubted
             && now - links[link].heardAt < configuration.timing.heartbeat * 2
     }
 
@@ -198,7 +198,7 @@ extension Node {
             // Others hear it: the fault is in the link. Ask again for as long as it lasts.
             withdrawAccusation(of: accusation.subject)
             let link = members[accusation.subject].link
-            if link >= 0, links[link].isDoubted {
+            if !link.isNone, links[link].isDoubted {
                 if now - links[link].heardAt > configuration.timing.silence * 3 {
                     drop(link, .silent, &effects)
                     postpone(accusation.subject)

@@ -13,8 +13,8 @@ struct Member {
     var endpoint: Endpoint
     var name: String
     var zone: String
-    /// The established link to it, -1: none.
-    var link: LinkIndex = -1
+    /// The established link to it.
+    var link = LinkIndex.none
 
     var rare = RareState()
 
@@ -36,7 +36,7 @@ struct Member {
         endpoint = slot.facts.endpoint
         name = slot.facts.name
         zone = slot.facts.zone
-        link = LinkIndex(slot.rawLink)
+        link = slot.link
         rare = slot.rare
     }
 
@@ -95,7 +95,7 @@ struct OriginLog: Equatable {
     var keySum: UInt64 = 0
     var keyCount: UInt32 = 0
     /// The link asked for the repair.
-    var repairLink: LinkIndex = -1
+    var repairLink = LinkIndex.none
     /// The highest sequence that anybody told of.
     var target: UInt64 = 0
     /// A repair is under way until then; asking again before would double it.

@@ -29,10 +29,10 @@ struct MemberTable: ~Copyable {
             unsafe rarity = nil
         }
 
-        /// The established link to it, -1: none.
+        /// The established link to it.
         @inline(__always) var link: LinkIndex {
-            get { LinkIndex(rawLink) }
-            set { rawLink = Int16(newValue) }
+            get { LinkIndex(rawValue: Int32(rawLink)) }
+            set { rawLink = Int16(newValue.rawValue) }
         }
         /// Its place in the list of changes to be told to the neighbours; nil: it has none.
         @inline(__always) var pendingPlace: Int? {
@@ -190,7 +190,7 @@ struct MemberTable: ~Copyable {
     @inline(__always)
     func incarnation(of index: MemberIndex) -> Incarnation { slots[index]!.facts.incarnation }
 
-    /// The established link to a member, -1: none.
+    /// The established link to a member.
     @inline(__always)
     func link(of index: MemberIndex) -> LinkIndex { slots[index]!.link }
 

@@ -67,7 +67,7 @@ extension Node {
     func deathDue(of index: MemberIndex) -> Instant {
         let due = now + configuration.timing.suspicion
         let link = members[index].link
-        guard link >= 0, members.ring.count == 2 || isCutOff else { return due }
+        guard !link.isNone, members.ring.count == 2 || isCutOff else { return due }
         return max(due, links[link].heardAt + .milliseconds(4_900))
     }
 }

@@ -134,7 +134,7 @@ extension Node {
         to greeting: Greeting, from member: MemberIndex, on index: LinkIndex
     ) -> RefusalReason? {
         let current = members[member].link
-        if current >= 0, !links[current].isDoubted,
+        if !current.isNone, !links[current].isDoubted,
             now - links[current].heardAt < configuration.timing.heartbeat * 2
         {
             return .duplicate
@@ -165,7 +165,7 @@ extension Node {
     /// A node prefers the nearer of two that want its place in a stratum, if by much. Both sides of
     /// a link see the same round trip, so that the exchanges come to an end (Gale and Shapley 1962).
     private func isNearer(_ member: MemberIndex, than holder: NodeID) -> Bool {
-        guard let index = members.index(of: holder), members[index].link >= 0,
+        guard let index = members.index(of: holder), !members[index].link.isNone,
             links[members[index].link].role.isEmpty,
             now - links[members[index].link].since > Self.settled,
             let roundTrip = links[members[index].link].roundTrips.smoothed,
@@ -184,7 +184,7 @@ extension Node {
     ) {
         guard let holder = longRange.holder(of: links[index].stratum),
             holder != links[index].peer, let former = members.index(of: holder),
-            members[former].link >= 0
+            !members[former].link.isNone
         else { return }
         closeInOrder(members[former].link, .replaced, &effects)
     }
@@ -194,7 +194,7 @@ extension Node {
         than index: LinkIndex, with member: MemberIndex, _ effects: inout EffectBuffer
     ) {
         let current = members[member].link
-        if current >= 0 { drop(current, .replaced, &effects) }
+        if !current.isNone { drop(current, .replaced, &effects) }
         if let ours = links.handshake(with: members.id(of: member), at: members[member].endpoint),
             ours != index
         {
@@ -211,7 +211,7 @@ extension Node {
         for purpose: Greeting.Purpose, of peer: MemberIndex, _ effects: inout EffectBuffer
     ) -> Bool {
         if links.established.count < configuration.degree { return true }
-        var victim: LinkIndex = -1
+        var victim = LinkIndex.none
         var worth = purpose != .neighbour ? 1 : isRingNeighbour(peer) ? 3 : 2
         for index in links.established {
             let value = worthOfLink(index)
@@ -220,7 +220,7 @@ extension Node {
                 victim = index
             }
         }
-        guard victim >= 0 else { return false }
+        guard !victim.isNone else { return false }
         closeInOrder(victim, .unneeded, &effects)
         return true
     }
@@ -298,7 +298,7 @@ extension Node {
             return
         }
         let current = members[member].link
-        if current >= 0 { drop(current, .replaced, &effects) }
+        if !current.isNone { drop(current, .replaced, &effects) }
         replaceTarget(of: links[index].stratum, for: index, &effects)
         guard makeRoom(for: links[index].purpose, of: member, &effects) else {
             send(.bye, over: index, &effects)
@@ -318,7 +318,7 @@ extension Node {
         else { return }
         let link = members[former].link
         longRange.abandon(stratum: stratum)
-        guard link >= 0 else { return }
+        guard !link.isNone else { return }
         links[link].role.remove(.longRange)
         links[link].isRoleTold = false
         if links[link].role.isEmpty, links[link].peerRole.isEmpty {
@@ -475,7 +475,7 @@ extension Node {
         _ link: Link, _ index: LinkIndex, _ reason: LinkDownReason, _ effects: inout EffectBuffer
     ) {
         if members[link.member].link == index {
-            members.adjust(link.member) { $0.link = -1 }
+            members.adjust(link.member) { $0.link = .none }
         }
         counters[.linksLost] &+= 1
         effects.append(.log(.linkDown(link.peer, reason)))

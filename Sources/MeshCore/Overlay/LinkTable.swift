@@ -7,7 +7,7 @@ import MeshWire
 struct LinkTable: ~Copyable {
     private var slots: Slab<Link>
     /// All slots from here on are free.
-    private var end: Int32 = 0
+    private var end = LinkIndex(0)
     /// Slots in state established, in the order of their peers' ids, so that no decision depends
     /// on the order of arrival.
     private(set) var established: [LinkIndex] = []
@@ -18,8 +18,8 @@ struct LinkTable: ~Copyable {
     }
 
     subscript(index: LinkIndex) -> Link {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(slots.pointer(to: Int(index))) }
-        @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: Int(index)) }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(slots.pointer(to: index.place)) }
+        @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: index.place) }
     }
 
     /// See `Node.touch`.
@@ -30,17 +30,17 @@ struct LinkTable: ~Copyable {
     }
 
     /// The slots that are not free, and some that are.
-    var indices: Range<LinkIndex> { 0..<end }
+    var indices: Range<LinkIndex> { LinkIndex(0)..<end }
 
     @inline(__always)
-    func isValid(_ index: LinkIndex) -> Bool { index >= 0 && index < slots.count }
+    func isValid(_ index: LinkIndex) -> Bool { !index.isNone && index.place < slots.count }
 
     /// A slot to be used now, which is free; nil when there is none.
     mutating func free() -> LinkIndex? {
-        for index in 0..<end where self[index].state == .free { return index }
-        guard end < slots.count else { return nil }
-        end += 1
-        return end - 1
+        for index in indices where self[index].state == .free { return index }
+        guard isValid(end) else { return nil }
+        defer { end = end.advanced(by: 1) }
+        return end
     }
 
     mutating func establish(_ index: LinkIndex) {
@@ -62,12 +62,14 @@ struct LinkTable: ~Copyable {
             established.removeAll { $0 == index }
         }
         self[index] = Link()
-        while end > 0, self[end - 1].state == .free { end -= 1 }
+        while end.place > 0, self[end.advanced(by: -1)].state == .free {
+            end = end.advanced(by: -1)
+        }
     }
 
     /// Slots that shake hands with, or dial, this peer.
     func handshake(with peer: NodeID, at endpoint: Endpoint) -> LinkIndex? {
-        for index in 0..<end where self[index].isShakingHands {
+        for index in indices where self[index].isShakingHands {
             let isSame = self[index].peer == peer || self[index].endpoint == endpoint
             if isSame, self[index].isDialled, self[index].purpose != .introduce { return index }
         }

@@ -13,8 +13,8 @@ struct LongRangeLinks {
     struct Outgoing {
         /// The linked target; nil: to be drawn.
         var target: NodeID?
-        /// The link to it when last looked at; -1: not known.
-        var link: LinkIndex = -1
+        /// The link to it when last looked at; none: not known.
+        var link = LinkIndex.none
         /// The version of the ring in which there is a target that was found to serve the stratum.
         var servedVersion: UInt64 = 0
         /// It lies in whatever stratum had a place free.

@@ -26,7 +26,7 @@ extension Node {
         // A long-range link stays one for as long as it is the target of its stratum.
         for stratum in 0..<longRange.strataCount {
             let link = targetLink(of: stratum)
-            if link >= 0 { links[link].pendingRole = .longRange }
+            if !link.isNone { links[link].pendingRole = .longRange }
         }
         if longRange.extras.isEmpty { return }
         for index in links.established where longRange.isTarget(links[index].peer) {
@@ -34,14 +34,14 @@ extension Node {
         }
     }
 
-    /// The established link to the target of a stratum, -1: it has none.
+    /// The established link to the target of a stratum.
     private mutating func targetLink(of stratum: Int) -> LinkIndex {
-        guard let target = longRange.outgoing[stratum].target else { return -1 }
+        guard let target = longRange.outgoing[stratum].target else { return .none }
         let known = longRange.outgoing[stratum].link
-        if known >= 0, links[known].state == .established, links[known].peer == target {
+        if !known.isNone, links[known].state == .established, links[known].peer == target {
             return known
         }
-        guard let index = members.index(of: target) else { return -1 }
+        guard let index = members.index(of: target) else { return .none }
         let link = members.link(of: index)
         longRange.outgoing[stratum].link = link
         return link
@@ -60,7 +60,7 @@ extension Node {
                 if index == 0 { break }
                 let link = members.link(of: index)
                 let isReachable =
-                    link >= 0 && !links[link].isDoubted || members[index].dialFailures == 0
+                    !link.isNone && !links[link].isDoubted || members[index].dialFailures == 0
                 if isReachable { reachable += 1 }
                 want(index, direction > 0 ? .successor : .predecessor, &effects)
             }
@@ -74,7 +74,7 @@ extension Node {
         _ index: MemberIndex, _ role: LinkRole, _ effects: inout EffectBuffer
     ) {
         let link = members.link(of: index)
-        if link >= 0 {
+        if !link.isNone {
             links[link].pendingRole.insert(role)
             return
         }
@@ -113,7 +113,7 @@ extension Node {
                 }
                 replaced = true
                 longRange.abandon(stratum: stratum)
-                if members[index].link >= 0 {
+                if !members[index].link.isNone {
                     links[members[index].link].pendingRole.remove(.longRange)
                 }
                 if outgoing.isDialling { continue }
@@ -139,7 +139,7 @@ extension Node {
         let count = links.established.count
         if count > configuration.degree - 1, let peer = longRange.abandonExtra() {
             // Others want the place more.
-            if let index = members.index(of: peer), members[index].link >= 0 {
+            if let index = members.index(of: peer), !members[index].link.isNone {
                 links[members[index].link].pendingRole.remove(.longRange)
             }
             return
@@ -171,7 +171,7 @@ extension Node {
         for stratum in 0..<longRange.strataCount {
             guard longRange.mayImprove(stratum) else { continue }
             let link = targetLink(of: stratum)
-            guard link >= 0, let roundTrip = links[link].roundTrips.smoothed,
+            guard !link.isNone, let roundTrip = links[link].roundTrips.smoothed,
                 longRange.takeImprovement(stratum, at: now, jitter: random.nextUnit())
             else { continue }
             let milliseconds = Double(roundTrip.microseconds) / 1_000
@@ -205,7 +205,7 @@ extension Node {
         for _ in 0..<16 {
             let rank = own + ranks.draw(unit: random.nextUnit())
             let index = members.ring[rank < size ? rank : rank - size].index
-            guard index != 0, members.link(of: index) < 0, members.standing(of: index) == .alive,
+            guard index != 0, members.link(of: index).isNone, members.standing(of: index) == .alive,
                 members.dialNotBefore(of: index).map({ $0 <= now }) ?? true,
                 !refusedBy.contains(members.id(of: index)), isFit(self, index),
                 links.handshake(with: members.id(of: index), at: members.endpoint(of: index))

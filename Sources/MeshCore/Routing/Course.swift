@@ -35,7 +35,7 @@ extension Node {
         if promise & 3 == 0 {
             let link = router.alongArc(
                 to: destination, from: id, links: links, lists: lists, except: arrival)
-            guard link >= 0 else { return nil }
+            guard !link.isNone else { return nil }
             // The course ends there again.
             let next = Promise.make(
                 distance: links[link].peer.distance(to: destination), steps: 0)
@@ -43,7 +43,7 @@ extension Node {
         }
         let link = router.course(
             to: destination, promise: promise, members: members, links: links, lists: lists)
-        guard link >= 0, link != arrival else { return nil }
+        guard !link.isNone, link != arrival else { return nil }
         // One step of the course is taken with this hop.
         return Hop(link: link, promise: promise - 1, isStrict: false)
     }

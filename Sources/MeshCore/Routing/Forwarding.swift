@@ -52,7 +52,7 @@ extension Node {
             let route =
                 router.cached(index)
                 ?? router.find(destination, index, members: members, links: links, lists: lists)
-            if route.link >= 0, route.potential <= promise {
+            if !route.link.isNone, route.potential <= promise {
                 // One step of the potential is taken with this hop.
                 let hop = Hop(link: route.link, promise: route.potential - 1, isStrict: false)
                 if route.link != arrival { return hop }
@@ -64,10 +64,10 @@ extension Node {
         // What the last forwarder believed of this node's surroundings does not hold. From here on
         // each hop must be strictly nearer by a direct link, which cannot loop.
         let link = router.strictlyGreedy(destination, oneself: id, links: links, except: arrival)
-        if link >= 0 { return Hop(link: link, promise: .max, isStrict: true) }
+        if !link.isNone { return Hop(link: link, promise: .max, isStrict: true) }
         // No way round a link in doubt: it may yet recover, and its queue is bounded.
         let direct = members[index].link
-        if direct >= 0, direct != arrival {
+        if !direct.isNone, direct != arrival {
             return Hop(link: direct, promise: .max, isStrict: true)
         }
         return wayBack ?? turn(to: destination, index)
@@ -99,14 +99,14 @@ extension Node {
         if !isStrict {
             let route = router.find(
                 destination, index, from: side, members: members, links: links, lists: lists)
-            if route.link >= 0, route.potential <= promise {
+            if !route.link.isNone, route.potential <= promise {
                 return Hop(link: route.link, promise: route.potential - 1, isStrict: false)
             }
         }
         let nearer = router.strictlyGreedy(
-            destination, from: side, oneself: id, links: links, except: -1)
-        let link = nearer >= 0 ? nearer : members[index].link
-        guard link >= 0 else { return nil }
+            destination, from: side, oneself: id, links: links, except: .none)
+        let link = nearer.isNone ? members[index].link : nearer
+        guard !link.isNone else { return nil }
         return Hop(
             link: link, promise: Promise.make(distance: .max, steps: 3, from: side), isStrict: true)
     }

@@ -4,8 +4,8 @@ import MeshWire
 struct Route {
     /// The router's epoch in which this was computed; 0: never.
     var epoch: UInt32 = 0
-    /// The link to take, -1: nothing known is nearer than this node.
-    var link: LinkIndex = -1
+    /// The link to take; none: nothing known is nearer than this node.
+    var link = LinkIndex.none
     /// What this node can see: `Promise` with all the steps.
     var potential: UInt32 = .max
 }
@@ -121,7 +121,7 @@ struct Router {
         }
         var route = Route(epoch: epoch)
         let direct = members[index].link
-        if direct >= 0, links[direct].isPeerLeaving {
+        if !direct.isNone, links[direct].isPeerLeaving {
             // No way leads over it any more, but what is still owed to it goes there directly.
             route.link = direct
             route.potential = Promise.make(distance: 0, steps: 1, from: side)
@@ -140,7 +140,7 @@ struct Router {
     }
 
     /// The first link of the way to the node that a promise names: so far from `destination`, on one
-    /// side or the other, and so many steps away; -1: none in sight.
+    /// side or the other, and so many steps away; none: it is not in sight.
     mutating func course(
         to destination: NodeID, promise: UInt32, members: borrowing MemberTable,
         links: borrowing LinkTable, lists: borrowing LinkLists
@@ -149,7 +149,7 @@ struct Router {
             rebuild(members: members, links: links, lists: lists)
             isStale = false
         }
-        guard !reachable.isEmpty else { return -1 }
+        guard !reachable.isEmpty else { return .none }
         let distance = UInt64(promise >> 4) << 36
         // The least position of either range that the promise, which is rounded, can mean.
         for start in [
@@ -161,17 +161,17 @@ struct Router {
                 distance: candidate.id.distance(to: destination), steps: Int(candidate.steps))
             if found == promise { return candidate.link }
         }
-        return -1
+        return .none
     }
 
     /// The direct link that is strictly nearer to `destination` than this node, on the given side if
-    /// there is one; -1 if none is. Greedy in the narrowest sense, and so free of loops whatever
+    /// there is one; none if no link is. Greedy in the narrowest sense, and so free of loops whatever
     /// others believe.
     func strictlyGreedy(
         _ destination: NodeID, from side: Side? = nil, oneself: NodeID,
         links: borrowing LinkTable, except arrival: LinkIndex
     ) -> LinkIndex {
-        var best: LinkIndex = -1
+        var best = LinkIndex.none
         var bestDistance = oneself.distance(to: destination, from: side)
         for index in links.established where index != arrival && links[index].isUsable {
             let distance = links[index].peer.distance(to: destination, from: side)
@@ -184,7 +184,7 @@ struct Router {
     }
 
     /// The direct link nearest to `destination` of those between `oneself` and it, on the shorter way
-    /// round, or to itself; -1 if there is none, or if that neighbour has no such link in its turn.
+    /// round, or to itself; none if there is no such link, or if that neighbour has none in its turn.
     func alongArc(
         to destination: NodeID, from oneself: NodeID, links: borrowing LinkTable,
         lists: borrowing LinkLists, except arrival: LinkIndex
@@ -192,10 +192,10 @@ struct Router {
         let side: Side = oneself.clockwise(to: destination) < 1 << 63 ? .before : .after
         let link = strictlyGreedy(
             destination, from: side, oneself: oneself, links: links, except: arrival)
-        guard link >= 0, links[link].peer != destination else { return link }
+        guard !link.isNone, links[link].peer != destination else { return link }
         let left = links[link].peer.distance(to: destination, from: side)
         let next = lists.links(of: links[link].peer) ?? []
-        return next.contains { $0.distance(to: destination, from: side) < left } ? link : -1
+        return next.contains { $0.distance(to: destination, from: side) < left } ? link : .none
     }
 
     private func nearest(to destination: NodeID, from side: Side?) -> Reach? {
