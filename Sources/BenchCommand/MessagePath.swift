@@ -81,7 +81,7 @@ struct MessagePath: ~Copyable {
     mutating func finish() -> String? {
         for _ in 0..<2 {
             var nothing = Expectation(replies, for: nil)
-            publishingNode(&mesh, 0, Span(), &nothing)
+            publishingNode(&mesh, .none, Span(), &nothing)
             transitNode(&mesh)
             subscribingNode(&mesh, &nothing)
             if let fault = nothing.fault { return fault }
@@ -106,12 +106,12 @@ private func publishingNode(
 
 @inline(never)
 private func transitNode(_ mesh: inout MemoryMesh) {
-    unsafe mesh.wake(transit, 0, Span()) { $1.count }
+    unsafe mesh.wake(transit, .none, Span()) { $1.count }
 }
 
 @inline(never)
 private func subscribingNode(_ mesh: inout MemoryMesh, _ output: inout Expectation) {
-    unsafe mesh.wake(subscribing, 0, Span()) { unsafe output.reachClient($0, $1) }
+    unsafe mesh.wake(subscribing, .none, Span()) { unsafe output.reachClient($0, $1) }
 }
 
 /// So many equal commands or messages in a row as a client sends at once. Each ends in a payload

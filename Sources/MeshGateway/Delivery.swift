@@ -25,7 +25,7 @@ extension Gateway {
         var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = message.body == .channel && patterns.count > 0
         if hasPatterns { localCount += findPatterns(message.name, input) }
-        let place = Int(client)
+        let place = client.place
         if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
             var reply =
                 (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
@@ -46,7 +46,7 @@ extension Gateway {
     /// when that cannot be, because the command has left its mark already: within a transaction, or
     /// where replies are silenced.
     public mutating func postpone(_ client: ClientIndex) -> Bool {
-        guard clients[Int(client)].flags.intersection(.relevant) == .plain else { return false }
+        guard clients[client.place].flags.intersection(.relevant) == .plain else { return false }
         counters[.commands] -= 1
         return true
     }
@@ -112,7 +112,7 @@ extension Gateway {
     ) {
         let first = registry.topics[topic].first
         if registry.topics[topic].count == 1 {
-            let place = Int(registry.subscription(first).client)
+            let place = registry.subscription(first).client.place
             if canReceive(place) {
                 let isRESP3 = clients[place].isRESP3
                 clients[place].output.appendMessage(
@@ -149,7 +149,7 @@ extension Gateway {
         var index = first
         while index >= 0 {
             let subscription = registry.subscription(index)
-            copyFrame(toClient: Int(subscription.client))
+            copyFrame(toClient: subscription.client.place)
             index = subscription.nextInTopic
         }
     }
@@ -210,7 +210,7 @@ extension Gateway {
 
     /// Answers `.report(.watch)`: the present state of its `index`th user.
     public mutating func presenceNow(_ client: ClientIndex, user index: Int, isOnline: Bool) {
-        let place = Int(client)
+        let place = client.place
         guard clients[place].flags.contains(.open), index >= 0,
             index < clients[place].watching.count
         else { return }

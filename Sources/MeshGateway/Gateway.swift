@@ -2,7 +2,12 @@ import MeshCore
 import MeshWire
 
 /// A client connection's place in the gateway's table; reused after `close`.
-public typealias ClientIndex = Int32
+public struct ClientIndex: TableIndex {
+    public var rawValue: Int32
+
+    @inlinable @inline(__always)
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+}
 
 /// What the driver must do before it calls `next` for this client again. Nothing in it has to be
 /// retained: one comes with each message.
@@ -211,7 +216,7 @@ public struct Gateway: ~Copyable {
             return nil
         }
         let client = takePlace()
-        let place = Int(client)
+        let place = client.place
         clients[place].flags = configuration.password == nil ? [.open, .authenticated] : .open
         clients[place].id = nextClientID
         clients[place].address = address
@@ -233,7 +238,7 @@ public struct Gateway: ~Copyable {
     /// - Returns: sessions that may still turn out to have lost something with the connection:
     ///   call `conclude` with them when more is known. Mostly empty.
     public mutating func close(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
-        let place = Int(client)
+        let place = client.place
         precondition(clients[place].flags.contains(.open), "client \(client) is not open")
         keepSessions(place)
         let doubts = clients[place].parted.isEmpty ? [] : judge(place, parting)
@@ -271,7 +276,7 @@ public struct Gateway: ~Copyable {
     /// `body` is not called when nothing waits, and may be called several times. Take the client
     /// out of `dirty` before.
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
-        let place = Int(client)
+        let place = client.place
         clients[place].flags.remove(.dirty)
         if !clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) {
             unsafe flushTracked(place, body)
@@ -285,13 +290,13 @@ public struct Gateway: ~Copyable {
 
     /// The bytes that wait for this client.
     public mutating func outputCount(_ client: ClientIndex) -> Int {
-        clients[Int(client)].output.count - clients[Int(client)].sentFront
+        clients[client.place].output.count - clients[client.place].sentFront
     }
 
     /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
     /// `overdue` names it too, up to a second later.
     public mutating func isDoomed(_ client: ClientIndex) -> Bool {
-        clients[Int(client)].flags.contains(.doomed)
+        clients[client.place].flags.contains(.doomed)
     }
 
     /// Finds clients over their output limits, and gives back the memory of idle ones' output: the

@@ -116,7 +116,7 @@ extension Gateway {
     ) -> Request {
         let count = arguments.count - 2
         if count == 0 {
-            clients[Int(client)].output.appendArray(0)
+            clients[client.place].output.appendArray(0)
             return .handled
         }
         var size = 0
@@ -177,7 +177,7 @@ extension Gateway {
         _ subject: Question.Subject, _ query: Query, _ client: ClientIndex,
         _ kind: TopicKind = .channel
     ) -> Request {
-        let place = Int(client)
+        let place = client.place
         var question = Question(client: client, clientID: clients[place].id, subject: subject)
         switch subject {
         case .channels(let kind, let pattern):
@@ -431,7 +431,7 @@ extension Gateway {
         questionBytes.append(user)
         let id = openQuestion(.location(asked), client, target: nil)
         if isDeparted(user, asked.key) { questions[id]?.departed.append(nodeID) }
-        clients[Int(client)].flags.insert(.asking)
+        clients[client.place].flags.insert(.asking)
         let keys = Slice(start: 0, count: 8)
         return (
             id,
@@ -447,7 +447,7 @@ extension Gateway {
         guard let question = questions[query], case .location(let asked) = question.subject else {
             return nil
         }
-        let place = Int(question.client)
+        let place = question.client.place
         guard clients[place].flags.contains([.open, .asking]),
             clients[place].id == question.clientID,
             clients[place].flags.isDisjoint(with: [.doomed, .muted])
@@ -465,7 +465,7 @@ extension Gateway {
         var index = registry.topics[topic].first
         while index >= 0 {
             let subscription = registry.subscription(index)
-            if !clients[Int(subscription.client)].flags.contains(.movedAway) { return false }
+            if !clients[subscription.client.place].flags.contains(.movedAway) { return false }
             index = subscription.nextInTopic
         }
         return true
@@ -498,7 +498,7 @@ extension Gateway {
             finishAddresses()
             return nil
         }
-        let place = Int(question.client)
+        let place = question.client.place
         guard clients[place].flags.contains([.open, .asking]),
             clients[place].id == question.clientID
         else { return nil }

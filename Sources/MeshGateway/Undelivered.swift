@@ -13,8 +13,8 @@ extension Gateway {
 
     @inline(__always)
     func tag(of client: ClientIndex) -> UInt64 {
-        let id = UInt32(truncatingIfNeeded: clients[Int(client)].id)
-        return UInt64(UInt32(bitPattern: client)) << 32 | UInt64(id)
+        let id = UInt32(truncatingIfNeeded: clients[client.place].id)
+        return UInt64(UInt32(bitPattern: client.rawValue)) << 32 | UInt64(id)
     }
 
     /// The connection that `tag` was made for; nil when it is gone.
@@ -37,7 +37,7 @@ extension Gateway {
     ) {
         counters[.undelivered] &+= UInt64(count)
         guard sender != 0, let client = client(tagged: sender) else { return }
-        let place = Int(client)
+        let place = client.place
         guard clients[place].flags.contains(.reports),
             clients[place].flags.isDisjoint(with: [.doomed, .ending])
         else { return }

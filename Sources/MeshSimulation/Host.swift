@@ -151,16 +151,17 @@ import MeshWire
 
     /// The line of a client; nil: none any more.
     func line(of client: ClientIndex) -> Int? {
-        guard client >= 0, unsafe Int(client) < state.pointee.clientLines.count else { return nil }
-        let line = unsafe state.pointee.clientLines[Int(client)]
+        guard !client.isNone, unsafe client.place < state.pointee.clientLines.count
+        else { return nil }
+        let line = unsafe state.pointee.clientLines[client.place]
         return line >= 0 ? Int(line) : nil
     }
 
     func setLine(of client: ClientIndex, _ line: Int32) {
-        while unsafe state.pointee.clientLines.count <= Int(client) {
+        while unsafe state.pointee.clientLines.count <= client.place {
             unsafe state.pointee.clientLines.append(-1)
         }
-        unsafe state.pointee.clientLines[Int(client)] = line
+        unsafe state.pointee.clientLines[client.place] = line
     }
 
     /// Reads what an event for this link will (`Node.touch`).

@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshServer
 import MeshWire
 
 /// One socket and its bytes on the way in and out.
@@ -14,7 +15,7 @@ struct Connection: ~Copyable {
         case free
         /// Of the `link`.
         case link
-        /// `owner` is a ClientIndex of the server.
+        /// Of the `client`.
         case client
         case http
         case lingering
@@ -25,6 +26,7 @@ struct Connection: ~Copyable {
     var generation: UInt32 = 0
     var owner: Int32 = -1
     @inline(__always) var link: LinkIndex { LinkIndex(rawValue: owner) }
+    @inline(__always) var client: ClientIndex { ClientIndex(rawValue: owner) }
     var role = Role.free
     /// The three-way handshake is not over; nothing may be sent.
     var isConnecting = false

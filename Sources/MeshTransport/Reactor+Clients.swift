@@ -9,8 +9,8 @@ import MeshWire
 extension Reactor {
     @inline(__always)
     func connection(of client: ClientIndex) -> Int32 {
-        client >= 0 && Int(client) < connectionOfClient.count
-            ? connectionOfClient[Int(client)] : -1
+        !client.isNone && client.place < connectionOfClient.count
+            ? connectionOfClient[client.place] : -1
     }
 
     mutating func acceptClients() {
@@ -24,15 +24,16 @@ extension Reactor {
             }
             linux_keep_alive(accepted.descriptor, reactor.limits.clientKeepAliveSeconds)
             reactor.counters[.clientsAccepted] &+= 1
-            guard let index = reactor.adopt(accepted.descriptor, .client, owner: client) else {
+            guard let index = reactor.adopt(accepted.descriptor, .client, owner: client.rawValue)
+            else {
                 reactor.counters[.connectionsRefused] &+= 1
                 reactor.forget(client, .inOrder)
                 return
             }
-            while reactor.connectionOfClient.count <= Int(client) {
+            while reactor.connectionOfClient.count <= client.place {
                 reactor.connectionOfClient.append(-1)
             }
-            reactor.connectionOfClient[Int(client)] = index
+            reactor.connectionOfClient[client.place] = index
         }
     }
 
@@ -46,7 +47,7 @@ extension Reactor {
 
     /// Carries out the commands that arrived from a client; returns how many bytes they had.
     mutating func consumeClient(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
-        let client = connections[index].owner
+        let client = connections[index].client
         let token = Token(index: index, generation: connections[index].generation)
         connections[index].needed = 0
         var offset = 0
@@ -165,8 +166,8 @@ extension Reactor {
 
     /// Forgets a client and closes its connection.
     mutating func closeClient(_ index: Int32, lingers: Bool) {
-        let client = connections[index].owner
-        connectionOfClient[Int(client)] = -1
+        let client = connections[index].client
+        connectionOfClient[client.place] = -1
         counters[.clientsClosed] &+= 1
         // Where this node ends the connection, what was sent may still be on its way, to a client
         // that reads on: that is seen when it has had the time to.

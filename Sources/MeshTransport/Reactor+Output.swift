@@ -58,7 +58,7 @@ extension Reactor {
     mutating func flush(_ index: Int32) {
         switch connections[index].role {
         case .free: return
-        case .client: flushClient(index, connections[index].owner, isWritable: true)
+        case .client: flushClient(index, connections[index].client, isWritable: true)
         case .link, .http, .lingering:
             if connections[index].isConnecting { return }
             if !connections[index].output.isEmpty {

@@ -58,7 +58,7 @@ struct Harness: ~Copyable {
     /// Clients whose connections the server wants ended.
     var ended: Set<ClientIndex> {
         Set(
-            (0..<shared.mesh.hosts[host].clientEnd).filter {
+            (ClientIndex(0)..<shared.mesh.hosts[host].clientEnd).filter {
                 shared.mesh.hasClient($0, host) && shared.mesh.isEnded($0, host)
             })
     }
@@ -83,7 +83,7 @@ struct Harness: ~Copyable {
 
     mutating func open(_ protocolVersion: Int = 2) -> ClientIndex {
         let count = shared.mesh.hosts[host].clientEnd
-        let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count)")!
+        let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count.place)")!
         if protocolVersion == 3 { _ = exchange(client, "HELLO 3\r\n") }
         return client
     }

@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct RegistryTests {
     private struct Pair: Hashable {
-        var client: Int32
+        var client: ClientIndex
         var kind: TopicKind
         var name: [UInt8]
     }
@@ -22,7 +22,7 @@ import Testing
             // At times many names, at times few, so that the tables grow and drain.
             let range = (step / 3_000) % 2 == 0 ? 500 : 10
             let name = Array("topic \(dice.roll(range))".utf8)
-            let client = Int32(dice.roll(20))
+            let client = ClientIndex(dice.roll(20))
             let key = hasher.key(kind.keyKind, name)
             let pair = Pair(client: client, kind: kind, name: name)
             let others = model.contains { $0.kind == kind && $0.name == name }
@@ -30,14 +30,14 @@ import Testing
             #expect((topic >= 0) == others)
             if dice.roll(100) < (range == 500 ? 60 : 40) {
                 let outcome = registry.join(
-                    client, &lists[Int(client)], kind, key, name.span, 0, name.count)
+                    client, &lists[client.place], kind, key, name.span, 0, name.count)
                 #expect(outcome.isChanged == model.insert(pair).inserted)
                 #expect(outcome.isEdge == !others)
             } else if topic >= 0, case let subscription = registry.find(client, topic),
                 subscription >= 0
             {
                 #expect(model.remove(pair) != nil)
-                let outcome = registry.leave(subscription, &lists[Int(client)])
+                let outcome = registry.leave(subscription, &lists[client.place])
                 let isLast = !model.contains { $0.kind == kind && $0.name == name }
                 #expect(outcome.isEdge == isLast)
                 if outcome.isEdge { registry.removeTopic(topic) }
@@ -64,7 +64,7 @@ import Testing
                     let subscription = registry.subscription(index)
                     fromClients.insert(
                         Pair(
-                            client: Int32(client), kind: kind,
+                            client: ClientIndex(client), kind: kind,
                             name: registry.topics.name(subscription.topic)))
                     index = subscription.nextInClient
                     length += 1
@@ -98,15 +98,15 @@ import Testing
         let name = Array("a".utf8)
         let key = KeyHasher(1, 2).key(.channel, name)
         for client in [3, 0, 4, 1] {
-            _ = registry.join(Int32(client), &lists[client], .channel, key, name.span, 0, 1)
+            _ = registry.join(ClientIndex(client), &lists[client], .channel, key, name.span, 0, 1)
         }
         let topic = registry.topics.find(.channel, key, name.span, 0, 1)
-        let middle = registry.find(0, topic)
+        let middle = registry.find(ClientIndex(0), topic)
         _ = registry.leave(middle, &lists[0])
-        var clients: [Int32] = []
+        var clients: [Int] = []
         var index = registry.topics[topic].first
         while index >= 0 {
-            clients.append(registry.subscription(index).client)
+            clients.append(registry.subscription(index).client.place)
             index = registry.subscription(index).nextInTopic
         }
         #expect(clients == [3, 4, 1])
@@ -141,7 +141,8 @@ import Testing
         for number in 0..<100_000 {
             let name = Array("user:\(number):inbox".utf8)
             _ = registry.join(
-                0, &lists, .channel, hasher.key(.channel, name), name.span, 0, name.count)
+                ClientIndex(0), &lists, .channel, hasher.key(.channel, name), name.span, 0,
+                name.count)
         }
         // malloc rounds a name of up to 24 bytes to 32.
         let bytes = Double(registry.byteCapacity) / 100_000 + 32

@@ -20,7 +20,7 @@ private final class SentMessages {
 
 @Suite struct SlowConsumerTests {
     /// The one that `stalled` opens.
-    private let client: ClientIndex = 0
+    private let client = ClientIndex(0)
 
     /// A gateway whose queues hold 20 small messages, and a subscriber of `a` and `b` that has so
     /// much to read that all that comes now waits.

@@ -10,7 +10,7 @@ extension Gateway {
     static let clientNameLengthMax = 256
 
     mutating func ping(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         guard arguments.count <= 2 else {
             fail(client, "ERR wrong number of arguments for 'ping' command")
             return
@@ -31,7 +31,7 @@ extension Gateway {
 
     mutating func bulk(_ index: Int, _ input: Span<UInt8>, _ client: ClientIndex) {
         let slice = absolute(index)
-        clients[Int(client)].output.appendBulk(input, Int(slice.start), Int(slice.count))
+        clients[client.place].output.appendBulk(input, Int(slice.start), Int(slice.count))
     }
 
     mutating func select(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -49,7 +49,7 @@ extension Gateway {
     // MARK: Greeting
 
     mutating func hello(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         var isRESP3 = clients[place].isRESP3
         if arguments.count > 1 {
             guard let version = integer(1, input) else {
@@ -128,7 +128,7 @@ extension Gateway {
             refusePassword(client)
             return
         }
-        clients[Int(client)].flags.insert(.authenticated)
+        clients[client.place].flags.insert(.authenticated)
         ok(client)
     }
 
@@ -152,7 +152,7 @@ extension Gateway {
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         finishArrivals(client)
         releaseBacklog(client)
         for kind in TopicKind.allCases {
@@ -180,7 +180,7 @@ extension Gateway {
     mutating func connectionCommand(
         _ command: Command, _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
     ) {
-        let place = Int(client)
+        let place = client.place
         switch command {
         case .clientID:
             integer(Int(clients[place].id), client)
@@ -274,15 +274,15 @@ extension Gateway {
             return
         }
         if isName {
-            clients[Int(client)].libraryName = value
+            clients[client.place].libraryName = value
         } else {
-            clients[Int(client)].libraryVersion = value
+            clients[client.place].libraryVersion = value
         }
         ok(client)
     }
 
     private mutating func setReplies(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         if equals(2, "on", input) {
             clients[place].flags.subtract([.replyOff, .replySkip, .muted])
             ok(client)
@@ -301,9 +301,9 @@ extension Gateway {
         _ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex
     ) {
         if equals(2, "on", input) {
-            clients[Int(client)].flags.insert(flag)
+            clients[client.place].flags.insert(flag)
         } else if equals(2, "off", input) {
-            clients[Int(client)].flags.remove(flag)
+            clients[client.place].flags.remove(flag)
         } else {
             fail(client, "ERR syntax error")
             return
@@ -313,7 +313,7 @@ extension Gateway {
 
     /// A client as CLIENT LIST tells of it, without the line's end. What has no meaning here is 0.
     private func describe(_ client: ClientIndex, _ now: Instant) -> String {
-        let place = Int(client)
+        let place = client.place
         let flags = clients[place].flags
         var letters = ""
         if clients[place].lists.redisCount > 0 { letters += "P" }
@@ -323,7 +323,7 @@ extension Gateway {
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         if letters.isEmpty { letters = "N" }
-        let waiting = clients[Int(client)].output.count - clients[Int(client)].sentFront
+        let waiting = clients[client.place].output.count - clients[client.place].sentFront
         let backlog = clients[place].backlog.byteCount
         let queued =
             flags.contains(.queueing) ? clients[place].transaction.queuedCount : -1
@@ -420,7 +420,7 @@ extension Gateway {
         var request = Request.handled
         for place in 0..<clients.count
         where clients[place].flags.contains(.open) && !clients[place].flags.contains(.doomed) {
-            if filter.skipsMe, place == Int(client) { continue }
+            if filter.skipsMe, place == client.place { continue }
             if let id = filter.id, clients[place].id != id { continue }
             if let address = filter.address, clients[place].address != address { continue }
             if let type = filter.type, self.type(of: place) != type { continue }
@@ -504,7 +504,7 @@ extension Gateway {
     /// Whoever kills itself is still answered.
     private mutating func kill(_ place: Int, askedBy client: ClientIndex) -> Request {
         counters[.clientsKilled] += 1
-        if place == Int(client) {
+        if place == client.place {
             clients[place].flags.insert(.ending)
             return .end
         }

@@ -11,7 +11,7 @@ extension Gateway {
     public mutating func next(
         _ input: Span<UInt8>, at offset: inout Int, from client: ClientIndex, now: Instant
     ) -> Request {
-        let place = Int(client)
+        let place = client.place
         let state = clients[place].flags.intersection(.relevant)
         precondition(state.contains(.open), "client \(client) is not open")
         self.now = max(now, self.now)
@@ -100,9 +100,9 @@ extension Gateway {
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
         counters[.clientProtocolErrors] += 1
-        clients[Int(client)].output.appendError("ERR Protocol error: \(error.text)")
-        clients[Int(client)].flags.insert(.ending)
-        wrote(Int(client))
+        clients[client.place].output.appendError("ERR Protocol error: \(error.text)")
+        clients[client.place].flags.insert(.ending)
+        wrote(client.place)
         return .end
     }
 
@@ -112,7 +112,7 @@ extension Gateway {
         _ size: Int, _ input: Span<UInt8>, _ offset: inout Int, _ client: ClientIndex,
         _ now: Instant
     ) -> Request {
-        let place = Int(client)
+        let place = client.place
         counters[.commands] += 1
         clients[place].lastSeenAt = now
         chooseMuting(place)
@@ -158,7 +158,7 @@ extension Gateway {
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
-        let name = table[clients[Int(client)].lastCommand ?? command].fullName
+        let name = table[clients[client.place].lastCommand ?? command].fullName
         fail(
             client, "NOPERM User default has no permissions to run the '\(name)' command")
     }
@@ -166,13 +166,13 @@ extension Gateway {
     /// Who the client is.
     @inline(__always)
     public mutating func principal(of client: ClientIndex) -> Principal {
-        clients[Int(client)].flags.contains(.authenticated) ? .standard : .stranger
+        clients[client.place].flags.contains(.authenticated) ? .standard : .stranger
     }
 
     private mutating func run(
         _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
     ) -> Request {
-        let place = Int(client)
+        let place = client.place
         let command = command
         let before = clients[place].output.count
         let request = run(command, input, client, now)
@@ -223,7 +223,7 @@ extension Gateway {
 
     /// Looks the command up, and refuses it in the order in which Redis does.
     private func inspect(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
-        let flags = clients[Int(client)].flags
+        let flags = clients[client.place].flags
         guard var command = named(input) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
             return .refused(unknownCommand(input))
@@ -303,7 +303,7 @@ extension Gateway {
         case .subscribe: return subscribe(.channel, input, client)
         case .psubscribe: return subscribe(.pattern, input, client)
         case .ssubscribe:
-            if clients[Int(client)].flags.contains(.executing) {
+            if clients[client.place].flags.contains(.executing) {
                 // Redis lets only the older two be subscribed to here, and says it so.
                 fail(client, "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
                 return .handled
@@ -325,7 +325,7 @@ extension Gateway {
         case .select: select(input, client)
         case .quit:
             ok(client)
-            clients[Int(client)].flags.insert(.ending)
+            clients[client.place].flags.insert(.ending)
             return .end
         case .reset: reset(client)
         case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
@@ -452,16 +452,16 @@ extension Gateway {
 
     // MARK: Replies
 
-    mutating func ok(_ client: ClientIndex) { clients[Int(client)].output.append("+OK\r\n") }
+    mutating func ok(_ client: ClientIndex) { clients[client.place].output.append("+OK\r\n") }
 
     mutating func integer(_ value: Int, _ client: ClientIndex) {
-        clients[Int(client)].output.appendInteger(value)
+        clients[client.place].output.appendInteger(value)
     }
 
     /// - Parameter text: begins with the error's code: `ERR …`.
     mutating func fail(_ client: ClientIndex, _ text: String) {
         counters[.commandErrors] += 1
-        let place = Int(client)
+        let place = client.place
         if clients[place].flags.contains(.muted) { return }
         clients[place].output.appendError(text)
         wrote(place)
@@ -469,7 +469,7 @@ extension Gateway {
 
     /// Answers a `.report`.
     public mutating func reply(_ client: ClientIndex, _ value: ReplyValue) {
-        let place = Int(client)
+        let place = client.place
         guard clients[place].flags.contains(.open), !clients[place].flags.contains(.doomed) else {
             return
         }

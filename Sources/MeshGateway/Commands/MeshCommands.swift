@@ -32,7 +32,7 @@ extension Gateway {
     }
 
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         guard areUsers(1..<arguments.count, input, client) else { return }
         finishArrivals(client)
         releaseBacklog(client)
@@ -88,7 +88,7 @@ extension Gateway {
         guard areUsers(1..<arguments.count, input, client),
             hasRoom(.watch, 1..<arguments.count, input, client)
         else { return .handled }
-        let place = Int(client)
+        let place = client.place
         var users: [AskedUser] = []
         users.reserveCapacity(arguments.count - 1)
         _ = subscribe(.watch, input, client)
@@ -106,7 +106,7 @@ extension Gateway {
 
     mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {
         // Topics that are gone may be used again for others.
-        clients[Int(client)].watching.removeAll()
+        clients[client.place].watching.removeAll()
         _ = unsubscribe(.watch, input, client)
     }
 }

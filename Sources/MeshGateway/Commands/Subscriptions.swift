@@ -28,7 +28,7 @@ extension Gateway {
             return .handled
         }
         guard hasRoom(kind, 1..<arguments.count, input, client) else { return .handled }
-        let place = Int(client)
+        let place = client.place
         let isRESP3 = clients[place].isRESP3
         let word = Confirmation.joined(kind)
         for index in 1..<arguments.count {
@@ -106,7 +106,7 @@ extension Gateway {
     mutating func unsubscribe(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        let place = Int(client)
+        let place = client.place
         releaseBacklog(client)
         if arguments.count == 1 {
             leaveAll(kind, client)
@@ -130,7 +130,7 @@ extension Gateway {
 
     /// Ends all subscriptions of a kind, with a confirmation for each, or one for none.
     mutating func leaveAll(_ kind: TopicKind, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         let isRESP3 = clients[place].isRESP3
         let word = Confirmation.left(kind)
         if clients[place].lists[count: kind] == 0 {
@@ -188,7 +188,7 @@ extension Gateway {
     mutating func join(
         _ client: ClientIndex, _ kind: TopicKind, _ input: Span<UInt8>, _ name: Slice
     ) -> Int32 {
-        let place = Int(client)
+        let place = client.place
         let start = Int(name.start)
         let count = Int(name.count)
         let key = hasher.key(kind.keyKind, input, start, count)
@@ -216,11 +216,11 @@ extension Gateway {
     }
 
     mutating func leave(_ client: ClientIndex, _ subscription: Int32) {
-        if clients[Int(client)].flags.contains(.session) {
+        if clients[client.place].flags.contains(.session) {
             let topic = registry.subscription(subscription).topic
             if registry.topics[topic].kind == .user { endSession(client, ofTopic: topic) }
         }
-        let outcome = registry.leave(subscription, &clients[Int(client)].lists)
+        let outcome = registry.leave(subscription, &clients[client.place].lists)
         if outcome.isEdge { lastLeft(outcome.topic) }
     }
 

@@ -9,8 +9,8 @@ import MeshWire
 
 extension Gateway {
     mutating func begin(_ client: ClientIndex) {
-        clients[Int(client)].transaction = Transaction()
-        clients[Int(client)].flags.insert(.queueing)
+        clients[client.place].transaction = Transaction()
+        clients[client.place].flags.insert(.queueing)
         ok(client)
     }
 
@@ -18,7 +18,7 @@ extension Gateway {
     mutating func takeIntoTransaction(
         _ admission: Admission, _ size: Int, _ offset: inout Int, _ client: ClientIndex
     ) -> Request? {
-        let place = Int(client)
+        let place = client.place
         switch admission {
         case .refused(let text):
             if let end = keepInput(size, client) { return end }
@@ -81,7 +81,7 @@ extension Gateway {
     /// commands that are queued, that are refused, and empty lines. Beyond `requestBytesMax` the
     /// connection ends: what is returned then is not nil.
     mutating func keepInput(_ size: Int, _ client: ClientIndex) -> Request? {
-        let place = Int(client)
+        let place = client.place
         clients[place].transaction.queuedBytes += size
         guard clients[place].transaction.queuedBytes > limits.requestBytesMax else { return nil }
         return refuse(.tooBig, client)
@@ -99,7 +99,7 @@ extension Gateway {
 
     /// EXEC has come up again: the replies are complete, and what was held back may follow.
     mutating func endExecution(_ client: ClientIndex) -> Request {
-        let place = Int(client)
+        let place = client.place
         clients[place].flags.remove(.executing)
         // The queue is taken out for the time of the copy: two parts of one session cannot be
         // borrowed through the slab at once.

@@ -12,8 +12,8 @@ import MeshWire
 /// everything, the name included.
 struct Registry: ~Copyable {
     struct Subscription {
-        /// -1: free; `nextInTopic` then chains the free ones.
-        var client: Int32
+        /// None: free; `nextInTopic` then chains the free ones.
+        var client: ClientIndex
         var topic: Int32
         var nextInTopic: Int32
         var previousInTopic: Int32
@@ -46,7 +46,7 @@ struct Registry: ~Copyable {
 
     /// Makes the client a subscriber of the topic of this name, which may be new.
     mutating func join(
-        _ client: Int32, _ lists: inout SubscriptionLists, _ kind: TopicKind, _ key: Key,
+        _ client: ClientIndex, _ lists: inout SubscriptionLists, _ kind: TopicKind, _ key: Key,
         _ bytes: Span<UInt8>, _ start: Int, _ count: Int
     ) -> Outcome {
         var topic = topics.find(kind, key, bytes, start, count)
@@ -65,7 +65,8 @@ struct Registry: ~Copyable {
             index = Int32(subscriptions.count)
             subscriptions.append(
                 Subscription(
-                    client: -1, topic: -1, nextInTopic: -1, previousInTopic: -1, nextInClient: -1,
+                    client: .none, topic: -1, nextInTopic: -1, previousInTopic: -1,
+                    nextInClient: -1,
                     previousInClient: -1))
         }
         let last = topics[topic].last
@@ -94,7 +95,7 @@ struct Registry: ~Copyable {
     /// subscribers, until `removeTopic`, so that the caller can still read its name.
     mutating func leave(_ index: Int32, _ lists: inout SubscriptionLists) -> Outcome {
         let gone = subscriptions[Int(index)]
-        precondition(gone.client >= 0, "no subscription \(index)")
+        precondition(!gone.client.isNone, "no subscription \(index)")
         map.remove(
             Self.hash(gone.client, gone.topic, secret),
             rehash: { subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) } },
@@ -122,7 +123,7 @@ struct Registry: ~Copyable {
         }
         lists[count: kind] -= 1
         count -= 1
-        subscriptions[Int(index)].client = -1
+        subscriptions[Int(index)].client = .none
         subscriptions[Int(index)].nextInTopic = freeSubscription
         freeSubscription = index
         return Outcome(topic: topic, isChanged: true, isEdge: topics[topic].count == 0)
@@ -137,7 +138,7 @@ struct Registry: ~Copyable {
     func subscription(_ index: Int32) -> Subscription { subscriptions[Int(index)] }
 
     /// The subscription of this client to this topic; -1: there is none.
-    func find(_ client: Int32, _ topic: Int32) -> Int32 {
+    func find(_ client: ClientIndex, _ topic: Int32) -> Int32 {
         let found = map.find(Self.hash(client, topic, secret)) {
             subscriptions[$0].client == client && subscriptions[$0].topic == topic
         }
@@ -145,8 +146,9 @@ struct Registry: ~Copyable {
     }
 
     /// MurmurHash3's finaliser, which spreads every bit (Appleby 2011).
-    private static func hash(_ client: Int32, _ topic: Int32, _ secret: UInt64) -> UInt64 {
-        var word = UInt64(UInt32(bitPattern: client)) << 32 | UInt64(UInt32(bitPattern: topic))
+    private static func hash(_ client: ClientIndex, _ topic: Int32, _ secret: UInt64) -> UInt64 {
+        var word = UInt64(UInt32(bitPattern: client.rawValue)) << 32
+        word |= UInt64(UInt32(bitPattern: topic))
         word ^= secret
         word = (word ^ (word >> 33)) &* 0xFF51_AFD7_ED55_8CCD
         word = (word ^ (word >> 33)) &* 0xC4CE_B9FE_1A85_EC53

@@ -19,7 +19,7 @@ extension Gateway {
             fail(client, "ERR value is not an integer or out of range")
             return
         }
-        guard let index = session(of: user, at: Int(client)), sessions[index].isCounted else {
+        guard let index = session(of: user, at: client.place), sessions[index].isCounted else {
             fail(client, "ERR this connection has no counted session of this user")
             return
         }
@@ -82,13 +82,13 @@ extension Gateway {
 
     /// A ghost waits with a session's messages, of which the first that it is given has this number.
     mutating func beginWaiting(_ index: Int, _ ghost: ClientIndex, from number: Int) {
-        sessions[index].waitingFrom = number - (Int(clients[Int(ghost)].backlog.firstNumber) - 1)
-        if sessions[index].isCounted { clients[Int(ghost)].flags.insert(.counted) }
+        sessions[index].waitingFrom = number - (Int(clients[ghost.place].backlog.firstNumber) - 1)
+        if sessions[index].isCounted { clients[ghost.place].flags.insert(.counted) }
     }
 
     /// The number of the first message that waits in the ghost of a counted session.
     func firstWaiting(_ index: Int, _ ghost: ClientIndex) -> Int {
-        sessions[index].waitingFrom + Int(clients[Int(ghost)].backlog.firstNumber) - 1
+        sessions[index].waitingFrom + Int(clients[ghost.place].backlog.firstNumber) - 1
     }
 
     /// What the client has seen leaves the ghost; what it has not and is no longer there is missed.
@@ -98,7 +98,7 @@ extension Gateway {
     mutating func skip(
         _ index: Int, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
     ) {
-        let place = Int(ghost)
+        let place = ghost.place
         let isFormer = token != sessions[index].token
         let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)

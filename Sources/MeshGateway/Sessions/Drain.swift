@@ -43,7 +43,7 @@ extension Gateway {
         guard drain == nil else { return }
         self.now = max(now, self.now)
         drain = Drain(startedAt: self.now, duration: duration, nextStepAt: self.now)
-        send(.addresses, -1, to: nil, [SessionTag.address])
+        send(.addresses, .none, to: nil, [SessionTag.address])
     }
 
     /// There is nobody left to wait for.
@@ -54,7 +54,7 @@ extension Gateway {
         if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
         for index in sessions.indices where isLive(index) {
             guard case .moved(let ghost, _, _) = sessions[index].state,
-                sessions[index].batch == nil, clients[Int(ghost)].backlog.isEmpty,
+                sessions[index].batch == nil, clients[ghost.place].backlog.isEmpty,
                 !forwarding.contains(index)
             else { return false }
         }
@@ -166,8 +166,8 @@ extension Gateway {
 
     /// A session that has just come and that nobody has fetched yet goes on at once.
     private mutating func finishArrivalIfWaiting(_ index: Int) {
-        if case .arriving(let place, _, _) = sessions[index].state,
-            clients[Int(place)].flags.contains(.ghost)
+        if case .arriving(let client, _, _) = sessions[index].state,
+            clients[client.place].flags.contains(.ghost)
         {
             finishArrival(index)
         }

@@ -27,20 +27,20 @@ extension Gateway {
         for index in due {
             guard case .moved(let ghost, let node, _) = sessions[index].state,
                 sessions[index].batch == nil,
-                !clients[Int(ghost)].backlog.isEmpty || clients[Int(ghost)].droppedCount > 0
+                !clients[ghost.place].backlog.isEmpty || clients[ghost.place].droppedCount > 0
             else { continue }
             var batch = ByteQueue()
             batch.append(SessionTag.forward)
             sessions[index].token.append(to: &batch)
             sessions[index].batchNumber += 1
             batch.append(integer: sessions[index].batchNumber)
-            batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
-            clients[Int(ghost)].droppedCount = 0
-            takeFrames(Int(ghost), &batch, bytesMax: Self.batchBytesMax)
+            batch.append(integer: UInt32(clamping: clients[ghost.place].droppedCount))
+            clients[ghost.place].droppedCount = 0
+            takeFrames(ghost.place, &batch, bytesMax: Self.batchBytesMax)
             let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
             sessions[index].batch = bytes
             send(
-                .forward(index, sessions[index].batchNumber, sessions[index].token), -1,
+                .forward(index, sessions[index].batchNumber, sessions[index].token), .none,
                 to: node, bytes)
         }
     }
@@ -63,13 +63,13 @@ extension Gateway {
         if !isTaken {
             counters[.sessionBatchesLost] += 1
             // The next batch says so.
-            addLost(Self.unknownCount, to: Int(ghost))
+            addLost(Self.unknownCount, to: ghost.place)
         }
         sessions[index].batch = nil
         // One that was not taken is announced with what comes next, or at the end: alone it would
         // be refused for ever.
-        if !clients[Int(ghost)].backlog.isEmpty
-            || isTaken && clients[Int(ghost)].droppedCount > 0
+        if !clients[ghost.place].backlog.isEmpty
+            || isTaken && clients[ghost.place].droppedCount > 0
         {
             forwarding.insert(index)
         } else if now >= until {
@@ -86,7 +86,7 @@ extension Gateway {
                 let batch = sessions[retry.session].batch
             else { continue }
             let token = sessions[retry.session].token
-            send(.forward(retry.session, retry.number, token), -1, to: node, batch)
+            send(.forward(retry.session, retry.number, token), .none, to: node, batch)
         }
     }
 
@@ -96,10 +96,10 @@ extension Gateway {
         batch.append(SessionTag.forward)
         sessions[index].token.append(to: &batch)
         batch.append(integer: Self.lastBatch)
-        batch.append(integer: UInt32(clamping: clients[Int(ghost)].droppedCount))
+        batch.append(integer: UInt32(clamping: clients[ghost.place].droppedCount))
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
-        send(.forward(index, Self.lastBatch, sessions[index].token), -1, to: node, bytes)
+        send(.forward(index, Self.lastBatch, sessions[index].token), .none, to: node, bytes)
         for token in sessions[index].tokens { remember(token, isAt: node) }
         closeGhost(ghost)
         forget(index)
@@ -131,8 +131,8 @@ extension Gateway {
     /// Who has the session: a client, or the ghost that waits for one.
     private func place(of index: Int) -> Int {
         switch sessions[index].state {
-        case .attached(let client), .arriving(let client, _, _): Int(client)
-        case .waiting(let ghost, _), .moved(let ghost, _, _): Int(ghost)
+        case .attached(let client), .arriving(let client, _, _): client.place
+        case .waiting(let ghost, _), .moved(let ghost, _, _): ghost.place
         }
     }
 
@@ -166,26 +166,26 @@ extension Gateway {
 
     /// What came directly follows what was forwarded; from now on it comes as to any other.
     mutating func finishArrival(_ index: Int) {
-        guard case .arriving(let place, let ghost, _) = sessions[index].state else { return }
-        join(place, sessions[index].user)
-        release(index, from: Int(ghost))
+        guard case .arriving(let client, let ghost, _) = sessions[index].state else { return }
+        join(client, sessions[index].user)
+        release(index, from: ghost.place)
         tellMissed(
-            Int(place), sessions[index].user, clients[Int(ghost)].droppedCount,
-            since: clients[Int(ghost)].droppedSince)
-        pour(from: ghost, to: Int(place), sessions[index].key)
+            client.place, sessions[index].user, clients[ghost.place].droppedCount,
+            since: clients[ghost.place].droppedSince)
+        pour(from: ghost, to: client.place, sessions[index].key)
         closeGhost(ghost)
-        if clients[Int(place)].flags.contains(.ghost) {
-            change(index, .waiting(place, until: now + configuration.sessionGrace))
+        if clients[client.place].flags.contains(.ghost) {
+            change(index, .waiting(client, until: now + configuration.sessionGrace))
         } else {
-            change(index, .attached(place))
+            change(index, .attached(client))
         }
     }
 
     /// Before the client itself changes what it is attached to.
     mutating func finishArrivals(_ client: ClientIndex) {
-        guard !clients[Int(client)].arriving.isEmpty else { return }
-        let indices = clients[Int(client)].arriving
-        clients[Int(client)].arriving = []
+        guard !clients[client.place].arriving.isEmpty else { return }
+        let indices = clients[client.place].arriving
+        clients[client.place].arriving = []
         for index in indices {
             // It may have ended meanwhile, and its place may be another client's session.
             guard case .arriving(client, _, _) = sessions[Int(index)].state else { continue }
@@ -199,17 +199,17 @@ extension Gateway {
             finishArrival(index)
         case .moved(let ghost, let node, let until):
             // The key is given up; what is under way is still forwarded.
-            if clients[Int(ghost)].backlog.isEmpty, sessions[index].batch == nil {
+            if clients[ghost.place].backlog.isEmpty, sessions[index].batch == nil {
                 endForwarding(index, ghost, to: node)
             } else {
                 // Not the client's own departure: that would end the session.
-                clients[Int(ghost)].flags.remove(.session)
+                clients[ghost.place].flags.remove(.session)
                 leave(ghost, named: sessions[index].user)
                 change(index, .moved(ghost, to: node, until: until))
                 shortTimers.removeLast()
             }
-        case .attached(let place), .waiting(let place, _):
-            endTwins(index, Int(place))
+        case .attached(let client), .waiting(let client, _):
+            endTwins(index, client.place)
         }
     }
 
@@ -235,7 +235,7 @@ extension Gateway {
         counters[.sessionTwins] += 1
         // One that still waits for the forwarded ones to be ahead of it leaves with them.
         if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
-            clients[Int(ghost)].backlog.remove(label.id)
+            clients[ghost.place].backlog.remove(label.id)
         {
             return false
         }

@@ -65,7 +65,7 @@ extension Gateway {
         let subject = Slice(start: 0, count: questionBytes.count)
         let id = openQuestion(
             .resume(user: user, token: token, seen: seen), client, target: holder)
-        clients[Int(client)].flags.insert(.asking)
+        clients[client.place].flags.insert(.asking)
         return .ask(id, .node(holder, subject: subject))
     }
 
@@ -84,7 +84,8 @@ extension Gateway {
         let id = nextQuestion
         nextQuestion &+= 1
         var question = Question(
-            client: client, clientID: client < 0 ? 0 : clients[Int(client)].id, subject: subject)
+            client: client, clientID: client.isNone ? 0 : clients[client.place].id, subject: subject
+        )
         question.target = target
         questions[id] = question
         counters[.questions] += 1
@@ -112,7 +113,7 @@ extension Gateway {
         _ question: Question, _ user: [UInt8], _ token: SessionToken, seen: UInt64?,
         isTargetPresent: Bool
     ) -> ClientIndex? {
-        let place = Int(question.client)
+        let place = question.client.place
         let isThere =
             clients[place].flags.contains([.open, .asking])
             && clients[place].id == question.clientID
@@ -236,8 +237,8 @@ extension Gateway {
         }
         finishArrival(index)
         if case .attached(let client) = sessions[index].state {
-            keepSessions(Int(client))
-            doom(Int(client))
+            keepSessions(client.place)
+            doom(client.place)
         }
         switch sessions[index].state {
         case .waiting(let ghost, _):
@@ -263,7 +264,7 @@ extension Gateway {
 
     /// What waits in a session's ghost, taken out of it, with the gap.
     private mutating func grant(of index: Int, _ ghost: ClientIndex) -> [UInt8] {
-        let place = Int(ghost)
+        let place = ghost.place
         var grant = ByteQueue()
         let missed = clients[place].droppedCount
         let age = missed == 0 ? 0 : (now - clients[place].droppedSince).milliseconds
@@ -302,10 +303,10 @@ extension Gateway {
         _ index: Int, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
     ) {
         counters[.sessionsMovedOut] += 1
-        clients[Int(ghost)].flags.insert(.movedAway)
+        clients[ghost.place].flags.insert(.movedAway)
         sessions[index].handover = handover
         change(index, .moved(ghost, to: node, until: now + Self.movedTime))
-        if !clients[Int(ghost)].backlog.isEmpty || clients[Int(ghost)].droppedCount > 0 {
+        if !clients[ghost.place].backlog.isEmpty || clients[ghost.place].droppedCount > 0 {
             forwarding.insert(index)
         }
     }
@@ -350,9 +351,9 @@ extension Gateway {
         counters[.sessionsMovedIn] += 1
         let span = grant.span
         let since = now - header.age
-        let place = client ?? openGhost(.dropOldest)
+        let receiver = client ?? openGhost(.dropOldest)
         let ghost = openGhost(.dropOldest)
-        let index = makeSession(user, .attached(place))
+        let index = makeSession(user, .attached(receiver))
         if client == nil {
             // The client knows the old tokens alone.
             settle(index, on: token)
@@ -367,26 +368,26 @@ extension Gateway {
         sessions[index].batchSeen = 0
         sessions[index].twinsUntil = now + Self.twinTime
         arrivals[token] = index
-        hold(index, at: Int(place))
-        hold(index, at: Int(ghost))
+        hold(index, at: receiver.place)
+        hold(index, at: ghost.place)
         join(ghost, user)
-        change(index, .arriving(place, ghost: ghost, until: now + Self.arrivalTime))
+        change(index, .arriving(receiver, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
-            clients[Int(client)].arriving.append(Int32(index))
+            clients[client.place].arriving.append(Int32(index))
             answerToken(index, client)
-            tellSessionGap(Int(client), user, header.missed, since: since)
+            tellSessionGap(client.place, user, header.missed, since: since)
         } else {
-            clients[Int(place)].droppedCount = header.missed
-            clients[Int(place)].droppedSince = since
+            clients[receiver.place].droppedCount = header.missed
+            clients[receiver.place].droppedSince = since
             sessions[index].sentCount = UInt64(header.sent)
-            beginWaiting(index, place, from: header.from)
+            beginWaiting(index, receiver, from: header.from)
         }
         readFrames(span, Grant.size, span.count, sessions[index].key) { gateway in
-            gateway.clients[Int(place)].backlog.append(gateway.frame, gateway.label)
+            gateway.clients[receiver.place].backlog.append(gateway.frame, gateway.label)
             // The user may have been here a moment ago: then what waited elsewhere comes here too.
             _ = gateway.sessions[index].seen.insert(gateway.label.id)
         }
-        if client != nil { wrote(Int(place)) }
+        if client != nil { wrote(receiver.place) }
         return true
     }
 
@@ -407,7 +408,7 @@ extension Gateway {
         bytes.append(sessions[index].user)
         bytes.append(grant)
         let subject = bytes.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
-        send(.handOver(index, sessions[index].token), -1, to: node, subject)
+        send(.handOver(index, sessions[index].token), .none, to: node, subject)
     }
 
     mutating func finishHandover(
@@ -431,18 +432,18 @@ extension Gateway {
         sessions[index].handover = []
         let key = sessions[index].key
         var later = Backlog()
-        swap(&later, &clients[Int(ghost)].backlog)
+        swap(&later, &clients[ghost.place].backlog)
         let span = grant.span
         guard let header = Grant(span) else { preconditionFailure("a grant of our own") }
-        addLost(header.missed, to: Int(ghost))
+        addLost(header.missed, to: ghost.place)
         beginWaiting(index, ghost, from: header.from)
         readFrames(span, Grant.size, span.count, key) { gateway in
-            gateway.clients[Int(ghost)].backlog.append(gateway.frame, gateway.label)
+            gateway.clients[ghost.place].backlog.append(gateway.frame, gateway.label)
         }
         while !later.isEmpty {
             let label = FrameLabel(.user, key, id: later.firstID)
             later.takeFirst { span, length in
-                clients[Int(ghost)].backlog.append(span, 0, length, label)
+                clients[ghost.place].backlog.append(span, 0, length, label)
             }
         }
     }

@@ -56,7 +56,7 @@ extension Gateway {
     /// Whether `close` depends on how this client's connection ends: it had messages of a session
     /// of which nobody says that they have come. Of all others the kernel need not be asked.
     public mutating func hasUnproven(_ client: ClientIndex) -> Bool {
-        let place = Int(client)
+        let place = client.place
         if !clients[place].parted.isEmpty { return true }
         guard clients[place].flags.contains(.session) else { return false }
         return clients[place].sessions.entries.contains { isUnproven(Int($0.session)) }

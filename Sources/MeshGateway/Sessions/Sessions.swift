@@ -82,7 +82,7 @@ extension Gateway {
 
     /// A new session, or the token of the one that the connection has.
     private mutating func begin(_ user: [UInt8], _ client: ClientIndex, isCounted: Bool) {
-        if let index = session(of: user, at: Int(client)) {
+        if let index = session(of: user, at: client.place) {
             if isCounted { sessions[index].isCounted = true }
             answerToken(index, client)
             return
@@ -103,7 +103,7 @@ extension Gateway {
         }
         let index = makeSession(user, .attached(client))
         sessions[index].isCounted = isCounted
-        hold(index, at: Int(client))
+        hold(index, at: client.place)
         join(client, user)
         return index
     }
@@ -155,8 +155,8 @@ extension Gateway {
             }
             // A connection that breaks without a word is believed to stand for minutes; the one who
             // has the token knows better.
-            keepSessions(Int(other))
-            doom(Int(other))
+            keepSessions(other.place)
+            doom(other.place)
         }
         guard case .waiting(let ghost, _) = sessions[index].state else {
             refuseToken(client)
@@ -167,22 +167,22 @@ extension Gateway {
         restartCount(index)
         // First here, then away from there: the directory sees no change.
         join(client, sessions[index].user)
-        hold(index, at: Int(client))
+        hold(index, at: client.place)
         change(index, .attached(client))
         renew(index, token)
         answerToken(index, client)
         tellSessionGap(
-            Int(client), sessions[index].user, clients[Int(ghost)].droppedCount,
-            since: clients[Int(ghost)].droppedSince)
-        pour(from: ghost, to: Int(client), sessions[index].key)
+            client.place, sessions[index].user, clients[ghost.place].droppedCount,
+            since: clients[ghost.place].droppedSince)
+        pour(from: ghost, to: client.place, sessions[index].key)
         closeGhost(ghost)
     }
 
     /// Writes the session's token as a reply.
     mutating func answerToken(_ index: Int, _ client: ClientIndex) {
-        guard !clients[Int(client)].flags.contains(.muted) else { return }
-        clients[Int(client)].output.appendBulk(sessions[index].token.text)
-        wrote(Int(client))
+        guard !clients[client.place].flags.contains(.muted) else { return }
+        clients[client.place].output.appendBulk(sessions[index].token.text)
+        wrote(client.place)
     }
 
     /// Announces what did not fit while the session waited, or was lost with a node. `unknownCount`:
@@ -227,9 +227,9 @@ extension Gateway {
             let at = Int(index)
             let isLatest = clients[place].policy == .latest && !sessions[at].isCounted
             let ghost = openGhost(isLatest ? .latest : .dropOldest)
-            clients[Int(ghost)].droppedSince = now
+            clients[ghost.place].droppedSince = now
             join(ghost, sessions[at].user)
-            hold(at, at: Int(ghost))
+            hold(at, at: ghost.place)
             let first = firstNumbers[index] ?? sessions[at].sentCount + 1
             beginWaiting(at, ghost, from: Int(first))
             part(at, from: place)
@@ -237,8 +237,8 @@ extension Gateway {
             var key = sessions[at].user
             key.append(MessageKind.user.rawValue)
             if let gap = clients[place].gapIndex[key] {
-                clients[Int(ghost)].droppedCount = clients[place].gaps[gap].count
-                clients[Int(ghost)].droppedSince = clients[place].gaps[gap].since
+                clients[ghost.place].droppedCount = clients[place].gaps[gap].count
+                clients[ghost.place].droppedSince = clients[place].gaps[gap].since
             }
         }
         var output = ByteQueue()
@@ -285,13 +285,13 @@ extension Gateway {
             frame.append(bytes, 0, length)
             frame.setFrame(at: 0, isRESP3: false)
             label = FrameLabel(.user, key, id: id)
-            admitFrame(Int(ghost))
+            admitFrame(ghost.place)
         }
     }
 
     /// The client has let go of a user itself: its session ends.
     mutating func endSession(_ client: ClientIndex, ofTopic topic: Int32) {
-        let place = Int(client)
+        let place = client.place
         let user = registry.topics.name(topic)
         guard let index = session(of: user, at: place) else { return }
         if case .arriving(_, let ghost, _) = sessions[index].state { closeGhost(ghost) }
@@ -333,7 +333,7 @@ extension Gateway {
     private mutating func expire(_ index: Int) {
         guard case .waiting(let ghost, _) = sessions[index].state else { return }
         counters[.sessionsExpired] += 1
-        counters[.sessionMessagesDropped] += UInt64(clients[Int(ghost)].backlog.count)
+        counters[.sessionMessagesDropped] += UInt64(clients[ghost.place].backlog.count)
         closeGhost(ghost)
         forget(index)
     }
@@ -476,14 +476,14 @@ extension Gateway {
 
     mutating func openGhost(_ policy: SlowConsumerPolicy) -> ClientIndex {
         let ghost = takePlace()
-        clients[Int(ghost)].flags = [.ghost, .tracked]
-        clients[Int(ghost)].policy = policy
+        clients[ghost.place].flags = [.ghost, .tracked]
+        clients[ghost.place].policy = policy
         openGhostCount += 1
         return ghost
     }
 
     mutating func closeGhost(_ ghost: ClientIndex) {
-        let place = Int(ghost)
+        let place = ghost.place
         precondition(clients[place].flags.contains(.ghost), "client \(ghost) is no ghost")
         // Not a departure of its own: the session goes on elsewhere, or has ended.
         clients[place].flags.remove(.session)
@@ -505,7 +505,7 @@ extension Gateway {
     /// Moves all that waits in a ghost to the back of another backlog, whatever its bound.
     mutating func pour(from ghost: ClientIndex, to place: Int, _ key: Key) {
         var backlog = Backlog()
-        swap(&backlog, &clients[Int(ghost)].backlog)
+        swap(&backlog, &clients[ghost.place].backlog)
         guard !backlog.isEmpty else { return }
         let isGhost = clients[place].flags.contains(.ghost)
         while !backlog.isEmpty {

@@ -313,7 +313,7 @@ extension Gateway {
     /// Puts all that waits into the output, ahead of a reply that must not overtake it. The queue's
     /// bound still bounds it: commands wait while much output does (the driver's throttle).
     mutating func releaseBacklog(_ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         if clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) { return }
         refill(place, all: true)
     }
@@ -321,7 +321,7 @@ extension Gateway {
     // MARK: Commands
 
     mutating func setPolicy(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         guard arguments.count <= 2 else {
             fail(client, "ERR wrong number of arguments for 'mesh.policy' command")
             return
@@ -357,7 +357,7 @@ extension Gateway {
 
     /// `MESH.GAPS`, `MESH.REPORTS` and `MESH.MOVES`: ON or OFF.
     mutating func setWish(_ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = Int(client)
+        let place = client.place
         if equals(1, "on", input) {
             clients[place].flags.insert(flag)
         } else if equals(1, "off", input) {
