@@ -59,7 +59,15 @@ public enum Disconnection: UInt8, Sendable {
 }
 
 /// Numbers a question that a driver asked; unique per node, chosen by the driver.
-public typealias QueryID = UInt32
+public struct QueryID: Hashable, BitwiseCopyable, Sendable {
+    public var rawValue: UInt32
+
+    @inlinable @inline(__always)
+    public init(_ rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// The number of the question after this one.
+    @inlinable public var next: QueryID { QueryID(rawValue &+ 1) }
+}
 
 /// A question to other nodes. `subject` is opaque to the mesh and handed to the answering driver.
 public enum Query: Sendable {

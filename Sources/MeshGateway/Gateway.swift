@@ -182,7 +182,7 @@ public struct Gateway: ~Copyable {
     var isForwarded = false
 
     var questions: [QueryID: Question] = [:]
-    var nextQuestion: QueryID = 1
+    var nextQuestion = QueryID(1)
 
     /// - Parameter secret: two random words, from which the tokens of sessions are made.
     public init(

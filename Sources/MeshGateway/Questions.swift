@@ -190,7 +190,7 @@ extension Gateway {
             break
         }
         let id = nextQuestion
-        nextQuestion &+= 1
+        nextQuestion = id.next
         questions[id] = question
         counters[.questions] += 1
         clients[place].flags.insert(.asking)

@@ -64,7 +64,7 @@ struct Harness: ~Copyable {
     }
 
     /// Questions of clients that other nodes have not answered, in the order in which they were asked.
-    var questions: [QueryID] { gateway.questions.keys.sorted() }
+    var questions: [QueryID] { gateway.questions.keys.sorted { $0.rawValue < $1.rawValue } }
 
     /// What the node has been told of its clients, but for watches.
     var changes: [RecentRecords.Entry] {
@@ -214,7 +214,8 @@ func controlFrame(
 extension ByteQueue {
     fileprivate mutating func append(answer question: QueryID, _ answer: [UInt8]) {
         append(
-            answer: question, isTrace: false, Slice(start: 0, count: answer.count), answer.span)
+            answer: question.rawValue, isTrace: false, Slice(start: 0, count: answer.count),
+            answer.span)
     }
 }
 

@@ -82,14 +82,14 @@ import Testing
         var world = mesh(of: 8, seed: 3)
         let ready = world.run(atMost: .seconds(5)) { $0.allReady() && $0.agree() }
         #expect(ready)
-        world.ask(0, 1, everyone: [42])
+        world.ask(0, QueryID(1), everyone: [42])
         world.run(for: .milliseconds(50))
-        #expect(world.finished(0) == [1])
+        #expect(world.finished(0) == [QueryID(1)])
         #expect(world.answers(0).count == 7)
         world.crash(4)
-        world.ask(0, 2, everyone: [43])
+        world.ask(0, QueryID(2), everyone: [43])
         world.run(for: .milliseconds(300))
-        #expect(world.finished(0) == [1, 2])
+        #expect(world.finished(0) == [QueryID(1), QueryID(2)])
         #expect(world.answers(0).count == 13)
     }
 

@@ -48,7 +48,8 @@ extension Node {
         questions.append(OpenQuestion(id: question, waiting: targets, due: due))
         timers.schedule(.query, at: due)
         let start = effects.bytes.count
-        effects.bytes.append(question: question, isTrace: isTrace, subject: subject, bytes)
+        effects.bytes.append(
+            question: question.rawValue, isTrace: isTrace, subject: subject, bytes)
         routeControl(
             Slice(start: start, count: effects.bytes.count - start),
             to: targets.map { members.id(of: $0) }, isTrace ? .traced : [], &effects)
@@ -72,7 +73,7 @@ extension Node {
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
-        effects.bytes.append(answer: question, isTrace: isTrace, answer, bytes)
+        effects.bytes.append(answer: question.rawValue, isTrace: isTrace, answer, bytes)
         routeControl(
             Slice(start: start, count: effects.bytes.count - start), to: [asker], [], &effects)
     }
@@ -100,7 +101,8 @@ extension Node {
             receivedStranger(key, name: name, sequence: sequence, from: origin)
         case .skip(let last):
             receivedSkip(through: last, from: origin, &effects)
-        case .question(let question, let isTrace, let subject):
+        case .question(let number, let isTrace, let subject):
+            let question = QueryID(number)
             if isTrace {
                 // The forwarders have signed behind the subject; the holder is the last of the way.
                 var path = ByteQueue()
@@ -114,10 +116,12 @@ extension Node {
             } else {
                 effects.append(.asked(by: origin, question, subject: subject))
             }
-        case .answer(let question, let answer):
+        case .answer(let number, let answer):
+            let question = QueryID(number)
             effects.append(.answered(question, from: origin, answer: answer))
             strike(origin, from: question, &effects)
-        case .traceAnswer(let question, let path):
+        case .traceAnswer(let number, let path):
+            let question = QueryID(number)
             effects.append(.traced(question, holder: origin, path: path))
             strike(origin, from: question, &effects)
         default:

@@ -82,7 +82,7 @@ extension Gateway {
         _ subject: Question.Subject, _ client: ClientIndex, target: NodeID?
     ) -> QueryID {
         let id = nextQuestion
-        nextQuestion &+= 1
+        nextQuestion = id.next
         var question = Question(
             client: client, clientID: client.isNone ? 0 : clients[client.place].id, subject: subject
         )
