@@ -150,7 +150,11 @@ extension Node {
         for entry in received {
             if entry.member.id == id {
                 adopt([entry.member], from: index, isRepair: true, &effects)
-                if entry.sequence < members[0].log.sequence { ours.append(self.entry(0)) }
+                // A node that leaves does not refute: the peer would tell it again that it has left, and
+                // so on, as fast as the line carries it.
+                if entry.sequence < members[0].log.sequence, !isLeaving {
+                    ours.append(self.entry(0))
+                }
                 continue
             }
             let isNewer =
