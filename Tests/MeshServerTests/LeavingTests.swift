@@ -3,7 +3,7 @@ import MeshServer
 import Testing
 
 /// running → draining → leaving → left, and no phase lasts longer than its deadline.
-@Suite struct LeavingTests {
+@Suite(.timeLimit(.minutes(1))) struct LeavingTests {
     private static let words = ["draining", "drainTimedOut", "leaving", "leaveTimedOut"]
 
     @Test func `with nobody to send away a server leaves at once`() {
@@ -92,5 +92,26 @@ import Testing
         let isEnded = servers.mesh.isEnded(client, 0)
         #expect(isEnded)
         #expect(servers.logged(Self.words) == ["draining"])
+    }
+
+    /// The session is elsewhere by then; what its connection has lost is announced there.
+    @Test func `it is waited for what the connections have lost that the node has ended`() throws {
+        let servers = Servers(2)
+        let client = servers.open()
+        let token = sessionToken(servers.exchange(client, "MESH.ATTACH ann SESSION\r\n"))
+        servers.run(for: .seconds(1))
+        #expect(servers.exchange(servers.open(1), "MESH.SEND ann a\r\n", 1) == ":1·")
+        servers.run(for: .milliseconds(100))
+        #expect(servers.read(client).hasSuffix("$1·a·"))
+        servers.mesh.handle(.leave, 0)
+        servers.run(for: .milliseconds(2_100))
+        let doubt = try #require(servers.close(client))
+        servers.run(for: .milliseconds(900))
+        #expect(servers.isUp(0))
+        servers.mesh.conclude(doubt, Parting(unacknowledgedBytes: 0, wasBroken: true), 0)
+        servers.run(for: .milliseconds(600))
+        #expect(!servers.isUp(0))
+        let reply = servers.exchange(servers.open(1), "MESH.ATTACH ann RESUME \(token)\r\n", 1)
+        #expect(reply.hasSuffix("·*5·$3·gap·$4·user·$3·ann·:0·:0·"))
     }
 }
