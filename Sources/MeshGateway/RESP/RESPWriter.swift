@@ -208,7 +208,8 @@ private struct HeaderWord {
             let rest = number &- hundreds &* 100
             let tens = (rest &* 205) &>> 11
             let ones = rest &- tens &* 10
-            bytes = first
+            bytes =
+                first
                 | (0x0A_0D30_3030 &+ hundreds &+ tens &<< 8 &+ ones &<< 16) &<< 8
             count = 6
             isWhole = true
