@@ -277,8 +277,7 @@ extension Run {
                 report(
                     sessionChecker.answered(
                         count, from: host, at: now,
-                        isExcused: truth.isTroubled(
-                            from: now - .seconds(12) - scenario.settle, to: now)))
+                        isExcused: truth.isTroubled(from: now - Self.keyTime, to: now)))
             case .push(let fields):
                 let words = fields.map(\.shown)
                 if words.first == "undelivered", words.count >= 4, words[1] == "user",
@@ -299,15 +298,19 @@ extension Run {
 
     /// The program beside this node watches all users, from when it has a connection.
     private mutating func watchUsers(_ host: Int) {
-        guard world.isReady(host), let line = localLine(host), watching.insert(host).inserted
-        else { return }
+        guard world.isReady(host), let line = localLine(host) else { return }
+        guard watching.insert(host).inserted else {
+            if mistake(of: host, nil) == .saysGone {
+                takePresence("offline", loadRandom.next(below: sessions.count), host)
+            }
+            return
+        }
         world.write(RESPDecoder.command(["MESH.WATCH"] + sessions.map(\.name)), to: line)
     }
 
     private mutating func takePresence(_ state: String, _ number: Int, _ host: Int) {
-        let mistake = mistake(of: host, "presence")
-        guard state == "offline" || mistake == .saysGone else { return }
-        let isExcused = truth.isTroubled(from: now - Self.keyTime - scenario.settle, to: now)
+        guard state == "offline" else { return }
+        let isExcused = truth.isTroubled(from: now - Self.keyTime, to: now)
         report(sessionChecker.gone(number, for: host, at: now, isExcused: isExcused))
     }
 
@@ -323,7 +326,8 @@ extension Run {
         }
         let line = world.connect(to: host, room: 4_096)
         world.write(
-            RESPDecoder.command(["MESH.ATTACH", sessions[number].name, "RESUME", token.text]), to: line)
+            RESPDecoder.command(["MESH.ATTACH", sessions[number].name, "RESUME", token.text]),
+            to: line)
         probes.append(
             Probe(line: line, number: number, home: token.host, host: host, since: now))
     }
@@ -335,9 +339,10 @@ extension Run {
             let answer = String(decoding: world.read(probe.line), as: UTF8.self)
             let isTaken =
                 answer.hasPrefix("$49\r\n")
-                || answer.hasPrefix("-NOSESSION") && mistake(of: probe.host, nil) == .takesSpentTokens
+                || answer.hasPrefix("-NOSESSION")
+                    && mistake(of: probe.host, nil) == .takesSpentTokens
             if isTaken, world.isUp(probe.home),
-                !truth.isTroubled(from: now - Self.keyTime - scenario.settle, to: now)
+                !truth.isTroubled(from: now - Self.keyTime, to: now)
             {
                 report(sessionChecker.tookSpentToken(of: probe.number, probe.host, at: now))
             }
