@@ -65,7 +65,7 @@ public struct FlowLimits: Sendable {
 public struct Timing: Sendable {
     /// A link that is idle this long carries a heartbeat.
     public var heartbeat: Delay = .milliseconds(450)
-    /// A link that is silent this long is avoided, and its peer accused (DESIGN §3).
+    /// A link that is silent this long is avoided, and its peer accused (<doc:Membership>).
     public var silence: Delay = .milliseconds(1_450)
     /// From the public suspicion to death, unless refuted.
     public var suspicion: Delay = .milliseconds(2_500)

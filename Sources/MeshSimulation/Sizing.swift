@@ -60,8 +60,8 @@ public struct Sizing: Sendable {
     }
 
     private static let degrees = [6.0, 8, 12, 16, 24, 32]
-    /// hops.csv, two ring links on either side, by degree; where it has no such row, for 6 and 32
-    /// links, and for ten million nodes, `smallworld-sim topology` with seed 1.
+    /// Tests/MeshSimulationTests/hops.csv, two ring links on either side, by degree; where it has no
+    /// such row, for 6 and 32 links, and for ten million nodes, `smallworld-sim topology` with seed 1.
     private static let hopTable: [(nodes: Double, hops: [Double])] = [
         (100, [3.063, 2.426, 2.091, 1.900, 1.759, 1.678]),
         (1_000, [5.891, 4.189, 3.219, 2.862, 2.593, 2.422]),
@@ -114,7 +114,7 @@ public struct Sizing: Sendable {
     public var detectionSeconds: Double { 0.05 + hops * 0.002 }
 
     /// The same if a machine falls silent and no connection is reset: 1.45 s of silence, 2.5 s in
-    /// which it may still refute, up to a heartbeat and a look at the clock; DESIGN promises 5.
+    /// which it may still refute, up to a heartbeat and a look at the clock: 5 at the most.
     public var silentDetectionSeconds: Double { 5 }
 
     /// Seconds until a user's arrival is known to all: what is gathered for 10 ms, and the way.

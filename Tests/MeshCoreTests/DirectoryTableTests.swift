@@ -152,7 +152,7 @@ private func expectEqual(_ table: borrowing DirectoryTable, _ model: Model) {
         table.checkInvariants()
     }
 
-    /// DESIGN §4; at 1 M the table is early in a round of splits, at 1.1 M … 1.6 M in its middle.
+    /// At 1 M the table is early in a round of splits, at 1.1 M … 1.6 M in its middle.
     @Test func `a million keys take at most 12 bytes each, at any stage of growth`() {
         var random = Generator(state: 3)
         var table = DirectoryTable()

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshSimulation
 
-/// Nodes that lie far apart link with those that lie near (DESIGN §2).
+/// Nodes that lie far apart link with those that lie near (MeshCore.docc/Overlay.md).
 @Suite struct RegionTests {
     /// Three regions, 1 ms there and back within; host n lies in region n % 3.
     private func mesh(

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What DESIGN §1 lets each module see of the others.
+/// What each module may see of the others: the order of the path of a byte (Package.swift).
 private let mayImport: [String: Set<String>] = [
     "JSON5": [],
     "MeshWire": [],
@@ -35,7 +35,7 @@ private let pureModules = [
     }
 
     @Test(arguments: pureModules)
-    func `import only what DESIGN allows`(module: String) throws {
+    func `import only what they may`(module: String) throws {
         let allowed = mayImport[module]!
         let files = try Repository.swiftFiles(ofModule: module)
         #expect(!files.isEmpty)

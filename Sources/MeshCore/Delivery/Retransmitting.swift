@@ -1,6 +1,6 @@
 import MeshWire
 
-/// Sending again what is not acknowledged (DESIGN §5):
+/// Sending again what is not acknowledged (<doc:Flows>):
 ///
 /// - when the link is lost that a flow was last sent over, at once over the next best;
 /// - when nothing comes for three round trips, and for 200 ms, over another link if one is nearer;

@@ -1,7 +1,7 @@
 import MeshWire
 
 /// The users that somebody on this node watches. Watching costs no traffic: first arrivals and last
-/// departures are seen in the table (DESIGN §4).
+/// departures are seen in the table (<doc:Directory>).
 struct WatchedKeys {
     struct State {
         var isOnline: Bool

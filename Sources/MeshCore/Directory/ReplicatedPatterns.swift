@@ -1,7 +1,7 @@
 import MeshWire
 
 /// Every pattern subscribed anywhere in the mesh, with the nodes that hold it. Patterns are few, so
-/// they are replicated in full (DESIGN §4).
+/// they are replicated in full (<doc:Directory>).
 ///
 /// Two patterns can share a key (`Key`). A node that removes one of them removes both, and adds the
 /// other again.

@@ -1,7 +1,7 @@
 import MeshWire
 
 /// Each node is the only writer of its own entries: a log of changes, spread live and repaired from
-/// any neighbour (DESIGN §4).
+/// any neighbour (<doc:Directory>).
 extension Node {
     // MARK: This node's own changes
 

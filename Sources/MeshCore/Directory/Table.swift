@@ -1,6 +1,6 @@
 import MeshWire
 
-/// Which nodes hold which key: the directory's table (DESIGN §4).
+/// Which nodes hold which key: the directory's table (<doc:Directory>).
 ///
 /// A key is one slot of 8 bytes in a bucket of 8, one cache line. The low bits of the key, which is
 /// a uniformly random hash, name the bucket:
@@ -20,8 +20,8 @@ import MeshWire
 ///
 /// Memory, measured: 10.8 bytes a key at 1 M, 11.1 at 10 M, 10.5 … 11.5 at every stage of
 /// growth from 0.3 M to 10 M; 11.2 … 12.7 while the table shrinks; 2.2 KB for 100 keys, 1.2 KB for
-/// none. The 9.4 of DESIGN §4 are without the overflow pages, whose number peaks in the middle of a
-/// round of splits. A key of several nodes takes its slot and a set: 16 bytes up to 4 nodes, 32 up
+/// none. Without the overflow pages, whose number peaks in the middle of a round of splits, they would
+/// be 9.4 a key. A key of several nodes takes its slot and a set: 16 bytes up to 4 nodes, 32 up
 /// to 12, and so on.
 /// Time (`smallworld-bench --filter directory`), on a machine where one access to cold memory takes
 /// 130 ns: a lookup 35 ns in cache, 50 … 80 at 1 M and 80 … 135 at 10 M keys; an insertion 165 and

@@ -128,7 +128,7 @@ extension Node {
     private mutating func admit(
         _ record: MemberRecord, from link: LinkIndex, _ effects: inout EffectBuffer
     ) -> MemberIndex? {
-        // A node restarted at the same address replaces its former self (DESIGN §3).
+        // A node restarted at the same address replaces its former self (<doc:Membership>).
         if let former = members.index(at: record.endpoint) {
             if former == 0 || members[former].incarnation > record.incarnation { return nil }
             declareDead(former, &effects)

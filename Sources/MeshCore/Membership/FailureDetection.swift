@@ -1,6 +1,6 @@
 import MeshWire
 
-/// A member that this node does not hear, and what the other watchers say (DESIGN §3).
+/// A member that this node does not hear, and what the other watchers say (<doc:Membership>).
 struct Accusation {
     var subject: MemberIndex
     var incarnation: Incarnation

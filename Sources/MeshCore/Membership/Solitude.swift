@@ -63,7 +63,7 @@ extension Node {
     }
 
     /// When a suspicion is to end in death. Whose only watcher this node is, or seems to be, has all
-    /// the time that DESIGN §3 leaves: nobody else can vouch for it.
+    /// the time that there is: nobody else can vouch for it.
     func deathDue(of index: MemberIndex) -> Instant {
         let due = now + configuration.timing.suspicion
         let link = members[index].link

@@ -80,7 +80,7 @@ extension Node {
     private static var redialCountMax: Int { 16 }
 
     /// A partition heals because each side goes on trying the other's nodes, all of them in one
-    /// period as long as a node need not try more than `redialCountMax` (DESIGN §3). A node that has
+    /// period as long as a node need not try more than `redialCountMax` (<doc:Membership>). A node that has
     /// lost everybody tries its seeds too; and whoever has joined goes on trying those seeds that did
     /// not answer: it may have met another newcomer, and the mesh that it is to join be behind them.
     mutating func redialDead(_ effects: inout EffectBuffer) {

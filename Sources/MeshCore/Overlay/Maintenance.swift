@@ -193,7 +193,7 @@ extension Node {
     }
 
     /// Of 16 members drawn from a stratum, the nearest by estimated round trip that is neither linked
-    /// nor recently unreachable (DESIGN §2). One whose round trip is not known counts as the middle
+    /// nor recently unreachable (<doc:Overlay>). One whose round trip is not known counts as the middle
     /// of the others.
     private mutating func candidate(
         stratum: Int, of count: Int, size: Int, _ refusedBy: [NodeID],

@@ -47,8 +47,9 @@ enum Promise {
     static func side(_ promise: UInt32) -> Side? { Side(rawValue: promise >> 2 & 3) }
 }
 
-/// Greedy routing with lookahead 2 (DESIGN §2; Manku, Naor, Wieder 2004 call it neighbour-of-neighbour
-/// greedy): of all nodes within three steps, head for the nearest to the destination.
+/// Greedy routing with lookahead 2 (<doc:Routing>; Manku, Naor, Wieder 2004 call it
+/// neighbour-of-neighbour greedy): of all nodes within three steps, head for the nearest to the
+/// destination.
 ///
 /// Of several shortest ways to a node all nodes prefer the same last step, and of several ways to
 /// that step's node the same again. So the ways from one node to all within three steps are a tree,
