@@ -8,7 +8,7 @@ public struct MemoryHost: ~Copyable {
     public var effects = ServerEffects()
     /// Clients that are flushed; reused.
     @usableFromInline var dirty: [ClientIndex] = []
-    /// What waits to be sent, by link.
+    /// Bytes that wait to be sent, by link.
     public var outputs: Slab<ByteQueue>
     /// The other end of each link.
     public internal(set) var wires: [Wire]
@@ -25,7 +25,7 @@ public struct MemoryHost: ~Copyable {
     /// The facts of its driver that reports show, but for what waits on links.
     public var facts = DriverFacts()
 
-    /// What has come while it was frozen.
+    /// Parcels that have come while it was frozen.
     var waiting: [MemoryMesh.Parcel] = []
     /// By `ClientIndex`; nil: no client has the place.
     var clients: [MemoryClient?] = []

@@ -40,7 +40,7 @@ extension MemoryMesh {
         resumeClients(host)
     }
 
-    /// What waits for a client, taken as if it had read it.
+    /// Takes the bytes that wait for a client, as if it had read them.
     ///
     /// - Parameter countMax: of bytes; it has read no more.
     public mutating func read(
@@ -176,7 +176,7 @@ extension MemoryHost {
         performBytes(Span())
     }
 
-    /// What a server wants done about its clients and listeners.
+    /// Carries out a server's orders about clients and listeners.
     @inline(never)
     @usableFromInline mutating func takeOrders() {
         for order in effects.orders {

@@ -2,7 +2,7 @@ import MeshCore
 import MeshServer
 import MeshWire
 
-// What a test does to a mesh.
+// Faults and forgeries that tests cause.
 
 extension MemoryMesh {
     /// The process ends: its connections are reset, new ones refused.

@@ -27,7 +27,7 @@ public struct MemoryMesh: ~Copyable {
     /// Two hosts that cannot have a link with each other.
     public var apart: (Int, Int)?
 
-    /// What becomes of a frame. It may not look at the mesh.
+    /// Decides about each frame. It may not look at the mesh.
     public var judge: ((_ from: Int, _ to: Int, _ frame: [UInt8]) -> Verdict)? {
         didSet { watch() }
     }
@@ -40,7 +40,7 @@ public struct MemoryMesh: ~Copyable {
         didSet { watch() }
     }
 
-    /// What a judge says of a frame.
+    /// A judge's decision about a frame.
     public enum Verdict: Sendable {
         case pass, drop, double
         case delay(Delay)
@@ -120,7 +120,7 @@ public struct MemoryMesh: ~Copyable {
             var next = end
             if parcelsTaken < parcels.count { next = min(next, parcels[parcelsTaken].time) }
             let isQuiet = !runDeadlines(next: &next)
-            // What they have sent goes first. A deadline in the past must not stop the clock.
+            // The bytes that they have sent go first. A deadline in the past must not stop the clock.
             if !isQuiet, mayBeDue {
                 mayBeDue = false
                 continue
@@ -134,7 +134,7 @@ public struct MemoryMesh: ~Copyable {
         }
     }
 
-    /// What is due by now of the servers' own; bytes are not carried.
+    /// Runs the servers' deadlines that are due by now; bytes are not carried.
     public mutating func runDeadlines() {
         var next = now
         _ = runDeadlines(next: &next)

@@ -9,8 +9,8 @@ public struct ClientIndex: TableIndex {
     public init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// What the driver must do before it calls `next` for this client again. Nothing in it has to be
-/// retained: one comes with each message.
+/// The driver's task before it calls `next` for this client again. Nothing in it has to be retained: one
+/// comes with each message.
 public enum Request: Sendable {
     /// The input ends inside a command; call again when `needed` bytes from the offset on are
     /// there (a hint: at least one byte more than now).

@@ -1,4 +1,4 @@
-/// What a client's command does, in words of no protocol: what it may do is said of these.
+/// The kinds of things that commands do, in words of no protocol. Rights are given for these.
 public enum Operation: UInt8, CaseIterable, Sendable {
     /// A message to a channel, a shard channel or a user.
     case publish
@@ -12,14 +12,14 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case locate
     /// Questions about the node, its members and its connections.
     case inspect
-    /// What changes the node or ends others' connections.
+    /// Changes to the node, and ends of others' connections.
     case administer
-    /// What concerns the client's own connection alone, and what is there for Redis's sake and does
-    /// nothing.
+    /// Commands about the client's own connection alone, and those that are there for Redis's sake and
+    /// do nothing.
     case connect
 }
 
-/// The client as its node knows it: who it is that wants something.
+/// The client as its node knows it.
 public enum Principal: UInt8, CaseIterable, Sendable {
     /// It has not given the password that it must give.
     case stranger

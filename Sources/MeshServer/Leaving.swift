@@ -32,8 +32,8 @@ extension Server {
                 hasStoppedListening = true
                 effects.orders.append(.stopListening(toLinks: false))
             }
-            // What becomes of the connections that it has ended is waited for: losses are announced at
-            // the sessions' new nodes.
+            // The fate of the connections that it has ended is waited for: losses are announced at the
+            // sessions' new nodes.
             guard edge.gateway.isDrained && doubts.isEmpty || deadline <= now else { return }
             if deadline <= now {
                 effects.orders.append(.log(LogLine(.warning, "drainTimedOut")))

@@ -1,7 +1,7 @@
 import MeshGateway
 
-/// What each principal may do, whatever protocol it speaks. Whether it must authenticate itself first
-/// is not said here.
+/// The operations that each principal may not cause, whatever protocol it speaks. The password is asked
+/// for elsewhere.
 public struct Rights: Sendable {
     /// One bit for each operation that is refused, by principal.
     private var refusedToStrangers: UInt8 = 0

@@ -6,7 +6,7 @@ import MeshWire
 /// passes on.
 public typealias ClientIndex = MeshGateway.ClientIndex
 public typealias Parting = MeshGateway.Parting
-/// What rights are about.
+/// The words in which rights are given.
 public typealias Operation = MeshGateway.Operation
 public typealias Principal = MeshGateway.Principal
 
@@ -24,7 +24,7 @@ public struct ServerOptions: Sendable {
     /// Output of a client above which its commands wait until half of it has left: a client that asks
     /// without reading the answers is not closed, and takes no more memory than this.
     public var clientOutputBytes = 1024 * 1024
-    /// What clients may do; everything, as far as they need not authenticate themselves first.
+    /// The door's rules: at first everybody may do everything.
     public var rights = Rights()
 
     public init(node: Configuration) {

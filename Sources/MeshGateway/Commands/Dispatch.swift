@@ -163,7 +163,7 @@ extension Gateway {
             client, "NOPERM User default has no permissions to run the '\(name)' command")
     }
 
-    /// Who the client is.
+    /// The client as its node knows it.
     @inline(__always)
     public mutating func principal(of client: ClientIndex) -> Principal {
         clients[client.place].flags.contains(.authenticated) ? .standard : .stranger

@@ -41,7 +41,8 @@ extension Run {
         let bytes = plan.kept * (plan.size + 100)
         world.gateway.sessionCountMax = plan.kept
         world.gateway.slowBytesMax = bytes
-        // What is ahead of the socket before anything is kept apart (`Gateway.aheadBytes`), and that.
+        // As much as stands ahead of the socket before anything is kept apart (`Gateway.aheadBytes`), and
+        // that.
         world.gateway.pubsubOutputLimit = OutputLimit(
             hard: 128 * 1_024 + bytes, soft: 0, softDuration: .zero)
     }
