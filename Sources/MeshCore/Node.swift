@@ -5,11 +5,9 @@ import MeshWire
 /// It has no clock, no socket, no global randomness and depends on no hash order: the same seed and
 /// the same events give the same effects. The TCP driver and the simulator run this same code.
 ///
-/// The state is here; what is done with it stands in one file a concern: `Overlay/Handshake`,
-/// `Overlay/Maintenance`, `Membership/Dissemination`, `Membership/FailureDetection`,
-/// `Membership/AntiEntropy`, `Routing/Forwarding`, `Routing/Spreading`, `Directory/Replication`,
-/// `Delivery/Publishing`, `Delivery/Retransmitting`, `Delivery/Acknowledging`, `Delivery/Holding`,
-/// `Delivery/Questions`.
+/// The state is here; what is done with it stands in the folders `Overlay`, `Membership`, `Routing`,
+/// `Directory` and `Delivery`, an extension a concern (<doc:Architecture>). Each part of the state has
+/// one of them as its owner, which a test holds (`OwnershipTests`).
 public struct Node: ~Copyable {
     // What every event touches comes first, and close together: to handle one in a mesh of simulated
     // nodes is mostly to wait for the cache. The earliest deadline is the last word of the timers;
