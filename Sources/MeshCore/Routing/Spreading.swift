@@ -40,13 +40,14 @@ extension Node {
         var end: NodeID
     }
 
-    /// The links that lie within `length` of this node, clockwise, each with the end of its part.
+    /// The links that lie within `length` of this node, clockwise, each with the end of its part; `.max`:
+    /// all, the node right before this one too.
     private func arcTargets(length: UInt64, end: NodeID, origin: NodeID) -> [ArcTarget] {
         var targets: [ArcTarget] = []
         for index in links.established
         where links[index].isUsable && links[index].peer != origin {
             let position = id.clockwise(to: links[index].peer)
-            if position < length {
+            if position < length || length == .max {
                 targets.append(ArcTarget(link: index, position: position, end: end))
             }
         }
