@@ -152,8 +152,6 @@ public struct Gateway: ~Copyable {
     public internal(set) var decodedLine: [UInt8] = []
     /// Where the command at hand starts in the driver's input.
     var commandStart = 0
-    /// The command at hand, once it may run as far as the client's state is concerned.
-    var command = Command.ping
     /// The subject of the last `.report`.
     public internal(set) var report = Report.members
     /// A message that goes to several clients; reused.

@@ -30,16 +30,7 @@
 
     /// Room for `size` more bytes at the back, counted as written: the caller must fill all of it.
     @inlinable @inline(__always)
-    public mutating func reserve(_ size: Int) -> UnsafeMutableRawPointer {
-        if head + count + size > capacity { grow(size) }
-        let place = unsafe base.unsafelyUnwrapped + (head + count)
-        waiting += size
-        return unsafe place
-    }
-
-    /// The same, and `slack` bytes behind them may be written too: they are not counted.
-    @inlinable @inline(__always)
-    public mutating func reserve(_ size: Int, slack: Int) -> UnsafeMutableRawPointer {
+    public mutating func reserve(_ size: Int, slack: Int = 0) -> UnsafeMutableRawPointer {
         if head + count + size + slack > capacity { grow(size + slack) }
         let place = unsafe base.unsafelyUnwrapped + (head + count)
         waiting += size

@@ -141,7 +141,6 @@ extension Gateway {
                 // These two were answered when they were queued.
                 if command == .watch || command == .multi { return .handled }
             }
-            self.command = command
             let operation = command.operation
             return operation == .publish ? run(input, client, now) : .command(operation)
         }
@@ -158,9 +157,17 @@ extension Gateway {
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
-        let name = table[clients[client.place].lastCommand ?? command].fullName
+        let name = table[commandAtHand(of: client)].fullName
         fail(
             client, "NOPERM User default has no permissions to run the '\(name)' command")
+    }
+
+    /// The command that was taken last, and waits for leave or is being carried out.
+    private func commandAtHand(of client: ClientIndex) -> Command {
+        guard let command = clients[client.place].lastCommand else {
+            preconditionFailure("client \(client) has sent no command")
+        }
+        return command
     }
 
     /// The client as its node knows it.
@@ -173,7 +180,7 @@ extension Gateway {
         _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
     ) -> Request {
         let place = client.place
-        let command = command
+        let command = commandAtHand(of: client)
         let before = clients[place].output.count
         let request = run(command, input, client, now)
         let after = clients[place].output.count

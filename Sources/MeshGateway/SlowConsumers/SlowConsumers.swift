@@ -14,7 +14,7 @@ import MeshWire
 extension Gateway {
     /// Output that is filled with messages ahead of the socket. Less would cost system calls; more
     /// could not be dropped any more. A guess, not yet measured.
-    static let aheadBytes = 128 * 1024
+    public static let aheadBytes = 128 * 1024
     /// The most names of which one client's losses are told apart; what is beyond is told together.
     static let gapNameCountMax = 1_024
     /// The shortest time between two rounds of gap notices to one client that stays behind.
