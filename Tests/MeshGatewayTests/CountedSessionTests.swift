@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshWire
 import Testing
 
@@ -10,7 +11,7 @@ private let counted = "MESH.ATTACH ann SESSION COUNTED\r\n"
 /// A client with a counted session to which these messages have gone, and its token.
 private func begin(_ pair: inout Pair, _ texts: [String]) -> (ClientIndex, String) {
     let client = pair.here.open()
-    let token = token(pair.here.exchange(client, counted))
+    let token = sessionToken(pair.here.exchange(client, counted))
     for text in texts { pair.here.deliver(.user, "ann", text) }
     _ = pair.here.read(client)
     return (client, token)
@@ -28,14 +29,14 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.here.deliver(.user, "ann", "d")
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
-        let fresh = token(reply)
+        let fresh = sessionToken(reply)
         #expect(reply == "$49·\(fresh)·" + message("b") + message("c") + message("d"))
         #expect(pair.here.gateway.counters[.sessionMessagesRepeated] == 2)
         // The count begins anew with the token.
         pair.here.close(second)
         let third = pair.here.open()
         let again = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh) SEEN 2\r\n")
-        #expect(again == "$49·\(token(again))·" + message("d"))
+        #expect(again == "$49·\(sessionToken(again))·" + message("d"))
     }
 
     @Test func `what is acknowledged is not kept, and not sent again`() {
@@ -46,7 +47,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.here.close(first)
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 2\r\n")
-        #expect(reply == "$49·\(token(reply))·" + message("c"))
+        #expect(reply == "$49·\(sessionToken(reply))·" + message("c"))
         // Who has acknowledged more than it has seen is told what it has thrown away.
         pair.here.deliver(.user, "ann", "d")
         _ = pair.here.read(second)
@@ -54,8 +55,8 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.here.close(second)
         let third = pair.here.open()
         let foolish = pair.here.exchange(
-            third, "MESH.ATTACH ann RESUME \(token(reply)) SEEN 1\r\n")
-        #expect(foolish == "$49·\(token(foolish))·" + gap(1))
+            third, "MESH.ATTACH ann RESUME \(sessionToken(reply)) SEEN 1\r\n")
+        #expect(foolish == "$49·\(sessionToken(foolish))·" + gap(1))
     }
 
     @Test(arguments: [0, 2, 3, 5])
@@ -71,7 +72,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN \(seen)\r\n")
         let missed = seen < 3 ? gap(3 - seen) : ""
         let come = ["d", "e", "f"].suffix(min(3, 6 - seen)).map { message($0) }.joined()
-        #expect(reply == "$49·\(token(reply))·" + missed + come)
+        #expect(reply == "$49·\(sessionToken(reply))·" + missed + come)
     }
 
     @Test func `a full store of bytes lets the oldest go`() {
@@ -79,7 +80,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         configuration.sessionBytesMax = 4_096
         var pair = Pair(configuration)
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
+        let old = sessionToken(pair.here.exchange(first, counted))
         let long = String(repeating: "x", count: 1_000)
         for _ in 0..<1_000 {
             pair.here.deliver(.user, "ann", long)
@@ -92,14 +93,15 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 990\r\n")
         #expect(
-            reply == "$49·\(token(reply))·" + gap(7) + message(long) + message(long) + message(long)
+            reply == "$49·\(sessionToken(reply))·" + gap(7) + message(long) + message(long)
+                + message(long)
         )
     }
 
     @Test func `mistakes are answered, and cost no token`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
+        let old = sessionToken(pair.here.exchange(first, counted))
         pair.here.deliver(.user, "ann", "a")
         _ = pair.here.read(first)
         for (text, error) in [
@@ -112,7 +114,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
             #expect(reply == error)
         }
         let plain = pair.here.open()
-        let other = token(pair.here.exchange(plain, "MESH.ATTACH bob SESSION\r\n"))
+        let other = sessionToken(pair.here.exchange(plain, "MESH.ATTACH bob SESSION\r\n"))
         let uncounted = pair.here.exchange(plain, "MESH.ACK bob 0\r\n")
         #expect(uncounted == "-ERR this connection has no counted session of this user·")
         let second = pair.here.open()
@@ -133,7 +135,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let away = pair.there.read(there)
         #expect(away == "-\(Gateway.miscounted)·")
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
-        #expect(reply == "$49·\(token(reply))·")
+        #expect(reply == "$49·\(sessionToken(reply))·")
     }
 
     @Test func `absurd counts are refused, whoever says them`() {
@@ -167,13 +169,14 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.settle()
         pair.pass(.milliseconds(300))
         let moved = pair.there.read(second)
-        #expect(moved == "$49·\(token(moved))·" + message("b") + message("c"))
+        #expect(moved == "$49·\(sessionToken(moved))·" + message("b") + message("c"))
         pair.there.close(second)
         let third = pair.here.open()
-        pair.here.send(third, Array("MESH.ATTACH ann RESUME \(token(moved)) SEEN 1\r\n".utf8))
+        pair.here.send(
+            third, Array("MESH.ATTACH ann RESUME \(sessionToken(moved)) SEEN 1\r\n".utf8))
         pair.settle()
         let back = pair.here.read(third)
-        #expect(back == "$49·\(token(back))·" + message("c"))
+        #expect(back == "$49·\(sessionToken(back))·" + message("c"))
     }
 
     @Test func `a client that is gone when its session arrives finds it there all the same`() {
@@ -187,7 +190,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.pass(.milliseconds(300))
         let third = pair.there.open()
         let reply = pair.there.exchange(third, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
-        #expect(reply == "$49·\(token(reply))·" + message("b") + message("c"))
+        #expect(reply == "$49·\(sessionToken(reply))·" + message("b") + message("c"))
     }
 
     @Test func `a drained node hands over what was not seen`() {
@@ -203,20 +206,20 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         #expect(isDrained)
         let back = pair.there.open()
         let reply = pair.there.exchange(back, "MESH.ATTACH ann RESUME \(old) SEEN 2\r\n")
-        #expect(reply == "$49·\(token(reply))·" + message("c"))
+        #expect(reply == "$49·\(sessionToken(reply))·" + message("c"))
     }
 
     @Test func `a session that died with its node begins anew, counted`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, counted))
+        let old = sessionToken(pair.here.exchange(first, counted))
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old) SEEN 0\r\n".utf8))
         // While the question is open.
         pair.here.shared.mesh.crash(0)
         pair.pass(.seconds(4))
         let reply = pair.there.read(second)
-        #expect(reply == "$49·\(token(reply))·" + gap(0))
+        #expect(reply == "$49·\(sessionToken(reply))·" + gap(0))
         pair.there.deliver(.user, "ann", "a")
         _ = pair.there.read(second)
         let rest = pair.there.exchange(second, "MESH.ACK ann 1\r\n")
@@ -226,8 +229,8 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
     @Test func `two sessions of one connection are counted apart`() {
         var pair = Pair()
         let first = pair.here.open()
-        let ann = token(pair.here.exchange(first, counted))
-        let bob = token(pair.here.exchange(first, "MESH.ATTACH bob SESSION\r\n"))
+        let ann = sessionToken(pair.here.exchange(first, counted))
+        let bob = sessionToken(pair.here.exchange(first, "MESH.ATTACH bob SESSION\r\n"))
         for number in 0..<4 {
             pair.here.deliver(.user, "ann", "a\(number)")
             pair.here.deliver(.user, "bob", "b\(number)")
@@ -237,10 +240,10 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.here.close(first)
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(ann) SEEN 2\r\n")
-        #expect(reply == "$49·\(token(reply))·" + message("a2") + message("a3"))
+        #expect(reply == "$49·\(sessionToken(reply))·" + message("a2") + message("a3"))
         // The kernel had all of the other's, who does not count: nothing comes twice.
         let other = pair.here.exchange(second, "MESH.ATTACH bob RESUME \(bob)\r\n")
-        #expect(other == "$49·\(token(other))·")
+        #expect(other == "$49·\(sessionToken(other))·")
     }
 
     @Test func `a session that has ended keeps nothing of its connection's output`() {
@@ -266,7 +269,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         var dice = Dice(state: seed)
         var client = pair.here.open()
         var isHere = true
-        var token = token(pair.here.exchange(client, counted))
+        var token = sessionToken(pair.here.exchange(client, counted))
         var expected: [String] = []
         var got: [String] = []
         /// What the kernel has and the client has not read; a break loses it.

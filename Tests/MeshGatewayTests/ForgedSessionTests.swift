@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshWire
 import Testing
 
@@ -128,7 +129,7 @@ private struct Forgery {
         configuration.pubsubOutputLimit.hard = 0
         var pair = Pair(configuration)
         let first = pair.here.open()
-        let token = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let token = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         let text = String(repeating: "x", count: 12 * 1024 * 1024)
         for _ in 0..<4 { pair.here.deliver(.user, "ann", text) }

@@ -118,8 +118,7 @@ struct Harness: ~Copyable {
     mutating func readBytes(_ client: ClientIndex) -> [UInt8] { shared.mesh.read(client, host) }
 
     mutating func read(_ client: ClientIndex) -> String {
-        String(decoding: readBytes(client), as: UTF8.self)
-            .split(separator: "\r\n", omittingEmptySubsequences: false).joined(separator: "·")
+        shared.mesh.readText(client, host)
     }
 
     /// The server begins to leave the mesh.

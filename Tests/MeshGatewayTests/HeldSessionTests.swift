@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshWire
 import Testing
 
@@ -72,7 +73,7 @@ import Testing
         var tokens: [String] = []
         for number in 0..<count {
             let reply = harness.exchange(client, "MESH.ATTACH user:\(number) SESSION\r\n")
-            tokens.append(token(reply))
+            tokens.append(sessionToken(reply))
         }
         for number in 0..<count { harness.deliver(.user, "user:\(number)", "for \(number)") }
         // Of some the session has ended before.

@@ -67,12 +67,5 @@ struct Pair: ~Copyable {
     }
 }
 
-/// The text of a token in a reply: `$49·token·…`.
-func token(_ reply: String) -> String {
-    let words = reply.split(separator: "·")
-    guard words.count > 1, words[0] == "$49" else { return "none in \(reply)" }
-    return String(words[1])
-}
-
 /// A message to ann as a RESP2 client reads it.
 func message(_ text: String) -> String { "*3·$4·user·$3·ann·$\(text.utf8.count)·\(text)·" }

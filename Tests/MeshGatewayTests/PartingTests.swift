@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshWire
 import Testing
 
@@ -18,7 +19,7 @@ import Testing
     /// A client of `here` with a session of ann: its place and its token.
     static func begin(_ pair: inout Pair) -> (ClientIndex, String) {
         let client = pair.here.open()
-        return (client, token(pair.here.exchange(client, "MESH.ATTACH ann SESSION\r\n")))
+        return (client, sessionToken(pair.here.exchange(client, "MESH.ATTACH ann SESSION\r\n")))
     }
 
     /// What a new connection to `here` that shows the token reads behind the next token.
@@ -82,7 +83,7 @@ import Testing
         #expect(isAskedNow)
         let doubts = pair.here.close(second, Self.reset)
         #expect(doubts.isEmpty)
-        let rest = Self.resume(&pair, token(reply))
+        let rest = Self.resume(&pair, sessionToken(reply))
         #expect(rest == Self.notice)
     }
 
@@ -213,7 +214,7 @@ import Testing
     @Test func `a client that counts is told nothing that its count says better`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
         for text in ["a", "b"] { pair.here.deliver(.user, "ann", text) }
         _ = pair.here.read(first)
         let isAsked = pair.here.gateway.hasUnproven(first)
@@ -279,7 +280,7 @@ import Testing
         for isElsewhere in [false, true] {
             var pair = Pair(configuration)
             let first = pair.here.open()
-            let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
+            let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
             pair.here.close(first)
             for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
             let second = pair.here.open()
@@ -304,7 +305,7 @@ import Testing
     @Test func `of several sessions of a connection each has its own last message`() {
         var pair = Pair()
         let (first, ann) = Self.begin(&pair)
-        let bob = token(pair.here.exchange(first, "MESH.ATTACH bob SESSION\r\n"))
+        let bob = sessionToken(pair.here.exchange(first, "MESH.ATTACH bob SESSION\r\n"))
         pair.here.deliver(.user, "bob", "x")
         pair.here.deliver(.user, "ann", "a")
         _ = pair.here.read(first)

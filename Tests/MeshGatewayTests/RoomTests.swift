@@ -1,3 +1,4 @@
+import MeshDriver
 import MeshWire
 import Testing
 
@@ -89,7 +90,7 @@ import Testing
         harness.close(client)
         let next = harness.open()
         let resumed = harness.exchange(
-            next, "MESH.ATTACH ann RESUME \(token(reply)) SEEN 0\r\n")
+            next, "MESH.ATTACH ann RESUME \(sessionToken(reply)) SEEN 0\r\n")
         #expect(resumed.hasPrefix("$49·"))
     }
 }

@@ -2,13 +2,14 @@ import MeshWire
 import Testing
 
 @testable import MeshCore
+import MeshDriver
 @testable import MeshGateway
 
 @Suite struct SessionTests {
     @Test func `a session waits for its client and nobody sees it go`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         #expect(old.hasPrefix("0000000000000001-"))
         pair.here.deliver(.user, "ann", "a")
         let read = pair.here.read(first)
@@ -18,7 +19,7 @@ import Testing
         pair.here.deliver(.user, "ann", "c")
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
-        let fresh = token(reply)
+        let fresh = sessionToken(reply)
         #expect(fresh != old)
         #expect(reply == "$49·\(fresh)·" + message("b") + message("c"))
         pair.here.deliver(.user, "ann", "d")
@@ -27,7 +28,7 @@ import Testing
         #expect(pair.here.changes.map(\.operation) == [.addKey])
         // A token is good until the next one is used.
         let third = pair.here.open()
-        let next = token(pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n"))
+        let next = sessionToken(pair.here.exchange(third, "MESH.ATTACH ann RESUME \(fresh)\r\n"))
         #expect(next.hasPrefix("0000000000000001-"))
         let fourth = pair.here.open()
         let used = pair.here.exchange(fourth, "MESH.ATTACH ann RESUME \(old)\r\n")
@@ -44,7 +45,7 @@ import Testing
     @Test func `a client that has not heard of the next token shows the former again`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         // The reply is lost three times: here, here, and at the other node.
         let second = pair.here.open()
@@ -64,7 +65,7 @@ import Testing
         pair.here.send(fifth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
         let reply = pair.here.read(fifth)
-        let fresh = token(reply)
+        let fresh = sessionToken(reply)
         #expect(reply == "$49·\(fresh)·" + message("a"))
         let again = pair.here.exchange(fifth, "MESH.ATTACH ann RESUME \(fresh)\r\n")
         #expect(again == "$49·\(fresh)·")
@@ -74,7 +75,7 @@ import Testing
     @Test func `what the kernel took a part of is sent again whole`() {
         var pair = Pair()
         let first = pair.here.open(3)
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
         let size = message("a").utf8.count
         pair.here.gateway.flush(first) { bytes in
@@ -118,7 +119,7 @@ import Testing
         configuration.sessionCountMax = 3
         var pair = Pair(configuration)
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         for text in ["a", "b", "c", "d", "e"] { pair.here.deliver(.user, "ann", text) }
         pair.pass(.milliseconds(20))
@@ -133,7 +134,7 @@ import Testing
     @Test func `after the grace the session is gone`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         pair.pass(.milliseconds(9_999))
         #expect(pair.here.gateway.ghostCount == 1)
@@ -148,7 +149,7 @@ import Testing
     @Test func `a session is taken from a connection that only seems to stand`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.deliver(.user, "ann", "a")
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
@@ -164,7 +165,7 @@ import Testing
     @Test func `a session follows its client to another node in order and once`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         pair.here.deliver(.user, "ann", "a")
         let second = pair.there.open(3)
@@ -172,7 +173,7 @@ import Testing
         pair.settle()
         func pushed(_ text: String) -> String { message(text).replacing("*3", with: ">3") }
         let reply = pair.there.read(second)
-        #expect(token(reply).hasPrefix("0000000000000002-"))
+        #expect(sessionToken(reply).hasPrefix("0000000000000002-"))
         #expect(reply.hasSuffix("·+PONG·" + pushed("a")))
         // What still comes to the old node is forwarded; what comes to both is given out once; what
         // comes to the new one alone waits until what was forwarded is ahead of it.
@@ -221,7 +222,7 @@ import Testing
         var pair = Pair(configuration)
         var dice = Dice(state: UInt64(seed))
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         // Each of three origins learns of the new node after `learns` messages, and of the old
         // node's end after `forgets`; what it has sent arrives in order, but late, on each way.
         var here: [(MessageID, Int)] = []
@@ -253,7 +254,7 @@ import Testing
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
         var reply = pair.there.read(second)
-        _ = token(reply)
+        _ = sessionToken(reply)
         reply.removeFirst(5 + 49)
         got += reply
         var reached = (here: 300, there: 300)
@@ -280,7 +281,7 @@ import Testing
     @Test func `an answer that was lost is given again, a batch that comes twice is taken once`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         pair.here.deliver(.user, "ann", "a")
         // The question arrives, its answer does not.
@@ -316,7 +317,7 @@ import Testing
         pair.there.send(client, Array("MESH.ATTACH ann RESUME \(dead)\r\n".utf8))
         pair.settle()
         let reply = pair.there.read(client)
-        #expect(reply == "$49·\(token(reply))·*5·$3·gap·$4·user·$3·ann·:0·:0·")
+        #expect(reply == "$49·\(sessionToken(reply))·*5·$3·gap·$4·user·$3·ann·:0·:0·")
         #expect(pair.there.changes.map(\.operation) == [.addKey])
     }
 
@@ -326,12 +327,12 @@ import Testing
     ) {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
-        let fresh = token(pair.there.read(second))
+        let fresh = sessionToken(pair.there.read(second))
         pair.pass(.milliseconds(300))
         if !isAttached { pair.there.close(second) }
         // Another node's death is none of its business.
@@ -352,7 +353,7 @@ import Testing
     /// Ann's session begins on one node and is resumed on the other, by this client.
     private func moveSession(_ pair: inout Pair) -> ClientIndex {
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
@@ -397,7 +398,7 @@ import Testing
     @Test func `whoever asks for a session that has moved is sent there`() {
         var pair = Pair()
         let first = pair.here.open()
-        let old = token(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         var take = ByteQueue()
         take.append(UInt8(3))
@@ -449,7 +450,7 @@ import Testing
         let sleeper = pair.here.open()
         let plain = pair.here.open()
         _ = pair.here.exchange(mover, "MESH.MOVES ON\r\n")
-        let old = token(pair.here.exchange(sleeper, "MESH.ATTACH ann SESSION\r\n"))
+        let old = sessionToken(pair.here.exchange(sleeper, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.gateway.beginDrain(.seconds(2), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(1_000))

@@ -44,8 +44,7 @@ final class Servers {
 
     /// What waits for the client: `·` is CR LF.
     func read(_ client: ClientIndex, _ host: Int = 0) -> String {
-        String(decoding: mesh.read(client, host), as: UTF8.self)
-            .split(separator: "\r\n", omittingEmptySubsequences: false).joined(separator: "·")
+        mesh.readText(client, host)
     }
 
     func exchange(_ client: ClientIndex, _ text: String, _ host: Int = 0) -> String {
@@ -81,11 +80,4 @@ final class Servers {
     func paused(_ host: Int = 0) -> UInt64 {
         mesh.hosts[host].server.counters[.publishersPaused]
     }
-}
-
-/// The text of a token in a reply: `$49·token·…`.
-func sessionToken(_ reply: String) -> String {
-    let words = reply.split(separator: "·")
-    guard words.count > 1, words[0] == "$49" else { return "none in \(reply)" }
-    return String(words[1])
 }

@@ -1,4 +1,5 @@
 import MeshCore
+import MeshDriver
 import MeshServer
 import Testing
 
