@@ -33,17 +33,7 @@ public struct Run: ~Copyable {
     var news = NewsChecker()
     var spread = SpreadChecker()
     var tally = FigureTally()
-    var sessions: [SessionClient] = []
-    var sessionChecker = SessionChecker(count: 0)
-    /// When a session last lost its connection, or got one.
-    var lastSessionChange = Instant(nanoseconds: 0)
-    /// The line of the program beside each host that sends to sessions.
-    var localLines: [Int: Int] = [:]
-    var localDecoders: [Int: RESPDecoder] = [:]
-    /// The hosts with a program beside them that watches all users.
-    var watching: Set<Int> = []
-    /// Programs that have shown a token which was exchanged, and wait for the answer.
-    var probes: [Probe] = []
+    var sessionLoad = SessionLoad()
     var faultRandom: RandomSource
     var loadRandom: RandomSource
     /// Hosts that are up, in order.
@@ -511,7 +501,7 @@ public struct Run: ~Copyable {
             for host in live { counted[host] = (now, world.traffic(host).bytesOut) }
         }
         // Programs with sessions look as long as there are any.
-        let isOver = now > end && agenda.count == (sessions.isEmpty ? 0 : 1)
+        let isOver = now > end && agenda.count == (sessionLoad.clients.isEmpty ? 0 : 1)
         let isWell = look.isMembershipRight && look.isDirectoryEqual && now > end + .seconds(2)
         let last = max(
             truth.lastTrouble + scenario.settle, truth.lastDirectoryChange + .seconds(3),
