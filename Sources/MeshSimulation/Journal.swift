@@ -42,6 +42,15 @@ struct Journal {
         var destination: NodeID
         /// It was refused when it was published.
         var isRefusal = false
+
+        /// The sender of a message of the workload. A gateway's tag begins with the index of a client,
+        /// which is not negative: no tag is one of these.
+        static func sender(of message: UInt32) -> UInt64 { 1 << 63 | UInt64(message) }
+
+        /// The number of the message, if it is one of the workload.
+        var message: Int? {
+            sender >> 63 == 1 ? Int(UInt32(truncatingIfNeeded: sender)) : nil
+        }
     }
 
     /// A node was told that messages of another will never come.

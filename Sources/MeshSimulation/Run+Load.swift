@@ -108,7 +108,7 @@ extension Run {
         let isHeld = outcome.verdict == .parked
         var refused = 0
         for place in reportsBefore..<world.journal.reports.count
-        where world.journal.reports[place].sender == UInt64(number) + 1 {
+        where world.journal.reports[place].message == Int(number) {
             world.journal.reports[place].isRefusal = true
             refused += Int(world.journal.reports[place].count)
         }

@@ -447,7 +447,10 @@ public struct Run: ~Copyable {
     /// windows are small on purpose, a full one is reason enough.
     private func isReachable(_ report: Journal.Report, _ destination: Int?) -> Bool {
         guard let destination else { return false }
-        if scenario.flows != nil, report.isRefusal || delivery.isHeld(report) { return false }
+        if scenario.flows != nil {
+            // Whether a client's was refused at once is not known here.
+            if report.isRefusal || report.message == nil || delivery.isHeld(report) { return false }
+        }
         return world.isUp(destination) && truth.hurtUntil[destination] < report.time
             && truth.hurtUntil[Int(report.host)] < report.time
     }

@@ -58,7 +58,8 @@ extension World {
             message.append(UInt8(truncatingIfNeeded: number >> shift))
         }
         while message.count < nameCount + size { message.append(0) }
-        return publish(host, body, nameCount, sender: UInt64(number) + 1, isVolatile: false)
+        return publish(
+            host, body, nameCount, sender: Journal.Report.sender(of: number), isVolatile: false)
     }
 
     /// Publishes `message`, which begins with the name.

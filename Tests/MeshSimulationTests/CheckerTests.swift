@@ -141,7 +141,8 @@ import Testing
             Journal.Arrival(time: start, host: 5, message: 0, hops: 1))
         #expect(arrived == nil)
         let report = Journal.Report(
-            time: start, host: 1, sender: 1, count: 1, destination: NodeID(5))
+            time: start, host: 1, sender: Journal.Report.sender(of: 0), count: 1,
+            destination: NodeID(5))
         #expect(checker.report(report, to: 5, isReachable: false) == nil)
         #expect(checker.isWaiting { _ in true })
         let violation = checker.finish(Truth(), calm: .seconds(1)) { _ in true }
@@ -207,12 +208,26 @@ import Testing
         #expect(checker.duplicated == 2 && checker.reordered == 1)
         #expect(checker.isWaiting { _ in true })
         let report = Journal.Report(
-            time: start, host: 1, sender: 1, count: 1, destination: NodeID(6))
+            time: start, host: 1, sender: Journal.Report.sender(of: 0), count: 1,
+            destination: NodeID(6))
         #expect(checker.report(report, to: 6, isReachable: false) == nil)
         #expect(checker.report(report, to: 6, isReachable: true)?.checker == .loss)
         let violation = checker.finish(Truth(), calm: .seconds(1)) { _ in true }
         #expect(violation?.checker == .loss)
         #expect(checker.undelivered == 2 && checker.lost == 2)
+    }
+
+    @Test func `what a client is told is not taken for a report about the workload`() {
+        var checker = DeliveryChecker()
+        checker.publish(from: 1, at: Instant(nanoseconds: 0))
+        checker.publish(copies: 1)
+        // The tag of the first connection of the first client.
+        let report = Journal.Report(
+            time: Instant(nanoseconds: 0), host: 1, sender: 1, count: 1, destination: NodeID(6))
+        #expect(report.message == nil)
+        #expect(checker.report(report, to: 6, isReachable: false) == nil)
+        #expect(checker.report(report, to: 6, isReachable: true)?.checker == .loss)
+        #expect(checker.undelivered == 0 && checker.isWaiting { _ in true })
     }
 
     @Test func `an origin that is gone owes nothing`() {

@@ -125,8 +125,8 @@ struct DeliveryChecker {
 
     /// Whether a message that is given up has waited for its user.
     func isHeld(_ report: Journal.Report) -> Bool {
-        guard report.sender > 0, report.sender <= UInt64(sent.count) else { return false }
-        return sent[Int(report.sender) - 1].isHeld
+        guard let number = report.message else { return false }
+        return sent[number].isHeld
     }
 
     /// Somebody was told that a message is given up.
@@ -137,8 +137,12 @@ struct DeliveryChecker {
     mutating func report(
         _ report: Journal.Report, to host: Int?, isReachable: Bool
     ) -> Violation? {
-        guard report.sender > 0, report.sender <= UInt64(sent.count) else { return nil }
-        let number = Int(report.sender) - 1
+        guard let number = report.message else {
+            guard isReachable else { return nil }
+            return Violation(
+                checker: .loss, time: report.time, host: Int(report.host),
+                text: "a client's message was given up, and its destination could be reached")
+        }
         if let host {
             sent[number].reportedAt |= bit(Int32(host))
         } else {
