@@ -130,7 +130,7 @@ private let anybody = "*"
         }
     }
 
-    /// What is found and what is not: the test above can fail.
+    /// The finder tells writes from reads: the test above can fail.
     @Test(arguments: [
         ("held.append(message)", ["held"]), ("self.held.entries[3]!.count += 1", ["held"]),
         ("now = later", ["now"]), ("if now == later { return }", []),

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What each module may see of the others: the order of the path of a byte (Package.swift).
+/// The modules that each may see of the others: the order of the path of a byte (Package.swift).
 private let mayImport: [String: Set<String>] = [
     "JSON5": [],
     "MeshWire": [],

@@ -1,14 +1,14 @@
 import Foundation
 import Testing
 
-/// What comments and documents cite stands in the repository.
+/// Comments and documents cite what stands in the repository.
 @Suite struct `References` {
     private static let articles: Set<String> = Set(
         (try? Repository.files(below: "Sources", extension: "md"))!.map {
             URL(filePath: $0).deletingPathExtension().lastPathComponent
         })
 
-    /// What people read: articles, scenarios and scripts, and the comments of sources and tests.
+    /// The texts that people read: articles, scenarios and scripts, and the comments of sources and tests.
     private static func texts() throws -> [(path: String, text: String)] {
         var paths: [String] = ["README.md"]
         for folder in ["Sources", "Tests", "simulations"] {
@@ -56,6 +56,7 @@ import Testing
                 files.formUnion(try Repository.files(below: folder, extension: suffix))
             }
         }
+        files.formUnion(try Repository.names(in: ".github").map { ".github/" + $0 })
         let texts = try Self.texts()
         #expect(texts.count > 300)
         for (path, text) in texts {
@@ -65,8 +66,8 @@ import Testing
     }
 
     @Test func `that lead nowhere are found`() {
-        let files: Set<String> = ["Tests/A/hops.csv", "Sources/B.docc/Overlay.md"]
-        let text = "<doc:Overlay> <doc:Nowhere> hops.csv jumps.csv B.docc/Overlay.md C/Overlay.md"
+        let files: Set<String> = ["Tests/A/there.csv", "Sources/B.docc/Overlay.md"]
+        let text = "<doc:Overlay> <doc:Nowhere> there.csv jumps.csv B.docc/Overlay.md C/Overlay.md"
         #expect(
             Self.dangling(text, files: files)
                 == ["<doc:Nowhere>", "jumps.csv", "C/Overlay.md"])
