@@ -35,7 +35,7 @@ struct Journal {
     struct Report {
         var time: Instant
         var host: Int32
-        /// As `OutgoingMessage.sender`: the message's number plus one.
+        /// As `OutgoingMessage.sender`: `sender(of:)`, or the tag that a gateway gave its client.
         var sender: UInt64
         var count: Int32
         /// `NodeID(0)`: a user who did not come back.

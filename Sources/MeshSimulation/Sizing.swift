@@ -60,8 +60,8 @@ public struct Sizing: Sendable {
     }
 
     private static let degrees = [6.0, 8, 12, 16, 24, 32]
-    /// Tests/MeshSimulationTests/hops.csv, two ring links on either side, by degree; where it has no
-    /// such row, for 6 and 32 links, and for ten million nodes, `smallworld-sim topology` with seed 1.
+    /// As the graphs were measured (MeshCore.docc/Overlay.md), two ring links on either side, by degree;
+    /// for 6 and 32 links, and for ten million nodes, `smallworld-sim topology` with seed 1.
     private static let hopTable: [(nodes: Double, hops: [Double])] = [
         (100, [3.063, 2.426, 2.091, 1.900, 1.759, 1.678]),
         (1_000, [5.891, 4.189, 3.219, 2.862, 2.593, 2.422]),

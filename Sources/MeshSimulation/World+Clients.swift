@@ -46,7 +46,7 @@ extension World {
         return publish(host, body, nameCount, sender: sender, isVolatile: isVolatile).nodeCount
     }
 
-    /// A message whose payload is its number and zeros, and whose sender is that plus one; nothing is
+    /// A message of the workload: its payload is its number and zeros, its sender says which; nothing is
     /// allocated for it.
     mutating func publish(
         _ host: Int, _ body: RoutedBody, _ name: String, number: UInt32, size: Int

@@ -82,7 +82,7 @@ public struct World: ~Copyable {
     /// Clients that are flushed; reused.
     var dirtyClients: [ClientIndex] = []
     var isSettlingLines = false
-    /// What the servers that start from now on keep for their clients.
+    /// Bounds of the client side, for servers that start from now on.
     var gateway = GatewayConfiguration()
     /// For what kernels take of clients' output.
     var lineRandom: RandomSource

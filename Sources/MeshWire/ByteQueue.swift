@@ -28,7 +28,8 @@
     /// The bytes of memory that the queue holds on to.
     public var byteCapacity: Int { capacity }
 
-    /// Room for `size` more bytes at the back, counted as written: the caller must fill all of it.
+    /// Room for `size` more bytes at the back, counted as written: the caller must fill all of it. It may
+    /// write `slack` bytes behind them too, which are not counted.
     @inlinable @inline(__always)
     public mutating func reserve(_ size: Int, slack: Int = 0) -> UnsafeMutableRawPointer {
         if head + count + size + slack > capacity { grow(size + slack) }

@@ -28,9 +28,10 @@
 ///
 /// The promise is the best the forwarder has seen: (ring distance from the destination to the
 /// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 2.
-/// It must fall at every hop (MeshCore.docc/Routing.md). The two bits between say from which side of the ring the
-/// message comes, and the distance is measured from there alone: 1 over the nodes that lie before
-/// the destination, clockwise, 2 over those that lie after it; 0 and 3 either way, the shorter one.
+/// It must fall at every hop (MeshCore.docc/Routing.md). The two bits between say from which side of
+/// the ring the message comes, and the distance is measured from there alone: 1 over the nodes that
+/// lie before the destination, clockwise, 2 over those that lie after it; 0 and 3 either way, the
+/// shorter one.
 ///
 /// An `.arc` frame goes to every node on an arc of the ring, clockwise from its receiver:
 ///
@@ -63,7 +64,7 @@ public enum Frame {
     /// to every node, and together they travel in one frame of at most 16 MiB.
     public static let patternLengthMax = 1_024
     public static let patternCountMax = 16_384
-    /// Twice what a million nodes need by plain greedy routing (Tests/MeshSimulationTests/hops.csv: 24).
+    /// Twice the 24 that a million nodes need by plain greedy routing (MeshCore.docc/Overlay.md).
     public static let hopLimit: UInt8 = 48
 }
 

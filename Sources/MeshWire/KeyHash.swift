@@ -120,8 +120,8 @@ public struct KeyHasher: Sendable {
             v0 ^= word
             at += 8
         }
-        // What is left, at most seven bytes, in one word: of a longer name by the last word of it, part
-        // of which is hashed already.
+        // The rest, at most seven bytes, in one word: of a longer name by its last word, part of which is
+        // hashed already.
         var last = UInt64(truncatingIfNeeded: count) << 56
         let rest = end - at
         if rest > 0, count >= 8 {

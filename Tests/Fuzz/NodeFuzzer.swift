@@ -92,7 +92,7 @@ struct Subject: ~Copyable {
     /// Ten seconds in which nothing comes: suspicions, deaths and repairs take their course.
     mutating func rest() { mesh.run(for: .seconds(10)) }
 
-    /// What the effects of an event name must be there.
+    /// Slices and links that the effects of an event name must be there.
     private static func inspect(
         _ effects: borrowing EffectBuffer, slotCount: Int, byteCount: Int
     ) {

@@ -3,7 +3,7 @@ import MeshDriver
 import MeshServer
 import MeshWire
 
-/// What Redis clients send, through the whole server: the same bytes get the same answers, however
+/// Bytes of Redis clients, through the whole server: the same bytes get the same answers, however
 /// they are cut, and two clients may send anything at once.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzRESP(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
@@ -34,7 +34,7 @@ struct Session: ~Copyable {
         mesh.append(
             ServerOptions(node: Configuration(endpoint: MemoryMesh.endpoint(0), name: "subject")),
             id: NodeID(1), seed: 7)
-        // What it gets must not depend on when it reads.
+        // Its answers must not depend on when it reads.
         client = mesh.open(0, isAvid: true)!
     }
 

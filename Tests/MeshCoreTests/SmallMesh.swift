@@ -19,7 +19,7 @@ final class SmallMesh {
         var name: String
     }
 
-    /// What the nodes have wanted done.
+    /// The effects of the nodes, so far.
     fileprivate final class Journal {
         var deliveries: [Delivery] = []
         var identities: [MessageID] = []
@@ -73,7 +73,7 @@ final class SmallMesh {
         _modify { yield &mesh.hosts }
     }
 
-    /// What becomes of a frame.
+    /// Decides about each frame.
     var judge: (_ from: Int, _ to: Int, _ frame: [UInt8]) -> MemoryMesh.Verdict {
         get { mesh.judge ?? { _, _, _ in .pass } }
         set { mesh.judge = newValue }
@@ -85,7 +85,7 @@ final class SmallMesh {
     func patternCount(at host: Int) -> Int { mesh.hosts[host].node.patternCount }
     func protocolErrors(at host: Int) -> UInt64 { mesh.hosts[host].node.counters[.protocolErrors] }
 
-    /// What a host says of itself.
+    /// A host's own record.
     func record(_ host: Int) -> MemberRecord { mesh.hosts[host].node.members[0].record }
 
     /// The link of one host to another, nil: there is none.

@@ -230,7 +230,7 @@ import Testing
         #expect(subscribed == ">3·$9·subscribe·$1·a·:1·")
         let info = harness.exchange(client, "INFO persistence\r\n")
         #expect(info.contains("·loading:1·"))
-        // Whom it is to join comes up.
+        // The node that it is to join comes up.
         harness.shared.append(GatewayConfiguration(), seeds: [])
         harness.pass(.seconds(30))
         let ready = harness.exchange(client, "INFO persistence\r\nPUBLISH a b\r\n")

@@ -19,7 +19,7 @@ struct Harness: ~Copyable {
 
     let shared: SharedMesh
     let host: Int
-    /// What a client asks of the others is carried there at once, and the answers back.
+    /// Questions of a client are carried to the others at once, and the answers back.
     var carries = true
     private var lastNumber: UInt32 = 0
 
@@ -66,7 +66,7 @@ struct Harness: ~Copyable {
     /// Questions of clients that other nodes have not answered, in the order in which they were asked.
     var questions: [QueryID] { gateway.questions.keys.sorted { $0.rawValue < $1.rawValue } }
 
-    /// What the node has been told of its clients, but for watches.
+    /// Changes that the node has been told of, but for watches.
     var changes: [RecentRecords.Entry] {
         let sequence = shared.mesh.hosts[host].server.node.members[0].log.sequence
         return shared.mesh.hosts[host].server.node.recent.records(

@@ -43,7 +43,7 @@ import Testing
         let start = clock.now
         for number in 0..<count {
             harness.send(client, command("MESH.ATTACH", "user:\(number)", "SESSION"))
-            // Who reads no answers is not listened to.
+            // A client that reads no answers is not listened to.
             if number % 1_000 == 0 { _ = harness.readBytes(client) }
         }
         for number in stride(from: 0, to: count, by: 10) {

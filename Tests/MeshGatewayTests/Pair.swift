@@ -31,7 +31,7 @@ struct Pair: ~Copyable {
         judge { _, _ in .pass }
     }
 
-    /// What becomes of questions and answers.
+    /// The fate of questions and answers.
     func judge(
         _ judge: @escaping (_ isAnswer: Bool, _ from: Int) -> MemoryMesh.Verdict
     ) {

@@ -116,7 +116,7 @@ import Testing
         #expect(harness.changes.map(\.operation) == [.addKey, .addKey, .addPattern, .addKey])
         let patterns = harness.shared.mesh.hosts[0].server.node.patterns.texts(keys[2], of: 0)
         #expect(patterns == [name])
-        // Who watches a user has it not.
+        // A watcher of a user has it not.
         let told = harness.exchange(client, "MESH.WATCH x\r\n")
         #expect(told.hasSuffix("·$8·presence·$1·x·$6·online·"))
         #expect(harness.changes.count == 4)

@@ -53,7 +53,7 @@ import Testing
         let first = servers.open()
         servers.send(Self.publications(0..<200), from: first)
         let second = servers.open()
-        // What stands behind it waits too, and so does what comes meanwhile.
+        // The commands behind it wait too, and so do those that come meanwhile.
         let reply = servers.exchange(
             second, "ECHO before\r\n" + Self.publications(900..<901) + "ECHO behind\r\n")
         #expect(reply == "$6·before·")

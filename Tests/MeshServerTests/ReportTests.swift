@@ -3,7 +3,7 @@ import MeshServer
 import MeshWire
 import Testing
 
-/// What a server says of itself.
+/// A server's reports about itself.
 @Suite struct ReportTests {
     /// The fields of MESH.STATUS of a RESP2 client.
     private static func status(_ servers: Servers, _ client: ClientIndex) -> [String: String] {

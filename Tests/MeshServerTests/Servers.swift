@@ -42,7 +42,7 @@ final class Servers {
         mesh.settle()
     }
 
-    /// What waits for the client: `·` is CR LF.
+    /// Takes the bytes that wait for the client: `·` is CR LF.
     func read(_ client: ClientIndex, _ host: Int = 0) -> String {
         mesh.readText(client, host)
     }

@@ -126,7 +126,7 @@ import Testing
         #expect(attach("RESUME \(third)", at: 0).hasPrefix("$49"))
     }
 
-    // What the checker finds and nothing mends yet: sessions are handed over beside the flows, so that
+    // Faults that the checker finds and nothing mends yet: sessions are handed over beside the flows, so that
     // nothing keeps their messages in order with those that come directly, and nothing knows what a node
     // that stands still, or dies as a session leaves it, has lost.
 

@@ -84,7 +84,7 @@ import Testing
         #expect(silence.detection.max > model.silentDetectionSeconds / 2)
     }
 
-    /// The figures of hops.csv, and what lies between them.
+    /// The measured figures, and values between them.
     @Test func `hops grow with nodes and fall with degree`() {
         #expect(differ(sizing(nodes: 1_000, degree: 16).hops, 2.862) < 0.001)
         #expect(differ(sizing(nodes: 100_000, degree: 24).hops, 4.577) < 0.001)

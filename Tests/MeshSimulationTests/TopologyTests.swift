@@ -202,8 +202,8 @@ import Testing
     }
 }
 
-/// hops.csv: what graphs of several kinds were measured at before one of them was chosen, by another
-/// program than the one that is tested.
+/// The table beside this file: mean hops of graphs of several kinds, measured before one of them was
+/// chosen, by another program than the one that is tested.
 private enum MeasuredHops {
     /// Mean hops by greedy routing, with lookahead 1 and with lookahead 2.
     static func means(

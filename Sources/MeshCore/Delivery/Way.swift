@@ -18,7 +18,7 @@ struct Way {
 
     init(at now: Instant) { avoidedAt = now - Self.patience }
 
-    /// What was sent has not arrived, at a node that is linked by `direct` or by none: nobody else can
+    /// Messages have not arrived, at a node that is linked by `direct` or by none: nobody else can
     /// take what that link does not.
     mutating func avoidLastHop(unless direct: LinkIndex, at now: Instant) {
         guard !lastHop.isNone, lastHop != direct, now - avoidedAt >= Self.patience else { return }

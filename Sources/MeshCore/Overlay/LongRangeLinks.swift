@@ -8,7 +8,7 @@ import MeshWire
 ///
 /// Differences from the paper: strata instead of K independent harmonic draws, and a bound of one
 /// on incoming links per stratum, so that no node is a hub; fewer hops and a third of the load's
-/// spread (<doc:Overlay>; Tests/MeshSimulationTests/hops.csv).
+/// spread (<doc:Overlay>).
 struct LongRangeLinks {
     struct Outgoing {
         /// The linked target; nil: to be drawn.

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// Who has which links, as far as this node has been told: its neighbours and theirs (<doc:Routing>,
+/// The links of others, as far as this node has been told: of its neighbours and theirs (<doc:Routing>,
 /// lookahead 2). At most d + d² lists matter; others are forgotten in `retain`.
 ///
 /// Sorted by owner, 40 bytes a list and the links themselves, which nodes of one process share

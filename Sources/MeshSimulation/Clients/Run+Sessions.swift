@@ -41,8 +41,6 @@ extension Run {
         let bytes = plan.kept * (plan.size + 100)
         world.gateway.sessionCountMax = plan.kept
         world.gateway.slowBytesMax = bytes
-        // As much as stands ahead of the socket before anything is kept apart (`Gateway.aheadBytes`), and
-        // that.
         world.gateway.pubsubOutputLimit = OutputLimit(
             hard: Gateway.aheadBytes + bytes, soft: 0, softDuration: .zero)
     }

@@ -22,7 +22,7 @@ struct SessionClient {
     let isCounted: Bool
     /// It reads at most so many bytes at a time.
     let readBytesMax: Int
-    /// What shall become of its messages while it reads too slowly; nil: it does not say.
+    /// The policy that it asks for; nil: none.
     let policy: SlowConsumerPolicy?
     var state: State
     var line: Int?

@@ -88,9 +88,9 @@ public struct Graph: Sendable {
         public var degree = 16
         /// Successors of a node, and predecessors.
         public var ringLinks = 2
-        /// Positions lie evenly on the ring, so that routing is by rank, as it was when hops.csv
-        /// (of the tests of this module) was measured. With random positions, as nodes have them, hops are the same within 1 %,
-        /// load is less even and a tenth more routes fail among dead nodes.
+        /// Positions lie evenly on the ring, so that routing is by rank, as it was when the graphs
+        /// were compared (MeshCore.docc/Overlay.md). With random positions, as nodes have them, hops
+        /// are the same within 1 %, load is less even and a tenth more routes fail among dead nodes.
         public var isEven = false
         /// Nodes are in so many zones, at random and in equal parts; 1 … 255.
         public var zoneCount = 1
