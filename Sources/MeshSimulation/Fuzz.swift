@@ -242,6 +242,10 @@ extension Scenario {
         func milliseconds(_ delay: Delay) -> String {
             decimal(Double(delay.nanoseconds) / 1e6, places: 6)
         }
+        // Every digit: what is rounded gives another run.
+        func exact(_ value: Double) -> String {
+            value == value.rounded() && value.magnitude < 1e15 ? "\(Int64(value))" : "\(value)"
+        }
         var lines = [
             "name: \(quoted(name))", "nodes: \(nodes)", "degree: \(degree)",
             "duration: \(seconds(duration))", "settle: \(seconds(settle))",
@@ -252,19 +256,19 @@ extension Scenario {
         if let churn {
             lines.append(
                 "churn: { from: \(seconds(churn.from)), to: \(seconds(churn.to ?? duration)), "
-                    + "joins: \(decimal(churn.joins)), leaves: \(decimal(churn.leaves)), "
-                    + "crashes: \(decimal(churn.crashes)) }")
+                    + "joins: \(exact(churn.joins)), leaves: \(exact(churn.leaves)), "
+                    + "crashes: \(exact(churn.crashes)) }")
         }
         func amount(_ amount: Amount) -> String {
             switch amount {
             case .count(let count): "\(count)"
-            case .share(let share): "\"\(decimal(share * 100, places: 6))%\""
+            case .share(let share): "\"\(exact(share * 100))%\""
             }
         }
         let faults = self.faults.map { fault -> String in
             let value =
                 fault.kind == .partition
-                ? list(fault.parts.map { decimal($0) }) : amount(fault.amount)
+                ? list(fault.parts.map { exact($0) }) : amount(fault.amount)
             return "{ at: \(seconds(fault.at)), \(fault.kind.rawValue): \(value), "
                 + "for: \(seconds(fault.lasts)), by: \(milliseconds(fault.by)), "
                 + "drift: \(fault.drift), times: \(fault.times), "
@@ -272,24 +276,24 @@ extension Scenario {
         }
         if !faults.isEmpty { lines.append("faults: " + list(faults)) }
         lines.append(
-            "users: { count: \(users.count), arrivals: \(decimal(users.arrivals)), "
-                + "departures: \(decimal(users.departures)), moves: \(decimal(users.moves)) }")
+            "users: { count: \(users.count), arrivals: \(exact(users.arrivals)), "
+                + "departures: \(exact(users.departures)), moves: \(exact(users.moves)) }")
         if channels.count > 0 {
             let subscribers = amount(channels.subscribers)
             lines.append("channels: { count: \(channels.count), subscribers: \(subscribers) }")
         }
         lines.append(
-            "messages: { toUsers: \(decimal(messages.toUsers)), "
-                + "toChannels: \(decimal(messages.toChannels)), "
+            "messages: { toUsers: \(exact(messages.toUsers)), "
+                + "toChannels: \(exact(messages.toChannels)), "
                 + "publishers: \(messages.publishers), size: \(messages.size), "
                 + "from: \(seconds(messages.from)) }")
         if sessions.count > 0 {
             lines.append(
-                "sessions: { count: \(sessions.count), messages: \(decimal(sessions.messages)), "
-                    + "breaks: \(decimal(sessions.breaks)), "
-                    + "counted: \(decimal(sessions.counted)), slow: \(decimal(sessions.slow)), "
+                "sessions: { count: \(sessions.count), messages: \(exact(sessions.messages)), "
+                    + "breaks: \(exact(sessions.breaks)), "
+                    + "counted: \(exact(sessions.counted)), slow: \(exact(sessions.slow)), "
                     + "size: \(sessions.size), kept: \(sessions.kept), "
-                    + "watchers: \(sessions.watchers), probes: \(decimal(sessions.probes)) }")
+                    + "watchers: \(sessions.watchers), probes: \(exact(sessions.probes)) }")
         }
         if let flows {
             lines.append(

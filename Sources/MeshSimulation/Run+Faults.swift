@@ -45,8 +45,10 @@ extension Run {
             overLinks(fault.amount) { run, one, other in
                 run.world.cut(from: one, to: other)
                 run.cutLinks[index].append((one, other))
+                // The connection's own retries come at twice the time each (RFC 6298): it may stand as
+                // long again as it was cut.
+                run.cuts.append(CutLink(one, other, until: run.now + fault.lasts + fault.lasts))
             }
-            cutsUntil = max(cutsUntil, now + fault.lasts)
             excuseCornered()
             lasting(index, fault)
         case .reset:
@@ -70,27 +72,33 @@ extension Run {
         }
     }
 
-    /// Cut links between so few that some cannot reach others by any way are a partition.
+    /// Cut links, and the deaths of those beside them, that leave some without any link to the others
+    /// are a partition: nodes dial others only when they know of those deaths.
     mutating func excuseCornered() {
-        // Nobody can be cornered whose others are more than there are cuts.
-        guard world.network.cutCount > 0, live.count <= world.network.cutCount + 1 else { return }
-        var reached = [live[0]]
+        let now = now
+        cuts.removeAll { $0.until < now }
+        guard let until = cuts.map(\.until).max() else { return }
+        let linked = live.filter { world.isReady($0) }
+        guard let first = linked.first else { return }
+        var reached = [first]
         var isReached = [Bool](repeating: false, count: world.hostCount)
-        isReached[live[0]] = true
+        isReached[first] = true
         var at = 0
         while at < reached.count {
             let host = reached[at]
             at += 1
-            for other in live
-            where !isReached[other] && !world.network.isBlocked(from: host, to: other)
-                && !world.network.isBlocked(from: other, to: host)
-            {
+            for link in world.links(host) {
+                guard let other = world.host(of: link.peer), world.isUp(other), !isReached[other],
+                    !cuts.contains(where: { $0.isBetween(host, other) })
+                else {
+                    continue
+                }
                 reached.append(other)
                 isReached[other] = true
             }
         }
-        guard reached.count < live.count else { return }
-        for host in live { truth.hurt(host, until: cutsUntil + scenario.settle) }
+        guard linked.contains(where: { !isReached[$0] }) else { return }
+        for host in live { truth.hurt(host, until: until + scenario.settle) }
     }
 
     /// Hearsay of what happened to a host dies down within the time to settle.
@@ -197,5 +205,23 @@ extension Run {
     mutating func restart(_ former: Int) {
         startHost(at: world.endpoint(former), zone: world.network.zone(of: former))
         note("restart")
+    }
+}
+
+/// A link that lets nothing through, in one direction at least.
+struct CutLink {
+    private let one: Int
+    private let other: Int
+    /// Its connection moves again then.
+    let until: Instant
+
+    init(_ one: Int, _ other: Int, until: Instant) {
+        self.one = one
+        self.other = other
+        self.until = until
+    }
+
+    func isBetween(_ host: Int, _ peer: Int) -> Bool {
+        one == host && other == peer || one == peer && other == host
     }
 }

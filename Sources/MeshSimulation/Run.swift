@@ -46,8 +46,8 @@ public struct Run: ~Copyable {
     private var seedsOf: [[Int]] = []
     /// When the network was first parted; nil: it never was.
     var partedSince: Instant?
-    /// When the last cut that was made will have been mended.
-    var cutsUntil = Instant(nanoseconds: 0)
+    /// Links that were cut, until their connections move again.
+    var cuts: [CutLink] = []
     private var detections: [Double] = []
     /// Faults whose end the mesh has not got over yet, by place in `metrics.recoveries`.
     private var openRecoveries: [Int] = []
