@@ -120,7 +120,7 @@ public struct Node: ~Copyable {
         recent = RecentRecords(capacity: configuration.recentRecordCount)
         let seeds = configuration.seeds.filter { $0 != configuration.endpoint }
         join = JoinState(seeds: seeds, startedAt: now)
-        router.admit(0)
+        router.admit(.oneself)
         timers[.heartbeat] = now + configuration.timing.heartbeat
         timers[.maintenance] = now + configuration.timing.maintenance
         timers[.redial] = now + configuration.timing.redial
@@ -134,7 +134,7 @@ public struct Node: ~Copyable {
     /// When `.deadline` is due, at the latest; nil: never.
     public var nextDeadline: Instant? { timers.earliest }
 
-    public var incarnation: Incarnation { members[0].incarnation }
+    public var incarnation: Incarnation { members[.oneself].incarnation }
 
     /// Advances the node by one event. Never blocks, never fails; what must happen next is appended
     /// to `effects`. `bytes` are those that the event's offsets point into.

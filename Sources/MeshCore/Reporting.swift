@@ -11,7 +11,7 @@ extension Node {
             return MemberStatus(
                 id: member.id, incarnation: member.incarnation, standing: member.standing,
                 endpoint: member.endpoint, name: member.name, zone: member.zone,
-                keyCount: Int(member.log.keyCount), isSelf: index == 0)
+                keyCount: Int(member.log.keyCount), isSelf: index == .oneself)
         }
     }
 

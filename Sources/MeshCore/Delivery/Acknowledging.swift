@@ -40,7 +40,7 @@ extension Node {
     ) {
         var place = flows.place(from: header.origin)
         if place < 0 {
-            guard let member = members.index(of: header.origin), member != 0 else {
+            guard let member = members.index(of: header.origin), member != .oneself else {
                 counters[.droppedUnknownOrigin] &+= 1
                 return
             }
@@ -151,7 +151,7 @@ extension Node {
     mutating func receivedSkip(
         through last: UInt32, from origin: NodeID, _ effects: inout EffectBuffer
     ) {
-        guard let member = members.index(of: origin), member != 0 else { return }
+        guard let member = members.index(of: origin), member != .oneself else { return }
         var place = flows.place(from: origin)
         if place < 0 { place = flows.open(from: origin, member, at: now) }
         let at = Int(place)

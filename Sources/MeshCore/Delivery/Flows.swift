@@ -38,7 +38,7 @@ struct Flows: ~Copyable {
 
     @inline(__always)
     private static func hash(_ member: MemberIndex, _ secret: UInt64) -> UInt64 {
-        RandomSource.mix(UInt64(member) ^ secret)
+        RandomSource.mix(UInt64(UInt32(bitPattern: member.rawValue)) ^ secret)
     }
 
     /// -1: there is none yet.

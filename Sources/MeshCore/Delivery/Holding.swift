@@ -177,7 +177,7 @@ extension Node {
     func isHeldHere(_ holders: DirectoryTable.Holders) -> Bool {
         switch holders {
         case .none: return false
-        case .one(let node): return node == 0
+        case .one(let node): return MemberIndex(node: node) == .oneself
         case .many(let set):
             return (0..<set.count).contains { directory.node(in: set, at: $0) == 0 }
         }
@@ -192,13 +192,13 @@ extension Node {
         var nodes: [MemberIndex] = []
         switch holders {
         case .none: break
-        case .one(let node): nodes = [MemberIndex(node)]
+        case .one(let node): nodes = [MemberIndex(node: node)]
         case .many(let set):
-            nodes = (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
+            nodes = (0..<set.count).map { MemberIndex(node: directory.node(in: set, at: $0)) }
         }
         for message in messages {
             for node in nodes where !isWithdrawn(node) {
-                if node == 0 {
+                if node == .oneself {
                     deliverKept(
                         .user, key, message.bytes, nameCount: message.nameCount,
                         id: MessageID(origin: id, number: message.number), &effects)

@@ -96,7 +96,7 @@ extension Node {
     /// none is, it can be published. Holders of patterns are left out.
     public func congestion(of key: Key) -> Congestion? {
         var fullest: Congestion?
-        for index in holderIndices(of: key) where index != 0 {
+        for index in holderIndices(of: key) where index != .oneself {
             if flows.isCongested { return .allFlows }
             let place = flows.place(to: index)
             guard place >= 0, flows.outgoing[Int(place)].isCongested else { continue }

@@ -35,13 +35,14 @@ extension Node {
                 }
                 return
             case .one(let node):
-                if node == 0 { return }
-                if isWithdrawn(MemberIndex(node)) {
+                let index = MemberIndex(node: node)
+                if index == .oneself { return }
+                if isWithdrawn(index) {
                     holdWithdrawn(message, bytes, &outcome, &effects)
                 } else if message.isVolatile {
-                    publishVolatile(MemberIndex(node), message, bytes, &outcome, &effects)
+                    publishVolatile(index, message, bytes, &outcome, &effects)
                 } else {
-                    publishToOne(MemberIndex(node), message, bytes, &outcome, &effects)
+                    publishToOne(index, message, bytes, &outcome, &effects)
                 }
                 return
             case .many: break
@@ -162,10 +163,10 @@ extension Node {
         while forwarding.marks.count < members.slotCount { forwarding.marks.append(0) }
         switch holders {
         case .none: break
-        case .one(let node): addRecipient(MemberIndex(node))
+        case .one(let node): addRecipient(MemberIndex(node: node))
         case .many(let set):
             for place in 0..<set.count {
-                addRecipient(MemberIndex(directory.node(in: set, at: place)))
+                addRecipient(MemberIndex(node: directory.node(in: set, at: place)))
             }
         }
         if let hash {
@@ -174,7 +175,7 @@ extension Node {
                     return false
                 }
                 // A pattern there may want the message all the same.
-                forwarding.marks[index] = 0
+                forwarding.marks[index.place] = 0
                 return true
             }
         }
@@ -182,16 +183,17 @@ extension Node {
             patterns.match(bytes, Int(name.start), Int(name.count))
             for place in 0..<patterns.matchCount {
                 let nodes = patterns.matchedHolders(place)
-                for node in nodes { addRecipient(MemberIndex(node)) }
+                for node in nodes { addRecipient(MemberIndex(node: node)) }
             }
         }
     }
 
     @inline(__always)
     private mutating func addRecipient(_ index: MemberIndex) {
-        guard index != 0, forwarding.marks[index] != forwarding.mark, !isWithdrawn(index)
+        guard index != .oneself, forwarding.marks[index.place] != forwarding.mark,
+            !isWithdrawn(index)
         else { return }
-        forwarding.marks[index] = forwarding.mark
+        forwarding.marks[index.place] = forwarding.mark
         forwarding.recipients.append(index)
     }
 
@@ -268,7 +270,7 @@ extension Node {
     ) {
         forwarding.recipients.removeAll(keepingCapacity: true)
         for recipient in recipients {
-            if let index = members.index(of: recipient), index != 0,
+            if let index = members.index(of: recipient), index != .oneself,
                 members.standing(of: index).isPresent
             {
                 forwarding.recipients.append(index)

@@ -30,13 +30,13 @@ extension Node {
         case .trace(let key):
             isTrace = true
             targets = holderIndices(of: key)
-            if targets.contains(0) {
+            if targets.contains(.oneself) {
                 effects.append(.traced(question, holder: id, path: .empty))
             }
         }
         targets = Array(Set(targets)).sorted().filter {
             // A suspect may live: whoever traces wants to know.
-            $0 != 0
+            $0 != .oneself
                 && (isTrace
                     ? members.standing(of: $0).isPresent : members.standing(of: $0) == .alive)
         }
@@ -61,9 +61,9 @@ extension Node {
         var indices: [MemberIndex] = []
         switch holders {
         case .none: break
-        case .one(let node): indices = [MemberIndex(node)]
+        case .one(let node): indices = [MemberIndex(node: node)]
         case .many(let set):
-            indices = (0..<set.count).map { MemberIndex(directory.node(in: set, at: $0)) }
+            indices = (0..<set.count).map { MemberIndex(node: directory.node(in: set, at: $0)) }
         }
         return withdrawals.isEmpty ? indices : indices.filter { !isWithdrawn($0) }
     }

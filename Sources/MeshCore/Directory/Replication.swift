@@ -25,8 +25,8 @@ extension Node {
     }
 
     private mutating func record(_ record: DirectoryRecord, _ effects: inout EffectBuffer) {
-        let sequence = members[0].log.sequence + 1
-        apply(record, sequence: sequence, origin: 0, &effects)
+        let sequence = members[.oneself].log.sequence + 1
+        apply(record, sequence: sequence, origin: .oneself, &effects)
         if unsent.isEmpty { timers.schedule(.records, at: max(now, unsentAfter)) }
         unsent.append(record)
         if unsent.count >= DirectoryRecords.countMax { spreadRecords(&effects) }
@@ -37,7 +37,7 @@ extension Node {
         guard !unsent.isEmpty else { return }
         timers[.records] = nil
         unsentAfter = now + configuration.timing.batch
-        let first = members[0].log.sequence - UInt64(unsent.count) + 1
+        let first = members[.oneself].log.sequence - UInt64(unsent.count) + 1
         let records = DirectoryRecords(
             origin: id, life: incarnation.life, firstSequence: first, isRepair: false,
             records: unsent)
@@ -60,7 +60,7 @@ extension Node {
         case .addPattern:
             change = add(pattern: record.text, record.key, of: origin)
         case .removePattern:
-            let removed = patterns.remove(record.key, node: UInt16(origin))
+            let removed = patterns.remove(record.key, node: origin.node)
             change = (-removed, 0 &- UInt64(removed) &* Self.weight(record.key))
         }
         members.updateLog(origin) {
@@ -79,7 +79,7 @@ extension Node {
     private mutating func add(
         _ key: Key, of origin: MemberIndex, _ effects: inout EffectBuffer
     ) -> (count: Int, sum: UInt64) {
-        switch directory.insert(key, node: UInt16(origin)) {
+        switch directory.insert(key, node: origin.node) {
         case .present: return (0, 0)
         case .first: arrived(key, &effects)
         // Perhaps only those held it who are gone and still in the table.
@@ -91,7 +91,7 @@ extension Node {
     private mutating func remove(
         _ key: Key, of origin: MemberIndex, _ effects: inout EffectBuffer
     ) -> (count: Int, sum: UInt64) {
-        switch directory.remove(key, node: UInt16(origin)) {
+        switch directory.remove(key, node: origin.node) {
         case .absent: return (0, 0)
         case .last: departed(key, &effects)
         case .one: break
@@ -102,7 +102,7 @@ extension Node {
     private mutating func add(
         pattern text: [UInt8], _ key: Key, of origin: MemberIndex
     ) -> (count: Int, sum: UInt64) {
-        switch patterns.insert(text, node: UInt16(origin)) {
+        switch patterns.insert(text, node: origin.node) {
         case .added: return (1, Self.weight(key))
         case .present: return (0, 0)
         case .refused:
@@ -130,7 +130,7 @@ extension Node {
         _ received: DirectoryRecords, from link: LinkIndex, isLive: Bool,
         _ effects: inout EffectBuffer
     ) {
-        guard let origin = members.index(of: received.origin), origin != 0,
+        guard let origin = members.index(of: received.origin), origin != .oneself,
             members.standing(of: origin).isPresent,
             members[origin].incarnation.life == received.life
         else { return }
@@ -219,7 +219,7 @@ extension Node {
         var next: Instant?
         var requests: [LinkIndex: [RepairRequest]] = [:]
         let usable = links.established.filter { links[$0].isUsable }
-        for entry in members.ring where entry.index != 0 {
+        for entry in members.ring where entry.index != .oneself {
             let log = members[entry.index].log
             guard let due = log.repairDue else { continue }
             if log.isComplete {
@@ -296,7 +296,7 @@ extension Node {
         // An origin that one message asks for twice is sent once.
         var isWanted = [Bool](repeating: false, count: members.slotCount)
         for request in requests {
-            if let index = members.index(of: request.origin), isWanted[index] { continue }
+            if let index = members.index(of: request.origin), isWanted[index.place] { continue }
             guard let index = members.index(of: request.origin),
                 members.standing(of: index).isPresent,
                 members[index].incarnation.life == request.life,
@@ -314,10 +314,10 @@ extension Node {
                 // A record costs seven bytes, a key of a whole set five.
                 entries.count <= max(1_024, Int(log.keyCount) / 2)
             {
-                isWanted[index] = true
+                isWanted[index.place] = true
                 sendRecords(entries, of: index, request, over: link, &effects)
             } else {
-                isWanted[index] = true
+                isWanted[index.place] = true
                 wanted.append(
                     WantedSet(
                         index: index,
@@ -354,7 +354,7 @@ extension Node {
                     return DirectoryRecord(entry.operation, entry.key)
                 }
                 // A pattern that has gone since is removed by a later record of the same repair.
-                guard let text = patterns.texts(entry.key, of: UInt16(index)).first else {
+                guard let text = patterns.texts(entry.key, of: index.node).first else {
                     return DirectoryRecord(.removePattern, entry.key)
                 }
                 return DirectoryRecord(.addPattern, entry.key, text: text)
@@ -386,11 +386,11 @@ extension Node {
                 continue
             }
             let found = directory.keys(
-                of: group.map { UInt16($0.index) }, from: position,
+                of: group.map { $0.index.node }, from: position,
                 bucketCountMax: max(1, configuration.bucketsPerStep / walkCount),
                 keyCountMax: Self.answerKeyCountMax / walkCount)
             for (place, item) in group.enumerated() {
-                let texts = position == 0 ? patterns.texts(of: UInt16(item.index)) : []
+                let texts = position == 0 ? patterns.texts(of: item.index.node) : []
                 let size = texts.reduce(0) { $0 + $1.count }
                 if patternBytes > 0, patternBytes + size > Self.answerPatternBytesMax {
                     send(.cannotRepair(members.id(of: item.index)), over: link, &effects)
@@ -440,7 +440,7 @@ extension Node {
         _ part: SnapshotPart, from link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         links[link].repairedAt = now
-        if let origin = members.index(of: part.origin), origin != 0,
+        if let origin = members.index(of: part.origin), origin != .oneself,
             members.standing(of: origin).isPresent, !isWithdrawn(origin),
             members[origin].incarnation.life == part.life,
             members[origin].log.repairLink == link || members[origin].log.repairDue == nil
@@ -509,11 +509,11 @@ extension Node {
 
     private mutating func replacePatterns(of origin: MemberIndex, with texts: [[UInt8]]) {
         var change: (count: Int, sum: UInt64) = (0, 0)
-        for text in patterns.texts(of: UInt16(origin)) {
+        for text in patterns.texts(of: origin.node) {
             change.count -= 1
             change.sum &-= Self.weight(hasher.key(.pattern, text))
         }
-        patterns.removeAll(of: UInt16(origin))
+        patterns.removeAll(of: origin.node)
         for text in texts {
             let added = add(pattern: text, hasher.key(.pattern, text), of: origin)
             change.count += added.count
@@ -530,7 +530,7 @@ extension Node {
         if hadKeys {
             // Strike what the part's range does not have any more; both lists are sorted.
             let former = directory.keys(
-                of: [UInt16(origin)], from: part.first, through: part.last
+                of: [origin.node], from: part.first, through: part.last
             ).lists[0]
             var place = 0
             for key in former {

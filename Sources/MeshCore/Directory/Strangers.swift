@@ -86,7 +86,7 @@ extension Node {
     private func holderIndices(of key: Key, name: UInt64, isHere: Bool) -> [MemberIndex] {
         let hasStrangers = strangers.mayHave(key)
         return holderIndices(of: key).filter { index in
-            if index == 0 { return isHere }
+            if index == .oneself { return isHere }
             return !hasStrangers || !strangers.contains(key, name: name, at: members.id(of: index))
         }
     }
@@ -102,12 +102,13 @@ extension Node {
         _ body: RoutedBody, _ key: Key, name: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
         _ effects: inout EffectBuffer
     ) {
-        guard let index = members.index(of: origin), index != 0,
+        guard let index = members.index(of: origin), index != .oneself,
             members.standing(of: index).isPresent
         else { return }
         counters[.strangers] &+= 1
         sendControl(
-            .stranger(key, name: nameHash(body, name, bytes), sequence: members[0].log.sequence),
+            .stranger(
+                key, name: nameHash(body, name, bytes), sequence: members[.oneself].log.sequence),
             to: index, &effects)
     }
 
@@ -115,7 +116,7 @@ extension Node {
     /// log has come when it says it: if it has come further since, the name may be there now, and
     /// the next message will tell.
     mutating func receivedStranger(_ key: Key, name: UInt64, sequence: UInt64, from node: NodeID) {
-        guard let index = members.index(of: node), index != 0,
+        guard let index = members.index(of: node), index != .oneself,
             members[index].log.sequence <= sequence, holderIndices(of: key).contains(index)
         else { return }
         strangers.insert(key, name: name, at: node)

@@ -26,14 +26,14 @@ struct Withdrawals {
 
     @inline(__always)
     func contains(_ index: MemberIndex) -> Bool {
-        !items.isEmpty && index < marks.count && marks[index]
+        !items.isEmpty && index.place < marks.count && marks[index.place]
     }
 
     mutating func begin(_ index: MemberIndex) {
-        while marks.count <= index { marks.append(false) }
+        while marks.count <= index.place { marks.append(false) }
         // Nothing has been entered for it since it came in: the walk need not begin again.
-        if marks[index] { return }
-        marks[index] = true
+        if marks[index.place] { return }
+        marks[index.place] = true
         items.append(Item(index: index, start: position))
         isFresh = true
     }
@@ -51,7 +51,7 @@ struct Withdrawals {
                 || item.hasWrapped && last >= item.start - 1
             if isDone {
                 done.append(item.index)
-                marks[item.index] = false
+                marks[item.index.place] = false
                 items.remove(at: place)
                 continue
             }
@@ -68,7 +68,7 @@ extension Node {
     /// Everything a member held is gone, with the member or its former life; at once for lookups,
     /// in steps for the table.
     mutating func withdrawKeys(of index: MemberIndex, _ effects: inout EffectBuffer) {
-        patterns.removeAll(of: UInt16(index))
+        patterns.removeAll(of: index.node)
         strangers.forget(at: members.id(of: index))
         snapshotPositions[index] = nil
         let hadKeys = members[index].log.sequence > 0 || members[index].log.keyCount > 0

@@ -152,8 +152,8 @@ extension Node {
                 adopt([entry.member], from: index, isRepair: true, &effects)
                 // A node that leaves does not refute: the peer would tell it again that it has left, and
                 // so on, as fast as the line carries it.
-                if entry.sequence < members[0].log.sequence, !isLeaving {
-                    ours.append(self.entry(0))
+                if entry.sequence < members[.oneself].log.sequence, !isLeaving {
+                    ours.append(self.entry(.oneself))
                 }
                 continue
             }

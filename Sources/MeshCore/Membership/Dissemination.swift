@@ -24,7 +24,7 @@ extension Node {
             var record = records[place]
             if record.id == id {
                 if receivedAboutOneself(record, &effects), links[link].state != .free {
-                    send(.members([members[0].record], isRepair: true), over: link, &effects)
+                    send(.members([members[.oneself].record], isRepair: true), over: link, &effects)
                 }
                 continue
             }
@@ -48,7 +48,7 @@ extension Node {
     /// came over another link before.
     @inline(__always)
     private mutating func isOld(_ record: borrowing MemberRecord, over link: LinkIndex) -> Bool {
-        guard let index = members.index(of: record.id), index != 0 else { return false }
+        guard let index = members.index(of: record.id), index != .oneself else { return false }
         let incarnation = members.incarnation(of: index)
         let standing = members.standing(of: index)
         if record.incarnation != incarnation { return record.incarnation < incarnation }
@@ -130,7 +130,7 @@ extension Node {
     ) -> MemberIndex? {
         // A node restarted at the same address replaces its former self (<doc:Membership>).
         if let former = members.index(at: record.endpoint) {
-            if former == 0 || members[former].incarnation > record.incarnation { return nil }
+            if former == .oneself || members[former].incarnation > record.incarnation { return nil }
             declareDead(former, &effects)
         }
         guard let index = members.insert(Member(record, at: now)) else { return nil }
@@ -289,12 +289,12 @@ extension Node {
     mutating func refute(
         _ claim: Incarnation, isSuspicion: Bool, _ effects: inout EffectBuffer
     ) {
-        var record = members[0].record
+        var record = members[.oneself].record
         record.incarnation = max(claim, record.incarnation).next()
-        members.replace(0, with: record, at: now)
+        members.replace(.oneself, with: record, at: now)
         counters[.refutations] &+= 1
         effects.append(.log(.refuted))
-        tell(0, except: .none, isStanding: isSuspicion && claim.life == bootMilliseconds)
+        tell(.oneself, except: .none, isStanding: isSuspicion && claim.life == bootMilliseconds)
         // Those who took this node for dead have forgotten its links.
         if !isSuspicion {
             lists.forgetTold()

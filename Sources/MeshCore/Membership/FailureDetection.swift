@@ -104,7 +104,7 @@ extension Node {
     mutating func accuse(
         _ subject: MemberIndex, _ evidence: Evidence, _ effects: inout EffectBuffer
     ) {
-        guard subject > 0, members.standing(of: subject).isPresent else { return }
+        guard subject > .oneself, members.standing(of: subject).isPresent else { return }
         let member = members[subject]
         let patience: Delay =
             evidence == .refused ? .milliseconds(150) : configuration.timing.accusation
@@ -136,7 +136,7 @@ extension Node {
         of subject: NodeID, _ incarnation: Incarnation, _ evidence: Evidence, by accuser: NodeID,
         _ effects: inout EffectBuffer
     ) {
-        guard let index = members.index(of: subject), index != 0,
+        guard let index = members.index(of: subject), index != .oneself,
             members.standing(of: index).isPresent, members[index].incarnation == incarnation
         else { return }
         if evidence == .silence, hears(index) {

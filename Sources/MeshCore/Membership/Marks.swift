@@ -117,7 +117,7 @@ extension Node {
         let ahead = Int32(bitPattern: mark.sequence &- own.sequence)
         if ahead < 0 {
             found.ours.append(own)
-        } else if ahead > 0, member != 0 {
+        } else if ahead > 0, member != .oneself {
             members.adjust(member) {
                 $0.log.target = max($0.log.target, log.sequence &+ UInt64(ahead))
             }

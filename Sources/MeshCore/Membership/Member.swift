@@ -2,7 +2,23 @@ import MeshWire
 
 /// A member's place in `MemberTable`: dense, reused only when the member is forgotten. It is also
 /// the node field of a directory slot.
-typealias MemberIndex = Int
+struct MemberIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+
+    @inline(__always)
+    init(node: UInt16) { rawValue = Int32(node) }
+
+    /// The node field of a directory slot. There is none for `none`.
+    @inline(__always) var node: UInt16 { UInt16(rawValue) }
+
+    /// This node itself is the first in its table.
+    static var oneself: MemberIndex {
+        @inline(__always) get { MemberIndex(rawValue: 0) }
+    }
+}
 
 /// A member with everything that this node keeps about it: a copy, as `MemberTable` holds it in
 /// pieces.

@@ -2,7 +2,7 @@ import MeshWire
 
 /// Everybody this node knows of, and the ring of those who are present.
 ///
-/// - `slots[index]` is a member or free. Index 0 is this node itself.
+/// - `slots[index.place]` is a member or free. Index 0 is this node itself.
 /// - `ring` holds the present ones sorted by position.
 /// - `digests[part]` is the sum of the present members' digests with those upper six bits.
 ///
@@ -128,8 +128,8 @@ struct MemberTable: ~Copyable {
     }
 
     deinit {
-        for index in slots.indices where slots[index] != nil {
-            var slot = slots[index]!
+        for place in slots.indices where slots[place] != nil {
+            var slot = slots[place]!
             slot.clearRare()
             book.release(slot.facts)
         }
@@ -139,15 +139,15 @@ struct MemberTable: ~Copyable {
     var slotCount: Int { slots.count }
 
     /// Whether `index` is in use.
-    func contains(_ index: MemberIndex) -> Bool { slots[index] != nil }
+    func contains(_ index: MemberIndex) -> Bool { slots[index.place] != nil }
 
     /// The member at `index`, which must be in use.
     @inline(__always)
-    subscript(index: MemberIndex) -> Member { Member(slots[index]!) }
+    subscript(index: MemberIndex) -> Member { Member(slots[index.place]!) }
 
     @inline(__always)
     func index(of id: NodeID) -> MemberIndex? {
-        byID.find(id.hash(secret)) { slots[$0]!.facts.id == id }
+        byID.find(id.hash(secret)) { slots[$0]!.facts.id == id }.map { MemberIndex($0) }
     }
 
     /// How many members are best anticipated at a time.
@@ -182,38 +182,39 @@ struct MemberTable: ~Copyable {
     }
 
     @inline(__always)
-    func standing(of index: MemberIndex) -> Standing { slots[index]!.standing }
+    func standing(of index: MemberIndex) -> Standing { slots[index.place]!.standing }
 
     @inline(__always)
-    func id(of index: MemberIndex) -> NodeID { slots[index]!.facts.id }
+    func id(of index: MemberIndex) -> NodeID { slots[index.place]!.facts.id }
 
     @inline(__always)
-    func incarnation(of index: MemberIndex) -> Incarnation { slots[index]!.facts.incarnation }
+    func incarnation(of index: MemberIndex) -> Incarnation { slots[index.place]!.facts.incarnation }
 
     /// The established link to a member.
     @inline(__always)
-    func link(of index: MemberIndex) -> LinkIndex { slots[index]!.link }
+    func link(of index: MemberIndex) -> LinkIndex { slots[index.place]!.link }
 
     /// A member's place among the changes to be told; nil: it has none.
     @inline(__always)
-    func pendingPlace(of index: MemberIndex) -> Int? { slots[index]!.pendingPlace }
+    func pendingPlace(of index: MemberIndex) -> Int? { slots[index.place]!.pendingPlace }
 
     /// When a suspicion turns into death, unless refuted.
     @inline(__always)
-    func deathDue(of index: MemberIndex) -> Instant? { slots[index]!.deathDue }
+    func deathDue(of index: MemberIndex) -> Instant? { slots[index.place]!.deathDue }
 
     @inline(__always)
-    func endpoint(of index: MemberIndex) -> Endpoint { slots[index]!.facts.endpoint }
+    func endpoint(of index: MemberIndex) -> Endpoint { slots[index.place]!.facts.endpoint }
 
     @inline(__always)
-    func isLogComplete(of index: MemberIndex) -> Bool { slots[index]!.log.isComplete }
+    func isLogComplete(of index: MemberIndex) -> Bool { slots[index.place]!.log.isComplete }
 
     /// No attempt to dial a member before this.
     @inline(__always)
-    func dialNotBefore(of index: MemberIndex) -> Instant? { slots[index]!.dialNotBefore }
+    func dialNotBefore(of index: MemberIndex) -> Instant? { slots[index.place]!.dialNotBefore }
 
     func index(at endpoint: Endpoint) -> MemberIndex? {
         byEndpoint.find(endpoint.hash(secret)) { slots[$0]!.facts.endpoint == endpoint }
+            .map { MemberIndex($0) }
     }
 
     /// Nil when the table is full.
@@ -223,15 +224,15 @@ struct MemberTable: ~Copyable {
             index = reused
         } else {
             guard slots.count < Self.countMax else { return nil }
-            index = slots.count
+            index = MemberIndex(slots.count)
             // A quarter more each time: in a large mesh twice as much would be a gigabyte or two.
             if slots.count == slots.capacity { slots.reserveCapacity(slots.count * 5 / 4 + 8) }
             slots.append(nil)
         }
         var slot = Slot(book.intern(member.record), member.standing)
         if !member.rare.isEmpty { slot.setRare { $0 = member.rare } }
-        slots[index] = slot
-        byID.insert(index, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
+        slots[index.place] = slot
+        byID.insert(index.place, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
         if member.standing.isPresent {
             enterEndpoint(index)
             ring.insert(member.id, index)
@@ -246,21 +247,23 @@ struct MemberTable: ~Copyable {
     /// there is something to take out. This node itself keeps its log, also when it outbids a liar
     /// and takes the claimed life for its own.
     mutating func replace(_ index: MemberIndex, with record: MemberRecord, at now: Instant) {
-        precondition(slots[index]!.facts.id == record.id)
+        precondition(slots[index.place]!.facts.id == record.id)
         leaveEndpoint(index)
-        let before = slots[index]!.digest
-        let former = slots[index]!.facts
+        let before = slots[index.place]!.digest
+        let former = slots[index.place]!.facts
         let isReborn = record.incarnation.life != former.incarnation.life
-        slots[index]!.facts = book.intern(record)
+        slots[index.place]!.facts = book.intern(record)
         book.release(former)
-        if isReborn && !slots[index]!.standing.isPresent { slots[index]!.log = OriginLog() }
+        if isReborn && !slots[index.place]!.standing.isPresent {
+            slots[index.place]!.log = OriginLog()
+        }
         stand(index, record.standing, before, at: now)
         if record.standing.isPresent { enterEndpoint(index) }
     }
 
     /// Changes a member's standing. A suspicion is over, or begins anew.
     mutating func update(_ index: MemberIndex, to standing: Standing, at now: Instant) {
-        let before = slots[index]!.digest
+        let before = slots[index.place]!.digest
         leaveEndpoint(index)
         stand(index, standing, before, at: now)
         if standing.isPresent { enterEndpoint(index) }
@@ -269,16 +272,16 @@ struct MemberTable: ~Copyable {
     private mutating func stand(
         _ index: MemberIndex, _ standing: Standing, _ before: UInt64, at now: Instant
     ) {
-        let former = slots[index]!.standing
-        let id = slots[index]!.facts.id
-        slots[index]!.standing = standing
+        let former = slots[index.place]!.standing
+        let id = slots[index.place]!.facts.id
+        slots[index.place]!.standing = standing
         if standing.isPresent {
-            slots[index]!.since = nil
+            slots[index.place]!.since = nil
         } else if former != standing {
-            slots[index]!.since = now
+            slots[index.place]!.since = now
         }
-        slots[index]!.deathDue = nil
-        add(digest: slots[index]!.digest &- before, of: id)
+        slots[index.place]!.deathDue = nil
+        add(digest: slots[index.place]!.digest &- before, of: id)
         if former.isPresent != standing.isPresent {
             if standing.isPresent { ring.insert(id, index) } else { ring.remove(id) }
         }
@@ -286,45 +289,47 @@ struct MemberTable: ~Copyable {
 
     /// The member's address leads to it from now on, whoever was there before.
     private mutating func enterEndpoint(_ index: MemberIndex) {
-        let endpoint = slots[index]!.facts.endpoint
+        let endpoint = slots[index.place]!.facts.endpoint
         let former = byEndpoint.replace(
-            endpoint.hash(secret), with: index,
+            endpoint.hash(secret), with: index.place,
             rehash: { slots[$0]!.facts.endpoint.hash(secret) },
             where: { slots[$0]!.facts.endpoint == endpoint })
         if former != nil { return }
-        byEndpoint.insert(index, endpoint.hash(secret)) { slots[$0]!.facts.endpoint.hash(secret) }
+        byEndpoint.insert(index.place, endpoint.hash(secret)) {
+            slots[$0]!.facts.endpoint.hash(secret)
+        }
     }
 
     /// The address leads to a member no more, if it was this one.
     private mutating func leaveEndpoint(_ index: MemberIndex) {
-        guard slots[index]!.standing.isPresent else { return }
+        guard slots[index.place]!.standing.isPresent else { return }
         byEndpoint.remove(
-            slots[index]!.facts.endpoint.hash(secret),
-            rehash: { slots[$0]!.facts.endpoint.hash(secret) }, where: { $0 == index })
+            slots[index.place]!.facts.endpoint.hash(secret),
+            rehash: { slots[$0]!.facts.endpoint.hash(secret) }, where: { $0 == index.place })
     }
 
     /// Changes fields that neither ring nor digest depend on; the cheap way.
     @inline(__always)
     mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Slot) -> Result) -> Result {
-        change(&slots[index]!)
+        change(&slots[index.place]!)
     }
 
     /// Changes what is known of a member's log.
     @inline(__always)
     mutating func updateLog(_ index: MemberIndex, _ change: (inout OriginLog) -> Void) {
-        let before = slots[index]!.digest
-        slots[index]!.setRare { change(&$0.log) }
-        add(digest: slots[index]!.digest &- before, of: slots[index]!.facts.id)
+        let before = slots[index.place]!.digest
+        slots[index.place]!.setRare { change(&$0.log) }
+        add(digest: slots[index.place]!.digest &- before, of: slots[index.place]!.facts.id)
     }
 
     mutating func forget(_ index: MemberIndex) {
-        var slot = slots[index]!
-        precondition(!slot.standing.isPresent && index != 0)
+        var slot = slots[index.place]!
+        precondition(!slot.standing.isPresent && index != .oneself)
         byID.remove(
             slot.facts.id.hash(secret), rehash: { slots[$0]!.facts.id.hash(secret) },
-            where: { $0 == index })
+            where: { $0 == index.place })
         slot.clearRare()
-        slots[index] = nil
+        slots[index.place] = nil
         book.release(slot.facts)
         free.append(index)
     }
@@ -352,13 +357,14 @@ struct MemberTable: ~Copyable {
             let own = ring.rank(of: slots[0]!.facts.id)
             for step in 1...Self.nearCount {
                 let (after, before) = (own + step % size, own - step % size)
-                near[step - 1] = UInt16(ring[after < size ? after : after - size].index)
+                near[step - 1] = UInt16(ring[after < size ? after : after - size].index.place)
                 near[Self.nearCount + step - 1] =
-                    UInt16(ring[before >= 0 ? before : before + size].index)
+                    UInt16(ring[before >= 0 ? before : before + size].index.place)
             }
             nearVersion = ring.version
         }
-        return Int(near[steps > 0 ? steps - 1 : Self.nearCount - steps - 1])
+        return MemberIndex(
+            rawValue: Int32(near[steps > 0 ? steps - 1 : Self.nearCount - steps - 1]))
     }
 
     /// The member `steps` places clockwise from `id`, which is on the ring.
@@ -390,7 +396,8 @@ struct Ring: RandomAccessCollection {
         while Int(before[part]) > rank { part -= 1 }
         while Int(before[part + 1]) <= rank { part += 1 }
         let place = rank - Int(before[part])
-        return MemberTable.RingEntry(id: ids[part][place], index: Int(indices[part][place]))
+        return MemberTable.RingEntry(
+            id: ids[part][place], index: MemberIndex(rawValue: Int32(indices[part][place])))
     }
 
     @inline(__always)
@@ -443,7 +450,8 @@ struct Ring: RandomAccessCollection {
                 place = 0
             }
             defer { place += 1 }
-            return MemberTable.RingEntry(id: ids[place], index: Int(indices[place]))
+            return MemberTable.RingEntry(
+                id: ids[place], index: MemberIndex(rawValue: Int32(indices[place])))
         }
     }
 
@@ -456,7 +464,7 @@ struct Ring: RandomAccessCollection {
             indices[part].reserveCapacity(larger)
         }
         ids[part].insert(id, at: place)
-        indices[part].insert(UInt16(index), at: place)
+        indices[part].insert(UInt16(index.place), at: place)
         for later in (part + 1)...64 { before[later] += 1 }
         count += 1
         version += 1

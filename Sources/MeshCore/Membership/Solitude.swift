@@ -41,7 +41,7 @@ extension Node {
         guard count > 0 else { return }
         for _ in 0..<count {
             let entry = members.ring[random.next(below: members.ring.count)]
-            guard entry.index != 0 else { continue }
+            guard entry.index != .oneself else { continue }
             let endpoint = members[entry.index].endpoint
             let isAsked = links.indices.contains {
                 links[$0].isShakingHands && links[$0].isDialled && links[$0].endpoint == endpoint
@@ -59,7 +59,9 @@ extension Node {
         guard solitude.unanswered >= min(Self.unansweredCountMax, members.ring.count - 1) else {
             return
         }
-        for entry in members.ring where entry.index != 0 { declareSuspect(entry.index, &effects) }
+        for entry in members.ring where entry.index != .oneself {
+            declareSuspect(entry.index, &effects)
+        }
     }
 
     /// When a suspicion is to end in death. Whose only watcher this node is, or seems to be, has all

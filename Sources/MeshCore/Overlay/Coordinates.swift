@@ -112,16 +112,16 @@ struct Coordinates {
 
     /// Somebody new has this index.
     mutating func admit(_ index: MemberIndex) {
-        if index < told.count { told[index] = nil }
+        if index.place < told.count { told[index.place] = nil }
     }
 
     mutating func adopt(_ coordinate: Coordinate, of index: MemberIndex) {
-        while told.count <= index { told.append(nil) }
-        told[index] = coordinate
+        while told.count <= index.place { told.append(nil) }
+        told[index.place] = coordinate
     }
 
     func coordinate(of index: MemberIndex) -> Coordinate? {
-        index < told.count ? told[index] : nil
+        index.place < told.count ? told[index.place] : nil
     }
 
     /// The round trip to a member, in milliseconds; nil: not known.
@@ -175,7 +175,7 @@ extension Node {
     /// - Parameter teller: whose word on itself replaces what is known; on others a first word counts.
     mutating func adopt(_ received: [MemberCoordinate], from teller: NodeID) {
         for item in received {
-            guard let index = members.index(of: item.id), index != 0 else { continue }
+            guard let index = members.index(of: item.id), index != .oneself else { continue }
             if item.id == teller || coordinates.coordinate(of: index) == nil {
                 coordinates.adopt(item.coordinate, of: index)
                 for link in links.established where links[link].member == index {

@@ -58,7 +58,7 @@ extension Node {
     private func greeting(_ purpose: Greeting.Purpose, _ stratum: Int) -> Greeting {
         Greeting(
             cluster: configuration.cluster, clusterID: clusterID, purpose: purpose,
-            stratum: UInt8(truncatingIfNeeded: stratum), member: members[0].record)
+            stratum: UInt8(truncatingIfNeeded: stratum), member: members[.oneself].record)
     }
 
     /// Why a greeting's sender cannot be talked to at all; nil if it can.
@@ -542,7 +542,7 @@ extension Node {
 
     /// No further attempt to dial this member for a while, longer with each failure.
     mutating func postpone(_ member: MemberIndex) {
-        guard member >= 0, members.contains(member) else { return }
+        guard !member.isNone, members.contains(member) else { return }
         let failures = members[member].dialFailures
         let delay = min(Delay.milliseconds(250) * (1 << Int64(min(failures, 6))), .seconds(8))
         let jitter = Delay(nanoseconds: Int64(random.next(below: Int(delay.nanoseconds / 4 + 1))))

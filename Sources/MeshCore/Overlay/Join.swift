@@ -139,8 +139,8 @@ extension Node {
         {
             return
         }
-        for entry in members.ring where entry.index != 0 && !members.isLogComplete(of: entry.index)
-        {
+        for entry in members.ring
+        where entry.index != .oneself && !members.isLogComplete(of: entry.index) {
             return
         }
         isReady = true

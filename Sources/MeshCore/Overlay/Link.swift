@@ -75,8 +75,8 @@ struct Link {
     var repairedAt = Instant(nanoseconds: 0)
 
     @inline(__always) var member: MemberIndex {
-        get { MemberIndex(rawMember) }
-        set { rawMember = Int32(newValue) }
+        get { MemberIndex(rawValue: rawMember) }
+        set { rawMember = newValue.rawValue }
     }
     /// The stratum of a long-range link, outgoing if dialled.
     var stratum: Int {

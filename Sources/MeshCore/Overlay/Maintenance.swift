@@ -11,7 +11,7 @@ extension Node {
         forgetRoles()
         let others = members.ring.count - 1
         if others <= configuration.degree {
-            for entry in members.ring where entry.index != 0 {
+            for entry in members.ring where entry.index != .oneself {
                 want(entry.index, .mesh, &effects)
             }
         } else {
@@ -57,7 +57,7 @@ extension Node {
             while reachable < 2, steps <= min(size - 1, MemberTable.nearCount) {
                 let index = members.neighbour(direction * steps)
                 steps += 1
-                if index == 0 { break }
+                if index == .oneself { break }
                 let link = members.link(of: index)
                 let isReachable =
                     !link.isNone && !links[link].isDoubted || members[index].dialFailures == 0
@@ -205,7 +205,8 @@ extension Node {
         for _ in 0..<16 {
             let rank = own + ranks.draw(unit: random.nextUnit())
             let index = members.ring[rank < size ? rank : rank - size].index
-            guard index != 0, members.link(of: index).isNone, members.standing(of: index) == .alive,
+            guard index != .oneself, members.link(of: index).isNone,
+                members.standing(of: index) == .alive,
                 members.dialNotBefore(of: index).map({ $0 <= now }) ?? true,
                 !refusedBy.contains(members.id(of: index)), isFit(self, index),
                 links.handshake(with: members.id(of: index), at: members.endpoint(of: index))
@@ -284,7 +285,7 @@ extension Node {
         spreadRecords(&effects)
         isLeaving = true
         leavingSince = now
-        var record = members[0].record
+        var record = members[.oneself].record
         record.standing = .left
         send(.members([record], isRepair: false), over: links.established, &effects)
         timers[.departure] = links.established.isEmpty ? now : now + configuration.timing.departure

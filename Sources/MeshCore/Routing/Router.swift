@@ -83,14 +83,14 @@ struct Router {
     /// Somebody new is at `index`.
     @inline(__always)
     mutating func admit(_ index: MemberIndex) {
-        if index < routes.count { routes[index] = Route() }
+        if index.place < routes.count { routes[index.place] = Route() }
     }
 
     /// The cached way to `index`, if it is still valid.
     @inline(__always)
     func cached(_ index: MemberIndex) -> Route? {
-        guard index < routes.count else { return nil }
-        let route = routes[index]
+        guard index.place < routes.count else { return nil }
+        let route = routes[index.place]
         return route.epoch == epoch ? route : nil
     }
 
@@ -102,11 +102,11 @@ struct Router {
     ) -> Route {
         let route = find(
             destination, index, from: nil, members: members, links: links, lists: lists)
-        if index >= routes.count {
+        if index.place >= routes.count {
             let missing = members.slotCount - routes.count
             routes.append(contentsOf: repeatElement(Route(), count: missing))
         }
-        routes[index] = route
+        routes[index.place] = route
         return route
     }
 
@@ -131,7 +131,7 @@ struct Router {
         if let nearest = nearest(to: destination, from: side) {
             let distance = nearest.id.distance(to: destination, from: side)
             // A node that is no nearer than this one is no progress.
-            if distance < members[0].id.distance(to: destination, from: side) {
+            if distance < members[.oneself].id.distance(to: destination, from: side) {
                 route.link = nearest.link
                 route.potential = Promise.make(
                     distance: distance, steps: Int(nearest.steps), from: side)
@@ -258,8 +258,8 @@ struct Router {
         _ id: NodeID, steps: Int32, link: LinkIndex, tie: UInt64,
         _ members: borrowing MemberTable, _ places: inout [Int32]
     ) {
-        guard let member = members.index(of: id), member != 0 else { return }
-        let place = Int(places[member])
+        guard let member = members.index(of: id), member != .oneself else { return }
+        let place = Int(places[member.place])
         if place >= 0 {
             let known = reachable[place]
             if (steps, tie) < (known.steps, known.tie) {
@@ -270,7 +270,7 @@ struct Router {
         // A suspect is a fine destination but a poor way to others; on the last step it is only
         // ever a destination.
         guard members.standing(of: member).isPresent else { return }
-        places[member] = Int32(truncatingIfNeeded: reachable.count)
+        places[member.place] = Int32(truncatingIfNeeded: reachable.count)
         reachable.append(Reach(id: id, steps: steps, link: link, tie: tie))
     }
 }
