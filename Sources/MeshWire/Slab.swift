@@ -49,6 +49,12 @@
         @inline(__always) unsafeMutableAddress { unsafe pointer(to: index) }
     }
 
+    /// The same by the type of the index that belongs to this table.
+    @inlinable public subscript<Index: TableIndex>(index: Index) -> Element {
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(pointer(to: index.place)) }
+        @inline(__always) unsafeMutableAddress { unsafe pointer(to: index.place) }
+    }
+
     /// Looks at an element. The subscript is shorter, but a closure that uses it counts as an access
     /// to all of the slab's owner, which nobody may change meanwhile (Swift 6.3.1).
     @inlinable @inline(__always)

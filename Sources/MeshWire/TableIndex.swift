@@ -16,6 +16,12 @@ extension TableIndex {
     @inlinable @inline(__always)
     public init(_ place: Int) { self.init(rawValue: Int32(place)) }
 
+    /// The place that a map has found, or `none`.
+    @inlinable @inline(__always)
+    public init(found place: Int?) {
+        self.init(rawValue: Int32(truncatingIfNeeded: place ?? -1))
+    }
+
     /// No place of the table.
     @inlinable public static var none: Self {
         @inline(__always) get { Self(rawValue: -1) }

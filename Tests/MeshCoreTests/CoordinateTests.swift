@@ -19,23 +19,24 @@ import Testing
         let count = Self.places.count
         var nodes = (0..<count).map { _ in Coordinates(at: Instant(nanoseconds: 0)) }
         for place in nodes.indices {
-            for index in 0..<count { nodes[place].admit(index) }
+            for index in 0..<count { nodes[place].admit(MemberIndex(index)) }
         }
         for _ in 0..<400 {
             for place in nodes.indices {
                 let other = (place + 1 + random.next(below: count - 1)) % count
                 nodes[place].measured(
-                    Self.roundTrip(place, other), to: nodes[place].coordinate(of: other) ?? .origin,
+                    Self.roundTrip(place, other),
+                    to: nodes[place].coordinate(of: MemberIndex(other)) ?? .origin,
                     &random)
                 for index in nodes.indices where index != place {
-                    nodes[index].adopt(nodes[place].own, of: place)
+                    nodes[index].adopt(nodes[place].own, of: MemberIndex(place))
                 }
             }
         }
         var worst = 0.0
         for one in 0..<count {
             for other in 0..<count where one != other {
-                let estimate = nodes[one].estimate(other)!
+                let estimate = nodes[one].estimate(MemberIndex(other))!
                 worst = max(worst, abs(estimate - Self.roundTrip(one, other)))
             }
         }
@@ -48,7 +49,7 @@ import Testing
     @Test func `on one switch nobody moves enough to tell anybody`() {
         var random = RandomSource(seed: 5)
         var node = Coordinates(at: Instant(nanoseconds: 0))
-        for index in 0..<17 { node.admit(index) }
+        for index in 0..<17 { node.admit(MemberIndex(index)) }
         for _ in 0..<5_000 {
             node.measured(0.2 + random.nextUnit() * 0.6, to: .origin, &random)
             #expect(!Coordinates.isNews(node.own, since: .origin))

@@ -681,7 +681,7 @@ import Testing
     @Test func `a gap whose origin was dead when it was to be told is told once it sends again`() {
         let mesh = SmallMesh(3)
         mesh.attach("bob", at: 1)
-        var origin = mesh.hosts[0].node.members[0].record
+        var origin = mesh.hosts[0].node.members[.oneself].record
         var message = ByteQueue()
         message.appendRoutedHeader(
             length: Frame.routedHeaderSize + Frame.destinationSize, [], hopsLeft: 3,
@@ -712,13 +712,14 @@ import Testing
 
     @Test func `numbers wrap round at both ends`() {
         var flow = OutgoingFlow(
-            to: 1, after: .max - 2, window: 1 << 20, roundTrip: .zero, at: Instant(nanoseconds: 0))
+            to: MemberIndex(1), after: .max - 2, window: 1 << 20, roundTrip: .zero,
+            at: Instant(nanoseconds: 0))
         var retention = Retention()
         let bytes = [UInt8](repeating: 0, count: 10)
         for _ in 0..<6 {
             retention.append(
                 .user, Key(1), number: 7, name: Slice(start: 0, count: 2),
-                payload: Slice(start: 2, count: 8), sender: 0, parcel: -1, bytes.span,
+                payload: Slice(start: 2, count: 8), sender: 0, parcel: .none, bytes.span,
                 to: &flow.queue)
             flow.last &+= 1
         }

@@ -86,7 +86,7 @@ final class SmallMesh {
     func protocolErrors(at host: Int) -> UInt64 { mesh.hosts[host].node.counters[.protocolErrors] }
 
     /// A host's own record.
-    func record(_ host: Int) -> MemberRecord { mesh.hosts[host].node.members[0].record }
+    func record(_ host: Int) -> MemberRecord { mesh.hosts[host].node.members[.oneself].record }
 
     /// The link of one host to another, nil: there is none.
     func link(from host: Int, to peer: Int) -> LinkIndex? { mesh.hosts[host].link(to: peer) }

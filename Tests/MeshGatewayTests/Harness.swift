@@ -68,13 +68,13 @@ struct Harness: ~Copyable {
 
     /// Changes that the node has been told of, but for watches.
     var changes: [RecentRecords.Entry] {
-        let sequence = shared.mesh.hosts[host].server.node.members[0].log.sequence
+        let sequence = shared.mesh.hosts[host].server.node.members[.oneself].log.sequence
         return shared.mesh.hosts[host].server.node.recent.records(
             of: nodeID, after: 0, through: sequence) ?? []
     }
 
     /// How often that was.
-    var changeCount: Int { Int(shared.mesh.hosts[host].server.node.members[0].log.sequence) }
+    var changeCount: Int { Int(shared.mesh.hosts[host].server.node.members[.oneself].log.sequence) }
 
     /// Messages that clients of this node have sent, to whomever.
     var publicationCount: Int { Int(shared.mesh.hosts[host].server.node.lastNumber) }

@@ -8,27 +8,25 @@ extension Node {
     /// Messages have been passed over in a flow: what waits behind them is delivered, and the origin
     /// is to be told.
     @inline(__always)
-    mutating func passed(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        flows.incoming[at].unacknowledged += 1
-        if flows.incoming[at].hasGap { deliverWaiting(place, &effects) }
-        if flows.incoming[at].unacknowledged >= Self.unacknowledgedMax {
-            tellSoon(place, at: now)
-        } else if !flows.incoming[at].isListed {
-            tellSoon(place, at: now + configuration.timing.acknowledgement)
+    mutating func passed(_ flow: IncomingFlowIndex, _ effects: inout EffectBuffer) {
+        flows.incoming[flow].unacknowledged += 1
+        if flows.incoming[flow].hasGap { deliverWaiting(flow, &effects) }
+        if flows.incoming[flow].unacknowledged >= Self.unacknowledgedMax {
+            tellSoon(flow, at: now)
+        } else if !flows.incoming[flow].isListed {
+            tellSoon(flow, at: now + configuration.timing.acknowledgement)
         }
     }
 
     /// Puts a flow on the list of those that have something to tell, for then at the latest.
-    private mutating func tellSoon(_ place: Int32, at due: Instant) {
-        let at = Int(place)
-        if flows.incoming[at].isListed {
-            if flows.incoming[at].due <= due { return }
+    private mutating func tellSoon(_ flow: IncomingFlowIndex, at due: Instant) {
+        if flows.incoming[flow].isListed {
+            if flows.incoming[flow].due <= due { return }
         } else {
-            flows.incoming[at].isListed = true
-            flows.due.append(place)
+            flows.incoming[flow].isListed = true
+            flows.due.append(flow)
         }
-        flows.incoming[at].due = due
+        flows.incoming[flow].due = due
         timers.schedule(.acknowledgement, at: due)
     }
 
@@ -38,69 +36,67 @@ extension Node {
         _ sequence: UInt32, _ header: RoutedHeader, _ body: RoutedBody, name: Slice,
         payload: Slice, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        var place = flows.place(from: header.origin)
-        if place < 0 {
+        var flow = flows.flow(from: header.origin)
+        if flow.isNone {
             guard let member = members.index(of: header.origin), member != .oneself else {
                 counters[.droppedUnknownOrigin] &+= 1
                 return
             }
-            place = flows.open(from: header.origin, member, at: now)
+            flow = flows.open(from: header.origin, member, at: now)
         }
-        let at = Int(place)
-        let ahead = flows.incoming[at].distance(to: sequence)
+        let ahead = flows.incoming[flow].distance(to: sequence)
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
-            flows.incoming[at].pass()
+            flows.incoming[flow].pass()
             counters[.messagesDelivered] &+= 1
             counters[.messageHops] &+= hops
             effects.append(
                 .deliver(body, header.key, name: name, payload: payload, id: header.id))
-            passed(place, &effects)
+            passed(flow, &effects)
         } else if ahead < 0 {
             // The acknowledgement has not come to the origin.
             counters[.duplicates] &+= 1
             if let member = members.index(of: header.origin) {
-                flows.incoming[at].way.avoidLastHop(unless: members[member].link, at: now)
+                flows.incoming[flow].way.avoidLastHop(unless: members[member].link, at: now)
             }
-            flows.incoming[at].unacknowledged += 1
-            tellSoon(place, at: now)
-        } else if ahead >= IncomingFlow.distanceMax, !flows.incoming[at].isFresh {
+            flows.incoming[flow].unacknowledged += 1
+            tellSoon(flow, at: now)
+        } else if ahead >= IncomingFlow.distanceMax, !flows.incoming[flow].isFresh {
             counters[.protocolErrors] &+= 1
         } else {
             let message = ReorderedMessage(
                 body: body, key: header.key, number: header.number, hops: hops,
                 nameCount: Int(name.count),
                 bytes: bytes.array(name) + bytes.array(payload))
-            wait(message, ahead: ahead, sequence, place)
+            wait(message, ahead: ahead, sequence, flow)
         }
     }
 
     /// A message has overtaken another, or the other is lost.
     private mutating func wait(
-        _ message: ReorderedMessage, ahead: Int, _ sequence: UInt32, _ place: Int32
+        _ message: ReorderedMessage, ahead: Int, _ sequence: UInt32, _ flow: IncomingFlowIndex
     ) {
-        let at = Int(place)
         let limits = configuration.flows
-        if !flows.incoming[at].hasGap {
-            flows.incoming[at].gapSince = now
-            tellSoon(place, at: now + configuration.timing.gap)
-        } else if !flows.incoming[at].isListed {
+        if !flows.incoming[flow].hasGap {
+            flows.incoming[flow].gapSince = now
+            tellSoon(flow, at: now + configuration.timing.gap)
+        } else if !flows.incoming[flow].isListed {
             // Its origin was dead to this node when the gap was to be told, and has sent again since.
-            tellSoon(place, at: now + configuration.timing.gap)
+            tellSoon(flow, at: now + configuration.timing.gap)
         }
-        if flows.incoming[at].isWaiting(ahead: ahead) {
+        if flows.incoming[flow].isWaiting(ahead: ahead) {
             counters[.duplicates] &+= 1
             return
         }
-        if Int32(bitPattern: sequence &- flows.incoming[at].highest) > 0 {
-            flows.incoming[at].highest = sequence
+        if Int32(bitPattern: sequence &- flows.incoming[flow].highest) > 0 {
+            flows.incoming[flow].highest = sequence
         }
         if ahead < limits.reorderCount,
-            flows.incoming[at].waitingBytes + message.cost <= limits.reorderBytes,
+            flows.incoming[flow].waitingBytes + message.cost <= limits.reorderBytes,
             flows.reorderBytes + message.cost <= limits.reorderTotalBytes
         {
             counters[.reordered] &+= 1
-            flows.incoming[at].wait(message, ahead: ahead, capacity: limits.reorderCount)
+            flows.incoming[flow].wait(message, ahead: ahead, capacity: limits.reorderCount)
             flows.reorderBytes += message.cost
         } else {
             counters[.droppedBeyondWindow] &+= 1
@@ -109,16 +105,15 @@ extension Node {
 
     /// Delivers what waits and is next; what is missing behind it is another gap.
     @inline(never)
-    private mutating func deliverWaiting(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        while let message = flows.incoming[at].takeNext() {
-            flows.incoming[at].pass()
-            flows.incoming[at].unacknowledged += 1
-            deliver(message, from: flows.incoming[at].origin, &effects)
+    private mutating func deliverWaiting(_ flow: IncomingFlowIndex, _ effects: inout EffectBuffer) {
+        while let message = flows.incoming[flow].takeNext() {
+            flows.incoming[flow].pass()
+            flows.incoming[flow].unacknowledged += 1
+            deliver(message, from: flows.incoming[flow].origin, &effects)
         }
-        guard flows.incoming[at].hasGap else { return }
-        flows.incoming[at].gapSince = now
-        tellSoon(place, at: now + configuration.timing.gap)
+        guard flows.incoming[flow].hasGap else { return }
+        flows.incoming[flow].gapSince = now
+        tellSoon(flow, at: now + configuration.timing.gap)
     }
 
     private mutating func deliver(
@@ -152,35 +147,34 @@ extension Node {
         through last: UInt32, from origin: NodeID, _ effects: inout EffectBuffer
     ) {
         guard let member = members.index(of: origin), member != .oneself else { return }
-        var place = flows.place(from: origin)
-        if place < 0 { place = flows.open(from: origin, member, at: now) }
-        let at = Int(place)
-        let ahead = flows.incoming[at].distance(to: last)
+        var flow = flows.flow(from: origin)
+        if flow.isNone { flow = flows.open(from: origin, member, at: now) }
+        let ahead = flows.incoming[flow].distance(to: last)
         // One that is behind the flow has been answered to something older.
         if ahead < 0 { return }
-        guard ahead < IncomingFlow.distanceMax || flows.incoming[at].isFresh else {
+        guard ahead < IncomingFlow.distanceMax || flows.incoming[flow].isFresh else {
             counters[.protocolErrors] &+= 1
             return
         }
-        let isFresh = flows.incoming[at].isFresh
+        let isFresh = flows.incoming[flow].isFresh
         var gone: UInt32 = 0
         var left = UInt32(ahead) + 1
-        while left > 0, flows.incoming[at].waitingCount > 0 {
-            let message = flows.incoming[at].takeNext()
-            flows.incoming[at].pass()
+        while left > 0, flows.incoming[flow].waitingCount > 0 {
+            let message = flows.incoming[flow].takeNext()
+            flows.incoming[flow].pass()
             left -= 1
             if let message { deliver(message, from: origin, &effects) } else { gone &+= 1 }
         }
         if left > 0 {
             gone &+= left
-            flows.incoming[at].pass(left)
+            flows.incoming[flow].pass(left)
         }
         // A flow that begins in the middle, because this node has forgotten it, lacks nothing.
         if gone > 0, !isFresh {
             counters[.gaps] &+= UInt64(gone)
             effects.append(.gap(origin, count: gone))
         }
-        passed(place, &effects)
+        passed(flow, &effects)
     }
 
     // MARK: Telling
@@ -191,12 +185,12 @@ extension Node {
         var kept = 0
         // What is told leads to nothing that is listed here: the list does not grow meanwhile.
         for at in flows.due.indices {
-            let place = flows.due[at]
-            if flows.incoming[Int(place)].due <= now { acknowledge(place, &effects) }
-            if flows.incoming[Int(place)].isListed {
-                flows.due[kept] = place
+            let flow = flows.due[at]
+            if flows.incoming[flow].due <= now { acknowledge(flow, &effects) }
+            if flows.incoming[flow].isListed {
+                flows.due[kept] = flow
                 kept += 1
-                let due = flows.incoming[Int(place)].due
+                let due = flows.incoming[flow].due
                 next = min(next ?? due, due)
             }
         }
@@ -206,45 +200,44 @@ extension Node {
 
     /// Tells one origin how far its flow has come, if there is anything to tell. The flow stays
     /// listed while something is missing.
-    private mutating func acknowledge(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        let hasGap = flows.incoming[at].hasGap
-        guard !flows.incoming[at].isForgotten,
-            hasGap || flows.incoming[at].unacknowledged > 0,
-            let member = members.index(of: flows.incoming[at].origin),
+    private mutating func acknowledge(_ flow: IncomingFlowIndex, _ effects: inout EffectBuffer) {
+        let hasGap = flows.incoming[flow].hasGap
+        guard !flows.incoming[flow].isForgotten,
+            hasGap || flows.incoming[flow].unacknowledged > 0,
+            let member = members.index(of: flows.incoming[flow].origin),
             members.standing(of: member) != .dead
         else {
-            flows.incoming[at].unacknowledged = 0
-            flows.unlist(place)
+            flows.incoming[flow].unacknowledged = 0
+            flows.unlist(flow)
             return
         }
         var missing: UInt32 = 0
         if hasGap {
-            let told = flows.incoming[at].gapSince + configuration.timing.gap
+            let told = flows.incoming[flow].gapSince + configuration.timing.gap
             if told <= now {
-                missing = flows.incoming[at].missing
-                flows.incoming[at].due = now + configuration.timing.gapRepeat
+                missing = flows.incoming[flow].missing
+                flows.incoming[flow].due = now + configuration.timing.gapRepeat
             } else {
-                flows.incoming[at].due = told
+                flows.incoming[flow].due = told
             }
         } else {
-            flows.unlist(place)
+            flows.unlist(flow)
         }
-        flows.incoming[at].unacknowledged = 0
+        flows.incoming[flow].unacknowledged = 0
         counters[.acknowledgementsSent] &+= 1
-        flows.incoming[at].way.update(at: now)
-        flows.incoming[at].way.lastHop = sendControl(
+        flows.incoming[flow].way.update(at: now)
+        flows.incoming[flow].way.lastHop = sendControl(
             .acknowledge(
                 Acknowledgement(
-                    cumulative: flows.incoming[at].expected &- 1, missing: missing)),
-            to: member, avoiding: flows.incoming[at].way.avoided, &effects)
+                    cumulative: flows.incoming[flow].expected &- 1, missing: missing)),
+            to: member, avoiding: flows.incoming[flow].way.avoided, &effects)
     }
 
     /// What a message to the same node can carry in place of a frame; nil: nothing is due.
     @inline(__always)
-    mutating func carriedAcknowledgement(_ place: Int32) -> Acknowledgement? {
-        let reverse = Int(flows.outgoing[Int(place)].reverse)
-        guard reverse >= 0, flows.incoming[reverse].unacknowledged > 0,
+    mutating func carriedAcknowledgement(_ flow: FlowIndex) -> Acknowledgement? {
+        let reverse = flows.outgoing[flow].reverse
+        guard !reverse.isNone, flows.incoming[reverse].unacknowledged > 0,
             !flows.incoming[reverse].hasGap
         else { return nil }
         // It stays listed until its time, and has nothing to tell then.
@@ -256,7 +249,7 @@ extension Node {
 
     /// Everything that is not acknowledged yet is.
     mutating func acknowledgeAll(_ effects: inout EffectBuffer) {
-        for place in flows.due { flows.incoming[Int(place)].due = now }
+        for flow in flows.due { flows.incoming[flow].due = now }
         acknowledgeDue(&effects)
     }
 }

@@ -5,8 +5,8 @@ import MeshWire
 struct Flows: ~Copyable {
     var outgoing = Slab<OutgoingFlow>()
     var incoming = Slab<IncomingFlow>()
-    private var freeOutgoing: [Int32] = []
-    private var freeIncoming: [Int32] = []
+    private var freeOutgoing: [FlowIndex] = []
+    private var freeIncoming: [IncomingFlowIndex] = []
     /// Places in `outgoing` by member, in `incoming` by the origin's id. Most members of a large mesh
     /// never exchange a message with this node.
     private var outgoingOf = IndexMap()
@@ -19,11 +19,11 @@ struct Flows: ~Copyable {
 
     var retention = Retention()
     /// Outgoing flows that keep something, in any order that the events decide.
-    private(set) var active: [Int32] = []
+    private(set) var active: [FlowIndex] = []
     /// Outgoing flows that have grown to more memory than an idle one shall have.
-    private var spacious: [Int32] = []
+    private var spacious: [FlowIndex] = []
     /// Incoming flows that have something to tell.
-    var due: [Int32] = []
+    var due: [IncomingFlowIndex] = []
     /// What waits in the windows of all incoming flows.
     var reorderBytes = 0
     /// All flows together keep too much.
@@ -41,63 +41,63 @@ struct Flows: ~Copyable {
         RandomSource.mix(UInt64(UInt32(bitPattern: member.rawValue)) ^ secret)
     }
 
-    /// -1: there is none yet.
+    /// None: it is not open.
     @inline(__always)
-    func place(to member: MemberIndex) -> Int32 {
-        let found = outgoingOf.find(Self.hash(member, secret)) { outgoing[$0].member == member }
-        return Int32(truncatingIfNeeded: found ?? -1)
+    func flow(to member: MemberIndex) -> FlowIndex {
+        FlowIndex(
+            found: outgoingOf.find(Self.hash(member, secret)) { outgoing[$0].member == member })
     }
 
     @inline(never)
     mutating func open(
         to member: MemberIndex, _ id: NodeID, window: Int, roundTrip: Delay, at now: Instant
-    ) -> Int32 {
+    ) -> FlowIndex {
         let last = former.removeValue(forKey: id) ?? 0
-        var flow = OutgoingFlow(
+        var fresh = OutgoingFlow(
             to: member, after: last, window: window, roundTrip: roundTrip, at: now)
-        flow.reverse = self.place(from: id)
-        let place: Int32
+        fresh.reverse = flow(from: id)
+        let flow: FlowIndex
         if let reused = freeOutgoing.popLast() {
-            place = reused
-            outgoing[Int(place)] = flow
+            flow = reused
+            outgoing[flow] = fresh
         } else {
-            place = Int32(outgoing.count)
-            outgoing.append(flow)
+            flow = FlowIndex(outgoing.count)
+            outgoing.append(fresh)
         }
-        outgoingOf.insert(Int(place), Self.hash(member, secret)) {
+        outgoingOf.insert(flow.place, Self.hash(member, secret)) {
             outgoing.read($0) { Self.hash($0.member, secret) }
         }
-        return place
+        return flow
     }
 
     /// The flow keeps something from now on.
-    mutating func activate(_ place: Int32) {
-        guard outgoing[Int(place)].activePlace < 0 else { return }
-        outgoing[Int(place)].activePlace = Int32(active.count)
-        active.append(place)
+    mutating func activate(_ flow: FlowIndex) {
+        guard outgoing[flow].activePlace < 0 else { return }
+        outgoing[flow].activePlace = Int32(active.count)
+        active.append(flow)
     }
 
-    mutating func deactivate(_ place: Int32) {
-        let hole = Int(outgoing[Int(place)].activePlace)
+    mutating func deactivate(_ flow: FlowIndex) {
+        let hole = Int(outgoing[flow].activePlace)
         guard hole >= 0 else { return }
-        outgoing[Int(place)].activePlace = -1
+        outgoing[flow].activePlace = -1
         let last = active.removeLast()
-        if last != place {
+        if last != flow {
             active[hole] = last
-            outgoing[Int(last)].activePlace = Int32(hole)
+            outgoing[last].activePlace = Int32(hole)
         }
     }
 
     /// Forgets the first messages of a flow.
-    mutating func drop(_ count: Int, of place: Int32) {
-        outgoing[Int(place)].drop(count, &retention)
-        guard outgoing[Int(place)].count == 0 else { return }
-        deactivate(place)
-        if outgoing[Int(place)].queue.byteCapacity > OutgoingFlow.spareBytes,
-            !outgoing[Int(place)].isSpacious
+    mutating func drop(_ count: Int, of flow: FlowIndex) {
+        outgoing[flow].drop(count, &retention)
+        guard outgoing[flow].count == 0 else { return }
+        deactivate(flow)
+        if outgoing[flow].queue.byteCapacity > OutgoingFlow.spareBytes,
+            !outgoing[flow].isSpacious
         {
-            outgoing[Int(place)].isSpacious = true
-            spacious.append(place)
+            outgoing[flow].isSpacious = true
+            spacious.append(flow)
         }
     }
 
@@ -106,12 +106,12 @@ struct Flows: ~Copyable {
     mutating func trim() {
         var kept = 0
         for at in spacious.indices {
-            let place = Int(spacious[at])
-            outgoing[place].queue.trim()
-            outgoing[place].isSpacious =
-                outgoing[place].queue.byteCapacity > OutgoingFlow.spareBytes
-            if outgoing[place].isSpacious {
-                spacious[kept] = spacious[at]
+            let flow = spacious[at]
+            outgoing[flow].queue.trim()
+            outgoing[flow].isSpacious =
+                outgoing[flow].queue.byteCapacity > OutgoingFlow.spareBytes
+            if outgoing[flow].isSpacious {
+                spacious[kept] = flow
                 kept += 1
             }
         }
@@ -120,63 +120,65 @@ struct Flows: ~Copyable {
 
     // MARK: Incoming
 
-    /// -1: there is none yet.
+    /// None: it is not open.
     @inline(__always)
-    func place(from origin: NodeID) -> Int32 {
-        let found = incomingOf.find(origin.hash(secret)) { incoming[$0].origin == origin }
-        return Int32(truncatingIfNeeded: found ?? -1)
+    func flow(from origin: NodeID) -> IncomingFlowIndex {
+        IncomingFlowIndex(
+            found: incomingOf.find(origin.hash(secret)) { incoming[$0].origin == origin })
     }
 
     @inline(never)
-    mutating func open(from origin: NodeID, _ member: MemberIndex, at now: Instant) -> Int32 {
-        let place: Int32
+    mutating func open(
+        from origin: NodeID, _ member: MemberIndex, at now: Instant
+    ) -> IncomingFlowIndex {
+        let flow: IncomingFlowIndex
         if let reused = freeIncoming.popLast() {
-            place = reused
-            incoming[Int(place)] = IncomingFlow(from: origin, at: now)
+            flow = reused
+            incoming[flow] = IncomingFlow(from: origin, at: now)
         } else {
-            place = Int32(incoming.count)
+            flow = IncomingFlowIndex(incoming.count)
             incoming.append(IncomingFlow(from: origin, at: now))
         }
-        incomingOf.insert(Int(place), origin.hash(secret)) {
+        incomingOf.insert(flow.place, origin.hash(secret)) {
             incoming.read($0) { $0.origin.hash(secret) }
         }
-        let other = self.place(to: member)
-        if other >= 0 { outgoing[Int(other)].reverse = place }
-        return place
+        let other = self.flow(to: member)
+        if !other.isNone { outgoing[other].reverse = flow }
+        return flow
     }
 
     /// What waits for a missing message of this origin is forgotten.
     mutating func dropWaiting(from origin: NodeID) {
-        let place = Int(place(from: origin))
-        guard place >= 0 else { return }
-        reorderBytes -= incoming[place].waitingBytes
-        incoming[place].dropWaiting()
+        let flow = flow(from: origin)
+        guard !flow.isNone else { return }
+        reorderBytes -= incoming[flow].waitingBytes
+        incoming[flow].dropWaiting()
     }
 
     // MARK: Both
 
     /// A member is forgotten, and its place will be another's. Nothing is kept for it any more.
     mutating func forget(_ member: MemberIndex, _ id: NodeID) {
-        let place = place(to: member)
-        if place >= 0 {
-            precondition(outgoing[Int(place)].count == 0, "messages for a dead node were kept")
+        let flow = flow(to: member)
+        if !flow.isNone {
+            precondition(outgoing[flow].count == 0, "messages for a dead node were kept")
             if former.count >= Self.formerCountMax { former.removeAll() }
-            former[id] = outgoing[Int(place)].last
-            outgoing[Int(place)].queue = ByteQueue()
+            former[id] = outgoing[flow].last
+            outgoing[flow].queue = ByteQueue()
             outgoingOf.remove(
                 Self.hash(member, secret),
                 rehash: { outgoing.read($0) { Self.hash($0.member, secret) } },
-                where: { $0 == Int(place) })
-            freeOutgoing.append(place)
+                where: { $0 == flow.place })
+            freeOutgoing.append(flow)
         }
-        let other = self.place(from: id)
-        if other >= 0 {
+        let other = self.flow(from: id)
+        if !other.isNone {
             dropWaiting(from: id)
             incomingOf.remove(
                 id.hash(secret), rehash: { incoming.read($0) { $0.origin.hash(secret) } },
-                where: { $0 == Int(other) })
-            if incoming[Int(other)].isListed {
-                incoming[Int(other)].isForgotten = true
+                where: { $0 == other.place })
+            if incoming[other].isListed {
+                incoming[other].isForgotten = true
             } else {
                 freeIncoming.append(other)
             }
@@ -184,9 +186,9 @@ struct Flows: ~Copyable {
     }
 
     /// An incoming flow has left the list of those with something to tell.
-    mutating func unlist(_ place: Int32) {
-        incoming[Int(place)].isListed = false
-        if incoming[Int(place)].isForgotten { freeIncoming.append(place) }
+    mutating func unlist(_ flow: IncomingFlowIndex) {
+        incoming[flow].isListed = false
+        if incoming[flow].isForgotten { freeIncoming.append(flow) }
     }
 }
 

@@ -14,6 +14,14 @@ struct ReorderedMessage {
     var cost: Int { bytes.count + 64 }
 }
 
+/// The place of a flow from another node in `Flows.incoming`.
+struct IncomingFlowIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// What another node sends to this one: delivered once and in order.
 ///
 /// In order, a message costs a comparison. One that comes too early waits in a window of places by

@@ -4,13 +4,13 @@ import MeshWire
 extension Node {
     /// The flow to a member, made when there is none.
     @inline(__always)
-    mutating func outgoingFlow(to index: MemberIndex) -> Int32 {
-        let place = flows.place(to: index)
-        return place >= 0 ? place : openFlow(to: index)
+    mutating func outgoingFlow(to index: MemberIndex) -> FlowIndex {
+        let flow = flows.flow(to: index)
+        return flow.isNone ? openFlow(to: index) : flow
     }
 
     @inline(never)
-    private mutating func openFlow(to index: MemberIndex) -> Int32 {
+    private mutating func openFlow(to index: MemberIndex) -> FlowIndex {
         // Liars get a second at the most.
         let milliseconds = min(coordinates.estimate(index) ?? 0, 1_000)
         return flows.open(
@@ -21,44 +21,43 @@ extension Node {
     /// Whether a message of this cost is within twice the flow's window and twice what all flows may
     /// keep. The only message of a flow always is: one may be larger than a window.
     @inline(__always)
-    func mayKeep(_ cost: Int, _ place: Int32) -> Bool {
+    func mayKeep(_ cost: Int, _ flow: FlowIndex) -> Bool {
         let limits = configuration.flows
-        let bytes = flows.outgoing[Int(place)].bytes
+        let bytes = flows.outgoing[flow].bytes
         return
             (bytes == 0
             || bytes + cost <= limits.windowBytes * 2
-                && flows.outgoing[Int(place)].count < limits.windowCount * 2)
+                && flows.outgoing[flow].count < limits.windowCount * 2)
             && flows.retention.byteCount <= limits.totalBytes * 2
     }
 
     /// Numbers a message and keeps it until it is acknowledged.
     @inline(__always)
     mutating func keep(
-        _ message: OutgoingMessage, number: UInt32, cost: Int, parcel: Int32,
-        _ bytes: Span<UInt8>, _ place: Int32, _ outcome: inout PublishOutcome
+        _ message: OutgoingMessage, number: UInt32, cost: Int, parcel: ParcelIndex,
+        _ bytes: Span<UInt8>, _ flow: FlowIndex, _ outcome: inout PublishOutcome
     ) {
-        let at = Int(place)
         flows.retention.append(
             message.body, message.key, number: number, name: message.name,
             payload: message.payload, sender: message.sender, parcel: parcel, bytes,
-            to: &flows.outgoing[at].queue)
-        flows.outgoing[at].last &+= 1
-        flows.outgoing[at].bytes += cost
-        if flows.outgoing[at].activePlace < 0 {
-            flows.outgoing[at].progressAt = now
-            flows.activate(place)
+            to: &flows.outgoing[flow].queue)
+        flows.outgoing[flow].last &+= 1
+        flows.outgoing[flow].bytes += cost
+        if flows.outgoing[flow].activePlace < 0 {
+            flows.outgoing[flow].progressAt = now
+            flows.activate(flow)
             timers.schedule(
-                .retransmission, at: now + flows.outgoing[at].timeout(configuration.timing))
+                .retransmission, at: now + flows.outgoing[flow].timeout(configuration.timing))
         }
-        if !flows.outgoing[at].isTiming, !flows.outgoing[at].isRecovering {
-            flows.outgoing[at].isTiming = true
-            flows.outgoing[at].timed = flows.outgoing[at].last
-            flows.outgoing[at].timedAt = now
+        if !flows.outgoing[flow].isTiming, !flows.outgoing[flow].isRecovering {
+            flows.outgoing[flow].isTiming = true
+            flows.outgoing[flow].timed = flows.outgoing[flow].last
+            flows.outgoing[flow].timedAt = now
         }
-        if flows.outgoing[at].bytes > flows.outgoing[at].window
-            || flows.outgoing[at].count > configuration.flows.windowCount
+        if flows.outgoing[flow].bytes > flows.outgoing[flow].window
+            || flows.outgoing[flow].count > configuration.flows.windowCount
         {
-            noteCongestion(place, &outcome)
+            noteCongestion(flow, &outcome)
         }
         if flows.retention.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
@@ -69,22 +68,22 @@ extension Node {
     /// A flow's window is full. Of several that one message belongs to its publisher waits for the
     /// fullest.
     @inline(never)
-    private mutating func noteCongestion(_ place: Int32, _ outcome: inout PublishOutcome) {
-        if !flows.outgoing[Int(place)].isCongested {
-            flows.outgoing[Int(place)].isCongested = true
+    private mutating func noteCongestion(_ flow: FlowIndex, _ outcome: inout PublishOutcome) {
+        if !flows.outgoing[flow].isCongested {
+            flows.outgoing[flow].isCongested = true
             flows.congestedCount += 1
         }
-        outcome.congestion = fuller(outcome.congestion, place)
+        outcome.congestion = fuller(outcome.congestion, flow)
     }
 
     /// The flow that keeps more, the first of equals.
-    private func fuller(_ one: Congestion?, _ other: Int32) -> Congestion {
+    private func fuller(_ one: Congestion?, _ other: FlowIndex) -> Congestion {
         switch one {
         case .allFlows: return .allFlows
         case .flow(let one)
-        where flows.outgoing[Int(one.rawValue)].bytes >= flows.outgoing[Int(other)].bytes:
+        where flows.outgoing[one].bytes >= flows.outgoing[other].bytes:
             return .flow(one)
-        default: return .flow(FlowIndex(rawValue: other))
+        default: return .flow(other)
         }
     }
 
@@ -98,9 +97,9 @@ extension Node {
         var fullest: Congestion?
         for index in holderIndices(of: key) where index != .oneself {
             if flows.isCongested { return .allFlows }
-            let place = flows.place(to: index)
-            guard place >= 0, flows.outgoing[Int(place)].isCongested else { continue }
-            fullest = fuller(fullest, place)
+            let flow = flows.flow(to: index)
+            guard !flow.isNone, flows.outgoing[flow].isCongested else { continue }
+            fullest = fuller(fullest, flow)
         }
         return fullest
     }
@@ -110,8 +109,7 @@ extension Node {
         switch congestion {
         case .allFlows: flows.isCongested
         case .flow(let flow):
-            Int(flow.rawValue) < flows.outgoing.count
-                && flows.outgoing[Int(flow.rawValue)].isCongested
+            flow.place < flows.outgoing.count && flows.outgoing[flow].isCongested
         }
     }
 
@@ -126,7 +124,7 @@ extension Node {
             flows.isCongested = true
             outcome.congestion = .allFlows
         } else {
-            noteCongestion(flows.place(to: index), &outcome)
+            noteCongestion(flows.flow(to: index), &outcome)
         }
         report(
             message.body, message.key, message.name, message.sender, to: members.id(of: index),
@@ -150,29 +148,28 @@ extension Node {
     /// A destination is dead: what it has not acknowledged may have arrived or not, and will not be
     /// sent again, so that nothing is ever delivered twice.
     mutating func giveUp(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        let place = flows.place(to: index)
-        if place >= 0 { giveUp(place, &effects) }
+        let flow = flows.flow(to: index)
+        if !flow.isNone { giveUp(flow, &effects) }
     }
 
-    mutating func giveUp(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        flows.outgoing[at].giveUpDue = nil
-        let count = flows.outgoing[at].count
+    mutating func giveUp(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
+        flows.outgoing[flow].giveUpDue = nil
+        let count = flows.outgoing[flow].count
         guard count > 0 else { return }
         counters[.undelivered] &+= UInt64(count)
-        let destination = members.id(of: flows.outgoing[at].member)
+        let destination = members.id(of: flows.outgoing[flow].member)
         var offset = 0
         // Messages in a row from one sender to one name are one report.
-        var first = Retention.header(flows.outgoing[at].queue, at: 0)
+        var first = Retention.header(flows.outgoing[flow].queue, at: 0)
         var firstOffset = 0
         var run: Int32 = 0
         for _ in 0..<count {
-            let header = Retention.header(flows.outgoing[at].queue, at: offset)
+            let header = Retention.header(flows.outgoing[flow].queue, at: offset)
             if run > 0,
                 header.sender != first.sender || header.key != first.key
                     || header.body != first.body
             {
-                tell(first, at: firstOffset, of: at, run, destination, &effects)
+                tell(first, at: firstOffset, of: flow, run, destination, &effects)
                 first = header
                 firstOffset = offset
                 run = 0
@@ -180,24 +177,24 @@ extension Node {
             run += 1
             offset += header.entrySize
         }
-        tell(first, at: firstOffset, of: at, run, destination, &effects)
-        flows.drop(count, of: place)
-        flows.outgoing[at].isRecovering = false
-        flows.outgoing[at].mustRecover = false
-        flows.outgoing[at].isTiming = false
-        flows.outgoing[at].mustSkip = true
-        flows.outgoing[at].timeouts = 0
-        flows.outgoing[at].window = configuration.flows.windowBytes
-        relieve(place, &effects)
+        tell(first, at: firstOffset, of: flow, run, destination, &effects)
+        flows.drop(count, of: flow)
+        flows.outgoing[flow].isRecovering = false
+        flows.outgoing[flow].mustRecover = false
+        flows.outgoing[flow].isTiming = false
+        flows.outgoing[flow].mustSkip = true
+        flows.outgoing[flow].timeouts = 0
+        flows.outgoing[flow].window = configuration.flows.windowBytes
+        relieve(flow, &effects)
     }
 
     private mutating func tell(
-        _ header: Retention.Header, at offset: Int, of place: Int, _ count: Int32,
+        _ header: Retention.Header, at offset: Int, of flow: FlowIndex, _ count: Int32,
         _ destination: NodeID, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
         flows.retention.copyBytes(
-            header, of: flows.outgoing[place].queue, at: offset, count: header.nameCount,
+            header, of: flows.outgoing[flow].queue, at: offset, count: header.nameCount,
             to: &effects.bytes)
         effects.append(
             .undelivered(
@@ -208,13 +205,12 @@ extension Node {
 
     /// A flow keeps less than before: publishers may go on when it is under half its window.
     @inline(__always)
-    mutating func relieve(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        if flows.outgoing[at].isCongested,
-            flows.outgoing[at].bytes <= flows.outgoing[at].window / 2,
-            flows.outgoing[at].count <= configuration.flows.windowCount / 2
+    mutating func relieve(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
+        if flows.outgoing[flow].isCongested,
+            flows.outgoing[flow].bytes <= flows.outgoing[flow].window / 2,
+            flows.outgoing[flow].count <= configuration.flows.windowCount / 2
         {
-            flows.outgoing[at].isCongested = false
+            flows.outgoing[flow].isCongested = false
             flows.congestedCount -= 1
             effects.append(.uncongested)
         }
@@ -226,16 +222,16 @@ extension Node {
 
     /// A destination has said that it leaves: it still acknowledges what has come to it.
     mutating func awaitLastAcknowledgements(of index: MemberIndex) {
-        let place = Int(flows.place(to: index))
-        guard place >= 0, flows.outgoing[place].count > 0 else { return }
+        let flow = flows.flow(to: index)
+        guard !flow.isNone, flows.outgoing[flow].count > 0 else { return }
         let due = now + configuration.timing.drain
-        flows.outgoing[place].giveUpDue = due
+        flows.outgoing[flow].giveUpDue = due
         timers.schedule(.retransmission, at: due)
     }
 
     /// This node ends: nobody will hear any more what becomes of its messages.
     mutating func giveUpAll(_ effects: inout EffectBuffer) {
-        while let place = flows.active.last { giveUp(place, &effects) }
+        while let flow = flows.active.last { giveUp(flow, &effects) }
         giveUpHeld(&effects)
     }
 
@@ -245,9 +241,9 @@ extension Node {
             outgoing: flows.outgoing.count, incoming: flows.incoming.count, retainedCount: 0,
             retainedBytes: flows.retention.byteCount, reorderedBytes: flows.reorderBytes,
             heldCount: held.count, heldBytes: held.byteCount, congested: 0)
-        for place in flows.active {
-            sizes.retainedCount += flows.outgoing[Int(place)].count
-            if flows.outgoing[Int(place)].isCongested { sizes.congested += 1 }
+        for flow in flows.active {
+            sizes.retainedCount += flows.outgoing[flow].count
+            if flows.outgoing[flow].isCongested { sizes.congested += 1 }
         }
         return sizes
     }

@@ -22,7 +22,7 @@ struct OutgoingFlow: ~Copyable {
     var isCongested = false
     var way: Way
     /// The incoming flow from the same node, -1: none.
-    var reverse: Int32 = -1
+    var reverse = IncomingFlowIndex.none
     /// Its place in `Flows.active`, -1: nothing is kept.
     var activePlace: Int32 = -1
     /// It stands in `Flows.spacious`.

@@ -64,7 +64,10 @@ public enum Congestion: Equatable, Sendable {
     case allFlows
 }
 
-/// A flow's place in the table of its node.
-public struct FlowIndex: Equatable, Sendable {
-    @usableFromInline let rawValue: Int32
+/// The place of a flow to another node in `Flows.outgoing`.
+public struct FlowIndex: TableIndex {
+    public var rawValue: Int32
+
+    @inlinable @inline(__always)
+    public init(rawValue: Int32) { self.rawValue = rawValue }
 }

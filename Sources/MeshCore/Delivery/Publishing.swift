@@ -72,22 +72,22 @@ extension Node {
     ) {
         let name = message.name
         let payload = message.payload
-        let place = outgoingFlow(to: index)
+        let flow = outgoingFlow(to: index)
         let cost = Retention.headerSize + Int(name.count) + Int(payload.count)
-        guard mayKeep(cost, place) else {
+        guard mayKeep(cost, flow) else {
             outcome.verdict = .refused
             refuse(message, to: index, bytes, &outcome, &effects)
             return
         }
-        if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
+        if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
         let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
         keep(
-            message, number: outcome.number, cost: cost, parcel: parcel, bytes, place, &outcome)
+            message, number: outcome.number, cost: cost, parcel: parcel, bytes, flow, &outcome)
         counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
         outcome.verdict = .sent
-        guard let hop = firstHop(of: place, to: index) else { return }
-        let acknowledgement = carriedAcknowledgement(place)
+        guard let hop = firstHop(of: flow, to: index) else { return }
+        let acknowledgement = carriedAcknowledgement(flow)
         var flags: FrameFlags = hop.isStrict ? .strictlyGreedy : []
         var length =
             Frame.routedHeaderSize + Frame.destinationSize + Int(name.count) + Int(payload.count)
@@ -102,7 +102,7 @@ extension Node {
             nameLength: Int(name.count), hopsTaken: 0)
         effects.bytes.append(
             Destination(
-                id: members.id(of: index), sequence: flows.outgoing[Int(place)].last,
+                id: members.id(of: index), sequence: flows.outgoing[flow].last,
                 promise: hop.promise))
         if let acknowledgement { effects.bytes.append(acknowledgement) }
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
@@ -113,14 +113,14 @@ extension Node {
 
     /// The way of a flow's newest message; nil: it has to wait.
     @inline(__always)
-    private mutating func firstHop(of place: Int32, to index: MemberIndex) -> Hop? {
+    private mutating func firstHop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
         // Behind what is sent again it takes its turn.
-        if flows.outgoing[Int(place)].isRecovering { return nil }
-        guard let hop = hop(of: place, to: index) else {
-            stranded(place)
+        if flows.outgoing[flow].isRecovering { return nil }
+        guard let hop = hop(of: flow, to: index) else {
+            stranded(flow)
             return nil
         }
-        flows.outgoing[Int(place)].way.lastHop = hop.link
+        flows.outgoing[flow].way.lastHop = hop.link
         return hop
     }
 
@@ -222,21 +222,21 @@ extension Node {
             name: message.name, payload: message.payload, bytes)
         for at in forwarding.recipients.indices {
             let index = forwarding.recipients[at]
-            let place = outgoingFlow(to: index)
-            guard mayKeep(cost, place) else {
+            let flow = outgoingFlow(to: index)
+            guard mayKeep(cost, flow) else {
                 refuse(message, to: index, bytes, &outcome, &effects)
                 continue
             }
-            if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
+            if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
             keep(
-                message, number: outcome.number, cost: cost, parcel: parcel, bytes, place,
+                message, number: outcome.number, cost: cost, parcel: parcel, bytes, flow,
                 &outcome)
             outcome.nodeCount += 1
-            guard let hop = firstHop(of: place, to: index) else { continue }
+            guard let hop = firstHop(of: flow, to: index) else { continue }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
                     destination: Destination(
-                        id: members.id(of: index), sequence: flows.outgoing[Int(place)].last,
+                        id: members.id(of: index), sequence: flows.outgoing[flow].last,
                         promise: hop.promise),
                     link: hop.link, isStrict: hop.isStrict))
         }

@@ -1,5 +1,13 @@
 import MeshWire
 
+/// The place of a large message in `Retention.parcels`.
+struct ParcelIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// Messages that are kept until they are acknowledged: a queue for each flow, and what is too large
 /// to be moved about, once for all flows.
 ///
@@ -22,14 +30,14 @@ struct Retention {
         var payloadCount: Int
         var nameCount: Int
         var body: RoutedBody
-        /// -1: the bytes follow.
-        var parcel: Int32
+        /// None: the bytes follow.
+        var parcel: ParcelIndex
         var key: Key
         var sender: UInt64
 
         /// Bytes in the queue.
         @inline(__always) var entrySize: Int {
-            Retention.headerSize + (parcel < 0 ? nameCount + payloadCount : 0)
+            Retention.headerSize + (parcel.isNone ? nameCount + payloadCount : 0)
         }
         /// What it counts for in its flow's window.
         @inline(__always) var cost: Int { Retention.headerSize + nameCount + payloadCount }
@@ -42,41 +50,41 @@ struct Retention {
     }
 
     private(set) var parcels: [Parcel] = []
-    private var free: [Int32] = []
+    private var free: [ParcelIndex] = []
     /// The cost of everything that is kept, each message as often as it is stored.
     private(set) var byteCount = 0
 
-    /// Stores a large message, to be referred to by at least one entry right away; -1 for one that
-    /// is stored in the queues.
+    /// Stores a large message, to be referred to by at least one entry right away; none for one
+    /// that is stored in the queues.
     @inline(__always)
-    mutating func parcel(name: Slice, payload: Slice, _ bytes: Span<UInt8>) -> Int32 {
-        guard Int(name.count) + Int(payload.count) >= Self.parcelLeast else { return -1 }
+    mutating func parcel(name: Slice, payload: Slice, _ bytes: Span<UInt8>) -> ParcelIndex {
+        guard Int(name.count) + Int(payload.count) >= Self.parcelLeast else { return .none }
         return makeParcel(name, payload, bytes)
     }
 
     @inline(never)
     private mutating func makeParcel(
         _ name: Slice, _ payload: Slice, _ bytes: Span<UInt8>
-    ) -> Int32 {
+    ) -> ParcelIndex {
         let parcel = Parcel(bytes: bytes.array(name) + bytes.array(payload))
         byteCount += parcel.bytes.count
-        if let place = free.popLast() {
-            parcels[Int(place)] = parcel
-            return place
+        if let index = free.popLast() {
+            parcels[index.place] = parcel
+            return index
         }
         parcels.append(parcel)
-        return Int32(parcels.count - 1)
+        return ParcelIndex(parcels.count - 1)
     }
 
     /// Forgets a parcel that nobody has come to refer to.
-    mutating func releaseUnused(_ parcel: Int32) {
-        guard parcel >= 0, parcels[Int(parcel)].references == 0 else { return }
+    mutating func releaseUnused(_ parcel: ParcelIndex) {
+        guard !parcel.isNone, parcels[parcel.place].references == 0 else { return }
         discard(parcel)
     }
 
-    private mutating func discard(_ parcel: Int32) {
-        byteCount -= parcels[Int(parcel)].bytes.count
-        parcels[Int(parcel)] = Parcel()
+    private mutating func discard(_ parcel: ParcelIndex) {
+        byteCount -= parcels[parcel.place].bytes.count
+        parcels[parcel.place] = Parcel()
         free.append(parcel)
     }
 
@@ -84,27 +92,27 @@ struct Retention {
     @inline(__always)
     mutating func append(
         _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
-        sender: UInt64, parcel: Int32, _ bytes: Span<UInt8>, to queue: inout ByteQueue
+        sender: UInt64, parcel: ParcelIndex, _ bytes: Span<UInt8>, to queue: inout ByteQueue
     ) {
         let size = Int(name.count) + Int(payload.count)
-        let inlineCount = parcel < 0 ? size : 0
+        let inlineCount = parcel.isNone ? size : 0
         let place = unsafe queue.reserve(Self.headerSize)
         let numbered =
             UInt64(number)
             | UInt64(UInt32(bitPattern: payload.count)) << 32
         let rest =
             UInt64(UInt16(truncatingIfNeeded: name.count)) | UInt64(body.rawValue) << 16
-            | UInt64(UInt32(bitPattern: parcel)) << 32
+            | UInt64(UInt32(bitPattern: parcel.rawValue)) << 32
         unsafe place.storeBytes(of: numbered.littleEndian, as: UInt64.self)
         unsafe (place + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
         unsafe (place + 16).storeBytes(of: key.rawValue.littleEndian, as: UInt64.self)
         unsafe (place + 24).storeBytes(of: sender.littleEndian, as: UInt64.self)
         byteCount += Self.headerSize + inlineCount
-        if parcel < 0 {
+        if parcel.isNone {
             queue.append(bytes, Int(name.start), Int(name.count))
             queue.append(bytes, Int(payload.start), Int(payload.count))
         } else {
-            parcels[Int(parcel)].references += 1
+            parcels[parcel.place].references += 1
         }
     }
 
@@ -118,7 +126,8 @@ struct Retention {
                 payloadCount: Int(span.load(UInt32.self, at: offset + 4)),
                 nameCount: Int(rest & 0xFFFF),
                 body: RoutedBody(rawValue: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,
-                parcel: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32)),
+                parcel: ParcelIndex(
+                    rawValue: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32))),
                 key: Key(span.load(UInt64.self, at: offset + 16)),
                 sender: span.load(UInt64.self, at: offset + 24))
         }
@@ -128,9 +137,9 @@ struct Retention {
     @inline(__always)
     mutating func release(_ header: Header) {
         byteCount -= header.entrySize
-        if header.parcel >= 0 {
-            parcels[Int(header.parcel)].references -= 1
-            if parcels[Int(header.parcel)].references == 0 { discard(header.parcel) }
+        if !header.parcel.isNone {
+            parcels[header.parcel.place].references -= 1
+            if parcels[header.parcel.place].references == 0 { discard(header.parcel) }
         }
     }
 
@@ -139,8 +148,8 @@ struct Retention {
         _ header: Header, of queue: borrowing ByteQueue, at offset: Int, count: Int,
         to target: inout ByteQueue
     ) {
-        if header.parcel >= 0 {
-            let bytes = parcels[Int(header.parcel)].bytes
+        if !header.parcel.isNone {
+            let bytes = parcels[header.parcel.place].bytes
             target.append(bytes.span, 0, count)
         } else {
             queue.withSpan { target.append($0, offset + Self.headerSize, count) }

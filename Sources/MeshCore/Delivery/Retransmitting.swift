@@ -19,8 +19,8 @@ extension Node {
     /// happens now has happened.
     mutating func wayLost(_ link: LinkIndex) {
         var isAny = false
-        for place in flows.active where flows.outgoing[Int(place)].way.lastHop == link {
-            flows.outgoing[Int(place)].mustRecover = true
+        for flow in flows.active where flows.outgoing[flow].way.lastHop == link {
+            flows.outgoing[flow].mustRecover = true
             isAny = true
         }
         if isAny { timers.schedule(.retransmission, at: now) }
@@ -30,10 +30,10 @@ extension Node {
     mutating func wayFound() { wayLost(.none) }
 
     /// A message found no way: it is sent when there is one.
-    mutating func stranded(_ place: Int32) {
-        flows.outgoing[Int(place)].way.lastHop = .none
-        if !flows.outgoing[Int(place)].isRecovering {
-            flows.outgoing[Int(place)].beginRecovery(burst: Self.burstLeast)
+    mutating func stranded(_ flow: FlowIndex) {
+        flows.outgoing[flow].way.lastHop = .none
+        if !flows.outgoing[flow].isRecovering {
+            flows.outgoing[flow].beginRecovery(burst: Self.burstLeast)
         }
     }
 
@@ -42,26 +42,26 @@ extension Node {
         var next: Instant?
         var at = 0
         while at < flows.active.count {
-            let place = flows.active[at]
-            if let due = flows.outgoing[Int(place)].giveUpDue, due <= now {
+            let flow = flows.active[at]
+            if let due = flows.outgoing[flow].giveUpDue, due <= now {
                 // Another flow takes its place in the list.
-                giveUp(place, &effects)
+                giveUp(flow, &effects)
                 continue
             }
             at += 1
-            var due = dueTime(Int(place))
-            if flows.outgoing[Int(place)].mustRecover {
-                startAgain(place, &effects)
-                due = dueTime(Int(place))
+            var due = dueTime(flow)
+            if flows.outgoing[flow].mustRecover {
+                startAgain(flow, &effects)
+                due = dueTime(flow)
             } else if due <= now {
-                flows.outgoing[Int(place)].timedOut(
+                flows.outgoing[flow].timedOut(
                     windowLeast: Self.burstLeast, windowMost: configuration.flows.windowBytes)
-                let direct = members[flows.outgoing[Int(place)].member].link
-                flows.outgoing[Int(place)].way.avoidLastHop(unless: direct, at: now)
-                startAgain(place, &effects)
-                due = dueTime(Int(place))
+                let direct = members[flows.outgoing[flow].member].link
+                flows.outgoing[flow].way.avoidLastHop(unless: direct, at: now)
+                startAgain(flow, &effects)
+                due = dueTime(flow)
             }
-            if let end = flows.outgoing[Int(place)].giveUpDue { due = min(due, end) }
+            if let end = flows.outgoing[flow].giveUpDue { due = min(due, end) }
             next = min(next ?? due, due)
         }
         if let next { timers.schedule(.retransmission, at: max(next, now + Self.timeoutGrain)) }
@@ -69,64 +69,63 @@ extension Node {
 
     /// The first hop of a flow's messages; nil: no way.
     @inline(__always)
-    mutating func hop(of place: Int32, to index: MemberIndex) -> Hop? {
+    mutating func hop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
         // As if they had come from there: nobody gives a message back who knows any other way.
         hop(
             to: members.id(of: index), index, promise: .max, isStrict: false,
-            arrival: flows.outgoing[Int(place)].way.avoided)
+            arrival: flows.outgoing[flow].way.avoided)
     }
 
-    private func dueTime(_ place: Int) -> Instant {
-        flows.outgoing[place].progressAt + flows.outgoing[place].timeout(configuration.timing)
+    private func dueTime(_ flow: FlowIndex) -> Instant {
+        flows.outgoing[flow].progressAt + flows.outgoing[flow].timeout(configuration.timing)
     }
 
     /// Sends a flow again from its oldest message on, a burst of it now.
-    private mutating func startAgain(_ place: Int32, _ effects: inout EffectBuffer) {
-        flows.outgoing[Int(place)].beginRecovery(burst: Self.burstLeast)
-        flows.outgoing[Int(place)].progressAt = now
-        sendBurst(place, &effects)
+    private mutating func startAgain(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
+        flows.outgoing[flow].beginRecovery(burst: Self.burstLeast)
+        flows.outgoing[flow].progressAt = now
+        sendBurst(flow, &effects)
     }
 
     /// The next burst of a flow that recovers.
-    private mutating func sendBurst(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        if flows.outgoing[at].mustSkip { tellSkip(place, &effects) }
-        let first = flows.outgoing[at].resendNext
+    private mutating func sendBurst(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
+        if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
+        let first = flows.outgoing[flow].resendNext
         var sent = 0
-        while sent < flows.outgoing[at].burst, flows.outgoing[at].isRecovering {
-            guard Int32(bitPattern: flows.outgoing[at].last &- flows.outgoing[at].resendNext) >= 0
+        while sent < flows.outgoing[flow].burst, flows.outgoing[flow].isRecovering {
+            guard
+                Int32(bitPattern: flows.outgoing[flow].last &- flows.outgoing[flow].resendNext) >= 0
             else { break }
             guard
                 let size = sendKept(
-                    place, flows.outgoing[at].resendNext, at: flows.outgoing[at].resendOffset,
+                    flow, flows.outgoing[flow].resendNext, at: flows.outgoing[flow].resendOffset,
                     &effects)
             else {
                 // No way: `wayFound` or the next timeout tries again.
-                flows.outgoing[at].way.lastHop = .none
+                flows.outgoing[flow].way.lastHop = .none
                 return
             }
             sent += size.cost
-            flows.outgoing[at].resendNext &+= 1
-            flows.outgoing[at].resendOffset += size.entry
+            flows.outgoing[flow].resendNext &+= 1
+            flows.outgoing[flow].resendOffset += size.entry
         }
-        let count = flows.outgoing[at].resendNext &- first
-        flows.outgoing[at].burstMiddle = first &+ count / 2
-        flows.outgoing[at].burst = min(flows.outgoing[at].burst * 2, Self.burstMost)
-        if Int32(bitPattern: flows.outgoing[at].resendNext &- flows.outgoing[at].last) > 0 {
-            flows.outgoing[at].isRecovering = false
+        let count = flows.outgoing[flow].resendNext &- first
+        flows.outgoing[flow].burstMiddle = first &+ count / 2
+        flows.outgoing[flow].burst = min(flows.outgoing[flow].burst * 2, Self.burstMost)
+        if Int32(bitPattern: flows.outgoing[flow].resendNext &- flows.outgoing[flow].last) > 0 {
+            flows.outgoing[flow].isRecovering = false
         }
     }
 
     /// Sends one kept message. Returns what it costs, and its size in the queue; nil: no way.
     @discardableResult
     private mutating func sendKept(
-        _ place: Int32, _ sequence: UInt32, at offset: Int, _ effects: inout EffectBuffer
+        _ flow: FlowIndex, _ sequence: UInt32, at offset: Int, _ effects: inout EffectBuffer
     ) -> (cost: Int, entry: Int)? {
-        let at = Int(place)
-        let index = flows.outgoing[at].member
+        let index = flows.outgoing[flow].member
         let destination = members.id(of: index)
-        guard let hop = hop(of: place, to: index) else { return nil }
-        let header = Retention.header(flows.outgoing[at].queue, at: offset)
+        guard let hop = hop(of: flow, to: index) else { return nil }
+        let header = Retention.header(flows.outgoing[flow].queue, at: offset)
         let size = header.nameCount + header.payloadCount
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
@@ -137,8 +136,8 @@ extension Node {
         effects.bytes.append(
             Destination(id: destination, sequence: sequence, promise: hop.promise))
         flows.retention.copyBytes(
-            header, of: flows.outgoing[at].queue, at: offset, count: size, to: &effects.bytes)
-        flows.outgoing[at].way.lastHop = hop.link
+            header, of: flows.outgoing[flow].queue, at: offset, count: size, to: &effects.bytes)
+        flows.outgoing[flow].way.lastHop = hop.link
         counters[.retransmitted] &+= 1
         transmit(
             Slice(start: head, count: effects.bytes.count - head), .empty, .message,
@@ -151,7 +150,7 @@ extension Node {
     mutating func sendLate(
         _ message: HeldMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
     ) {
-        let place = outgoingFlow(to: index)
+        let flow = outgoingFlow(to: index)
         let outgoing = OutgoingMessage(
             .user, key, name: Slice(start: 0, count: message.nameCount),
             payload: Slice(
@@ -161,20 +160,20 @@ extension Node {
         let bytes = message.bytes.span
         // Its publisher has been told already that it waits.
         var outcome = PublishOutcome(number: message.number)
-        guard mayKeep(cost, place) else {
+        guard mayKeep(cost, flow) else {
             refuse(outgoing, to: index, bytes, &outcome, &effects)
             return
         }
-        if flows.outgoing[Int(place)].mustSkip { tellSkip(place, &effects) }
-        let offset = flows.outgoing[Int(place)].queue.count
+        if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
+        let offset = flows.outgoing[flow].queue.count
         let parcel = flows.retention.parcel(
             name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
-            outgoing, number: message.number, cost: cost, parcel: parcel, bytes, place, &outcome)
+            outgoing, number: message.number, cost: cost, parcel: parcel, bytes, flow, &outcome)
         counters[.messagesOriginated] &+= 1
-        if flows.outgoing[Int(place)].isRecovering { return }
-        if sendKept(place, flows.outgoing[Int(place)].last, at: offset, &effects) == nil {
-            stranded(place)
+        if flows.outgoing[flow].isRecovering { return }
+        if sendKept(flow, flows.outgoing[flow].last, at: offset, &effects) == nil {
+            stranded(flow)
         } else {
             counters[.retransmitted] &-= 1
         }
@@ -190,78 +189,77 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: destination) else { return }
-        let place = flows.place(to: index)
-        guard place >= 0 else { return }
-        let at = Int(place)
-        let advance = flows.outgoing[at].advance(to: acknowledgement.cumulative)
-        guard advance <= flows.outgoing[at].count else {
+        let flow = flows.flow(to: index)
+        guard !flow.isNone else { return }
+        let advance = flows.outgoing[flow].advance(to: acknowledgement.cumulative)
+        guard advance <= flows.outgoing[flow].count else {
             counters[.protocolErrors] &+= 1
             return
         }
-        if advance > 0 { acknowledged(advance, place, &effects) }
+        if advance > 0 { acknowledged(advance, flow, &effects) }
         if acknowledgement.missing > 0 {
-            answerGap(acknowledgement, isOld: advance < 0, place, &effects)
+            answerGap(acknowledgement, isOld: advance < 0, flow, &effects)
         }
     }
 
     private mutating func acknowledged(
-        _ count: Int, _ place: Int32, _ effects: inout EffectBuffer
+        _ count: Int, _ flow: FlowIndex, _ effects: inout EffectBuffer
     ) {
-        let at = Int(place)
-        let before = flows.outgoing[at].bytes
-        flows.drop(count, of: place)
-        if flows.outgoing[at].isTiming,
-            flows.outgoing[at].advance(to: flows.outgoing[at].timed) <= 0
+        let before = flows.outgoing[flow].bytes
+        flows.drop(count, of: flow)
+        if flows.outgoing[flow].isTiming,
+            flows.outgoing[flow].advance(to: flows.outgoing[flow].timed) <= 0
         {
-            flows.outgoing[at].isTiming = false
-            flows.outgoing[at].sample(now - flows.outgoing[at].timedAt)
+            flows.outgoing[flow].isTiming = false
+            flows.outgoing[flow].sample(now - flows.outgoing[flow].timedAt)
         }
-        flows.outgoing[at].progressAt = now
-        flows.outgoing[at].way.update(at: now)
+        flows.outgoing[flow].progressAt = now
+        flows.outgoing[flow].way.update(at: now)
         let most = configuration.flows.windowBytes
-        if flows.outgoing[at].window < most {
-            let gone = before - flows.outgoing[at].bytes
-            let growth = min(gone, Self.burstLeast * gone / flows.outgoing[at].window + 1)
-            flows.outgoing[at].window = min(most, flows.outgoing[at].window + growth)
+        if flows.outgoing[flow].window < most {
+            let gone = before - flows.outgoing[flow].bytes
+            let growth = min(gone, Self.burstLeast * gone / flows.outgoing[flow].window + 1)
+            flows.outgoing[flow].window = min(most, flows.outgoing[flow].window + growth)
         }
-        relieve(place, &effects)
-        if flows.outgoing[at].isRecovering,
-            flows.outgoing[at].advance(to: flows.outgoing[at].burstMiddle) <= 0
+        relieve(flow, &effects)
+        if flows.outgoing[flow].isRecovering,
+            flows.outgoing[flow].advance(to: flows.outgoing[flow].burstMiddle) <= 0
         {
-            sendBurst(place, &effects)
+            sendBurst(flow, &effects)
         }
     }
 
     /// The destination misses messages behind the last one that it has delivered.
     private mutating func answerGap(
-        _ acknowledgement: Acknowledgement, isOld: Bool, _ place: Int32,
+        _ acknowledgement: Acknowledgement, isOld: Bool, _ flow: FlowIndex,
         _ effects: inout EffectBuffer
     ) {
-        let at = Int(place)
         if isOld {
             // They are not here any more: given up, or the destination has forgotten the flow. Or
             // this was overtaken by a later acknowledgement; then it ignores the answer.
-            if now - flows.outgoing[at].skippedAt >= .milliseconds(20) { tellSkip(place, &effects) }
+            if now - flows.outgoing[flow].skippedAt >= .milliseconds(20) {
+                tellSkip(flow, &effects)
+            }
             return
         }
-        guard acknowledgement.missing <= UInt32(flows.outgoing[at].count) else {
+        guard acknowledgement.missing <= UInt32(flows.outgoing[flow].count) else {
             counters[.protocolErrors] &+= 1
             return
         }
         // It is told again and again while the answer is on its way.
-        if flows.outgoing[at].gapAnswered == acknowledgement.cumulative,
-            now - flows.outgoing[at].gapAnsweredAt
+        if flows.outgoing[flow].gapAnswered == acknowledgement.cumulative,
+            now - flows.outgoing[flow].gapAnsweredAt
                 < max(
-                    .milliseconds(50), flows.outgoing[at].roundTrip)
+                    .milliseconds(50), flows.outgoing[flow].roundTrip)
         {
             return
         }
-        flows.outgoing[at].gapAnswered = acknowledgement.cumulative
-        flows.outgoing[at].gapAnsweredAt = now
-        flows.outgoing[at].isTiming = false
+        flows.outgoing[flow].gapAnswered = acknowledgement.cumulative
+        flows.outgoing[flow].gapAnsweredAt = now
+        flows.outgoing[flow].isTiming = false
         if Int(acknowledgement.missing) > Self.gapCountMax {
-            flows.outgoing[at].beginRecovery(burst: Self.burstMost / 4)
-            sendBurst(place, &effects)
+            flows.outgoing[flow].beginRecovery(burst: Self.burstMost / 4)
+            sendBurst(flow, &effects)
             return
         }
         var offset = 0
@@ -269,7 +267,7 @@ extension Node {
         for number in 1...acknowledgement.missing where sent < Self.burstMost {
             guard
                 let size = sendKept(
-                    place, acknowledgement.cumulative &+ number, at: offset, &effects)
+                    flow, acknowledgement.cumulative &+ number, at: offset, &effects)
             else { return }
             offset += size.entry
             sent += size.cost
@@ -277,12 +275,11 @@ extension Node {
     }
 
     /// Tells a destination that what was given up will not come.
-    mutating func tellSkip(_ place: Int32, _ effects: inout EffectBuffer) {
-        let at = Int(place)
-        flows.outgoing[at].mustSkip = false
-        flows.outgoing[at].skippedAt = now
+    mutating func tellSkip(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
+        flows.outgoing[flow].mustSkip = false
+        flows.outgoing[flow].skippedAt = now
         sendControl(
-            .skip(through: flows.outgoing[at].acknowledged), to: flows.outgoing[at].member,
+            .skip(through: flows.outgoing[flow].acknowledged), to: flows.outgoing[flow].member,
             &effects)
     }
 

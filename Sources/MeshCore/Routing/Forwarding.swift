@@ -155,18 +155,18 @@ extension Node {
         }
         let name = Slice(start: start + header.nameOffset, count: header.nameLength)
         if !prefix.flags.contains(.volatile) {
-            let place = flows.place(from: header.origin)
-            guard place >= 0, flows.incoming[Int(place)].expected == sequence else {
+            let flow = flows.flow(from: header.origin)
+            guard !flow.isNone, flows.incoming[flow].expected == sequence else {
                 receivedOutOfOrder(
                     sequence, header, body, name: name, payload: payload, bytes, &effects)
                 return
             }
-            flows.incoming[Int(place)].pass()
+            flows.incoming[flow].pass()
             counters[.messagesDelivered] &+= 1
             counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
             effects.append(
                 .deliver(body, header.key, name: name, payload: payload, id: header.id))
-            passed(place, &effects)
+            passed(flow, &effects)
             return
         }
         counters[.messagesDelivered] &+= 1
