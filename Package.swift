@@ -77,7 +77,7 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "BenchCommand",
-            dependencies: ["MeshWire", "MeshCore", "MeshGateway", "MeshServer", "MeshDriver"],
+            dependencies: ["MeshWire", "MeshCore", "MeshServer", "MeshDriver"],
             swiftSettings: strict),
 
         .testTarget(name: "JSON5Tests", dependencies: ["JSON5"]),

@@ -11,7 +11,7 @@ func benchPath(_ bench: inout Bench) {
     benchNextHop(&bench, &mesh)
     benchOneReceiver(&bench, &mesh)
     benchManyReceivers(&bench, &mesh)
-    benchClients(&bench, &mesh)
+    benchWholeWay(&bench, &mesh)
 }
 
 /// Messages of a stage: what a busy socket gives at once. A queue keeps 64 KiB when it is drained;
@@ -115,7 +115,7 @@ func twoHopWay(_ mesh: inout MemoryMesh) -> Way? {
 }
 
 extension MemoryMesh {
-    fileprivate func link(of host: Int, to peer: NodeID) -> LinkIndex? {
+    func link(of host: Int, to peer: NodeID) -> LinkIndex? {
         hosts[host].server.node.linkStatuses().first { $0.peer == peer }?.index
     }
 

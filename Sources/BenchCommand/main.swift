@@ -52,7 +52,7 @@ func run(_ arguments: [String]) -> Int32 {
     var bench = Bench(
         filter: filter, isQuick: isQuick, canCount: AllocationCounter.install())
     benchWire(&bench)
-    benchGateway(&bench)
+    benchClients(&bench)
     benchPath(&bench)
     benchDirectory(&bench)
     guard !bench.rows.isEmpty else { return complain("no benchmark is called \(filter ?? "")") }
