@@ -5,7 +5,7 @@ import Testing
 
 /// A member that sends each message with each of its fields at its extremes. None may end a node, at
 /// once or by what it leads to when honest nodes go on.
-@Suite(.timeLimit(.minutes(5))) struct ExtremeFieldTests {
+@Suite(.timeLimit(.minutes(15))) struct ExtremeFieldTests {
     /// Every message of the protocol: a new one has to be added here to compile.
     private static func example(
         of number: Message.Number, _ peer: MemberRecord, _ other: MemberRecord, _ hasher: KeyHasher

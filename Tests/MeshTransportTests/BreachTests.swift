@@ -8,7 +8,7 @@ import Testing
 @testable import MeshTransport
 
 /// The log's lines on peers that break the link protocol.
-@Suite(.timeLimit(.minutes(1)), .serialized) struct BreachTests {
+@Suite(.timeLimit(.minutes(15)), .serialized) struct BreachTests {
     @Test(arguments: [
         ("GET / HTTP/1.1\r\n\r\n", "HTTP requests"), ("POST / HTTP/1.1\r\n", "HTTP requests"),
         ("*1\r\n$4\r\nPING\r\n", "Redis commands"), ("PING\r\nPING\r\n", "Redis commands"),

@@ -7,7 +7,7 @@ import Testing
 @testable import NodeCommand
 
 /// Each counter is declared in one place; /metrics and MESH.STATUS have all of it.
-@Suite(.timeLimit(.minutes(1))) struct CounterTests {
+@Suite(.timeLimit(.minutes(15))) struct CounterTests {
     /// Of /metrics and MESH.STATUS: what is declared, and in which order.
     private let shown: [(name: String, help: String)] =
         declarations(NodeCounter.self) + declarations(GatewayCounter.self)

@@ -4,7 +4,7 @@ import Testing
 
 /// Examples of the documentation, as programs. `TidyTests` compares them with the comments, line by
 /// line; lines that end with `// test` are left out.
-@Suite(.timeLimit(.minutes(1))) struct ExampleTests {
+@Suite(.timeLimit(.minutes(15))) struct ExampleTests {
     @Test func `a node that is made as the documentation says joins a mesh`() async throws {
         var options = MeshNode.Options()
         options.mesh.port = 0

@@ -6,7 +6,7 @@ import Testing
 @testable import MeshTransport
 
 /// What `smallworld status` and `smallworld trace` print, and how they end.
-@Suite(.timeLimit(.minutes(1)), .serialized) struct ExitStatusTests {
+@Suite(.timeLimit(.minutes(15)), .serialized) struct ExitStatusTests {
     private func ask(
         _ words: String..., at redis: Endpoint
     ) throws -> (printed: String, status: Int32) {

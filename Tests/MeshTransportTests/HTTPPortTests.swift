@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshTransport
 
-@Suite(.timeLimit(.minutes(1))) struct HTTPPortTests {
+@Suite(.timeLimit(.minutes(15))) struct HTTPPortTests {
     @Test func `a first node is healthy and ready`() throws {
         let reactor = try TestReactor()
         #expect(try reactor.get("/healthz") == "ok\n")

@@ -1,7 +1,7 @@
 import Smallworld
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct MeshNodeTests {
+@Suite(.timeLimit(.minutes(15))) struct MeshNodeTests {
     private func options(_ seeds: [HostPort] = []) -> MeshNode.Options {
         var options = MeshNode.Options(seeds: seeds)
         options.mesh.port = 0

@@ -6,7 +6,7 @@ import Testing
 
 @testable import MeshTransport
 
-@Suite(.timeLimit(.minutes(1))) struct MeshPortTests {
+@Suite(.timeLimit(.minutes(15))) struct MeshPortTests {
     @Test func `bytes that no node sends close the connection and are counted`() throws {
         let reactor = try TestReactor()
         for garbage in ["GET / HTTP/1.1\r\n\r\n", "\0\0\0\0\u{1}\0\0\0", "\u{FF}\u{FF}garbage"] {

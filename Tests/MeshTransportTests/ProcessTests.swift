@@ -6,7 +6,7 @@ import Testing
 
 @testable import MeshTransport
 
-@Suite(.timeLimit(.minutes(1)), .serialized) struct ProcessTests {
+@Suite(.timeLimit(.minutes(15)), .serialized) struct ProcessTests {
     @Test func `a signal lets a node leave, and it ends well`() throws {
         let first = try TestReactor()
         let second = try TestProcess.node(seeds: [first.mesh])

@@ -6,7 +6,7 @@ import Testing
 @testable import MeshTransport
 @testable import NodeCommand
 
-@Suite(.timeLimit(.minutes(1))) struct RESPClientTests {
+@Suite(.timeLimit(.minutes(15))) struct RESPClientTests {
     @Test func `a node's status is read and shown`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(

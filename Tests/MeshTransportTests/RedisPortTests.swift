@@ -5,7 +5,7 @@ import Testing
 
 @testable import MeshTransport
 
-@Suite(.timeLimit(.minutes(1))) struct RedisPortTests {
+@Suite(.timeLimit(.minutes(15))) struct RedisPortTests {
     @Test func `a message reaches a subscriber on another node`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])

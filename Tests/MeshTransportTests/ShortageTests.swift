@@ -6,7 +6,7 @@ import Testing
 
 /// What a node does when the kernel has nothing left for it; with real shortages in
 /// Tests/Interop/test_operator.py.
-@Suite(.timeLimit(.minutes(1))) struct ShortageTests {
+@Suite(.timeLimit(.minutes(15))) struct ShortageTests {
     @Test(arguments: [ENOBUFS, ENOMEM])
     func `a send that the kernel has no memory for is no broken connection`(code: Int32) {
         #expect(SendQueue.Outcome(-Int(code)) == .starved)

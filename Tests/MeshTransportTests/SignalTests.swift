@@ -23,7 +23,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1)), .serialized) struct SignalTests {
+@Suite(.timeLimit(.minutes(15)), .serialized) struct SignalTests {
     /// A node with a client and another node to send it to, so that it takes its time to leave.
     private struct Draining {
         let other: TestReactor

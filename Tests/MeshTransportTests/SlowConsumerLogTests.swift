@@ -6,7 +6,7 @@ import Testing
 
 @testable import MeshTransport
 
-@Suite(.timeLimit(.minutes(1))) struct SlowConsumerLogTests {
+@Suite(.timeLimit(.minutes(15))) struct SlowConsumerLogTests {
     @Test func `a client that is cut for reading too slowly has a line with name and address`()
         throws
     {

@@ -6,7 +6,7 @@ import Testing
 @testable import MeshTransport
 
 /// How connections of sessions end, as the kernel tells: what may be unread is announced.
-@Suite(.timeLimit(.minutes(1))) struct SocketPartingTests {
+@Suite(.timeLimit(.minutes(15))) struct SocketPartingTests {
     /// How a client leaves a connection.
     enum Way: CaseIterable, CustomTestStringConvertible {
         /// As the kernel does for a process that is killed.

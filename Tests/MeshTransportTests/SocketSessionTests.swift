@@ -5,7 +5,7 @@ import Testing
 
 @testable import MeshTransport
 
-@Suite(.timeLimit(.minutes(1))) struct SocketSessionTests {
+@Suite(.timeLimit(.minutes(15))) struct SocketSessionTests {
     /// Attaches with a session; returns the token.
     private func begin(_ socket: TestSocket, _ user: String) throws -> String {
         try socket.send(TestSocket.command(["MESH.ATTACH", user, "SESSION"]))
