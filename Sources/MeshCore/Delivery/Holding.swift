@@ -231,4 +231,38 @@ extension Node {
             }
         }
     }
+
+    /// Keeps a message that waited for its user in the flow to the node that has it now, and sends
+    /// it.
+    mutating func sendLate(
+        _ message: HeldMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
+    ) {
+        let flow = outgoingFlow(to: index)
+        let outgoing = OutgoingMessage(
+            .user, key, name: Slice(start: 0, count: message.nameCount),
+            payload: Slice(
+                start: message.nameCount, count: message.bytes.count - message.nameCount),
+            sender: message.sender)
+        let cost = Retention.headerSize + message.bytes.count
+        let bytes = message.bytes.span
+        // Its publisher has been told already that it waits.
+        var outcome = PublishOutcome(number: message.number)
+        guard mayKeep(cost, flow) else {
+            refuse(outgoing, to: index, bytes, &outcome, &effects)
+            return
+        }
+        if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
+        let offset = flows.outgoing[flow].queue.count
+        let parcel = flows.retention.parcel(
+            name: outgoing.name, payload: outgoing.payload, bytes)
+        keep(
+            outgoing, number: message.number, cost: cost, parcel: parcel, bytes, flow, &outcome)
+        counters[.messagesOriginated] &+= 1
+        if flows.outgoing[flow].isRecovering { return }
+        if sendKept(flow, flows.outgoing[flow].last, at: offset, &effects) == nil {
+            stranded(flow)
+        } else {
+            counters[.retransmitted] &-= 1
+        }
+    }
 }

@@ -111,6 +111,15 @@ extension Node {
             over: hop.link, &effects)
     }
 
+    /// The first hop of a flow's messages; nil: no way.
+    @inline(__always)
+    mutating func hop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
+        // As if they had come from there: nobody gives a message back who knows any other way.
+        hop(
+            to: members.id(of: index), index, promise: .max, isStrict: false,
+            arrival: flows.outgoing[flow].way.avoided)
+    }
+
     /// The way of a flow's newest message; nil: it has to wait.
     @inline(__always)
     private mutating func firstHop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
@@ -244,7 +253,7 @@ extension Node {
     }
 
     /// Fills `forwarding.entries` with the hop of each of `forwarding.recipients`, in no flow.
-    private mutating func routeToRecipients(_ arrival: LinkIndex) {
+    mutating func routeToRecipients(_ arrival: LinkIndex) {
         forwarding.entries.removeAll(keepingCapacity: true)
         for place in forwarding.recipients.indices {
             let index = forwarding.recipients[place]
@@ -261,30 +270,5 @@ extension Node {
                     destination: Destination(id: destination, sequence: 0, promise: hop.promise),
                     link: hop.link, isStrict: hop.isStrict))
         }
-    }
-
-    /// A control message, encoded in the effects' own bytes, to the given nodes.
-    mutating func routeControl(
-        _ message: Slice, to recipients: [NodeID], _ flags: FrameFlags,
-        _ effects: inout EffectBuffer
-    ) {
-        forwarding.recipients.removeAll(keepingCapacity: true)
-        for recipient in recipients {
-            if let index = members.index(of: recipient), index != .oneself,
-                members.standing(of: index).isPresent
-            {
-                forwarding.recipients.append(index)
-            }
-        }
-        routeToRecipients(.none)
-        guard !forwarding.entries.isEmpty else { return }
-        // The message lies in the bytes that heads are written to, and those may move while they
-        // grow: take it out first.
-        let payload = effects.bytes.withSpan { $0.array(message) }
-        emitGroups(
-            body: RoutedBody.control.rawValue, flags: flags, hopsLeft: Frame.hopLimit, origin: id,
-            key: Key(0), number: 0, nameLength: 0, hopsTaken: 0,
-            nameInHead: Slice(start: 0, count: payload.count), rest: .empty, payload.span,
-            &effects)
     }
 }

@@ -7,7 +7,7 @@ struct OpenQuestion {
     var due: Instant
 }
 
-/// Questions of the driver to other nodes, and control messages that come from afar.
+/// Questions of the driver to other nodes.
 extension Node {
     mutating func ask(
         _ question: QueryID, _ query: Query, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
@@ -78,58 +78,7 @@ extension Node {
             Slice(start: start, count: effects.bytes.count - start), to: [asker], [], &effects)
     }
 
-    /// A control message that another node, perhaps far away, has sent to this one. A malformed one
-    /// is counted and dropped: the link that it came over belongs to somebody else.
-    mutating func receivedControl(
-        _ payload: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
-        _ effects: inout EffectBuffer
-    ) {
-        guard
-            let message = try? Message.decode(bytes, from: Int(payload.start), to: payload.end)
-        else {
-            counters[.protocolErrors] &+= 1
-            return
-        }
-        switch message {
-        case .accuse(let subject, let incarnation, let evidence):
-            receivedAccusation(of: subject, incarnation, evidence, by: origin, &effects)
-        case .vouch(let subject, let incarnation):
-            receivedVouch(for: subject, incarnation, &effects)
-        case .acknowledge(let acknowledgement):
-            receivedAcknowledgement(acknowledgement, from: origin, &effects)
-        case .stranger(let key, let name, let sequence):
-            receivedStranger(key, name: name, sequence: sequence, from: origin)
-        case .skip(let last):
-            receivedSkip(through: last, from: origin, &effects)
-        case .question(let number, let isTrace, let subject):
-            let question = QueryID(number)
-            if isTrace {
-                // The forwarders have signed behind the subject; the holder is the last of the way.
-                var path = ByteQueue()
-                path.append(bytes, Int(subject.start), Int(subject.count))
-                path.append(id)
-                path.withSpan {
-                    sendAnswer(
-                        to: origin, question, Slice(start: 0, count: $0.count),
-                        isTrace: true, $0, &effects)
-                }
-            } else {
-                effects.append(.asked(by: origin, question, subject: subject))
-            }
-        case .answer(let number, let answer):
-            let question = QueryID(number)
-            effects.append(.answered(question, from: origin, answer: answer))
-            strike(origin, from: question, &effects)
-        case .traceAnswer(let number, let path):
-            let question = QueryID(number)
-            effects.append(.traced(question, holder: origin, path: path))
-            strike(origin, from: question, &effects)
-        default:
-            counters[.protocolErrors] &+= 1
-        }
-    }
-
-    private mutating func strike(
+    mutating func strike(
         _ node: NodeID, from question: QueryID, _ effects: inout EffectBuffer
     ) {
         guard let place = questions.firstIndex(where: { $0.id == question }),

@@ -215,39 +215,3 @@ struct LinkNews {
         return UInt32(truncatingIfNeeded: sum)
     }
 }
-
-extension NodeID {
-    /// The place of the first of `ids`, which are in order, that is this or behind it.
-    ///
-    /// Ids are random, so it is near its share of them: a search from there outwards takes two or three
-    /// lines of the cache, where halving takes one a step.
-    ///
-    /// - Parameter equalBits: so many upper bits are the same in all of them.
-    @inline(__always)
-    func place(in ids: [NodeID], equalBits: UInt64 = 0) -> Int {
-        let count = ids.count
-        if count == 0 { return 0 }
-        let share = (rawValue << equalBits).multipliedFullWidth(by: UInt64(count)).high
-        var low = Int(share)
-        var high = low
-        var step = 1
-        if ids[low] < self {
-            low += 1
-            high = low
-            while high < count, ids[high] < self {
-                low = high + 1
-                high += step
-                step *= 2
-            }
-            high = min(high, count)
-        } else {
-            while low > 0, !(ids[low - 1] < self) {
-                high = low - 1
-                low -= step
-                step *= 2
-            }
-            low = max(low, 0)
-        }
-        return partitionPoint(low, high) { ids[$0] < self }
-    }
-}

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What the origin of a flow keeps, and when it gives it up.
+/// A flow at its origin: its window, and when it is congested.
 extension Node {
     /// The flow to a member, made when there is none.
     @inline(__always)
@@ -131,78 +131,6 @@ extension Node {
             bytes, &effects)
     }
 
-    /// Tells the sender of one message, whose name lies in `bytes`, that it is given up.
-    mutating func report(
-        _ body: RoutedBody, _ key: Key, _ name: Slice, _ sender: UInt64, to destination: NodeID,
-        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
-    ) {
-        counters[.undelivered] &+= 1
-        let start = effects.bytes.count
-        effects.bytes.append(bytes, Int(name.start), Int(name.count))
-        effects.append(
-            .undelivered(
-                sender: sender, body, key, name: Slice(start: start, count: Int(name.count)),
-                to: destination, count: 1))
-    }
-
-    /// A destination is dead: what it has not acknowledged may have arrived or not, and will not be
-    /// sent again, so that nothing is ever delivered twice.
-    mutating func giveUp(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        let flow = flows.flow(to: index)
-        if !flow.isNone { giveUp(flow, &effects) }
-    }
-
-    mutating func giveUp(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
-        flows.outgoing[flow].giveUpDue = nil
-        let count = flows.outgoing[flow].count
-        guard count > 0 else { return }
-        counters[.undelivered] &+= UInt64(count)
-        let destination = members.id(of: flows.outgoing[flow].member)
-        var offset = 0
-        // Messages in a row from one sender to one name are one report.
-        var first = Retention.header(flows.outgoing[flow].queue, at: 0)
-        var firstOffset = 0
-        var run: Int32 = 0
-        for _ in 0..<count {
-            let header = Retention.header(flows.outgoing[flow].queue, at: offset)
-            if run > 0,
-                header.sender != first.sender || header.key != first.key
-                    || header.body != first.body
-            {
-                tell(first, at: firstOffset, of: flow, run, destination, &effects)
-                first = header
-                firstOffset = offset
-                run = 0
-            }
-            run += 1
-            offset += header.entrySize
-        }
-        tell(first, at: firstOffset, of: flow, run, destination, &effects)
-        flows.drop(count, of: flow)
-        flows.outgoing[flow].isRecovering = false
-        flows.outgoing[flow].mustRecover = false
-        flows.outgoing[flow].isTiming = false
-        flows.outgoing[flow].mustSkip = true
-        flows.outgoing[flow].timeouts = 0
-        flows.outgoing[flow].window = configuration.flows.windowBytes
-        relieve(flow, &effects)
-    }
-
-    private mutating func tell(
-        _ header: Retention.Header, at offset: Int, of flow: FlowIndex, _ count: Int32,
-        _ destination: NodeID, _ effects: inout EffectBuffer
-    ) {
-        let start = effects.bytes.count
-        flows.retention.copyBytes(
-            header, of: flows.outgoing[flow].queue, at: offset, count: header.nameCount,
-            to: &effects.bytes)
-        effects.append(
-            .undelivered(
-                sender: header.sender, header.body, header.key,
-                name: Slice(start: start, count: header.nameCount), to: destination,
-                count: count))
-    }
-
     /// A flow keeps less than before: publishers may go on when it is under half its window.
     @inline(__always)
     mutating func relieve(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
@@ -218,21 +146,6 @@ extension Node {
             flows.isCongested = false
             effects.append(.uncongested)
         }
-    }
-
-    /// A destination has said that it leaves: it still acknowledges what has come to it.
-    mutating func awaitLastAcknowledgements(of index: MemberIndex) {
-        let flow = flows.flow(to: index)
-        guard !flow.isNone, flows.outgoing[flow].count > 0 else { return }
-        let due = now + configuration.timing.drain
-        flows.outgoing[flow].giveUpDue = due
-        timers.schedule(.retransmission, at: due)
-    }
-
-    /// This node ends: nobody will hear any more what becomes of its messages.
-    mutating func giveUpAll(_ effects: inout EffectBuffer) {
-        while let flow = flows.active.last { giveUp(flow, &effects) }
-        giveUpHeld(&effects)
     }
 
     /// What the flows of this node keep; O(flows).

@@ -1,0 +1,32 @@
+import MeshWire
+
+/// A node that goes, in order.
+extension Node {
+    /// This node is going: it says so, and everybody strikes it from the ring at once. What is under
+    /// way through it is still forwarded, for a moment.
+    mutating func leave(_ effects: inout EffectBuffer) {
+        guard !isLeaving else { return }
+        spreadRecords(&effects)
+        isLeaving = true
+        leavingSince = now
+        var record = members[.oneself].record
+        record.standing = .left
+        send(.members([record], isRepair: false), over: links.established, &effects)
+        timers[.departure] = links.established.isEmpty ? now : now + configuration.timing.departure
+    }
+
+    /// The moment is over: ends all links in order, once what this node has sent is acknowledged.
+    mutating func depart(_ effects: inout EffectBuffer) {
+        acknowledgeAll(&effects)
+        if !flows.active.isEmpty, !links.established.isEmpty,
+            now < leavingSince + configuration.timing.drain
+        {
+            timers[.departure] = now + .milliseconds(10)
+            return
+        }
+        giveUpAll(&effects)
+        for index in links.established { closeInOrder(index, .leaving, &effects) }
+        for index in links.indices where links[index].state != .free { forget(index, &effects) }
+        effects.append(.left)
+    }
+}

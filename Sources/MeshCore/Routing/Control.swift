@@ -1,0 +1,109 @@
+import MeshWire
+
+/// Messages from one node to any other that are no client's: sent, and what is done with each.
+extension Node {
+    /// A small control message to one node, over any link but `avoided` if there is another way.
+    ///
+    /// - Returns: the link that it took; none: there was none.
+    @discardableResult
+    mutating func sendControl(
+        _ message: Message, to index: MemberIndex, avoiding avoided: LinkIndex = .none,
+        _ effects: inout EffectBuffer
+    ) -> LinkIndex {
+        let destination = members.id(of: index)
+        guard
+            let hop = hop(
+                to: destination, index, promise: .max, isStrict: false, arrival: avoided)
+        else {
+            counters[.droppedNoRoute] &+= 1
+            return .none
+        }
+        let head = effects.bytes.count
+        effects.bytes.appendRoutedHeader(
+            length: 0, hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
+            body: RoutedBody.control.rawValue, origin: id, key: Key(0), destinationCount: 1,
+            number: 0, nameLength: 0, hopsTaken: 0)
+        effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
+        effects.bytes.append(message)
+        let length = effects.bytes.count - head
+        effects.bytes.overwrite(integer: UInt32(length), at: head)
+        transmit(Slice(start: head, count: length), .empty, .control, over: hop.link, &effects)
+        return hop.link
+    }
+
+    /// A control message, encoded in the effects' own bytes, to the given nodes.
+    mutating func routeControl(
+        _ message: Slice, to recipients: [NodeID], _ flags: FrameFlags,
+        _ effects: inout EffectBuffer
+    ) {
+        forwarding.recipients.removeAll(keepingCapacity: true)
+        for recipient in recipients {
+            if let index = members.index(of: recipient), index != .oneself,
+                members.standing(of: index).isPresent
+            {
+                forwarding.recipients.append(index)
+            }
+        }
+        routeToRecipients(.none)
+        guard !forwarding.entries.isEmpty else { return }
+        // The message lies in the bytes that heads are written to, and those may move while they
+        // grow: take it out first.
+        let payload = effects.bytes.withSpan { $0.array(message) }
+        emitGroups(
+            body: RoutedBody.control.rawValue, flags: flags, hopsLeft: Frame.hopLimit, origin: id,
+            key: Key(0), number: 0, nameLength: 0, hopsTaken: 0,
+            nameInHead: Slice(start: 0, count: payload.count), rest: .empty, payload.span,
+            &effects)
+    }
+
+    /// A control message that another node, perhaps far away, has sent to this one. A malformed one
+    /// is counted and dropped: the link that it came over belongs to somebody else.
+    mutating func receivedControl(
+        _ payload: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
+        _ effects: inout EffectBuffer
+    ) {
+        guard
+            let message = try? Message.decode(bytes, from: Int(payload.start), to: payload.end)
+        else {
+            counters[.protocolErrors] &+= 1
+            return
+        }
+        switch message {
+        case .accuse(let subject, let incarnation, let evidence):
+            receivedAccusation(of: subject, incarnation, evidence, by: origin, &effects)
+        case .vouch(let subject, let incarnation):
+            receivedVouch(for: subject, incarnation, &effects)
+        case .acknowledge(let acknowledgement):
+            receivedAcknowledgement(acknowledgement, from: origin, &effects)
+        case .stranger(let key, let name, let sequence):
+            receivedStranger(key, name: name, sequence: sequence, from: origin)
+        case .skip(let last):
+            receivedSkip(through: last, from: origin, &effects)
+        case .question(let number, let isTrace, let subject):
+            let question = QueryID(number)
+            if isTrace {
+                // The forwarders have signed behind the subject; the holder is the last of the way.
+                var path = ByteQueue()
+                path.append(bytes, Int(subject.start), Int(subject.count))
+                path.append(id)
+                path.withSpan {
+                    sendAnswer(
+                        to: origin, question, Slice(start: 0, count: $0.count),
+                        isTrace: true, $0, &effects)
+                }
+            } else {
+                effects.append(.asked(by: origin, question, subject: subject))
+            }
+        case .answer(let number, let answer):
+            let question = QueryID(number)
+            effects.append(.answered(question, from: origin, answer: answer))
+            strike(origin, from: question, &effects)
+        case .traceAnswer(let number, let path):
+            let question = QueryID(number)
+            effects.append(.traced(question, holder: origin, path: path))
+            strike(origin, from: question, &effects)
+        default:
+            counters[.protocolErrors] &+= 1
+        }
+    }
+}
