@@ -110,7 +110,7 @@ public struct Node: ~Copyable {
         flows = Flows(secret: secret)
         members = MemberTable(
             oneself: MemberRecord(
-                id: id, incarnation: incarnation, standing: .alive,
+                id: id, incarnation: incarnation, status: .alive,
                 endpoint: configuration.endpoint, name: configuration.name,
                 zone: configuration.zone), at: now, book: book ?? MemberBook(secret: secret),
             secret: secret)
@@ -272,7 +272,7 @@ public struct Node: ~Copyable {
             adopt(records, from: link, isRepair: true, &effects)
         case (.established, .members(let records, let isRepair)):
             adopt(records, from: link, isRepair: isRepair, &effects)
-        case (.established, .standings(let changes)):
+        case (.established, .statuses(let changes)):
             adopt(changes, from: link, &effects)
         case (.established, .linkLists(let received)):
             adopt(received, from: link)

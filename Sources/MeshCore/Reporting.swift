@@ -3,13 +3,13 @@ import MeshWire
 /// What a node tells about itself; for status commands and tests, not for the hot path.
 extension Node {
     /// Everybody known, this node among them: first those on the ring in its order, then the dead.
-    public func memberStatuses(includingDeparted: Bool = false) -> [MemberStatus] {
+    public func memberReports(includingDeparted: Bool = false) -> [MemberReport] {
         var indices = members.ring.map { $0.index }
         if includingDeparted { indices += departed.indices }
         return indices.map { index in
             let member = members[index]
-            return MemberStatus(
-                id: member.id, incarnation: member.incarnation, standing: member.standing,
+            return MemberReport(
+                id: member.id, incarnation: member.incarnation, status: member.status,
                 endpoint: member.endpoint, name: member.name, zone: member.zone,
                 keyCount: Int(member.log.keyCount), isSelf: index == .oneself)
         }
@@ -65,7 +65,7 @@ extension Node {
 
     /// Whether this node is a member, alive or suspect.
     public func isPresent(_ node: NodeID) -> Bool {
-        members.index(of: node).map { members.standing(of: $0).isPresent } ?? false
+        members.index(of: node).map { members.status(of: $0).isPresent } ?? false
     }
 
     public func isHeld(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }

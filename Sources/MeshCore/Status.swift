@@ -1,10 +1,10 @@
 import MeshWire
 
 /// A member as an operator sees it.
-public struct MemberStatus: Sendable {
+public struct MemberReport: Sendable {
     public var id: NodeID
     public var incarnation: Incarnation
-    public var standing: Standing
+    public var status: MemberStatus
     public var endpoint: Endpoint
     public var name: String
     public var zone: String

@@ -62,15 +62,15 @@ public struct TracedWay: Sendable {
     /// The name that people call it by.
     public var name: String
     /// `alive` or `suspect`, as the node that was asked takes it.
-    public var standing: String
+    public var status: String
     /// Names of nodes, the first hop to the holder; empty if this node is the holder. Nil: the holder
     /// did not answer in time.
     public var path: [String]?
 
-    public init(holder: NodeID, name: String, standing: String, path: [String]?) {
+    public init(holder: NodeID, name: String, status: String, path: [String]?) {
         self.holder = holder
         self.name = name
-        self.standing = standing
+        self.status = status
         self.path = path
     }
 }
@@ -525,7 +525,7 @@ extension Gateway {
             let ways = question.ways.map { way in
                 ReplyValue.map([
                     ("holder", .text(way.name)), ("id", .text(way.holder.description)),
-                    ("standing", .text(way.standing)),
+                    ("status", .text(way.status)),
                     ("hops", way.path.map { .integer($0.count) } ?? .null),
                     ("path", way.path.map { .array($0.map { .text($0) }) } ?? .null),
                 ])

@@ -60,7 +60,7 @@ extension Server {
     ) -> LogLine {
         var fields: [LogLine.Field] = [("address", .text(endpoint.description))]
         if let peer {
-            let name = node.memberStatuses().first { $0.id == peer }?.name ?? ""
+            let name = node.memberReports().first { $0.id == peer }?.name ?? ""
             if !name.isEmpty { fields.append(("name", .text(name))) }
             fields.append(("node", .text(peer.description)))
         }

@@ -51,7 +51,7 @@ extension Server {
         case .patternCount:
             edge.gateway.reply(client, .integer(node.patternCount))
         case .members:
-            edge.gateway.reply(client, .array(node.memberStatuses().map { Self.describe($0) }))
+            edge.gateway.reply(client, .array(node.memberReports().map { Self.describe($0) }))
         case .links:
             edge.gateway.reply(client, .array(node.linkStatuses().map { Self.describe($0, facts) }))
         case .status: edge.gateway.reply(client, status(facts))
@@ -85,7 +85,7 @@ extension Server {
     }
 
     mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {
-        let members = node.memberStatuses().filter { holders.contains($0.id) }
+        let members = node.memberReports().filter { holders.contains($0.id) }
         edge.gateway.reply(
             client,
             .array(
@@ -99,13 +99,13 @@ extension Server {
                 }))
     }
 
-    private static func describe(_ member: MemberStatus) -> ReplyValue {
+    private static func describe(_ member: MemberReport) -> ReplyValue {
         .map([
             ("id", .text(member.id.description)),
             ("name", .text(member.name)),
             ("zone", .text(member.zone)),
             ("endpoint", .text(member.endpoint.description)),
-            ("standing", .text("\(member.standing)")),
+            ("status", .text("\(member.status)")),
             ("incarnation", .integer(Int(truncatingIfNeeded: member.incarnation.rawValue))),
             ("keys", .integer(member.keyCount)),
             ("self", .integer(member.isSelf ? 1 : 0)),
@@ -200,9 +200,9 @@ extension Server {
 
 /// Members by id, as people want to read of them.
 struct Members {
-    private let members: [NodeID: MemberStatus]
+    private let members: [NodeID: MemberReport]
 
-    init(_ members: [MemberStatus]) {
+    init(_ members: [MemberReport]) {
         self.members = Dictionary(
             members.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
     }
@@ -216,6 +216,6 @@ struct Members {
     func way(to holder: NodeID, _ path: [String]?) -> TracedWay {
         TracedWay(
             holder: holder, name: name(holder),
-            standing: members[holder].map { "\($0.standing)" } ?? "unknown", path: path)
+            status: members[holder].map { "\($0.status)" } ?? "unknown", path: path)
     }
 }

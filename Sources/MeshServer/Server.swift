@@ -275,7 +275,7 @@ public struct Server: ~Copyable {
     private mutating func finished(_ query: QueryID) {
         let silent = edge.gateway.silentHolders(query) { holders(of: $0) }
         if !silent.isEmpty {
-            let members = Members(node.memberStatuses())
+            let members = Members(node.memberReports())
             for holder in silent { edge.gateway.traced(query, members.way(to: holder, nil)) }
         }
         if let found = edge.gateway.location(query, among: { holders(of: $0) }) {
@@ -290,7 +290,7 @@ public struct Server: ~Copyable {
     private mutating func traced(
         _ query: QueryID, _ holder: NodeID, _ path: Slice, _ bytes: Span<UInt8>
     ) {
-        let members = Members(node.memberStatuses())
+        let members = Members(node.memberReports())
         var hops: [String] = []
         var at = Int(path.start)
         while at + 8 <= path.end {

@@ -151,13 +151,13 @@ extension World {
         switch (saboteur!.mistake, message) {
         case (.dropsRepairs, .records), (.dropsRepairs, .snapshot), (.omitsHeartbeats, .heartbeat):
             return nil
-        case (.hushesNews, .members(_, isRepair: false)), (.hushesNews, .standings): return nil
+        case (.hushesNews, .members(_, isRepair: false)), (.hushesNews, .statuses): return nil
         case (.neverRefutes, .members(let records, let isRepair)):
             let others = records.filter { $0.id != ids[number] }
             return others.isEmpty ? nil : .members(others, isRepair: isRepair)
-        case (.neverRefutes, .standings(let changes)):
+        case (.neverRefutes, .statuses(let changes)):
             let others = changes.filter { $0.id != ids[number] }
-            return others.isEmpty ? nil : .standings(others)
+            return others.isEmpty ? nil : .statuses(others)
         case (.neverRefutes, .origins(var entries, let mask, let isReply)):
             for place in entries.indices where entries[place].member.id == ids[number] {
                 let life = entries[place].member.incarnation.life
@@ -173,10 +173,10 @@ extension World {
         case (.ignoresRemovals, .snapshot(let part)) where part.origin == ids[number]:
             return nil
         case (.slanders, .heartbeat):
-            let node = hosts[number]!.server.node.memberStatuses().first { !$0.isSelf }
+            let node = hosts[number]!.server.node.memberReports().first { !$0.isSelf }
             guard let victim = node else { return message }
             let record = MemberRecord(
-                id: victim.id, incarnation: victim.incarnation, standing: .dead,
+                id: victim.id, incarnation: victim.incarnation, status: .dead,
                 endpoint: victim.endpoint, name: victim.name, zone: victim.zone)
             return .members([record], isRepair: false)
         default: return message

@@ -147,7 +147,7 @@ public struct World: ~Copyable {
     public func isFrozen(_ host: Int) -> Bool { hosts[host]?.frozenUntil != nil }
     /// For hosts that are up, as everything below.
     public func isReady(_ host: Int) -> Bool { hosts[host]!.server.node.isReady }
-    public func members(_ host: Int) -> [MemberStatus] { hosts[host]!.server.node.memberStatuses() }
+    public func members(_ host: Int) -> [MemberReport] { hosts[host]!.server.node.memberReports() }
     func memberCount(_ host: Int) -> Int { hosts[host]!.server.node.memberCount }
     public func links(_ host: Int) -> [LinkStatus] { hosts[host]!.server.node.linkStatuses() }
     public func counters(_ host: Int) -> NodeCounters { hosts[host]!.server.node.counters }

@@ -15,8 +15,8 @@ public enum Message: Equatable, Sendable {
     case heartbeat(Heartbeat)
     /// Changes of membership, flooded once over every link; or, with `isRepair`, what a node knows.
     case members([MemberRecord], isRepair: Bool)
-    /// The same of members that the receivers know already: only their standing has changed.
-    case standings([StandingChange])
+    /// The same of members that the receivers know already: only their status has changed.
+    case statuses([StatusChange])
     /// Who has which links, for lookahead.
     case linkLists([LinkList])
     /// How such lists have changed since they were last told over this link.
@@ -77,7 +77,7 @@ public enum Message: Equatable, Sendable {
         switch self {
         case .hello, .welcome, .refuse: .handshake
         case .members, .coordinates, .bye: .connection
-        case .heartbeat, .standings, .linkLists, .linkChanges, .linksWanted, .role, .records,
+        case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
             .digests, .marks, .origins, .repair, .snapshot, .cannotRepair:
             .link
         case .accuse, .vouch, .question, .answer, .traceAnswer, .acknowledge, .skip, .stranger:
@@ -90,7 +90,7 @@ public enum Message: Equatable, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, question, answer
         case traceAnswer, acknowledge, skip
-        case marks = 22, coordinates, stranger, linkChanges, linksWanted, standings
+        case marks = 22, coordinates, stranger, linkChanges, linksWanted, statuses
     }
 }
 
@@ -136,14 +136,14 @@ public struct Greeting: Equatable, Sendable {
     }
 }
 
-/// Standing of a member; at equal incarnations the higher outranks the lower.
-public enum Standing: UInt8, Comparable, Sendable {
+/// MemberStatus of a member; at equal incarnations the higher outranks the lower.
+public enum MemberStatus: UInt8, Comparable, Sendable {
     case alive = 0
     case suspect = 1
     case dead = 2
     case left = 3
 
-    @inlinable public static func < (left: Standing, right: Standing) -> Bool {
+    @inlinable public static func < (left: MemberStatus, right: MemberStatus) -> Bool {
         left.rawValue < right.rawValue
     }
 
@@ -154,41 +154,41 @@ public enum Standing: UInt8, Comparable, Sendable {
 public struct MemberRecord: Equatable, Sendable {
     public var id: NodeID
     public var incarnation: Incarnation
-    public var standing: Standing
+    public var status: MemberStatus
     public var endpoint: Endpoint
     public var name: String
     public var zone: String
 
     public init(
-        id: NodeID, incarnation: Incarnation, standing: Standing, endpoint: Endpoint,
+        id: NodeID, incarnation: Incarnation, status: MemberStatus, endpoint: Endpoint,
         name: String, zone: String
     ) {
         self.id = id
         self.incarnation = incarnation
-        self.standing = standing
+        self.status = status
         self.endpoint = endpoint
         self.name = name
         self.zone = zone
     }
 }
 
-/// A member's new standing, in thirteen bytes: whoever knows the member knows the rest of its record.
-public struct StandingChange: Equatable, Sendable {
+/// A member's new status, in thirteen bytes: whoever knows the member knows the rest of its record.
+public struct StatusChange: Equatable, Sendable {
     public var id: NodeID
     /// The lower half of its incarnation: 16 bits of its birth, and its refutations.
     public var incarnation: UInt32
-    public var standing: Standing
+    public var status: MemberStatus
 
-    public init(id: NodeID, incarnation: UInt32, standing: Standing) {
+    public init(id: NodeID, incarnation: UInt32, status: MemberStatus) {
         self.id = id
         self.incarnation = incarnation
-        self.standing = standing
+        self.status = status
     }
 
     public init(_ record: MemberRecord) {
         id = record.id
         incarnation = UInt32(truncatingIfNeeded: record.incarnation.rawValue)
-        standing = record.standing
+        status = record.status
     }
 }
 

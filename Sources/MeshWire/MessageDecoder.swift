@@ -40,11 +40,11 @@ extension Message {
             records.reserveCapacity(count)
             for _ in 0..<count { records.append(try reader.member(bytes)) }
             return .members(records, isRepair: isRepair)
-        case .standings:
+        case .statuses:
             let count = try reader.count(least: 13, max: Message.memberCountMax, bytes)
-            var changes: [StandingChange] = []
-            for _ in 0..<count { changes.append(try reader.standingChange(bytes)) }
-            return .standings(changes)
+            var changes: [StatusChange] = []
+            for _ in 0..<count { changes.append(try reader.statusChange(bytes)) }
+            return .statuses(changes)
         case .linkLists:
             let count = try reader.count(least: 23, max: Message.linkListCountMax, bytes)
             var lists: [LinkList] = []
@@ -202,23 +202,23 @@ extension ByteReader {
     mutating func member(_ bytes: Span<UInt8>) throws(WireError) -> MemberRecord {
         let id = try id(bytes)
         let incarnation = try incarnation(bytes)
-        let standing = try standing(bytes)
+        let status = try status(bytes)
         return MemberRecord(
-            id: id, incarnation: incarnation, standing: standing, endpoint: try endpoint(bytes),
+            id: id, incarnation: incarnation, status: status, endpoint: try endpoint(bytes),
             name: try shortText(bytes), zone: try shortText(bytes))
     }
 
-    mutating func standing(_ bytes: Span<UInt8>) throws(WireError) -> Standing {
-        guard let standing = Standing(rawValue: try byte(bytes)) else {
-            throw .invalidValue(field: "standing")
+    mutating func status(_ bytes: Span<UInt8>) throws(WireError) -> MemberStatus {
+        guard let status = MemberStatus(rawValue: try byte(bytes)) else {
+            throw .invalidValue(field: "status")
         }
-        return standing
+        return status
     }
 
-    mutating func standingChange(_ bytes: Span<UInt8>) throws(WireError) -> StandingChange {
-        StandingChange(
+    mutating func statusChange(_ bytes: Span<UInt8>) throws(WireError) -> StatusChange {
+        StatusChange(
             id: try id(bytes), incarnation: try integer(UInt32.self, bytes),
-            standing: try standing(bytes))
+            status: try status(bytes))
     }
 
     mutating func coordinate(_ bytes: Span<UInt8>) throws(WireError) -> MemberCoordinate {

@@ -24,8 +24,8 @@ extension ByteQueue {
             append(isRepair ? 1 : 0)
             append(integer: UInt16(records.count))
             for record in records { append(record) }
-        case .standings(let changes):
-            append(Message.Number.standings.rawValue)
+        case .statuses(let changes):
+            append(Message.Number.statuses.rawValue)
             append(integer: UInt16(changes.count))
             for change in changes { append(change) }
         case .linkLists(let lists):
@@ -151,13 +151,13 @@ extension ByteQueue {
         append(bytes, Int(answer.start), Int(answer.count))
     }
 
-    /// Begins a `.link` frame with a `.members` message of news, or a `.standings` message, for so many
+    /// Begins a `.link` frame with a `.members` message of news, or a `.statuses` message, for so many
     /// records or changes, which the caller appends. Returns where it begins.
-    public mutating func beginMembersFrame(_ recordCount: Int, areStandings: Bool) -> Int {
+    public mutating func beginMembersFrame(_ recordCount: Int, areStatuses: Bool) -> Int {
         let start = count
         appendPrefix(length: 0, .link, [], hopsLeft: 0, body: 0)
-        if areStandings {
-            append(Message.Number.standings.rawValue)
+        if areStatuses {
+            append(Message.Number.statuses.rawValue)
         } else {
             append(Message.Number.members.rawValue)
             append(0)
@@ -166,11 +166,11 @@ extension ByteQueue {
         return start
     }
 
-    /// Appends what a `.standings` message says of one member.
-    public mutating func append(_ change: StandingChange) {
+    /// Appends what a `.statuses` message says of one member.
+    public mutating func append(_ change: StatusChange) {
         append(change.id)
         append(integer: change.incarnation)
-        append(change.standing.rawValue)
+        append(change.status.rawValue)
     }
 
     /// Ends the frame that began at `start`, and returns where it stands.
@@ -194,7 +194,7 @@ extension ByteQueue {
     public mutating func append(_ record: MemberRecord) {
         append(record.id)
         append(integer: record.incarnation.rawValue)
-        append(record.standing.rawValue)
+        append(record.status.rawValue)
         append(record.endpoint)
         append(shortText: record.name)
         append(shortText: record.zone)

@@ -10,7 +10,7 @@ extension Message {
         switch self {
         case .members(let records, let isRepair):
             cut(records, Self.memberCountMax) { .members($0, isRepair: isRepair) }
-        case .standings(let changes): cut(changes, Self.memberCountMax) { .standings($0) }
+        case .statuses(let changes): cut(changes, Self.memberCountMax) { .statuses($0) }
         case .linkLists(let lists): cut(lists, Self.linkListCountMax) { .linkLists($0) }
         case .linkChanges(let changes): cut(changes, Self.linkListCountMax) { .linkChanges($0) }
         case .linksWanted(let owners): cut(owners, Self.linkListCountMax) { .linksWanted($0) }

@@ -65,7 +65,7 @@ enum Status {
             }
             text += Table.text(shown.map { [$0.name, $0.value.shown] }) + "\n"
         }
-        let memberColumns = ["name", "zone", "endpoint", "standing", "keys", "id"]
+        let memberColumns = ["name", "zone", "endpoint", "status", "keys", "id"]
         text += "Members\n" + table(members, memberColumns) + "\n"
         let linkColumns = [
             "name", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",

@@ -61,9 +61,9 @@ enum Trace {
     private static func table(_ ways: [RESPReply]) -> String {
         let silence = "no answer in \(Timing().query.nanoseconds / 1_000_000_000) s"
         return Table.text(
-            [["holder", "id", "standing", "hops", "way"]]
+            [["holder", "id", "status", "hops", "way"]]
                 + ways.map { way in
-                    ["holder", "id", "standing", "hops"].map { way[$0]?.shown ?? "-" }
+                    ["holder", "id", "status", "hops"].map { way[$0]?.shown ?? "-" }
                         + [way["path"] == .null ? silence : way["path"]?.shown ?? "-"]
                 })
     }

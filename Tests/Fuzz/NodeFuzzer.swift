@@ -64,7 +64,7 @@ struct Subject: ~Copyable {
                     cluster: "smallworld", clusterID: clusterID, purpose: .neighbour, stratum: 0,
                     member: MemberRecord(
                         id: Self.peer, incarnation: Incarnation(bootMilliseconds: Self.life),
-                        standing: .alive, endpoint: Endpoint(ipv4: 0x0B00_0001, port: 7400),
+                        status: .alive, endpoint: Endpoint(ipv4: 0x0B00_0001, port: 7400),
                         name: "peer", zone: ""))))
         let bytes = hello.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
         mesh.inject(bytes, to: 0, over: link)
@@ -125,9 +125,9 @@ struct Subject: ~Copyable {
         let sizes = mesh.hosts[0].server.node.tableSizes()
         precondition(sizes.links <= Self.degree)
         precondition(mesh.hosts[0].server.node.linkStatuses().count == sizes.links)
-        let members = mesh.hosts[0].server.node.memberStatuses()
+        let members = mesh.hosts[0].server.node.memberReports()
         precondition(members.filter { $0.isSelf }.count == 1, "it has lost itself")
-        precondition(members.first { $0.isSelf }!.standing == .alive, "it believes to be dead")
+        precondition(members.first { $0.isSelf }!.status == .alive, "it believes to be dead")
         precondition(
             mesh.hosts[0].server.node.isHeld(channel), "it has lost what its client subscribed to")
         precondition(mesh.hosts[0].server.node.holders(of: channel).contains(Self.own))

@@ -311,16 +311,16 @@ class Node:
         return [{row[i].decode(): plain(row[i + 1]) for i in range(0, len(row), 2)}
                 for row in reply]
 
-    def members(self, standing="alive"):
+    def members(self, status="alive"):
         """The ids of the members that stand so, sorted. A suspect is a member until it is dead."""
         return sorted(row["id"] for row in self.rows("MESH.MEMBERS")
-                      if row["standing"] == standing)
+                      if row["status"] == status)
 
-    def standing_of(self, node):
+    def status_of(self, node):
         """What this node thinks of the other: alive, suspect, dead, left; None when it is unknown.
 
-        Several lives of one node may be known; the best standing counts."""
-        known = [row["standing"] for row in self.rows("MESH.MEMBERS")
+        Several lives of one node may be known; the best status counts."""
+        known = [row["status"] for row in self.rows("MESH.MEMBERS")
                  if row["name"] == "node-%d" % node.index]
         return next((s for s in ("alive", "suspect", "left", "dead") if s in known), None)
 

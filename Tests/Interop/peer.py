@@ -13,7 +13,7 @@ LINK, ROUTED, ARC = 1, 2, 3
 (HELLO, WELCOME, REFUSE, HEARTBEAT, MEMBERS, LINK_LISTS, ROLE, BYE, ACCUSE, VOUCH, RECORDS, DIGESTS,
  ORIGINS, REPAIR, SNAPSHOT, CANNOT_REPAIR, QUESTION, ANSWER, TRACE_ANSWER) = range(1, 20)
 MARKS = 22
-LINK_CHANGES, LINKS_WANTED, STANDINGS = 25, 26, 27
+LINK_CHANGES, LINKS_WANTED, STATUSES = 25, 26, 27
 INTRODUCE, NEIGHBOUR = 1, 2
 CHANNEL, SHARD_CHANNEL, USER, CONTROL = 1, 2, 3, 4
 WRONG_CLUSTER, WRONG_VERSION, FULL, STRATUM_TAKEN, DUPLICATE, ONESELF, DEAD = range(1, 8)
@@ -53,8 +53,8 @@ def endpoint(host, port):
         ">I", socket.inet_aton(host))[0])
 
 
-def member(id, incarnation, standing=0, address=("127.0.0.1", 1), name=b"liar", zone=b""):
-    return struct.pack("<QQB", id, incarnation, standing) + endpoint(*address) \
+def member(id, incarnation, status=0, address=("127.0.0.1", 1), name=b"liar", zone=b""):
+    return struct.pack("<QQB", id, incarnation, status) + endpoint(*address) \
         + short(name) + short(zone)
 
 

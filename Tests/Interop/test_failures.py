@@ -201,7 +201,7 @@ def test_a_node_restarted_at_once_at_the_same_address_leaves_no_ghost():
 
             def clean(one):
                 rows = one.rows("MESH.MEMBERS")
-                here = [r for r in rows if r["standing"] in ("alive", "suspect")]
+                here = [r for r in rows if r["status"] in ("alive", "suspect")]
                 assert len(here) == 5, here
                 assert former not in [r["id"] for r in here]
                 at_its_address = [r for r in here if r["endpoint"] == "%s:%d" % node.mesh]
@@ -246,7 +246,7 @@ def test_sigterm_leaves_gracefully(make):
         traffic.check_no_doubles()
         for node in others:
             assert node.metric("smallworld_deaths_total") == deaths[node.index], "left is not dead"
-            assert node.standing_of(leaver) in ("left", None)
+            assert node.status_of(leaver) in ("left", None)
         deliver_everywhere(mesh)
 
 

@@ -460,7 +460,7 @@ LIAR, NOBODY = 0x1111, 0x2222
         "<HQIBIBB", 1, LIAR, 1, 255, 0, 0, 0))),
     ("a change of more links than its frame has", wire.link(wire.LINK_CHANGES, struct.pack(
         "<HQIBIBB", 1, LIAR, 1, 0, 0, 255, 255))),
-    ("a standing that there is not", wire.link(wire.STANDINGS, struct.pack(
+    ("a status that there is not", wire.link(wire.STATUSES, struct.pack(
         "<HQIB", 1, LIAR, 1, 4))),
     ("a list longer than its frame", wire.link(wire.MEMBERS, b"\0" + b"\xff\xff" + b"x" * 30)),
     ("digests of nothing", wire.link(wire.DIGESTS, b"\xff\xff")),
@@ -528,7 +528,7 @@ def test_mesh_a_member_that_declares_others_dead(victim, pair, incarnation):
     for name in (pair[1].id, victim.id):
         value = (int(time.time() * 1000) + 3_600_000 << 16) if incarnation == "an hour ahead" \
             else 2 ** 64 - 1
-        record = wire.member(int(name, 16), value, standing=2, name=b"slandered")
+        record = wire.member(int(name, 16), value, status=2, name=b"slandered")
         liar, id = wire.introduced(victim, pair.greeting)
         liar.expect(wire.WELCOME)
         liar.send(wire.link(wire.MEMBERS, b"\0" + struct.pack("<H", 1) + record))

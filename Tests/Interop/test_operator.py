@@ -133,12 +133,12 @@ def test_a_node_restarted_with_another_wall_clock_is_a_new_one(library, jump):
             mesh.wait_members(10)
             for other in mesh:
                 assert former not in other.members() + other.members("suspect")
-                assert other.standing_of(node) == "alive"
+                assert other.status_of(node) == "alive"
             deliver_everywhere(mesh)
         # What it says of itself still counts: it is suspected, and refutes, like any other.
         refuted = node.metric("smallworld_refutations_total")
         node.freeze()
-        eventually(10, lambda: all(other.standing_of(node) != "alive" for other in others))
+        eventually(10, lambda: all(other.status_of(node) != "alive" for other in others))
         node.thaw()
         eventually(10, lambda: node.metric("smallworld_refutations_total") > refuted)
         mesh.wait_members(10)
@@ -187,7 +187,7 @@ def test_a_pause_of_all_gives_a_suspect_its_full_time(library):
         others = [node for node in mesh if node is not suspect]
         refuted = suspect.metric("smallworld_refutations_total")
         suspect.freeze()
-        eventually(5, lambda: all(node.standing_of(suspect) == "suspect" for node in others))
+        eventually(5, lambda: all(node.status_of(suspect) == "suspect" for node in others))
         everybody(mesh, signal.SIGSTOP)
         time.sleep(5)
         # It wakes last, as the one that is slowest.

@@ -26,7 +26,7 @@ import Testing
         mesh.attach("ann", at: 2)
         let member = mesh.hosts[0].node.members.index(of: mesh.hosts[2].node.id)!
         var dead = mesh.hosts[0].node.members[member].record
-        dead.standing = .dead
+        dead.status = .dead
         var toldCount = 0
         mesh.judge = { from, to, frame in
             if from == 0, to == 1, origins(in: frame) != nil { toldCount += 1 }
@@ -38,11 +38,11 @@ import Testing
                     [OriginEntry(member: dead, sequence: 0, keyCount: 0, keySum: 0)], mask: 0,
                     isReply: isReply)), to: 0, from: 1)
         // Hearsay of a death is a suspicion, and no reason to say what the dead has.
-        #expect(mesh.hosts[0].node.members.standing(of: member) == .suspect)
+        #expect(mesh.hosts[0].node.members.status(of: member) == .suspect)
         mesh.run(for: .milliseconds(20))
         #expect(toldCount == 0)
         mesh.run(for: .seconds(1))
-        #expect(mesh.hosts[0].node.members.standing(of: member) == .alive)
+        #expect(mesh.hosts[0].node.members.status(of: member) == .alive)
     }
 
     @Test func `a reply is not answered with what its sender knows to be behind`() {
@@ -66,45 +66,45 @@ import Testing
         #expect(toldCount == 1)
     }
 
-    @Test func `a new standing is told in short, and refuted in short`() {
+    @Test func `a new status is told in short, and refuted in short`() {
         let mesh = SmallMesh(3)
         mesh.run(for: .seconds(1))
         let accused = mesh.hosts[2].node.id
         let member = mesh.hosts[0].node.members.index(of: accused)!
         let before = mesh.hosts[0].node.members.incarnation(of: member)
-        var told: [StandingChange] = []
+        var told: [StatusChange] = []
         var recordCount = 0
         mesh.judge = { _, _, frame in
             guard frame[4] == FrameKind.link.rawValue else { return .pass }
             switch try? Message.decode(frame.span, from: Frame.prefixSize, to: frame.count) {
-            case .standings(let changes): told += changes
+            case .statuses(let changes): told += changes
             case .members(let records, isRepair: false): recordCount += records.count
             default: break
             }
             return .pass
         }
-        var rumour = StandingChange(mesh.hosts[0].node.members[member].record)
-        rumour.standing = .suspect
-        mesh.inject(frame(.standings([rumour])), to: 0, from: 1)
-        #expect(mesh.hosts[0].node.members.standing(of: member) == .suspect)
+        var rumour = StatusChange(mesh.hosts[0].node.members[member].record)
+        rumour.status = .suspect
+        mesh.inject(frame(.statuses([rumour])), to: 0, from: 1)
+        #expect(mesh.hosts[0].node.members.status(of: member) == .suspect)
         mesh.run(for: .milliseconds(100))
-        #expect(mesh.hosts[0].node.members.standing(of: member) == .alive)
+        #expect(mesh.hosts[0].node.members.status(of: member) == .alive)
         #expect(mesh.hosts[0].node.members.incarnation(of: member) == before.next())
-        #expect(told.contains { $0.id == accused && $0.standing == .alive })
+        #expect(told.contains { $0.id == accused && $0.status == .alive })
         // The accused itself is told by those who hear it.
         #expect(recordCount <= 2)
     }
 
-    @Test func `a new standing of another life, or of nobody known, is no news`() {
+    @Test func `a new status of another life, or of nobody known, is no news`() {
         let mesh = SmallMesh(3)
         mesh.run(for: .seconds(1))
         let member = mesh.hosts[0].node.members.index(of: mesh.hosts[2].node.id)!
-        var other = StandingChange(mesh.hosts[0].node.members[member].record)
+        var other = StatusChange(mesh.hosts[0].node.members[member].record)
         other.incarnation ^= 1 << 16
-        other.standing = .dead
-        let nobody = StandingChange(id: NodeID(99), incarnation: .max, standing: .alive)
-        mesh.inject(frame(.standings([other, nobody])), to: 0, from: 1)
-        #expect(mesh.hosts[0].node.members.standing(of: member) == .alive)
+        other.status = .dead
+        let nobody = StatusChange(id: NodeID(99), incarnation: .max, status: .alive)
+        mesh.inject(frame(.statuses([other, nobody])), to: 0, from: 1)
+        #expect(mesh.hosts[0].node.members.status(of: member) == .alive)
         #expect(mesh.hosts[0].node.members.ring.count == 3)
     }
 

@@ -21,7 +21,7 @@ import Testing
         case .heartbeat: return .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, held: 4))
         case .members:
             return .members(other.id == peer.id ? [peer] : [other, peer], isRepair: true)
-        case .standings: return .standings([StandingChange(other), StandingChange(peer)])
+        case .statuses: return .statuses([StatusChange(other), StatusChange(peer)])
         case .linkLists:
             return .linkLists([
                 LinkList(

@@ -224,17 +224,17 @@ import Testing
         var members = (0..<count).map { number in
             MemberRecord(
                 id: NodeID(unmixed(random.next() << 18 | 5)),
-                incarnation: Incarnation(bootMilliseconds: 1_699_999_000_000), standing: .alive,
+                incarnation: Incarnation(bootMilliseconds: 1_699_999_000_000), status: .alive,
                 endpoint: Endpoint(
                     ipv4: 0x0B00_0000 + UInt32(number), port: 1_024), name: "", zone: "")
         }
         mesh.inject(.members(members, isRepair: false), to: 0, from: 1)
         #expect(mesh.memberCount(at: 0) == count + 2)
-        for place in members.indices { members[place].standing = .left }
+        for place in members.indices { members[place].status = .left }
         mesh.inject(.members(members, isRepair: false), to: 0, from: 1)
         #expect(mesh.memberCount(at: 0) == 2)
         mesh.run(for: .seconds(4))
-        let known = mesh.hosts[0].node.memberStatuses(includingDeparted: true).count
+        let known = mesh.hosts[0].node.memberReports(includingDeparted: true).count
         #expect(known == 2 + 1_024)
     }
 

@@ -6,7 +6,7 @@ import Testing
 @Suite struct MemberTableTests {
     private func record(_ id: UInt64, _ port: UInt16) -> MemberRecord {
         MemberRecord(
-            id: NodeID(id), incarnation: Incarnation(id), standing: .alive,
+            id: NodeID(id), incarnation: Incarnation(id), status: .alive,
             endpoint: Endpoint(ipv4: 1, port: port), name: "", zone: "")
     }
 
@@ -71,7 +71,7 @@ import Testing
                     // Nobody else's: whom an address leads to that two claim is another matter.
                     later.endpoint.port = UInt16(number) + 300 * UInt16(random.next(below: 100))
                     later.name = "node \(round) with a long name"
-                    later.standing = random.next(below: 2) == 0 ? .alive : .dead
+                    later.status = random.next(below: 2) == 0 ? .alive : .dead
                     table.replace(known.index, with: later, at: now)
                     model[id] = (known.index, later)
                 default:
@@ -97,10 +97,10 @@ import Testing
                 let record = table[found].record
                 #expect(record == wanted)
                 let atEndpoint = table.index(at: wanted.endpoint)
-                if wanted.standing.isPresent { #expect(atEndpoint == found) }
+                if wanted.status.isPresent { #expect(atEndpoint == found) }
             }
         }
-        let present = model.values.filter { $0.record.standing.isPresent }
+        let present = model.values.filter { $0.record.status.isPresent }
         let expected = (present.map(\.record.id) + [NodeID(0)]).sorted()
         #expect(table.ring.map { $0.id } == expected)
         for (rank, id) in expected.enumerated() { #expect(table.rank(of: id) == rank) }

@@ -83,7 +83,7 @@ import Testing
         node.handle(.connected(link), bytes: [UInt8]().span, at: start, into: &effects)
         let peer = MemberRecord(
             id: NodeID(2 << 60), incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000),
-            standing: .alive, endpoint: seed, name: "p", zone: "")
+            status: .alive, endpoint: seed, name: "p", zone: "")
         func receive(_ message: Message) throws {
             var frame = ByteQueue()
             _ = frame.appendLinkFrame(message)
@@ -100,7 +100,7 @@ import Testing
                     cluster: node.configuration.cluster, clusterID: node.clusterID,
                     purpose: .introduce, stratum: 0, member: peer)))
         let early: [Message] = [
-            .members([peer], isRepair: false), .standings([StandingChange(peer)]),
+            .members([peer], isRepair: false), .statuses([StatusChange(peer)]),
             .linkLists([]), .linkChanges([]), .linksWanted([peer.id]),
             .heartbeat(Heartbeat(digest: 1, sentAt: 1, echo: 0, held: 0)), .role(.longRange),
             .digests([UInt64](repeating: 0, count: 64)), .marks([], mask: 0),

@@ -135,7 +135,7 @@ import Testing
     }
 
     @Test
-    func `who takes a session from a standing connection is told what that may not have read`() {
+    func `who takes a session from a status connection is told what that may not have read`() {
         for isLost in [false, true] {
             var pair = Pair()
             let (first, token) = Self.begin(&pair)
@@ -169,7 +169,7 @@ import Testing
         #expect(reply.hasSuffix("·" + Self.notice + message("b")))
     }
 
-    @Test func `a node that has fetched a session from a standing connection is told afterwards`() {
+    @Test func `a node that has fetched a session from a status connection is told afterwards`() {
         var pair = Pair()
         let (first, old) = Self.begin(&pair)
         pair.here.deliver(.user, "ann", "a")

@@ -37,7 +37,7 @@ import Testing
         let id = world.id(1)
         let suspected = world.run(atMost: .seconds(2)) { world in
             world.everyone.allSatisfy { host in
-                world.members(host).first { $0.id == id }?.standing == .suspect
+                world.members(host).first { $0.id == id }?.status == .suspect
             }
         }
         #expect(suspected)
@@ -56,7 +56,7 @@ import Testing
         world.run(for: .seconds(10))
         for host in world.everyone {
             #expect(world.counters(host)[.deaths] == 0)
-            #expect(world.members(host).map { $0.standing } == [.alive, .alive])
+            #expect(world.members(host).map { $0.status } == [.alive, .alive])
         }
     }
 

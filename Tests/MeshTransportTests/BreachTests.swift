@@ -85,7 +85,7 @@ import Testing
         let cluster = Configuration(endpoint: Endpoint(ipv4: 0, port: 0), name: "").cluster
         let record = MemberRecord(
             id: id, incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
-            standing: .alive, endpoint: Endpoint(ipv4: 0x7F00_0001, port: 1), name: name, zone: "")
+            status: .alive, endpoint: Endpoint(ipv4: 0x7F00_0001, port: 1), name: name, zone: "")
         var message = ByteQueue()
         message.append(
             .hello(

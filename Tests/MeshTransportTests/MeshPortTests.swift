@@ -40,7 +40,7 @@ import Testing
                     member: MemberRecord(
                         id: NodeID(1 << 63 + 7),
                         incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
-                        standing: .alive, endpoint: Endpoint(ipv4: 0x7F00_0001, port: 1),
+                        status: .alive, endpoint: Endpoint(ipv4: 0x7F00_0001, port: 1),
                         name: "peer", zone: ""))))
         return bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
     }

@@ -43,7 +43,7 @@ import Testing
                     .map([
                         (name: "holder", value: .text(name)),
                         (name: "id", value: try member(second.mesh, client)["id"]!),
-                        (name: "standing", value: .text("alive")),
+                        (name: "status", value: .text("alive")),
                         (name: "hops", value: .integer(1)),
                         (name: "path", value: .array([.text(name)])),
                     ])

@@ -3,10 +3,10 @@ import Testing
 @testable import MeshWire
 
 private let ann = MemberRecord(
-    id: NodeID(0xA11A), incarnation: Incarnation(bootMilliseconds: 77).next(), standing: .suspect,
+    id: NodeID(0xA11A), incarnation: Incarnation(bootMilliseconds: 77).next(), status: .suspect,
     endpoint: Endpoint(ipv4: 0x7F00_0001, port: 7400), name: "ann", zone: "north")
 private let bob = MemberRecord(
-    id: NodeID(.max), incarnation: Incarnation(3), standing: .alive,
+    id: NodeID(.max), incarnation: Incarnation(3), status: .alive,
     endpoint: Endpoint(ipv6High: 0x2001_0DB8_0000_0000, low: 1, port: 1), name: "", zone: "ö")
 
 /// Every message that is written by `append(_: Message)`.
@@ -33,7 +33,7 @@ private let messages: [Message] = [
             owner: NodeID(.max), version: .max, hopsLeft: 0, check: 0, removed: [], added: []),
     ]),
     .linksWanted([NodeID(1), NodeID(.max)]),
-    .standings([StandingChange(ann), StandingChange(bob)]),
+    .statuses([StatusChange(ann), StatusChange(bob)]),
     .role([.successor, .longRange]), .bye,
     .accuse(subject: NodeID(1), Incarnation(2), .refused),
     .vouch(subject: NodeID(1), Incarnation(2)),
@@ -161,14 +161,14 @@ private let messages: [Message] = [
         #expect(decoded == .members([record], isRepair: false))
     }
 
-    @Test func `standings that were encoded one by one make the frame of the whole message`() {
-        let changes = [StandingChange(ann), StandingChange(bob)]
+    @Test func `statuses that were encoded one by one make the frame of the whole message`() {
+        let changes = [StatusChange(ann), StatusChange(bob)]
         var pieces = ByteQueue()
-        let start = pieces.beginMembersFrame(2, areStandings: true)
+        let start = pieces.beginMembersFrame(2, areStatuses: true)
         for change in changes { pieces.append(change) }
         let frame = pieces.endFrame(start)
         var whole = ByteQueue()
-        let expected = whole.appendLinkFrame(.standings(changes))
+        let expected = whole.appendLinkFrame(.statuses(changes))
         let put = pieces.withSpan { $0.array(frame) }
         let wanted = whole.withSpan { $0.array(expected) }
         #expect(put == wanted)
@@ -178,7 +178,7 @@ private let messages: [Message] = [
         let records = (0..<40).map { number in
             MemberRecord(
                 id: NodeID(UInt64(number)), incarnation: Incarnation(bootMilliseconds: 5),
-                standing: .alive, endpoint: Endpoint(ipv4: 1, port: 2), name: "nöde \(number)",
+                status: .alive, endpoint: Endpoint(ipv4: 1, port: 2), name: "nöde \(number)",
                 zone: number % 2 == 0 ? "" : "a zone with a name of more than fifteen bytes")
         }
         var pieces = ByteQueue()
@@ -188,7 +188,7 @@ private let messages: [Message] = [
             pieces.append(record)
             slices.append(Slice(start: start, count: pieces.count - start))
         }
-        let start = pieces.beginMembersFrame(records.count, areStandings: false)
+        let start = pieces.beginMembersFrame(records.count, areStatuses: false)
         for slice in slices { pieces.append(copyOf: slice) }
         let frame = pieces.endFrame(start)
         var whole = ByteQueue()

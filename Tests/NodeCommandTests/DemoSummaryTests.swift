@@ -6,7 +6,7 @@ struct DemoSummaryTests {
     /// Five nodes, one message that arrived after one hop, one kill that was noticed in time.
     private func model() -> DemoModel {
         var model = DemoModel(nodeCount: 5)
-        for _ in 0..<5 { model.nodes[model.addNode()].standing = .serving }
+        for _ in 0..<5 { model.nodes[model.addNode()].status = .serving }
         model.talkBegan = .zero
         model.talkEnded = .seconds(12)
         model.now = .seconds(13)
@@ -16,7 +16,7 @@ struct DemoSummaryTests {
             sentAt: .seconds(1), at: .seconds(1) + .milliseconds(1))
         model.nodes[1].delivered = 1
         model.nodes[1].hops = 1
-        model.nodes[2].standing = .killed(at: .seconds(4))
+        model.nodes[2].status = .killed(at: .seconds(4))
         model.kills = [
             DemoKill(
                 node: 2, killedAt: .seconds(4), users: [2],
@@ -84,7 +84,7 @@ struct DemoSummaryTests {
     }
 
     @Test func `what else must not happen is said`() {
-        let fallen = faults { $0.nodes[4].standing = .fallen(at: .seconds(3)) }
+        let fallen = faults { $0.nodes[4].status = .fallen(at: .seconds(3)) }
         #expect(fallen == ["node 5 ended by itself"])
         let presences = faults { model in
             model.presences.expected = 4

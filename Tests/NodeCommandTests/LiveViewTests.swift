@@ -8,7 +8,7 @@ struct LiveViewTests {
         var model = DemoModel(nodeCount: count)
         for node in 0..<count {
             _ = model.addNode()
-            model.nodes[node].standing = .serving
+            model.nodes[node].status = .serving
             model.nodes[node].position = UInt64(node) << 56
             model.nodes[node].redisPort = 40_000 + UInt16(node)
             model.nodes[node].links = (0..<count).filter { $0 != node }
@@ -54,7 +54,7 @@ struct LiveViewTests {
 
     @Test func `with many nodes those with users are shown, and the dead first`() {
         var model = model(nodes: 60)
-        model.nodes[50].standing = .killed(at: .seconds(9))
+        model.nodes[50].status = .killed(at: .seconds(9))
         let text = picture(model).map(\.text).joined(separator: "\n")
         #expect(text.contains("✕ 51  killed"))
         #expect(text.contains("●  1  ann"))
@@ -63,7 +63,7 @@ struct LiveViewTests {
 
     @Test func `a killed node is marked, and forgotten after a while`() {
         var model = model(nodes: 5)
-        model.nodes[3].standing = .killed(at: .seconds(9))
+        model.nodes[3].status = .killed(at: .seconds(9))
         model.kills = [DemoKill(node: 3, killedAt: .seconds(9), users: [3, 8])]
         let text = picture(model).map(\.text)
         #expect(text[0].contains("4 nodes"))

@@ -38,7 +38,7 @@ extension Node {
             // A suspect may live: whoever traces wants to know.
             $0 != .oneself
                 && (isTrace
-                    ? members.standing(of: $0).isPresent : members.standing(of: $0) == .alive)
+                    ? members.status(of: $0).isPresent : members.status(of: $0) == .alive)
         }
         guard !targets.isEmpty else {
             effects.append(.finished(question))

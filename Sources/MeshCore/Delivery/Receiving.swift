@@ -205,7 +205,7 @@ extension Node {
         guard !flows.incoming[flow].isForgotten,
             hasGap || flows.incoming[flow].unacknowledged > 0,
             let member = members.index(of: flows.incoming[flow].origin),
-            members.standing(of: member) != .dead
+            members.status(of: member) != .dead
         else {
             flows.incoming[flow].unacknowledged = 0
             flows.unlist(flow)

@@ -131,7 +131,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         guard let origin = members.index(of: received.origin), origin != .oneself,
-            members.standing(of: origin).isPresent,
+            members.status(of: origin).isPresent,
             members[origin].incarnation.life == received.life
         else { return }
         let last = received.firstSequence + UInt64(received.records.count) - 1
@@ -298,7 +298,7 @@ extension Node {
         for request in requests {
             if let index = members.index(of: request.origin), isWanted[index.place] { continue }
             guard let index = members.index(of: request.origin),
-                members.standing(of: index).isPresent,
+                members.status(of: index).isPresent,
                 members[index].incarnation.life == request.life,
                 members[index].log.snapshotSequence == nil, !isWithdrawn(index),
                 members[index].log.sequence > request.after
@@ -441,7 +441,7 @@ extension Node {
     ) {
         links[link].repairedAt = now
         if let origin = members.index(of: part.origin), origin != .oneself,
-            members.standing(of: origin).isPresent, !isWithdrawn(origin),
+            members.status(of: origin).isPresent, !isWithdrawn(origin),
             members[origin].incarnation.life == part.life,
             members[origin].log.repairLink == link || members[origin].log.repairDue == nil
         {

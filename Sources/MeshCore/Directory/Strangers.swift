@@ -103,7 +103,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: origin), index != .oneself,
-            members.standing(of: index).isPresent
+            members.status(of: index).isPresent
         else { return }
         counters[.strangers] &+= 1
         sendControl(

@@ -91,7 +91,7 @@ extension Node {
             expectBack(key)
         }
         for index in withdrawals.advance(to: last) {
-            guard members.contains(index), members.standing(of: index).isPresent,
+            guard members.contains(index), members.status(of: index).isPresent,
                 !members[index].log.isComplete
             else { continue }
             // It has begun a new life, or come back, and was told of meanwhile.

@@ -84,7 +84,7 @@ extension Node {
                 members.index(of: entry.member.id).map {
                     members[$0].incarnation > entry.member.incarnation
                         || members[$0].incarnation == entry.member.incarnation
-                            && members[$0].standing > entry.member.standing
+                            && members[$0].status > entry.member.status
                 } ?? false
             adopt([entry.member], from: index, isRepair: true, &effects)
             guard links[index].state == .established,
@@ -93,7 +93,7 @@ extension Node {
             if isNewer { ours.append(self.entry(member)) }
             // Who is dead to the peer has no log there: what this node has of it is no news. The peer
             // would tell of the death again, which is no more than a suspicion here, and so on.
-            guard entry.member.standing.isPresent, members.standing(of: member).isPresent,
+            guard entry.member.status.isPresent, members.status(of: member).isPresent,
                 members[member].incarnation.life == entry.member.incarnation.life
             else { continue }
             let log = members[member].log

@@ -28,15 +28,15 @@ extension Node {
                 }
                 continue
             }
-            if isRepair, !record.standing.isPresent, let known = members.index(of: record.id),
-                members.standing(of: known).isPresent, record.standing == .dead
+            if isRepair, !record.status.isPresent, let known = members.index(of: record.id),
+                members.status(of: known).isPresent, record.status == .dead
             {
-                record.standing = .suspect
+                record.status = .suspect
             }
             _ = adopt(record, from: link, isFirstHand: false, &effects)
         }
         if links[link].state == .introducing, links[link].isDialled,
-            let peer = members.index(of: links[link].peer), members.standing(of: peer).isPresent,
+            let peer = members.index(of: links[link].peer), members.status(of: peer).isPresent,
             join.isIntroduced, links[link].purpose != .introduce || records.count == 1
         {
             forget(link, &effects)
@@ -50,16 +50,16 @@ extension Node {
     private mutating func isOld(_ record: borrowing MemberRecord, over link: LinkIndex) -> Bool {
         guard let index = members.index(of: record.id), index != .oneself else { return false }
         let incarnation = members.incarnation(of: index)
-        let standing = members.standing(of: index)
+        let status = members.status(of: index)
         if record.incarnation != incarnation { return record.incarnation < incarnation }
-        if record.standing == standing { knows(index, over: link) }
-        return record.standing <= standing
+        if record.status == status { knows(index, over: link) }
+        return record.status <= status
     }
 
     /// Takes news of members that are known here. Of others the news of their coming is under way, and
     /// the digests will tell if it is not.
     mutating func adopt(
-        _ changes: [StandingChange], from link: LinkIndex, _ effects: inout EffectBuffer
+        _ changes: [StatusChange], from link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         for change in changes {
             guard let index = members.index(of: change.id) else { continue }
@@ -70,7 +70,7 @@ extension Node {
                 continue
             }
             record.incarnation = Incarnation((known & ~0xFFFF_FFFF) | UInt64(change.incarnation))
-            record.standing = change.standing
+            record.status = change.status
             adopt([record], from: link, isRepair: false, &effects)
         }
     }
@@ -88,40 +88,40 @@ extension Node {
             return nil
         }
         guard let index = members.index(of: record.id) else {
-            guard record.standing.isPresent else { return nil }
+            guard record.status.isPresent else { return nil }
             return admit(record, from: link, &effects)
         }
         // Nearly all news is old: it came over another link before.
-        let standing = members.standing(of: index)
+        let status = members.status(of: index)
         let incarnation = members.incarnation(of: index)
         let outranks =
             record.incarnation > incarnation
-            || record.incarnation == incarnation && record.standing > standing
+            || record.incarnation == incarnation && record.status > status
         guard outranks else {
-            if record.incarnation == incarnation, record.standing == standing {
+            if record.incarnation == incarnation, record.status == status {
                 knows(index, over: link)
             }
-            return standing.isPresent ? index : nil
+            return status.isPresent ? index : nil
         }
         let known = members[index]
 
-        if record.standing != .alive, known.standing.isPresent, hears(index), link != known.link {
+        if record.status != .alive, known.status.isPresent, hears(index), link != known.link {
             // This node hears the accused. It is told, and refutes; or it is leaving, and says so
             // itself.
             send(.members([record], isRepair: false), over: known.link, &effects)
-            if record.standing != .suspect { return index }
+            if record.status != .suspect { return index }
         }
-        if record.incarnation.life != known.incarnation.life, known.standing.isPresent {
+        if record.incarnation.life != known.incarnation.life, known.status.isPresent {
             // While its log still says what there is to withdraw.
             withdrawKeys(of: index, &effects)
         }
         members.replace(index, with: record, at: now)
-        standingChanged(index, from: known.standing, &effects)
+        statusChanged(index, from: known.status, &effects)
         // Who was gone may have been forgotten elsewhere.
         let isKnown =
-            known.standing.isPresent && record.incarnation.life == known.incarnation.life
-        tell(index, except: link, isStanding: isKnown)
-        return record.standing.isPresent ? index : nil
+            known.status.isPresent && record.incarnation.life == known.incarnation.life
+        tell(index, except: link, isStatus: isKnown)
+        return record.status.isPresent ? index : nil
     }
 
     /// Somebody new, or back from the dead after having been forgotten.
@@ -136,20 +136,20 @@ extension Node {
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
         coordinates.admit(index)
-        standingChanged(index, from: .dead, &effects)
-        tell(index, except: link, isStanding: false)
+        statusChanged(index, from: .dead, &effects)
+        tell(index, except: link, isStatus: false)
         return index
     }
 
-    /// Draws the consequences of a new standing, which the table already has.
-    private mutating func standingChanged(
-        _ index: MemberIndex, from former: Standing, _ effects: inout EffectBuffer
+    /// Draws the consequences of a new status, which the table already has.
+    private mutating func statusChanged(
+        _ index: MemberIndex, from former: MemberStatus, _ effects: inout EffectBuffer
     ) {
         let id = members.id(of: index)
-        let standing = members.standing(of: index)
+        let status = members.status(of: index)
         changedAt = now
         router.invalidate()
-        switch standing {
+        switch status {
         case .alive:
             if !former.isPresent {
                 departed.remove(index)
@@ -165,7 +165,7 @@ extension Node {
             timers.schedule(.suspicion, at: due)
         case .dead, .left:
             guard former.isPresent else { return }
-            if standing == .dead {
+            if status == .dead {
                 counters[.deaths] &+= 1
                 effects.append(.memberDied(id))
                 effects.append(.log(.memberDead(id)))
@@ -183,7 +183,7 @@ extension Node {
             }
             let link = members.link(of: index)
             if !link.isNone {
-                if standing == .left {
+                if status == .left {
                     // It closes the link itself, when nothing is under way through it any more.
                     links[link].isPeerLeaving = true
                     linksChanged()
@@ -191,7 +191,7 @@ extension Node {
                     drop(link, .peerDead, &effects)
                 }
             }
-            if standing == .left {
+            if status == .left {
                 awaitLastAcknowledgements(of: index)
             } else {
                 giveUp(index, &effects)
@@ -209,17 +209,17 @@ extension Node {
     }
 
     mutating func declareSuspect(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        if members.standing(of: index) == .alive { change(index, to: .suspect, &effects) }
+        if members.status(of: index) == .alive { change(index, to: .suspect, &effects) }
     }
 
     private mutating func change(
-        _ index: MemberIndex, to standing: Standing, _ effects: inout EffectBuffer
+        _ index: MemberIndex, to status: MemberStatus, _ effects: inout EffectBuffer
     ) {
-        let former = members.standing(of: index)
-        guard former.isPresent, former != standing else { return }
-        members.update(index, to: standing, at: now)
-        standingChanged(index, from: former, &effects)
-        tell(index, except: .none, isStanding: true)
+        let former = members.status(of: index)
+        guard former.isPresent, former != status else { return }
+        members.update(index, to: status, at: now)
+        statusChanged(index, from: former, &effects)
+        tell(index, except: .none, isStatus: true)
     }
 
     /// Suspicions that nobody has refuted.
@@ -275,9 +275,9 @@ extension Node {
             return true
         }
         if record.incarnation > incarnation
-            || record.standing != .alive && record.incarnation == incarnation
+            || record.status != .alive && record.incarnation == incarnation
         {
-            refute(record.incarnation, isSuspicion: record.standing == .suspect, &effects)
+            refute(record.incarnation, isSuspicion: record.status == .suspect, &effects)
             return true
         }
         return record.incarnation < incarnation
@@ -294,7 +294,7 @@ extension Node {
         members.replace(.oneself, with: record, at: now)
         counters[.refutations] &+= 1
         effects.append(.log(.refuted))
-        tell(.oneself, except: .none, isStanding: isSuspicion && claim.life == bootMilliseconds)
+        tell(.oneself, except: .none, isStatus: isSuspicion && claim.life == bootMilliseconds)
         // Those who took this node for dead have forgotten its links.
         if !isSuspicion {
             lists.forgetTold()
@@ -306,13 +306,13 @@ extension Node {
 
     /// Puts a member on the list of what the neighbours are to be told.
     ///
-    /// - Parameter isStanding: the neighbours know all but its new standing, which is all they are told.
-    mutating func tell(_ index: MemberIndex, except link: LinkIndex, isStanding: Bool) {
+    /// - Parameter isStatus: the neighbours know all but its new status, which is all they are told.
+    mutating func tell(_ index: MemberIndex, except link: LinkIndex, isStatus: Bool) {
         var change = PendingChange(
-            index: index, isStanding: isStanding, knowers: PendingChange.bit(link))
+            index: index, isStatus: isStatus, knowers: PendingChange.bit(link))
         if let place = members.pendingPlace(of: index) {
             // Who told the former news knows nothing of this.
-            if !pendingChanges[place].isStanding { change.isStanding = false }
+            if !pendingChanges[place].isStatus { change.isStatus = false }
             pendingChanges[place] = change
         } else {
             members.adjust(index) { $0.pendingPlace = pendingChanges.count }
@@ -363,35 +363,35 @@ extension Node {
         timers[.gossip] = nil
         // Each record is encoded once; a link's frame is put together of those it has not brought.
         var records: [NewsPiece] = []
-        var standings: [NewsPiece] = []
+        var statuses: [NewsPiece] = []
         for change in pendingChanges where members.contains(change.index) {
             members.adjust(change.index) { $0.pendingPlace = nil }
             let record = members[change.index].record
             let start = effects.bytes.count
-            if change.isStanding {
-                effects.bytes.append(StandingChange(record))
+            if change.isStatus {
+                effects.bytes.append(StatusChange(record))
             } else {
                 effects.bytes.append(record)
             }
             let piece = NewsPiece(
                 bytes: Slice(start: start, count: effects.bytes.count - start),
                 knowers: change.knowers)
-            if change.isStanding { standings.append(piece) } else { records.append(piece) }
+            if change.isStatus { statuses.append(piece) } else { records.append(piece) }
         }
         pendingChanges.removeAll(keepingCapacity: true)
         hasPendingChanges = false
-        disseminate(records, areStandings: false, &effects)
-        disseminate(standings, areStandings: true, &effects)
+        disseminate(records, areStatuses: false, &effects)
+        disseminate(statuses, areStatuses: true, &effects)
     }
 
-    /// A member's record, or its new standing, encoded, and the links that need not bear it.
+    /// A member's record, or its new status, encoded, and the links that need not bear it.
     private struct NewsPiece {
         var bytes: Slice
         var knowers: UInt64
     }
 
     private mutating func disseminate(
-        _ pieces: [NewsPiece], areStandings: Bool, _ effects: inout EffectBuffer
+        _ pieces: [NewsPiece], areStatuses: Bool, _ effects: inout EffectBuffer
     ) {
         if pieces.isEmpty { return }
         var whole: Slice?
@@ -404,7 +404,7 @@ extension Node {
                 frame = whole
             } else {
                 let start = effects.bytes.beginMembersFrame(
-                    pieces.count - known, areStandings: areStandings)
+                    pieces.count - known, areStatuses: areStatuses)
                 for piece in pieces where piece.knowers & bit == 0 {
                     effects.bytes.append(copyOf: piece.bytes)
                 }
@@ -419,8 +419,8 @@ extension Node {
 /// A member that the neighbours are to be told of.
 struct PendingChange {
     var index: MemberIndex
-    /// Only the standing is new.
-    var isStanding: Bool
+    /// Only the status is new.
+    var isStatus: Bool
     /// The links that have brought this very news: a bit for each of the first 64 slots. Nearly all
     /// links are there, and whoever is not is told in vain, at worst.
     var knowers: UInt64

@@ -97,14 +97,14 @@ extension Node {
         return watchers.filter { watcher in
             guard watcher != id, watcher != member.id, let index = members.index(of: watcher)
             else { return false }
-            return members.standing(of: index) == .alive
+            return members.status(of: index) == .alive
         }
     }
 
     mutating func accuse(
         _ subject: MemberIndex, _ evidence: Evidence, _ effects: inout EffectBuffer
     ) {
-        guard subject > .oneself, members.standing(of: subject).isPresent else { return }
+        guard subject > .oneself, members.status(of: subject).isPresent else { return }
         let member = members[subject]
         let patience: Delay =
             evidence == .refused ? .milliseconds(150) : configuration.timing.accusation
@@ -137,7 +137,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: subject), index != .oneself,
-            members.standing(of: index).isPresent, members[index].incarnation == incarnation
+            members.status(of: index).isPresent, members[index].incarnation == incarnation
         else { return }
         if evidence == .silence, hears(index) {
             send(.vouch(subject: subject, incarnation), to: [accuser], &effects)

@@ -25,7 +25,7 @@ struct MemberIndex: TableIndex {
 struct Member {
     var id: NodeID
     var incarnation: Incarnation
-    var standing: Standing
+    var status: MemberStatus
     var endpoint: Endpoint
     var name: String
     var zone: String
@@ -37,18 +37,18 @@ struct Member {
     init(_ record: MemberRecord, at now: Instant) {
         id = record.id
         incarnation = record.incarnation
-        standing = record.standing
+        status = record.status
         endpoint = record.endpoint
         name = record.name
         zone = record.zone
-        if !standing.isPresent { rare.since = now }
+        if !status.isPresent { rare.since = now }
     }
 
     @inline(__always)
     init(_ slot: MemberTable.Slot) {
         id = slot.facts.id
         incarnation = slot.facts.incarnation
-        standing = slot.standing
+        status = slot.status
         endpoint = slot.facts.endpoint
         name = slot.facts.name
         zone = slot.facts.zone
@@ -58,7 +58,7 @@ struct Member {
 
     var record: MemberRecord {
         MemberRecord(
-            id: id, incarnation: incarnation, standing: standing, endpoint: endpoint, name: name,
+            id: id, incarnation: incarnation, status: status, endpoint: endpoint, name: name,
             zone: zone)
     }
 

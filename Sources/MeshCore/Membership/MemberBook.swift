@@ -69,7 +69,7 @@ import MeshWire
 
     // MARK: Members
 
-    /// A reference to what `record` says but for its standing, to be released once.
+    /// A reference to what `record` says but for its status, to be released once.
     func intern(_ record: MemberRecord) -> Reference {
         let hash = Self.hash(record.id, record.incarnation, secret)
         if let known = map.find(hash, where: { reference($0).holds(record) }) {

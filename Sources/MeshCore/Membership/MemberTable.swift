@@ -21,11 +21,11 @@ struct MemberTable: ~Copyable {
         private var rarity: UnsafeMutablePointer<RareState>?
         fileprivate(set) var rawLink: Int16 = -1
         private var rawPendingPlace = UInt16.max
-        fileprivate(set) var standing: Standing
+        fileprivate(set) var status: MemberStatus
 
-        fileprivate init(_ facts: MemberBook.Reference, _ standing: Standing) {
+        fileprivate init(_ facts: MemberBook.Reference, _ status: MemberStatus) {
             self.facts = facts
-            self.standing = standing
+            self.status = status
             unsafe rarity = nil
         }
 
@@ -90,7 +90,7 @@ struct MemberTable: ~Copyable {
 
         @inline(__always)
         fileprivate var digest: UInt64 {
-            guard standing.isPresent else { return 0 }
+            guard status.isPresent else { return 0 }
             if unsafe rarity == nil { return Member.digest(facts.digest, OriginLog()) }
             return unsafe Member.digest(facts.digest, rarity!.pointee.log)
         }
@@ -166,7 +166,7 @@ struct MemberTable: ~Copyable {
         for item in items { sum &+= UInt64(byID.firstIndex(id(item).hash(secret)) ?? 0) }
         for item in items {
             if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
-                sum &+= UInt64(slot.standing.rawValue)
+                sum &+= UInt64(slot.status.rawValue)
             }
         }
         for item in items {
@@ -182,7 +182,7 @@ struct MemberTable: ~Copyable {
     }
 
     @inline(__always)
-    func standing(of index: MemberIndex) -> Standing { slots[index.place]!.standing }
+    func status(of index: MemberIndex) -> MemberStatus { slots[index.place]!.status }
 
     @inline(__always)
     func id(of index: MemberIndex) -> NodeID { slots[index.place]!.facts.id }
@@ -229,11 +229,11 @@ struct MemberTable: ~Copyable {
             if slots.count == slots.capacity { slots.reserveCapacity(slots.count * 5 / 4 + 8) }
             slots.append(nil)
         }
-        var slot = Slot(book.intern(member.record), member.standing)
+        var slot = Slot(book.intern(member.record), member.status)
         if !member.rare.isEmpty { slot.setRare { $0 = member.rare } }
         slots[index.place] = slot
         byID.insert(index.place, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
-        if member.standing.isPresent {
+        if member.status.isPresent {
             enterEndpoint(index)
             ring.insert(member.id, index)
         }
@@ -241,7 +241,7 @@ struct MemberTable: ~Copyable {
         return index
     }
 
-    /// Takes a later word of a member, with its standing; a suspicion is over, or begins anew.
+    /// Takes a later word of a member, with its status; a suspicion is over, or begins anew.
     ///
     /// The log of a former life stays while the member is present: by it `withdrawKeys` knows that
     /// there is something to take out. This node itself keeps its log, also when it outbids a liar
@@ -254,36 +254,36 @@ struct MemberTable: ~Copyable {
         let isReborn = record.incarnation.life != former.incarnation.life
         slots[index.place]!.facts = book.intern(record)
         book.release(former)
-        if isReborn && !slots[index.place]!.standing.isPresent {
+        if isReborn && !slots[index.place]!.status.isPresent {
             slots[index.place]!.log = OriginLog()
         }
-        stand(index, record.standing, before, at: now)
-        if record.standing.isPresent { enterEndpoint(index) }
+        stand(index, record.status, before, at: now)
+        if record.status.isPresent { enterEndpoint(index) }
     }
 
-    /// Changes a member's standing. A suspicion is over, or begins anew.
-    mutating func update(_ index: MemberIndex, to standing: Standing, at now: Instant) {
+    /// Changes a member's status. A suspicion is over, or begins anew.
+    mutating func update(_ index: MemberIndex, to status: MemberStatus, at now: Instant) {
         let before = slots[index.place]!.digest
         leaveEndpoint(index)
-        stand(index, standing, before, at: now)
-        if standing.isPresent { enterEndpoint(index) }
+        stand(index, status, before, at: now)
+        if status.isPresent { enterEndpoint(index) }
     }
 
     private mutating func stand(
-        _ index: MemberIndex, _ standing: Standing, _ before: UInt64, at now: Instant
+        _ index: MemberIndex, _ status: MemberStatus, _ before: UInt64, at now: Instant
     ) {
-        let former = slots[index.place]!.standing
+        let former = slots[index.place]!.status
         let id = slots[index.place]!.facts.id
-        slots[index.place]!.standing = standing
-        if standing.isPresent {
+        slots[index.place]!.status = status
+        if status.isPresent {
             slots[index.place]!.since = nil
-        } else if former != standing {
+        } else if former != status {
             slots[index.place]!.since = now
         }
         slots[index.place]!.deathDue = nil
         add(digest: slots[index.place]!.digest &- before, of: id)
-        if former.isPresent != standing.isPresent {
-            if standing.isPresent { ring.insert(id, index) } else { ring.remove(id) }
+        if former.isPresent != status.isPresent {
+            if status.isPresent { ring.insert(id, index) } else { ring.remove(id) }
         }
     }
 
@@ -302,7 +302,7 @@ struct MemberTable: ~Copyable {
 
     /// The address leads to a member no more, if it was this one.
     private mutating func leaveEndpoint(_ index: MemberIndex) {
-        guard slots[index.place]!.standing.isPresent else { return }
+        guard slots[index.place]!.status.isPresent else { return }
         byEndpoint.remove(
             slots[index.place]!.facts.endpoint.hash(secret),
             rehash: { slots[$0]!.facts.endpoint.hash(secret) }, where: { $0 == index.place })
@@ -324,7 +324,7 @@ struct MemberTable: ~Copyable {
 
     mutating func forget(_ index: MemberIndex) {
         var slot = slots[index.place]!
-        precondition(!slot.standing.isPresent && index != .oneself)
+        precondition(!slot.status.isPresent && index != .oneself)
         byID.remove(
             slot.facts.id.hash(secret), rehash: { slots[$0]!.facts.id.hash(secret) },
             where: { $0 == index.place })

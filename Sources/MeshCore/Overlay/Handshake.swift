@@ -83,11 +83,11 @@ extension Node {
             return
         }
         let record = greeting.member
-        guard record.standing == .alive, isPlausible(record.incarnation, of: record.id) else {
-            breach(.invalidValue(field: "standing or birth"), on: index, &effects)
+        guard record.status == .alive, isPlausible(record.incarnation, of: record.id) else {
+            breach(.invalidValue(field: "status or birth"), on: index, &effects)
             return
         }
-        if let known = members.index(of: record.id), !members.standing(of: known).isPresent,
+        if let known = members.index(of: record.id), !members.status(of: known).isPresent,
             record.incarnation <= members[known].incarnation
         {
             refuse(index, .dead, knownAs: members[known].incarnation, &effects)
@@ -270,11 +270,11 @@ extension Node {
         // Whoever was expected here is gone: somebody else answers at its address.
         if links[index].purpose != .introduce, links[index].peer != record.id,
             let former = members.index(of: links[index].peer),
-            members.standing(of: former).isPresent
+            members.status(of: former).isPresent
         {
             declareDead(former, &effects)
         }
-        if let known = members.index(of: record.id), !members.standing(of: known).isPresent,
+        if let known = members.index(of: record.id), !members.status(of: known).isPresent,
             record.incarnation <= members[known].incarnation
         {
             // It does not know that it is dead to us. Told so, it refutes on this connection.
@@ -334,7 +334,7 @@ extension Node {
         if reason == .introduced {
             introduced(&effects)
             // Somebody who is dead to us, or suspect, may still refute on this connection.
-            if let peer = members.index(of: link.peer), members.standing(of: peer) == .alive {
+            if let peer = members.index(of: link.peer), members.status(of: peer) == .alive {
                 forget(index, &effects)
             }
             return
@@ -431,7 +431,7 @@ extension Node {
         wayFound()
         tellNeighbourhood(to: index, &effects)
         sendHeartbeat(over: index, &effects)
-        if members.standing(of: member) == .suspect {
+        if members.status(of: member) == .suspect {
             send(.members([members[member].record], isRepair: false), over: index, &effects)
         }
         timers.schedule(.maintenance, at: now + .milliseconds(20))
@@ -502,7 +502,7 @@ extension Node {
             if reason == .misbehaved { counters[.protocolErrors] &+= 1 }
             wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
-            guard members.standing(of: link.member).isPresent, !isLeaving else { return }
+            guard members.status(of: link.member).isPresent, !isLeaving else { return }
             // Is it gone, or only the connection? Its address knows.
             dial(
                 members[link.member].endpoint, peer: link.member,
@@ -518,7 +518,7 @@ extension Node {
             longRange.refused(stratum: link.stratum)
         }
         guard link.peer != NodeID(0), let member = members.index(of: link.peer),
-            members.standing(of: member).isPresent
+            members.status(of: member).isPresent
         else { return }
         if link.purpose == .introduce {
             accuse(member, reason == .refused ? .refused : .silence, &effects)

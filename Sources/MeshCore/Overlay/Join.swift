@@ -96,7 +96,7 @@ extension Node {
             introduce(at: seed, &effects)
         }
         var candidates: [Endpoint] = []
-        for index in departed.indices where members[index].standing == .dead {
+        for index in departed.indices where members[index].status == .dead {
             let endpoint = members[index].endpoint
             // A new life at the same address has answered for it.
             if members.index(at: endpoint) == nil { candidates.append(endpoint) }

@@ -10,7 +10,7 @@ extension Node {
         isLeaving = true
         leavingSince = now
         var record = members[.oneself].record
-        record.standing = .left
+        record.status = .left
         send(.members([record], isRepair: false), over: links.established, &effects)
         timers[.departure] = links.established.isEmpty ? now : now + configuration.timing.departure
     }

@@ -206,7 +206,7 @@ extension Node {
             let rank = own + ranks.draw(unit: random.nextUnit())
             let index = members.ring[rank < size ? rank : rank - size].index
             guard index != .oneself, members.link(of: index).isNone,
-                members.standing(of: index) == .alive,
+                members.status(of: index) == .alive,
                 members.dialNotBefore(of: index).map({ $0 <= now }) ?? true,
                 !refusedBy.contains(members.id(of: index)), isFit(self, index),
                 links.handshake(with: members.id(of: index), at: members.endpoint(of: index))

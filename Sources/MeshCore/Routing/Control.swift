@@ -39,7 +39,7 @@ extension Node {
         forwarding.recipients.removeAll(keepingCapacity: true)
         for recipient in recipients {
             if let index = members.index(of: recipient), index != .oneself,
-                members.standing(of: index).isPresent
+                members.status(of: index).isPresent
             {
                 forwarding.recipients.append(index)
             }

@@ -80,7 +80,7 @@ extension Node {
     /// that crash goes on for as long again.
     @inline(never)
     private mutating func turn(to destination: NodeID, _ index: MemberIndex) -> Hop? {
-        guard members.standing(of: index) == .alive,
+        guard members.status(of: index) == .alive,
             !accusations.contains(where: { $0.subject == index })
         else { return nil }
         let isBefore = id.clockwise(to: destination) < destination.clockwise(to: id)

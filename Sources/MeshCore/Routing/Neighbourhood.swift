@@ -101,7 +101,7 @@ extension Node {
         lists.anticipate(received)
         for list in received where list.owner != id {
             // Lists of strangers are no use, and would let a liar fill this node's memory.
-            guard let owner = members.index(of: list.owner), members.standing(of: owner).isPresent,
+            guard let owner = members.index(of: list.owner), members.status(of: owner).isPresent,
                 list.links.count <= LinkLists.linkCountMax
             else { continue }
             let former = lists.links(of: list.owner)
@@ -119,7 +119,7 @@ extension Node {
         var isChanged = false
         var wanted: [NodeID] = []
         for change in received where change.owner != id {
-            guard let owner = members.index(of: change.owner), members.standing(of: owner).isPresent
+            guard let owner = members.index(of: change.owner), members.status(of: owner).isPresent
             else { continue }
             let former = lists.links(of: change.owner)
             switch lists.adopt(change, members) {

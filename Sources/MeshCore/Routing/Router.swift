@@ -269,7 +269,7 @@ struct Router {
         }
         // A suspect is a fine destination but a poor way to others; on the last step it is only
         // ever a destination.
-        guard members.standing(of: member).isPresent else { return }
+        guard members.status(of: member).isPresent else { return }
         places[member.place] = Int32(truncatingIfNeeded: reachable.count)
         reachable.append(Reach(id: id, steps: steps, link: link, tie: tie))
     }

@@ -69,14 +69,14 @@ extension DemoConductor {
             }
             processes[node] = nil
             controls[node] = nil
-            if model.nodes[node].standing.isGone { continue }
+            if model.nodes[node].status.isGone { continue }
             if model.phase == .starting {
                 let last = process.tail.map { "  \($0)\n" }.joined()
                 throw DemoError(
                     description: "node \(node + 1) ended while it started:\n"
                         + (last.isEmpty ? "  it has printed nothing" : last))
             }
-            model.nodes[node].standing = .fallen(at: model.now)
+            model.nodes[node].status = .fallen(at: model.now)
             model.note("node \(model.nodes[node].number) has ended by itself", .bad)
         }
     }
@@ -209,7 +209,7 @@ extension DemoConductor {
                 }
             }
         case .members:
-            let names = reply.elements.filter { $0["standing"] != .text("dead") }
+            let names = reply.elements.filter { $0["status"] != .text("dead") }
                 .map { $0["name"]?.shown }
             toldMembers(node, Set(names.compactMap { self.node(named: $0) }))
         case .whereabouts(let user):
@@ -241,11 +241,11 @@ extension DemoConductor {
         model.nodes[node].position = position
         model.nodes[node].delivered = status["messagesDelivered"]?.number ?? 0
         model.nodes[node].hops = status["messageHops"]?.number ?? 0
-        if model.nodes[node].standing == .starting {
+        if model.nodes[node].status == .starting {
             let isReady = status["ready"]?.number == 1
-            if isReady { model.nodes[node].standing = .serving }
+            if isReady { model.nodes[node].status = .serving }
         }
-        let count = model.nodes.count { !$0.standing.isGone }
+        let count = model.nodes.count { !$0.status.isGone }
         let isComplete = status["ready"]?.number == 1 && status["members"]?.number == count
         if isComplete, count >= options.nodeCount { start.complete.insert(node) }
         if isComplete { toldComplete(node) }

@@ -231,7 +231,7 @@ extension DemoConductor {
         let users = model.users(on: node)
         model.now = clock
         processes[node]?.kill()
-        model.nodes[node].standing = .killed(at: model.now)
+        model.nodes[node].status = .killed(at: model.now)
         model.kills.append(DemoKill(node: node, killedAt: model.now, users: users))
         if model.trace?.path.contains(node) ?? false { model.trace = nil }
         let others = model.servingNodes
@@ -354,7 +354,7 @@ extension DemoConductor {
             for node in model.servingNodes { controls[node]?.ask(["MESH.LINKS"], .links) }
             watchUsers(on: joining.node)
             endJoin()
-        } else if model.nodes[joining.node].standing.isGone || model.phase != .talking {
+        } else if model.nodes[joining.node].status.isGone || model.phase != .talking {
             endJoin()
         } else if model.now >= joining.began + Self.joinPatience {
             fault("\(name) did not become ready")

@@ -58,7 +58,7 @@ extension DemoConductor {
         }
         model.users[user].presence = .moving
         model.users[user].node = nil
-        if model.nodes[connection.node].standing == .serving {
+        if model.nodes[connection.node].status == .serving {
             model.note(
                 "\(model.users[user].name) lost its connection to node \(connection.node + 1)")
         }

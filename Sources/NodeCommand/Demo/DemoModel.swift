@@ -8,7 +8,7 @@ struct DemoModel {
     }
 
     struct Node {
-        enum Standing: Equatable {
+        enum MemberStatus: Equatable {
             case starting
             case serving
             case killed(at: Duration)
@@ -24,7 +24,7 @@ struct DemoModel {
         }
         /// From 1, for people.
         var number: Int
-        var standing = Standing.starting
+        var status = MemberStatus.starting
         /// Its position on the ring; nil before it has told.
         var position: UInt64?
         var redisPort: UInt16 = 0
@@ -137,7 +137,7 @@ struct DemoModel {
         nodes.count <= users.count ? user % nodes.count : user * nodes.count / users.count
     }
 
-    var servingNodes: [Int] { nodes.indices.filter { nodes[$0].standing == .serving } }
+    var servingNodes: [Int] { nodes.indices.filter { nodes[$0].status == .serving } }
 
     func users(on node: Int) -> [Int] { users.indices.filter { users[$0].node == node } }
 
@@ -159,7 +159,7 @@ struct DemoModel {
 
     /// When a killed node can be forgotten by the picture.
     func isShown(_ node: Int) -> Bool {
-        switch nodes[node].standing {
+        switch nodes[node].status {
         case .starting, .serving: true
         case .killed(let at), .fallen(let at): now - at < .seconds(5)
         }
@@ -167,7 +167,7 @@ struct DemoModel {
 
     mutating func addNode() -> Int {
         nodes.append(Node(number: nodes.count + 1))
-        nodeCountMax = max(nodeCountMax, nodes.count { !$0.standing.isGone })
+        nodeCountMax = max(nodeCountMax, nodes.count { !$0.status.isGone })
         return nodes.count - 1
     }
 

@@ -58,7 +58,7 @@ struct DemoSummary {
             }
         }
         for node in model.nodes {
-            if case .fallen = node.standing {
+            if case .fallen = node.status {
                 faults.append("node \(node.number) ended by itself")
             }
         }

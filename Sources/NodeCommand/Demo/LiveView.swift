@@ -41,7 +41,7 @@ enum LiveView {
     }
 
     private static func title(_ model: DemoModel, _ columns: Int) -> InkLine {
-        let nodes = model.nodes.count { !$0.standing.isGone }
+        let nodes = model.nodes.count { !$0.status.isGone }
         var line = InkLine(" Smallworld", .strong)
         line.add(
             "  \(Words.count(nodes, "node")), \(Words.count(model.users.count, "user"))", .plain)
@@ -138,7 +138,7 @@ enum LiveView {
         // Too many for a line each: columns, and if that is not enough those with users, first those
         // that are gone.
         let busy =
-            shown.filter { model.nodes[$0].standing.isGone }
+            shown.filter { model.nodes[$0].status.isGone }
             + shown.filter { !model.users(on: $0).isEmpty }
         func cells(_ nodes: [Int]) -> [InkLine] {
             nodes.map { node in
@@ -172,7 +172,7 @@ enum LiveView {
     private static func add(
         _ node: Int, _ number: String, _ model: DemoModel, to line: inout InkLine, isWhole: Bool
     ) {
-        switch model.nodes[node].standing {
+        switch model.nodes[node].status {
         case .starting:
             line.add("○ ", .faint)
             line.add("\(number)  ", .faint)

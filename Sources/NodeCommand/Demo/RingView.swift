@@ -53,7 +53,7 @@ enum RingView {
         let places = angles.mapValues { point($0, radius) }
         for (from, to) in links(model) {
             guard let start = places[from], let end = places[to] else { continue }
-            let isDying = model.nodes[from].standing.isGone || model.nodes[to].standing.isGone
+            let isDying = model.nodes[from].status.isGone || model.nodes[to].status.isGone
             canvas.line(start, end, isDying ? .dying : .link, gap: isDying ? 3 : 2)
         }
         if let trace = model.trace {
@@ -121,7 +121,7 @@ enum RingView {
     }
 
     private static func mark(_ node: Int, _ model: DemoModel) -> (String, Ink) {
-        switch model.nodes[node].standing {
+        switch model.nodes[node].status {
         case .starting: ("○", .faint)
         case .killed, .fallen: ("✕", .bad)
         case .serving:
