@@ -86,7 +86,7 @@ public struct Timing: Sendable {
     public var redial: Delay = .milliseconds(1_500)
     /// The dead are forgotten after this.
     public var forget: Delay = .seconds(3_600)
-    /// A question that is not answered in this time is answered without the missing ones.
+    /// A query that is not answered in this time is answered without the missing ones.
     public var query: Delay = .milliseconds(1_000)
     /// A last departure is announced to watchers only if nobody returns in this time.
     public var presenceGrace: Delay = .milliseconds(200)

@@ -33,7 +33,7 @@ public enum Effect: Sendable {
     /// That member is dead, by the account of the mesh: what it had of others is lost with it.
     case memberDied(NodeID)
     /// Another node asks; answer with `.answer`. `subject` lies in the event's bytes.
-    case asked(by: NodeID, QueryID, subject: Slice)
+    case queried(by: NodeID, QueryID, subject: Slice)
     /// One node's answer to a query; `answer` lies in the event's bytes.
     case answered(QueryID, from: NodeID, answer: Slice)
     /// One holder's trace: `path` is a list of 8-byte node ids, first hop to holder; empty if this

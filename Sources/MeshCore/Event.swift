@@ -58,18 +58,18 @@ public enum Disconnection: UInt8, Sendable {
     case misbehaved = 3
 }
 
-/// Numbers a question that a driver asked; unique per node, chosen by the driver.
+/// Numbers a query that a driver asked; unique per node, chosen by the driver.
 public struct QueryID: Hashable, BitwiseCopyable, Sendable {
     public var rawValue: UInt32
 
     @inlinable @inline(__always)
     public init(_ rawValue: UInt32) { self.rawValue = rawValue }
 
-    /// The number of the question after this one.
+    /// The number of the query after this one.
     @inlinable public var next: QueryID { QueryID(rawValue &+ 1) }
 }
 
-/// A question to other nodes. `subject` is opaque to the mesh and handed to the answering driver.
+/// A query to other nodes. `subject` is opaque to the mesh and handed to the answering driver.
 public enum Query: Sendable {
     /// To the other nodes that hold at least one of `keys`: 8 bytes each, little-endian.
     case holders(keys: Slice, subject: Slice)

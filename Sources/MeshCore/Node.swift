@@ -79,8 +79,8 @@ public struct Node: ~Copyable {
     var lastNumber: UInt32 = 0
     var held = HeldMessages()
 
-    // Questions to other nodes.
-    var questions: [OpenQuestion] = []
+    // Queries to other nodes.
+    var queries: [PendingQuery] = []
 
     private let byAddress = ByAddress()
 
@@ -153,10 +153,10 @@ public struct Node: ~Copyable {
             changePattern(key, bytes.array(name), change, &effects)
         case .watch(let key, let change):
             watch(key, change)
-        case .query(let question, let query):
-            ask(question, query, bytes, &effects)
-        case .answer(let asker, let question, let answer):
-            sendAnswer(to: asker, question, answer, isTrace: false, bytes, &effects)
+        case .query(let query, let target):
+            sendQuery(query, target, bytes, &effects)
+        case .answer(let asker, let query, let answer):
+            sendAnswer(to: asker, query, answer, isTrace: false, bytes, &effects)
         case .connected(let link):
             connected(link, &effects)
         case .disconnected(let link, let reason):
@@ -199,7 +199,7 @@ public struct Node: ~Copyable {
             case .departure: depart(&effects)
             case .seeds: dialSeeds(&effects)
             case .redial: redialDead(&effects)
-            case .query: expireQuestions(&effects)
+            case .query: expireQueries(&effects)
             case .presence: announceAbsences(&effects)
             case .repair: repeatRepairs(&effects)
             case .acknowledgement: acknowledgeDue(&effects)

@@ -24,7 +24,7 @@ enum Timer: Int, CaseIterable {
     case seeds
     /// One of the dead is tried.
     case redial
-    /// A question runs out.
+    /// A query runs out.
     case query
     /// A watched user's absence is announced.
     case presence

@@ -247,7 +247,7 @@ public struct Server: ~Copyable {
         case .uncongested: pause.mayEnd = true
         case .gap(_, let count): edge.gateway.missed(count: Int(count))
         case .presence(let key, let isOnline): edge.gateway.presence(key, isOnline: isOnline)
-        case .asked(let node, let query, let subject):
+        case .queried(let node, let query, let subject):
             let start = ownBytes.count
             edge.gateway.answer(subject, bytes, from: node, into: &ownBytes)
             let answer = Slice(start: start, count: ownBytes.count - start)

@@ -110,7 +110,7 @@ extension World {
         case .gap(let origin, let count):
             journal.gaps.append(
                 Journal.Gap(time: now, host: Int32(number), origin: origin, count: count))
-        case .uncongested, .memberDied, .asked: break
+        case .uncongested, .memberDied, .queried: break
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
         case .answered(let query, let from, let answer):

@@ -54,7 +54,7 @@ public enum Frame {
     /// The longest frame of a peer that has not been greeted yet. A greeting has at most 260 bytes;
     /// a stranger who announces more gets no memory for it.
     public static let greetingLengthMax = 512
-    /// The most bytes behind the destinations of a traced frame: a question and the ids of the nodes on
+    /// The most bytes behind the destinations of a traced frame: a query and the ids of the nodes on
     /// its way. Each forwarder writes all of them anew for each link.
     public static let tracedBytesMax = 4_096
     /// The longest name of a user, room or channel. Redis has no such bound; a name that

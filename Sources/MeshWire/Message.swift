@@ -46,8 +46,8 @@ public enum Message: Equatable, Sendable {
     case snapshot(SnapshotPart)
     /// The sender cannot serve the repair of this origin.
     case cannotRepair(NodeID)
-    /// A question of a gateway, or (`isTrace`) a request to be told the way it came.
-    case question(UInt32, isTrace: Bool, subject: Slice)
+    /// A query of a gateway, or (`isTrace`) a request to be told the way it came.
+    case query(UInt32, isTrace: Bool, subject: Slice)
     case answer(UInt32, Slice)
     case traceAnswer(UInt32, path: Slice)
     /// Where nodes lie in the space of round trips: the sender, or all that it knows of.
@@ -80,7 +80,7 @@ public enum Message: Equatable, Sendable {
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
             .digests, .marks, .origins, .repair, .snapshot, .cannotRepair:
             .link
-        case .accuse, .vouch, .question, .answer, .traceAnswer, .acknowledge, .skip, .stranger:
+        case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .stranger:
             .mesh
         }
     }
@@ -88,7 +88,7 @@ public enum Message: Equatable, Sendable {
     /// The first byte of each message.
     public enum Number: UInt8, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
-        case records, digests, origins, repair, snapshot, cannotRepair, question, answer
+        case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
         case marks = 22, coordinates, stranger, linkChanges, linksWanted, statuses
     }

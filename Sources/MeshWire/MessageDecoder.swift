@@ -120,10 +120,10 @@ extension Message {
             return .repair(requests)
         case .snapshot: return .snapshot(try reader.snapshotPart(bytes))
         case .cannotRepair: return .cannotRepair(try reader.id(bytes))
-        case .question:
-            let question = try reader.integer(UInt32.self, bytes)
+        case .query:
+            let query = try reader.integer(UInt32.self, bytes)
             let isTrace = try reader.flag(bytes)
-            return .question(question, isTrace: isTrace, subject: try reader.rest())
+            return .query(query, isTrace: isTrace, subject: try reader.rest())
         case .answer:
             return .answer(try reader.integer(UInt32.self, bytes), try reader.rest())
         case .traceAnswer:

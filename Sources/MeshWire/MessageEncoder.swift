@@ -120,8 +120,8 @@ extension ByteQueue {
         case .skip(let through):
             append(Message.Number.skip.rawValue)
             append(integer: through)
-        case .question, .answer, .traceAnswer:
-            preconditionFailure("written by append(question…), which is given the bytes")
+        case .query, .answer, .traceAnswer:
+            preconditionFailure("written by append(query…), which is given the bytes")
         }
     }
 
@@ -132,22 +132,22 @@ extension ByteQueue {
             integer: UInt64(acknowledgement.cumulative) | UInt64(acknowledgement.missing) << 32)
     }
 
-    /// Appends a question; its subject lies in `bytes`.
+    /// Appends a query; its subject lies in `bytes`.
     public mutating func append(
-        question: UInt32, isTrace: Bool, subject: Slice, _ bytes: Span<UInt8>
+        query: UInt32, isTrace: Bool, subject: Slice, _ bytes: Span<UInt8>
     ) {
-        append(Message.Number.question.rawValue)
-        append(integer: question)
+        append(Message.Number.query.rawValue)
+        append(integer: query)
         append(isTrace ? 1 : 0)
         append(bytes, Int(subject.start), Int(subject.count))
     }
 
     /// Appends an answer, or the path of a trace.
     public mutating func append(
-        answer question: UInt32, isTrace: Bool, _ answer: Slice, _ bytes: Span<UInt8>
+        answer query: UInt32, isTrace: Bool, _ answer: Slice, _ bytes: Span<UInt8>
     ) {
         append(isTrace ? Message.Number.traceAnswer.rawValue : Message.Number.answer.rawValue)
-        append(integer: question)
+        append(integer: query)
         append(bytes, Int(answer.start), Int(answer.count))
     }
 

@@ -22,7 +22,7 @@ extension Message {
         case .coordinates(let items):
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
         case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch, .records,
-            .digests, .snapshot, .cannotRepair, .question, .answer, .traceAnswer, .acknowledge,
+            .digests, .snapshot, .cannotRepair, .query, .answer, .traceAnswer, .acknowledge,
             .skip, .stranger:
             nil
         }

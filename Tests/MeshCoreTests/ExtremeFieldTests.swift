@@ -78,7 +78,7 @@ import Testing
         case .acknowledge: return .acknowledge(Acknowledgement(cumulative: 1, missing: 1))
         case .stranger: return .stranger(key, name: 1, sequence: 2)
         case .skip: return .skip(through: 1)
-        case .question, .answer, .traceAnswer: return nil
+        case .query, .answer, .traceAnswer: return nil
         }
     }
 

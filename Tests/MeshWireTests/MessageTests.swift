@@ -111,7 +111,7 @@ private let messages: [Message] = [
                         corrupt.span, from: 0, to: corrupt.count)
                 else { continue }
                 switch decoded {
-                case .question, .answer, .traceAnswer: break
+                case .query, .answer, .traceAnswer: break
                 default:
                     // What was understood can be said again.
                     #expect(encoded(decoded).count <= corrupt.count)

@@ -70,7 +70,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     ),
     "lastNumber": ("Delivery", [:]),
     "held": ("Delivery", ["Directory": "a user has come whom messages wait for"]),
-    "questions": ("Delivery", [:]),
+    "queries": ("Delivery", [:]),
 ]
 
 /// One slot, stream or counter each: whoever needs it.

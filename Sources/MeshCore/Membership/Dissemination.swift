@@ -197,7 +197,7 @@ extension Node {
                 giveUp(index, &effects)
                 flows.dropWaiting(from: id)
             }
-            strikeFromQuestions(index, &effects)
+            strikeFromQueries(index, &effects)
             timers.schedule(.maintenance, at: now)
         }
         checkReady(&effects)

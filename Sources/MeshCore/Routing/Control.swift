@@ -79,8 +79,8 @@ extension Node {
             receivedStranger(key, name: name, sequence: sequence, from: origin)
         case .skip(let last):
             receivedSkip(through: last, from: origin, &effects)
-        case .question(let number, let isTrace, let subject):
-            let question = QueryID(number)
+        case .query(let number, let isTrace, let subject):
+            let query = QueryID(number)
             if isTrace {
                 // The forwarders have signed behind the subject; the holder is the last of the way.
                 var path = ByteQueue()
@@ -88,20 +88,20 @@ extension Node {
                 path.append(id)
                 path.withSpan {
                     sendAnswer(
-                        to: origin, question, Slice(start: 0, count: $0.count),
+                        to: origin, query, Slice(start: 0, count: $0.count),
                         isTrace: true, $0, &effects)
                 }
             } else {
-                effects.append(.asked(by: origin, question, subject: subject))
+                effects.append(.queried(by: origin, query, subject: subject))
             }
         case .answer(let number, let answer):
-            let question = QueryID(number)
-            effects.append(.answered(question, from: origin, answer: answer))
-            strike(origin, from: question, &effects)
+            let query = QueryID(number)
+            effects.append(.answered(query, from: origin, answer: answer))
+            strike(origin, from: query, &effects)
         case .traceAnswer(let number, let path):
-            let question = QueryID(number)
-            effects.append(.traced(question, holder: origin, path: path))
-            strike(origin, from: question, &effects)
+            let query = QueryID(number)
+            effects.append(.traced(query, holder: origin, path: path))
+            strike(origin, from: query, &effects)
         default:
             counters[.protocolErrors] &+= 1
         }

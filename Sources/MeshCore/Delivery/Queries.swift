@@ -1,21 +1,21 @@
 import MeshWire
 
-/// A question that other nodes have not all answered.
-struct OpenQuestion {
+/// A query that other nodes have not all answered.
+struct PendingQuery {
     var id: QueryID
     var waiting: [MemberIndex]
     var due: Instant
 }
 
-/// Questions of the driver to other nodes.
+/// Queries of the driver to other nodes.
 extension Node {
-    mutating func ask(
-        _ question: QueryID, _ query: Query, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    mutating func sendQuery(
+        _ query: QueryID, _ target: Query, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         var isTrace = false
         var subject = Slice.empty
         var targets: [MemberIndex] = []
-        switch query {
+        switch target {
         case .everyone(let slice):
             subject = slice
             targets = members.ring.map { $0.index }
@@ -31,7 +31,7 @@ extension Node {
             isTrace = true
             targets = holderIndices(of: key)
             if targets.contains(.oneself) {
-                effects.append(.traced(question, holder: id, path: .empty))
+                effects.append(.traced(query, holder: id, path: .empty))
             }
         }
         targets = Array(Set(targets)).sorted().filter {
@@ -41,15 +41,15 @@ extension Node {
                     ? members.status(of: $0).isPresent : members.status(of: $0) == .alive)
         }
         guard !targets.isEmpty else {
-            effects.append(.finished(question))
+            effects.append(.finished(query))
             return
         }
         let due = now + configuration.timing.query
-        questions.append(OpenQuestion(id: question, waiting: targets, due: due))
+        queries.append(PendingQuery(id: query, waiting: targets, due: due))
         timers.schedule(.query, at: due)
         let start = effects.bytes.count
         effects.bytes.append(
-            question: question.rawValue, isTrace: isTrace, subject: subject, bytes)
+            query: query.rawValue, isTrace: isTrace, subject: subject, bytes)
         routeControl(
             Slice(start: start, count: effects.bytes.count - start),
             to: targets.map { members.id(of: $0) }, isTrace ? .traced : [], &effects)
@@ -69,42 +69,42 @@ extension Node {
     }
 
     mutating func sendAnswer(
-        to asker: NodeID, _ question: QueryID, _ answer: Slice, isTrace: Bool,
+        to asker: NodeID, _ query: QueryID, _ answer: Slice, isTrace: Bool,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
-        effects.bytes.append(answer: question.rawValue, isTrace: isTrace, answer, bytes)
+        effects.bytes.append(answer: query.rawValue, isTrace: isTrace, answer, bytes)
         routeControl(
             Slice(start: start, count: effects.bytes.count - start), to: [asker], [], &effects)
     }
 
     mutating func strike(
-        _ node: NodeID, from question: QueryID, _ effects: inout EffectBuffer
+        _ node: NodeID, from query: QueryID, _ effects: inout EffectBuffer
     ) {
-        guard let place = questions.firstIndex(where: { $0.id == question }),
+        guard let place = queries.firstIndex(where: { $0.id == query }),
             let index = members.index(of: node)
         else { return }
-        questions[place].waiting.removeAll { $0 == index }
-        if questions[place].waiting.isEmpty {
-            questions.remove(at: place)
-            effects.append(.finished(question))
+        queries[place].waiting.removeAll { $0 == index }
+        if queries[place].waiting.isEmpty {
+            queries.remove(at: place)
+            effects.append(.finished(query))
         }
     }
 
     /// A dead node answers nothing: nobody waits for it.
-    mutating func strikeFromQuestions(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        for place in questions.indices { questions[place].waiting.removeAll { $0 == index } }
-        for question in questions where question.waiting.isEmpty {
-            effects.append(.finished(question.id))
+    mutating func strikeFromQueries(_ index: MemberIndex, _ effects: inout EffectBuffer) {
+        for place in queries.indices { queries[place].waiting.removeAll { $0 == index } }
+        for query in queries where query.waiting.isEmpty {
+            effects.append(.finished(query.id))
         }
-        questions.removeAll { $0.waiting.isEmpty }
+        queries.removeAll { $0.waiting.isEmpty }
     }
 
-    mutating func expireQuestions(_ effects: inout EffectBuffer) {
-        for question in questions where question.due <= now {
-            effects.append(.finished(question.id))
+    mutating func expireQueries(_ effects: inout EffectBuffer) {
+        for query in queries where query.due <= now {
+            effects.append(.finished(query.id))
         }
-        questions.removeAll { $0.due <= now }
-        if let next = questions.map({ $0.due }).min() { timers.schedule(.query, at: next) }
+        queries.removeAll { $0.due <= now }
+        if let next = queries.map({ $0.due }).min() { timers.schedule(.query, at: next) }
     }
 }
