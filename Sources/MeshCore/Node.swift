@@ -303,8 +303,8 @@ public struct Node: ~Copyable {
             receivedDigests(digests, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):
             receivedOrigins(entries, mask: mask, isReply: isReply, on: link, &effects)
-        case (.established, .marks(let marks, let mask)):
-            receivedMarks(marks, mask: mask, on: link, &effects)
+        case (.established, .logSummaries(let summaries, let mask)):
+            receivedSummaries(summaries, mask: mask, on: link, &effects)
         case (.established, .repair(let requests)):
             serveRepairs(requests, on: link, &effects)
         case (.established, .records(let records)):

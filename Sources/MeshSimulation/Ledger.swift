@@ -89,7 +89,7 @@ struct Ledger {
         switch Message.Number(rawValue: parcel.withSpan { $0[Frame.prefixSize] }) {
         case .heartbeat: return .heartbeats
         case .linkLists, .linkChanges, .linksWanted, .role, .coordinates: return .links
-        case .digests, .marks, .origins: return .comparison
+        case .digests, .logSummaries, .origins: return .comparison
         case .repair, .records, .snapshot, .cannotRepair: return .repair
         default: return .membership
         }

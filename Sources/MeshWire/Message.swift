@@ -37,7 +37,7 @@ public enum Message: Equatable, Sendable {
     case digests([UInt64])
     /// The sender's members and their logs in the parts that `mask` names, in short; with no part,
     /// some in whose logs it is ahead.
-    case marks([Mark], mask: UInt64)
+    case logSummaries([LogSummary], mask: UInt64)
     /// The sender's members and their logs in the parts that `mask` names. `isReply`: do not answer.
     case origins([OriginEntry], mask: UInt64, isReply: Bool)
     /// Send what came after these sequences.
@@ -78,7 +78,7 @@ public enum Message: Equatable, Sendable {
         case .hello, .welcome, .refuse: .handshake
         case .members, .coordinates, .bye: .connection
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
-            .digests, .marks, .origins, .repair, .snapshot, .cannotRepair:
+            .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair:
             .link
         case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .stranger:
             .mesh
@@ -90,7 +90,7 @@ public enum Message: Equatable, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
-        case marks = 22, coordinates, stranger, linkChanges, linksWanted, statuses
+        case logSummaries = 22, coordinates, stranger, linkChanges, linksWanted, statuses
     }
 }
 
@@ -359,7 +359,7 @@ public struct OriginEntry: Equatable, Sendable {
 
 /// What a node has of one member, in twelve bytes: enough to find what differs between two nodes, and
 /// who is ahead.
-public struct Mark: Equatable, Sendable {
+public struct LogSummary: Equatable, Sendable {
     /// The upper half of the member's id.
     public var prefix: UInt32
     /// 16 bits of a hash of its id and incarnation.

@@ -92,19 +92,19 @@ extension Message {
                         keySum: try reader.integer(UInt64.self, bytes)))
             }
             return .origins(entries, mask: mask, isReply: isReply)
-        case .marks:
+        case .logSummaries:
             let mask = try reader.integer(UInt64.self, bytes)
             let count = try reader.count(least: 12, max: Message.memberCountMax, bytes)
-            var marks: [Mark] = []
+            var summaries: [LogSummary] = []
             for _ in 0..<count {
-                marks.append(
-                    Mark(
+                summaries.append(
+                    LogSummary(
                         prefix: try reader.integer(UInt32.self, bytes),
                         membership: try reader.integer(UInt16.self, bytes),
                         sequence: try reader.integer(UInt32.self, bytes),
                         sum: try reader.integer(UInt16.self, bytes)))
             }
-            return .marks(marks, mask: mask)
+            return .logSummaries(summaries, mask: mask)
         case .repair:
             let count = try reader.count(least: 33, max: Message.memberCountMax, bytes)
             var requests: [RepairRequest] = []

@@ -72,15 +72,15 @@ extension ByteQueue {
                 append(integer: entry.keyCount)
                 append(integer: entry.keySum)
             }
-        case .marks(let marks, let mask):
-            append(Message.Number.marks.rawValue)
+        case .logSummaries(let summaries, let mask):
+            append(Message.Number.logSummaries.rawValue)
             append(integer: mask)
-            append(integer: UInt16(marks.count))
-            for mark in marks {
-                append(integer: mark.prefix)
-                append(integer: mark.membership)
-                append(integer: mark.sequence)
-                append(integer: mark.sum)
+            append(integer: UInt16(summaries.count))
+            for summary in summaries {
+                append(integer: summary.prefix)
+                append(integer: summary.membership)
+                append(integer: summary.sequence)
+                append(integer: summary.sum)
             }
         case .repair(let requests):
             append(Message.Number.repair.rawValue)

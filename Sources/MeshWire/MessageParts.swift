@@ -16,8 +16,8 @@ extension Message {
         case .linksWanted(let owners): cut(owners, Self.linkListCountMax) { .linksWanted($0) }
         case .origins(let entries, let mask, let isReply):
             cut(entries, Self.memberCountMax) { .origins($0, mask: mask, isReply: isReply) }
-        case .marks(let marks, let mask):
-            cut(marks, Self.memberCountMax) { .marks($0, mask: mask) }
+        case .logSummaries(let summaries, let mask):
+            cut(summaries, Self.memberCountMax) { .logSummaries($0, mask: mask) }
         case .repair(let requests): cut(requests, Self.memberCountMax) { .repair($0) }
         case .coordinates(let items):
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }

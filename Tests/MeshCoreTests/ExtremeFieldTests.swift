@@ -52,10 +52,10 @@ import Testing
             return .origins(
                 [OriginEntry(member: other, sequence: 1, keyCount: 2, keySum: 3)], mask: 1,
                 isReply: false)
-        case .marks:
-            return .marks(
+        case .logSummaries:
+            return .logSummaries(
                 [
-                    Mark(
+                    LogSummary(
                         prefix: UInt32(truncatingIfNeeded: other.id.rawValue >> 32), membership: 1,
                         sequence: 2, sum: 3)
                 ], mask: 1)

@@ -86,7 +86,7 @@ import Testing
     }
 
     /// Twelve bytes for each member in the parts that differ, not the whole of what is known of it.
-    @Test func `after a partition neighbours compare by marks, and all is repaired`() throws {
+    @Test func `after a partition neighbours compare by summaries, and all is repaired`() throws {
         let metrics = try run(
             """
             { nodes: 80, degree: 8, duration: 10, settle: 15, users: { count: 400, moves: 60 },
@@ -96,7 +96,7 @@ import Testing
         #expect(metrics.deaths == 0)
         #expect(repair.changes > 1_000)
         #expect(repair.pairs > 200)
-        // A digest of 64 parts, and marks both ways; some pairs compare twice. Whole entries of 80
+        // A digest of 64 parts, and summaries both ways; some pairs compare twice. Whole entries of 80
         // members are 4,000 bytes one way.
         #expect(repair.bytesPerPair < 529 + 3 * (19 + 12 * 80))
     }

@@ -48,8 +48,8 @@ private let messages: [Message] = [
     .digests([UInt64](repeating: 7, count: 64)),
     .origins(
         [OriginEntry(member: ann, sequence: 1, keyCount: 2, keySum: 3)], mask: 0xF0, isReply: true),
-    .marks([Mark(prefix: 1, membership: 2, sequence: 3, sum: 4)], mask: 0xF0),
-    .marks([], mask: 0),
+    .logSummaries([LogSummary(prefix: 1, membership: 2, sequence: 3, sum: 4)], mask: 0xF0),
+    .logSummaries([], mask: 0),
     .repair([
         RepairRequest(origin: NodeID(1), life: 2, after: 3, fromPosition: 4, wantsSnapshot: true)
     ]),

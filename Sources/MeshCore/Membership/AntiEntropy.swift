@@ -5,7 +5,7 @@ import MeshWire
 ///     heartbeat(digest) → differs → digests(64 parts) → origins(of the parts that differ)
 ///     → what the other lacks of them, and requests for repair of logs
 ///
-/// Where the parts that differ have many members, marks come before the origins (`Marks`).
+/// Where the parts that differ have many members, summaries come before the origins (`LogSummaries`).
 extension Node {
     /// This node has just compared with the neighbour; or, where that is dear, with another, from whom
     /// it learns all that this one knows besides: after a partition each link that crossed the cut has
@@ -31,10 +31,10 @@ extension Node {
         // Both have asked: one answer tells both, and it is the higher id's.
         if hasCompared(index), links[index].isCompared, id < links[index].peer { return }
         comparedAt = now
-        if memberCount(in: mask) < Self.markedCountMin {
+        if memberCount(in: mask) < Self.summarizedCountMin {
             sendEntries(mask, over: index, &effects)
         } else {
-            sendMarks(mask, over: index, &effects)
+            sendSummaries(mask, over: index, &effects)
         }
     }
 

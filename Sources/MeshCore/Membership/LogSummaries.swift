@@ -3,21 +3,21 @@ import MeshWire
 /// Comparing many members in twelve bytes each.
 ///
 /// After a partition most logs of a large mesh may differ between two neighbours, while both know the
-/// same members. A whole entry names address and birth, 50 bytes and more; a mark tells who is ahead
-/// (`Mark`). Entries are exchanged of those parts alone in which the members themselves differ.
+/// same members. A whole entry names address and birth, 50 bytes and more; a summary tells who is ahead
+/// (`LogSummary`). Entries are exchanged of those parts alone in which the members themselves differ.
 ///
-///     digests(64 parts) → marks(of the parts that differ)
-///     → requests for what the peer is ahead in, marks of what it is behind in
+///     digests(64 parts) → summaries(of the parts that differ)
+///     → requests for what the peer is ahead in, summaries of what it is behind in
 ///     → origins(of the parts whose members differ)
 extension Node {
     /// With fewer members than this in the parts that differ, whole entries cost less than another
     /// round.
-    static var markedCountMin: Int { 24 }
+    static var summarizedCountMin: Int { 24 }
 
-    private func mark(_ id: NodeID, _ index: MemberIndex) -> Mark {
+    private func summary(_ id: NodeID, _ index: MemberIndex) -> LogSummary {
         let log = members[index].log
         let sum = RandomSource.mix(log.keySum)
-        return Mark(
+        return LogSummary(
             prefix: UInt32(truncatingIfNeeded: id.rawValue >> 32),
             membership: membership(id, index),
             sequence: UInt32(truncatingIfNeeded: log.sequence),
@@ -35,29 +35,29 @@ extension Node {
         members.ring.count(in: mask)
     }
 
-    mutating func sendMarks(
+    mutating func sendSummaries(
         _ mask: UInt64, over index: LinkIndex, _ effects: inout EffectBuffer
     ) {
-        var marks: [Mark] = []
+        var summaries: [LogSummary] = []
         for member in members.ring.entries(in: mask) {
-            marks.append(mark(member.id, member.index))
+            summaries.append(summary(member.id, member.index))
         }
-        send(.marks(marks, mask: mask), over: index, &effects)
+        send(.logSummaries(summaries, mask: mask), over: index, &effects)
     }
 
-    /// Takes the peer's marks of the members in the parts that `mask` names, sorted by prefix; or,
+    /// Takes the peer's summaries of the members in the parts that `mask` names, sorted by prefix; or,
     /// with no part, of some in whose logs it is ahead.
-    mutating func receivedMarks(
-        _ marks: [Mark], mask: UInt64, on index: LinkIndex, _ effects: inout EffectBuffer
+    mutating func receivedSummaries(
+        _ summaries: [LogSummary], mask: UInt64, on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
         var found = Comparison()
         if mask == 0 {
-            for mark in marks {
-                let rank = members.rank(of: NodeID(UInt64(mark.prefix) << 32))
+            for summary in summaries {
+                let rank = members.rank(of: NodeID(UInt64(summary.prefix) << 32))
                 guard rank < members.ring.count else { continue }
                 let member = members.ring[rank]
-                if UInt32(truncatingIfNeeded: member.id.rawValue >> 32) == mark.prefix {
-                    compare(mark, member.id, member.index, over: index, &found)
+                if UInt32(truncatingIfNeeded: member.id.rawValue >> 32) == summary.prefix {
+                    compare(summary, member.id, member.index, over: index, &found)
                 }
             }
             requestRepairs(found.requests, over: index, &effects)
@@ -67,23 +67,23 @@ extension Node {
         for member in members.ring.entries(in: mask) {
             let prefix = UInt32(truncatingIfNeeded: member.id.rawValue >> 32)
             // Those that only the peer knows.
-            while place < marks.count, marks[place].prefix < prefix {
-                found.strangers |= Self.part(of: NodeID(UInt64(marks[place].prefix) << 32))
+            while place < summaries.count, summaries[place].prefix < prefix {
+                found.strangers |= Self.part(of: NodeID(UInt64(summaries[place].prefix) << 32))
                 place += 1
             }
-            guard place < marks.count, marks[place].prefix == prefix else {
+            guard place < summaries.count, summaries[place].prefix == prefix else {
                 found.strangers |= Self.part(of: member.id)
                 continue
             }
-            compare(marks[place], member.id, member.index, over: index, &found)
+            compare(summaries[place], member.id, member.index, over: index, &found)
             place += 1
         }
-        for mark in marks[place...] {
-            found.strangers |= Self.part(of: NodeID(UInt64(mark.prefix) << 32))
+        for summary in summaries[place...] {
+            found.strangers |= Self.part(of: NodeID(UInt64(summary.prefix) << 32))
         }
         // What 16 bits do not show, whole entries do.
         if found.isEmpty { found.strangers = mask }
-        if !found.ours.isEmpty { send(.marks(found.ours, mask: 0), over: index, &effects) }
+        if !found.ours.isEmpty { send(.logSummaries(found.ours, mask: 0), over: index, &effects) }
         if found.strangers & mask != 0 {
             sendEntries(found.strangers & mask, over: index, &effects)
         }
@@ -95,7 +95,7 @@ extension Node {
     private struct Comparison {
         var requests: [RepairRequest] = []
         /// Members in whose logs this node is ahead.
-        var ours: [Mark] = []
+        var ours: [LogSummary] = []
         /// Parts in which the members differ.
         var strangers: UInt64 = 0
         /// Something is known to be under way already.
@@ -105,16 +105,16 @@ extension Node {
     }
 
     private mutating func compare(
-        _ mark: Mark, _ id: NodeID, _ member: MemberIndex, over index: LinkIndex,
+        _ summary: LogSummary, _ id: NodeID, _ member: MemberIndex, over index: LinkIndex,
         _ found: inout Comparison
     ) {
-        guard mark.membership == membership(id, member) else {
+        guard summary.membership == membership(id, member) else {
             found.strangers |= Self.part(of: id)
             return
         }
         let log = members[member].log
-        let own = self.mark(id, member)
-        let ahead = Int32(bitPattern: mark.sequence &- own.sequence)
+        let own = self.summary(id, member)
+        let ahead = Int32(bitPattern: summary.sequence &- own.sequence)
         if ahead < 0 {
             found.ours.append(own)
         } else if ahead > 0, member != .oneself {
@@ -126,7 +126,7 @@ extension Node {
             } else {
                 found.isWaiting = true
             }
-        } else if ahead == 0, mark.sum != own.sum {
+        } else if ahead == 0, summary.sum != own.sum {
             // The same log and another set: whole entries settle who asks for all of it.
             found.strangers |= Self.part(of: id)
         }
