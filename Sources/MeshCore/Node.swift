@@ -87,10 +87,10 @@ public struct Node: ~Copyable {
     /// - Parameters:
     ///   - incarnation: from the wall clock at start; only its order to former lives matters.
     ///   - seed: for the node's own random choices; anything, but different on each node.
-    ///   - book: for nodes of one thread to share what is equal, as those of a simulation do.
+    ///   - interner: for nodes of one thread to share what is equal, as those of a simulation do.
     public init(
         id: NodeID, incarnation: Incarnation, seed: UInt64, configuration: Configuration,
-        hasher: KeyHasher, at now: Instant, book: MemberBook? = nil
+        hasher: KeyHasher, at now: Instant, interner: RecordInterner? = nil
     ) {
         precondition(configuration.degree >= 4 && configuration.degree <= 64)
         self.id = id
@@ -112,7 +112,7 @@ public struct Node: ~Copyable {
             oneself: MemberRecord(
                 id: id, incarnation: incarnation, status: .alive,
                 endpoint: configuration.endpoint, name: configuration.name,
-                zone: configuration.zone), at: now, book: book ?? MemberBook(secret: secret),
+                zone: configuration.zone), at: now, interner: interner ?? RecordInterner(secret: secret),
             secret: secret)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))

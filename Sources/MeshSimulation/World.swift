@@ -40,7 +40,7 @@ public struct World: ~Copyable {
     private var birthRandom: RandomSource
     let hasher = KeyHasher(cluster: "smallworld")
     /// What the nodes say of themselves, once for all of them.
-    private let book = MemberBook(isShared: true)
+    private let interner = RecordInterner(isShared: true)
 
     /// Whole deliveries are kept for tests; a long run reads the journal instead.
     public var keepsDeliveries = true
@@ -120,7 +120,7 @@ public struct World: ~Copyable {
                 bootMilliseconds: 1_700_000_000_000 + UInt64(now.nanoseconds / 1_000_000)
                     + UInt64(number)),
             seed: birthRandom.next(), configuration: configuration, hasher: hasher, at: now,
-            book: book)
+            interner: interner)
         let id = node.id
         var options = ServerOptions(node: configuration)
         options.gateway = gateway

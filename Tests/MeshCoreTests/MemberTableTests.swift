@@ -48,12 +48,12 @@ import Testing
 
     @Test func `the table agrees with a model whatever comes and goes`() {
         var random = RandomSource(seed: 8)
-        let book = MemberBook(isShared: true)
+        let interner = RecordInterner(isShared: true)
         var table = MemberTable(
-            oneself: record(0, 60_000), at: Instant(nanoseconds: 0), book: book)
-        // A second table with the same book: what it lets go of is still the first one's.
+            oneself: record(0, 60_000), at: Instant(nanoseconds: 0), interner: interner)
+        // A second table with the same interner: what it lets go of is still the first one's.
         var other = MemberTable(
-            oneself: record(0, 60_000), at: Instant(nanoseconds: 0), book: book)
+            oneself: record(0, 60_000), at: Instant(nanoseconds: 0), interner: interner)
         var model: [UInt64: (index: MemberIndex, record: MemberRecord)] = [:]
         for round in 0..<4_000 {
             let number = UInt64(1 + random.next(below: 300))

@@ -7,7 +7,7 @@ import MeshWire
 /// - `digests[part]` is the sum of the present members' digests with those upper six bits.
 ///
 /// A member costs 24 bytes and a place in each of two maps and the ring, about 50 bytes together;
-/// what it says of itself stands in a book that tables can share, and what few members have at a
+/// what it says of itself stands in a interner that tables can share, and what few members have at a
 /// time in memory of its own (`RareState`).
 struct MemberTable: ~Copyable {
     struct RingEntry {
@@ -17,13 +17,13 @@ struct MemberTable: ~Copyable {
 
     /// One member. It owns its reference and its rare state: the table gives both back.
     @safe struct Slot {
-        fileprivate(set) var facts: MemberBook.Reference
+        fileprivate(set) var facts: RecordInterner.Reference
         private var rarity: UnsafeMutablePointer<RareState>?
         fileprivate(set) var rawLink: Int16 = -1
         private var rawPendingPlace = UInt16.max
         fileprivate(set) var status: MemberStatus
 
-        fileprivate init(_ facts: MemberBook.Reference, _ status: MemberStatus) {
+        fileprivate init(_ facts: RecordInterner.Reference, _ status: MemberStatus) {
             self.facts = facts
             self.status = status
             unsafe rarity = nil
@@ -97,7 +97,7 @@ struct MemberTable: ~Copyable {
     }
 
     private(set) var digest: UInt64 = 0
-    private let book: MemberBook
+    private let interner: RecordInterner
     private var slots: [Slot?] = []
     private var free: [MemberIndex] = []
     /// Indices of slots; by address those who are present, each address one.
@@ -119,10 +119,10 @@ struct MemberTable: ~Copyable {
     /// - Parameter secret: unknown to others, so that nobody can choose ids or addresses that fall on
     ///   one place of a table. The order of nothing depends on it.
     init(
-        oneself: MemberRecord, at now: Instant, book: MemberBook = MemberBook(),
+        oneself: MemberRecord, at now: Instant, interner: RecordInterner = RecordInterner(),
         secret: UInt64 = 0
     ) {
-        self.book = book
+        self.interner = interner
         self.secret = secret
         _ = insert(Member(oneself, at: now))
     }
@@ -131,7 +131,7 @@ struct MemberTable: ~Copyable {
         for place in slots.indices where slots[place] != nil {
             var slot = slots[place]!
             slot.clearRare()
-            book.release(slot.facts)
+            interner.release(slot.facts)
         }
     }
 
@@ -229,7 +229,7 @@ struct MemberTable: ~Copyable {
             if slots.count == slots.capacity { slots.reserveCapacity(slots.count * 5 / 4 + 8) }
             slots.append(nil)
         }
-        var slot = Slot(book.intern(member.record), member.status)
+        var slot = Slot(interner.intern(member.record), member.status)
         if !member.rare.isEmpty { slot.setRare { $0 = member.rare } }
         slots[index.place] = slot
         byID.insert(index.place, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
@@ -252,8 +252,8 @@ struct MemberTable: ~Copyable {
         let before = slots[index.place]!.digest
         let former = slots[index.place]!.facts
         let isReborn = record.incarnation.life != former.incarnation.life
-        slots[index.place]!.facts = book.intern(record)
-        book.release(former)
+        slots[index.place]!.facts = interner.intern(record)
+        interner.release(former)
         if isReborn && !slots[index.place]!.status.isPresent {
             slots[index.place]!.log = OriginLog()
         }
@@ -330,7 +330,7 @@ struct MemberTable: ~Copyable {
             where: { $0 == index.place })
         slot.clearRare()
         slots[index.place] = nil
-        book.release(slot.facts)
+        interner.release(slot.facts)
         free.append(index)
     }
 
@@ -341,8 +341,8 @@ struct MemberTable: ~Copyable {
         digest &+= change
     }
 
-    /// The links of `list`, in memory that nodes with the same book share.
-    func shared(_ list: LinkList) -> [NodeID] { book.shared(list) }
+    /// The links of `list`, in memory that nodes with the same interner share.
+    func shared(_ list: LinkList) -> [NodeID] { interner.shared(list) }
 
     // MARK: The ring
 

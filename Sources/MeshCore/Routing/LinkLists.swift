@@ -4,7 +4,7 @@ import MeshWire
 /// lookahead 2). At most d + d² lists matter; others are forgotten in `retain`.
 ///
 /// Sorted by owner, 40 bytes a list and the links themselves, which nodes of one process share
-/// (`MemberBook`). The owners stand by themselves, so that a search stays within a few lines of the
+/// (`RecordInterner`). The owners stand by themselves, so that a search stays within a few lines of the
 /// cache.
 struct LinkLists {
     private struct Entry {

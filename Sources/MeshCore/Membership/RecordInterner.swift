@@ -2,11 +2,11 @@ import MeshWire
 
 /// What members say of themselves, each version kept once however many tables name it.
 ///
-/// A node has a book of its own unless it is given one. Nodes of one thread that are given the same
-/// book share what is equal: 10,000 simulated nodes with 10,000 members each hold 10,000 records,
+/// A node has a interner of its own unless it is given one. Nodes of one thread that are given the same
+/// interner share what is equal: 10,000 simulated nodes with 10,000 members each hold 10,000 records,
 /// not 100 million. It holds immutable values and counts of references: what one node does with
 /// them, no other can see.
-@safe public final class MemberBook {
+@safe public final class RecordInterner {
     /// One version of a member's word.
     struct Facts {
         var id: NodeID
@@ -94,7 +94,7 @@ import MeshWire
         let index = map.remove(
             Self.hash(released.id, released.incarnation, secret), rehash: { hash($0) },
             where: { unsafe reference($0).facts == facts })
-        guard let index else { preconditionFailure("released facts are not in the book") }
+        guard let index else { preconditionFailure("released facts are not in the interner") }
         unsafe facts.pointee = .none
         free.append(Int32(index))
     }
