@@ -12,7 +12,7 @@ public enum Effect: Sendable {
     /// End this link after its queue is flushed (bounded in time); forget it now.
     case close(LinkIndex)
     /// Hand a message of another node to the local clients. If nobody has the name, but another of the
-    /// same key is here, answer with `.stranger`.
+    /// same key is here, answer with `.wrongName`.
     case deliver(RoutedBody, Key, name: Slice, payload: Slice, id: MessageID)
     /// The same, for a message that has waited in the node: `name` and `payload` lie in the effect
     /// buffer's own bytes.

@@ -36,7 +36,7 @@ public enum Event: Sendable {
     case answer(to: NodeID, QueryID, answer: Slice)
     /// A message of that node was for a name that nobody here has, while another name of the same key
     /// is here; the origin will leave this node out.
-    case stranger(RoutedBody, Key, name: Slice, from: NodeID)
+    case wrongName(RoutedBody, Key, name: Slice, from: NodeID)
     /// Leave the mesh: say so to everyone, then `.left`.
     case leave
 }

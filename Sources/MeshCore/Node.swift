@@ -71,7 +71,7 @@ public struct Node: ~Copyable {
     var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()
     var watched = WatchedKeys()
-    var strangers = Strangers()
+    var keyCollisions = KeyCollisions()
 
     // Delivery.
     var flows: Flows
@@ -163,8 +163,8 @@ public struct Node: ~Copyable {
             disconnected(link, reason, &effects)
         case .deadline:
             runExpiredTimers(&effects)
-        case .stranger(let body, let key, let name, let origin):
-            tellStranger(body, key, name: name, from: origin, bytes, &effects)
+        case .wrongName(let body, let key, let name, let origin):
+            tellWrongName(body, key, name: name, from: origin, bytes, &effects)
         case .leave:
             leave(&effects)
         }

@@ -21,7 +21,7 @@ public enum NodeCounter: String, CounterName {
     case held = "Messages that waited for a user whose node had gone."
     case duplicates = "Messages that came again and were dropped."
     /// Their origins were told.
-    case strangers = "Messages for names that only share the key of one that is here."
+    case keyCollisions = "Messages for names that only share the key of one that is here."
     case reordered = "Messages that waited for an earlier one."
     case gaps = "Messages that their origins had given up."
     case acknowledgementsSent = "Acknowledgements in frames of their own."

@@ -89,7 +89,7 @@ public struct Server: ~Copyable {
         /// `answer` lies in `ownBytes`.
         case answer(NodeID, QueryID, answer: Slice)
         /// `name` lies in `ownBytes`.
-        case stranger(RoutedBody, Key, name: Slice, NodeID)
+        case wrongName(RoutedBody, Key, name: Slice, NodeID)
     }
 
     /// - Parameters:
@@ -218,7 +218,7 @@ public struct Server: ~Copyable {
         _ bytes: Span<UInt8>, _ effects: inout ServerEffects
     ) {
         let copies = edge.gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
-        if copies == 0 { noteStranger(body, key, name, bytes, from: id.origin) }
+        if copies == 0 { noteWrongName(body, key, name, bytes, from: id.origin) }
         effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
     }
 
@@ -262,14 +262,14 @@ public struct Server: ~Copyable {
 
     /// A message for a name that nobody here has. Mostly the last who had it has just gone.
     @inline(never)
-    private mutating func noteStranger(
+    private mutating func noteWrongName(
         _ body: RoutedBody, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>, from origin: NodeID
     ) {
         guard edge.gateway.hasAnother(body, key) else { return }
         let start = ownBytes.count
         ownBytes.append(bytes, Int(name.start), Int(name.count))
         own.append(
-            .stranger(body, key, name: Slice(start: start, count: Int(name.count)), origin))
+            .wrongName(body, key, name: Slice(start: start, count: Int(name.count)), origin))
     }
 
     private mutating func finished(_ query: QueryID) {
@@ -357,9 +357,9 @@ public struct Server: ~Copyable {
             switch event {
             case .answer(let asker, let query, let answer):
                 bytes.withSpan { advance(.answer(to: asker, query, answer: answer), $0, &effects) }
-            case .stranger(let body, let key, let name, let origin):
+            case .wrongName(let body, let key, let name, let origin):
                 bytes.withSpan {
-                    advance(.stranger(body, key, name: name, from: origin), $0, &effects)
+                    advance(.wrongName(body, key, name: name, from: origin), $0, &effects)
                 }
             }
         }

@@ -12,7 +12,7 @@ public enum KeyKind: UInt8, Sendable, CaseIterable {
 ///
 /// 48 bits are what a directory slot holds beside the node (MeshCore.docc/Directory.md). Among 10
 /// million keys one pair collides with probability 0.16; a collision costs a needless copy to a node
-/// that does not have the name, until that says so (`Message.stranger`), never a wrong delivery,
+/// that does not have the name, until that says so (`Message.wrongName`), never a wrong delivery,
 /// because messages carry names in full.
 public struct Key: Hashable, Comparable, Sendable {
     public var rawValue: UInt64

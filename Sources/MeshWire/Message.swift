@@ -59,7 +59,7 @@ public enum Message: Equatable, Sendable {
     case skip(through: UInt32)
     /// To the origin of a message: the name with this hash is not here, another of its key is. True
     /// as of this place in the sender's log.
-    case stranger(Key, name: UInt64, sequence: UInt64)
+    case wrongName(Key, name: UInt64, sequence: UInt64)
 
     /// Whom a message is exchanged between.
     public enum Scope: Sendable {
@@ -80,7 +80,7 @@ public enum Message: Equatable, Sendable {
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
             .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair:
             .link
-        case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .stranger:
+        case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName:
             .mesh
         }
     }
@@ -90,7 +90,7 @@ public enum Message: Equatable, Sendable {
         case hello = 1, welcome, refuse, heartbeat, members, linkLists, role, bye, accuse, vouch
         case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
-        case logSummaries = 22, coordinates, stranger, linkChanges, linksWanted, statuses
+        case logSummaries = 22, coordinates, wrongName, linkChanges, linksWanted, statuses
     }
 }
 

@@ -138,10 +138,10 @@ extension Message {
                 Acknowledgement(
                     cumulative: try reader.integer(UInt32.self, bytes),
                     missing: try reader.integer(UInt32.self, bytes)))
-        case .stranger:
+        case .wrongName:
             let key = try reader.integer(UInt64.self, bytes)
             guard key >> 48 == 0 else { throw .invalidValue(field: "key") }
-            return .stranger(
+            return .wrongName(
                 Key(key), name: try reader.integer(UInt64.self, bytes),
                 sequence: try reader.sequence(bytes))
         case .skip: return .skip(through: try reader.integer(UInt32.self, bytes))

@@ -112,8 +112,8 @@ extension ByteQueue {
         case .acknowledge(let acknowledgement):
             append(Message.Number.acknowledge.rawValue)
             append(acknowledgement)
-        case .stranger(let key, let name, let sequence):
-            append(Message.Number.stranger.rawValue)
+        case .wrongName(let key, let name, let sequence):
+            append(Message.Number.wrongName.rawValue)
             append(integer: key.rawValue)
             append(integer: name)
             append(integer: sequence)

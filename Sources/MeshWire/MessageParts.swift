@@ -23,7 +23,7 @@ extension Message {
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
         case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch, .records,
             .digests, .snapshot, .cannotRepair, .query, .answer, .traceAnswer, .acknowledge,
-            .skip, .stranger:
+            .skip, .wrongName:
             nil
         }
     }

@@ -76,7 +76,7 @@ import Testing
                     id: peer.id, coordinate: Coordinate(x: 1, y: 2, z: 3, height: 4, error: 50))
             ])
         case .acknowledge: return .acknowledge(Acknowledgement(cumulative: 1, missing: 1))
-        case .stranger: return .stranger(key, name: 1, sequence: 2)
+        case .wrongName: return .wrongName(key, name: 1, sequence: 2)
         case .skip: return .skip(through: 1)
         case .query, .answer, .traceAnswer: return nil
         }

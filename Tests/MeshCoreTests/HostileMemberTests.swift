@@ -251,19 +251,19 @@ import Testing
     }
 
     @Test func `strangers beyond the bound make room, and those of a node go with it`() {
-        var strangers = Strangers()
+        var keyCollisions = KeyCollisions()
         for number in 0..<10_000 {
-            strangers.insert(
+            keyCollisions.insert(
                 Key(UInt64(number)), name: 1, at: NodeID(UInt64(number % 3)))
         }
-        #expect(strangers.count == Strangers.countMax)
-        #expect(!strangers.contains(Key(0), name: 1, at: NodeID(0)))
-        #expect(strangers.contains(Key(9_999), name: 1, at: NodeID(0)))
-        strangers.forget(at: NodeID(0))
-        #expect(!strangers.contains(Key(9_999), name: 1, at: NodeID(0)))
-        strangers.forget(at: NodeID(1))
-        strangers.forget(at: NodeID(2))
-        #expect(strangers.isEmpty)
+        #expect(keyCollisions.count == KeyCollisions.countMax)
+        #expect(!keyCollisions.contains(Key(0), name: 1, at: NodeID(0)))
+        #expect(keyCollisions.contains(Key(9_999), name: 1, at: NodeID(0)))
+        keyCollisions.forget(at: NodeID(0))
+        #expect(!keyCollisions.contains(Key(9_999), name: 1, at: NodeID(0)))
+        keyCollisions.forget(at: NodeID(1))
+        keyCollisions.forget(at: NodeID(2))
+        #expect(keyCollisions.isEmpty)
     }
 
     // MARK: Readiness

@@ -66,7 +66,7 @@ private let messages: [Message] = [
             coordinate: Coordinate(x: -3, y: .max, z: .min, height: 7, error: 1)),
     ]),
     .acknowledge(Acknowledgement(cumulative: 7, missing: .max)), .skip(through: 0x0102_0304),
-    .stranger(Key(0xFFFF_0000_0001), name: .max, sequence: 9),
+    .wrongName(Key(0xFFFF_0000_0001), name: .max, sequence: 9),
 ]
 
 @Suite struct MessageTests {

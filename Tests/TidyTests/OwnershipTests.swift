@@ -60,7 +60,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "snapshotPositions": ("Directory", [:]),
     "withdrawals": ("Directory", [:]),
     "watched": ("Directory", [:]),
-    "strangers": ("Directory", [:]),
+    "keyCollisions": ("Directory", [:]),
     "flows": (
         "Delivery",
         [

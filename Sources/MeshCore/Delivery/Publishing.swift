@@ -26,8 +26,8 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         let holders = directory.holders(of: message.key)
-        let hasStrangers = strangers.mayHave(message.key)
-        if !hasStrangers, patterns.isEmpty || message.body != .channel {
+        let hasCollisions = keyCollisions.mayHave(message.key)
+        if !hasCollisions, patterns.isEmpty || message.body != .channel {
             switch holders {
             case .none:
                 if message.body == .user, !message.isVolatile, held.expectsAnybody {
@@ -48,7 +48,7 @@ extension Node {
             case .many: break
             }
         }
-        let hash = hasStrangers ? nameHash(message.body, message.name, bytes) : nil
+        let hash = hasCollisions ? nameHash(message.body, message.name, bytes) : nil
         gatherRecipients(
             holders, message.body, message.key, name: message.name, hash: hash, bytes)
         if forwarding.recipients.isEmpty {
@@ -180,7 +180,7 @@ extension Node {
         }
         if let hash {
             forwarding.recipients.removeAll { index in
-                guard strangers.contains(key, name: hash, at: members.id(of: index)) else {
+                guard keyCollisions.contains(key, name: hash, at: members.id(of: index)) else {
                     return false
                 }
                 // A pattern there may want the message all the same.

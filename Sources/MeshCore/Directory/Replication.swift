@@ -53,7 +53,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         let change: (count: Int, sum: UInt64)
-        if !strangers.isEmpty { strangers.forget(record.key, at: members.id(of: origin)) }
+        if !keyCollisions.isEmpty { keyCollisions.forget(record.key, at: members.id(of: origin)) }
         switch record.operation {
         case .addKey: change = add(record.key, of: origin, &effects)
         case .removeKey: change = remove(record.key, of: origin, &effects)

@@ -69,7 +69,7 @@ extension Node {
     /// in steps for the table.
     mutating func withdrawKeys(of index: MemberIndex, _ effects: inout EffectBuffer) {
         patterns.removeAll(of: index.node)
-        strangers.forget(at: members.id(of: index))
+        keyCollisions.forget(at: members.id(of: index))
         snapshotPositions[index] = nil
         let hadKeys = members[index].log.sequence > 0 || members[index].log.keyCount > 0
         members.updateLog(index) { $0 = OriginLog() }

@@ -68,24 +68,24 @@ extension Node {
             let prefix = UInt32(truncatingIfNeeded: member.id.rawValue >> 32)
             // Those that only the peer knows.
             while place < summaries.count, summaries[place].prefix < prefix {
-                found.strangers |= Self.part(of: NodeID(UInt64(summaries[place].prefix) << 32))
+                found.differing |= Self.part(of: NodeID(UInt64(summaries[place].prefix) << 32))
                 place += 1
             }
             guard place < summaries.count, summaries[place].prefix == prefix else {
-                found.strangers |= Self.part(of: member.id)
+                found.differing |= Self.part(of: member.id)
                 continue
             }
             compare(summaries[place], member.id, member.index, over: index, &found)
             place += 1
         }
         for summary in summaries[place...] {
-            found.strangers |= Self.part(of: NodeID(UInt64(summary.prefix) << 32))
+            found.differing |= Self.part(of: NodeID(UInt64(summary.prefix) << 32))
         }
         // What 16 bits do not show, whole entries do.
-        if found.isEmpty { found.strangers = mask }
+        if found.isEmpty { found.differing = mask }
         if !found.ours.isEmpty { send(.logSummaries(found.ours, mask: 0), over: index, &effects) }
-        if found.strangers & mask != 0 {
-            sendEntries(found.strangers & mask, over: index, &effects)
+        if found.differing & mask != 0 {
+            sendEntries(found.differing & mask, over: index, &effects)
         }
         requestRepairs(found.requests, over: index, &effects)
         compared(index, &effects)
@@ -97,11 +97,11 @@ extension Node {
         /// Members in whose logs this node is ahead.
         var ours: [LogSummary] = []
         /// Parts in which the members differ.
-        var strangers: UInt64 = 0
+        var differing: UInt64 = 0
         /// Something is known to be under way already.
         var isWaiting = false
 
-        var isEmpty: Bool { requests.isEmpty && ours.isEmpty && strangers == 0 && !isWaiting }
+        var isEmpty: Bool { requests.isEmpty && ours.isEmpty && differing == 0 && !isWaiting }
     }
 
     private mutating func compare(
@@ -109,7 +109,7 @@ extension Node {
         _ found: inout Comparison
     ) {
         guard summary.membership == membership(id, member) else {
-            found.strangers |= Self.part(of: id)
+            found.differing |= Self.part(of: id)
             return
         }
         let log = members[member].log
@@ -128,7 +128,7 @@ extension Node {
             }
         } else if ahead == 0, summary.sum != own.sum {
             // The same log and another set: whole entries settle who asks for all of it.
-            found.strangers |= Self.part(of: id)
+            found.differing |= Self.part(of: id)
         }
     }
 

@@ -75,8 +75,8 @@ extension Node {
             receivedVouch(for: subject, incarnation, &effects)
         case .acknowledge(let acknowledgement):
             receivedAcknowledgement(acknowledgement, from: origin, &effects)
-        case .stranger(let key, let name, let sequence):
-            receivedStranger(key, name: name, sequence: sequence, from: origin)
+        case .wrongName(let key, let name, let sequence):
+            receivedWrongName(key, name: name, sequence: sequence, from: origin)
         case .skip(let last):
             receivedSkip(through: last, from: origin, &effects)
         case .query(let number, let isTrace, let subject):

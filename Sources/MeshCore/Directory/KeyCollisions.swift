@@ -7,7 +7,7 @@ import MeshWire
 /// node too many, and sends it a copy for nothing, until that node says so. What it says is
 /// remembered here by the whole hash of the name, and forgotten as soon as the node's entries of
 /// the key change, or the node goes.
-struct Strangers {
+struct KeyCollisions {
     /// The pairs that are remembered; the oldest is forgotten for a new one.
     static let countMax = 4_096
 
@@ -84,10 +84,10 @@ extension Node {
     }
 
     private func holderIndices(of key: Key, name: UInt64, isHere: Bool) -> [MemberIndex] {
-        let hasStrangers = strangers.mayHave(key)
+        let hasCollisions = keyCollisions.mayHave(key)
         return holderIndices(of: key).filter { index in
             if index == .oneself { return isHere }
-            return !hasStrangers || !strangers.contains(key, name: name, at: members.id(of: index))
+            return !hasCollisions || !keyCollisions.contains(key, name: name, at: members.id(of: index))
         }
     }
 
@@ -98,16 +98,16 @@ extension Node {
 
     /// A message came for a name that nobody here has, while another of its key is here: its origin
     /// is told.
-    mutating func tellStranger(
+    mutating func tellWrongName(
         _ body: RoutedBody, _ key: Key, name: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
         _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: origin), index != .oneself,
             members.status(of: index).isPresent
         else { return }
-        counters[.strangers] &+= 1
+        counters[.keyCollisions] &+= 1
         sendControl(
-            .stranger(
+            .wrongName(
                 key, name: nameHash(body, name, bytes), sequence: members[.oneself].log.sequence),
             to: index, &effects)
     }
@@ -115,10 +115,10 @@ extension Node {
     /// The holder of a key does not have the name that was meant. What it says holds as far as its
     /// log has come when it says it: if it has come further since, the name may be there now, and
     /// the next message will tell.
-    mutating func receivedStranger(_ key: Key, name: UInt64, sequence: UInt64, from node: NodeID) {
+    mutating func receivedWrongName(_ key: Key, name: UInt64, sequence: UInt64, from node: NodeID) {
         guard let index = members.index(of: node), index != .oneself,
             members[index].log.sequence <= sequence, holderIndices(of: key).contains(index)
         else { return }
-        strangers.insert(key, name: name, at: node)
+        keyCollisions.insert(key, name: name, at: node)
     }
 }

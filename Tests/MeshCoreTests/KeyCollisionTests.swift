@@ -4,7 +4,7 @@ import Testing
 @testable import MeshCore
 
 /// Two names of one key. Finding two takes 2^24 tries, so the tests say that they share one.
-@Suite struct StrangerTests {
+@Suite struct KeyCollisionTests {
     private let mesh = SmallMesh(3)
 
     /// Sends to a name under the key of `ann`, who is at the second node.
@@ -24,7 +24,7 @@ import Testing
         let bytes = Array(name.utf8)
         mesh.handle(
             1,
-            .stranger(
+            .wrongName(
                 .user, mesh.key("ann"), name: Slice(start: 0, count: bytes.count),
                 from: mesh.hosts[0].node.id), bytes)
         mesh.run(for: .milliseconds(50))
@@ -34,7 +34,7 @@ import Testing
         mesh.attach("ann", at: 1)
         #expect(send(to: "bob") == 1)
         disown("bob")
-        #expect(mesh.hosts[1].node.counters[.strangers] == 1)
+        #expect(mesh.hosts[1].node.counters[.keyCollisions] == 1)
         mesh.forget()
         #expect(send(to: "bob") == 0)
         #expect(mesh.deliveries.isEmpty)
@@ -92,15 +92,15 @@ import Testing
         let bytes = Array("bob".utf8)
         mesh.handle(
             1,
-            .stranger(
+            .wrongName(
                 .user, mesh.key("ann"), name: Slice(start: 0, count: 3),
                 from: mesh.hosts[0].node.id), bytes)
         // Told before, and known before what was said came: bob may be there now.
-        mesh.hosts[0].node.receivedStranger(
+        mesh.hosts[0].node.receivedWrongName(
             mesh.key("ann"), name: 1, sequence: 0, from: mesh.hosts[1].node.id)
-        #expect(mesh.hosts[0].node.strangers.isEmpty)
+        #expect(mesh.hosts[0].node.keyCollisions.isEmpty)
         mesh.run(for: .milliseconds(50))
-        #expect(mesh.hosts[0].node.strangers.count == 1)
+        #expect(mesh.hosts[0].node.keyCollisions.count == 1)
     }
 
     @Test
@@ -109,28 +109,28 @@ import Testing
     {
         mesh.attach("ann", at: 1)
         let key = mesh.key("ann")
-        mesh.hosts[0].node.receivedStranger(
+        mesh.hosts[0].node.receivedWrongName(
             key, name: 1, sequence: .max, from: mesh.hosts[2].node.id)
-        mesh.hosts[0].node.receivedStranger(key, name: 1, sequence: .max, from: NodeID(77))
-        #expect(mesh.hosts[0].node.strangers.isEmpty)
+        mesh.hosts[0].node.receivedWrongName(key, name: 1, sequence: .max, from: NodeID(77))
+        #expect(mesh.hosts[0].node.keyCollisions.isEmpty)
         disown("bob")
-        #expect(mesh.hosts[0].node.strangers.count == 1)
+        #expect(mesh.hosts[0].node.keyCollisions.count == 1)
         mesh.crash(1)
         mesh.run(for: .seconds(6))
-        #expect(mesh.hosts[0].node.strangers.isEmpty)
+        #expect(mesh.hosts[0].node.keyCollisions.isEmpty)
     }
 
     @Test func `a bounded number of pairs is remembered, the latest`() {
-        var strangers = Strangers()
-        let total = Strangers.countMax * 3
+        var keyCollisions = KeyCollisions()
+        let total = KeyCollisions.countMax * 3
         for number in 0..<total {
-            strangers.insert(Key(UInt64(number)), name: 5, at: NodeID(9))
-            if number % 3 == 0 { strangers.forget(Key(UInt64(number)), at: NodeID(9)) }
+            keyCollisions.insert(Key(UInt64(number)), name: 5, at: NodeID(9))
+            if number % 3 == 0 { keyCollisions.forget(Key(UInt64(number)), at: NodeID(9)) }
         }
-        #expect(strangers.count <= Strangers.countMax)
-        #expect(strangers.contains(Key(UInt64(total - 1)), name: 5, at: NodeID(9)))
-        #expect(!strangers.mayHave(Key(1)))
-        strangers.forget(at: NodeID(9))
-        #expect(strangers.isEmpty)
+        #expect(keyCollisions.count <= KeyCollisions.countMax)
+        #expect(keyCollisions.contains(Key(UInt64(total - 1)), name: 5, at: NodeID(9)))
+        #expect(!keyCollisions.mayHave(Key(1)))
+        keyCollisions.forget(at: NodeID(9))
+        #expect(keyCollisions.isEmpty)
     }
 }
