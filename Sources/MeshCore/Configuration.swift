@@ -52,9 +52,9 @@ public struct FlowLimits: Sendable {
     /// The same for all flows together.
     public var reorderTotalBytes = 64 * 1024 * 1024
     /// What waits for one user whose node has died, and for all of them.
-    public var heldCount = 1_024
-    public var heldBytes = 4 * 1024 * 1024
-    public var heldTotalBytes = 64 * 1024 * 1024
+    public var parkedCount = 1_024
+    public var parkedBytes = 4 * 1024 * 1024
+    public var parkedTotalBytes = 64 * 1024 * 1024
     /// Users whose node has died that are remembered for `Timing.reattachGrace`.
     public var rememberedUserCount = 1_000_000
 

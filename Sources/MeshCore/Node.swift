@@ -77,7 +77,7 @@ public struct Node: ~Copyable {
     var flows: Flows
     /// The number of the last message that was published here.
     var lastNumber: UInt32 = 0
-    var held = HeldMessages()
+    var parked = ParkedMessages()
 
     // Queries to other nodes.
     var queries: [PendingQuery] = []
@@ -204,7 +204,7 @@ public struct Node: ~Copyable {
             case .repair: repeatRepairs(&effects)
             case .acknowledgement: acknowledgeDue(&effects)
             case .retransmission: sendAgainDue(&effects)
-            case .grace: expireHeld(&effects)
+            case .grace: expireParked(&effects)
             case .withdrawal: stepWithdrawals(&effects)
             case .scout: scout(&effects)
             }

@@ -68,7 +68,7 @@ extension Node {
         members.index(of: node).map { members.status(of: $0).isPresent } ?? false
     }
 
-    public func isHeld(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
+    public func hasHolder(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
     /// Reads what every event on this link will, and says nothing of use: for a driver of many nodes
     /// that knows which is next, so that its memory comes while another is at work.

@@ -117,8 +117,8 @@ public enum Fuzz {
             flows.totalBytes = 262_144 << random.next(below: 6)
             flows.reorderCount = 16 << random.next(below: 7)
             flows.reorderBytes = 4_096 << random.next(below: 8)
-            flows.heldCount = 4 << random.next(below: 8)
-            flows.heldBytes = 4_096 << random.next(below: 8)
+            flows.parkedCount = 4 << random.next(below: 8)
+            flows.parkedBytes = 4_096 << random.next(below: 8)
             scenario.flows = flows
         }
         // Drawn last: what older seeds drew stays.
@@ -299,8 +299,8 @@ extension Scenario {
             lines.append(
                 "flows: { windowBytes: \(flows.windowBytes), windowCount: \(flows.windowCount), "
                     + "totalBytes: \(flows.totalBytes), reorderCount: \(flows.reorderCount), "
-                    + "reorderBytes: \(flows.reorderBytes), heldCount: \(flows.heldCount), "
-                    + "heldBytes: \(flows.heldBytes) }")
+                    + "reorderBytes: \(flows.reorderBytes), parkedCount: \(flows.parkedCount), "
+                    + "parkedBytes: \(flows.parkedBytes) }")
         }
         if !tolerated.isEmpty {
             lines.append("tolerate: " + list(tolerated.map { quoted($0.rawValue) }))

@@ -130,8 +130,8 @@ public enum ScenarioReader {
             throw section.value.error("expected a power of two for 'reorderCount'")
         }
         limits.reorderBytes = try section.integer("reorderBytes", 0...most) ?? limits.reorderBytes
-        limits.heldCount = try section.integer("heldCount", 0...65_536) ?? limits.heldCount
-        limits.heldBytes = try section.integer("heldBytes", 0...most) ?? limits.heldBytes
+        limits.parkedCount = try section.integer("parkedCount", 0...65_536) ?? limits.parkedCount
+        limits.parkedBytes = try section.integer("parkedBytes", 0...most) ?? limits.parkedBytes
         return limits
     }
 

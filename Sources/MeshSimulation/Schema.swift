@@ -99,8 +99,8 @@ public enum Schema {
         Key("flows.totalBytes", "65536 …", "268435456", "the same for all flows of a node"),
         Key("flows.reorderCount", "power of two", "1024", "ahead of a missing one, of a flow"),
         Key("flows.reorderBytes", "number", "4194304", "the same in bytes"),
-        Key("flows.heldCount", "number", "1024", "for a user whose node has died"),
-        Key("flows.heldBytes", "number", "4194304", "the same in bytes"),
+        Key("flows.parkedCount", "number", "1024", "for a user whose node has died"),
+        Key("flows.parkedBytes", "number", "4194304", "the same in bytes"),
         Key("expect", "object", "", "bounds by metric: the highest value, or [lowest, highest]"),
         Key("tolerate", "list", "", "checkers whose findings are no violations here"),
     ]

@@ -68,7 +68,7 @@ extension ByteQueue {
         unsafe (place + 9).storeBytes(of: heartbeat.digest.littleEndian, as: UInt64.self)
         unsafe (place + 17).storeBytes(of: heartbeat.sentAt.littleEndian, as: UInt32.self)
         unsafe (place + 21).storeBytes(of: heartbeat.echo.littleEndian, as: UInt32.self)
-        unsafe (place + 25).storeBytes(of: heartbeat.held.littleEndian, as: UInt32.self)
+        unsafe (place + 25).storeBytes(of: heartbeat.echoDelay.littleEndian, as: UInt32.self)
         return Slice(start: start, count: Heartbeat.frameSize)
     }
 }

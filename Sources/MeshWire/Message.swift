@@ -199,7 +199,7 @@ public struct Heartbeat: Equatable, Sendable {
     /// The last `sentAt` that came from the receiver, and how long ago that was, in microseconds;
     /// 0 and 0: none yet.
     public var echo: UInt32
-    public var held: UInt32
+    public var echoDelay: UInt32
 
     /// Bytes of a `.link` frame with a heartbeat.
     @inlinable public static var frameSize: Int { Frame.prefixSize + 21 }
@@ -214,14 +214,14 @@ public struct Heartbeat: Equatable, Sendable {
         digest = bytes.load(UInt64.self, at: offset + 9)
         sentAt = bytes.load(UInt32.self, at: offset + 17)
         echo = bytes.load(UInt32.self, at: offset + 21)
-        held = bytes.load(UInt32.self, at: offset + 25)
+        echoDelay = bytes.load(UInt32.self, at: offset + 25)
     }
 
-    @inlinable public init(digest: UInt64, sentAt: UInt32, echo: UInt32, held: UInt32) {
+    @inlinable public init(digest: UInt64, sentAt: UInt32, echo: UInt32, echoDelay: UInt32) {
         self.digest = digest
         self.sentAt = sentAt
         self.echo = echo
-        self.held = held
+        self.echoDelay = echoDelay
     }
 }
 

@@ -32,7 +32,7 @@ extension Message {
                     digest: try reader.integer(UInt64.self, bytes),
                     sentAt: try reader.integer(UInt32.self, bytes),
                     echo: try reader.integer(UInt32.self, bytes),
-                    held: try reader.integer(UInt32.self, bytes)))
+                    echoDelay: try reader.integer(UInt32.self, bytes)))
         case .members:
             let isRepair = try reader.flag(bytes)
             let count = try reader.count(least: 26, max: Message.memberCountMax, bytes)

@@ -18,7 +18,7 @@ extension ByteQueue {
             append(integer: heartbeat.digest)
             append(integer: heartbeat.sentAt)
             append(integer: heartbeat.echo)
-            append(integer: heartbeat.held)
+            append(integer: heartbeat.echoDelay)
         case .members(let records, let isRepair):
             append(Message.Number.members.rawValue)
             append(isRepair ? 1 : 0)

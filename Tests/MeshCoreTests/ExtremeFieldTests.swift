@@ -18,7 +18,7 @@ import Testing
         case .hello: return .hello(greeting)
         case .welcome: return .welcome(greeting)
         case .refuse: return .refuse(.dead, holder: other.id, other.incarnation)
-        case .heartbeat: return .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, held: 4))
+        case .heartbeat: return .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, echoDelay: 4))
         case .members:
             return .members(other.id == peer.id ? [peer] : [other, peer], isRepair: true)
         case .statuses: return .statuses([StatusChange(other), StatusChange(peer)])

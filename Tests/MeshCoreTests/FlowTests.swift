@@ -553,12 +553,12 @@ import Testing
         #expect(mesh.isHeld)
         mesh.send([2], from: 0, to: "bob")
         mesh.send([3], from: 2, to: "bob")
-        #expect(mesh.hosts[0].node.flowSizes().heldCount == 2)
+        #expect(mesh.hosts[0].node.flowSizes().parkedCount == 2)
         mesh.run(for: .seconds(3))
         mesh.attach("bob", at: 2)
         mesh.run(for: .seconds(1))
         #expect(mesh.payloads(at: 2) == [[3], [1], [2]])
-        #expect(mesh.hosts[0].node.flowSizes().heldBytes == 0)
+        #expect(mesh.hosts[0].node.flowSizes().parkedBytes == 0)
         #expect(mesh.reports == [])
         #expect(mesh.send([4], from: 0, to: "bob") == 1)
     }
@@ -601,8 +601,8 @@ import Testing
 
     @Test func `what waits for users is bounded`() {
         let mesh = SmallMesh(3) {
-            $0.flows.heldCount = 10
-            $0.flows.heldTotalBytes = 10_000
+            $0.flows.parkedCount = 10
+            $0.flows.parkedTotalBytes = 10_000
         }
         mesh.attach("bob", at: 1)
         mesh.attach("cid", at: 1)
@@ -612,7 +612,7 @@ import Testing
         #expect(mesh.reports.count == 1)
         mesh.send([UInt8](repeating: 1, count: 20_000), from: 0, to: "cid", sender: 4)
         #expect(mesh.reports.count == 2)
-        #expect(mesh.hosts[0].node.flowSizes().heldCount == 10)
+        #expect(mesh.hosts[0].node.flowSizes().parkedCount == 10)
     }
 
     // MARK: Hostile peers

@@ -18,7 +18,7 @@ private let messages: [Message] = [
         Greeting(
             cluster: "", clusterID: 0, purpose: .introduce, stratum: 0, member: bob)),
     .refuse(.stratumTaken, holder: NodeID(8), Incarnation(1)),
-    .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, held: 4)),
+    .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, echoDelay: 4)),
     .members([ann, bob], isRepair: true), .members([], isRepair: false),
     .linkLists([
         LinkList(

@@ -69,7 +69,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
         ]
     ),
     "lastNumber": ("Delivery", [:]),
-    "held": ("Delivery", ["Directory": "a user has come whom messages wait for"]),
+    "parked": ("Delivery", ["Directory": "a user has come whom messages wait for"]),
     "queries": ("Delivery", [:]),
 ]
 
@@ -132,17 +132,17 @@ private let anybody = "*"
 
     /// The finder tells writes from reads: the test above can fail.
     @Test(arguments: [
-        ("held.append(message)", ["held"]), ("self.held.entries[3]!.count += 1", ["held"]),
+        ("held.append(message)", ["parked"]), ("self.held.entries[3]!.count += 1", ["parked"]),
         ("now = later", ["now"]), ("if now == later { return }", []),
-        ("swap(&held, &other)", ["held"]),
-        ("let held = other.held", []), ("held.count(of: key)", []), ("other.held = nil", []),
-        ("if held.append(x) { now = y }", ["held", "now"]),
-        ("held.removeAll { $0.isOld }", ["held"]),
-        ("for held in all { held.count(x) }", []), ("counts[held.place] = 3", []),
-        ("held[place].window &-= 1", ["held"]), ("now <= later", []),
+        ("swap(&held, &other)", ["parked"]),
+        ("let held = other.held", []), ("parked.count(of: key)", []), ("other.held = nil", []),
+        ("if held.append(x) { now = y }", ["parked", "now"]),
+        ("parked.removeAll { $0.isOld }", ["parked"]),
+        ("for held in all { parked.count(x) }", []), ("counts[held.place] = 3", []),
+        ("held[place].window &-= 1", ["parked"]), ("now <= later", []),
     ])
     func `writes are told from reads`(code: String, expected: [String]) {
-        let finder = WriteFinder(fields: ["held", "now"], changes: ["append", "removeAll"])
+        let finder = WriteFinder(fields: ["parked", "now"], changes: ["append", "removeAll"])
         #expect(finder.writes(in: code) == expected)
     }
 }

@@ -203,8 +203,8 @@ public struct FlowSizes: Sendable {
     /// The same for messages that wait for a missing one.
     public var reorderedBytes: Int
     /// The same for messages that wait for their user.
-    public var heldCount: Int
-    public var heldBytes: Int
+    public var parkedCount: Int
+    public var parkedBytes: Int
     /// Flows that have their window full.
     public var congested: Int
 }

@@ -86,6 +86,6 @@ extension Node {
     /// This node ends: nobody will hear any more what becomes of its messages.
     mutating func giveUpAll(_ effects: inout EffectBuffer) {
         while let flow = flows.active.last { giveUp(flow, &effects) }
-        giveUpHeld(&effects)
+        giveUpParked(&effects)
     }
 }

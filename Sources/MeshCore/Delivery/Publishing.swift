@@ -30,15 +30,15 @@ extension Node {
         if !hasCollisions, patterns.isEmpty || message.body != .channel {
             switch holders {
             case .none:
-                if message.body == .user, !message.isVolatile, held.expectsAnybody {
-                    hold(message, until: nil, bytes, &outcome, &effects)
+                if message.body == .user, !message.isVolatile, parked.expectsAnybody {
+                    park(message, until: nil, bytes, &outcome, &effects)
                 }
                 return
             case .one(let node):
                 let index = MemberIndex(node: node)
                 if index == .oneself { return }
                 if isWithdrawn(index) {
-                    holdWithdrawn(message, bytes, &outcome, &effects)
+                    parkWithdrawn(message, bytes, &outcome, &effects)
                 } else if message.isVolatile {
                     publishVolatile(index, message, bytes, &outcome, &effects)
                 } else {
@@ -52,7 +52,7 @@ extension Node {
         gatherRecipients(
             holders, message.body, message.key, name: message.name, hash: hash, bytes)
         if forwarding.recipients.isEmpty {
-            if !isHeldHere(holders) { holdWithdrawn(message, bytes, &outcome, &effects) }
+            if !isHeldHere(holders) { parkWithdrawn(message, bytes, &outcome, &effects) }
             return
         }
         if message.isVolatile {

@@ -153,7 +153,7 @@ extension Node {
         var sizes = FlowSizes(
             outgoing: flows.outgoing.count, incoming: flows.incoming.count, retainedCount: 0,
             retainedBytes: flows.retention.byteCount, reorderedBytes: flows.reorderBytes,
-            heldCount: held.count, heldBytes: held.byteCount, congested: 0)
+            parkedCount: parked.count, parkedBytes: parked.byteCount, congested: 0)
         for flow in flows.active {
             sizes.retainedCount += flows.outgoing[flow].count
             if flows.outgoing[flow].isCongested { sizes.congested += 1 }

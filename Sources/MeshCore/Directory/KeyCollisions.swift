@@ -79,7 +79,7 @@ extension Node {
     }
 
     /// Whether any node is in `holders(of:name:isHere:)`.
-    public func isHeld(_ key: Key, name: UInt64, isHere: Bool) -> Bool {
+    public func hasHolder(_ key: Key, name: UInt64, isHere: Bool) -> Bool {
         isHere || !holderIndices(of: key, name: name, isHere: isHere).isEmpty
     }
 

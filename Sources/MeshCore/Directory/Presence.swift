@@ -54,7 +54,7 @@ struct WatchedKeys {
 extension Node {
     mutating func watch(_ key: Key, _ change: DirectoryChange) {
         switch change {
-        case .add: watched.add(key, isOnline: isHeld(key))
+        case .add: watched.add(key, isOnline: hasHolder(key))
         case .remove: watched.remove(key)
         }
     }
@@ -69,8 +69,8 @@ extension Node {
         if !watched.isEmpty, watched.arrived(key) {
             effects.append(.presence(key, isOnline: true))
         }
-        if held.expectsAnybody { held.forget(key) }
-        if !held.isEmpty { sendHeld(key, &effects) }
+        if parked.expectsAnybody { parked.forget(key) }
+        if !parked.isEmpty { sendParked(key, &effects) }
     }
 
     mutating func departed(_ key: Key, _ effects: inout EffectBuffer) {

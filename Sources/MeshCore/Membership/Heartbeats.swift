@@ -20,14 +20,14 @@ extension Node {
 
     mutating func sendHeartbeat(over index: LinkIndex, _ effects: inout EffectBuffer) {
         links[index].beatAt = now
-        let held =
+        let echoDelay =
             links[index].peerSentAt == 0
             ? 0
             : UInt32(truncatingIfNeeded: (now - links[index].peerHeartbeatAt).microseconds)
         let frame = effects.bytes.appendLinkFrame(
             Heartbeat(
                 digest: members.digest, sentAt: clockStamp, echo: links[index].peerSentAt,
-                held: held))
+                echoDelay: echoDelay))
         transmit(frame, .empty, .control, over: index, &effects)
     }
 
@@ -42,7 +42,7 @@ extension Node {
         links[index].peerSentAt = heartbeat.sentAt
         links[index].peerHeartbeatAt = now
         if heartbeat.echo != 0 {
-            let micros = Int64(clockStamp &- heartbeat.echo) - Int64(heartbeat.held)
+            let micros = Int64(clockStamp &- heartbeat.echo) - Int64(heartbeat.echoDelay)
             if micros >= 0, micros < 60_000_000 {
                 links[index].roundTrips.add(.microseconds(micros))
                 if let roundTrip = links[index].roundTrips.smoothed {

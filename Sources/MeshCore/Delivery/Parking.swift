@@ -1,7 +1,7 @@
 import MeshWire
 
 /// A message to a user who is nowhere at the moment.
-struct HeldMessage {
+struct ParkedMessage {
     var sender: UInt64
     var number: UInt32
     var nameCount: Int
@@ -14,12 +14,12 @@ struct HeldMessage {
 
 /// Messages for users whose node has just died or left: their clients look for another node, and
 /// what is sent to them meanwhile waits here, at its origin.
-struct HeldMessages {
+struct ParkedMessages {
     struct User {
         var key: Key
         /// Until when it is waited for.
         var due: Instant
-        var messages: [HeldMessage] = []
+        var messages: [ParkedMessage] = []
         var byteCount = 0
     }
 
@@ -74,9 +74,9 @@ struct HeldMessages {
 
     /// Keeps a message for a key that is waited for. Returns false when there is no room.
     mutating func add(
-        _ message: HeldMessage, to key: Key, due: Instant, _ limits: FlowLimits
+        _ message: ParkedMessage, to key: Key, due: Instant, _ limits: FlowLimits
     ) -> Bool {
-        guard byteCount + message.cost <= limits.heldTotalBytes else { return false }
+        guard byteCount + message.cost <= limits.parkedTotalBytes else { return false }
         let place: Int
         if let known = places[key] {
             place = known
@@ -85,8 +85,8 @@ struct HeldMessages {
             users.append(User(key: key, due: due))
             places[key] = place
         }
-        guard users[place].messages.count < limits.heldCount,
-            users[place].byteCount + message.cost <= limits.heldBytes
+        guard users[place].messages.count < limits.parkedCount,
+            users[place].byteCount + message.cost <= limits.parkedBytes
         else { return false }
         users[place].messages.append(message)
         users[place].byteCount += message.cost
@@ -96,7 +96,7 @@ struct HeldMessages {
     }
 
     /// All messages for a key, which is there again.
-    mutating func take(_ key: Key) -> [HeldMessage] {
+    mutating func take(_ key: Key) -> [ParkedMessage] {
         guard let place = places[key] else { return [] }
         return remove(place).messages
     }
@@ -133,7 +133,7 @@ extension Node {
     /// A key has lost its last holder with the node that held it.
     mutating func expectBack(_ key: Key) {
         let due = now + configuration.timing.reattachGrace
-        held.expect(key, until: due, limit: configuration.flows.rememberedUserCount)
+        parked.expect(key, until: due, limit: configuration.flows.rememberedUserCount)
         timers.schedule(.grace, at: due)
     }
 
@@ -142,15 +142,15 @@ extension Node {
     /// - Parameter end: until when, for a user who is known to have been somewhere; nil: as far as
     ///   that is remembered.
     @inline(never)
-    mutating func hold(
+    mutating func park(
         _ message: OutgoingMessage, until end: Instant?, _ bytes: Span<UInt8>,
         _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
-        guard let due = held.due(message.key, at: now) ?? end else { return }
-        let waiting = HeldMessage(
+        guard let due = parked.due(message.key, at: now) ?? end else { return }
+        let waiting = ParkedMessage(
             sender: message.sender, number: outcome.number, nameCount: Int(message.name.count),
             bytes: bytes.array(message.name) + bytes.array(message.payload))
-        if held.add(waiting, to: message.key, due: due, configuration.flows) {
+        if parked.add(waiting, to: message.key, due: due, configuration.flows) {
             outcome.verdict = .parked
             counters[.held] &+= 1
         } else {
@@ -163,14 +163,14 @@ extension Node {
     /// A message to a user whose node has gone so lately that its entries are still being taken out
     /// of the table.
     @inline(never)
-    mutating func holdWithdrawn(
+    mutating func parkWithdrawn(
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
         _ effects: inout EffectBuffer
     ) {
         guard message.body == .user, !message.isVolatile, !withdrawals.isEmpty else { return }
         let due = now + configuration.timing.reattachGrace
         timers.schedule(.grace, at: due)
-        hold(message, until: due, bytes, &outcome, &effects)
+        park(message, until: due, bytes, &outcome, &effects)
     }
 
     /// Whether this node is among the holders of a key.
@@ -185,8 +185,8 @@ extension Node {
 
     /// The user is somewhere again, perhaps here.
     @inline(never)
-    mutating func sendHeld(_ key: Key, _ effects: inout EffectBuffer) {
-        let messages = held.take(key)
+    mutating func sendParked(_ key: Key, _ effects: inout EffectBuffer) {
+        let messages = parked.take(key)
         if messages.isEmpty { return }
         let holders = directory.holders(of: key)
         var nodes: [MemberIndex] = []
@@ -210,18 +210,18 @@ extension Node {
     }
 
     /// Users who did not come back: their messages are given up.
-    mutating func expireHeld(_ effects: inout EffectBuffer) {
-        if let next = held.forgetExpired(at: now) { timers.schedule(.grace, at: next) }
-        report(held.takeExpired(at: now), &effects)
-        if let next = held.nextDue { timers.schedule(.grace, at: next) }
+    mutating func expireParked(_ effects: inout EffectBuffer) {
+        if let next = parked.forgetExpired(at: now) { timers.schedule(.grace, at: next) }
+        report(parked.takeExpired(at: now), &effects)
+        if let next = parked.nextDue { timers.schedule(.grace, at: next) }
     }
 
-    mutating func giveUpHeld(_ effects: inout EffectBuffer) {
-        report(held.takeExpired(at: Instant(nanoseconds: .max)), &effects)
+    mutating func giveUpParked(_ effects: inout EffectBuffer) {
+        report(parked.takeExpired(at: Instant(nanoseconds: .max)), &effects)
     }
 
     private mutating func report(
-        _ users: [HeldMessages.User], _ effects: inout EffectBuffer
+        _ users: [ParkedMessages.User], _ effects: inout EffectBuffer
     ) {
         for user in users {
             for message in user.messages {
@@ -235,7 +235,7 @@ extension Node {
     /// Keeps a message that waited for its user in the flow to the node that has it now, and sends
     /// it.
     mutating func sendLate(
-        _ message: HeldMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
+        _ message: ParkedMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
     ) {
         let flow = outgoingFlow(to: index)
         let outgoing = OutgoingMessage(
