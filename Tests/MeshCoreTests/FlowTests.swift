@@ -714,10 +714,10 @@ import Testing
         var flow = OutgoingFlow(
             to: MemberIndex(1), after: .max - 2, window: 1 << 20, roundTrip: .zero,
             at: Instant(nanoseconds: 0))
-        var retention = Retention()
+        var retransmission = RetransmissionBuffer()
         let bytes = [UInt8](repeating: 0, count: 10)
         for _ in 0..<6 {
-            retention.append(
+            retransmission.append(
                 .user, Key(1), number: 7, name: Slice(start: 0, count: 2),
                 payload: Slice(start: 2, count: 8), sender: 0, parcel: .none, bytes.span,
                 to: &flow.queue)
@@ -727,10 +727,10 @@ import Testing
         #expect(flow.advance(to: .max) == 2)
         #expect(flow.advance(to: 1) == 4)
         #expect(flow.advance(to: .max - 3) == -1)
-        flow.drop(4, &retention)
+        flow.drop(4, &retransmission)
         #expect(flow.acknowledged == 1 && flow.count == 2)
-        flow.drop(2, &retention)
-        #expect(retention.byteCount == 0)
+        flow.drop(2, &retransmission)
+        #expect(retransmission.byteCount == 0)
 
         var incoming = IncomingFlow(from: NodeID(1), at: Instant(nanoseconds: 0))
         incoming.expected = .max - 1

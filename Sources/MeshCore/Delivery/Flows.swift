@@ -17,7 +17,7 @@ struct Flows: ~Copyable {
     private var former: [NodeID: UInt32] = [:]
     static let formerCountMax = 65_536
 
-    var retention = Retention()
+    var retransmission = RetransmissionBuffer()
     /// Outgoing flows that keep something, in any order that the events decide.
     private(set) var active: [FlowIndex] = []
     /// Outgoing flows that have grown to more memory than an idle one shall have.
@@ -90,7 +90,7 @@ struct Flows: ~Copyable {
 
     /// Forgets the first messages of a flow.
     mutating func drop(_ count: Int, of flow: FlowIndex) {
-        outgoing[flow].drop(count, &retention)
+        outgoing[flow].drop(count, &retransmission)
         guard outgoing[flow].count == 0 else { return }
         deactivate(flow)
         if outgoing[flow].queue.byteCapacity > OutgoingFlow.spareBytes,

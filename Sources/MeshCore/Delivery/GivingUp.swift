@@ -31,11 +31,11 @@ extension Node {
         let destination = members.id(of: flows.outgoing[flow].member)
         var offset = 0
         // Messages in a row from one sender to one name are one report.
-        var first = Retention.header(flows.outgoing[flow].queue, at: 0)
+        var first = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: 0)
         var firstOffset = 0
         var run: Int32 = 0
         for _ in 0..<count {
-            let header = Retention.header(flows.outgoing[flow].queue, at: offset)
+            let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
             if run > 0,
                 header.sender != first.sender || header.key != first.key
                     || header.body != first.body
@@ -60,11 +60,11 @@ extension Node {
     }
 
     private mutating func tell(
-        _ header: Retention.Header, at offset: Int, of flow: FlowIndex, _ count: Int32,
+        _ header: RetransmissionBuffer.Header, at offset: Int, of flow: FlowIndex, _ count: Int32,
         _ destination: NodeID, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
-        flows.retention.copyBytes(
+        flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset, count: header.nameCount,
             to: &effects.bytes)
         effects.append(

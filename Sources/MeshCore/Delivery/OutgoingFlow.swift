@@ -10,7 +10,7 @@ import MeshWire
 /// meanwhile takes its turn behind. `acknowledged` and `last` are modulo 2^32.
 struct OutgoingFlow: ~Copyable {
     let member: MemberIndex
-    /// The entries of `Retention`.
+    /// The entries of `RetransmissionBuffer`.
     var queue = ByteQueue()
     var acknowledged: UInt32
     var last: UInt32
@@ -84,15 +84,15 @@ struct OutgoingFlow: ~Copyable {
     func advance(to number: UInt32) -> Int { Int(Int32(bitPattern: number &- acknowledged)) }
 
     /// Forgets the first `count` messages, which is at most `self.count`.
-    mutating func drop(_ count: Int, _ retention: inout Retention) {
+    mutating func drop(_ count: Int, _ retransmission: inout RetransmissionBuffer) {
         precondition(count >= 0 && count <= self.count)
         var size = 0
         var cost = 0
         for _ in 0..<count {
-            let header = Retention.header(queue, at: size)
+            let header = RetransmissionBuffer.header(queue, at: size)
             size += header.entrySize
             cost += header.cost
-            retention.release(header)
+            retransmission.release(header)
         }
         queue.drop(size)
         bytes -= cost

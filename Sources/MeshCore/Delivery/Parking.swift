@@ -243,7 +243,7 @@ extension Node {
             payload: Slice(
                 start: message.nameCount, count: message.bytes.count - message.nameCount),
             sender: message.sender)
-        let cost = Retention.headerSize + message.bytes.count
+        let cost = RetransmissionBuffer.headerSize + message.bytes.count
         let bytes = message.bytes.span
         // Its publisher has been told already that it waits.
         var outcome = PublishOutcome(number: message.number)
@@ -253,7 +253,7 @@ extension Node {
         }
         if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
         let offset = flows.outgoing[flow].queue.count
-        let parcel = flows.retention.parcel(
+        let parcel = flows.retransmission.parcel(
             name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
             outgoing, number: message.number, cost: cost, parcel: parcel, bytes, flow, &outcome)

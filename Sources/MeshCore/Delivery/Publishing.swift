@@ -73,14 +73,14 @@ extension Node {
         let name = message.name
         let payload = message.payload
         let flow = outgoingFlow(to: index)
-        let cost = Retention.headerSize + Int(name.count) + Int(payload.count)
+        let cost = RetransmissionBuffer.headerSize + Int(name.count) + Int(payload.count)
         guard mayKeep(cost, flow) else {
             outcome.verdict = .refused
             refuse(message, to: index, bytes, &outcome, &effects)
             return
         }
         if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
-        let parcel = flows.retention.parcel(name: name, payload: payload, bytes)
+        let parcel = flows.retransmission.parcel(name: name, payload: payload, bytes)
         keep(
             message, number: outcome.number, cost: cost, parcel: parcel, bytes, flow, &outcome)
         counters[.messagesOriginated] &+= 1
@@ -226,8 +226,8 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         forwarding.entries.removeAll(keepingCapacity: true)
-        let cost = Retention.headerSize + Int(message.name.count) + Int(message.payload.count)
-        let parcel = flows.retention.parcel(
+        let cost = RetransmissionBuffer.headerSize + Int(message.name.count) + Int(message.payload.count)
+        let parcel = flows.retransmission.parcel(
             name: message.name, payload: message.payload, bytes)
         for at in forwarding.recipients.indices {
             let index = forwarding.recipients[at]
@@ -249,7 +249,7 @@ extension Node {
                         promise: hop.promise),
                     link: hop.link, isStrict: hop.isStrict))
         }
-        flows.retention.releaseUnused(parcel)
+        flows.retransmission.releaseUnused(parcel)
     }
 
     /// Fills `forwarding.entries` with the hop of each of `forwarding.recipients`, in no flow.

@@ -116,7 +116,7 @@ extension Node {
         let index = flows.outgoing[flow].member
         let destination = members.id(of: index)
         guard let hop = hop(of: flow, to: index) else { return nil }
-        let header = Retention.header(flows.outgoing[flow].queue, at: offset)
+        let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
         let size = header.nameCount + header.payloadCount
         let head = effects.bytes.count
         effects.bytes.appendRoutedHeader(
@@ -126,7 +126,7 @@ extension Node {
             number: header.number, nameLength: header.nameCount, hopsTaken: 0)
         effects.bytes.append(
             Destination(id: destination, sequence: sequence, promise: hop.promise))
-        flows.retention.copyBytes(
+        flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset, count: size, to: &effects.bytes)
         flows.outgoing[flow].way.lastHop = hop.link
         counters[.retransmitted] &+= 1

@@ -28,7 +28,7 @@ extension Node {
             (bytes == 0
             || bytes + cost <= limits.windowBytes * 2
                 && flows.outgoing[flow].count < limits.windowCount * 2)
-            && flows.retention.byteCount <= limits.totalBytes * 2
+            && flows.retransmission.byteCount <= limits.totalBytes * 2
     }
 
     /// Numbers a message and keeps it until it is acknowledged.
@@ -37,7 +37,7 @@ extension Node {
         _ message: OutgoingMessage, number: UInt32, cost: Int, parcel: ParcelIndex,
         _ bytes: Span<UInt8>, _ flow: FlowIndex, _ outcome: inout PublishOutcome
     ) {
-        flows.retention.append(
+        flows.retransmission.append(
             message.body, message.key, number: number, name: message.name,
             payload: message.payload, sender: message.sender, parcel: parcel, bytes,
             to: &flows.outgoing[flow].queue)
@@ -59,7 +59,7 @@ extension Node {
         {
             noteCongestion(flow, &outcome)
         }
-        if flows.retention.byteCount > configuration.flows.totalBytes {
+        if flows.retransmission.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
             outcome.congestion = .allFlows
         }
@@ -120,7 +120,7 @@ extension Node {
         _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
         // The flow is, or all are: their falling under half the window is what ends it.
-        if flows.retention.byteCount > configuration.flows.totalBytes {
+        if flows.retransmission.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
             outcome.congestion = .allFlows
         } else {
@@ -142,7 +142,7 @@ extension Node {
             flows.congestedCount -= 1
             effects.append(.uncongested)
         }
-        if flows.isCongested, flows.retention.byteCount <= configuration.flows.totalBytes / 2 {
+        if flows.isCongested, flows.retransmission.byteCount <= configuration.flows.totalBytes / 2 {
             flows.isCongested = false
             effects.append(.uncongested)
         }
@@ -152,7 +152,7 @@ extension Node {
     public func flowSizes() -> FlowSizes {
         var sizes = FlowSizes(
             outgoing: flows.outgoing.count, incoming: flows.incoming.count, retainedCount: 0,
-            retainedBytes: flows.retention.byteCount, reorderedBytes: flows.reorderBytes,
+            retainedBytes: flows.retransmission.byteCount, reorderedBytes: flows.reorderBytes,
             parkedCount: parked.count, parkedBytes: parked.byteCount, congested: 0)
         for flow in flows.active {
             sizes.retainedCount += flows.outgoing[flow].count

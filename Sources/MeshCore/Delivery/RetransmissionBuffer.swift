@@ -1,6 +1,6 @@
 import MeshWire
 
-/// The place of a large message in `Retention.parcels`.
+/// The place of a large message in `RetransmissionBuffer.parcels`.
 struct ParcelIndex: TableIndex {
     var rawValue: Int32
 
@@ -17,7 +17,7 @@ struct ParcelIndex: TableIndex {
 /// byte queue that is written at the back and drained at the front allocates nothing once it has
 /// grown. A message to several nodes stands in the queue of each; from `parcelLeast` bytes on it is
 /// stored once and counted (`Parcel`).
-struct Retention {
+struct RetransmissionBuffer {
     /// What an entry has in front of its bytes.
     static let headerSize = 32
     /// Messages of this size are stored by themselves: an allocation and a copy cost less than to
@@ -37,10 +37,10 @@ struct Retention {
 
         /// Bytes in the queue.
         @inline(__always) var entrySize: Int {
-            Retention.headerSize + (parcel.isNone ? nameCount + payloadCount : 0)
+            RetransmissionBuffer.headerSize + (parcel.isNone ? nameCount + payloadCount : 0)
         }
         /// What it counts for in its flow's window.
-        @inline(__always) var cost: Int { Retention.headerSize + nameCount + payloadCount }
+        @inline(__always) var cost: Int { RetransmissionBuffer.headerSize + nameCount + payloadCount }
     }
 
     /// A large message.
