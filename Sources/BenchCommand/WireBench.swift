@@ -49,7 +49,7 @@ private func writeFrame(
         queue.append(
             Destination(
                 id: NodeID(UInt64(index)), sequence: UInt32(truncatingIfNeeded: number),
-                promise: 9))
+                potential: 9))
     }
     queue.append(name, 0, name.count)
     queue.append(payload, 0, payload.count)

@@ -18,7 +18,7 @@
 ///                  the origin it names the message, on whatever ways it travels; of control 0
 ///         28    2  name length
 ///         30    2  hops taken so far, counted up by each receiver that forwards
-///         32  16n  destinations, each: NodeID (8), sequence in its flow (4), promise (4)
+///         32  16n  destinations, each: NodeID (8), sequence in its flow (4), potential (4)
 ///          …    8  with the flag `acknowledges` alone: acknowledged (4), missing (4), of the flow
 ///                  from the destination to the origin (`Message.acknowledge`)
 ///          …       name, then payload up to the frame's end
@@ -26,7 +26,7 @@
 /// A flow is all that one node sends to another; it numbers its messages from 1 on, modulo 2^32.
 /// Control messages and those with the flag `volatile` are in no flow: their sequence is 0.
 ///
-/// The promise is the best the forwarder has seen: (ring distance from the destination to the
+/// The potential is the best the forwarder has seen: (ring distance from the destination to the
 /// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 2.
 /// It must fall at every hop (MeshCore.docc/Routing.md). The two bits between say from which side of
 /// the ring the message comes, and the distance is measured from there alone: 1 over the nodes that
@@ -78,7 +78,7 @@ public enum FrameKind: UInt8, Sendable {
 public struct FrameFlags: OptionSet, Sendable {
     public var rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
-    /// Some forwarder could not keep the promise: from here on each hop must be strictly nearer
+    /// Some forwarder could not keep the potential: from here on each hop must be strictly nearer
     /// than the node that takes it, by direct links alone, which cannot loop.
     @inlinable public static var strictlyGreedy: FrameFlags { FrameFlags(rawValue: 1) }
     /// Each forwarder appends its NodeID to the payload (`MESH.TRACE`).
@@ -253,12 +253,12 @@ public struct Acknowledgement: Equatable, Sendable {
 public struct Destination: Sendable {
     public var id: NodeID
     public var sequence: UInt32
-    public var promise: UInt32
+    public var potential: UInt32
 
-    @inlinable public init(id: NodeID, sequence: UInt32, promise: UInt32) {
+    @inlinable public init(id: NodeID, sequence: UInt32, potential: UInt32) {
         self.id = id
         self.sequence = sequence
-        self.promise = promise
+        self.potential = potential
     }
 
     @inlinable @inline(__always)
@@ -267,7 +267,7 @@ public struct Destination: Sendable {
         return Destination(
             id: NodeID(bytes.load(UInt64.self, at: at)),
             sequence: bytes.load(UInt32.self, at: at + 8),
-            promise: bytes.load(UInt32.self, at: at + 12))
+            potential: bytes.load(UInt32.self, at: at + 12))
     }
 }
 

@@ -34,7 +34,7 @@ extension ByteQueue {
     @inlinable @inline(__always)
     public mutating func append(_ destination: Destination) {
         let place = unsafe reserve(Frame.destinationSize)
-        let word = UInt64(destination.sequence) | UInt64(destination.promise) << 32
+        let word = UInt64(destination.sequence) | UInt64(destination.potential) << 32
         unsafe place.storeBytes(of: destination.id.rawValue.littleEndian, as: UInt64.self)
         unsafe (place + 8).storeBytes(of: word.littleEndian, as: UInt64.self)
     }

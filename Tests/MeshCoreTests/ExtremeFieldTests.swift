@@ -119,7 +119,7 @@ import Testing
             $0.appendRoutedHeader(
                 length: 0, [], hopsLeft: 9, body: RoutedBody.control.rawValue, origin: peer,
                 key: Key(0), destinationCount: 1, number: 0, nameLength: 0, hopsTaken: 0)
-            $0.append(Destination(id: own, sequence: 0, promise: .max))
+            $0.append(Destination(id: own, sequence: 0, potential: .max))
             $0.append(message)
         }
         let arc = frame {
@@ -194,10 +194,10 @@ import Testing
                     length: 0, count == 1 ? .acknowledges : [], hopsLeft: 9,
                     body: RoutedBody.user.rawValue, origin: peer, key: mesh.key("user"),
                     destinationCount: count, number: 1, nameLength: name.count, hopsTaken: 0)
-                $0.append(Destination(id: own, sequence: 1, promise: .max))
+                $0.append(Destination(id: own, sequence: 1, potential: .max))
                 if count == 2 {
                     $0.append(
-                        Destination(id: mesh.hosts[2].node.id, sequence: 1, promise: .max))
+                        Destination(id: mesh.hosts[2].node.id, sequence: 1, potential: .max))
                 } else {
                     $0.append(Acknowledgement(cumulative: 1, missing: 1))
                 }

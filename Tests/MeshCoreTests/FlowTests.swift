@@ -624,7 +624,7 @@ import Testing
             length: 0, [], hopsLeft: 3, body: RoutedBody.control.rawValue,
             origin: mesh.hosts[1].node.id, key: Key(0), destinationCount: 1, number: 0,
             nameLength: 0, hopsTaken: 0)
-        queue.append(Destination(id: mesh.hosts[host].node.id, sequence: 0, promise: 0))
+        queue.append(Destination(id: mesh.hosts[host].node.id, sequence: 0, potential: 0))
         queue.append(message)
         queue.overwrite(integer: UInt32(queue.count), at: 0)
         return queue.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
@@ -687,7 +687,7 @@ import Testing
             length: Frame.routedHeaderSize + Frame.destinationSize, [], hopsLeft: 3,
             body: RoutedBody.user.rawValue, origin: origin.id, key: mesh.key("bob"),
             destinationCount: 1, number: 1, nameLength: 0, hopsTaken: 0)
-        message.append(Destination(id: mesh.hosts[1].node.id, sequence: 3, promise: 0))
+        message.append(Destination(id: mesh.hosts[1].node.id, sequence: 3, potential: 0))
         let bytes = message.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
 
         mesh.crash(0)

@@ -107,7 +107,7 @@ import Testing
             length: 0, .traced, hopsLeft: 9, body: RoutedBody.control.rawValue,
             origin: mesh.record(1).id, key: Key(0), destinationCount: 2, number: 0, nameLength: 0,
             hopsTaken: 0)
-        for id in others { bytes.append(Destination(id: id, sequence: 0, promise: .max)) }
+        for id in others { bytes.append(Destination(id: id, sequence: 0, potential: .max)) }
         bytes.append([UInt8](repeating: 0, count: 1 << 20))
         bytes.overwrite(integer: UInt32(bytes.count), at: 0)
         mesh.inject(

@@ -8,20 +8,20 @@ import Testing
     @Test
     func `two bits tell from which side a message comes, and the rest orders as it always did`() {
         for low in 0..<16 as Range<UInt32> {
-            let side = Promise.side(0xABC0 | low)
+            let side = Potential.side(0xABC0 | low)
             #expect(side == (low >> 2 == 1 ? .before : low >> 2 == 2 ? .after : nil))
-            #expect(Promise.isOneSided(0xABC0 | low) == (side != nil))
+            #expect(Potential.isOneSided(0xABC0 | low) == (side != nil))
         }
-        #expect(!Promise.isOneSided(.max))
+        #expect(!Potential.isOneSided(.max))
         for side in [nil, .before, .after] as [Side?] {
-            let far = Promise.make(distance: .max, steps: 3, from: side)
-            let near = Promise.make(distance: 5 << 36, steps: 1, from: side)
-            #expect(Promise.side(far) == side && Promise.side(near) == side)
-            #expect(Promise.side(near - 1) == side)
+            let far = Potential.make(distance: .max, steps: 3, from: side)
+            let near = Potential.make(distance: 5 << 36, steps: 1, from: side)
+            #expect(Potential.side(far) == side && Potential.side(near) == side)
+            #expect(Potential.side(near - 1) == side)
             #expect(near - 1 < near)
-            #expect(near < Promise.make(distance: 5 << 36, steps: 2, from: side))
-            #expect(Promise.make(distance: 5 << 36, steps: 3, from: side) < far)
-            #expect(Promise.make(distance: 4 << 36, steps: 3, from: side) < near)
+            #expect(near < Potential.make(distance: 5 << 36, steps: 2, from: side))
+            #expect(Potential.make(distance: 5 << 36, steps: 3, from: side) < far)
+            #expect(Potential.make(distance: 4 << 36, steps: 3, from: side) < near)
         }
     }
 
@@ -38,24 +38,24 @@ import Testing
         var to: Int
         var hopsLeft: UInt8
         var isStrict: Bool
-        var promise: UInt32
+        var potential: UInt32
     }
 
-    /// A message to a user in no flow, with any promise, as a liar would begin it.
+    /// A message to a user in no flow, with any potential, as a liar would begin it.
     private func forged(
-        _ mesh: SmallMesh, to destination: NodeID, promise: UInt32, _ flags: FrameFlags
+        _ mesh: SmallMesh, to destination: NodeID, potential: UInt32, _ flags: FrameFlags
     ) -> [UInt8] {
         var queue = ByteQueue()
         queue.appendRoutedHeader(
             length: Frame.routedHeaderSize + Frame.destinationSize, flags.union(.volatile),
             hopsLeft: 255, body: RoutedBody.user.rawValue, origin: mesh.hosts[1].node.id,
             key: mesh.key("ann"), destinationCount: 1, number: 1, nameLength: 0, hopsTaken: 0)
-        queue.append(Destination(id: destination, sequence: 0, promise: promise))
+        queue.append(Destination(id: destination, sequence: 0, potential: potential))
         return queue.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
     }
 
     @Test(arguments: [FrameFlags(), .strictlyGreedy])
-    func `whatever is promised, a message falls nearer at each hop, on one side once it has turned`(
+    func `whatever is claimed, a message falls nearer at each hop, on one side once it has turned`(
         flags: FrameFlags
     ) {
         let mesh = SmallMesh(7) { $0.degree = 4 }
@@ -67,7 +67,7 @@ import Testing
                 Passage(
                     to: to, hopsLeft: frame[6],
                     isStrict: FrameFlags(rawValue: frame[5]).contains(.strictlyGreedy),
-                    promise: Destination.read(frame.span, frame: 0, index: 0).promise))
+                    potential: Destination.read(frame.span, frame: 0, index: 0).potential))
             return .pass
         }
         var turnedCount = 0
@@ -76,23 +76,23 @@ import Testing
                 for low in 0..<16 as Range<UInt32> {
                     passages = []
                     mesh.forget()
-                    let promise = distance << 4 | low
+                    let potential = distance << 4 | low
                     mesh.inject(
                         forged(
-                            mesh, to: mesh.hosts[destination].node.id, promise: promise, flags),
+                            mesh, to: mesh.hosts[destination].node.id, potential: potential, flags),
                         to: 0, from: 1)
                     mesh.run(for: .milliseconds(20))
                     #expect(mesh.deliveries.count <= 1)
                     #expect(passages.count <= 7)
                     #expect(passages.first?.hopsLeft ?? 47 == Frame.hopLimit - 1)
-                    var side = Promise.side(promise)
-                    var last = promise
+                    var side = Potential.side(potential)
+                    var last = potential
                     for passage in passages {
-                        let next = Promise.side(passage.promise)
+                        let next = Potential.side(passage.potential)
                         #expect(side == nil || next == side)
                         if side != nil { turnedCount += 1 }
-                        if next == side, !passage.isStrict { #expect(passage.promise < last) }
-                        (side, last) = (next, passage.promise)
+                        if next == side, !passage.isStrict { #expect(passage.potential < last) }
+                        (side, last) = (next, passage.potential)
                     }
                     for (one, other) in zip(passages, passages.dropFirst()) {
                         #expect(other.hopsLeft == one.hopsLeft - 1)
@@ -114,8 +114,8 @@ import Testing
             guard frame[4] == FrameKind.routed.rawValue, frame[7] == RoutedBody.user.rawValue
             else { return .pass }
             passageCount += 1
-            let promise = Destination.read(frame.span, frame: 0, index: 0).promise
-            if Promise.isOneSided(promise) { turnedCount += 1 }
+            let potential = Destination.read(frame.span, frame: 0, index: 0).potential
+            if Potential.isOneSided(potential) { turnedCount += 1 }
             return .pass
         }
         mesh.crash(3)

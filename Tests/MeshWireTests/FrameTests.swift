@@ -145,7 +145,7 @@ private func readHeader(_ bytes: [UInt8], at offset: Int = 0) throws(WireError) 
         #expect(header.nameOffset == 32 + 48)
         #expect(header.payloadOffset == 32 + 48 + 5)
         let last = Destination.read(bytes.span, frame: 0, index: 2)
-        #expect(last.id == NodeID(3) && last.sequence == 102 && last.promise == 202)
+        #expect(last.id == NodeID(3) && last.sequence == 102 && last.potential == 202)
     }
 
     @Test func `an acknowledgement stands between the destination and the name`() throws {

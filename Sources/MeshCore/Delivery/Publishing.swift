@@ -103,7 +103,7 @@ extension Node {
         effects.bytes.append(
             Destination(
                 id: members.id(of: index), sequence: flows.outgoing[flow].last,
-                promise: hop.promise))
+                potential: hop.potential))
         if let acknowledgement { effects.bytes.append(acknowledgement) }
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
         transmit(
@@ -116,7 +116,7 @@ extension Node {
     mutating func hop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
         // As if they had come from there: nobody gives a message back who knows any other way.
         hop(
-            to: members.id(of: index), index, promise: .max, isStrict: false,
+            to: members.id(of: index), index, potential: .max, isStrict: false,
             arrival: flows.outgoing[flow].way.avoided)
     }
 
@@ -140,7 +140,7 @@ extension Node {
         let name = message.name
         let destination = members.id(of: index)
         guard
-            let hop = hop(to: destination, index, promise: .max, isStrict: false, arrival: .none)
+            let hop = hop(to: destination, index, potential: .max, isStrict: false, arrival: .none)
         else {
             counters[.droppedVolatile] &+= 1
             return
@@ -152,7 +152,7 @@ extension Node {
             hop.isStrict ? [.strictlyGreedy, .volatile] : .volatile, hopsLeft: Frame.hopLimit,
             body: message.body.rawValue, origin: id, key: message.key, destinationCount: 1,
             number: outcome.number, nameLength: Int(name.count), hopsTaken: 0)
-        effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
+        effects.bytes.append(Destination(id: destination, sequence: 0, potential: hop.potential))
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
         counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
@@ -246,7 +246,7 @@ extension Node {
                 ForwardingScratch.Entry(
                     destination: Destination(
                         id: members.id(of: index), sequence: flows.outgoing[flow].last,
-                        promise: hop.promise),
+                        potential: hop.potential),
                     link: hop.link, isStrict: hop.isStrict))
         }
         flows.retransmission.releaseUnused(parcel)
@@ -260,14 +260,14 @@ extension Node {
             let destination = members.id(of: index)
             guard
                 let hop = hop(
-                    to: destination, index, promise: .max, isStrict: false, arrival: arrival)
+                    to: destination, index, potential: .max, isStrict: false, arrival: arrival)
             else {
                 counters[.droppedNoRoute] &+= 1
                 continue
             }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
-                    destination: Destination(id: destination, sequence: 0, promise: hop.promise),
+                    destination: Destination(id: destination, sequence: 0, potential: hop.potential),
                     link: hop.link, isStrict: hop.isStrict))
         }
     }

@@ -125,7 +125,7 @@ extension Node {
             body: header.body.rawValue, origin: id, key: header.key, destinationCount: 1,
             number: header.number, nameLength: header.nameCount, hopsTaken: 0)
         effects.bytes.append(
-            Destination(id: destination, sequence: sequence, promise: hop.promise))
+            Destination(id: destination, sequence: sequence, potential: hop.potential))
         flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset, count: size, to: &effects.bytes)
         flows.outgoing[flow].way.lastHop = hop.link

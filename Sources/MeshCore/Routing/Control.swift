@@ -13,7 +13,7 @@ extension Node {
         let destination = members.id(of: index)
         guard
             let hop = hop(
-                to: destination, index, promise: .max, isStrict: false, arrival: avoided)
+                to: destination, index, potential: .max, isStrict: false, arrival: avoided)
         else {
             counters[.droppedNoRoute] &+= 1
             return .none
@@ -23,7 +23,7 @@ extension Node {
             length: 0, hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
             body: RoutedBody.control.rawValue, origin: id, key: Key(0), destinationCount: 1,
             number: 0, nameLength: 0, hopsTaken: 0)
-        effects.bytes.append(Destination(id: destination, sequence: 0, promise: hop.promise))
+        effects.bytes.append(Destination(id: destination, sequence: 0, potential: hop.potential))
         effects.bytes.append(message)
         let length = effects.bytes.count - head
         effects.bytes.overwrite(integer: UInt32(length), at: head)

@@ -6,8 +6,8 @@ import MeshWire
 /// The ways from a node to all within three steps are a tree (`Router`). A destination that lies
 /// further is headed for by way of the reachable node nearest to it; a forwarder that sees more could
 /// now turn off towards a nearer one, and meet a node there that another copy of the same message
-/// has come to. So a message to a channel keeps its course: while the promise names a node that this
-/// forwarder sees where it was promised to be, that is where it goes.
+/// has come to. So a message to a channel keeps its course: while the potential names a node that this
+/// forwarder sees where it was claimed to be, that is where it goes.
 ///
 ///     the origin's tree ends at     ●           ●                 ●
 ///     the arc of each         ──────┴─────┼─────┴────────┼────────┴─────
@@ -21,30 +21,30 @@ import MeshWire
 ///
 /// Users' messages, which have one destination, take any better way at once.
 extension Node {
-    /// The next hop on the course that the last forwarder promised; nil: there is none, or it is of
+    /// The next hop on the course that the last forwarder claimed; nil: there is none, or it is of
     /// no use.
     ///
     /// Lies off the path of users' messages; two binary searches, or a look at each link.
     mutating func courseHeld(
-        to destination: NodeID, promise: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
+        to destination: NodeID, potential: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
         // A destination that is itself in sight needs no holding.
-        guard promise >> 4 != 0, !Promise.isOneSided(promise), !isStrict,
+        guard potential >> 4 != 0, !Potential.isOneSided(potential), !isStrict,
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
         else { return nil }
-        if promise & 3 == 0 {
+        if potential & 3 == 0 {
             let link = router.alongArc(
                 to: destination, from: id, links: links, lists: lists, except: arrival)
             guard !link.isNone else { return nil }
             // The course ends there again.
-            let next = Promise.make(
+            let next = Potential.make(
                 distance: links[link].peer.distance(to: destination), steps: 0)
-            return next < promise ? Hop(link: link, promise: next, isStrict: false) : nil
+            return next < potential ? Hop(link: link, potential: next, isStrict: false) : nil
         }
         let link = router.course(
-            to: destination, promise: promise, members: members, links: links, lists: lists)
+            to: destination, potential: potential, members: members, links: links, lists: lists)
         guard !link.isNone, link != arrival else { return nil }
         // One step of the course is taken with this hop.
-        return Hop(link: link, promise: promise - 1, isStrict: false)
+        return Hop(link: link, potential: potential - 1, isStrict: false)
     }
 }

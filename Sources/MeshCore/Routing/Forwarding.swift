@@ -16,24 +16,24 @@ struct ForwardingScratch {
 
 /// The way of a message through a node that is neither its first nor, perhaps, its last.
 extension Node {
-    /// Where a message goes next, and what is promised about the rest of its way.
+    /// Where a message goes next, and what is claimed about the rest of its way.
     struct Hop {
         var link: LinkIndex
-        var promise: UInt32
+        var potential: UInt32
         var isStrict: Bool
     }
 
     /// The next hop towards `destination`; nil: unknown, or no way, and a count.
     @inline(__always)
     mutating func hop(
-        to destination: NodeID, promise: UInt32, isStrict: Bool, arrival: LinkIndex
+        to destination: NodeID, potential: UInt32, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
         guard let index = members.index(of: destination) else {
             counters[.droppedUnknownDestination] &+= 1
             return nil
         }
         let hop = hop(
-            to: destination, index, promise: promise, isStrict: isStrict, arrival: arrival)
+            to: destination, index, potential: potential, isStrict: isStrict, arrival: arrival)
         if hop == nil { counters[.droppedNoRoute] &+= 1 }
         return hop
     }
@@ -41,20 +41,20 @@ extension Node {
     /// The same for a member; not counted, because the origin of a flow keeps what it cannot send.
     @inline(__always)
     mutating func hop(
-        to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool,
+        to destination: NodeID, _ index: MemberIndex, potential: UInt32, isStrict: Bool,
         arrival: LinkIndex
     ) -> Hop? {
-        if Promise.isOneSided(promise) {
-            return oneSidedHop(to: destination, index, promise: promise, isStrict: isStrict)
+        if Potential.isOneSided(potential) {
+            return oneSidedHop(to: destination, index, potential: potential, isStrict: isStrict)
         }
         var wayBack: Hop?
         if !isStrict {
             let route =
                 router.cached(index)
                 ?? router.find(destination, index, members: members, links: links, lists: lists)
-            if !route.link.isNone, route.potential <= promise {
+            if !route.link.isNone, route.potential <= potential {
                 // One step of the potential is taken with this hop.
-                let hop = Hop(link: route.link, promise: route.potential - 1, isStrict: false)
+                let hop = Hop(link: route.link, potential: route.potential - 1, isStrict: false)
                 if route.link != arrival { return hop }
                 // What the last forwarder believes is out of date. The potential falls all the
                 // same, so going back is safe; but any other way is better.
@@ -64,11 +64,11 @@ extension Node {
         // What the last forwarder believed of this node's surroundings does not hold. From here on
         // each hop must be strictly nearer by a direct link, which cannot loop.
         let link = router.strictlyGreedy(destination, oneself: id, links: links, except: arrival)
-        if !link.isNone { return Hop(link: link, promise: .max, isStrict: true) }
+        if !link.isNone { return Hop(link: link, potential: .max, isStrict: true) }
         // No way round a link in doubt: it may yet recover, and its queue is bounded.
         let direct = members[index].link
         if !direct.isNone, direct != arrival {
-            return Hop(link: direct, promise: .max, isStrict: true)
+            return Hop(link: direct, potential: .max, isStrict: true)
         }
         return wayBack ?? turn(to: destination, index)
     }
@@ -86,21 +86,21 @@ extension Node {
         let isBefore = id.clockwise(to: destination) < destination.clockwise(to: id)
         return oneSidedHop(
             to: destination, index,
-            promise: Promise.make(distance: .max, steps: 3, from: isBefore ? .after : .before),
+            potential: Potential.make(distance: .max, steps: 3, from: isBefore ? .after : .before),
             isStrict: false)
     }
 
     /// The next hop of a message that has turned; nil: no way, and it does not turn again.
     @inline(never)
     private mutating func oneSidedHop(
-        to destination: NodeID, _ index: MemberIndex, promise: UInt32, isStrict: Bool
+        to destination: NodeID, _ index: MemberIndex, potential: UInt32, isStrict: Bool
     ) -> Hop? {
-        let side = Promise.side(promise)
+        let side = Potential.side(potential)
         if !isStrict {
             let route = router.find(
                 destination, index, from: side, members: members, links: links, lists: lists)
-            if !route.link.isNone, route.potential <= promise {
-                return Hop(link: route.link, promise: route.potential - 1, isStrict: false)
+            if !route.link.isNone, route.potential <= potential {
+                return Hop(link: route.link, potential: route.potential - 1, isStrict: false)
             }
         }
         let nearer = router.strictlyGreedy(
@@ -108,7 +108,7 @@ extension Node {
         let link = nearer.isNone ? members[index].link : nearer
         guard !link.isNone else { return nil }
         return Hop(
-            link: link, promise: Promise.make(distance: .max, steps: 3, from: side), isStrict: true)
+            link: link, potential: Potential.make(distance: .max, steps: 3, from: side), isStrict: true)
     }
 
     @inline(__always)
@@ -188,10 +188,10 @@ extension Node {
         let isStrict = prefix.flags.contains(.strictlyGreedy)
         guard
             let hop = courseHeld(
-                to: destination.id, promise: destination.promise, body: prefix.body,
+                to: destination.id, potential: destination.potential, body: prefix.body,
                 isStrict: isStrict, arrival: link)
                 ?? hop(
-                    to: destination.id, promise: destination.promise, isStrict: isStrict,
+                    to: destination.id, potential: destination.potential, isStrict: isStrict,
                     arrival: link)
         else { return }
         var flags = prefix.flags
@@ -206,7 +206,7 @@ extension Node {
             nameLength: header.nameLength, hopsTaken: header.hopsTaken &+ 1)
         effects.bytes.append(
             Destination(
-                id: destination.id, sequence: destination.sequence, promise: hop.promise))
+                id: destination.id, sequence: destination.sequence, potential: hop.potential))
         let body = Slice(
             start: start + header.restOffset, count: prefix.length - header.restOffset)
         let priority = SendClass(body: prefix.body, prefix.flags)
@@ -241,16 +241,16 @@ extension Node {
             }
             guard
                 let hop = courseHeld(
-                    to: destination.id, promise: destination.promise, body: prefix.body,
+                    to: destination.id, potential: destination.potential, body: prefix.body,
                     isStrict: isStrict, arrival: link)
                     ?? hop(
-                        to: destination.id, promise: destination.promise, isStrict: isStrict,
+                        to: destination.id, potential: destination.potential, isStrict: isStrict,
                         arrival: link)
             else { continue }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
                     destination: Destination(
-                        id: destination.id, sequence: destination.sequence, promise: hop.promise),
+                        id: destination.id, sequence: destination.sequence, potential: hop.potential),
                     link: hop.link, isStrict: hop.isStrict))
         }
         let rest = Slice(

@@ -6,7 +6,7 @@ struct Route {
     var epoch: UInt32 = 0
     /// The link to take; none: nothing known is nearer than this node.
     var link = LinkIndex.none
-    /// What this node can see: `Promise` with all the steps.
+    /// What this node can see: `Potential` with all the steps.
     var potential: UInt32 = .max
 }
 
@@ -31,7 +31,7 @@ extension NodeID {
 
 /// (distance to the destination, steps) in 32 bits that order like the pair, as long as the side
 /// between them stays the same (`Frame`).
-enum Promise {
+enum Potential {
     /// - Parameter steps: 0 … 3.
     @inline(__always)
     static func make(distance: UInt64, steps: Int, from side: Side? = nil) -> UInt32 {
@@ -42,9 +42,9 @@ enum Promise {
     /// The message has turned. Of the two bits 0 and 3 mean that it has not; the sum takes both to
     /// where one bit tells them from 1 and 2.
     @inline(__always)
-    static func isOneSided(_ promise: UInt32) -> Bool { (promise &+ 4) & 8 != 0 }
+    static func isOneSided(_ potential: UInt32) -> Bool { (potential &+ 4) & 8 != 0 }
 
-    static func side(_ promise: UInt32) -> Side? { Side(rawValue: promise >> 2 & 3) }
+    static func side(_ potential: UInt32) -> Side? { Side(rawValue: potential >> 2 & 3) }
 }
 
 /// Greedy routing with lookahead 2 (<doc:Routing>; Manku, Naor, Wieder 2004 call it
@@ -125,7 +125,7 @@ struct Router {
         if !direct.isNone, links[direct].isPeerLeaving {
             // No way leads over it any more, but what is still owed to it goes there directly.
             route.link = direct
-            route.potential = Promise.make(distance: 0, steps: 1, from: side)
+            route.potential = Potential.make(distance: 0, steps: 1, from: side)
             return route
         }
         if let nearest = nearest(to: destination, from: side) {
@@ -133,17 +133,17 @@ struct Router {
             // A node that is no nearer than this one is no progress.
             if distance < members[.oneself].id.distance(to: destination, from: side) {
                 route.link = nearest.link
-                route.potential = Promise.make(
+                route.potential = Potential.make(
                     distance: distance, steps: Int(nearest.steps), from: side)
             }
         }
         return route
     }
 
-    /// The first link of the way to the node that a promise names: so far from `destination`, on one
+    /// The first link of the way to the node that a potential names: so far from `destination`, on one
     /// side or the other, and so many steps away; none: it is not in sight.
     mutating func course(
-        to destination: NodeID, promise: UInt32, members: borrowing MemberTable,
+        to destination: NodeID, potential: UInt32, members: borrowing MemberTable,
         links: borrowing LinkTable, lists: borrowing LinkLists
     ) -> LinkIndex {
         if isStale {
@@ -151,16 +151,16 @@ struct Router {
             isStale = false
         }
         guard !reachable.isEmpty else { return .none }
-        let distance = UInt64(promise >> 4) << 36
-        // The least position of either range that the promise, which is rounded, can mean.
+        let distance = UInt64(potential >> 4) << 36
+        // The least position of either range that the potential, which is rounded, can mean.
         for start in [
             destination.rawValue &+ distance, destination.rawValue &- distance &- 0xF_FFFF_FFFF,
         ] {
             let place = self.place(of: NodeID(start))
             let candidate = reachable[place == reachable.count ? 0 : place]
-            let found = Promise.make(
+            let found = Potential.make(
                 distance: candidate.id.distance(to: destination), steps: Int(candidate.steps))
-            if found == promise { return candidate.link }
+            if found == potential { return candidate.link }
         }
         return .none
     }

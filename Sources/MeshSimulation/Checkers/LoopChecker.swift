@@ -4,7 +4,7 @@ import MeshWire
 /// No message goes round in a loop, and none goes over more links than the hop limit.
 ///
 /// While links come and go two nodes may for a moment know different things, and one send back what
-/// it got from the other: the promise that the message carries has fallen then, so it happens once,
+/// it got from the other: the potential that the message carries has fallen then, so it happens once,
 /// and once more after the message has turned. In calm a message never comes back, and at no time
 /// does it come back more often than that: from its way, on turning, and from its way after that.
 struct LoopChecker {
