@@ -42,7 +42,7 @@ public struct Node: ~Copyable {
     /// When this node last compared what it knows with a neighbour's.
     var comparedAt: Instant?
     var accusations: [Accusation] = []
-    var solitude = Solitude()
+    var isolation = Isolation()
     /// The dead and the departed, oldest first.
     var departed = DepartedMembers()
 
@@ -206,7 +206,7 @@ public struct Node: ~Copyable {
             case .retransmission: sendAgainDue(&effects)
             case .grace: expireParked(&effects)
             case .withdrawal: stepWithdrawals(&effects)
-            case .scout: scout(&effects)
+            case .probe: probe(&effects)
             }
         }
         timers.findEarliest()

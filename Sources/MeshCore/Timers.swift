@@ -31,7 +31,7 @@ enum Timer: Int, CaseIterable {
     /// A repair that did not come is asked for again.
     case repair
     /// Members are dialled, because no link is heard.
-    case scout
+    case probe
     /// Flows have something to acknowledge.
     case acknowledgement
     /// What is not acknowledged may have to be sent again.

@@ -36,7 +36,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "changedAt": ("Membership", ["Directory": "a log has changed"]),
     "comparedAt": ("Membership", [:]),
     "accusations": ("Membership", [:]),
-    "solitude": ("Membership", ["Overlay": "somebody has answered"]),
+    "isolation": ("Membership", ["Overlay": "somebody has answered"]),
     "departed": ("Membership", ["Overlay": "the oldest makes room for a newcomer"]),
     "longRange": ("Overlay", [:]),
     "join": ("Overlay", [:]),

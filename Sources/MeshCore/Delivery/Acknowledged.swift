@@ -35,7 +35,7 @@ extension Node {
             flows.outgoing[flow].sample(now - flows.outgoing[flow].timedAt)
         }
         flows.outgoing[flow].progressAt = now
-        flows.outgoing[flow].way.update(at: now)
+        flows.outgoing[flow].detour.update(at: now)
         let most = configuration.flows.windowBytes
         if flows.outgoing[flow].window < most {
             let gone = before - flows.outgoing[flow].bytes

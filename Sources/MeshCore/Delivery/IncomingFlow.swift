@@ -40,7 +40,7 @@ struct IncomingFlow: ~Copyable {
     var isForgotten = false
     var due: Instant
     /// That of its acknowledgements.
-    var way: Way
+    var detour: Detour
     /// Since when the next message is missing while later ones have come.
     var gapSince: Instant
     private var window: [ReorderedMessage?] = []
@@ -54,7 +54,7 @@ struct IncomingFlow: ~Copyable {
     init(from origin: NodeID, at now: Instant) {
         self.origin = origin
         due = now
-        way = Way(at: now)
+        detour = Detour(at: now)
         gapSince = now
     }
 

@@ -20,7 +20,7 @@ struct OutgoingFlow: ~Copyable {
     /// again with acknowledgements (AIMD, Chiu and Jain 1989).
     var window: Int
     var isCongested = false
-    var way: Way
+    var detour: Detour
     /// The incoming flow from the same node, -1: none.
     var reverse = IncomingFlowIndex.none
     /// Its place in `Flows.active`, -1: nothing is kept.
@@ -66,7 +66,7 @@ struct OutgoingFlow: ~Copyable {
         self.last = last
         self.window = window
         self.roundTrip = roundTrip
-        way = Way(at: now)
+        detour = Detour(at: now)
         progressAt = now
         timedAt = now
         skippedAt = now - .seconds(1)

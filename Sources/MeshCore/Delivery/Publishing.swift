@@ -117,7 +117,7 @@ extension Node {
         // As if they had come from there: nobody gives a message back who knows any other way.
         hop(
             to: members.id(of: index), index, potential: .max, isStrict: false,
-            arrival: flows.outgoing[flow].way.avoided)
+            arrival: flows.outgoing[flow].detour.avoided)
     }
 
     /// The way of a flow's newest message; nil: it has to wait.
@@ -129,7 +129,7 @@ extension Node {
             stranded(flow)
             return nil
         }
-        flows.outgoing[flow].way.lastHop = hop.link
+        flows.outgoing[flow].detour.lastHop = hop.link
         return hop
     }
 

@@ -57,7 +57,7 @@ extension Node {
             // The acknowledgement has not come to the origin.
             counters[.duplicates] &+= 1
             if let member = members.index(of: header.origin) {
-                flows.incoming[flow].way.avoidLastHop(unless: members[member].link, at: now)
+                flows.incoming[flow].detour.avoidLastHop(unless: members[member].link, at: now)
             }
             flows.incoming[flow].unacknowledged += 1
             tellSoon(flow, at: now)
@@ -225,12 +225,12 @@ extension Node {
         }
         flows.incoming[flow].unacknowledged = 0
         counters[.acknowledgementsSent] &+= 1
-        flows.incoming[flow].way.update(at: now)
-        flows.incoming[flow].way.lastHop = sendControl(
+        flows.incoming[flow].detour.update(at: now)
+        flows.incoming[flow].detour.lastHop = sendControl(
             .acknowledge(
                 Acknowledgement(
                     cumulative: flows.incoming[flow].expected &- 1, missing: missing)),
-            to: member, avoiding: flows.incoming[flow].way.avoided, &effects)
+            to: member, avoiding: flows.incoming[flow].detour.avoided, &effects)
     }
 
     /// What a message to the same node can carry in place of a frame; nil: nothing is due.

@@ -19,7 +19,7 @@ extension Node {
     /// happens now has happened.
     mutating func wayLost(_ link: LinkIndex) {
         var isAny = false
-        for flow in flows.active where flows.outgoing[flow].way.lastHop == link {
+        for flow in flows.active where flows.outgoing[flow].detour.lastHop == link {
             flows.outgoing[flow].mustRecover = true
             isAny = true
         }
@@ -31,7 +31,7 @@ extension Node {
 
     /// A message found no way: it is sent when there is one.
     mutating func stranded(_ flow: FlowIndex) {
-        flows.outgoing[flow].way.lastHop = .none
+        flows.outgoing[flow].detour.lastHop = .none
         if !flows.outgoing[flow].isRecovering {
             flows.outgoing[flow].beginRecovery(burst: Self.burstLeast)
         }
@@ -57,7 +57,7 @@ extension Node {
                 flows.outgoing[flow].timedOut(
                     windowLeast: Self.burstLeast, windowMost: configuration.flows.windowBytes)
                 let direct = members[flows.outgoing[flow].member].link
-                flows.outgoing[flow].way.avoidLastHop(unless: direct, at: now)
+                flows.outgoing[flow].detour.avoidLastHop(unless: direct, at: now)
                 startAgain(flow, &effects)
                 due = dueTime(flow)
             }
@@ -93,7 +93,7 @@ extension Node {
                     &effects)
             else {
                 // No way: `wayFound` or the next timeout tries again.
-                flows.outgoing[flow].way.lastHop = .none
+                flows.outgoing[flow].detour.lastHop = .none
                 return
             }
             sent += size.cost
@@ -128,7 +128,7 @@ extension Node {
             Destination(id: destination, sequence: sequence, potential: hop.potential))
         flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset, count: size, to: &effects.bytes)
-        flows.outgoing[flow].way.lastHop = hop.link
+        flows.outgoing[flow].detour.lastHop = hop.link
         counters[.retransmitted] &+= 1
         transmit(
             Slice(start: head, count: effects.bytes.count - head), .empty, .message,

@@ -65,7 +65,7 @@ extension Node {
             wayLost(index)
             accuse(links[index].member, .silence, &effects)
         }
-        if !silent.isEmpty, isCutOff { timers.schedule(.scout, at: now) }
+        if !silent.isEmpty, isCutOff { timers.schedule(.probe, at: now) }
     }
 
     /// This node was not running for a while. Whoever seems silent gets another chance, and whoever

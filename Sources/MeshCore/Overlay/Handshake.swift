@@ -292,7 +292,7 @@ extension Node {
         links[index].member = member
         if links[index].purpose == .introduce {
             links[index].state = .introducing
-            solitude.unanswered = 0
+            isolation.unanswered = 0
             join.heard(links[index].endpoint)
             tellEverything(over: index, &effects)
             return
@@ -482,7 +482,7 @@ extension Node {
         longRange.unlinked(link.peer)
         linksChanged()
         timers.schedule(.maintenance, at: now + .milliseconds(20))
-        if isCutOff { timers.schedule(.scout, at: now + configuration.timing.silence) }
+        if isCutOff { timers.schedule(.probe, at: now + configuration.timing.silence) }
     }
 
     /// The driver's connection of this slot is gone.
@@ -522,7 +522,7 @@ extension Node {
         else { return }
         if link.purpose == .introduce {
             accuse(member, reason == .refused ? .refused : .silence, &effects)
-            scoutFailed(&effects)
+            probeFailed(&effects)
             return
         }
         if reason == .closed, members[member].dialFailures < 3 {

@@ -187,7 +187,7 @@ extension Node {
         }
         let isStrict = prefix.flags.contains(.strictlyGreedy)
         guard
-            let hop = courseHeld(
+            let hop = treePathHop(
                 to: destination.id, potential: destination.potential, body: prefix.body,
                 isStrict: isStrict, arrival: link)
                 ?? hop(
@@ -240,7 +240,7 @@ extension Node {
                 continue
             }
             guard
-                let hop = courseHeld(
+                let hop = treePathHop(
                     to: destination.id, potential: destination.potential, body: prefix.body,
                     isStrict: isStrict, arrival: link)
                     ?? hop(

@@ -142,7 +142,7 @@ struct Router {
 
     /// The first link of the way to the node that a potential names: so far from `destination`, on one
     /// side or the other, and so many steps away; none: it is not in sight.
-    mutating func course(
+    mutating func treePath(
         to destination: NodeID, potential: UInt32, members: borrowing MemberTable,
         links: borrowing LinkTable, lists: borrowing LinkLists
     ) -> LinkIndex {

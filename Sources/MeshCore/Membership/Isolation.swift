@@ -1,7 +1,7 @@
 import MeshWire
 
 /// What a node that hears nobody any more has done to find somebody.
-struct Solitude {
+struct Isolation {
     /// Members that the next round dials; doubles with each round.
     var batch = 2
     /// Dials that came to nothing, since the last one that was answered.
@@ -17,8 +17,8 @@ struct Solitude {
 /// In a mesh of two the same dials ask the only other node, whose connection may be the only thing
 /// that is broken, until the moment at which it is struck.
 extension Node {
-    private static var scoutPeriod: Delay { .milliseconds(250) }
-    private static var scoutCountMax: Int { 64 }
+    private static var probePeriod: Delay { .milliseconds(250) }
+    private static var probeCountMax: Int { 64 }
     /// Guess: of sixty drawn at random, none on this node's side of a cut.
     private static var unansweredCountMax: Int { 60 }
 
@@ -29,15 +29,15 @@ extension Node {
     }
 
     /// Dials some members while no link is heard; `since` then.
-    mutating func scout(_ effects: inout EffectBuffer) {
+    mutating func probe(_ effects: inout EffectBuffer) {
         guard isCutOff, !isLeaving else {
-            solitude = Solitude()
+            isolation = Isolation()
             return
         }
-        timers[.scout] = now + Self.scoutPeriod
+        timers[.probe] = now + Self.probePeriod
         let underWay = links.indices.count { links[$0].isShakingHands && links[$0].isDialled }
-        let count = min(solitude.batch, Self.scoutCountMax - underWay)
-        solitude.batch = min(solitude.batch * 2, Self.scoutCountMax)
+        let count = min(isolation.batch, Self.probeCountMax - underWay)
+        isolation.batch = min(isolation.batch * 2, Self.probeCountMax)
         guard count > 0 else { return }
         for _ in 0..<count {
             let entry = members.ring[random.next(below: members.ring.count)]
@@ -45,18 +45,18 @@ extension Node {
             let endpoint = members[entry.index].endpoint
             let isAsked = links.indices.contains {
                 links[$0].isShakingHands && links[$0].isDialled && links[$0].endpoint == endpoint
-                    && now - links[$0].since < Self.scoutPeriod
+                    && now - links[$0].since < Self.probePeriod
             }
             if isAsked { continue }
             dial(endpoint, peer: entry.index, .introduce, stratum: 0, &effects)
         }
     }
 
-    /// A scout has come back without an answer.
-    mutating func scoutFailed(_ effects: inout EffectBuffer) {
+    /// A probe has come back without an answer.
+    mutating func probeFailed(_ effects: inout EffectBuffer) {
         guard isCutOff else { return }
-        solitude.unanswered += 1
-        guard solitude.unanswered >= min(Self.unansweredCountMax, members.ring.count - 1) else {
+        isolation.unanswered += 1
+        guard isolation.unanswered >= min(Self.unansweredCountMax, members.ring.count - 1) else {
             return
         }
         for entry in members.ring where entry.index != .oneself {

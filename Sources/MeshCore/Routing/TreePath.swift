@@ -16,7 +16,7 @@ import MeshWire
 /// What a course ends at is the only node in reach of the origin between some point of the ring and
 /// another, and of all copies those alone come to that arc which end their course there. From there
 /// on each goes over the link that comes furthest towards its destination and not past it, as if each
-/// link told the part of the arc up to the next (`Spreading`, with which n − 1 is n − 1 as well): so
+/// link told the part of the arc up to the next (`Broadcast`, with which n − 1 is n − 1 as well): so
 /// each part is entered once. A few nodes lie in an arc, and the next are linked with it.
 ///
 /// Users' messages, which have one destination, take any better way at once.
@@ -25,7 +25,7 @@ extension Node {
     /// no use.
     ///
     /// Lies off the path of users' messages; two binary searches, or a look at each link.
-    mutating func courseHeld(
+    mutating func treePathHop(
         to destination: NodeID, potential: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
         // A destination that is itself in sight needs no holding.
@@ -41,7 +41,7 @@ extension Node {
                 distance: links[link].peer.distance(to: destination), steps: 0)
             return next < potential ? Hop(link: link, potential: next, isStrict: false) : nil
         }
-        let link = router.course(
+        let link = router.treePath(
             to: destination, potential: potential, members: members, links: links, lists: lists)
         guard !link.isNone, link != arrival else { return nil }
         // One step of the course is taken with this hop.

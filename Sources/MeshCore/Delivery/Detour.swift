@@ -3,7 +3,7 @@
 ///
 /// A node that stands still is in doubt after a second and more only. Many a flow whose way leads
 /// through it has another.
-struct Way {
+struct Detour {
     /// A link is kept off for so long: until then it is known whether it, or one behind it, is
     /// silent.
     private static let detourTime = Delay.seconds(2)
