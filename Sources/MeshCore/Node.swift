@@ -112,7 +112,8 @@ public struct Node: ~Copyable {
             oneself: MemberRecord(
                 id: id, incarnation: incarnation, status: .alive,
                 endpoint: configuration.endpoint, name: configuration.name,
-                zone: configuration.zone), at: now, interner: interner ?? RecordInterner(secret: secret),
+                zone: configuration.zone), at: now,
+            interner: interner ?? RecordInterner(secret: secret),
             secret: secret)
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))

@@ -18,7 +18,7 @@ public enum NodeCounter: String, CounterName {
     case retransmitted = "Messages sent once more because they were not acknowledged."
     /// Their senders were told.
     case undelivered = "Messages of local clients given up, one for each destination."
-    case held = "Messages that waited for a user whose node had gone."
+    case parked = "Messages that waited for a user whose node had gone."
     case duplicates = "Messages that came again and were dropped."
     /// Their origins were told.
     case keyCollisions = "Messages for names that only share the key of one that is here."

@@ -78,7 +78,7 @@ public enum FrameKind: UInt8, Sendable {
 public struct FrameFlags: OptionSet, Sendable {
     public var rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
-    /// Some forwarder could not keep the potential: from here on each hop must be strictly nearer
+    /// No link of some forwarder leads as far as the potential said: from here on each hop must be strictly nearer
     /// than the node that takes it, by direct links alone, which cannot loop.
     @inlinable public static var strictlyGreedy: FrameFlags { FrameFlags(rawValue: 1) }
     /// Each forwarder appends its NodeID to the payload (`MESH.TRACE`).

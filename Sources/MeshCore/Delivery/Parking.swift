@@ -152,7 +152,7 @@ extension Node {
             bytes: bytes.array(message.name) + bytes.array(message.payload))
         if parked.add(waiting, to: message.key, due: due, configuration.flows) {
             outcome.verdict = .parked
-            counters[.held] &+= 1
+            counters[.parked] &+= 1
         } else {
             outcome.verdict = .refused
             report(

@@ -226,7 +226,8 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         forwarding.entries.removeAll(keepingCapacity: true)
-        let cost = RetransmissionBuffer.headerSize + Int(message.name.count) + Int(message.payload.count)
+        let cost =
+            RetransmissionBuffer.headerSize + Int(message.name.count) + Int(message.payload.count)
         let parcel = flows.retransmission.parcel(
             name: message.name, payload: message.payload, bytes)
         for at in forwarding.recipients.indices {
@@ -267,7 +268,8 @@ extension Node {
             }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
-                    destination: Destination(id: destination, sequence: 0, potential: hop.potential),
+                    destination: Destination(
+                        id: destination, sequence: 0, potential: hop.potential),
                     link: hop.link, isStrict: hop.isStrict))
         }
     }

@@ -40,7 +40,9 @@ struct RetransmissionBuffer {
             RetransmissionBuffer.headerSize + (parcel.isNone ? nameCount + payloadCount : 0)
         }
         /// What it counts for in its flow's window.
-        @inline(__always) var cost: Int { RetransmissionBuffer.headerSize + nameCount + payloadCount }
+        @inline(__always) var cost: Int {
+            RetransmissionBuffer.headerSize + nameCount + payloadCount
+        }
     }
 
     /// A large message.

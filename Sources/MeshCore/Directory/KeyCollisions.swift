@@ -87,7 +87,8 @@ extension Node {
         let hasCollisions = keyCollisions.mayHave(key)
         return holderIndices(of: key).filter { index in
             if index == .oneself { return isHere }
-            return !hasCollisions || !keyCollisions.contains(key, name: name, at: members.id(of: index))
+            return !hasCollisions
+                || !keyCollisions.contains(key, name: name, at: members.id(of: index))
         }
     }
 

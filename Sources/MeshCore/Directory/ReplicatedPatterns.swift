@@ -44,7 +44,7 @@ struct ReplicatedPatterns: ~Copyable {
     mutating func remove(_ key: Key, node: UInt16) -> Int {
         let held = self.held(key, by: node)
         for number in held { release(number, by: node) }
-        return parked.count
+        return held.count
     }
 
     /// Removes all patterns of a node; the cost is theirs alone.

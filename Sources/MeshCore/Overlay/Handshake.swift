@@ -429,7 +429,7 @@ extension Node {
         timers.schedule(.silence, at: now + configuration.timing.silence)
         linksChanged()
         wayFound()
-        tellNeighbourhood(to: index, &effects)
+        tellLinkLists(to: index, &effects)
         sendHeartbeat(over: index, &effects)
         if members.status(of: member) == .suspect {
             send(.members([members[member].record], isRepair: false), over: index, &effects)

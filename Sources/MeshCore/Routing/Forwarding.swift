@@ -108,7 +108,8 @@ extension Node {
         let link = nearer.isNone ? members[index].link : nearer
         guard !link.isNone else { return nil }
         return Hop(
-            link: link, potential: Potential.make(distance: .max, steps: 3, from: side), isStrict: true)
+            link: link, potential: Potential.make(distance: .max, steps: 3, from: side),
+            isStrict: true)
     }
 
     @inline(__always)
@@ -250,7 +251,8 @@ extension Node {
             forwarding.entries.append(
                 ForwardingScratch.Entry(
                     destination: Destination(
-                        id: destination.id, sequence: destination.sequence, potential: hop.potential),
+                        id: destination.id, sequence: destination.sequence, potential: hop.potential
+                    ),
                     link: hop.link, isStrict: hop.isStrict))
         }
         let rest = Slice(

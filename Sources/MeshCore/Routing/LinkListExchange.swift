@@ -69,7 +69,7 @@ extension Node {
     }
 
     /// A new neighbour learns the lists of the others.
-    mutating func tellNeighbourhood(to index: LinkIndex, _ effects: inout EffectBuffer) {
+    mutating func tellLinkLists(to index: LinkIndex, _ effects: inout EffectBuffer) {
         var known: [LinkList] = []
         for link in links.established where link != index {
             if var list = lists.list(of: links[link].peer) {
