@@ -32,7 +32,7 @@ public enum Event: Sendable {
     case watch(Key, DirectoryChange)
     /// Ask other nodes; the answers come as `.answered` with this number.
     case query(QueryID, Query)
-    /// This node's answer to `.asked`; `bytes[answer]` is opaque to the mesh.
+    /// This node's answer to `.queried`; `bytes[answer]` is opaque to the mesh.
     case answer(to: NodeID, QueryID, answer: Slice)
     /// A message of that node was for a name that nobody here has, while another name of the same key
     /// is here; the origin will leave this node out.

@@ -240,7 +240,7 @@ extension Gateway {
 
     // MARK: Answering others
 
-    /// Another node's gateway asks (`Effect.asked`): writes the answer to `answer`. The encoding
+    /// Another node's gateway asks (`Effect.queried`): writes the answer to `answer`. The encoding
     /// of subjects and answers is the gateway's own. Malformed subjects get an empty answer.
     public mutating func answer(
         _ subject: Slice, _ input: Span<UInt8>, from asker: NodeID = NodeID(0),

@@ -81,7 +81,7 @@ extension Server {
     }
 
     private func isOnline(_ user: AskedUser) -> Bool {
-        node.isHeld(user.key, name: user.name, isHere: user.isHere)
+        node.hasHolder(user.key, name: user.name, isHere: user.isHere)
     }
 
     mutating func replyWhereabouts(_ holders: [NodeID], to client: ClientIndex) {

@@ -65,7 +65,7 @@ extension Reactor {
             case .log(let event):
                 log.write(server.line(for: event) { endpointOfLink[$0.place] })
             case .left: beginFlushing()
-            case .deliver, .deliverKept, .undelivered, .uncongested, .gap, .presence, .asked,
+            case .deliver, .deliverKept, .undelivered, .uncongested, .gap, .presence, .queried,
                 .answered, .traced, .finished, .memberDied:
                 // The server has seen to it.
                 break

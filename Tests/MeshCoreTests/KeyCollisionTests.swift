@@ -62,7 +62,7 @@ import Testing
             let bytes = Array(name.utf8)
             let digest = mesh.hasher.nameDigest(.user, bytes.span, 0, bytes.count)
             let places = mesh.hosts[host].node.holders(of: key, name: digest, isHere: isHere)
-            let isHeld = mesh.hosts[host].node.isHeld(key, name: digest, isHere: isHere)
+            let isHeld = mesh.hosts[host].node.hasHolder(key, name: digest, isHere: isHere)
             #expect(isHeld == !places.isEmpty)
             return Set(places)
         }

@@ -204,7 +204,7 @@ func controlFrame(
     queue.appendRoutedHeader(
         length: 0, [], hopsLeft: 3, body: RoutedBody.control.rawValue, origin: origin,
         key: Key(0), destinationCount: 1, number: 0, nameLength: 0, hopsTaken: 0)
-    queue.append(Destination(id: destination, sequence: 0, promise: 0))
+    queue.append(Destination(id: destination, sequence: 0, potential: 0))
     write(&queue)
     queue.overwrite(integer: UInt32(queue.count), at: 0)
     return queue.withSpan { Array(copying: $0) }

@@ -41,7 +41,7 @@ struct Pair: ~Copyable {
             else { return .pass }
             let start = Frame.routedHeaderSize + Frame.destinationSize
             switch try? Message.decode(frame.span, from: start, to: frame.count) {
-            case .question:
+            case .query:
                 sizes.largest = max(sizes.largest, frame.count)
                 return judge(false, from)
             case .answer:

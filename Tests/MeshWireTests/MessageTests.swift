@@ -123,7 +123,7 @@ private let messages: [Message] = [
     @Test func `a heartbeat that is written at one go is the same frame, and is read from it`() {
         let heartbeat = Heartbeat(
             digest: 0x0102_0304_0506_0708, sentAt: 0x1122_3344, echo: 0x5566_7788,
-            held: 0x99AA_BBCC)
+            echoDelay: 0x99AA_BBCC)
         var fast = ByteQueue()
         var slow = ByteQueue()
         fast.append(UInt8(0))
