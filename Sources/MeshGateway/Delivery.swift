@@ -22,7 +22,7 @@ extension Gateway {
         let id = MessageID(origin: nodeID, number: number)
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
-        var localCount = topic < 0 ? 0 : Int(registry.topics[topic].count)
+        var localCount = topic.isNone ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = message.body == .channel && patterns.count > 0
         if hasPatterns { localCount += findPatterns(message.name, input) }
         let place = client.place
@@ -33,7 +33,7 @@ extension Gateway {
             clients[place].output.appendInteger(reply)
             wrote(place)
         }
-        if topic >= 0 {
+        if !topic.isNone {
             fanOut(
                 topic, MessageWord(message.body), message.name, message.payload, input, id)
         }
@@ -54,13 +54,13 @@ extension Gateway {
     /// The publication's topic. Between `next` and `published` the driver has sent the message to
     /// links; should it have closed clients in doing so, the topic may be gone or be another.
     @inline(__always)
-    private func currentTopic(_ publication: Publication, _ input: Span<UInt8>) -> Int32 {
+    private func currentTopic(_ publication: Publication, _ input: Span<UInt8>) -> TopicIndex {
         let topic = publication.topic
-        if topic < 0 { return topic }
+        if topic.isNone { return topic }
         let found = registry.topics[topic]
         let message = publication.message
         if found.key == message.key, found.count > 0 { return topic }
-        guard let kind = TopicKind(message.body) else { return -1 }
+        guard let kind = TopicKind(message.body) else { return .none }
         return registry.topics.find(
             kind, message.key, input, Int(message.name.start), Int(message.name.count))
     }
@@ -74,7 +74,7 @@ extension Gateway {
         guard let kind = TopicKind(body) else { return 0 }
         var receivers = 0
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
-        if topic >= 0 {
+        if !topic.isNone {
             receivers = Int(registry.topics[topic].count)
             fanOut(topic, MessageWord(body), name, payload, input, id)
         }
@@ -107,8 +107,8 @@ extension Gateway {
 
     @inline(__always)
     private mutating func fanOut(
-        _ topic: Int32, _ word: MessageWord, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
-        _ id: MessageID
+        _ topic: TopicIndex, _ word: MessageWord, _ name: Slice, _ payload: Slice,
+        _ input: Span<UInt8>, _ id: MessageID
     ) {
         let first = registry.topics[topic].first
         if registry.topics[topic].count == 1 {
@@ -138,7 +138,7 @@ extension Gateway {
             registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
             frame.appendBulk(input, Int(name.start), Int(name.count))
             frame.appendBulk(input, Int(payload.start), Int(payload.count))
-            label = FrameLabel(.pattern, key, topic, id: id)
+            label = FrameLabel(key, under: topic, id: id)
             copyFrame(registry.topics[topic].first)
         }
         frame.removeAll()
@@ -200,7 +200,7 @@ extension Gateway {
     public mutating func presence(_ key: Key, isOnline: Bool) {
         // Names that share the key cannot be told apart by the node: both are told, and a client
         // that must know asks with MESH.ONLINE. One pair in 2^48 does.
-        var topics: [Int32] = []
+        var topics: [TopicIndex] = []
         registry.topics.forEach(.watch, key) { topics.append($0) }
         for topic in topics {
             encodePresence(topic, isOnline)
@@ -218,7 +218,7 @@ extension Gateway {
         copyFrame(toClient: place)
     }
 
-    private mutating func encodePresence(_ topic: Int32, _ isOnline: Bool) {
+    private mutating func encodePresence(_ topic: TopicIndex, _ isOnline: Bool) {
         frame.removeAll()
         frame.append("*3\r\n$8\r\npresence\r\n")
         registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
@@ -238,16 +238,21 @@ struct FrameLabel {
 
     init() {}
 
-    /// - Parameter topic: of the pattern that matched, for what is told under it.
-    init(_ kind: MessageKind, _ key: Key, _ topic: Int32 = 0, id: MessageID = .none) {
+    init(_ kind: MessageKind, _ key: Key, id: MessageID = .none) {
         self.kind = kind
         self.key = key
         self.id = id
+        group = key.rawValue | UInt64(kind.rawValue) << 56
+    }
+
+    /// A channel's message for the subscribers of a pattern.
+    ///
+    /// - Parameter topic: the pattern's.
+    init(_ channel: Key, under topic: TopicIndex, id: MessageID) {
+        self.init(.pattern, channel, id: id)
         // The key has 48 bits. A pattern's number may meet other bits of it; that two channels of
         // one client share a group is as rare as that their keys are equal.
-        group =
-            (key.rawValue | UInt64(kind.rawValue) << 56)
-            ^ (UInt64(UInt32(bitPattern: topic)) &* 0x9E37_79B9_7F4A_7C15) >> 8
+        group ^= (UInt64(UInt32(bitPattern: topic.rawValue)) &* 0x9E37_79B9_7F4A_7C15) >> 8
     }
 
     /// The key of the user whose messages have this group; nil: they are no user's.

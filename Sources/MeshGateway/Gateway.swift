@@ -38,8 +38,8 @@ public enum Request: Sendable {
 /// A message from a local client, on its way to the node.
 public struct Publication: Sendable {
     public var message: OutgoingMessage
-    /// The name's local topic, -1 when nobody here has it.
-    public var topic: Int32
+    /// The name's local topic; none when nobody here has it.
+    public var topic: TopicIndex
     /// The slices point into `Gateway.decodedLine`, not into the driver's input.
     public var isDecoded = false
     /// The client as its node knows it; strangers do not get so far.
@@ -139,7 +139,7 @@ public struct Gateway: ~Copyable {
     var registry: Registry
     var patterns: PatternIndex
     /// The topic of each pattern, by the pattern's number.
-    var patternTopics: [Int32] = []
+    var patternTopics: [TopicIndex] = []
     /// Patterns that match the name at hand; reused.
     var matched: [Int32] = []
 

@@ -208,16 +208,16 @@ extension Gateway {
     private func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
         let key = hasher.key(kind.keyKind, name)
         let topic = registry.topics.find(kind, key, name.span, 0, name.count)
-        return topic < 0 ? 0 : Int(registry.topics[topic].count)
+        return topic.isNone ? 0 : Int(registry.topics[topic].count)
     }
 
     /// The channels here whose names match, until `body` answers false.
     private func gatherChannels(
         _ kind: TopicKind, _ pattern: [UInt8]?, _ body: ([UInt8]) -> Bool
     ) {
-        for index in 0..<registry.topics.indexBound
-        where registry.topics.isLive(index) && registry.topics[Int32(index)].kind == kind {
-            let name = registry.topics.name(Int32(index))
+        for topic in registry.topics.indices
+        where registry.topics.isLive(topic) && registry.topics[topic].kind == kind {
+            let name = registry.topics.name(topic)
             if let pattern, !Glob.matches(pattern, name) { continue }
             if !body(name) { return }
         }
@@ -461,7 +461,7 @@ extension Gateway {
     /// Whether this node has a user for no other reason than that its session was here.
     func isDeparted(_ user: [UInt8], _ key: Key) -> Bool {
         let topic = registry.topics.find(.user, key, user.span, 0, user.count)
-        if topic < 0 { return false }
+        if topic.isNone { return false }
         var index = registry.topics[topic].first
         while index >= 0 {
             let subscription = registry.subscription(index)

@@ -52,7 +52,7 @@ struct Session: ~Copyable {
     var gapsToldAt: Instant?
 
     /// Topics whose present state the driver has been asked for, in order.
-    var watching: [Int32] = []
+    var watching: [TopicIndex] = []
 
     var id: Int64 = 0
     var openedAt = Instant(nanoseconds: 0)

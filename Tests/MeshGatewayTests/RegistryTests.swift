@@ -27,13 +27,13 @@ import Testing
             let pair = Pair(client: client, kind: kind, name: name)
             let others = model.contains { $0.kind == kind && $0.name == name }
             let topic = registry.topics.find(kind, key, name.span, 0, name.count)
-            #expect((topic >= 0) == others)
+            #expect(topic.isNone == !others)
             if dice.roll(100) < (range == 500 ? 60 : 40) {
                 let outcome = registry.join(
                     client, &lists[client.place], kind, key, name.span, 0, name.count)
                 #expect(outcome.isChanged == model.insert(pair).inserted)
                 #expect(outcome.isEdge == !others)
-            } else if topic >= 0, case let subscription = registry.find(client, topic),
+            } else if !topic.isNone, case let subscription = registry.find(client, topic),
                 subscription >= 0
             {
                 #expect(model.remove(pair) != nil)
@@ -74,19 +74,19 @@ import Testing
         }
         #expect(fromClients == model)
         var fromTopics: Set<Pair> = []
-        for topic in 0..<registry.topics.indexBound where registry.topics.isLive(topic) {
-            var index = registry.topics[Int32(topic)].first
+        for topic in registry.topics.indices where registry.topics.isLive(topic) {
+            var index = registry.topics[topic].first
             var length: Int32 = 0
             while index >= 0 {
                 let subscription = registry.subscription(index)
                 fromTopics.insert(
                     Pair(
-                        client: subscription.client, kind: registry.topics[Int32(topic)].kind,
-                        name: registry.topics.name(Int32(topic))))
+                        client: subscription.client, kind: registry.topics[topic].kind,
+                        name: registry.topics.name(topic)))
                 index = subscription.nextInTopic
                 length += 1
             }
-            let topicCount = registry.topics[Int32(topic)].count
+            let topicCount = registry.topics[topic].count
             #expect(length == topicCount && length > 0)
         }
         #expect(fromTopics == model)
@@ -131,7 +131,7 @@ import Testing
         topics.remove(first)
         let gone = topics.find(.channel, key, one.span, 0, 3)
         let kept = topics.find(.channel, key, two.span, 0, 3)
-        #expect(gone == -1 && kept == second)
+        #expect(gone.isNone && kept == second)
     }
 
     @Test func `a subscription of its own topic costs at most 120 bytes with its name`() {

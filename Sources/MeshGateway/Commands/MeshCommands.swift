@@ -28,7 +28,7 @@ extension Gateway {
         let key = hasher.key(.user, input, start, count)
         return AskedUser(
             key: key, name: hasher.nameDigest(.user, input, start, count),
-            isHere: registry.topics.find(.user, key, input, start, count) >= 0)
+            isHere: !registry.topics.find(.user, key, input, start, count).isNone)
     }
 
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {

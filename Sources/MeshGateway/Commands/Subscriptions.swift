@@ -92,10 +92,10 @@ extension Gateway {
             let (start, count) = (Int(name.start), Int(name.count))
             let key = hasher.key(kind.keyKind, input, start, count)
             let topic = registry.topics.find(kind, key, input, start, count)
-            if topic >= 0, registry.find(client, topic) >= 0 { continue }
+            if !topic.isNone, registry.find(client, topic) >= 0 { continue }
             guard seen.insert(bytes(index, input)).inserted else { continue }
             addition.subscriptions += 1
-            if topic < 0 {
+            if topic.isNone {
                 addition.topics += 1
                 addition.nameBytes += count
             }
@@ -173,21 +173,21 @@ extension Gateway {
         }
     }
 
-    func appendName(_ topic: Int32, to queue: inout ByteQueue) {
+    func appendName(_ topic: TopicIndex, to queue: inout ByteQueue) {
         registry.topics.withName(topic) { queue.appendBulk($0, 0, $0.count) }
     }
 
-    mutating func appendName(_ topic: Int32, to place: Int) {
+    mutating func appendName(_ topic: TopicIndex, to place: Int) {
         registry.topics.withName(topic) { clients[place].output.appendBulk($0, 0, $0.count) }
     }
 
     // MARK: Joining and leaving
 
-    /// Makes the client a subscriber; true when it was none.
+    /// Makes the client a subscriber of the topic of this name.
     @discardableResult
     mutating func join(
         _ client: ClientIndex, _ kind: TopicKind, _ input: Span<UInt8>, _ name: Slice
-    ) -> Int32 {
+    ) -> TopicIndex {
         let place = client.place
         let start = Int(name.start)
         let count = Int(name.count)
@@ -208,7 +208,7 @@ extension Gateway {
         guard count <= Frame.nameLengthMax else { return false }
         let key = hasher.key(kind.keyKind, input, start, count)
         let topic = registry.topics.find(kind, key, input, start, count)
-        guard topic >= 0 else { return false }
+        guard !topic.isNone else { return false }
         let subscription = registry.find(client, topic)
         guard subscription >= 0 else { return false }
         leave(client, subscription)
@@ -225,28 +225,28 @@ extension Gateway {
     }
 
     /// A topic is new here: the node's directory must know.
-    private mutating func firstJoined(_ topic: Int32) {
+    private mutating func firstJoined(_ topic: TopicIndex) {
         if registry.topics[topic].kind == .pattern {
             let number = Int(patterns.insert(registry.topics.name(topic)))
-            while patternTopics.count <= number { patternTopics.append(-1) }
+            while patternTopics.count <= number { patternTopics.append(.none) }
             patternTopics[number] = topic
         }
         noteChange(topic, .add)
     }
 
     /// A topic has nobody left here.
-    private mutating func lastLeft(_ topic: Int32) {
+    private mutating func lastLeft(_ topic: TopicIndex) {
         noteChange(topic, .remove)
         if registry.topics[topic].kind == .pattern,
             let number = patterns.id(of: registry.topics.name(topic))
         {
             patterns.remove(number)
-            patternTopics[Int(number)] = -1
+            patternTopics[Int(number)] = .none
         }
         registry.removeTopic(topic)
     }
 
-    private mutating func noteChange(_ topic: Int32, _ change: DirectoryChange) {
+    private mutating func noteChange(_ topic: TopicIndex, _ change: DirectoryChange) {
         let key = registry.topics[topic].key
         let kind = registry.topics[topic].kind
         if kind == .pattern {

@@ -14,7 +14,7 @@ struct Registry: ~Copyable {
     struct Subscription {
         /// None: free; `nextInTopic` then chains the free ones.
         var client: ClientIndex
-        var topic: Int32
+        var topic: TopicIndex
         var nextInTopic: Int32
         var previousInTopic: Int32
         var nextInClient: Int32
@@ -37,7 +37,7 @@ struct Registry: ~Copyable {
 
     /// What a join or a departure has changed.
     struct Outcome {
-        var topic: Int32
+        var topic: TopicIndex
         /// The client was not there before, or was.
         var isChanged: Bool
         /// It is the topic's first subscriber, or was the last.
@@ -50,7 +50,7 @@ struct Registry: ~Copyable {
         _ bytes: Span<UInt8>, _ start: Int, _ count: Int
     ) -> Outcome {
         var topic = topics.find(kind, key, bytes, start, count)
-        let isNewTopic = topic < 0
+        let isNewTopic = topic.isNone
         if isNewTopic {
             topic = topics.insert(kind, key, bytes, start, count)
         } else if self.find(client, topic) >= 0 {
@@ -65,7 +65,7 @@ struct Registry: ~Copyable {
             index = Int32(subscriptions.count)
             subscriptions.append(
                 Subscription(
-                    client: .none, topic: -1, nextInTopic: -1, previousInTopic: -1,
+                    client: .none, topic: .none, nextInTopic: -1, previousInTopic: -1,
                     nextInClient: -1,
                     previousInClient: -1))
         }
@@ -129,7 +129,7 @@ struct Registry: ~Copyable {
         return Outcome(topic: topic, isChanged: true, isEdge: topics[topic].count == 0)
     }
 
-    mutating func removeTopic(_ topic: Int32) {
+    mutating func removeTopic(_ topic: TopicIndex) {
         precondition(topics[topic].count == 0, "topic \(topic) has subscribers")
         topics.remove(topic)
     }
@@ -138,7 +138,7 @@ struct Registry: ~Copyable {
     func subscription(_ index: Int32) -> Subscription { subscriptions[Int(index)] }
 
     /// The subscription of this client to this topic; -1: there is none.
-    func find(_ client: ClientIndex, _ topic: Int32) -> Int32 {
+    func find(_ client: ClientIndex, _ topic: TopicIndex) -> Int32 {
         let found = map.find(Self.hash(client, topic, secret)) {
             subscriptions[$0].client == client && subscriptions[$0].topic == topic
         }
@@ -146,9 +146,11 @@ struct Registry: ~Copyable {
     }
 
     /// MurmurHash3's finaliser, which spreads every bit (Appleby 2011).
-    private static func hash(_ client: ClientIndex, _ topic: Int32, _ secret: UInt64) -> UInt64 {
+    private static func hash(
+        _ client: ClientIndex, _ topic: TopicIndex, _ secret: UInt64
+    ) -> UInt64 {
         var word = UInt64(UInt32(bitPattern: client.rawValue)) << 32
-        word |= UInt64(UInt32(bitPattern: topic))
+        word |= UInt64(UInt32(bitPattern: topic.rawValue))
         word ^= secret
         word = (word ^ (word >> 33)) &* 0xFF51_AFD7_ED55_8CCD
         word = (word ^ (word >> 33)) &* 0xC4CE_B9FE_1A85_EC53

@@ -1,5 +1,13 @@
 import MeshWire
 
+/// A topic's place in the gateway's table; reused after `remove`.
+public struct TopicIndex: TableIndex {
+    public var rawValue: Int32
+
+    @inlinable @inline(__always)
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// The topics that somebody here has, by key, kind and name; numbered with small integers.
 ///
 /// The key, which the cluster's secret is in, is the hash.
@@ -24,6 +32,12 @@ import MeshWire
             unsafe name = nil
         }
 
+        /// Free: the next of the free topics.
+        fileprivate var nextFree: TopicIndex {
+            get { TopicIndex(rawValue: first) }
+            set { first = newValue.rawValue }
+        }
+
         @inline(__always) var nameCount: Int { Int(kindAndNameCount & 0xFF_FFFF) }
         @inline(__always) var kind: TopicKind {
             guard let kind = TopicKind(rawValue: UInt8(kindAndNameCount >> 24)) else {
@@ -40,7 +54,8 @@ import MeshWire
 
     private(set) var topics = Slab<Topic>()
     private var map = IndexMap()
-    private var freeTopic: Int32 = -1
+    /// The first of the free topics.
+    private var freeTopic = TopicIndex.none
     private var counts = InlineArray<6, Int>(repeating: 0)
     /// The bytes of all names.
     private(set) var nameBytes = 0
@@ -54,23 +69,24 @@ import MeshWire
     /// Topics of this kind.
     func count(_ kind: TopicKind) -> Int { counts[Int(kind.rawValue) - 1] }
 
-    /// Topics of any number below this may exist.
-    var indexBound: Int { topics.count }
+    /// The places of all topics, and some free ones.
+    var indices: Range<TopicIndex> { TopicIndex(0)..<TopicIndex(topics.count) }
 
-    func isLive(_ index: Int) -> Bool { topics[index].kindAndNameCount != 0 }
+    func isLive(_ index: TopicIndex) -> Bool { topics[index.place].kindAndNameCount != 0 }
 
-    subscript(index: Int32) -> Topic {
-        @inline(__always) _read { yield topics[Int(index)] }
-        @inline(__always) _modify { yield &topics[Int(index)] }
+    subscript(index: TopicIndex) -> Topic {
+        @inline(__always) _read { yield topics[index.place] }
+        @inline(__always) _modify { yield &topics[index.place] }
     }
 
-    /// The topic of this key, kind and name; -1 when nobody here has it.
+    /// The topic of this key, kind and name; none when nobody here has it.
     @inline(__always)
     func find(
         _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
-    ) -> Int32 {
+    ) -> TopicIndex {
         let found = map.find(key.rawValue) { matches($0, kind, key, bytes, start, count) }
-        return Int32(truncatingIfNeeded: found ?? -1)
+        guard let found else { return .none }
+        return TopicIndex(rawValue: Int32(truncatingIfNeeded: found))
     }
 
     @inline(__always)
@@ -85,17 +101,17 @@ import MeshWire
     }
 
     /// Calls `body` with each topic of this kind and key: several when names collide.
-    func forEach(_ kind: TopicKind, _ key: Key, _ body: (Int32) -> Void) {
+    func forEach(_ kind: TopicKind, _ key: Key, _ body: (TopicIndex) -> Void) {
         map.forEach(key.rawValue) {
-            if topics[$0].key == key, topics[$0].kind == kind { body(Int32($0)) }
+            if topics[$0].key == key, topics[$0].kind == kind { body(TopicIndex($0)) }
         }
     }
 
     /// Whether another topic stands for the same entry of the directory: one of the same key, the
     /// watched apart from the others. Only names whose 48 bits collide do.
-    func hasTwin(_ topic: Int32) -> Bool {
-        let key = topics[Int(topic)].key
-        let kind = topics[Int(topic)].kind
+    func hasTwin(_ topic: TopicIndex) -> Bool {
+        let key = topics[topic.place].key
+        let kind = topics[topic.place].kind
         var found = false
         for other in TopicKind.allCases where (other == .watch) == (kind == .watch) {
             forEach(other, key) { found = found || $0 != topic }
@@ -106,14 +122,14 @@ import MeshWire
     /// Adds a topic that `find` has not found.
     mutating func insert(
         _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
-    ) -> Int32 {
+    ) -> TopicIndex {
         precondition(count >= 0 && count <= Frame.nameLengthMax)
-        let index: Int32
-        if freeTopic >= 0 {
+        let index: TopicIndex
+        if !freeTopic.isNone {
             index = freeTopic
-            freeTopic = topics[Int(index)].first
+            freeTopic = topics[index.place].nextFree
         } else {
-            index = Int32(topics.count)
+            index = TopicIndex(topics.count)
             topics.append(Topic())
         }
         let name = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 1)
@@ -124,37 +140,37 @@ import MeshWire
         topic.key = key
         unsafe topic.name = name
         topic.kindAndNameCount = Topic.join(kind, count)
-        topics[Int(index)] = topic
-        map.insert(Int(index), key.rawValue) { topics.read($0) { $0.key.rawValue } }
+        topics[index.place] = topic
+        map.insert(index.place, key.rawValue) { topics.read($0) { $0.key.rawValue } }
         counts[Int(kind.rawValue) - 1] += 1
         nameBytes += count
         return index
     }
 
     /// Takes out a topic that has no subscribers any more.
-    mutating func remove(_ index: Int32) {
-        let key = topics[Int(index)].key
-        let kind = topics[Int(index)].kind
+    mutating func remove(_ index: TopicIndex) {
+        let key = topics[index.place].key
+        let kind = topics[index.place].kind
         map.remove(
             key.rawValue, rehash: { topics.read($0) { $0.key.rawValue } },
-            where: { $0 == Int(index) })
-        nameBytes -= topics[Int(index)].nameCount
-        unsafe topics[Int(index)].name?.deallocate()
-        topics[Int(index)] = Topic()
-        topics[Int(index)].first = freeTopic
+            where: { $0 == index.place })
+        nameBytes -= topics[index.place].nameCount
+        unsafe topics[index.place].name?.deallocate()
+        topics[index.place] = Topic()
+        topics[index.place].nextFree = freeTopic
         freeTopic = index
         counts[Int(kind.rawValue) - 1] -= 1
     }
 
     /// The topic's name, for the length of the call.
     @inline(__always)
-    func withName<Result>(_ index: Int32, _ body: (Span<UInt8>) -> Result) -> Result {
-        let topic = topics[Int(index)]
+    func withName<Result>(_ index: TopicIndex, _ body: (Span<UInt8>) -> Result) -> Result {
+        let topic = topics[index.place]
         let raw = unsafe UnsafeRawBufferPointer(start: topic.name, count: topic.nameCount)
         return unsafe body(raw.bindMemory(to: UInt8.self).span)
     }
 
-    func name(_ index: Int32) -> [UInt8] {
+    func name(_ index: TopicIndex) -> [UInt8] {
         withName(index) { span in
             var bytes: [UInt8] = []
             bytes.reserveCapacity(span.count)

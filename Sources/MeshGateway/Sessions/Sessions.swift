@@ -290,7 +290,7 @@ extension Gateway {
     }
 
     /// The client has let go of a user itself: its session ends.
-    mutating func endSession(_ client: ClientIndex, ofTopic topic: Int32) {
+    mutating func endSession(_ client: ClientIndex, ofTopic topic: TopicIndex) {
         let place = client.place
         let user = registry.topics.name(topic)
         guard let index = session(of: user, at: place) else { return }

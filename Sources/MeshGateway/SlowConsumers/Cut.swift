@@ -21,7 +21,7 @@ enum Culprit {
     /// A reply, or several messages.
     case unknown
     /// A message to this topic.
-    case topic(Int32)
+    case topic(TopicIndex)
     /// The message in `Gateway.frame`.
     case frame
 }
