@@ -145,9 +145,9 @@ extension Gateway {
     }
 
     /// Copies `frame`, a RESP2 array, to the clients of a topic's subscriptions from `first` on.
-    mutating func copyFrame(_ first: Int32) {
+    mutating func copyFrame(_ first: SubscriptionIndex) {
         var index = first
-        while index >= 0 {
+        while !index.isNone {
             let subscription = registry.subscription(index)
             copyFrame(toClient: subscription.client.place)
             index = subscription.nextInTopic

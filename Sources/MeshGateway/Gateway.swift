@@ -241,7 +241,7 @@ public struct Gateway: ~Copyable {
         keepSessions(place)
         let doubts = clients[place].parted.isEmpty ? [] : judge(place, parting)
         for kind in TopicKind.allCases {
-            while clients[place].lists[first: kind] >= 0 {
+            while !clients[place].lists[first: kind].isNone {
                 leave(client, clients[place].lists[first: kind])
             }
         }

@@ -463,7 +463,7 @@ extension Gateway {
         let topic = registry.topics.find(.user, key, user.span, 0, user.count)
         if topic.isNone { return false }
         var index = registry.topics[topic].first
-        while index >= 0 {
+        while !index.isNone {
             let subscription = registry.subscription(index)
             if !clients[subscription.client.place].flags.contains(.movedAway) { return false }
             index = subscription.nextInTopic

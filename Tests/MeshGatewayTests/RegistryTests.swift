@@ -34,7 +34,7 @@ import Testing
                 #expect(outcome.isChanged == model.insert(pair).inserted)
                 #expect(outcome.isEdge == !others)
             } else if !topic.isNone, case let subscription = registry.find(client, topic),
-                subscription >= 0
+                !subscription.isNone
             {
                 #expect(model.remove(pair) != nil)
                 let outcome = registry.leave(subscription, &lists[client.place])
@@ -60,7 +60,7 @@ import Testing
             for kind in TopicKind.allCases {
                 var index = lists[client][first: kind]
                 var length = 0
-                while index >= 0 {
+                while !index.isNone {
                     let subscription = registry.subscription(index)
                     fromClients.insert(
                         Pair(
@@ -77,7 +77,7 @@ import Testing
         for topic in registry.topics.indices where registry.topics.isLive(topic) {
             var index = registry.topics[topic].first
             var length: Int32 = 0
-            while index >= 0 {
+            while !index.isNone {
                 let subscription = registry.subscription(index)
                 fromTopics.insert(
                     Pair(
@@ -105,7 +105,7 @@ import Testing
         _ = registry.leave(middle, &lists[0])
         var clients: [Int] = []
         var index = registry.topics[topic].first
-        while index >= 0 {
+        while !index.isNone {
             clients.append(registry.subscription(index).client.place)
             index = registry.subscription(index).nextInTopic
         }

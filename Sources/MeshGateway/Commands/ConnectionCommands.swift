@@ -156,7 +156,7 @@ extension Gateway {
         finishArrivals(client)
         releaseBacklog(client)
         for kind in TopicKind.allCases {
-            while clients[place].lists[first: kind] >= 0 {
+            while !clients[place].lists[first: kind].isNone {
                 leave(client, clients[place].lists[first: kind])
             }
         }

@@ -38,7 +38,7 @@ extension Gateway {
         releaseBacklog(client)
         var count = 0
         if arguments.count == 1 {
-            while clients[place].lists[first: .user] >= 0 {
+            while !clients[place].lists[first: .user].isNone {
                 leave(client, clients[place].lists[first: .user])
                 count += 1
             }

@@ -92,7 +92,7 @@ extension Gateway {
             let (start, count) = (Int(name.start), Int(name.count))
             let key = hasher.key(kind.keyKind, input, start, count)
             let topic = registry.topics.find(kind, key, input, start, count)
-            if !topic.isNone, registry.find(client, topic) >= 0 { continue }
+            if !topic.isNone, !registry.find(client, topic).isNone { continue }
             guard seen.insert(bytes(index, input)).inserted else { continue }
             addition.subscriptions += 1
             if topic.isNone {
@@ -141,7 +141,7 @@ extension Gateway {
             clients[place].output.appendInteger(count)
             return
         }
-        while clients[place].lists[first: kind] >= 0 {
+        while !clients[place].lists[first: kind].isNone {
             let subscription = clients[place].lists[first: kind]
             // The name is written first: with its last subscriber the topic forgets it.
             clients[place].output.appendPush(3, isRESP3: isRESP3)
@@ -210,12 +210,12 @@ extension Gateway {
         let topic = registry.topics.find(kind, key, input, start, count)
         guard !topic.isNone else { return false }
         let subscription = registry.find(client, topic)
-        guard subscription >= 0 else { return false }
+        guard !subscription.isNone else { return false }
         leave(client, subscription)
         return true
     }
 
-    mutating func leave(_ client: ClientIndex, _ subscription: Int32) {
+    mutating func leave(_ client: ClientIndex, _ subscription: SubscriptionIndex) {
         if clients[client.place].flags.contains(.session) {
             let topic = registry.subscription(subscription).topic
             if registry.topics[topic].kind == .user { endSession(client, ofTopic: topic) }

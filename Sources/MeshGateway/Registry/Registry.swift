@@ -1,5 +1,13 @@
 import MeshWire
 
+/// A subscription's place in the gateway's table; reused after `leave`.
+struct SubscriptionIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// Who here has which topic: clients, topics, and the subscriptions between them.
 ///
 /// A subscription stands in two lists, its topic's, oldest first, and its client's; both are
@@ -15,15 +23,16 @@ struct Registry: ~Copyable {
         /// None: free; `nextInTopic` then chains the free ones.
         var client: ClientIndex
         var topic: TopicIndex
-        var nextInTopic: Int32
-        var previousInTopic: Int32
-        var nextInClient: Int32
-        var previousInClient: Int32
+        var nextInTopic: SubscriptionIndex
+        var previousInTopic: SubscriptionIndex
+        var nextInClient: SubscriptionIndex
+        var previousInClient: SubscriptionIndex
     }
 
     var topics = Topics()
     private var subscriptions = Slab<Subscription>()
-    private var freeSubscription: Int32 = -1
+    /// The first of the free subscriptions.
+    private var freeSubscription = SubscriptionIndex.none
     /// Subscriptions of all kinds.
     private(set) var count = 0
     /// Subscriptions by client and topic.
@@ -53,39 +62,38 @@ struct Registry: ~Copyable {
         let isNewTopic = topic.isNone
         if isNewTopic {
             topic = topics.insert(kind, key, bytes, start, count)
-        } else if self.find(client, topic) >= 0 {
+        } else if !self.find(client, topic).isNone {
             return Outcome(topic: topic, isChanged: false, isEdge: false)
         }
 
-        let index: Int32
-        if freeSubscription >= 0 {
+        let index: SubscriptionIndex
+        if !freeSubscription.isNone {
             index = freeSubscription
-            freeSubscription = subscriptions[Int(index)].nextInTopic
+            freeSubscription = subscriptions[index.place].nextInTopic
         } else {
-            index = Int32(subscriptions.count)
+            index = SubscriptionIndex(subscriptions.count)
             subscriptions.append(
                 Subscription(
-                    client: .none, topic: .none, nextInTopic: -1, previousInTopic: -1,
-                    nextInClient: -1,
-                    previousInClient: -1))
+                    client: .none, topic: .none, nextInTopic: .none, previousInTopic: .none,
+                    nextInClient: .none, previousInClient: .none))
         }
         let last = topics[topic].last
         let first = lists[first: kind]
-        subscriptions[Int(index)] = Subscription(
-            client: client, topic: topic, nextInTopic: -1, previousInTopic: last,
-            nextInClient: first, previousInClient: -1)
-        if last >= 0 {
-            subscriptions[Int(last)].nextInTopic = index
+        subscriptions[index.place] = Subscription(
+            client: client, topic: topic, nextInTopic: .none, previousInTopic: last,
+            nextInClient: first, previousInClient: .none)
+        if !last.isNone {
+            subscriptions[last.place].nextInTopic = index
         } else {
             topics[topic].first = index
         }
         topics[topic].last = index
         topics[topic].count += 1
-        if first >= 0 { subscriptions[Int(first)].previousInClient = index }
+        if !first.isNone { subscriptions[first.place].previousInClient = index }
         lists[first: kind] = index
         lists[count: kind] += 1
         self.count += 1
-        map.insert(Int(index), Self.hash(client, topic, secret)) {
+        map.insert(index.place, Self.hash(client, topic, secret)) {
             subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) }
         }
         return Outcome(topic: topic, isChanged: true, isEdge: isNewTopic)
@@ -93,38 +101,38 @@ struct Registry: ~Copyable {
 
     /// Ends a subscription of the client whose lists these are. Its topic stays, even without
     /// subscribers, until `removeTopic`, so that the caller can still read its name.
-    mutating func leave(_ index: Int32, _ lists: inout SubscriptionLists) -> Outcome {
-        let gone = subscriptions[Int(index)]
+    mutating func leave(_ index: SubscriptionIndex, _ lists: inout SubscriptionLists) -> Outcome {
+        let gone = subscriptions[index.place]
         precondition(!gone.client.isNone, "no subscription \(index)")
         map.remove(
             Self.hash(gone.client, gone.topic, secret),
             rehash: { subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) } },
-            where: { $0 == Int(index) })
+            where: { $0 == index.place })
         let topic = gone.topic
         let kind = topics[topic].kind
-        if gone.nextInTopic >= 0 {
-            subscriptions[Int(gone.nextInTopic)].previousInTopic = gone.previousInTopic
+        if !gone.nextInTopic.isNone {
+            subscriptions[gone.nextInTopic.place].previousInTopic = gone.previousInTopic
         } else {
             topics[topic].last = gone.previousInTopic
         }
-        if gone.previousInTopic >= 0 {
-            subscriptions[Int(gone.previousInTopic)].nextInTopic = gone.nextInTopic
+        if !gone.previousInTopic.isNone {
+            subscriptions[gone.previousInTopic.place].nextInTopic = gone.nextInTopic
         } else {
             topics[topic].first = gone.nextInTopic
         }
         topics[topic].count -= 1
-        if gone.nextInClient >= 0 {
-            subscriptions[Int(gone.nextInClient)].previousInClient = gone.previousInClient
+        if !gone.nextInClient.isNone {
+            subscriptions[gone.nextInClient.place].previousInClient = gone.previousInClient
         }
-        if gone.previousInClient >= 0 {
-            subscriptions[Int(gone.previousInClient)].nextInClient = gone.nextInClient
+        if !gone.previousInClient.isNone {
+            subscriptions[gone.previousInClient.place].nextInClient = gone.nextInClient
         } else {
             lists[first: kind] = gone.nextInClient
         }
         lists[count: kind] -= 1
         count -= 1
-        subscriptions[Int(index)].client = .none
-        subscriptions[Int(index)].nextInTopic = freeSubscription
+        subscriptions[index.place].client = .none
+        subscriptions[index.place].nextInTopic = freeSubscription
         freeSubscription = index
         return Outcome(topic: topic, isChanged: true, isEdge: topics[topic].count == 0)
     }
@@ -135,14 +143,14 @@ struct Registry: ~Copyable {
     }
 
     @inline(__always)
-    func subscription(_ index: Int32) -> Subscription { subscriptions[Int(index)] }
+    func subscription(_ index: SubscriptionIndex) -> Subscription { subscriptions[index.place] }
 
-    /// The subscription of this client to this topic; -1: there is none.
-    func find(_ client: ClientIndex, _ topic: TopicIndex) -> Int32 {
+    /// The subscription of this client to this topic; none where there is none.
+    func find(_ client: ClientIndex, _ topic: TopicIndex) -> SubscriptionIndex {
         let found = map.find(Self.hash(client, topic, secret)) {
             subscriptions[$0].client == client && subscriptions[$0].topic == topic
         }
-        return Int32(found ?? -1)
+        return found.map { SubscriptionIndex($0) } ?? .none
     }
 
     /// MurmurHash3's finaliser, which spreads every bit (Appleby 2011).

@@ -1,14 +1,14 @@
 /// The subscriptions of one client: a list for each kind of topic, and its length.
 struct SubscriptionLists {
     private struct List {
-        var first: Int32 = -1
+        var first = SubscriptionIndex.none
         var count: Int32 = 0
     }
 
     private var lists = InlineArray<6, List>(repeating: List())
 
-    /// The latest subscription of this kind; -1: there is none.
-    subscript(first kind: TopicKind) -> Int32 {
+    /// The latest subscription of this kind; none where there is none.
+    subscript(first kind: TopicKind) -> SubscriptionIndex {
         @inline(__always) get { lists[Int(kind.rawValue) - 1].first }
         @inline(__always) set { lists[Int(kind.rawValue) - 1].first = newValue }
     }

@@ -22,9 +22,9 @@ public struct TopicIndex: TableIndex {
         var name: UnsafeMutableRawPointer?
         /// The kind in the upper byte, the name's length below.
         fileprivate var kindAndNameCount: UInt32 = 0
-        /// The oldest and the latest subscription; `first` also chains the free topics.
-        var first: Int32 = -1
-        var last: Int32 = -1
+        /// The oldest and the latest subscription; `first` is `nextFree` too.
+        var first = SubscriptionIndex.none
+        var last = SubscriptionIndex.none
         /// Subscribers.
         var count: Int32 = 0
 
@@ -32,10 +32,10 @@ public struct TopicIndex: TableIndex {
             unsafe name = nil
         }
 
-        /// Free: the next of the free topics.
+        /// Free: the next of the free topics. It lies in `first`, so that a topic costs 32 bytes.
         fileprivate var nextFree: TopicIndex {
-            get { TopicIndex(rawValue: first) }
-            set { first = newValue.rawValue }
+            get { TopicIndex(rawValue: first.rawValue) }
+            set { first = SubscriptionIndex(rawValue: newValue.rawValue) }
         }
 
         @inline(__always) var nameCount: Int { Int(kindAndNameCount & 0xFF_FFFF) }

@@ -487,7 +487,7 @@ extension Gateway {
         precondition(clients[place].flags.contains(.ghost), "client \(ghost) is no ghost")
         // Not a departure of its own: the session goes on elsewhere, or has ended.
         clients[place].flags.remove(.session)
-        while clients[place].lists[first: .user] >= 0 {
+        while !clients[place].lists[first: .user].isNone {
             leave(ghost, clients[place].lists[first: .user])
         }
         clients[place] = Session()
