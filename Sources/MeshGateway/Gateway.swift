@@ -160,8 +160,7 @@ public struct Gateway: ~Copyable {
     var label = FrameLabel()
 
     // Sessions.
-    var sessions: [UserSession] = []
-    var freeSessions: [Int] = []
+    var sessions = UserSessions()
     var sessionOfToken: [SessionToken: Int] = [:]
     var movedTokens = MovedTokens()
     /// Sessions that came from other nodes a moment ago, by the token that they had there.

@@ -29,7 +29,7 @@ extension Gateway {
     }
 
     /// Sessions, and those of them that have no connection.
-    public var sessionCount: Int { sessions.count - freeSessions.count }
+    public var sessionCount: Int { sessions.count }
     public var ghostCount: Int { openGhostCount }
 
     // MARK: Commands
@@ -345,17 +345,7 @@ extension Gateway {
         let token = newToken()
         let session = UserSession(
             state: state, token: token, user: user, key: hasher.key(.user, user), serial: 0)
-        let index: Int
-        if let free = freeSessions.popLast() {
-            index = free
-            let (serial, life) = (sessions[index].serial, sessions[index].life)
-            sessions[index] = session
-            sessions[index].serial = serial &+ 1
-            sessions[index].life = life
-        } else {
-            index = sessions.count
-            sessions.append(session)
-        }
+        let index = sessions.insert(session)
         sessionOfToken[session.token] = index
         return index
     }
@@ -427,16 +417,7 @@ extension Gateway {
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }
-        sessions[index].serial &+= 1
-        sessions[index].life &+= 1
-        sessions[index].user = []
-        sessions[index].handover = []
-        sessions[index].batch = nil
-        sessions[index].seen = SeenMessages()
-        sessions[index].twinsUntil = nil
-        sessions[index].origin = nil
-        sessions[index].isCounted = false
-        freeSessions.append(index)
+        sessions.remove(index)
     }
 
     /// The session of this user that a client, or a ghost, has.

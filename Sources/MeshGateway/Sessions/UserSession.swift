@@ -71,6 +71,50 @@ struct UserSession {
     var twinsUntil: Instant?
 }
 
+/// The sessions of users that are here, or were a moment ago. A place is used again after `remove`.
+struct UserSessions {
+    private var sessions: [UserSession] = []
+    private var free: [Int] = []
+
+    var count: Int { sessions.count - free.count }
+
+    /// The places of all sessions, and the free ones.
+    var indices: Range<Int> { sessions.indices }
+
+    subscript(index: Int) -> UserSession {
+        @inline(__always) _read { yield sessions[index] }
+        @inline(__always) _modify { yield &sessions[index] }
+    }
+
+    /// Adds a session; its serial and its life follow those of the one that had the place before.
+    mutating func insert(_ session: UserSession) -> Int {
+        guard let index = free.popLast() else {
+            sessions.append(session)
+            return sessions.count - 1
+        }
+        let (serial, life) = (sessions[index].serial, sessions[index].life)
+        sessions[index] = session
+        sessions[index].serial = serial &+ 1
+        sessions[index].life = life
+        return index
+    }
+
+    /// Takes a session out: timers and messages that still name it see that its serial, or its life, is
+    /// another.
+    mutating func remove(_ index: Int) {
+        sessions[index].serial &+= 1
+        sessions[index].life &+= 1
+        sessions[index].user = []
+        sessions[index].handover = []
+        sessions[index].batch = nil
+        sessions[index].seen = SeenMessages()
+        sessions[index].twinsUntil = nil
+        sessions[index].origin = nil
+        sessions[index].isCounted = false
+        free.append(index)
+    }
+}
+
 /// Where sessions have gone whose tokens clients may still show here. This node itself: a later token
 /// of the session was used here.
 struct MovedTokens {
