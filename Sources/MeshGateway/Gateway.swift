@@ -161,12 +161,12 @@ public struct Gateway: ~Copyable {
 
     // Sessions.
     var sessions = UserSessions()
-    var sessionOfToken: [SessionToken: Int] = [:]
+    var sessionOfToken: [SessionToken: UserSessionIndex] = [:]
     var movedTokens = MovedTokens()
     /// Sessions that came from other nodes a moment ago, by the token that they had there.
-    var arrivals: [SessionToken: Int] = [:]
+    var arrivals: [SessionToken: UserSessionIndex] = [:]
     /// Sessions that have moved and have messages to be forwarded.
-    var forwarding: Set<Int> = []
+    var forwarding: Set<UserSessionIndex> = []
     /// Batches of such that were not answered, those that are due first in front.
     var batchRetries = FIFO<BatchRetry>()
     var graceTimers: [SessionTimer] = []

@@ -21,9 +21,9 @@ struct Question {
         /// A client wants its session, which another node has.
         case resume(user: [UInt8], token: SessionToken, seen: UInt64?)
         /// Messages for a session that has moved, and the batch's number.
-        case forward(Int, UInt32, SessionToken)
+        case forward(UserSessionIndex, UInt32, SessionToken)
         /// A session is offered to another node.
-        case handOver(Int, SessionToken)
+        case handOver(UserSessionIndex, SessionToken)
         /// Where clients of the other nodes connect.
         case addresses
         /// Which of several nodes has a user, and not only passes on what still comes for it.

@@ -22,8 +22,8 @@ struct Session: ~Copyable {
     /// The sessions that this connection, or ghost, has.
     var sessions = HeldSessions()
     /// Those of them that were taken from another node and may still be arriving, with some that
-    /// are not any more: places in `Gateway.sessions`.
-    var arriving: [Int32] = []
+    /// are not any more.
+    var arriving: [UserSessionIndex] = []
     /// Those of them of which messages may still come twice.
     var settlingCount = 0
 

@@ -10,18 +10,19 @@ import Testing
     func `sessions are found by their keys, also by keys that several have`(_ seed: UInt64) {
         var dice = Dice(state: seed)
         var held = HeldSessions()
-        var model: [Int: Key] = [:]
+        var model: [UserSessionIndex: Key] = [:]
         for step in 0..<1_000 {
             if dice.roll(5) < (step / 250 % 2 == 0 ? 3 : 2) {
                 // One key of ten is everybody's.
                 let key = Key(dice.roll(10) == 0 ? 7 : UInt64(1_000 + step))
-                held.append(step, key)
-                model[step] = key
+                let session = UserSessionIndex(step)
+                held.append(session, key)
+                model[session] = key
             } else if let session = model.keys.sorted().randomElement(dice.roll(1 << 30)) {
                 held.remove(session, model[session]!)
                 model[session] = nil
             }
-            let sorted = held.entries.map { Int($0.session) }.sorted()
+            let sorted = held.entries.map(\.session).sorted()
             #expect(sorted == model.keys.sorted())
             for _ in 0..<3 {
                 guard let session = model.keys.sorted().randomElement(dice.roll(1 << 30)) else {
@@ -94,6 +95,8 @@ import Testing
     }
 }
 
-extension [Int] {
-    fileprivate func randomElement(_ roll: Int) -> Int? { isEmpty ? nil : self[roll % count] }
+extension [UserSessionIndex] {
+    fileprivate func randomElement(_ roll: Int) -> UserSessionIndex? {
+        isEmpty ? nil : self[roll % count]
+    }
 }

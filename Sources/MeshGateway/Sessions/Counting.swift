@@ -34,7 +34,7 @@ extension Gateway {
 
     /// Why a client that shows this token and says that it has seen so many messages (nil: it says
     /// nothing) cannot have the session; nil: it can.
-    func objection(to seen: UInt64?, _ token: SessionToken, _ index: Int) -> String? {
+    func objection(to seen: UInt64?, _ token: SessionToken, _ index: UserSessionIndex) -> String? {
         if sessions[index].isCounted != (seen != nil) { return Self.miscounted }
         // How many had come before the former token was shown is not known any more.
         let countMax =
@@ -53,26 +53,28 @@ extension Gateway {
 
     /// The next message of a session that is written to its client's output: its number, 0 where
     /// nobody counts, and the session; nil: the message is of none.
-    mutating func countMessage(_ place: Int, _ group: UInt64) -> (session: Int32, number: UInt64)? {
+    mutating func countMessage(
+        _ place: Int, _ group: UInt64
+    ) -> (session: UserSessionIndex, number: UInt64)? {
         guard let key = FrameLabel.userKey(of: group),
             let index = clients[place].sessions.first(key)
         else { return nil }
-        guard sessions[index].isCounted else { return (Int32(index), 0) }
+        guard sessions[index].isCounted else { return (index, 0) }
         sessions[index].sentCount += 1
-        return (Int32(index), sessions[index].sentCount)
+        return (index, sessions[index].sentCount)
     }
 
     /// The message's session is still the one that it was written for.
-    func isOwned(_ frame: KeptFrame) -> Bool { sessions[Int(frame.session)].life == frame.life }
+    func isOwned(_ frame: KeptFrame) -> Bool { sessions[frame.session].life == frame.life }
 
     /// Whether a message that the kernel has may be asked for again.
     func isAwaited(_ frame: KeptFrame) -> Bool {
         frame.number > 0 && isOwned(frame)
-            && frame.number > sessions[Int(frame.session)].acknowledged
+            && frame.number > sessions[frame.session].acknowledged
     }
 
     /// A new connection has the session: counting begins anew.
-    mutating func restartCount(_ index: Int) {
+    mutating func restartCount(_ index: UserSessionIndex) {
         sessions[index].sentCount = 0
         sessions[index].acknowledged = 0
         sessions[index].waitingFrom = 0
@@ -81,13 +83,13 @@ extension Gateway {
     }
 
     /// A ghost waits with a session's messages, of which the first that it is given has this number.
-    mutating func beginWaiting(_ index: Int, _ ghost: ClientIndex, from number: Int) {
+    mutating func beginWaiting(_ index: UserSessionIndex, _ ghost: ClientIndex, from number: Int) {
         sessions[index].waitingFrom = number - (Int(clients[ghost.place].backlog.firstNumber) - 1)
         if sessions[index].isCounted { clients[ghost.place].flags.insert(.counted) }
     }
 
     /// The number of the first message that waits in the ghost of a counted session.
-    func firstWaiting(_ index: Int, _ ghost: ClientIndex) -> Int {
+    func firstWaiting(_ index: UserSessionIndex, _ ghost: ClientIndex) -> Int {
         sessions[index].waitingFrom + Int(clients[ghost.place].backlog.firstNumber) - 1
     }
 
@@ -96,7 +98,7 @@ extension Gateway {
     /// With the former token it says what it had seen on the connection before: of the one that broke
     /// before it heard of the new token it has seen nothing.
     mutating func skip(
-        _ index: Int, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
+        _ index: UserSessionIndex, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
     ) {
         let place = ghost.place
         let isFormer = token != sessions[index].token

@@ -157,7 +157,7 @@ extension Gateway {
             guard case .waiting = sessions[index].state, sessions[index].handover.isEmpty else {
                 continue
             }
-            let number = index + Int(sessions[index].offers)
+            let number = index.place + Int(sessions[index].offers)
             sessions[index].offers += 1
             offer(index, to: progress.destination(number).node)
             underWay += 1
@@ -165,7 +165,7 @@ extension Gateway {
     }
 
     /// A session that has just come and that nobody has fetched yet goes on at once.
-    private mutating func finishArrivalIfWaiting(_ index: Int) {
+    private mutating func finishArrivalIfWaiting(_ index: UserSessionIndex) {
         if case .arriving(let client, _, _) = sessions[index].state,
             clients[client.place].flags.contains(.ghost)
         {
@@ -173,7 +173,7 @@ extension Gateway {
         }
     }
 
-    private func isLive(_ index: Int) -> Bool { !sessions[index].user.isEmpty }
+    private func isLive(_ index: UserSessionIndex) -> Bool { !sessions[index].user.isEmpty }
 
     /// When the next step of a drain is due; nil: nothing is drained.
     var drainDeadline: Instant? {

@@ -47,7 +47,8 @@ extension Gateway {
 
     /// A batch was taken, or not: then it is sent again, until its time is over.
     mutating func finishForward(
-        _ index: Int, _ number: UInt32, _ token: SessionToken, isTaken: Bool, isAnswered: Bool
+        _ index: UserSessionIndex, _ number: UInt32, _ token: SessionToken, isTaken: Bool,
+        isAnswered: Bool
     ) {
         guard sessions[index].token == token, sessions[index].batchNumber == number,
             case .moved(let ghost, let node, let until) = sessions[index].state,
@@ -91,7 +92,9 @@ extension Gateway {
     }
 
     /// All that came for a session is with its new node.
-    private mutating func endForwarding(_ index: Int, _ ghost: ClientIndex, to node: NodeID) {
+    private mutating func endForwarding(
+        _ index: UserSessionIndex, _ ghost: ClientIndex, to node: NodeID
+    ) {
         var batch = ByteQueue()
         batch.append(SessionTag.forward)
         sessions[index].token.append(to: &batch)
@@ -119,17 +122,17 @@ extension Gateway {
 
     /// Messages of a session are lost, and nobody knows how many: its client is told, at once or when
     /// it comes back, here or at the node that has the session by now.
-    mutating func announceUnknownLoss(_ index: Int) {
+    mutating func announceUnknownLoss(_ index: UserSessionIndex) {
         tellMissed(place(of: index), sessions[index].user, Self.unknownCount, since: now)
         if case .moved = sessions[index].state { forwarding.insert(index) }
     }
 
-    func isMoved(_ index: Int) -> Bool {
+    func isMoved(_ index: UserSessionIndex) -> Bool {
         if case .moved = sessions[index].state { true } else { false }
     }
 
     /// Who has the session: a client, or the ghost that waits for one.
-    private func place(of index: Int) -> Int {
+    private func place(of index: UserSessionIndex) -> Int {
         switch sessions[index].state {
         case .attached(let client), .arriving(let client, _, _): client.place
         case .waiting(let ghost, _), .moved(let ghost, _, _): ghost.place
@@ -165,7 +168,7 @@ extension Gateway {
     // MARK: Where it is
 
     /// What came directly follows what was forwarded; from now on it comes as to any other.
-    mutating func finishArrival(_ index: Int) {
+    mutating func finishArrival(_ index: UserSessionIndex) {
         guard case .arriving(let client, let ghost, _) = sessions[index].state else { return }
         join(client, sessions[index].user)
         release(index, from: ghost.place)
@@ -188,12 +191,12 @@ extension Gateway {
         clients[client.place].arriving = []
         for index in indices {
             // It may have ended meanwhile, and its place may be another client's session.
-            guard case .arriving(client, _, _) = sessions[Int(index)].state else { continue }
-            finishArrival(Int(index))
+            guard case .arriving(client, _, _) = sessions[index].state else { continue }
+            finishArrival(index)
         }
     }
 
-    mutating func shortTimerFired(_ index: Int) {
+    mutating func shortTimerFired(_ index: UserSessionIndex) {
         switch sessions[index].state {
         case .arriving:
             finishArrival(index)
@@ -213,7 +216,7 @@ extension Gateway {
         }
     }
 
-    private mutating func endTwins(_ index: Int, _ place: Int) {
+    private mutating func endTwins(_ index: UserSessionIndex, _ place: Int) {
         guard let until = sessions[index].twinsUntil, until <= now else { return }
         sessions[index].twinsUntil = nil
         sessions[index].seen = SeenMessages()
@@ -269,6 +272,6 @@ extension Gateway {
 /// A batch for a session that has moved, to be sent again.
 struct BatchRetry {
     var due: Instant
-    var session: Int
+    var session: UserSessionIndex
     var number: UInt32
 }

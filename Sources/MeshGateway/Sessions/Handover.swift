@@ -263,7 +263,7 @@ extension Gateway {
     }
 
     /// What waits in a session's ghost, taken out of it, with the gap.
-    private mutating func grant(of index: Int, _ ghost: ClientIndex) -> [UInt8] {
+    private mutating func grant(of index: UserSessionIndex, _ ghost: ClientIndex) -> [UInt8] {
         let place = ghost.place
         var grant = ByteQueue()
         let missed = clients[place].droppedCount
@@ -300,7 +300,7 @@ extension Gateway {
 
     /// The session is another node's from now on; what comes for it here is forwarded.
     private mutating func move(
-        _ index: Int, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
+        _ index: UserSessionIndex, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
     ) {
         counters[.sessionsMovedOut] += 1
         clients[ghost.place].flags.insert(.movedAway)
@@ -373,7 +373,7 @@ extension Gateway {
         join(ghost, user)
         change(index, .arriving(receiver, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
-            clients[client.place].arriving.append(Int32(index))
+            clients[client.place].arriving.append(index)
             answerToken(index, client)
             tellSessionGap(client.place, user, header.missed, since: since)
         } else {
@@ -394,7 +394,7 @@ extension Gateway {
     // MARK: Handing over
 
     /// Offers a session that waits here to another node, under the token that its client has.
-    mutating func offer(_ index: Int, to node: NodeID) {
+    mutating func offer(_ index: UserSessionIndex, to node: NodeID) {
         guard case .waiting(let ghost, _) = sessions[index].state,
             sessions[index].handover.isEmpty
         else { return }
@@ -412,7 +412,7 @@ extension Gateway {
     }
 
     mutating func finishHandover(
-        _ index: Int, _ token: SessionToken, to node: NodeID, isTaken: Bool
+        _ index: UserSessionIndex, _ token: SessionToken, to node: NodeID, isTaken: Bool
     ) {
         guard sessions[index].token == token, !sessions[index].handover.isEmpty,
             case .waiting(let ghost, _) = sessions[index].state
@@ -427,7 +427,7 @@ extension Gateway {
 
     /// What was offered goes back to where it was, ahead of what has come since: the next node may
     /// take it.
-    private mutating func takeBack(_ index: Int, _ ghost: ClientIndex) {
+    private mutating func takeBack(_ index: UserSessionIndex, _ ghost: ClientIndex) {
         let grant = sessions[index].handover
         sessions[index].handover = []
         let key = sessions[index].key

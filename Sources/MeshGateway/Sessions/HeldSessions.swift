@@ -1,6 +1,6 @@
 import MeshWire
 
-/// The sessions that one client, or ghost, has: places in `Gateway.sessions`, found by the user's key.
+/// The sessions that one client, or ghost, has, found by the user's key.
 ///
 /// Almost every client has one; a client that stands for many users may have hundreds of thousands.
 /// A few are looked through, more are indexed: adding, finding and removing are O(1) either way, and
@@ -12,7 +12,7 @@ import MeshWire
 struct HeldSessions {
     struct Entry {
         var key: Key
-        var session: Int32
+        var session: UserSessionIndex
     }
 
     private struct Slot: Hashable {
@@ -30,10 +30,12 @@ struct HeldSessions {
 
     /// A session of this key, of which `isWanted` says yes.
     @inline(__always)
-    func first(_ key: Key, where isWanted: (Int) -> Bool = { _ in true }) -> Int? {
+    func first(
+        _ key: Key, where isWanted: (UserSessionIndex) -> Bool = { _ in true }
+    ) -> UserSessionIndex? {
         if positions.isEmpty {
-            for entry in entries where entry.key == key && isWanted(Int(entry.session)) {
-                return Int(entry.session)
+            for entry in entries where entry.key == key && isWanted(entry.session) {
+                return entry.session
             }
             return nil
         }
@@ -41,18 +43,20 @@ struct HeldSessions {
     }
 
     @inline(never)
-    private func indexed(_ key: Key, where isWanted: (Int) -> Bool) -> Int? {
+    private func indexed(
+        _ key: Key, where isWanted: (UserSessionIndex) -> Bool
+    ) -> UserSessionIndex? {
         var slot = Slot(key: key.rawValue, ordinal: 0)
         while let position = positions[slot] {
-            let session = Int(entries[Int(position)].session)
+            let session = entries[Int(position)].session
             if isWanted(session) { return session }
             slot.ordinal += 1
         }
         return nil
     }
 
-    mutating func append(_ session: Int, _ key: Key) {
-        entries.append(Entry(key: key, session: Int32(session)))
+    mutating func append(_ session: UserSessionIndex, _ key: Key) {
+        entries.append(Entry(key: key, session: session))
         if !positions.isEmpty {
             positions[end(key)] = Int32(entries.count - 1)
         } else if entries.count > Self.scannedMax {
@@ -63,7 +67,7 @@ struct HeldSessions {
     }
 
     /// The last entry takes the place of the one that is removed, in both lists.
-    mutating func remove(_ session: Int, _ key: Key) {
+    mutating func remove(_ session: UserSessionIndex, _ key: Key) {
         guard let position = position(session, key) else { return }
         if !positions.isEmpty { vacate(key, position) }
         let last = entries.count - 1
@@ -80,11 +84,11 @@ struct HeldSessions {
         positions = [:]
     }
 
-    private func position(_ session: Int, _ key: Key) -> Int? {
-        if positions.isEmpty { return entries.firstIndex { $0.session == Int32(session) } }
+    private func position(_ session: UserSessionIndex, _ key: Key) -> Int? {
+        if positions.isEmpty { return entries.firstIndex { $0.session == session } }
         var slot = Slot(key: key.rawValue, ordinal: 0)
         while let position = positions[slot] {
-            if entries[Int(position)].session == Int32(session) { return Int(position) }
+            if entries[Int(position)].session == session { return Int(position) }
             slot.ordinal += 1
         }
         return nil

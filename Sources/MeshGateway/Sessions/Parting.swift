@@ -37,7 +37,7 @@ public struct Parting: Equatable, Sendable {
 
 /// A session of a connection that has ended, as long as that may still turn out to be broken.
 public struct SessionDoubt: Sendable {
-    var session: Int
+    var session: UserSessionIndex
     var life: UInt32
     /// Bytes that the kernel was given behind the session's last message; negative: it was not given
     /// all up to there.
@@ -46,7 +46,7 @@ public struct SessionDoubt: Sendable {
 
 /// A session that a connection had until it ended, or until somebody else showed its token.
 struct PartedSession {
-    var session: Int
+    var session: UserSessionIndex
     var life: UInt32
     /// `UserSession.unprovenEnd`
     var end: UInt64
@@ -59,24 +59,24 @@ extension Gateway {
         let place = client.place
         if !clients[place].parted.isEmpty { return true }
         guard clients[place].flags.contains(.session) else { return false }
-        return clients[place].sessions.entries.contains { isUnproven(Int($0.session)) }
+        return clients[place].sessions.entries.contains { isUnproven($0.session) }
     }
 
     /// What was written of the session up to its `unprovenEnd` is not known to have come. What is
     /// counted after it says so.
-    private func isUnproven(_ index: Int) -> Bool {
+    private func isUnproven(_ index: UserSessionIndex) -> Bool {
         sessions[index].unprovenEnd != nil
             && (!sessions[index].isCounted || sessions[index].sentCount == 0)
     }
 
     /// Up to this position in all that was written to its client, a session's messages, and notices,
     /// are such that nobody says that they have come.
-    mutating func noteUnproven(_ index: Int, upTo end: UInt64) {
+    mutating func noteUnproven(_ index: UserSessionIndex, upTo end: UInt64) {
         sessions[index].unprovenEnd = max(sessions[index].unprovenEnd ?? 0, end)
     }
 
     /// The session leaves this client, whose connection is asked about later.
-    mutating func part(_ index: Int, from place: Int) {
+    mutating func part(_ index: UserSessionIndex, from place: Int) {
         if isUnproven(index), let end = sessions[index].unprovenEnd {
             clients[place].parted.append(
                 PartedSession(session: index, life: sessions[index].life, end: end))

@@ -95,7 +95,7 @@ extension Gateway {
     /// A session that this connection has; nil and an error when there are too many.
     mutating func openSession(
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
-    ) -> Int? {
+    ) -> UserSessionIndex? {
         guard sessionCount < configuration.sessionsMax else {
             counters[.sessionsRefused] += 1
             fail(client, "ERR this node has all the sessions that it may have")
@@ -141,7 +141,7 @@ extension Gateway {
     }
 
     mutating func resumeHere(
-        _ index: Int, _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
+        _ index: UserSessionIndex, _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
     ) {
         if let objection = objection(to: seen, token, index) {
             fail(client, objection)
@@ -179,7 +179,7 @@ extension Gateway {
     }
 
     /// Writes the session's token as a reply.
-    mutating func answerToken(_ index: Int, _ client: ClientIndex) {
+    mutating func answerToken(_ index: UserSessionIndex, _ client: ClientIndex) {
         guard !clients[client.place].flags.contains(.muted) else { return }
         clients[client.place].output.appendBulk(sessions[index].token.text)
         wrote(client.place)
@@ -215,26 +215,25 @@ extension Gateway {
     mutating func keepSessions(_ place: Int) {
         let indices = clients[place].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
-        for index in indices { finishArrival(Int(index)) }
+        for index in indices { finishArrival(index) }
         let passedCount = clients[place].kept.passedCount
         let waiting = clients[place].kept.takeAll().enumerated()
             .filter { $0.offset >= passedCount || isAwaited($0.element) }.map(\.element)
-        var firstNumbers: [Int32: UInt64] = [:]
+        var firstNumbers: [UserSessionIndex: UInt64] = [:]
         for frame in waiting where firstNumbers[frame.session] == nil && isOwned(frame) {
             firstNumbers[frame.session] = frame.number
         }
         for index in indices {
-            let at = Int(index)
-            let isLatest = clients[place].policy == .latest && !sessions[at].isCounted
+            let isLatest = clients[place].policy == .latest && !sessions[index].isCounted
             let ghost = openGhost(isLatest ? .latest : .dropOldest)
             clients[ghost.place].droppedSince = now
-            join(ghost, sessions[at].user)
-            hold(at, at: ghost.place)
-            let first = firstNumbers[index] ?? sessions[at].sentCount + 1
-            beginWaiting(at, ghost, from: Int(first))
-            part(at, from: place)
-            change(at, .waiting(ghost, until: now + configuration.sessionGrace))
-            var key = sessions[at].user
+            join(ghost, sessions[index].user)
+            hold(index, at: ghost.place)
+            let first = firstNumbers[index] ?? sessions[index].sentCount + 1
+            beginWaiting(index, ghost, from: Int(first))
+            part(index, from: place)
+            change(index, .waiting(ghost, until: now + configuration.sessionGrace))
+            var key = sessions[index].user
             key.append(MessageKind.user.rawValue)
             if let gap = clients[place].gapIndex[key] {
                 clients[ghost.place].droppedCount = clients[place].gaps[gap].count
@@ -260,7 +259,7 @@ extension Gateway {
         clients[place].settlingCount = 0
         clients[place].flags.subtract([.session, .settling])
         for index in indices {
-            leave(ClientIndex(place), named: sessions[Int(index)].user)
+            leave(ClientIndex(place), named: sessions[index].user)
         }
     }
 
@@ -273,7 +272,7 @@ extension Gateway {
         guard title.kind == .user else { return }
         let user = Self.bytes(bytes, title.name)
         // Two, if it has taken another session of the same user from another connection.
-        var indices: [Int] = []
+        var indices: [UserSessionIndex] = []
         let key = hasher.key(.user, user)
         _ = clients[place].sessions.first(key) { index in
             if sessions[index].user == user { indices.append(index) }
@@ -330,7 +329,7 @@ extension Gateway {
     }
 
     /// Nobody has come back for the session.
-    private mutating func expire(_ index: Int) {
+    private mutating func expire(_ index: UserSessionIndex) {
         guard case .waiting(let ghost, _) = sessions[index].state else { return }
         counters[.sessionsExpired] += 1
         counters[.sessionMessagesDropped] += UInt64(clients[ghost.place].backlog.count)
@@ -341,7 +340,7 @@ extension Gateway {
     // MARK: The table
 
     /// A session's place, with a new token.
-    mutating func makeSession(_ user: [UInt8], _ state: UserSession.State) -> Int {
+    mutating func makeSession(_ user: [UInt8], _ state: UserSession.State) -> UserSessionIndex {
         let token = newToken()
         let session = UserSession(
             state: state, token: token, user: user, key: hasher.key(.user, user), serial: 0)
@@ -362,7 +361,7 @@ extension Gateway {
 
     /// A token was shown. The next one is made if it was the last that the client has been told; if it
     /// was the one before, the client has not heard of the last, and is told it again.
-    private mutating func renew(_ index: Int, _ token: SessionToken) {
+    private mutating func renew(_ index: UserSessionIndex, _ token: SessionToken) {
         guard token == sessions[index].token else { return }
         settle(index, on: token)
         sessions[index].former = token
@@ -372,7 +371,7 @@ extension Gateway {
 
     /// The session is known by this one of its tokens alone. Its former node, which does not know whether
     /// its answer has come, would still give the session for the token that it made.
-    mutating func settle(_ index: Int, on token: SessionToken) {
+    mutating func settle(_ index: UserSessionIndex, on token: SessionToken) {
         for other in sessions[index].tokens where other != token {
             dropToken(other, of: index)
             if other.node != nodeID { remember(other, isAt: nodeID) }
@@ -387,11 +386,11 @@ extension Gateway {
             token, node, until: now + max(configuration.sessionGrace, Self.movedTime * 2))
     }
 
-    private mutating func dropToken(_ token: SessionToken, of index: Int) {
+    private mutating func dropToken(_ token: SessionToken, of index: UserSessionIndex) {
         if sessionOfToken[token] == index { sessionOfToken[token] = nil }
     }
 
-    mutating func change(_ index: Int, _ state: UserSession.State) {
+    mutating func change(_ index: UserSessionIndex, _ state: UserSession.State) {
         sessions[index].state = state
         sessions[index].serial &+= 1
         let serial = sessions[index].serial
@@ -406,13 +405,13 @@ extension Gateway {
         }
     }
 
-    private mutating func watchTwins(_ index: Int) {
+    private mutating func watchTwins(_ index: UserSessionIndex) {
         guard let until = sessions[index].twinsUntil else { return }
         shortTimers.append(
             SessionTimer(due: until, session: index, serial: sessions[index].serial))
     }
 
-    mutating func forget(_ index: Int) {
+    mutating func forget(_ index: UserSessionIndex) {
         for token in sessions[index].tokens { dropToken(token, of: index) }
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
@@ -421,7 +420,7 @@ extension Gateway {
     }
 
     /// The session of this user that a client, or a ghost, has.
-    func session(of user: [UInt8], at place: Int) -> Int? {
+    func session(of user: [UInt8], at place: Int) -> UserSessionIndex? {
         if clients[place].sessions.isEmpty { return nil }
         return clients[place].sessions.first(hasher.key(.user, user)) {
             sessions[$0].user == user
@@ -429,7 +428,7 @@ extension Gateway {
     }
 
     /// From now on the client or ghost has the session.
-    mutating func hold(_ index: Int, at place: Int) {
+    mutating func hold(_ index: UserSessionIndex, at place: Int) {
         clients[place].sessions.append(index, sessions[index].key)
         clients[place].flags.formUnion([.session, .tracked])
         if sessions[index].twinsUntil != nil {
@@ -438,7 +437,7 @@ extension Gateway {
         }
     }
 
-    mutating func release(_ index: Int, from place: Int) {
+    mutating func release(_ index: UserSessionIndex, from place: Int) {
         clients[place].sessions.remove(index, sessions[index].key)
         if sessions[index].twinsUntil != nil { endSettling(at: place) }
         if clients[place].sessions.isEmpty {
@@ -511,7 +510,7 @@ extension Gateway {
 /// When something is due for a session that has not changed since.
 struct SessionTimer {
     var due: Instant
-    var session: Int
+    var session: UserSessionIndex
     var serial: UInt32
 }
 

@@ -1,6 +1,14 @@
 import MeshCore
 import MeshWire
 
+/// The place of a user's session in the gateway's table; reused after `remove`.
+struct UserSessionIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// A user's session: what survives the connection that began it.
 ///
 ///     (MESH.ATTACH user SESSION) ─▶ attached ─▶ waiting ─▶ (the grace is over)
@@ -74,43 +82,45 @@ struct UserSession {
 /// The sessions of users that are here, or were a moment ago. A place is used again after `remove`.
 struct UserSessions {
     private var sessions: [UserSession] = []
-    private var free: [Int] = []
+    private var free: [UserSessionIndex] = []
 
     var count: Int { sessions.count - free.count }
 
     /// The places of all sessions, and the free ones.
-    var indices: Range<Int> { sessions.indices }
+    var indices: Range<UserSessionIndex> {
+        UserSessionIndex(0)..<UserSessionIndex(sessions.count)
+    }
 
-    subscript(index: Int) -> UserSession {
-        @inline(__always) _read { yield sessions[index] }
-        @inline(__always) _modify { yield &sessions[index] }
+    subscript(index: UserSessionIndex) -> UserSession {
+        @inline(__always) _read { yield sessions[index.place] }
+        @inline(__always) _modify { yield &sessions[index.place] }
     }
 
     /// Adds a session; its serial and its life follow those of the one that had the place before.
-    mutating func insert(_ session: UserSession) -> Int {
+    mutating func insert(_ session: UserSession) -> UserSessionIndex {
         guard let index = free.popLast() else {
             sessions.append(session)
-            return sessions.count - 1
+            return UserSessionIndex(sessions.count - 1)
         }
-        let (serial, life) = (sessions[index].serial, sessions[index].life)
-        sessions[index] = session
-        sessions[index].serial = serial &+ 1
-        sessions[index].life = life
+        let (serial, life) = (self[index].serial, self[index].life)
+        self[index] = session
+        self[index].serial = serial &+ 1
+        self[index].life = life
         return index
     }
 
     /// Takes a session out: timers and messages that still name it see that its serial, or its life, is
     /// another.
-    mutating func remove(_ index: Int) {
-        sessions[index].serial &+= 1
-        sessions[index].life &+= 1
-        sessions[index].user = []
-        sessions[index].handover = []
-        sessions[index].batch = nil
-        sessions[index].seen = SeenMessages()
-        sessions[index].twinsUntil = nil
-        sessions[index].origin = nil
-        sessions[index].isCounted = false
+    mutating func remove(_ index: UserSessionIndex) {
+        self[index].serial &+= 1
+        self[index].life &+= 1
+        self[index].user = []
+        self[index].handover = []
+        self[index].batch = nil
+        self[index].seen = SeenMessages()
+        self[index].twinsUntil = nil
+        self[index].origin = nil
+        self[index].isCounted = false
         free.append(index)
     }
 }

@@ -92,7 +92,7 @@ extension Gateway {
         } else if clients[place].flags.contains(.movedAway),
             let entry = clients[place].sessions.entries.first
         {
-            forwarding.insert(Int(entry.session))
+            forwarding.insert(entry.session)
         }
     }
 
@@ -107,7 +107,7 @@ extension Gateway {
             clients[place].kept.append(
                 KeptFrame(
                     start: clients[place].outputBase &+ UInt64(start), length: length, id: id,
-                    session: session, life: sessions[Int(session)].life, number: number))
+                    session: session, life: sessions[session].life, number: number))
         }
     }
 
@@ -247,7 +247,7 @@ extension Gateway {
                 break
             }
             if first.number == 0, isOwned(first) {
-                noteUnproven(Int(first.session), upTo: first.start &+ UInt64(first.length))
+                noteUnproven(first.session, upTo: first.start &+ UInt64(first.length))
             }
             clients[place].kept.removeFirst()
         }
@@ -381,9 +381,9 @@ struct KeptFrame {
     var start: UInt64
     var length: Int
     var id: MessageID
-    /// Its session's place in `Gateway.sessions`, and that place's life: another one says that the
-    /// session has ended, and nobody counts its messages any more.
-    var session: Int32
+    /// Its session's place, and that place's life: another one says that the session has ended, and
+    /// nobody counts its messages any more.
+    var session: UserSessionIndex
     var life: UInt32
     /// Its number among the messages of a counted session; 0: nobody counts.
     var number: UInt64
