@@ -31,7 +31,7 @@ extension Gateway {
                 (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
             if isParked, reply == 0 { reply = -1 }
             clients[place].output.appendInteger(reply)
-            wrote(place)
+            wrote(client)
         }
         if !topic.isNone {
             fanOut(
@@ -112,13 +112,14 @@ extension Gateway {
     ) {
         let first = registry.topics[topic].first
         if registry.topics[topic].count == 1 {
-            let place = registry.subscription(first).client.place
-            if canReceive(place) {
+            let client = registry.subscription(first).client
+            let place = client.place
+            if canReceive(client) {
                 let isRESP3 = clients[place].isRESP3
                 clients[place].output.appendMessage(
                     word, isRESP3: isRESP3, name: name, payload: payload, input)
                 counters[.clientCopies] += 1
-                wrote(place, .topic(topic))
+                wrote(client, .topic(topic))
                 return
             }
         }
@@ -149,37 +150,39 @@ extension Gateway {
         var index = first
         while !index.isNone {
             let subscription = registry.subscription(index)
-            copyFrame(toClient: subscription.client.place)
+            copyFrame(toClient: subscription.client)
             index = subscription.nextInTopic
         }
     }
 
     @inline(__always)
-    mutating func copyFrame(toClient place: Int) {
-        if canReceive(place) {
+    mutating func copyFrame(toClient client: ClientIndex) {
+        let place = client.place
+        if canReceive(client) {
             let isRESP3 = clients[place].isRESP3
             let start = clients[place].output.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
             if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
             counters[.clientCopies] += 1
-            wrote(place, .frame)
+            wrote(client, .frame)
         } else {
-            hold(place)
+            hold(client)
         }
     }
 
     /// Whether a message may be written to the client's output now.
     @inline(__always)
-    private func canReceive(_ place: Int) -> Bool {
-        clients[place].flags.isDisjoint(with: [.doomed, .ending, .executing, .tracked])
+    private func canReceive(_ client: ClientIndex) -> Bool {
+        clients[client.place].flags.isDisjoint(with: [.doomed, .ending, .executing, .tracked])
     }
 
     /// `frame` cannot be written now: it waits for the end of a transaction, or is dropped because
     /// the client is as good as gone.
     @inline(never)
-    private mutating func hold(_ place: Int) {
+    private mutating func hold(_ client: ClientIndex) {
+        let place = client.place
         if clients[place].flags.contains(.tracked) {
-            enqueue(place)
+            enqueue(client)
             return
         }
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
@@ -191,7 +194,7 @@ extension Gateway {
         frame.withSpan { clients[place].held.append($0, 0, $0.count) }
         if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
         counters[.clientCopies] += 1
-        if clients[place].held.count > outputAlarm { cut(place, .frame) }
+        if clients[place].held.count > outputAlarm { cut(client, .frame) }
     }
 
     // MARK: Presence
@@ -215,7 +218,7 @@ extension Gateway {
             index < clients[place].watching.count
         else { return }
         encodePresence(clients[place].watching[index], isOnline)
-        copyFrame(toClient: place)
+        copyFrame(toClient: client)
     }
 
     private mutating func encodePresence(_ topic: TopicIndex, _ isOnline: Bool) {

@@ -237,8 +237,8 @@ public struct Gateway: ~Copyable {
     public mutating func close(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
         let place = client.place
         precondition(clients[place].flags.contains(.open), "client \(client) is not open")
-        keepSessions(place)
-        let doubts = clients[place].parted.isEmpty ? [] : judge(place, parting)
+        keepSessions(client)
+        let doubts = clients[place].parted.isEmpty ? [] : judge(client, parting)
         for kind in TopicKind.allCases {
             while !clients[place].lists[first: kind].isNone {
                 leave(client, clients[place].lists[first: kind])
@@ -276,7 +276,7 @@ public struct Gateway: ~Copyable {
         let place = client.place
         clients[place].flags.remove(.dirty)
         if !clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) {
-            unsafe flushTracked(place, body)
+            unsafe flushTracked(client, body)
             return
         }
         guard clients[place].output.count > 0 else { return }
@@ -305,16 +305,17 @@ public struct Gateway: ~Copyable {
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
             clients[place].output.trim()
             clients[place].backlog.trim()
-            if !clients[place].flags.contains(.doomed) { checkSoftLimit(place, now) }
+            if !clients[place].flags.contains(.doomed) { checkSoftLimit(ClientIndex(place), now) }
             if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
         }
         return result
     }
 
-    private mutating func checkSoftLimit(_ place: Int, _ now: Instant) {
-        let limit = outputLimit(place)
+    private mutating func checkSoftLimit(_ client: ClientIndex, _ now: Instant) {
+        let place = client.place
+        let limit = outputLimit(client)
         let waiting =
-            outputCount(ClientIndex(place))
+            outputCount(client)
             + (clients[place].policy == .disconnect ? clients[place].backlog.byteCount : 0)
         guard limit.soft > 0, waiting > limit.soft else {
             clients[place].overSoftLimitSince = nil
@@ -324,39 +325,41 @@ public struct Gateway: ~Copyable {
             clients[place].overSoftLimitSince = now
             return
         }
-        if !(now - since < limit.softDuration) { cut(place, .unknown) }
+        if !(now - since < limit.softDuration) { cut(client, .unknown) }
     }
 
     /// To be called after anything was written to a client's output.
     @inline(__always)
-    mutating func wrote(_ place: Int, _ culprit: Culprit = .unknown) {
+    mutating func wrote(_ client: ClientIndex, _ culprit: Culprit = .unknown) {
+        let place = client.place
         if !clients[place].flags.contains(.dirty) {
             clients[place].flags.insert(.dirty)
-            dirty.append(ClientIndex(place))
+            dirty.append(client)
         }
-        if clients[place].output.count > outputAlarm { checkHardLimit(place, culprit) }
+        if clients[place].output.count > outputAlarm { checkHardLimit(client, culprit) }
     }
 
     @inline(never)
-    private mutating func checkHardLimit(_ place: Int, _ culprit: Culprit) {
-        if outputCount(ClientIndex(place)) > outputLimit(place).bound { cut(place, culprit) }
+    private mutating func checkHardLimit(_ client: ClientIndex, _ culprit: Culprit) {
+        if outputCount(client) > outputLimit(client).bound { cut(client, culprit) }
     }
 
-    private func outputLimit(_ place: Int) -> OutputLimit {
-        clients[place].lists.isEmpty
+    private func outputLimit(_ client: ClientIndex) -> OutputLimit {
+        clients[client.place].lists.isEmpty
             ? configuration.normalOutputLimit : configuration.pubsubOutputLimit
     }
 
     /// The client gets nothing more, and what it has not been sent is forgotten at once: at the
     /// bound memory matters more than the last words. Returns how many bytes that were.
     @discardableResult
-    mutating func doom(_ place: Int) -> Int {
+    mutating func doom(_ client: ClientIndex) -> Int {
+        let place = client.place
         clients[place].flags.insert(.doomed)
         if clients[place].flags.contains(.session) {
             // Its messages wait for the next connection: `close` will see to them, in this turn.
             if !clients[place].flags.contains(.dirty) {
                 clients[place].flags.insert(.dirty)
-                dirty.append(ClientIndex(place))
+                dirty.append(client)
             }
             return 0
         }
@@ -371,7 +374,7 @@ public struct Gateway: ~Copyable {
         clients[place].held.drop(clients[place].held.count, retaining: 0)
         if !clients[place].flags.contains(.dirty) {
             clients[place].flags.insert(.dirty)
-            dirty.append(ClientIndex(place))
+            dirty.append(client)
         }
         return discarded
     }

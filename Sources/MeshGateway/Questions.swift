@@ -533,7 +533,7 @@ extension Gateway {
             clients[place].output.appendReply(.array(ways), isRESP3: isRESP3)
         case .resume, .forward, .handOver, .addresses, .location: break
         }
-        wrote(place)
+        wrote(question.client)
         return question.client
     }
 }

@@ -48,22 +48,23 @@ extension Gateway {
         frame.appendBulk(bytes, Int(name.start), Int(name.count))
         frame.appendInteger(count)
         frame.append(node == NodeID(0) ? "$7\r\nexpired\r\n" : "$11\r\nunreachable\r\n")
-        tell(place)
+        tell(client)
     }
 
     /// Writes `frame`, an array that is no message, to a client: no policy drops it.
-    mutating func tell(_ place: Int) {
+    mutating func tell(_ client: ClientIndex) {
+        let place = client.place
         let isRESP3 = clients[place].isRESP3
         if clients[place].flags.contains(.executing) {
             let start = clients[place].held.count
             frame.withSpan { clients[place].held.append($0, 0, $0.count) }
             if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
-            if clients[place].held.count > outputAlarm { cut(place, .unknown) }
+            if clients[place].held.count > outputAlarm { cut(client, .unknown) }
         } else {
             let start = clients[place].output.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
             if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
         }
-        wrote(place)
+        wrote(client)
     }
 }

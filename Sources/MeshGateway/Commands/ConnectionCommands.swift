@@ -102,7 +102,7 @@ extension Gateway {
         } else {
             clients[place].flags.remove(.resp3)
         }
-        chooseRestriction(place)
+        chooseRestriction(client)
         let greeting = ReplyValue.map([
             ("server", .text("redis")), ("version", .text(Self.redisVersion)),
             ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[place].id))),
@@ -168,7 +168,7 @@ extension Gateway {
         clients[place].gaps = []
         clients[place].gapIndex = [:]
         clients[place].policy = configuration.slowConsumerPolicy
-        chooseTracking(place)
+        chooseTracking(client)
         if configuration.password != nil { clients[place].flags.remove(.authenticated) }
         clients[place].name = []
         clients[place].watching = []
@@ -365,8 +365,8 @@ extension Gateway {
         return nil
     }
 
-    private func type(of place: Int) -> ClientType {
-        clients[place].lists.redisCount > 0 ? .pubsub : .normal
+    private func type(of client: ClientIndex) -> ClientType {
+        clients[client.place].lists.redisCount > 0 ? .pubsub : .normal
     }
 
     mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant) {
@@ -394,7 +394,7 @@ extension Gateway {
         }
         var text = ""
         for place in 0..<clients.count where clients[place].flags.contains(.open) {
-            if let type, self.type(of: place) != type { continue }
+            if let type, self.type(of: ClientIndex(place)) != type { continue }
             if let ids, !ids.contains(clients[place].id) { continue }
             text += describe(ClientIndex(place), now) + "\n"
         }
@@ -409,7 +409,7 @@ extension Gateway {
             for place in 0..<clients.count
             where clients[place].flags.contains(.open) && clients[place].address == address {
                 ok(client)
-                return kill(place, askedBy: client)
+                return kill(ClientIndex(place), askedBy: client)
             }
             fail(client, "ERR No such client")
             return .handled
@@ -423,11 +423,11 @@ extension Gateway {
             if filter.skipsMe, place == client.place { continue }
             if let id = filter.id, clients[place].id != id { continue }
             if let address = filter.address, clients[place].address != address { continue }
-            if let type = filter.type, self.type(of: place) != type { continue }
+            if let type = filter.type, self.type(of: ClientIndex(place)) != type { continue }
             if filter.isNobody { continue }
             if let since = filter.openedBefore, !(clients[place].openedAt < since) { continue }
             count += 1
-            if case .end = kill(place, askedBy: client) { request = .end }
+            if case .end = kill(ClientIndex(place), askedBy: client) { request = .end }
         }
         integer(count, client)
         return request
@@ -502,13 +502,13 @@ extension Gateway {
     }
 
     /// Whoever kills itself is still answered.
-    private mutating func kill(_ place: Int, askedBy client: ClientIndex) -> Request {
+    private mutating func kill(_ victim: ClientIndex, askedBy client: ClientIndex) -> Request {
         counters[.clientsKilled] += 1
-        if place == client.place {
-            clients[place].flags.insert(.ending)
+        if victim == client {
+            clients[client.place].flags.insert(.ending)
             return .end
         }
-        doom(place)
+        doom(victim)
         return .handled
     }
 }

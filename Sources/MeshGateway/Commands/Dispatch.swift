@@ -102,7 +102,7 @@ extension Gateway {
         counters[.clientProtocolErrors] += 1
         clients[client.place].output.appendError("ERR Protocol error: \(error.text)")
         clients[client.place].flags.insert(.ending)
-        wrote(client.place)
+        wrote(client)
         return .end
     }
 
@@ -115,7 +115,7 @@ extension Gateway {
         let place = client.place
         counters[.commands] += 1
         clients[place].lastSeenAt = now
-        chooseMuting(place)
+        chooseMuting(client)
         let admission = admit(input, client)
         if clients[place].flags.contains(.queueing),
             let request = takeIntoTransaction(admission, size, &offset, client)
@@ -188,7 +188,7 @@ extension Gateway {
             if clients[place].flags.contains(.muted), !table[command].traits.contains(.pushes) {
                 clients[place].output.truncate(to: before)
             } else {
-                wrote(place)
+                wrote(client)
             }
         }
         return request
@@ -196,7 +196,8 @@ extension Gateway {
 
     /// Decides whether this command's reply is silenced; a SKIP is used up by one command. What
     /// EXEC carries out is silenced with EXEC.
-    private mutating func chooseMuting(_ place: Int) {
+    private mutating func chooseMuting(_ client: ClientIndex) {
+        let place = client.place
         if clients[place].flags.contains(.executing) { return }
         if clients[place].flags.isDisjoint(with: [.replyOff, .replySkip]) {
             clients[place].flags.remove(.muted)
@@ -471,7 +472,7 @@ extension Gateway {
         let place = client.place
         if clients[place].flags.contains(.muted) { return }
         clients[place].output.appendError(text)
-        wrote(place)
+        wrote(client)
     }
 
     /// Answers a `.report`.
@@ -484,7 +485,7 @@ extension Gateway {
         if !clients[place].flags.contains(.muted) {
             let isRESP3 = clients[place].isRESP3
             clients[place].output.appendReply(value, isRESP3: isRESP3)
-            wrote(place)
+            wrote(client)
         }
     }
 }

@@ -34,13 +34,13 @@ extension Gateway {
         for index in 1..<arguments.count {
             let name = absolute(index)
             join(client, kind, input, name)
-            let count = confirmedCount(kind, place)
+            let count = confirmedCount(kind, client)
             clients[place].output.appendPush(3, isRESP3: isRESP3)
             clients[place].output.append(word)
             clients[place].output.appendBulk(input, Int(name.start), Int(name.count))
             clients[place].output.appendInteger(count)
         }
-        chooseRestriction(place)
+        chooseRestriction(client)
         return .handled
     }
 
@@ -110,7 +110,7 @@ extension Gateway {
         releaseBacklog(client)
         if arguments.count == 1 {
             leaveAll(kind, client)
-            chooseRestriction(place)
+            chooseRestriction(client)
             return .handled
         }
         let isRESP3 = clients[place].isRESP3
@@ -118,13 +118,13 @@ extension Gateway {
         for index in 1..<arguments.count {
             let name = absolute(index)
             leave(client, kind, input, name)
-            let count = confirmedCount(kind, place)
+            let count = confirmedCount(kind, client)
             clients[place].output.appendPush(3, isRESP3: isRESP3)
             clients[place].output.append(word)
             clients[place].output.appendBulk(input, Int(name.start), Int(name.count))
             clients[place].output.appendInteger(count)
         }
-        chooseRestriction(place)
+        chooseRestriction(client)
         return .handled
     }
 
@@ -134,7 +134,7 @@ extension Gateway {
         let isRESP3 = clients[place].isRESP3
         let word = Confirmation.left(kind)
         if clients[place].lists[count: kind] == 0 {
-            let count = confirmedCount(kind, place)
+            let count = confirmedCount(kind, client)
             clients[place].output.appendPush(3, isRESP3: isRESP3)
             clients[place].output.append(word)
             clients[place].output.appendNull(isRESP3: isRESP3)
@@ -146,26 +146,27 @@ extension Gateway {
             // The name is written first: with its last subscriber the topic forgets it.
             clients[place].output.appendPush(3, isRESP3: isRESP3)
             clients[place].output.append(word)
-            appendName(registry.subscription(subscription).topic, to: place)
+            appendName(registry.subscription(subscription).topic, to: client)
             leave(client, subscription)
-            let count = confirmedCount(kind, place)
+            let count = confirmedCount(kind, client)
             clients[place].output.appendInteger(count)
         }
     }
 
     /// The number in a confirmation: channels and patterns together, shard channels apart, and
     /// what is watched apart.
-    private func confirmedCount(_ kind: TopicKind, _ place: Int) -> Int {
+    private func confirmedCount(_ kind: TopicKind, _ client: ClientIndex) -> Int {
         switch kind {
         case .channel, .pattern:
-            Int(clients[place].lists[count: .channel])
-                + Int(clients[place].lists[count: .pattern])
-        default: Int(clients[place].lists[count: kind])
+            Int(clients[client.place].lists[count: .channel])
+                + Int(clients[client.place].lists[count: .pattern])
+        default: Int(clients[client.place].lists[count: kind])
         }
     }
 
     /// A RESP2 client with subscriptions may run few commands.
-    mutating func chooseRestriction(_ place: Int) {
+    mutating func chooseRestriction(_ client: ClientIndex) {
+        let place = client.place
         if !clients[place].isRESP3, clients[place].lists.redisCount > 0 {
             clients[place].flags.insert(.restricted)
         } else {
@@ -177,7 +178,8 @@ extension Gateway {
         registry.topics.withName(topic) { queue.appendBulk($0, 0, $0.count) }
     }
 
-    mutating func appendName(_ topic: TopicIndex, to place: Int) {
+    mutating func appendName(_ topic: TopicIndex, to client: ClientIndex) {
+        let place = client.place
         registry.topics.withName(topic) { clients[place].output.appendBulk($0, 0, $0.count) }
     }
 

@@ -26,7 +26,7 @@ extension Gateway {
             fail(client, text)
             return .handled
         case .refusedExec(let text):
-            endQueueing(place)
+            endQueueing(client)
             offset = commandStart + size
             refuseExecution(text, client)
             return .handled
@@ -43,7 +43,7 @@ extension Gateway {
         case .admitted(.exec):
             let isAborted = clients[place].flags.contains(.aborted)
             let count = clients[place].transaction.queuedCount
-            endQueueing(place)
+            endQueueing(client)
             if isAborted {
                 offset = commandStart + size
                 fail(client, "EXECABORT Transaction discarded because of previous errors.")
@@ -52,26 +52,26 @@ extension Gateway {
             clients[place].flags.insert(.executing)
             if !clients[place].flags.contains(.muted) {
                 clients[place].output.appendArray(count)
-                wrote(place)
+                wrote(client)
             }
             return .handled
         case .admitted(.discard):
-            endQueueing(place)
+            endQueueing(client)
             offset = commandStart + size
             if !clients[place].flags.contains(.muted) {
                 ok(client)
-                wrote(place)
+                wrote(client)
             }
             return .handled
         case .admitted(let command) where table[command].traits.contains(.unqueued):
-            endQueueing(place)
+            endQueueing(client)
             return nil
         case .admitted:
             if let end = keepInput(size, client) { return end }
             clients[place].transaction.queuedCount += 1
             if !clients[place].flags.contains(.muted) {
                 clients[place].output.append("+QUEUED\r\n")
-                wrote(place)
+                wrote(client)
             }
             return .handled
         }
@@ -92,7 +92,8 @@ extension Gateway {
         fail(client, "EXECABORT Transaction discarded because of: \(reason)")
     }
 
-    private mutating func endQueueing(_ place: Int) {
+    private mutating func endQueueing(_ client: ClientIndex) {
+        let place = client.place
         clients[place].transaction = Transaction()
         clients[place].flags.subtract([.queueing, .aborted])
     }
@@ -107,7 +108,7 @@ extension Gateway {
         swap(&held, &clients[place].held)
         if held.count > 0 {
             held.withSpan { clients[place].output.append($0, 0, $0.count) }
-            wrote(place)
+            wrote(client)
         }
         return .handled
     }

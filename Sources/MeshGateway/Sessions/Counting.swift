@@ -19,7 +19,7 @@ extension Gateway {
             fail(client, "ERR value is not an integer or out of range")
             return
         }
-        guard let index = session(of: user, at: client.place), sessions[index].isCounted else {
+        guard let index = session(of: user, at: client), sessions[index].isCounted else {
             fail(client, "ERR this connection has no counted session of this user")
             return
         }
@@ -54,8 +54,9 @@ extension Gateway {
     /// The next message of a session that is written to its client's output: its number, 0 where
     /// nobody counts, and the session; nil: the message is of none.
     mutating func countMessage(
-        _ place: Int, _ group: UInt64
+        _ client: ClientIndex, _ group: UInt64
     ) -> (session: UserSessionIndex, number: UInt64)? {
+        let place = client.place
         guard let key = FrameLabel.userKey(of: group),
             let index = clients[place].sessions.first(key)
         else { return nil }
@@ -104,10 +105,10 @@ extension Gateway {
         let isFormer = token != sessions[index].token
         let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)
-        addLost(max(0, first - next), to: place)
+        addLost(max(0, first - next), to: ghost)
         if isFormer, sessions[index].toldCount > 0 {
             // What that was told of losses stood behind the new token.
-            addLost(sessions[index].toldCount, to: place)
+            addLost(sessions[index].toldCount, to: ghost)
             clients[place].droppedSince = sessions[index].toldSince
         }
         while first < next, !clients[place].backlog.isEmpty {

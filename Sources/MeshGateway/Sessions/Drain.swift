@@ -87,7 +87,7 @@ extension Gateway {
         drain?.nextStepAt = now + Self.drainStep
         if progress.destinations.isEmpty {
             // There is nowhere to go, and so nothing to be gained by going slowly.
-            for place in 0..<clients.count { end(place) }
+            for place in 0..<clients.count { end(ClientIndex(place)) }
             return
         }
         let elapsed = (now - progress.startedAt).nanoseconds
@@ -117,7 +117,7 @@ extension Gateway {
             frame.append("*3\r\n$5\r\nmoved\r\n")
             frame.appendBulk(progress.destination(place).address)
             frame.appendInteger(Int(max(0, left.nanoseconds) / 1_000_000))
-            tell(place)
+            tell(ClientIndex(place))
         }
     }
 
@@ -125,22 +125,23 @@ extension Gateway {
         while let progress = drain, progress.ended < count {
             let place = progress.ended
             drain?.ended += 1
-            end(place)
+            end(ClientIndex(place))
         }
         // Who has come since is ended at once.
         guard let progress = drain, progress.ended == clients.count,
             !(now - progress.startedAt < progress.duration)
         else { return }
-        for place in 0..<clients.count { end(place) }
+        for place in 0..<clients.count { end(ClientIndex(place)) }
     }
 
-    private mutating func end(_ place: Int) {
+    private mutating func end(_ client: ClientIndex) {
+        let place = client.place
         guard clients[place].flags.contains(.open), !clients[place].flags.contains(.ending) else {
             return
         }
         clients[place].flags.insert(.ending)
         hasWork = true
-        farewells.append(ClientIndex(place))
+        farewells.append(client)
     }
 
     /// Hands the sessions that wait to other nodes.

@@ -36,7 +36,7 @@ extension Gateway {
             batch.append(integer: sessions[index].batchNumber)
             batch.append(integer: UInt32(clamping: clients[ghost.place].droppedCount))
             clients[ghost.place].droppedCount = 0
-            takeFrames(ghost.place, &batch, bytesMax: Self.batchBytesMax)
+            takeFrames(ghost, &batch, bytesMax: Self.batchBytesMax)
             let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
             sessions[index].batch = bytes
             send(
@@ -64,7 +64,7 @@ extension Gateway {
         if !isTaken {
             counters[.sessionBatchesLost] += 1
             // The next batch says so.
-            addLost(Self.unknownCount, to: ghost.place)
+            addLost(Self.unknownCount, to: ghost)
         }
         sessions[index].batch = nil
         // One that was not taken is announced with what comes next, or at the end: alone it would
@@ -123,7 +123,7 @@ extension Gateway {
     /// Messages of a session are lost, and nobody knows how many: its client is told, at once or when
     /// it comes back, here or at the node that has the session by now.
     mutating func announceUnknownLoss(_ index: UserSessionIndex) {
-        tellMissed(place(of: index), sessions[index].user, Self.unknownCount, since: now)
+        tellMissed(holder(of: index), sessions[index].user, Self.unknownCount, since: now)
         if case .moved = sessions[index].state { forwarding.insert(index) }
     }
 
@@ -131,11 +131,11 @@ extension Gateway {
         if case .moved = sessions[index].state { true } else { false }
     }
 
-    /// Who has the session: a client, or the ghost that waits for one.
-    private func place(of index: UserSessionIndex) -> Int {
+    /// The client that has the session, or the ghost that waits for one.
+    private func holder(of index: UserSessionIndex) -> ClientIndex {
         switch sessions[index].state {
-        case .attached(let client), .arriving(let client, _, _): client.place
-        case .waiting(let ghost, _), .moved(let ghost, _, _): ghost.place
+        case .attached(let client), .arriving(let client, _, _): client
+        case .waiting(let ghost, _), .moved(let ghost, _, _): ghost
         }
     }
 
@@ -147,9 +147,9 @@ extension Gateway {
         let number = input.load(UInt32.self, at: Int(rest.start))
         // A batch whose answer was lost comes again.
         guard number > sessions[index].batchSeen else { return true }
-        let place = place(of: index)
+        let holder = holder(of: index)
         let missed = Int(input.load(UInt32.self, at: Int(rest.start) + 4))
-        tellMissed(place, sessions[index].user, missed, since: now)
+        tellMissed(holder, sessions[index].user, missed, since: now)
         if missed > 0, case .moved = sessions[index].state { forwarding.insert(index) }
         if number == Self.lastBatch {
             arrivals[token] = nil
@@ -160,7 +160,7 @@ extension Gateway {
         isForwarded = true
         defer { isForwarded = false }
         readFrames(input, Int(rest.start) + 8, rest.end, sessions[index].key) { gateway in
-            gateway.enqueue(place)
+            gateway.enqueue(holder)
         }
         return true
     }
@@ -171,11 +171,11 @@ extension Gateway {
     mutating func finishArrival(_ index: UserSessionIndex) {
         guard case .arriving(let client, let ghost, _) = sessions[index].state else { return }
         join(client, sessions[index].user)
-        release(index, from: ghost.place)
+        release(index, from: ghost)
         tellMissed(
-            client.place, sessions[index].user, clients[ghost.place].droppedCount,
+            client, sessions[index].user, clients[ghost.place].droppedCount,
             since: clients[ghost.place].droppedSince)
-        pour(from: ghost, to: client.place, sessions[index].key)
+        pour(from: ghost, to: client, sessions[index].key)
         closeGhost(ghost)
         if clients[client.place].flags.contains(.ghost) {
             change(index, .waiting(client, until: now + configuration.sessionGrace))
@@ -212,11 +212,11 @@ extension Gateway {
                 shortTimers.removeLast()
             }
         case .attached(let client), .waiting(let client, _):
-            endTwins(index, client.place)
+            endTwins(index, client)
         }
     }
 
-    private mutating func endTwins(_ index: UserSessionIndex, _ place: Int) {
+    private mutating func endTwins(_ index: UserSessionIndex, _ client: ClientIndex) {
         guard let until = sessions[index].twinsUntil, until <= now else { return }
         sessions[index].twinsUntil = nil
         sessions[index].seen = SeenMessages()
@@ -224,12 +224,13 @@ extension Gateway {
             arrivals[origin] = nil
         }
         sessions[index].origin = nil
-        endSettling(at: place)
+        endSettling(at: client)
     }
 
     /// True when `frame`, for a session that has just come from another node, was given out already:
     /// it came here directly and by that node.
-    mutating func isTwin(_ place: Int) -> Bool {
+    mutating func isTwin(_ client: ClientIndex) -> Bool {
+        let place = client.place
         guard
             let index = clients[place].sessions.first(
                 label.key, where: { sessions[$0].twinsUntil != nil })
@@ -251,20 +252,22 @@ extension Gateway {
     }
 
     /// So many messages are lost to the client, or ghost.
-    mutating func addLost(_ count: Int, to place: Int) {
+    mutating func addLost(_ count: Int, to client: ClientIndex) {
+        let place = client.place
         clients[place].droppedCount = Self.sumOfLost(clients[place].droppedCount, count)
     }
 
     /// So many messages of a session are lost: its client is told, at once or when it comes back.
     private mutating func tellMissed(
-        _ place: Int, _ user: [UInt8], _ count: Int, since: Instant
+        _ client: ClientIndex, _ user: [UInt8], _ count: Int, since: Instant
     ) {
+        let place = client.place
         if count == 0 { return }
         if clients[place].flags.contains(.ghost) {
             if clients[place].droppedCount == 0 { clients[place].droppedSince = since }
-            addLost(count, to: place)
+            addLost(count, to: client)
         } else {
-            tellSessionGap(place, user, count, since: since)
+            tellSessionGap(client, user, count, since: since)
         }
     }
 }

@@ -170,7 +170,7 @@ extension Gateway {
         counters[.sessionsLost] += 1
         if let index = openSession(user, client, isCounted: seen != nil) {
             answerToken(index, client)
-            tellSessionGap(place, user, Self.unknownCount, since: now)
+            tellSessionGap(client, user, Self.unknownCount, since: now)
         }
         return client
     }
@@ -237,8 +237,8 @@ extension Gateway {
         }
         finishArrival(index)
         if case .attached(let client) = sessions[index].state {
-            keepSessions(client.place)
-            doom(client.place)
+            keepSessions(client)
+            doom(client)
         }
         switch sessions[index].state {
         case .waiting(let ghost, _):
@@ -276,13 +276,14 @@ extension Gateway {
         grant.append(integer: min(sessions[index].sentCount, UInt64(Self.countMax)))
         clients[place].droppedCount = 0
         clients[place].flags.remove(.counted)
-        takeFrames(place, &grant, bytesMax: Self.grantBytesMax)
+        takeFrames(ghost, &grant, bytesMax: Self.grantBytesMax)
         return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
     }
 
     /// Moves messages out of a backlog, each with its header: as many as `bytesMax` has room for,
     /// and at least one.
-    mutating func takeFrames(_ place: Int, _ queue: inout ByteQueue, bytesMax: Int) {
+    mutating func takeFrames(_ client: ClientIndex, _ queue: inout ByteQueue, bytesMax: Int) {
+        let place = client.place
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
         let start = queue.count
@@ -368,14 +369,14 @@ extension Gateway {
         sessions[index].batchSeen = 0
         sessions[index].twinsUntil = now + Self.twinTime
         arrivals[token] = index
-        hold(index, at: receiver.place)
-        hold(index, at: ghost.place)
+        hold(index, at: receiver)
+        hold(index, at: ghost)
         join(ghost, user)
         change(index, .arriving(receiver, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
             clients[client.place].arriving.append(index)
             answerToken(index, client)
-            tellSessionGap(client.place, user, header.missed, since: since)
+            tellSessionGap(client, user, header.missed, since: since)
         } else {
             clients[receiver.place].droppedCount = header.missed
             clients[receiver.place].droppedSince = since
@@ -387,7 +388,7 @@ extension Gateway {
             // The user may have been here a moment ago: then what waited elsewhere comes here too.
             _ = gateway.sessions[index].seen.insert(gateway.label.id)
         }
-        if client != nil { wrote(receiver.place) }
+        if client != nil { wrote(receiver) }
         return true
     }
 
@@ -435,7 +436,7 @@ extension Gateway {
         swap(&later, &clients[ghost.place].backlog)
         let span = grant.span
         guard let header = Grant(span) else { preconditionFailure("a grant of our own") }
-        addLost(header.missed, to: ghost.place)
+        addLost(header.missed, to: ghost)
         beginWaiting(index, ghost, from: header.from)
         readFrames(span, Grant.size, span.count, key) { gateway in
             gateway.clients[ghost.place].backlog.append(gateway.frame, gateway.label)

@@ -76,7 +76,8 @@ extension Gateway {
     }
 
     /// The session leaves this client, whose connection is asked about later.
-    mutating func part(_ index: UserSessionIndex, from place: Int) {
+    mutating func part(_ index: UserSessionIndex, from client: ClientIndex) {
+        let place = client.place
         if isUnproven(index), let end = sessions[index].unprovenEnd {
             clients[place].parted.append(
                 PartedSession(session: index, life: sessions[index].life, end: end))
@@ -86,7 +87,8 @@ extension Gateway {
 
     /// Announces what has been lost with a connection; returns the sessions of which it is still
     /// open.
-    mutating func judge(_ place: Int, _ parting: Parting) -> [SessionDoubt] {
+    mutating func judge(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
+        let place = client.place
         let given = clients[place].outputBase &+ UInt64(clients[place].sentFront)
         let doubts = clients[place].parted.map { parted in
             SessionDoubt(

@@ -82,7 +82,7 @@ extension Gateway {
 
     /// A new session, or the token of the one that the connection has.
     private mutating func begin(_ user: [UInt8], _ client: ClientIndex, isCounted: Bool) {
-        if let index = session(of: user, at: client.place) {
+        if let index = session(of: user, at: client) {
             if isCounted { sessions[index].isCounted = true }
             answerToken(index, client)
             return
@@ -103,7 +103,7 @@ extension Gateway {
         }
         let index = makeSession(user, .attached(client))
         sessions[index].isCounted = isCounted
-        hold(index, at: client.place)
+        hold(index, at: client)
         join(client, user)
         return index
     }
@@ -155,8 +155,8 @@ extension Gateway {
             }
             // A connection that breaks without a word is believed to stand for minutes; the one who
             // has the token knows better.
-            keepSessions(other.place)
-            doom(other.place)
+            keepSessions(other)
+            doom(other)
         }
         guard case .waiting(let ghost, _) = sessions[index].state else {
             refuseToken(client)
@@ -167,14 +167,14 @@ extension Gateway {
         restartCount(index)
         // First here, then away from there: the directory sees no change.
         join(client, sessions[index].user)
-        hold(index, at: client.place)
+        hold(index, at: client)
         change(index, .attached(client))
         renew(index, token)
         answerToken(index, client)
         tellSessionGap(
-            client.place, sessions[index].user, clients[ghost.place].droppedCount,
+            client, sessions[index].user, clients[ghost.place].droppedCount,
             since: clients[ghost.place].droppedSince)
-        pour(from: ghost, to: client.place, sessions[index].key)
+        pour(from: ghost, to: client, sessions[index].key)
         closeGhost(ghost)
     }
 
@@ -182,12 +182,15 @@ extension Gateway {
     mutating func answerToken(_ index: UserSessionIndex, _ client: ClientIndex) {
         guard !clients[client.place].flags.contains(.muted) else { return }
         clients[client.place].output.appendBulk(sessions[index].token.text)
-        wrote(client.place)
+        wrote(client)
     }
 
     /// Announces what did not fit while the session waited, or was lost with a node. `unknownCount`:
     /// nobody knows how many, and the client is told 0.
-    mutating func tellSessionGap(_ place: Int, _ user: [UInt8], _ count: Int, since: Instant) {
+    mutating func tellSessionGap(
+        _ client: ClientIndex, _ user: [UInt8], _ count: Int, since: Instant
+    ) {
+        let place = client.place
         guard count != 0 else { return }
         counters[.gapNotices] += 1
         frame.removeAll()
@@ -196,9 +199,9 @@ extension Gateway {
         let isKnown = count < Self.unknownCount
         frame.appendInteger(isKnown ? count : 0)
         frame.appendInteger(isKnown ? Int((now - since).milliseconds) : 0)
-        tell(place)
+        tell(client)
         // The notice itself may be lost with its connection.
-        if let index = session(of: user, at: place) {
+        if let index = session(of: user, at: client) {
             let end = clients[place].output.count + clients[place].held.count
             noteUnproven(index, upTo: clients[place].outputBase &+ UInt64(end))
             if sessions[index].toldCount == 0 { sessions[index].toldSince = since }
@@ -212,7 +215,8 @@ extension Gateway {
     ///
     /// What was not wholly handed to the kernel waits too: messages in the output, whose positions
     /// are known, and those in the backlog.
-    mutating func keepSessions(_ place: Int) {
+    mutating func keepSessions(_ client: ClientIndex) {
+        let place = client.place
         let indices = clients[place].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
         for index in indices { finishArrival(index) }
@@ -228,10 +232,10 @@ extension Gateway {
             let ghost = openGhost(isLatest ? .latest : .dropOldest)
             clients[ghost.place].droppedSince = now
             join(ghost, sessions[index].user)
-            hold(index, at: ghost.place)
+            hold(index, at: ghost)
             let first = firstNumbers[index] ?? sessions[index].sentCount + 1
             beginWaiting(index, ghost, from: Int(first))
-            part(index, from: place)
+            part(index, from: client)
             change(index, .waiting(ghost, until: now + configuration.sessionGrace))
             var key = sessions[index].user
             key.append(MessageKind.user.rawValue)
@@ -245,13 +249,13 @@ extension Gateway {
         let base = clients[place].outputBase
         clients[place].outputBase = base &+ UInt64(clients[place].sentFront)
         for kept in waiting {
-            output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, place) }
+            output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, client) }
         }
         var backlog = Backlog()
         swap(&backlog, &clients[place].backlog)
         while !backlog.isEmpty {
             let id = backlog.firstID
-            backlog.takeFirst { span, length in keep(span, 0, length, id, place) }
+            backlog.takeFirst { span, length in keep(span, 0, length, id, client) }
         }
         clients[place].sentFront = 0
         clients[place].sessions.removeAll()
@@ -259,14 +263,15 @@ extension Gateway {
         clients[place].settlingCount = 0
         clients[place].flags.subtract([.session, .settling])
         for index in indices {
-            leave(ClientIndex(place), named: sessions[index].user)
+            leave(client, named: sessions[index].user)
         }
     }
 
     /// One frame of a client that is gone, for the ghost of its session if it has one.
     private mutating func keep(
-        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ place: Int
+        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ client: ClientIndex
     ) {
+        let place = client.place
         let bytes = span.extracting(start..<start + length)
         let title = FrameTitle(bytes)
         guard title.kind == .user else { return }
@@ -284,17 +289,16 @@ extension Gateway {
             frame.append(bytes, 0, length)
             frame.setFrame(at: 0, isRESP3: false)
             label = FrameLabel(.user, key, id: id)
-            admitFrame(ghost.place)
+            admitFrame(ghost)
         }
     }
 
     /// The client has let go of a user itself: its session ends.
     mutating func endSession(_ client: ClientIndex, ofTopic topic: TopicIndex) {
-        let place = client.place
         let user = registry.topics.name(topic)
-        guard let index = session(of: user, at: place) else { return }
+        guard let index = session(of: user, at: client) else { return }
         if case .arriving(_, let ghost, _) = sessions[index].state { closeGhost(ghost) }
-        release(index, from: place)
+        release(index, from: client)
         forget(index)
         counters[.sessionsEnded] += 1
     }
@@ -420,7 +424,8 @@ extension Gateway {
     }
 
     /// The session of this user that a client, or a ghost, has.
-    func session(of user: [UInt8], at place: Int) -> UserSessionIndex? {
+    func session(of user: [UInt8], at client: ClientIndex) -> UserSessionIndex? {
+        let place = client.place
         if clients[place].sessions.isEmpty { return nil }
         return clients[place].sessions.first(hasher.key(.user, user)) {
             sessions[$0].user == user
@@ -428,7 +433,8 @@ extension Gateway {
     }
 
     /// From now on the client or ghost has the session.
-    mutating func hold(_ index: UserSessionIndex, at place: Int) {
+    mutating func hold(_ index: UserSessionIndex, at client: ClientIndex) {
+        let place = client.place
         clients[place].sessions.append(index, sessions[index].key)
         clients[place].flags.formUnion([.session, .tracked])
         if sessions[index].twinsUntil != nil {
@@ -437,17 +443,19 @@ extension Gateway {
         }
     }
 
-    mutating func release(_ index: UserSessionIndex, from place: Int) {
+    mutating func release(_ index: UserSessionIndex, from client: ClientIndex) {
+        let place = client.place
         clients[place].sessions.remove(index, sessions[index].key)
-        if sessions[index].twinsUntil != nil { endSettling(at: place) }
+        if sessions[index].twinsUntil != nil { endSettling(at: client) }
         if clients[place].sessions.isEmpty {
             clients[place].flags.subtract([.session, .settling])
-            if clients[place].flags.contains(.open) { chooseTracking(place) }
+            if clients[place].flags.contains(.open) { chooseTracking(client) }
         }
     }
 
     /// Nothing of one of the client's sessions can come twice any more, or it has gone.
-    mutating func endSettling(at place: Int) {
+    mutating func endSettling(at client: ClientIndex) {
+        let place = client.place
         clients[place].settlingCount -= 1
         if clients[place].settlingCount == 0 { clients[place].flags.remove(.settling) }
     }
@@ -483,7 +491,8 @@ extension Gateway {
     }
 
     /// Moves all that waits in a ghost to the back of another backlog, whatever its bound.
-    mutating func pour(from ghost: ClientIndex, to place: Int, _ key: Key) {
+    mutating func pour(from ghost: ClientIndex, to client: ClientIndex, _ key: Key) {
+        let place = client.place
         var backlog = Backlog()
         swap(&backlog, &clients[ghost.place].backlog)
         guard !backlog.isEmpty else { return }
@@ -495,7 +504,7 @@ extension Gateway {
             }
             if !isGhost { counters[.clientCopies] += 1 }
         }
-        if !isGhost { wrote(place) }
+        if !isGhost { wrote(client) }
     }
 
     mutating func join(_ client: ClientIndex, _ user: [UInt8]) {

@@ -32,11 +32,12 @@ extension Gateway {
 
     /// More waits for the client than may: it is ended, and the driver is told.
     @inline(never)
-    mutating func cut(_ place: Int, _ culprit: Culprit) {
+    mutating func cut(_ client: ClientIndex, _ culprit: Culprit) {
+        let place = client.place
         guard !clients[place].flags.contains(.doomed) else { return }
         counters[.clientsOverdue] += 1
         let channel = name(of: culprit)
-        let discarded = doom(place)
+        let discarded = doom(client)
         hasWork = true
         cuts.append(
             CutClient(

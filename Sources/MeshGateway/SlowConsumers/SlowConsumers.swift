@@ -25,13 +25,15 @@ extension Gateway {
     /// `frame`, a RESP2 array titled `label`, for a client whose messages are kept apart from its
     /// output.
     @inline(never)
-    mutating func enqueue(_ place: Int) {
-        if clients[place].flags.contains(.settling), label.kind == .user, isTwin(place) { return }
-        admitFrame(place)
+    mutating func enqueue(_ client: ClientIndex) {
+        let place = client.place
+        if clients[place].flags.contains(.settling), label.kind == .user, isTwin(client) { return }
+        admitFrame(client)
     }
 
     /// The same, for what is known to be no twin.
-    mutating func admitFrame(_ place: Int) {
+    mutating func admitFrame(_ client: ClientIndex) {
+        let place = client.place
         guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
             if clients[place].flags.contains(.session), label.kind == .user {
                 // It waits for the next connection. A turn of the driver brings so much at most.
@@ -45,13 +47,13 @@ extension Gateway {
         let isAhead =
             clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
             && clients[place].backlog.isEmpty
-            && outputCount(ClientIndex(place)) < Self.aheadBytes
+            && outputCount(client) < Self.aheadBytes
         if isAhead {
             let start = clients[place].output.count
             let length = frame.count
             frame.withSpan { clients[place].output.append($0, 0, $0.count) }
-            noteFrame(place, at: start, length, label.group, label.id)
-            wrote(place, .frame)
+            noteFrame(client, at: start, length, label.group, label.id)
+            wrote(client, .frame)
             return
         }
         let policy = clients[place].policy
@@ -61,22 +63,22 @@ extension Gateway {
         let cost = frame.count + Backlog.entryCost
         if policy == .disconnect, !isGhost {
             clients[place].backlog.append(frame, label)
-            checkBacklogLimit(place)
+            checkBacklogLimit(client)
         } else if cost > bytesMax {
             // Not even alone.
-            lose(place, policy)
+            lose(client, policy)
         } else if policy == .dropNewest {
             if clients[place].backlog.cost + cost > bytesMax
                 || clients[place].backlog.count >= countMax
             {
-                lose(place, policy)
+                lose(client, policy)
             } else {
                 clients[place].backlog.append(frame, label)
             }
         } else {
             if policy == .latest {
                 if clients[place].backlog.appendLatest(frame, label) {
-                    lose(place, policy)
+                    lose(client, policy)
                 }
             } else {
                 clients[place].backlog.append(frame, label)
@@ -84,11 +86,11 @@ extension Gateway {
             while clients[place].backlog.cost > bytesMax
                 || clients[place].backlog.count > countMax
             {
-                loseOldest(place, policy)
+                loseOldest(client, policy)
             }
         }
         if !isGhost {
-            wrote(place)
+            wrote(client)
         } else if clients[place].flags.contains(.movedAway),
             let entry = clients[place].sessions.entries.first
         {
@@ -98,11 +100,12 @@ extension Gateway {
 
     /// A frame of `length` bytes stands at `start` in the output as an array.
     private mutating func noteFrame(
-        _ place: Int, at start: Int, _ length: Int, _ group: UInt64, _ id: MessageID
+        _ client: ClientIndex, at start: Int, _ length: Int, _ group: UInt64, _ id: MessageID
     ) {
+        let place = client.place
         if clients[place].isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
         if clients[place].flags.contains(.session),
-            let (session, number) = countMessage(place, group)
+            let (session, number) = countMessage(client, group)
         {
             clients[place].kept.append(
                 KeptFrame(
@@ -111,39 +114,43 @@ extension Gateway {
         }
     }
 
-    private mutating func checkBacklogLimit(_ place: Int) {
-        let waiting = clients[place].backlog.byteCount + outputCount(ClientIndex(place))
-        if waiting > configuration.pubsubOutputLimit.bound { cut(place, .frame) }
+    private mutating func checkBacklogLimit(_ client: ClientIndex) {
+        let place = client.place
+        let waiting = clients[place].backlog.byteCount + outputCount(client)
+        if waiting > configuration.pubsubOutputLimit.bound { cut(client, .frame) }
     }
 
     // MARK: Losses
 
     /// The message in `frame` is lost to the client, or one of the same title in its backlog.
-    private mutating func lose(_ place: Int, _ policy: SlowConsumerPolicy) {
-        count(place, policy)
+    private mutating func lose(_ client: ClientIndex, _ policy: SlowConsumerPolicy) {
+        let place = client.place
+        count(client, policy)
         if clients[place].flags.contains(.gaps) {
             let title = frame.withSpan { FrameTitle($0) }
             let name = frame.withSpan { span in Self.bytes(span, title.name) }
-            noteGap(place, title.kind, name, 1)
+            noteGap(client, title.kind, name, 1)
         }
     }
 
-    private mutating func loseOldest(_ place: Int, _ policy: SlowConsumerPolicy) {
-        count(place, policy, isOldest: true)
+    private mutating func loseOldest(_ client: ClientIndex, _ policy: SlowConsumerPolicy) {
+        let place = client.place
+        count(client, policy, isOldest: true)
         if clients[place].flags.contains(.gaps) {
             let (kind, name) = clients[place].backlog.takeFirst { span, _ in
                 let title = FrameTitle(span)
                 return (title.kind, Self.bytes(span, title.name))
             }
-            noteGap(place, kind, name, 1)
+            noteGap(client, kind, name, 1)
         } else {
             clients[place].backlog.takeFirst { _, _ in }
         }
     }
 
     private mutating func count(
-        _ place: Int, _ policy: SlowConsumerPolicy, isOldest: Bool = false
+        _ client: ClientIndex, _ policy: SlowConsumerPolicy, isOldest: Bool = false
     ) {
+        let place = client.place
         if clients[place].flags.contains(.ghost) {
             counters[.sessionMessagesDropped] += 1
             if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
@@ -169,9 +176,11 @@ extension Gateway {
 
     /// The client has missed messages, and will be told once it takes what it is sent.
     mutating func noteGap(
-        _ place: Int, _ kind: MessageKind, _ name: [UInt8], _ count: Int, since: Instant? = nil
+        _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int,
+        since: Instant? = nil
     ) {
-        if clients[place].gaps.isEmpty { clients[place].gapsAfter = gapPosition(place) }
+        let place = client.place
+        if clients[place].gaps.isEmpty { clients[place].gapsAfter = gapPosition(client) }
         clients[place].flags.insert(.gapPending)
         // The list is short but for clients that are far behind on many names.
         var key = name
@@ -195,8 +204,9 @@ extension Gateway {
     }
 
     /// The frames up to this number came before what is missing: they are sent first.
-    private func gapPosition(_ place: Int) -> UInt64 {
-        clients[place].policy == .dropNewest ? clients[place].backlog.nextNumber : 0
+    private func gapPosition(_ client: ClientIndex) -> UInt64 {
+        clients[client.place].policy == .dropNewest
+            ? clients[client.place].backlog.nextNumber : 0
     }
 
     /// A flow from another node has a gap (`Effect.gap`): whoever asked is told that messages are
@@ -206,8 +216,8 @@ extension Gateway {
         where clients[place].flags.contains([.open, .gaps])
             && clients[place].flags.isDisjoint(with: [.doomed, .ending])
         {
-            noteGap(place, .node, [], count)
-            wrote(place)
+            noteGap(ClientIndex(place), .node, [], count)
+            wrote(ClientIndex(place))
         }
     }
 
@@ -215,9 +225,10 @@ extension Gateway {
 
     /// Offers everything that waits for the client, in pieces.
     @inline(never)
-    mutating func flushTracked(_ place: Int, _ body: (UnsafeRawBufferPointer) -> Int) {
+    mutating func flushTracked(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
+        let place = client.place
         while true {
-            refill(place)
+            refill(client)
             let front = clients[place].sentFront
             let offered = clients[place].output.count - front
             guard offered > 0 else { return }
@@ -225,18 +236,19 @@ extension Gateway {
                 unsafe body(UnsafeRawBufferPointer(rebasing: bytes[front...]))
             }
             precondition(sent >= 0 && sent <= offered)
-            forget(place, front + sent)
+            forget(client, front + sent)
             guard sent == offered, !clients[place].backlog.isEmpty else { break }
         }
         if clients[place].policy == .disconnect, clients[place].flags.isDisjoint(with: .session) {
-            chooseTracking(place)
+            chooseTracking(client)
         }
     }
 
     /// The first `sent` bytes of the output are the kernel's. A message of a session stays as long
     /// as a part of it has not left, one of a counted session until it is acknowledged, or too many
     /// are kept: if the connection breaks, they wait again.
-    private mutating func forget(_ place: Int, _ sent: Int) {
+    private mutating func forget(_ client: ClientIndex, _ sent: Int) {
+        let place = client.place
         let base = clients[place].outputBase
         let end = base &+ UInt64(sent)
         clients[place].kept.pass(end)
@@ -261,12 +273,13 @@ extension Gateway {
     }
 
     /// Moves messages from the backlog to the output, gap notices before what came after the gap.
-    mutating func refill(_ place: Int, all: Bool = false) {
+    mutating func refill(_ client: ClientIndex, all: Bool = false) {
+        let place = client.place
         guard clients[place].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
         while all
-            || outputCount(ClientIndex(place)) < Self.aheadBytes
+            || outputCount(client) < Self.aheadBytes
         {
-            announceGaps(place)
+            announceGaps(client)
             guard !clients[place].backlog.isEmpty else { return }
             // Taken out for the time of the copy: two parts of one session cannot be borrowed
             // through the slab at once.
@@ -280,11 +293,12 @@ extension Gateway {
                 return length
             }
             swap(&output, &clients[place].output)
-            noteFrame(place, at: start, length, group, id)
+            noteFrame(client, at: start, length, group, id)
         }
     }
 
-    private mutating func announceGaps(_ place: Int) {
+    private mutating func announceGaps(_ client: ClientIndex) {
+        let place = client.place
         guard clients[place].flags.contains(.gapPending),
             clients[place].backlog.firstNumber >= clients[place].gapsAfter
         else { return }
@@ -315,7 +329,7 @@ extension Gateway {
     mutating func releaseBacklog(_ client: ClientIndex) {
         let place = client.place
         if clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) { return }
-        refill(place, all: true)
+        refill(client, all: true)
     }
 
     // MARK: Commands
@@ -336,19 +350,20 @@ extension Gateway {
             return
         }
         clients[place].policy = policy
-        chooseTracking(place)
+        chooseTracking(client)
         ok(client)
     }
 
     /// Decides whether the client's messages pass its backlog.
-    mutating func chooseTracking(_ place: Int) {
+    mutating func chooseTracking(_ client: ClientIndex) {
+        let place = client.place
         let needsIt =
             clients[place].policy != .disconnect || clients[place].flags.contains(.session)
         if needsIt {
             clients[place].flags.insert(.tracked)
             return
         }
-        refill(place, all: true)
+        refill(client, all: true)
         // A gap notice or a transaction may still hold something back: then the next flush decides.
         if clients[place].backlog.isEmpty, clients[place].sentFront == 0 {
             clients[place].flags.remove(.tracked)
