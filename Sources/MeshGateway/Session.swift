@@ -45,7 +45,7 @@ struct Session: ~Copyable {
     var parted: [PartedSession] = []
     /// What the client has missed and was not told yet, in the order of the first losses.
     var gaps: [Gap] = []
-    /// By name and kind.
+    /// Where in `gaps` those of a name and kind are, by `Gap.key`.
     var gapIndex: [[UInt8]: Int] = [:]
     /// The gaps are told when the backlog's front has come to this number.
     var gapsAfter: UInt64 = 0

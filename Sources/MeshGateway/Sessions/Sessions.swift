@@ -237,11 +237,9 @@ extension Gateway {
             beginWaiting(index, ghost, from: Int(first))
             part(index, from: client)
             change(index, .waiting(ghost, until: now + configuration.sessionGrace))
-            var key = sessions[index].user
-            key.append(MessageKind.user.rawValue)
-            if let gap = clients[place].gapIndex[key] {
-                clients[ghost.place].droppedCount = clients[place].gaps[gap].count
-                clients[ghost.place].droppedSince = clients[place].gaps[gap].since
+            if let gap = untoldGap(client, .user, sessions[index].user) {
+                clients[ghost.place].droppedCount = gap.count
+                clients[ghost.place].droppedSince = gap.since
             }
         }
         var output = ByteQueue()

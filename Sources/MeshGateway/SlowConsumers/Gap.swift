@@ -8,6 +8,13 @@ struct Gap {
     var count: Int
     /// When the first of them was lost.
     var since: Instant
+
+    /// What a gap is found by in `Session.gapIndex`.
+    static func key(_ kind: MessageKind, _ name: [UInt8]) -> [UInt8] {
+        var key = name
+        key.append(kind.rawValue)
+        return key
+    }
 }
 
 /// What a message to a client is, as gap notices and reports name it.

@@ -183,8 +183,7 @@ extension Gateway {
         if clients[place].gaps.isEmpty { clients[place].gapsAfter = gapPosition(client) }
         clients[place].flags.insert(.gapPending)
         // The list is short but for clients that are far behind on many names.
-        var key = name
-        key.append(kind.rawValue)
+        let key = Gap.key(kind, name)
         if let index = clients[place].gapIndex[key] {
             let sum = Self.sumOfLost(clients[place].gaps[index].count, count)
             clients[place].gaps[index].count = sum
@@ -201,6 +200,12 @@ extension Gateway {
         clients[place].gapIndex[key] = clients[place].gaps.count
         clients[place].gaps.append(
             Gap(kind: kind, name: name, count: count, since: since ?? now))
+    }
+
+    /// The messages of this name that the client has missed and was not told of; nil: none that are told
+    /// apart from others.
+    func untoldGap(_ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8]) -> Gap? {
+        clients[client.place].gapIndex[Gap.key(kind, name)].map { clients[client.place].gaps[$0] }
     }
 
     /// The frames up to this number came before what is missing: they are sent first.
