@@ -8,12 +8,12 @@ public func fuzzMessages(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     guard let message = try? Message.decode(bytes, from: 0, to: count) else { return 0 }
     var encoded = ByteQueue()
     switch message {
-    case .question(let question, let isTrace, let subject):
-        encoded.append(question: question, isTrace: isTrace, subject: subject, bytes)
-    case .answer(let question, let answer):
-        encoded.append(answer: question, isTrace: false, answer, bytes)
-    case .traceAnswer(let question, let path):
-        encoded.append(answer: question, isTrace: true, path, bytes)
+    case .query(let query, let isTrace, let subject):
+        encoded.append(query: query, isTrace: isTrace, subject: subject, bytes)
+    case .answer(let query, let answer):
+        encoded.append(answer: query, isTrace: false, answer, bytes)
+    case .traceAnswer(let query, let path):
+        encoded.append(answer: query, isTrace: true, path, bytes)
     default:
         encoded.append(message)
     }
