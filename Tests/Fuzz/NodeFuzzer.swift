@@ -129,7 +129,8 @@ struct Subject: ~Copyable {
         precondition(members.filter { $0.isSelf }.count == 1, "it has lost itself")
         precondition(members.first { $0.isSelf }!.status == .alive, "it believes to be dead")
         precondition(
-            mesh.hosts[0].server.node.hasHolder(channel), "it has lost what its client subscribed to")
+            mesh.hosts[0].server.node.hasHolder(channel),
+            "it has lost what its client subscribed to")
         precondition(mesh.hosts[0].server.node.holders(of: channel).contains(Self.own))
         // It accepts a proper peer, and serves its clients.
         _ = mesh.read(client, 0)

@@ -227,9 +227,9 @@ import Testing
         let reply = harness.read(client)
         #expect(
             reply == "*2·%5·$6·holder·$2·n1·$2·id·$16·0000000000000002·"
-                + "$8·status·$5·alive·$4·hops·:1·$4·path·*1·$2·n1·"
+                + "$6·status·$5·alive·$4·hops·:1·$4·path·*1·$2·n1·"
                 + "%5·$6·holder·$2·n2·$2·id·$16·0000000000000003·"
-                + "$8·status·$7·suspect·$4·hops·_·$4·path·_·")
+                + "$6·status·$7·suspect·$4·hops·_·$4·path·_·")
     }
 
     @Test func `the answer for a client that has gone goes to nobody`() {

@@ -132,14 +132,15 @@ private let anybody = "*"
 
     /// The finder tells writes from reads: the test above can fail.
     @Test(arguments: [
-        ("held.append(message)", ["parked"]), ("self.held.entries[3]!.count += 1", ["parked"]),
+        ("parked.append(message)", ["parked"]), ("self.parked.entries[3]!.count += 1", ["parked"]),
         ("now = later", ["now"]), ("if now == later { return }", []),
-        ("swap(&held, &other)", ["parked"]),
-        ("let held = other.held", []), ("parked.count(of: key)", []), ("other.held = nil", []),
-        ("if held.append(x) { now = y }", ["parked", "now"]),
+        ("swap(&parked, &other)", ["parked"]),
+        ("let parked = other.parked", []), ("parked.count(of: key)", []),
+        ("other.parked = nil", []),
+        ("if parked.append(x) { now = y }", ["parked", "now"]),
         ("parked.removeAll { $0.isOld }", ["parked"]),
-        ("for held in all { parked.count(x) }", []), ("counts[held.place] = 3", []),
-        ("held[place].window &-= 1", ["parked"]), ("now <= later", []),
+        ("for parked in all { parked.count(x) }", []), ("counts[parked.place] = 3", []),
+        ("parked[place].window &-= 1", ["parked"]), ("now <= later", []),
     ])
     func `writes are told from reads`(code: String, expected: [String]) {
         let finder = WriteFinder(fields: ["parked", "now"], changes: ["append", "removeAll"])
