@@ -100,7 +100,7 @@ extension Gateway {
         patterns.matches(input, Int(name.start), Int(name.count), into: &matched)
         var receivers = 0
         for number in matched {
-            receivers += Int(registry.topics[patternTopics[Int(number)]].count)
+            receivers += Int(registry.topics[patternTopics[number.place]].count)
         }
         return receivers
     }
@@ -133,7 +133,7 @@ extension Gateway {
         _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>, _ id: MessageID
     ) {
         for index in matched.indices {
-            let topic = patternTopics[Int(matched[index])]
+            let topic = patternTopics[matched[index].place]
             frame.removeAll()
             frame.append("*4\r\n$8\r\npmessage\r\n")
             registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }

@@ -141,7 +141,7 @@ public struct Gateway: ~Copyable {
     /// The topic of each pattern, by the pattern's number.
     var patternTopics: [TopicIndex] = []
     /// Patterns that match the name at hand; reused.
-    var matched: [Int32] = []
+    var matched: [PatternNumber] = []
 
     /// The arguments of the command at hand, relative to `argumentBase`.
     var arguments = ArgumentList()

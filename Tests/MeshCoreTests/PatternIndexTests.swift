@@ -143,7 +143,7 @@ struct Dice {
         for text in texts { index.insert(bytes(text)) }
         func found(_ name: String) -> Set<String> {
             let name = bytes(name)
-            var ids: [Int32] = []
+            var ids: [PatternNumber] = []
             index.matches(name.span, 0, name.count, into: &ids)
             return Set(ids.map { String(decoding: index.pattern($0), as: UTF8.self) })
         }
@@ -159,7 +159,7 @@ struct Dice {
     @Test func `random inserts, removals and lookups agree with trying every pattern`() {
         var dice = Dice(state: 7)
         var index = PatternIndex(hasher: hasher)
-        var model: [[UInt8]: Int32] = [:]
+        var model: [[UInt8]: PatternNumber] = [:]
         for step in 0..<6_000 {
             let pattern = dice.text(step % 3 == 0 ? "ab*" : "abc*?[]\\.", 7)
             if dice.roll(5) < 3 {
@@ -173,7 +173,7 @@ struct Dice {
             #expect(count == model.count)
             guard step % 4 == 0 else { continue }
             let name = dice.text("abc.", 6)
-            var found: [Int32] = []
+            var found: [PatternNumber] = []
             index.matches(name.span, 0, name.count, into: &found)
             let expected = model.filter { Glob.matches($0.key, name) }.map(\.value).sorted()
             #expect(found.sorted() == expected)
@@ -187,7 +187,7 @@ struct Dice {
         var index = PatternIndex(hasher: hasher)
         let id = index.insert(bytes("b*d"))
         let text = bytes("abcde")
-        var found: [Int32] = []
+        var found: [PatternNumber] = []
         index.matches(text.span, 1, 3, into: &found)
         #expect(found == [id])
     }
@@ -197,7 +197,7 @@ struct Dice {
         let long = [UInt8](repeating: 0x61, count: 1_000)
         let one = index.insert(long + bytes("1*"))
         let two = index.insert(long + bytes("2*"))
-        var found: [Int32] = []
+        var found: [PatternNumber] = []
         let name = long + bytes("2x")
         index.matches(name.span, 0, name.count, into: &found)
         #expect(found == [two])
@@ -214,7 +214,7 @@ struct Dice {
             index.insert(bytes("user:\(number):*"))
             index.insert(bytes("room:*:member:\(number)"))
         }
-        var found: [Int32] = []
+        var found: [PatternNumber] = []
         let name = bytes("user:4711:typing")
         let clock = ContinuousClock()
         let taken = clock.measure {

@@ -1,5 +1,13 @@
 import MeshWire
 
+/// The number of a pattern in its `PatternIndex`.
+public struct PatternNumber: TableIndex {
+    public var rawValue: Int32
+
+    @inlinable @inline(__always)
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// A set of glob patterns that finds those that match a name without trying each.
 ///
 /// A pattern is filed under the bytes that all its matches start with, or, where that is longer,
@@ -20,10 +28,10 @@ public struct PatternIndex: ~Copyable {
 
     private let hasher: KeyHasher
     private var entries: [Entry] = []
-    private var freeEntry: Int32 = -1
+    private var freeEntry = PatternNumber.none
     private var prefixes: AffixTable
     private var suffixes: AffixTable
-    private var unanchoredFirst: Int32 = -1
+    private var unanchoredFirst = PatternNumber.none
     /// Entries by key, which the cluster's secret is in.
     private var map = IndexMap()
     /// The text of all patterns; entries hold places in it.
@@ -38,8 +46,8 @@ public struct PatternIndex: ~Copyable {
         var textCount: Int32 = 0
         var filing = Filing.free
         /// Neighbours in the chain of patterns that are filed alike; `next` also in the free list.
-        var next: Int32 = -1
-        var previous: Int32 = -1
+        var next = PatternNumber.none
+        var previous = PatternNumber.none
         var affixHash: UInt64 = 0
         var affixCount: Int32 = 0
     }
@@ -61,15 +69,15 @@ public struct PatternIndex: ~Copyable {
     }
 
     /// The text of a pattern in the set.
-    public func pattern(_ id: Int32) -> [UInt8] {
-        let entry = entries[Int(id)]
+    public func pattern(_ id: PatternNumber) -> [UInt8] {
+        let entry = entries[id.place]
         precondition(entry.filing != .free, "no pattern \(id)")
         return Array(text[entry.textStart..<entry.textStart + Int(entry.textCount)])
     }
 
     /// The number of this pattern, nil when it is not in the set.
-    public func id(of pattern: [UInt8]) -> Int32? {
-        find(pattern, hasher.key(.pattern, pattern)).map { Int32($0) }
+    public func id(of pattern: [UInt8]) -> PatternNumber? {
+        find(pattern, hasher.key(.pattern, pattern)).map { PatternNumber($0) }
     }
 
     private func find(_ pattern: [UInt8], _ key: Key) -> Int? {
@@ -85,20 +93,20 @@ public struct PatternIndex: ~Copyable {
     }
 
     /// The numbers of all patterns with this key, ascending.
-    public func ids(of key: Key) -> [Int32] {
-        var found: [Int32] = []
-        map.forEach(key.rawValue) { if entries[$0].key == key { found.append(Int32($0)) } }
+    public func ids(of key: Key) -> [PatternNumber] {
+        var found: [PatternNumber] = []
+        map.forEach(key.rawValue) { if entries[$0].key == key { found.append(PatternNumber($0)) } }
         return found.sorted()
     }
 
     /// Adds a pattern of at most `Frame.nameLengthMax` bytes; one that is there keeps its number.
     @discardableResult
-    public mutating func insert(_ pattern: [UInt8]) -> Int32 {
+    public mutating func insert(_ pattern: [UInt8]) -> PatternNumber {
         precondition(pattern.count <= Frame.nameLengthMax)
         let key = hasher.key(.pattern, pattern)
-        if let known = find(pattern, key) { return Int32(known) }
+        if let known = find(pattern, key) { return PatternNumber(known) }
         let id = takeEntry()
-        map.insert(Int(id), key.rawValue) { entries[$0].key.rawValue }
+        map.insert(id.place, key.rawValue) { entries[$0].key.rawValue }
         count += 1
 
         var entry = Entry()
@@ -108,7 +116,7 @@ public struct PatternIndex: ~Copyable {
         text.append(contentsOf: pattern)
         let prefix = Glob.literalPrefix(pattern, countMax: Self.affixCountMax)
         let suffix = Glob.reversedLiteralSuffix(pattern, countMax: Self.affixCountMax)
-        let next: Int32
+        let next: PatternNumber
         if prefix.isEmpty, suffix.isEmpty {
             entry.filing = .unanchored
             next = unanchoredFirst
@@ -125,18 +133,18 @@ public struct PatternIndex: ~Copyable {
             next = suffixes.exchangeFirst(entry.affixHash, suffix.count, with: id, entries)
         }
         entry.next = next
-        entries[Int(id)] = entry
-        if next >= 0 { entries[Int(next)].previous = id }
+        entries[id.place] = entry
+        if !next.isNone { entries[next.place].previous = id }
         return id
     }
 
     /// Takes a pattern out; its number is free for another.
-    public mutating func remove(_ id: Int32) {
-        let entry = entries[Int(id)]
+    public mutating func remove(_ id: PatternNumber) {
+        let entry = entries[id.place]
         precondition(entry.filing != .free, "no pattern \(id)")
-        if entry.next >= 0 { entries[Int(entry.next)].previous = entry.previous }
-        if entry.previous >= 0 {
-            entries[Int(entry.previous)].next = entry.next
+        if !entry.next.isNone { entries[entry.next.place].previous = entry.previous }
+        if !entry.previous.isNone {
+            entries[entry.previous.place].next = entry.next
         } else {
             switch entry.filing {
             case .prefix:
@@ -150,9 +158,9 @@ public struct PatternIndex: ~Copyable {
             }
         }
         map.remove(
-            entry.key.rawValue, rehash: { entries[$0].key.rawValue }, where: { $0 == Int(id) })
-        entries[Int(id)] = Entry()
-        entries[Int(id)].next = freeEntry
+            entry.key.rawValue, rehash: { entries[$0].key.rawValue }, where: { $0 == id.place })
+        entries[id.place] = Entry()
+        entries[id.place].next = freeEntry
         freeEntry = id
         count -= 1
         deadTextCount += Int(entry.textCount)
@@ -162,7 +170,7 @@ public struct PatternIndex: ~Copyable {
     /// Appends the numbers of the patterns that match `name[start ..< start + count]` to `ids`,
     /// each once, in an order that depends on the history of the set alone.
     public func matches(
-        _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [Int32]
+        _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [PatternNumber]
     ) {
         if self.count == 0 { return }
         appendMatches(unanchoredFirst, name, start, count, into: &ids)
@@ -183,11 +191,12 @@ public struct PatternIndex: ~Copyable {
     }
 
     private func appendMatches(
-        _ first: Int32, _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [Int32]
+        _ first: PatternNumber, _ name: Span<UInt8>, _ start: Int, _ count: Int,
+        into ids: inout [PatternNumber]
     ) {
         var id = first
-        while id >= 0 {
-            let entry = entries[Int(id)]
+        while !id.isNone {
+            let entry = entries[id.place]
             if Glob.matches(
                 text.span, entry.textStart, Int(entry.textCount), name: name, start, count)
             {
@@ -197,14 +206,14 @@ public struct PatternIndex: ~Copyable {
         }
     }
 
-    private mutating func takeEntry() -> Int32 {
-        if freeEntry >= 0 {
+    private mutating func takeEntry() -> PatternNumber {
+        if !freeEntry.isNone {
             let id = freeEntry
-            freeEntry = entries[Int(id)].next
+            freeEntry = entries[id.place].next
             return id
         }
         entries.append(Entry())
-        return Int32(entries.count - 1)
+        return PatternNumber(entries.count - 1)
     }
 
     private mutating func compactText() {
@@ -266,29 +275,30 @@ private struct AffixTable {
     @inline(__always)
     private static func spread(_ hash: UInt64) -> UInt64 { RandomSource.mix(hash) }
 
-    /// The first of the chain under this hash; -1: there is none.
+    /// The first of the chain under this hash; none: it is empty.
     @inline(__always)
-    func first(_ hash: UInt64, _ entries: [Entry]) -> Int32 {
-        Int32(map.find(Self.spread(hash)) { entries[$0].affixHash == hash } ?? -1)
+    func first(_ hash: UInt64, _ entries: [Entry]) -> PatternNumber {
+        PatternNumber(found: map.find(Self.spread(hash)) { entries[$0].affixHash == hash })
     }
 
-    /// Makes `id` the first of its chain and returns who was; -1: nobody, the chain is new.
+    /// Makes `id` the first of its chain and returns the former; none: the chain is new.
     mutating func exchangeFirst(
-        _ hash: UInt64, _ length: Int, with id: Int32, _ entries: [Entry]
-    ) -> Int32 {
-        if let former = replaceFirst(hash, with: id, entries) { return Int32(former) }
-        map.insert(Int(id), Self.spread(hash)) { Self.spread(entries[$0].affixHash) }
+        _ hash: UInt64, _ length: Int, with id: PatternNumber, _ entries: [Entry]
+    ) -> PatternNumber {
+        if let former = replaceFirst(hash, with: id, entries) { return PatternNumber(former) }
+        map.insert(id.place, Self.spread(hash)) { Self.spread(entries[$0].affixHash) }
         if length >= chainCounts.count {
             chainCounts += repeatElement(0, count: length + 1 - chainCounts.count)
         }
         chainCounts[length] += 1
         longest = max(longest, length)
-        return -1
+        return .none
     }
 
-    /// The chain goes on with `id`; -1: it has ended.
-    mutating func setFirst(_ hash: UInt64, _ length: Int, to id: Int32, _ entries: [Entry]) {
-        guard id < 0 else {
+    /// The chain goes on with `id`; none: it has ended.
+    mutating func setFirst(_ hash: UInt64, _ length: Int, to id: PatternNumber, _ entries: [Entry])
+    {
+        guard id.isNone else {
             _ = replaceFirst(hash, with: id, entries)
             return
         }
@@ -300,10 +310,10 @@ private struct AffixTable {
     }
 
     private mutating func replaceFirst(
-        _ hash: UInt64, with id: Int32, _ entries: [Entry]
+        _ hash: UInt64, with id: PatternNumber, _ entries: [Entry]
     ) -> Int? {
         map.replace(
-            Self.spread(hash), with: Int(id), rehash: { Self.spread(entries[$0].affixHash) },
+            Self.spread(hash), with: id.place, rehash: { Self.spread(entries[$0].affixHash) },
             where: { entries[$0].affixHash == hash })
     }
 }

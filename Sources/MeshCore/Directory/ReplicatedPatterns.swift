@@ -10,9 +10,9 @@ struct ReplicatedPatterns: ~Copyable {
     /// The nodes of each pattern number, ascending.
     private var holders: [[UInt16]] = []
     /// The numbers of each node's patterns. Sorted before their order matters.
-    private var numbers: [UInt16: Set<Int32>] = [:]
+    private var numbers: [UInt16: Set<PatternNumber>] = [:]
     /// The numbers that the last `match` found.
-    private var matched: [Int32] = []
+    private var matched: [PatternNumber] = []
 
     init(hasher: KeyHasher) {
         index = PatternIndex(hasher: hasher)
@@ -33,9 +33,9 @@ struct ReplicatedPatterns: ~Copyable {
         }
         guard count(of: node) < Frame.patternCountMax else { return .refused }
         let number = index.insert(text)
-        while holders.count <= Int(number) { holders.append([]) }
-        let place = holders[Int(number)].firstIndex { $0 > node } ?? holders[Int(number)].count
-        holders[Int(number)].insert(node, at: place)
+        while holders.count <= number.place { holders.append([]) }
+        let place = holders[number.place].firstIndex { $0 > node } ?? holders[number.place].count
+        holders[number.place].insert(node, at: place)
         numbers[node, default: []].insert(number)
         return .added
     }
@@ -52,14 +52,14 @@ struct ReplicatedPatterns: ~Copyable {
         for number in numbers[node]?.sorted() ?? [] { release(number, by: node) }
     }
 
-    private mutating func release(_ number: Int32, by node: UInt16) {
-        holders[Int(number)].removeAll { $0 == node }
+    private mutating func release(_ number: PatternNumber, by node: UInt16) {
+        holders[number.place].removeAll { $0 == node }
         numbers[node]?.remove(number)
         if numbers[node]?.isEmpty ?? false { numbers[node] = nil }
-        if holders[Int(number)].isEmpty { index.remove(number) }
+        if holders[number.place].isEmpty { index.remove(number) }
     }
 
-    private func held(_ key: Key, by node: UInt16) -> [Int32] {
+    private func held(_ key: Key, by node: UInt16) -> [PatternNumber] {
         index.ids(of: key).filter { numbers[node]?.contains($0) ?? false }
     }
 
@@ -80,5 +80,5 @@ struct ReplicatedPatterns: ~Copyable {
     }
 
     var matchCount: Int { matched.count }
-    func matchedHolders(_ place: Int) -> [UInt16] { holders[Int(matched[place])] }
+    func matchedHolders(_ place: Int) -> [UInt16] { holders[matched[place].place] }
 }

@@ -229,7 +229,7 @@ extension Gateway {
     /// A topic is new here: the node's directory must know.
     private mutating func firstJoined(_ topic: TopicIndex) {
         if registry.topics[topic].kind == .pattern {
-            let number = Int(patterns.insert(registry.topics.name(topic)))
+            let number = patterns.insert(registry.topics.name(topic)).place
             while patternTopics.count <= number { patternTopics.append(.none) }
             patternTopics[number] = topic
         }
@@ -243,7 +243,7 @@ extension Gateway {
             let number = patterns.id(of: registry.topics.name(topic))
         {
             patterns.remove(number)
-            patternTopics[Int(number)] = .none
+            patternTopics[number.place] = .none
         }
         registry.removeTopic(topic)
     }
