@@ -18,7 +18,7 @@ public struct Node: ~Copyable {
     var now: Instant
     /// Members and table have arrived.
     public internal(set) var isReady = false
-    /// There are `pendingChanges`.
+    /// There is something in `gossip.pending`, or a withdrawal that has not begun.
     var hasPendingChanges = false
     var links: LinkTable
     /// Index 0 is this node.
@@ -33,50 +33,26 @@ public struct Node: ~Copyable {
     let bootMilliseconds: UInt64
     public internal(set) var counters = NodeCounters()
     // Membership.
-    var pendingChanges: [PendingChange] = []
-    var gossipedAt: Instant
-    /// At least so long between one telling of changes and the next.
-    var gossipPause = Node.gossipPauseMin
-    /// When a member or a log last changed here.
-    var changedAt: Instant
-    /// When this node last compared what it knows with a neighbour's.
-    var comparedAt: Instant?
-    var accusations: [Accusation] = []
-    var isolation = Isolation()
+    var gossip: Gossip
+    var suspicions = Suspicions()
     /// The dead and the departed, oldest first.
     var departed = DepartedMembers()
 
     // Overlay.
     var longRange: LongRangeLinks
     var join: JoinState
-    var isLeaving = false
-    /// When this node has said that it leaves.
-    var leavingSince: Instant
+    var departure = Departure()
 
     // Routing.
     var lists = LinkLists()
-    var listVersion: UInt32 = 0
     var router = Router()
     var forwarding = ForwardingScratch()
 
     // Directory.
-    var directory = DirectoryTable()
-    var patterns: ReplicatedPatterns
-    var recent: RecentRecords
-    /// This node's own changes that are not spread yet, the first with this sequence.
-    var unsent: [DirectoryRecord] = []
-    /// Not before this, so that many changes travel together.
-    var unsentAfter: Instant
-    /// Whole sets that are arriving.
-    var snapshotPositions: [MemberIndex: ArrivingSet] = [:]
-    var withdrawals = Withdrawals()
-    var watched = WatchedKeys()
-    var keyCollisions = KeyCollisions()
+    var directory: Directory
 
     // Delivery.
     var flows: Flows
-    /// The number of the last message that was published here.
-    var lastNumber: UInt32 = 0
     var parked = ParkedMessages()
 
     // Queries to other nodes.
@@ -99,11 +75,9 @@ public struct Node: ~Copyable {
         clusterID = hasher.key(.room, Array(configuration.cluster.utf8)).rawValue
         bootMilliseconds = incarnation.life
         self.now = now
-        gossipedAt = now - .seconds(1)
-        leavingSince = now
-        unsentAfter = now
-        changedAt = now
-        patterns = ReplicatedPatterns(hasher: hasher)
+        gossip = Gossip(at: now)
+        directory = Directory(
+            hasher: hasher, recentCapacity: configuration.recentRecordCount, at: now)
         random = RandomSource(seed: seed)
         // Of the seed, which nobody else knows; not a draw, of which choices tell.
         let secret = RandomSource.mix(seed ^ 0x7461_626c_6573)
@@ -118,7 +92,6 @@ public struct Node: ~Copyable {
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         coordinates = Coordinates(at: now)
-        recent = RecentRecords(capacity: configuration.recentRecordCount)
         let seeds = configuration.seeds.filter { $0 != configuration.endpoint }
         join = JoinState(seeds: seeds, startedAt: now)
         router.admit(.oneself)
@@ -175,7 +148,7 @@ public struct Node: ~Copyable {
     /// The consequences of changes of members, at the end of each event.
     @inline(never)
     mutating func settleChanges(_ effects: inout EffectBuffer) {
-        if withdrawals.isFresh { stepWithdrawals(&effects) }
+        if directory.withdrawals.isFresh { stepWithdrawals(&effects) }
         disseminateSoon(&effects)
     }
 

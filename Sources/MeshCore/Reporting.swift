@@ -50,8 +50,8 @@ extension Node {
 
     public func tableSizes() -> TableSizes {
         TableSizes(
-            entries: directory.count, directoryBytes: directory.byteCount,
-            patterns: patterns.count, members: members.ring.count,
+            entries: directory.table.count, directoryBytes: directory.table.byteCount,
+            patterns: directory.patterns.count, members: members.ring.count,
             links: links.established.count)
     }
 
@@ -82,7 +82,7 @@ extension Node {
     public var linkIndices: Range<LinkIndex> { links.indices }
 
     /// Different patterns subscribed anywhere in the mesh.
-    public var patternCount: Int { patterns.count }
+    public var patternCount: Int { directory.patterns.count }
 
     /// Equal on two nodes that agree on who is there and who holds what.
     public var stateDigest: UInt64 { members.digest }

@@ -271,7 +271,7 @@ import Testing
             }
         }
         let origin = mesh.hosts[0].node.id
-        let first = mesh.hosts[0].node.lastNumber
+        let first = mesh.hosts[0].node.flows.lastNumber
         for number in 1...40 {
             mesh.send([UInt8(number)], from: 0, to: number % 4 == 0 ? "cid" : "bob")
         }

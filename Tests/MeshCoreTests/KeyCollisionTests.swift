@@ -98,9 +98,9 @@ import Testing
         // Told before, and known before what was said came: bob may be there now.
         mesh.hosts[0].node.receivedWrongName(
             mesh.key("ann"), name: 1, sequence: 0, from: mesh.hosts[1].node.id)
-        #expect(mesh.hosts[0].node.keyCollisions.isEmpty)
+        #expect(mesh.hosts[0].node.directory.collisions.isEmpty)
         mesh.run(for: .milliseconds(50))
-        #expect(mesh.hosts[0].node.keyCollisions.count == 1)
+        #expect(mesh.hosts[0].node.directory.collisions.count == 1)
     }
 
     @Test
@@ -112,12 +112,12 @@ import Testing
         mesh.hosts[0].node.receivedWrongName(
             key, name: 1, sequence: .max, from: mesh.hosts[2].node.id)
         mesh.hosts[0].node.receivedWrongName(key, name: 1, sequence: .max, from: NodeID(77))
-        #expect(mesh.hosts[0].node.keyCollisions.isEmpty)
+        #expect(mesh.hosts[0].node.directory.collisions.isEmpty)
         disown("bob")
-        #expect(mesh.hosts[0].node.keyCollisions.count == 1)
+        #expect(mesh.hosts[0].node.directory.collisions.count == 1)
         mesh.crash(1)
         mesh.run(for: .seconds(6))
-        #expect(mesh.hosts[0].node.keyCollisions.isEmpty)
+        #expect(mesh.hosts[0].node.directory.collisions.isEmpty)
     }
 
     @Test func `a bounded number of pairs is remembered, the latest`() {

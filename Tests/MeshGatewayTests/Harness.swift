@@ -69,7 +69,7 @@ struct Harness: ~Copyable {
     /// Changes that the node has been told of, but for watches.
     var changes: [RecentRecords.Entry] {
         let sequence = shared.mesh.hosts[host].server.node.members[.oneself].log.sequence
-        return shared.mesh.hosts[host].server.node.recent.records(
+        return shared.mesh.hosts[host].server.node.directory.recent.records(
             of: nodeID, after: 0, through: sequence) ?? []
     }
 
@@ -77,7 +77,7 @@ struct Harness: ~Copyable {
     var changeCount: Int { Int(shared.mesh.hosts[host].server.node.members[.oneself].log.sequence) }
 
     /// Messages that clients of this node have sent, to whomever.
-    var publicationCount: Int { Int(shared.mesh.hosts[host].server.node.lastNumber) }
+    var publicationCount: Int { Int(shared.mesh.hosts[host].server.node.flows.lastNumber) }
 
     // MARK: Clients
 

@@ -114,7 +114,8 @@ import Testing
         }
         #expect(harness.changes.map(\.key) == keys)
         #expect(harness.changes.map(\.operation) == [.addKey, .addKey, .addPattern, .addKey])
-        let patterns = harness.shared.mesh.hosts[0].server.node.patterns.texts(keys[2], of: 0)
+        let patterns = harness.shared.mesh.hosts[0].server.node.directory.patterns.texts(
+            keys[2], of: 0)
         #expect(patterns == [name])
         // A watcher of a user has it not.
         let told = harness.exchange(client, "MESH.WATCH x\r\n")

@@ -30,20 +30,13 @@ private let owners: [String: (folder: String, others: [String: String])] = [
         ]
     ),
     "coordinates": ("Overlay", ["Membership": "heartbeats measure round trips"]),
-    "pendingChanges": ("Membership", [:]),
-    "gossipedAt": ("Membership", [:]),
-    "gossipPause": ("Membership", [:]),
-    "changedAt": ("Membership", ["Directory": "a log has changed"]),
-    "comparedAt": ("Membership", [:]),
-    "accusations": ("Membership", [:]),
-    "isolation": ("Membership", ["Overlay": "somebody has answered"]),
+    "gossip": ("Membership", ["Directory": "a log has changed"]),
+    "suspicions": ("Membership", ["Overlay": "somebody has answered"]),
     "departed": ("Membership", ["Overlay": "the oldest makes room for a newcomer"]),
     "longRange": ("Overlay", [:]),
     "join": ("Overlay", [:]),
-    "isLeaving": ("Overlay", [:]),
-    "leavingSince": ("Overlay", [:]),
+    "departure": ("Overlay", [:]),
     "lists": ("Routing", ["Membership": "a member has gone"]),
-    "listVersion": ("Routing", [:]),
     "router": (
         "Routing",
         [
@@ -52,15 +45,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
         ]
     ),
     "forwarding": ("Routing", ["Delivery": "a first hop is chosen with the same scratch"]),
-    "directory": ("Directory", [:]),
-    "patterns": ("Directory", ["Delivery": "a match fills a scratch"]),
-    "recent": ("Directory", [:]),
-    "unsent": ("Directory", [:]),
-    "unsentAfter": ("Directory", [:]),
-    "snapshotPositions": ("Directory", [:]),
-    "withdrawals": ("Directory", [:]),
-    "watched": ("Directory", [:]),
-    "keyCollisions": ("Directory", [:]),
+    "directory": ("Directory", ["Delivery": "a match of patterns fills a scratch"]),
     "flows": (
         "Delivery",
         [
@@ -68,7 +53,6 @@ private let owners: [String: (folder: String, others: [String: String])] = [
             "Membership": "a member has gone", "Overlay": "memory is given back with the links'",
         ]
     ),
-    "lastNumber": ("Delivery", [:]),
     "parked": ("Delivery", ["Directory": "a user has come whom messages wait for"]),
     "queries": ("Delivery", [:]),
 ]

@@ -17,6 +17,8 @@ struct Flows: ~Copyable {
     private var former: [NodeID: UInt32] = [:]
     static let formerCountMax = 65_536
 
+    /// The number of the last message that was published here.
+    var lastNumber: UInt32 = 0
     var retransmission = RetransmissionBuffer()
     /// Outgoing flows that keep something, in any order that the events decide.
     private(set) var active: [FlowIndex] = []

@@ -167,7 +167,9 @@ extension Node {
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
         _ effects: inout EffectBuffer
     ) {
-        guard message.body == .user, !message.isVolatile, !withdrawals.isEmpty else { return }
+        guard message.body == .user, !message.isVolatile, !directory.withdrawals.isEmpty else {
+            return
+        }
         let due = now + configuration.timing.reattachGrace
         timers.schedule(.grace, at: due)
         park(message, until: due, bytes, &outcome, &effects)
@@ -179,7 +181,7 @@ extension Node {
         case .none: return false
         case .one(let node): return MemberIndex(node: node) == .oneself
         case .many(let set):
-            return (0..<set.count).contains { directory.node(in: set, at: $0) == 0 }
+            return (0..<set.count).contains { directory.table.node(in: set, at: $0) == 0 }
         }
     }
 
@@ -188,13 +190,13 @@ extension Node {
     mutating func sendParked(_ key: Key, _ effects: inout EffectBuffer) {
         let messages = parked.take(key)
         if messages.isEmpty { return }
-        let holders = directory.holders(of: key)
+        let holders = directory.table.holders(of: key)
         var nodes: [MemberIndex] = []
         switch holders {
         case .none: break
         case .one(let node): nodes = [MemberIndex(node: node)]
         case .many(let set):
-            nodes = (0..<set.count).map { MemberIndex(node: directory.node(in: set, at: $0)) }
+            nodes = (0..<set.count).map { MemberIndex(node: directory.table.node(in: set, at: $0)) }
         }
         for message in messages {
             for node in nodes where !isWithdrawn(node) {

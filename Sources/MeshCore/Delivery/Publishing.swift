@@ -13,8 +13,8 @@ extension Node {
         into effects: inout EffectBuffer
     ) -> PublishOutcome {
         if now > self.now { self.now = now }
-        lastNumber &+= 1
-        var outcome = PublishOutcome(number: lastNumber)
+        flows.lastNumber &+= 1
+        var outcome = PublishOutcome(number: flows.lastNumber)
         publish(message, bytes, &outcome, &effects)
         if hasPendingChanges { settleChanges(&effects) }
         return outcome
@@ -25,9 +25,9 @@ extension Node {
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
         _ effects: inout EffectBuffer
     ) {
-        let holders = directory.holders(of: message.key)
-        let hasCollisions = keyCollisions.mayHave(message.key)
-        if !hasCollisions, patterns.isEmpty || message.body != .channel {
+        let holders = directory.table.holders(of: message.key)
+        let hasCollisions = directory.collisions.mayHave(message.key)
+        if !hasCollisions, directory.patterns.isEmpty || message.body != .channel {
             switch holders {
             case .none:
                 if message.body == .user, !message.isVolatile, parked.expectsAnybody {
@@ -175,12 +175,13 @@ extension Node {
         case .one(let node): addRecipient(MemberIndex(node: node))
         case .many(let set):
             for place in 0..<set.count {
-                addRecipient(MemberIndex(node: directory.node(in: set, at: place)))
+                addRecipient(MemberIndex(node: directory.table.node(in: set, at: place)))
             }
         }
         if let hash {
             forwarding.recipients.removeAll { index in
-                guard keyCollisions.contains(key, name: hash, at: members.id(of: index)) else {
+                guard directory.collisions.contains(key, name: hash, at: members.id(of: index))
+                else {
                     return false
                 }
                 // A pattern there may want the message all the same.
@@ -188,10 +189,10 @@ extension Node {
                 return true
             }
         }
-        if body == .channel, !patterns.isEmpty {
-            patterns.match(bytes, Int(name.start), Int(name.count))
-            for place in 0..<patterns.matchCount {
-                let nodes = patterns.matchedHolders(place)
+        if body == .channel, !directory.patterns.isEmpty {
+            directory.patterns.match(bytes, Int(name.start), Int(name.count))
+            for place in 0..<directory.patterns.matchCount {
+                let nodes = directory.patterns.matchedHolders(place)
                 for node in nodes { addRecipient(MemberIndex(node: node)) }
             }
         }

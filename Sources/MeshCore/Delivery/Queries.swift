@@ -57,15 +57,17 @@ extension Node {
 
     /// The members that hold a key, this one among them, in the order of their indices.
     func holderIndices(of key: Key) -> [MemberIndex] {
-        let holders = directory.holders(of: key)
+        let holders = directory.table.holders(of: key)
         var indices: [MemberIndex] = []
         switch holders {
         case .none: break
         case .one(let node): indices = [MemberIndex(node: node)]
         case .many(let set):
-            indices = (0..<set.count).map { MemberIndex(node: directory.node(in: set, at: $0)) }
+            indices = (0..<set.count).map {
+                MemberIndex(node: directory.table.node(in: set, at: $0))
+            }
         }
-        return withdrawals.isEmpty ? indices : indices.filter { !isWithdrawn($0) }
+        return directory.withdrawals.isEmpty ? indices : indices.filter { !isWithdrawn($0) }
     }
 
     mutating func sendAnswer(

@@ -84,11 +84,11 @@ extension Node {
     }
 
     private func holderIndices(of key: Key, name: UInt64, isHere: Bool) -> [MemberIndex] {
-        let hasCollisions = keyCollisions.mayHave(key)
+        let hasCollisions = directory.collisions.mayHave(key)
         return holderIndices(of: key).filter { index in
             if index == .oneself { return isHere }
             return !hasCollisions
-                || !keyCollisions.contains(key, name: name, at: members.id(of: index))
+                || !directory.collisions.contains(key, name: name, at: members.id(of: index))
         }
     }
 
@@ -120,6 +120,6 @@ extension Node {
         guard let index = members.index(of: node), index != .oneself,
             members[index].log.sequence <= sequence, holderIndices(of: key).contains(index)
         else { return }
-        keyCollisions.insert(key, name: name, at: node)
+        directory.collisions.insert(key, name: name, at: node)
     }
 }

@@ -54,19 +54,19 @@ struct WatchedKeys {
 extension Node {
     mutating func watch(_ key: Key, _ change: DirectoryChange) {
         switch change {
-        case .add: watched.add(key, isOnline: hasHolder(key))
-        case .remove: watched.remove(key)
+        case .add: directory.watched.add(key, isOnline: hasHolder(key))
+        case .remove: directory.watched.remove(key)
         }
     }
 
     mutating func announceAbsences(_ effects: inout EffectBuffer) {
-        let (absent, next) = watched.takeAbsent(at: now)
+        let (absent, next) = directory.watched.takeAbsent(at: now)
         for key in absent { effects.append(.presence(key, isOnline: false)) }
         if let next { timers.schedule(.presence, at: next) }
     }
 
     mutating func arrived(_ key: Key, _ effects: inout EffectBuffer) {
-        if !watched.isEmpty, watched.arrived(key) {
+        if !directory.watched.isEmpty, directory.watched.arrived(key) {
             effects.append(.presence(key, isOnline: true))
         }
         if parked.expectsAnybody { parked.forget(key) }
@@ -74,8 +74,8 @@ extension Node {
     }
 
     mutating func departed(_ key: Key, _ effects: inout EffectBuffer) {
-        guard !watched.isEmpty,
-            let due = watched.departed(key, due: now + configuration.timing.presenceGrace)
+        guard !directory.watched.isEmpty,
+            let due = directory.watched.departed(key, due: now + configuration.timing.presenceGrace)
         else { return }
         timers.schedule(.presence, at: due)
     }

@@ -18,7 +18,7 @@ extension Node {
         case .add: record(DirectoryRecord(.addPattern, key, text: text), &effects)
         case .remove:
             // Others take out all that this node has of the key.
-            let twins = patterns.texts(key, of: 0).filter { $0 != text }
+            let twins = directory.patterns.texts(key, of: 0).filter { $0 != text }
             record(DirectoryRecord(.removePattern, key), &effects)
             for twin in twins { record(DirectoryRecord(.addPattern, key, text: twin), &effects) }
         }
@@ -27,21 +27,23 @@ extension Node {
     private mutating func record(_ record: DirectoryRecord, _ effects: inout EffectBuffer) {
         let sequence = members[.oneself].log.sequence + 1
         apply(record, sequence: sequence, origin: .oneself, &effects)
-        if unsent.isEmpty { timers.schedule(.records, at: max(now, unsentAfter)) }
-        unsent.append(record)
-        if unsent.count >= DirectoryRecords.countMax { spreadRecords(&effects) }
+        if directory.unsent.isEmpty {
+            timers.schedule(.records, at: max(now, directory.unsentAfter))
+        }
+        directory.unsent.append(record)
+        if directory.unsent.count >= DirectoryRecords.countMax { spreadRecords(&effects) }
     }
 
     /// Spreads what has gathered; the next changes then gather for `Timing.batch`.
     mutating func spreadRecords(_ effects: inout EffectBuffer) {
-        guard !unsent.isEmpty else { return }
+        guard !directory.unsent.isEmpty else { return }
         timers[.records] = nil
-        unsentAfter = now + configuration.timing.batch
-        let first = members[.oneself].log.sequence - UInt64(unsent.count) + 1
+        directory.unsentAfter = now + configuration.timing.batch
+        let first = members[.oneself].log.sequence - UInt64(directory.unsent.count) + 1
         let records = DirectoryRecords(
             origin: id, life: incarnation.life, firstSequence: first, isRepair: false,
-            records: unsent)
-        unsent.removeAll(keepingCapacity: true)
+            records: directory.unsent)
+        directory.unsent.removeAll(keepingCapacity: true)
         spread(.records(records), &effects)
     }
 
@@ -53,14 +55,16 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         let change: (count: Int, sum: UInt64)
-        if !keyCollisions.isEmpty { keyCollisions.forget(record.key, at: members.id(of: origin)) }
+        if !directory.collisions.isEmpty {
+            directory.collisions.forget(record.key, at: members.id(of: origin))
+        }
         switch record.operation {
         case .addKey: change = add(record.key, of: origin, &effects)
         case .removeKey: change = remove(record.key, of: origin, &effects)
         case .addPattern:
             change = add(pattern: record.text, record.key, of: origin)
         case .removePattern:
-            let removed = patterns.remove(record.key, node: origin.node)
+            let removed = directory.patterns.remove(record.key, node: origin.node)
             change = (-removed, 0 &- UInt64(removed) &* Self.weight(record.key))
         }
         members.updateLog(origin) {
@@ -69,8 +73,8 @@ extension Node {
             $0.keyCount = UInt32(Int($0.keyCount) + change.count)
             $0.keySum &+= change.sum
         }
-        changedAt = now
-        recent.append(record, origin: members.id(of: origin), sequence: sequence)
+        gossip.changedAt = now
+        directory.recent.append(record, origin: members.id(of: origin), sequence: sequence)
     }
 
     /// A key's share of its origin's sum.
@@ -79,11 +83,11 @@ extension Node {
     private mutating func add(
         _ key: Key, of origin: MemberIndex, _ effects: inout EffectBuffer
     ) -> (count: Int, sum: UInt64) {
-        switch directory.insert(key, node: origin.node) {
+        switch directory.table.insert(key, node: origin.node) {
         case .present: return (0, 0)
         case .first: arrived(key, &effects)
         // Perhaps only those held it who are gone and still in the table.
-        case .another: if !withdrawals.isEmpty { arrived(key, &effects) }
+        case .another: if !directory.withdrawals.isEmpty { arrived(key, &effects) }
         }
         return (1, Self.weight(key))
     }
@@ -91,7 +95,7 @@ extension Node {
     private mutating func remove(
         _ key: Key, of origin: MemberIndex, _ effects: inout EffectBuffer
     ) -> (count: Int, sum: UInt64) {
-        switch directory.remove(key, node: origin.node) {
+        switch directory.table.remove(key, node: origin.node) {
         case .absent: return (0, 0)
         case .last: departed(key, &effects)
         case .one: break
@@ -102,7 +106,7 @@ extension Node {
     private mutating func add(
         pattern text: [UInt8], _ key: Key, of origin: MemberIndex
     ) -> (count: Int, sum: UInt64) {
-        switch patterns.insert(text, node: origin.node) {
+        switch directory.patterns.insert(text, node: origin.node) {
         case .added: return (1, Self.weight(key))
         case .present: return (0, 0)
         case .refused:
@@ -181,7 +185,7 @@ extension Node {
             $0.log.repairLink = link
         }
         timers.schedule(.repair, at: due)
-        let position = log.snapshotSequence == nil ? nil : snapshotPositions[index]?.position
+        let position = log.snapshotSequence == nil ? nil : directory.arriving[index]?.position
         return RepairRequest(
             origin: members[index].id, life: members[index].incarnation.life,
             after: log.snapshotSequence ?? log.sequence, fromPosition: position ?? 0,
@@ -271,7 +275,7 @@ extension Node {
             $0.log.repairLink = .none
             $0.log.snapshotSequence = nil
         }
-        snapshotPositions[index] = nil
+        directory.arriving[index] = nil
         timers.schedule(.repair, at: due)
     }
 
@@ -309,7 +313,7 @@ extension Node {
             }
             let log = members[index].log
             if !request.wantsSnapshot,
-                let entries = recent.records(
+                let entries = directory.recent.records(
                     of: request.origin, after: request.after, through: log.sequence),
                 // A record costs seven bytes, a key of a whole set five.
                 entries.count <= max(1_024, Int(log.keyCount) / 2)
@@ -354,7 +358,7 @@ extension Node {
                     return DirectoryRecord(entry.operation, entry.key)
                 }
                 // A pattern that has gone since is removed by a later record of the same repair.
-                guard let text = patterns.texts(entry.key, of: index.node).first else {
+                guard let text = directory.patterns.texts(entry.key, of: index.node).first else {
                     return DirectoryRecord(.removePattern, entry.key)
                 }
                 return DirectoryRecord(.addPattern, entry.key, text: text)
@@ -385,12 +389,12 @@ extension Node {
                 }
                 continue
             }
-            let found = directory.keys(
+            let found = directory.table.keys(
                 of: group.map { $0.index.node }, from: position,
                 bucketCountMax: max(1, configuration.bucketsPerStep / walkCount),
                 keyCountMax: Self.answerKeyCountMax / walkCount)
             for (place, item) in group.enumerated() {
-                let texts = position == 0 ? patterns.texts(of: item.index.node) : []
+                let texts = position == 0 ? directory.patterns.texts(of: item.index.node) : []
                 let size = texts.reduce(0) { $0 + $1.count }
                 if patternBytes > 0, patternBytes + size > Self.answerPatternBytesMax {
                     send(.cannotRepair(members.id(of: item.index)), over: link, &effects)
@@ -429,13 +433,6 @@ extension Node {
 
     // MARK: Receiving a whole set
 
-    /// How far a set has come that is on its way.
-    struct ArrivingSet {
-        var position: UInt64
-        /// The origin had keys here before, which the set may not have any more.
-        var hadKeys: Bool
-    }
-
     mutating func applySnapshot(
         _ part: SnapshotPart, from link: LinkIndex, _ effects: inout EffectBuffer
     ) {
@@ -455,7 +452,7 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         let log = members[origin].log
-        let begun = log.snapshotSequence == nil ? nil : snapshotPositions[origin]
+        let begun = log.snapshotSequence == nil ? nil : directory.arriving[origin]
         guard part.first == begun?.position ?? 0,
             part.sequence >= log.snapshotSequence ?? log.sequence
         else { return }
@@ -481,13 +478,14 @@ extension Node {
                 $0.repairDue = nil
             }
         }
-        changedAt = now
+        gossip.changedAt = now
         if part.continues {
-            snapshotPositions[origin] = ArrivingSet(position: part.last + 1, hadKeys: hadKeys)
+            directory.arriving[origin] = Directory.ArrivingSet(
+                position: part.last + 1, hadKeys: hadKeys)
             timers.schedule(.repair, at: due)
             return
         }
-        snapshotPositions[origin] = nil
+        directory.arriving[origin] = nil
         // What changed while the set was on its way.
         if let request = repairRequest(origin, over: link) {
             requestRepairs([request], over: link, &effects)
@@ -497,9 +495,9 @@ extension Node {
 
     /// A neighbour has sent all that it was asked for: asks it for what follows.
     private mutating func askOn(_ link: LinkIndex, _ effects: inout EffectBuffer) {
-        guard !snapshotPositions.isEmpty, links[link].state == .established else { return }
+        guard !directory.arriving.isEmpty, links[link].state == .established else { return }
         var requests: [RepairRequest] = []
-        for entry in members.ring where snapshotPositions[entry.index] != nil {
+        for entry in members.ring where directory.arriving[entry.index] != nil {
             if members[entry.index].log.repairLink == link {
                 requests.append(request(entry.index, over: link))
             }
@@ -509,11 +507,11 @@ extension Node {
 
     private mutating func replacePatterns(of origin: MemberIndex, with texts: [[UInt8]]) {
         var change: (count: Int, sum: UInt64) = (0, 0)
-        for text in patterns.texts(of: origin.node) {
+        for text in directory.patterns.texts(of: origin.node) {
             change.count -= 1
             change.sum &-= Self.weight(hasher.key(.pattern, text))
         }
-        patterns.removeAll(of: origin.node)
+        directory.patterns.removeAll(of: origin.node)
         for text in texts {
             let added = add(pattern: text, hasher.key(.pattern, text), of: origin)
             change.count += added.count
@@ -529,7 +527,7 @@ extension Node {
         var change: (count: Int, sum: UInt64) = (0, 0)
         if hadKeys {
             // Strike what the part's range does not have any more; both lists are sorted.
-            let former = directory.keys(
+            let former = directory.table.keys(
                 of: [origin.node], from: part.first, through: part.last
             ).lists[0]
             var place = 0

@@ -68,20 +68,20 @@ extension Node {
     /// Everything a member held is gone, with the member or its former life; at once for lookups,
     /// in steps for the table.
     mutating func withdrawKeys(of index: MemberIndex, _ effects: inout EffectBuffer) {
-        patterns.removeAll(of: index.node)
-        keyCollisions.forget(at: members.id(of: index))
-        snapshotPositions[index] = nil
+        directory.patterns.removeAll(of: index.node)
+        directory.collisions.forget(at: members.id(of: index))
+        directory.arriving[index] = nil
         let hadKeys = members[index].log.sequence > 0 || members[index].log.keyCount > 0
         members.updateLog(index) { $0 = OriginLog() }
-        if hadKeys { withdrawals.begin(index) }
+        if hadKeys { directory.withdrawals.begin(index) }
     }
 
     /// One step of the walk that takes out what withdrawn members held.
     mutating func stepWithdrawals(_ effects: inout EffectBuffer) {
-        guard !withdrawals.isEmpty else { return }
+        guard !directory.withdrawals.isEmpty else { return }
         var lost: [Key] = []
-        let last = directory.removeAll(
-            of: withdrawals.marks, from: withdrawals.position,
+        let last = directory.table.removeAll(
+            of: directory.withdrawals.marks, from: directory.withdrawals.position,
             bucketCountMax: configuration.bucketsPerStep
         ) { key, _, isLast in
             if isLast { lost.append(key) }
@@ -90,7 +90,7 @@ extension Node {
             departed(key, &effects)
             expectBack(key)
         }
-        for index in withdrawals.advance(to: last) {
+        for index in directory.withdrawals.advance(to: last) {
             guard members.contains(index), members.status(of: index).isPresent,
                 !members[index].log.isComplete
             else { continue }
@@ -98,12 +98,12 @@ extension Node {
             members.updateLog(index) { $0.repairDue = now }
             timers.schedule(.repair, at: now)
         }
-        if !withdrawals.isEmpty { timers.schedule(.withdrawal, at: now) }
+        if !directory.withdrawals.isEmpty { timers.schedule(.withdrawal, at: now) }
     }
 
     /// The member's entries are being taken out: to a lookup they are not there.
     @inline(__always)
     func isWithdrawn(_ index: MemberIndex) -> Bool {
-        !withdrawals.isEmpty && withdrawals.contains(index)
+        !directory.withdrawals.isEmpty && directory.withdrawals.contains(index)
     }
 }

@@ -12,7 +12,8 @@ extension Node {
     /// all to tell, and one of them is enough.
     func isComparing(_ index: LinkIndex, isLarge: Bool) -> Bool {
         if hasCompared(index) { return true }
-        guard isLarge, isReady, links[index].isCompared, let comparedAt else { return false }
+        guard isLarge, isReady, links[index].isCompared, let comparedAt = gossip.comparedAt
+        else { return false }
         return now - comparedAt < .milliseconds(100)
     }
 
@@ -30,7 +31,7 @@ extension Node {
         }
         // Both have asked: one answer tells both, and it is the higher id's.
         if hasCompared(index), links[index].isCompared, id < links[index].peer { return }
-        comparedAt = now
+        gossip.comparedAt = now
         if memberCount(in: mask) < Self.summarizedCountMin {
             sendEntries(mask, over: index, &effects)
         } else {
@@ -75,7 +76,7 @@ extension Node {
                 adopt([entry.member], from: index, isRepair: true, &effects)
                 // A node that leaves does not refute: the peer would tell it again that it has left, and
                 // so on, as fast as the line carries it.
-                if entry.sequence < members[.oneself].log.sequence, !isLeaving {
+                if entry.sequence < members[.oneself].log.sequence, !departure.hasBegun {
                     ours.append(self.entry(.oneself))
                 }
                 continue

@@ -147,7 +147,7 @@ extension Node {
     ) {
         let id = members.id(of: index)
         let status = members.status(of: index)
-        changedAt = now
+        gossip.changedAt = now
         router.invalidate()
         switch status {
         case .alive:
@@ -269,7 +269,7 @@ extension Node {
     private mutating func receivedAboutOneself(
         _ record: MemberRecord, _ effects: inout EffectBuffer
     ) -> Bool {
-        if isLeaving { return false }
+        if departure.hasBegun { return false }
         guard isPlausible(record.incarnation, of: id) else {
             counters[.protocolErrors] &+= 1
             return true
@@ -312,11 +312,11 @@ extension Node {
             index: index, isStatus: isStatus, knowers: PendingChange.bit(link))
         if let place = members.pendingPlace(of: index) {
             // Who told the former news knows nothing of this.
-            if !pendingChanges[place].isStatus { change.isStatus = false }
-            pendingChanges[place] = change
+            if !gossip.pending[place].isStatus { change.isStatus = false }
+            gossip.pending[place] = change
         } else {
-            members.adjust(index) { $0.pendingPlace = pendingChanges.count }
-            pendingChanges.append(change)
+            members.adjust(index) { $0.pendingPlace = gossip.pending.count }
+            gossip.pending.append(change)
             hasPendingChanges = true
         }
     }
@@ -325,14 +325,14 @@ extension Node {
     @inline(__always)
     private mutating func knows(_ index: MemberIndex, over link: LinkIndex) {
         if let place = members.pendingPlace(of: index) {
-            pendingChanges[place].knowers |= PendingChange.bit(link)
+            gossip.pending[place].knowers |= PendingChange.bit(link)
         }
     }
 
     /// A slot has another peer, who knows nothing yet.
     mutating func forgetWhatIsKnown(over link: LinkIndex) {
-        for place in pendingChanges.indices {
-            pendingChanges[place].knowers &= ~PendingChange.bit(link)
+        for place in gossip.pending.indices {
+            gossip.pending[place].knowers &= ~PendingChange.bit(link)
         }
     }
 
@@ -346,25 +346,25 @@ extension Node {
 
     /// Tells at once if nothing was told in the last few milliseconds; otherwise gathers.
     mutating func disseminateSoon(_ effects: inout EffectBuffer) {
-        if now - gossipedAt >= gossipPause {
+        if now - gossip.toldAt >= gossip.pause {
             disseminate(&effects)
         } else {
-            timers.schedule(.gossip, at: gossipedAt + gossipPause)
+            timers.schedule(.gossip, at: gossip.toldAt + gossip.pause)
         }
     }
 
     mutating func disseminate(_ effects: inout EffectBuffer) {
-        guard !pendingChanges.isEmpty else { return }
-        gossipPause =
-            now - gossipedAt > gossipPause * 2
+        guard !gossip.pending.isEmpty else { return }
+        gossip.pause =
+            now - gossip.toldAt > gossip.pause * 2
             ? Self.gossipPauseMin
-            : min(gossipPause * 2, Self.gossipPauseMax(members: members.ring.count))
-        gossipedAt = now
+            : min(gossip.pause * 2, Self.gossipPauseMax(members: members.ring.count))
+        gossip.toldAt = now
         timers[.gossip] = nil
         // Each record is encoded once; a link's frame is put together of those it has not brought.
         var records: [NewsPiece] = []
         var statuses: [NewsPiece] = []
-        for change in pendingChanges where members.contains(change.index) {
+        for change in gossip.pending where members.contains(change.index) {
             members.adjust(change.index) { $0.pendingPlace = nil }
             let record = members[change.index].record
             let start = effects.bytes.count
@@ -378,7 +378,7 @@ extension Node {
                 knowers: change.knowers)
             if change.isStatus { statuses.append(piece) } else { records.append(piece) }
         }
-        pendingChanges.removeAll(keepingCapacity: true)
+        gossip.pending.removeAll(keepingCapacity: true)
         hasPendingChanges = false
         disseminate(records, areStatuses: false, &effects)
         disseminate(statuses, areStatuses: true, &effects)
@@ -413,6 +413,23 @@ extension Node {
             }
             transmit(frame, .empty, .control, over: link, &effects)
         }
+    }
+}
+
+/// The news of members that a node tells its neighbours, and when things last changed.
+struct Gossip {
+    var pending: [PendingChange] = []
+    var toldAt: Instant
+    /// At least so long between one telling of changes and the next.
+    var pause = Node.gossipPauseMin
+    /// When a member or a log last changed here.
+    var changedAt: Instant
+    /// When this node last compared what it knows with a neighbour's.
+    var comparedAt: Instant?
+
+    init(at now: Instant) {
+        toldAt = now - .seconds(1)
+        changedAt = now
     }
 }
 

@@ -12,6 +12,12 @@ struct Accusation {
     var due: Instant
 }
 
+/// The doubts of a node: about others, and whether it is alone itself.
+struct Suspicions {
+    var accusations: [Accusation] = []
+    var isolation = Isolation()
+}
+
 /// Watchers are neighbours: each link is watched by its two ends, and death takes the word of several.
 ///
 ///     silence or a lost connection → this node avoids the link, and redials
@@ -108,13 +114,14 @@ extension Node {
         let member = members[subject]
         let patience: Delay =
             evidence == .refused ? .milliseconds(150) : configuration.timing.accusation
-        if let place = accusations.firstIndex(where: { $0.subject == subject }) {
-            if accusations[place].evidence < evidence {
-                accusations[place].evidence = evidence
-                accusations[place].due = min(accusations[place].due, now + patience)
+        if let place = suspicions.accusations.firstIndex(where: { $0.subject == subject }) {
+            if suspicions.accusations[place].evidence < evidence {
+                suspicions.accusations[place].evidence = evidence
+                suspicions.accusations[place].due = min(
+                    suspicions.accusations[place].due, now + patience)
             }
         } else {
-            accusations.append(
+            suspicions.accusations.append(
                 Accusation(
                     subject: subject, incarnation: member.incarnation, evidence: evidence,
                     accusers: [id], due: now + patience))
@@ -127,8 +134,8 @@ extension Node {
     }
 
     mutating func withdrawAccusation(of subject: MemberIndex) {
-        if accusations.isEmpty { return }
-        accusations.removeAll { $0.subject == subject }
+        if suspicions.accusations.isEmpty { return }
+        suspicions.accusations.removeAll { $0.subject == subject }
     }
 
     /// Another watcher does not hear `subject`.
@@ -143,9 +150,11 @@ extension Node {
             send(.vouch(subject: subject, incarnation), to: [accuser], &effects)
             return
         }
-        guard let place = accusations.firstIndex(where: { $0.subject == index }) else { return }
-        if !accusations[place].accusers.contains(accuser) {
-            accusations[place].accusers.append(accuser)
+        guard let place = suspicions.accusations.firstIndex(where: { $0.subject == index }) else {
+            return
+        }
+        if !suspicions.accusations[place].accusers.contains(accuser) {
+            suspicions.accusations[place].accusers.append(accuser)
         }
         considerAccusation(of: index, &effects)
     }
@@ -154,18 +163,20 @@ extension Node {
         for subject: NodeID, _ incarnation: Incarnation, _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: subject),
-            let place = accusations.firstIndex(where: { $0.subject == index }),
-            accusations[place].evidence == .silence
+            let place = suspicions.accusations.firstIndex(where: { $0.subject == index }),
+            suspicions.accusations[place].evidence == .silence
         else { return }
-        accusations[place].isVouched = true
+        suspicions.accusations[place].isVouched = true
     }
 
     /// Enough accusers end the matter before its time.
     private mutating func considerAccusation(
         of subject: MemberIndex, _ effects: inout EffectBuffer
     ) {
-        guard let place = accusations.firstIndex(where: { $0.subject == subject }) else { return }
-        let accusation = accusations[place]
+        guard let place = suspicions.accusations.firstIndex(where: { $0.subject == subject }) else {
+            return
+        }
+        let accusation = suspicions.accusations[place]
         if accusation.isVouched { return }
         let all = watchers(of: subject).count + 1
         if accusation.accusers.count >= min(Self.accuserCountNeeded, all) {
@@ -186,7 +197,7 @@ extension Node {
     /// Accusations whose time is up: nobody vouched, or another round.
     mutating func decideAccusations(_ effects: inout EffectBuffer) {
         var next: Instant?
-        for accusation in accusations {
+        for accusation in suspicions.accusations {
             if accusation.due > now {
                 next = min(next ?? accusation.due, accusation.due)
                 continue

@@ -67,13 +67,13 @@ extension Node {
         let isLarge = size > 512
         let isFresh =
             !isLarge && now - links[index].since < configuration.timing.heartbeat
-            || now - changedAt > .milliseconds(100)
+            || now - gossip.changedAt > .milliseconds(100)
         let patience = isLarge ? 2 + size / 256 : 2
         if (isFresh || Int(links[index].mismatches) >= patience)
             && !isComparing(index, isLarge: isLarge)
         {
             links[index].comparedAt = now
-            comparedAt = now
+            gossip.comparedAt = now
             if isLarge { links[index].mismatches = 0 }
             send(.digests(members.digests), over: index, &effects)
         }

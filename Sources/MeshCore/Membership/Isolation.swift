@@ -30,14 +30,14 @@ extension Node {
 
     /// Dials some members while no link is heard; `since` then.
     mutating func probe(_ effects: inout EffectBuffer) {
-        guard isCutOff, !isLeaving else {
-            isolation = Isolation()
+        guard isCutOff, !departure.hasBegun else {
+            suspicions.isolation = Isolation()
             return
         }
         timers[.probe] = now + Self.probePeriod
         let underWay = links.indices.count { links[$0].isShakingHands && links[$0].isDialled }
-        let count = min(isolation.batch, Self.probeCountMax - underWay)
-        isolation.batch = min(isolation.batch * 2, Self.probeCountMax)
+        let count = min(suspicions.isolation.batch, Self.probeCountMax - underWay)
+        suspicions.isolation.batch = min(suspicions.isolation.batch * 2, Self.probeCountMax)
         guard count > 0 else { return }
         for _ in 0..<count {
             let entry = members.ring[random.next(below: members.ring.count)]
@@ -55,8 +55,10 @@ extension Node {
     /// A probe has come back without an answer.
     mutating func probeFailed(_ effects: inout EffectBuffer) {
         guard isCutOff else { return }
-        isolation.unanswered += 1
-        guard isolation.unanswered >= min(Self.unansweredCountMax, members.ring.count - 1) else {
+        suspicions.isolation.unanswered += 1
+        guard
+            suspicions.isolation.unanswered >= min(Self.unansweredCountMax, members.ring.count - 1)
+        else {
             return
         }
         for entry in members.ring where entry.index != .oneself {

@@ -69,7 +69,7 @@ extension Node {
         let version = Greeting.currentVersion
         if greeting.versionMin > version || greeting.versionMax < version { return .wrongVersion }
         if greeting.member.id == id { return .oneself }
-        if isLeaving { return .leaving }
+        if departure.hasBegun { return .leaving }
         return nil
     }
 
@@ -292,7 +292,7 @@ extension Node {
         links[index].member = member
         if links[index].purpose == .introduce {
             links[index].state = .introducing
-            isolation.unanswered = 0
+            suspicions.isolation.unanswered = 0
             join.heard(links[index].endpoint)
             tellEverything(over: index, &effects)
             return
@@ -502,7 +502,7 @@ extension Node {
             if reason == .misbehaved { counters[.protocolErrors] &+= 1 }
             wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
-            guard members.status(of: link.member).isPresent, !isLeaving else { return }
+            guard members.status(of: link.member).isPresent, !departure.hasBegun else { return }
             // Is it gone, or only the connection? Its address knows.
             dial(
                 members[link.member].endpoint, peer: link.member,

@@ -49,7 +49,7 @@ struct JoinState {
 extension Node {
     /// Dials every seed that is not being dialled, and schedules the next attempt.
     mutating func dialSeeds(_ effects: inout EffectBuffer) {
-        guard !join.isIntroduced, !isLeaving else { return }
+        guard !join.isIntroduced, !departure.hasBegun else { return }
         if join.attempts > 0, !links.established.isEmpty {
             introduced(&effects)
             return
@@ -89,7 +89,7 @@ extension Node {
             now + period
             + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
         forgetDeparted(&effects)
-        guard !isLeaving else { return }
+        guard !departure.hasBegun else { return }
         if links.established.isEmpty, members.ring.count == 1 {
             for seed in join.seeds { introduce(at: seed, &effects) }
         } else if let seed = join.overdueSeed(at: now, members) {
@@ -144,6 +144,6 @@ extension Node {
             return
         }
         isReady = true
-        effects.append(.log(.ready(members: members.ring.count, keys: directory.count)))
+        effects.append(.log(.ready(members: members.ring.count, keys: directory.table.count)))
     }
 }

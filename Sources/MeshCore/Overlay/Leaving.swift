@@ -1,14 +1,25 @@
 import MeshWire
 
+/// The end of a node that leaves.
+struct Departure {
+    /// It has said so, and no longer links with others.
+    private(set) var hasBegun = false
+    private(set) var begunAt = Instant(nanoseconds: 0)
+
+    mutating func begin(at now: Instant) {
+        hasBegun = true
+        begunAt = now
+    }
+}
+
 /// A node that goes, in order.
 extension Node {
     /// This node is going: it says so, and everybody strikes it from the ring at once. What is under
     /// way through it is still forwarded, for a moment.
     mutating func leave(_ effects: inout EffectBuffer) {
-        guard !isLeaving else { return }
+        guard !departure.hasBegun else { return }
         spreadRecords(&effects)
-        isLeaving = true
-        leavingSince = now
+        departure.begin(at: now)
         var record = members[.oneself].record
         record.status = .left
         send(.members([record], isRepair: false), over: links.established, &effects)
@@ -19,7 +30,7 @@ extension Node {
     mutating func depart(_ effects: inout EffectBuffer) {
         acknowledgeAll(&effects)
         if !flows.active.isEmpty, !links.established.isEmpty,
-            now < leavingSince + configuration.timing.drain
+            now < departure.begunAt + configuration.timing.drain
         {
             timers[.departure] = now + .milliseconds(10)
             return

@@ -7,7 +7,7 @@ extension Node {
     mutating func maintain(_ effects: inout EffectBuffer) {
         timers.schedule(.maintenance, at: now + configuration.timing.maintenance)
         flows.trim()
-        guard !isLeaving else { return }
+        guard !departure.hasBegun else { return }
         forgetRoles()
         let others = members.ring.count - 1
         if others <= configuration.degree {

@@ -19,7 +19,8 @@ extension Node {
 
     private func ownList(_ links: [NodeID]) -> LinkList {
         LinkList(
-            owner: id, incarnation: incarnation, version: listVersion, hopsLeft: 1, links: links)
+            owner: id, incarnation: incarnation, version: lists.ownVersion, hopsLeft: 1,
+            links: links)
     }
 
     /// Tells all neighbours this node's own links, and of each other neighbour its new ones. What
@@ -37,7 +38,7 @@ extension Node {
         let own = links.established.filter { links[$0].isUsable }.map { links[$0].peer }.sorted()
         let former = lists.tell(own)
         // A link that was there again within the moment is no news, but for its peer.
-        if own != former { listVersion &+= 1 }
+        if own != former { lists.ownVersion &+= 1 }
         let newcomers = links.established.filter { !links[$0].isListTold }
         if !newcomers.isEmpty {
             var news = news

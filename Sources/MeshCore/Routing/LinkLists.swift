@@ -15,6 +15,8 @@ struct LinkLists {
     }
     private var entries: [Entry] = []
     private var owners: [NodeID] = []
+    /// The version of this node's own list.
+    var ownVersion: UInt32 = 0
     /// This node's own links have changed since they were last told.
     var isOwnStale = false
     /// This node's own links as they were last told, in order.

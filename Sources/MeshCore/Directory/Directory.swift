@@ -1,0 +1,31 @@
+import MeshWire
+
+/// A node's copy of the directory, with its own changes on their way to others and others' on their
+/// way to it.
+struct Directory: ~Copyable {
+    var table = DirectoryTable()
+    var patterns: ReplicatedPatterns
+    var recent: RecentRecords
+    /// This node's own changes that are not spread yet; the last has the sequence of its log.
+    var unsent: [DirectoryRecord] = []
+    /// Not before this, so that many changes travel together.
+    var unsentAfter: Instant
+    /// Whole sets that are arriving.
+    var arriving: [MemberIndex: ArrivingSet] = [:]
+    var withdrawals = Withdrawals()
+    var watched = WatchedKeys()
+    var collisions = KeyCollisions()
+
+    /// The part that has come of another node's whole set.
+    struct ArrivingSet {
+        var position: UInt64
+        /// The origin had keys here before, which the set may not have any more.
+        var hadKeys: Bool
+    }
+
+    init(hasher: KeyHasher, recentCapacity: Int, at now: Instant) {
+        patterns = ReplicatedPatterns(hasher: hasher)
+        recent = RecentRecords(capacity: recentCapacity)
+        unsentAfter = now
+    }
+}
