@@ -147,7 +147,9 @@ struct MemberTable: ~Copyable {
 
     @inline(__always)
     func index(of id: NodeID) -> MemberIndex? {
-        byID.find(id.hash(secret)) { slots[$0]!.facts.id == id }.map { MemberIndex($0) }
+        // A place is below `countMax`: it need not be checked for each message.
+        byID.find(id.hash(secret)) { slots[$0]!.facts.id == id }
+            .map { MemberIndex(rawValue: Int32(truncatingIfNeeded: $0)) }
     }
 
     /// How many members are best anticipated at a time.
