@@ -70,14 +70,6 @@ extension Node {
 
     public func hasHolder(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
-    /// Reads what every event on this link will, and says nothing of use: for a driver of many nodes
-    /// that knows which is next, so that its memory comes while another is at work.
-    @inline(__always)
-    public func touch(_ link: LinkIndex) -> Int64 {
-        now.nanoseconds &+ Int64(truncatingIfNeeded: coordinates.x.bitPattern)
-            &+ links.touch(link)
-    }
-
     /// The link slots in use, and some that are free.
     public var linkIndices: Range<LinkIndex> { links.indices }
 

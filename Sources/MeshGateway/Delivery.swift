@@ -23,7 +23,7 @@ extension Gateway {
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
         var localCount = topic.isNone ? 0 : Int(registry.topics[topic].count)
-        let hasPatterns = message.body == .channel && patterns.count > 0
+        let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += findPatterns(message.name, input) }
         let place = client.place
         if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
@@ -78,7 +78,7 @@ extension Gateway {
             receivers = Int(registry.topics[topic].count)
             fanOut(topic, MessageWord(body), name, payload, input, id)
         }
-        if body == .channel, patterns.count > 0 {
+        if body.matchesPatterns, patterns.count > 0 {
             receivers += findPatterns(name, input)
             fanOutToPatterns(key, name, payload, input, id)
         }

@@ -66,8 +66,7 @@ extension World {
     private mutating func publish(
         _ host: Int, _ body: RoutedBody, _ nameCount: Int, sender: UInt64, isVolatile: Bool
     ) -> PublishOutcome {
-        let kind: KeyKind =
-            body == .user ? .user : body == .shardChannel ? .shardChannel : .channel
+        guard let kind = body.keyKind else { preconditionFailure("clients send no control") }
         let outgoing = OutgoingMessage(
             body, hasher.key(kind, message.span, 0, nameCount),
             name: Slice(start: 0, count: nameCount),

@@ -89,18 +89,6 @@ public struct FrameFlags: OptionSet, Sendable {
     @inlinable public static var acknowledges: FrameFlags { FrameFlags(rawValue: 8) }
 }
 
-/// What a `.routed` frame carries in name and payload.
-public enum RoutedBody: UInt8, Sendable {
-    /// For the subscribers of channel `name`, and of patterns that match it.
-    case channel = 1
-    /// For the subscribers of shard channel `name`.
-    case shardChannel = 2
-    /// For the connections of user `name`.
-    case user = 3
-    /// The payload is one control message for the node itself; the name is empty.
-    case control = 4
-}
-
 /// The first eight bytes of a frame, checked.
 public struct FramePrefix: Sendable {
     public var length: Int

@@ -1,13 +1,3 @@
-/// What a name in the directory names. The kind is part of the hash, so that a user and a channel
-/// of the same name are different keys.
-public enum KeyKind: UInt8, Sendable, CaseIterable {
-    case user = 1
-    case room = 2
-    case channel = 3
-    case shardChannel = 4
-    case pattern = 5
-}
-
 /// A directory key: the low 48 bits of SipHash-1-3 of kind and name under the cluster's key.
 ///
 /// 48 bits are what a directory slot holds beside the node (MeshCore.docc/Directory.md). Among 10

@@ -167,7 +167,7 @@ extension Node {
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
         _ effects: inout EffectBuffer
     ) {
-        guard message.body == .user, !message.isVolatile, !directory.withdrawals.isEmpty else {
+        guard message.body.isParked, !message.isVolatile, !directory.withdrawals.isEmpty else {
             return
         }
         let due = now + configuration.timing.reattachGrace

@@ -27,10 +27,10 @@ extension Node {
     ) {
         let holders = directory.table.holders(of: message.key)
         let hasCollisions = directory.collisions.mayHave(message.key)
-        if !hasCollisions, directory.patterns.isEmpty || message.body != .channel {
+        if !hasCollisions, directory.patterns.isEmpty || !message.body.matchesPatterns {
             switch holders {
             case .none:
-                if message.body == .user, !message.isVolatile, parked.expectsAnybody {
+                if message.body.isParked, !message.isVolatile, parked.expectsAnybody {
                     park(message, until: nil, bytes, &outcome, &effects)
                 }
                 return
@@ -189,7 +189,7 @@ extension Node {
                 return true
             }
         }
-        if body == .channel, !directory.patterns.isEmpty {
+        if body.matchesPatterns, !directory.patterns.isEmpty {
             directory.patterns.match(bytes, Int(name.start), Int(name.count))
             for place in 0..<directory.patterns.matchCount {
                 let nodes = directory.patterns.matchedHolders(place)

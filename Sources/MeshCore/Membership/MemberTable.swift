@@ -7,7 +7,7 @@ import MeshWire
 /// - `digests[part]` is the sum of the present members' digests with those upper six bits.
 ///
 /// A member costs 24 bytes and a place in each of two maps and the ring, about 50 bytes together;
-/// what it says of itself stands in a interner that tables can share, and what few members have at a
+/// what it says of itself stands in an interner that tables can share, and what few members have at a
 /// time in memory of its own (`RareState`).
 struct MemberTable: ~Copyable {
     struct RingEntry {
@@ -98,20 +98,20 @@ struct MemberTable: ~Copyable {
 
     private(set) var digest: UInt64 = 0
     private let interner: RecordInterner
-    private var slots: [Slot?] = []
+    private(set) var slots: [Slot?] = []
     private var free: [MemberIndex] = []
     /// Indices of slots; by address those who are present, each address one.
-    private var byID = IndexMap()
-    private var byEndpoint = IndexMap()
-    private let secret: UInt64
+    private(set) var byID = IndexMap()
+    private(set) var byEndpoint = IndexMap()
+    let secret: UInt64
     private(set) var ring = Ring()
     private(set) var digests = [UInt64](repeating: 0, count: 64)
     /// The members next to this node in this version of the ring: first clockwise, then the other way.
     private var near = InlineArray<14, UInt16>(repeating: 0)
     private var nearVersion: UInt64 = 0
     static var nearCount: Int { 7 }
-    /// What `anticipate` has read; without a place for it the compiler would read nothing.
-    private var anticipated: UInt64 = 0
+    /// See `anticipate`.
+    var anticipated: UInt64 = 0
 
     /// Index 0 … 65,000: what a directory slot can name.
     static let countMax = 65_000
@@ -150,37 +150,6 @@ struct MemberTable: ~Copyable {
         // A place is below `countMax`: it need not be checked for each message.
         byID.find(id.hash(secret)) { slots[$0]!.facts.id == id }
             .map { MemberIndex(rawValue: Int32(truncatingIfNeeded: $0)) }
-    }
-
-    /// How many members are best anticipated at a time.
-    static var anticipatedCount: Int { 16 }
-
-    /// Reads what finding these members by their ids will read: first the cells of all, then the
-    /// slots that they name, then what these hold. In a mesh of thousands that is three waits for
-    /// memory; found one after the other each member takes three.
-    @inline(__always)
-    mutating func anticipate<Items: Collection>(
-        _ items: Items, _ id: (Items.Element) -> NodeID,
-        endpoint: (Items.Element) -> Endpoint? = { _ in nil }
-    ) {
-        if slots.count < 128 || items.count < 2 { return }
-        var sum: UInt64 = 0
-        for item in items { sum &+= UInt64(byID.firstIndex(id(item).hash(secret)) ?? 0) }
-        for item in items {
-            if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
-                sum &+= UInt64(slot.status.rawValue)
-            }
-        }
-        for item in items {
-            if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
-                sum &+= slot.facts.id.rawValue
-                // Who is new is looked for by its address too.
-                if slot.facts.id != id(item), let endpoint = endpoint(item) {
-                    sum &+= UInt64(byEndpoint.firstIndex(endpoint.hash(secret)) ?? 0)
-                }
-            }
-        }
-        anticipated = sum
     }
 
     @inline(__always)

@@ -22,13 +22,6 @@ struct LinkTable: ~Copyable {
         @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: index.place) }
     }
 
-    /// See `Node.touch`.
-    @inline(__always)
-    func touch(_ index: LinkIndex) -> Int64 {
-        guard isValid(index) else { return 0 }
-        return self[index].heardAt.nanoseconds &+ self[index].beatAt.nanoseconds
-    }
-
     /// The slots that are not free, and some that are.
     var indices: Range<LinkIndex> { LinkIndex(0)..<end }
 

@@ -7,14 +7,14 @@ import MeshWire
 /// (`RecordInterner`). The owners stand by themselves, so that a search stays within a few lines of the
 /// cache.
 struct LinkLists {
-    private struct Entry {
+    struct Entry {
         var incarnation: Incarnation
         var links: [NodeID]
         var version: UInt32
         var hopsLeft: UInt8
     }
-    private var entries: [Entry] = []
-    private var owners: [NodeID] = []
+    private(set) var entries: [Entry] = []
+    private(set) var owners: [NodeID] = []
     /// The version of this node's own list.
     var ownVersion: UInt32 = 0
     /// This node's own links have changed since they were last told.
@@ -26,8 +26,8 @@ struct LinkLists {
     /// When lists were last told, and at least how long before they are told again.
     private var toldAt: Instant?
     private var pause = pauseMin
-    /// What `anticipate` has read; without a place for it the compiler would read nothing.
-    private var anticipated: UInt64 = 0
+    /// See `anticipate`.
+    var anticipated: UInt64 = 0
 
     /// The neighbour's list is to be passed on, once, however often it changes until then.
     ///
@@ -81,22 +81,6 @@ struct LinkLists {
     private func find(_ id: NodeID) -> Int? {
         let place = id.place(in: owners)
         return place < owners.count && owners[place] == id ? place : nil
-    }
-
-    /// Reads what taking these lists will read, for all of them at once (`MemberTable.anticipate`).
-    @inline(__always)
-    mutating func anticipate(_ received: [LinkList]) {
-        guard owners.count >= 32, received.count > 1 else { return }
-        var sum: UInt64 = 0
-        for list in received.prefix(64) {
-            let share = list.owner.rawValue.multipliedFullWidth(by: UInt64(owners.count)).high
-            sum &+= owners[Int(share)].rawValue
-        }
-        for list in received.prefix(64) {
-            let place = list.owner.place(in: owners)
-            if place < entries.count { sum &+= UInt64(entries[place].version) }
-        }
-        anticipated = sum
     }
 
     /// Takes a list if it is newer than what is known. Returns whether it was.

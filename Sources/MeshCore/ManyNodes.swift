@@ -1,8 +1,14 @@
 import MeshWire
 
+// For drivers of thousands of nodes on one thread, as the simulator is: they share what is equal, and
+// read ahead what the next event will need. What is read has to be put somewhere, or the compiler reads
+// nothing. A node alone needs none of it.
+
+// MARK: Interning
+
 /// What members say of themselves, each version kept once however many tables name it.
 ///
-/// A node has a interner of its own unless it is given one. Nodes of one thread that are given the same
+/// A node has an interner of its own unless it is given one. Nodes of one thread that are given the same
 /// interner share what is equal: 10,000 simulated nodes with 10,000 members each hold 10,000 records,
 /// not 100 million. It holds immutable values and counts of references: what one node does with
 /// them, no other can see.
@@ -140,5 +146,79 @@ import MeshWire
         }
         lists[place] = list
         return list.links
+    }
+}
+
+// MARK: Touching
+
+extension Node {
+    /// Reads what every event on this link will, and says nothing of use: for a driver of many nodes
+    /// that knows which is next, so that its memory comes while another is at work.
+    @inline(__always)
+    public func touch(_ link: LinkIndex) -> Int64 {
+        now.nanoseconds &+ Int64(truncatingIfNeeded: coordinates.x.bitPattern)
+            &+ links.touch(link)
+    }
+}
+
+extension LinkTable {
+    /// See `Node.touch`.
+    @inline(__always)
+    func touch(_ index: LinkIndex) -> Int64 {
+        guard isValid(index) else { return 0 }
+        return self[index].heardAt.nanoseconds &+ self[index].beatAt.nanoseconds
+    }
+}
+
+// MARK: Anticipating
+
+extension MemberTable {
+    /// How many members are best anticipated at a time.
+    static var anticipatedCount: Int { 16 }
+
+    /// Reads what finding these members by their ids will read: first the cells of all, then the
+    /// slots that they name, then what these hold. In a mesh of thousands that is three waits for
+    /// memory; found one after the other each member takes three.
+    @inline(__always)
+    mutating func anticipate<Items: Collection>(
+        _ items: Items, _ id: (Items.Element) -> NodeID,
+        endpoint: (Items.Element) -> Endpoint? = { _ in nil }
+    ) {
+        if slots.count < 128 || items.count < 2 { return }
+        var sum: UInt64 = 0
+        for item in items { sum &+= UInt64(byID.firstIndex(id(item).hash(secret)) ?? 0) }
+        for item in items {
+            if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
+                sum &+= UInt64(slot.status.rawValue)
+            }
+        }
+        for item in items {
+            if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
+                sum &+= slot.facts.id.rawValue
+                // Who is new is looked for by its address too.
+                if slot.facts.id != id(item), let endpoint = endpoint(item) {
+                    sum &+= UInt64(byEndpoint.firstIndex(endpoint.hash(secret)) ?? 0)
+                }
+            }
+        }
+        anticipated = sum
+    }
+}
+
+extension LinkLists {
+    /// Reads what taking these lists will read, for all of them at once (`MemberTable.anticipate`).
+    @inline(__always)
+    mutating func anticipate(_ received: [LinkList]) {
+        guard owners.count >= 32, received.count > 1 else { return }
+        var sum: UInt64 = 0
+        for list in received.prefix(64) {
+            let share = list.owner.rawValue.multipliedFullWidth(by: UInt64(owners.count)).high
+            sum &+= owners[Int(share)].rawValue
+        }
+        for list in received.prefix(64) {
+            let place = list.owner.place(in: owners)
+            if place < entries.count { sum &+= UInt64(entries[place].version) }
+        }
+        anticipated = sum
     }
 }

@@ -1,0 +1,54 @@
+// The kinds of names and of messages to them. Their numbers are the protocol's: those of keys go into
+// hashes, those of bodies into frames.
+//
+//     kind            key   body   matches patterns   is parked   held by
+//     user             1     3            –               ✓       sessions
+//     room             2     –            –               –       nobody yet
+//     channel          3     1            ✓               –       subscribers
+//     shard channel    4     2            –               –       subscribers
+//     pattern          5     –            –               –       subscribers
+//     control          –     4            –               –       nodes
+
+/// The kind of a name in the directory. It is part of the hash, so that a user and a channel
+/// of the same name are different keys.
+public enum KeyKind: UInt8, Sendable, CaseIterable {
+    case user = 1
+    case room = 2
+    case channel = 3
+    case shardChannel = 4
+    case pattern = 5
+}
+
+/// The content of a `.routed` frame.
+public enum RoutedBody: UInt8, Sendable {
+    /// For the subscribers of channel `name`, and of patterns that match it.
+    case channel = 1
+    /// For the subscribers of shard channel `name`.
+    case shardChannel = 2
+    /// For the connections of user `name`.
+    case user = 3
+    /// The payload is one control message for the node itself; the name is empty.
+    case control = 4
+
+    /// The kind of the name that it goes to; nil: it has none.
+    @inlinable public var keyKind: KeyKind? {
+        @inline(__always) get {
+            switch self {
+            case .channel: .channel
+            case .shardChannel: .shardChannel
+            case .user: .user
+            case .control: nil
+            }
+        }
+    }
+
+    /// It goes to the holders of patterns that match its name, too.
+    @inlinable public var matchesPatterns: Bool {
+        @inline(__always) get { self == .channel }
+    }
+
+    /// It waits for the name's holder to come back, if there was one lately.
+    @inlinable public var isParked: Bool {
+        @inline(__always) get { self == .user }
+    }
+}
