@@ -58,7 +58,7 @@ import MeshWire
     private static let segmentCount = 64
 
     /// The latest link list of some owners, one place for each value of some bits of their ids.
-    private var lists: [LinkList?]
+    private var sharedLists: [LinkList?]
 
     private let secret: UInt64
 
@@ -68,7 +68,7 @@ import MeshWire
     ///   - secret: see `MemberTable.init`.
     public init(isShared: Bool = false, secret: UInt64 = 0) {
         self.secret = secret
-        lists = isShared ? [LinkList?](repeating: nil, count: 1 << 15) : []
+        sharedLists = isShared ? [LinkList?](repeating: nil, count: 1 << 15) : []
     }
 
     var count: Int { map.count }
@@ -137,14 +137,14 @@ import MeshWire
 
     /// The links of `list`, in the memory of whoever brought an equal list here before.
     func shared(_ list: LinkList) -> [NodeID] {
-        if lists.isEmpty { return list.links }
-        let place = Int(truncatingIfNeeded: list.owner.rawValue) & (lists.count - 1)
-        if let known = lists[place], known.owner == list.owner, known.version == list.version,
+        if sharedLists.isEmpty { return list.links }
+        let place = Int(truncatingIfNeeded: list.owner.rawValue) & (sharedLists.count - 1)
+        if let known = sharedLists[place], known.owner == list.owner, known.version == list.version,
             known.incarnation == list.incarnation, known.links == list.links
         {
             return known.links
         }
-        lists[place] = list
+        sharedLists[place] = list
         return list.links
     }
 }
