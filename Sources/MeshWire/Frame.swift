@@ -78,8 +78,8 @@ public enum FrameKind: UInt8, Sendable {
 public struct FrameFlags: OptionSet, Sendable {
     public var rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
-    /// No link of some forwarder leads as far as the potential said: from here on each hop must be strictly nearer
-    /// than the node that takes it, by direct links alone, which cannot loop.
+    /// No link of some forwarder leads as far as the potential said: from here on each hop must be
+    /// strictly nearer than the node that takes it, by direct links alone, which cannot loop.
     @inlinable public static var strictlyGreedy: FrameFlags { FrameFlags(rawValue: 1) }
     /// Each forwarder appends its NodeID to the payload (`MESH.TRACE`).
     @inlinable public static var traced: FrameFlags { FrameFlags(rawValue: 2) }

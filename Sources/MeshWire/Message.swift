@@ -136,7 +136,7 @@ public struct Greeting: Equatable, Sendable {
     }
 }
 
-/// MemberStatus of a member; at equal incarnations the higher outranks the lower.
+/// The status of a member; at equal incarnations the higher outranks the lower.
 public enum MemberStatus: UInt8, Comparable, Sendable {
     case alive = 0
     case suspect = 1

@@ -6,22 +6,22 @@ import MeshWire
 /// The ways from a node to all within three steps are a tree (`Router`). A destination that lies
 /// further is headed for by way of the reachable node nearest to it; a forwarder that sees more could
 /// now turn off towards a nearer one, and meet a node there that another copy of the same message
-/// has come to. So a message to a channel keeps its course: while the potential names a node that this
+/// has come to. So a message to a channel keeps to its path: while the potential names a node that this
 /// forwarder sees where it was claimed to be, that is where it goes.
 ///
 ///     the origin's tree ends at     ●           ●                 ●
 ///     the arc of each         ──────┴─────┼─────┴────────┼────────┴─────
 ///     in it, along the ring          ●●       ●    ●●●      ●      ●
 ///
-/// What a course ends at is the only node in reach of the origin between some point of the ring and
-/// another, and of all copies those alone come to that arc which end their course there. From there
+/// The end of a path is the only node in reach of the origin between some point of the ring and
+/// another, and of all copies those alone come to that arc whose path ends there. From there
 /// on each goes over the link that comes furthest towards its destination and not past it, as if each
 /// link told the part of the arc up to the next (`Broadcast`, with which n − 1 is n − 1 as well): so
 /// each part is entered once. A few nodes lie in an arc, and the next are linked with it.
 ///
 /// Users' messages, which have one destination, take any better way at once.
 extension Node {
-    /// The next hop on the course that the last forwarder claimed; nil: there is none, or it is of
+    /// The next hop on the path that the last forwarder claimed; nil: there is none, or it is of
     /// no use.
     ///
     /// Lies off the path of users' messages; two binary searches, or a look at each link.
@@ -36,7 +36,7 @@ extension Node {
             let link = router.alongArc(
                 to: destination, from: id, links: links, lists: lists, except: arrival)
             guard !link.isNone else { return nil }
-            // The course ends there again.
+            // The path ends there again.
             let next = Potential.make(
                 distance: links[link].peer.distance(to: destination), steps: 0)
             return next < potential ? Hop(link: link, potential: next, isStrict: false) : nil
@@ -44,7 +44,7 @@ extension Node {
         let link = router.treePath(
             to: destination, potential: potential, members: members, links: links, lists: lists)
         guard !link.isNone, link != arrival else { return nil }
-        // One step of the course is taken with this hop.
+        // One step of the path is taken with this hop.
         return Hop(link: link, potential: potential - 1, isStrict: false)
     }
 }
