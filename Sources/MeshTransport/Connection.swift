@@ -3,6 +3,14 @@ import MeshCore
 import MeshServer
 import MeshWire
 
+/// A connection's place in `Connections`.
+struct ConnectionIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// One socket and its bytes on the way in and out.
 ///
 ///     free → link | client | http → (lingering) → free
@@ -24,9 +32,16 @@ struct Connection: ~Copyable {
     var descriptor: Int32 = -1
     /// Raised each time that the place is used again.
     var generation: UInt32 = 0
-    var owner: Int32 = -1
-    @inline(__always) var link: LinkIndex { LinkIndex(rawValue: owner) }
-    @inline(__always) var client: ClientIndex { ClientIndex(rawValue: owner) }
+    /// One word for both: the role tells which it is.
+    private var owner: Int32 = -1
+    @inline(__always) var link: LinkIndex {
+        get { LinkIndex(rawValue: owner) }
+        set { owner = newValue.rawValue }
+    }
+    @inline(__always) var client: ClientIndex {
+        get { ClientIndex(rawValue: owner) }
+        set { owner = newValue.rawValue }
+    }
     var role = Role.free
     /// The three-way handshake is not over; nothing may be sent.
     var isConnecting = false
@@ -67,7 +82,7 @@ struct Connections: ~Copyable {
     /// Places in use.
     private(set) var count = 0
     private var places: Slab<Connection>
-    private var free: [Int32] = []
+    private var free: [ConnectionIndex] = []
 
     init(capacity: Int) {
         self.capacity = capacity
@@ -79,13 +94,13 @@ struct Connections: ~Copyable {
 
     /// By address, and not by `_read` and `_modify`: with those the compiler of Swift 6.3 makes a
     /// broken module of this one under the thread sanitizer.
-    subscript(index: Int32) -> Connection {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(places.pointer(to: Int(index))) }
-        @inline(__always) unsafeMutableAddress { unsafe places.pointer(to: Int(index)) }
+    subscript(index: ConnectionIndex) -> Connection {
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(places.pointer(to: index.place)) }
+        @inline(__always) unsafeMutableAddress { unsafe places.pointer(to: index.place) }
     }
 
     /// A free place with a fresh generation; nil when all are taken.
-    mutating func allocate() -> Int32? {
+    mutating func allocate() -> ConnectionIndex? {
         if let index = free.popLast() {
             count += 1
             self[index].generation &+= 1
@@ -94,11 +109,11 @@ struct Connections: ~Copyable {
         guard used < capacity else { return nil }
         places.append(Connection())
         count += 1
-        return Int32(used - 1)
+        return ConnectionIndex(used - 1)
     }
 
     /// Gives a place back and forgets what was in it.
-    mutating func release(_ index: Int32) {
+    mutating func release(_ index: ConnectionIndex) {
         precondition(self[index].role != .free)
         let generation = self[index].generation
         self[index] = Connection()

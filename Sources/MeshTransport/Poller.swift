@@ -4,25 +4,31 @@ import Glibc
 /// Names a registered descriptor in epoll's answers: a place in the slab, and the generation of the
 /// connection that was there, so that an event for a closed and reused place is dropped.
 struct Token: Equatable {
-    var index: Int32
+    var index: ConnectionIndex
     var generation: UInt32
 
-    static let meshListener = Token(index: -1, generation: 0)
-    static let redisListener = Token(index: -2, generation: 0)
-    static let httpListener = Token(index: -3, generation: 0)
-    static let inbox = Token(index: -4, generation: 0)
+    static let meshListener = Token(other: 1)
+    static let redisListener = Token(other: 2)
+    static let httpListener = Token(other: 3)
+    static let inbox = Token(other: 4)
 
-    init(index: Int32, generation: UInt32) {
+    init(index: ConnectionIndex, generation: UInt32) {
         self.index = index
         self.generation = generation
     }
 
+    /// A listener or the inbox: its index is negative, as no connection's is.
+    private init(other number: Int32) {
+        index = ConnectionIndex(rawValue: -number)
+        generation = 0
+    }
+
     init(_ word: UInt64) {
-        index = Int32(bitPattern: UInt32(truncatingIfNeeded: word))
+        index = ConnectionIndex(rawValue: Int32(bitPattern: UInt32(truncatingIfNeeded: word)))
         generation = UInt32(word >> 32)
     }
 
-    var word: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(bitPattern: index)) }
+    var word: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(bitPattern: index.rawValue)) }
 }
 
 /// What a descriptor is ready for.

@@ -8,9 +8,9 @@ import MeshWire
 
 extension Reactor {
     @inline(__always)
-    func connection(of client: ClientIndex) -> Int32 {
+    func connection(of client: ClientIndex) -> ConnectionIndex {
         !client.isNone && client.place < connectionOfClient.count
-            ? connectionOfClient[client.place] : -1
+            ? connectionOfClient[client.place] : .none
     }
 
     mutating func acceptClients() {
@@ -24,14 +24,14 @@ extension Reactor {
             }
             linux_keep_alive(accepted.descriptor, reactor.limits.clientKeepAliveSeconds)
             reactor.counters[.clientsAccepted] &+= 1
-            guard let index = reactor.adopt(accepted.descriptor, .client, owner: client.rawValue)
+            guard let index = reactor.adopt(accepted.descriptor, .client, client: client)
             else {
                 reactor.counters[.connectionsRefused] &+= 1
                 reactor.forget(client, .inOrder)
                 return
             }
             while reactor.connectionOfClient.count <= client.place {
-                reactor.connectionOfClient.append(-1)
+                reactor.connectionOfClient.append(.none)
             }
             reactor.connectionOfClient[client.place] = index
         }
@@ -46,7 +46,7 @@ extension Reactor {
     }
 
     /// Carries out the commands that arrived from a client; returns how many bytes they had.
-    mutating func consumeClient(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+    mutating func consumeClient(_ index: ConnectionIndex, _ bytes: Span<UInt8>) -> Int {
         let client = connections[index].client
         let token = Token(index: index, generation: connections[index].generation)
         connections[index].needed = 0
@@ -88,7 +88,7 @@ extension Reactor {
     func facts() -> DriverFacts {
         var facts = DriverFacts()
         facts.counters = counters
-        facts.queuedBytes = connectionOfLink.map { $0 < 0 ? 0 : connections[$0].output.count }
+        facts.queuedBytes = connectionOfLink.map { $0.isNone ? 0 : connections[$0].output.count }
         facts.httpConnectionCount = httpConnectionCount
         facts.counters[.logLinesLeftOut] = log.linesLeftOut
         facts.counters[.logLinesLost] = log.linesLost
@@ -105,12 +105,12 @@ extension Reactor {
         guard server.mayResume() else { return }
         while let client = server.nextResumable() {
             let index = connection(of: client)
-            if index >= 0 { resume(index) }
+            if !index.isNone { resume(index) }
         }
         flushAll()
     }
 
-    private mutating func resume(_ index: Int32) {
+    private mutating func resume(_ index: ConnectionIndex) {
         guard connections[index].isPaused, connections[index].role == .client else { return }
         connections[index].isPaused = false
         let token = Token(index: index, generation: connections[index].generation)
@@ -125,7 +125,7 @@ extension Reactor {
 
     /// Offers a client's output to its socket.
     mutating func flushClient(
-        _ index: Int32, _ client: ClientIndex, isWritable: Bool = false
+        _ index: ConnectionIndex, _ client: ClientIndex, isWritable: Bool = false
     ) {
         let descriptor = connections[index].descriptor
         // Where the kernel has refused before, it will say when to go on; the gateway still has to
@@ -156,7 +156,7 @@ extension Reactor {
     }
 
     /// Takes no more commands; the connection ends when its replies have left.
-    mutating func endClient(_ index: Int32) {
+    mutating func endClient(_ index: ConnectionIndex) {
         connections[index].isEnding = true
         connections[index].isPaused = false
         watch(index, reads: false)
@@ -165,9 +165,9 @@ extension Reactor {
     }
 
     /// Forgets a client and closes its connection.
-    mutating func closeClient(_ index: Int32, lingers: Bool) {
+    mutating func closeClient(_ index: ConnectionIndex, lingers: Bool) {
         let client = connections[index].client
-        connectionOfClient[client.place] = -1
+        connectionOfClient[client.place] = .none
         counters[.clientsClosed] &+= 1
         // Where this node ends the connection, what was sent may still be on its way, to a client
         // that reads on: that is seen when it has had the time to.
@@ -188,7 +188,7 @@ extension Reactor {
     }
 
     /// What the kernel knows of a connection that ends.
-    private func parting(of index: Int32) -> Parting {
+    private func parting(of index: ConnectionIndex) -> Parting {
         let descriptor = connections[index].descriptor
         let isBroken = connections[index].isBroken || linux_take_error(descriptor) != 0
         let waiting = linux_unacknowledged(descriptor)
@@ -200,7 +200,7 @@ extension Reactor {
 
     /// The connection of a client that is closed ends: what its sessions have lost is known now, as
     /// far as it will ever be.
-    mutating func concludeDoubt(_ index: Int32) {
+    mutating func concludeDoubt(_ index: ConnectionIndex) {
         guard let doubt = connections[index].doubt else { return }
         connections[index].doubt = nil
         server.conclude(doubt, parting(of: index), at: now, into: &effects)

@@ -1,5 +1,6 @@
 import Glibc
 import MeshCore
+import MeshServer
 import MeshWire
 
 // How connections get their places, linger and are given up.
@@ -8,15 +9,20 @@ extension Reactor {
     /// A place for a socket that is registered for reading, or for writing while it connects. Nil
     /// when there is none: the socket is closed.
     mutating func adopt(
-        _ descriptor: Int32, _ role: Connection.Role, owner: Int32, isConnecting: Bool = false
-    ) -> Int32? {
+        _ descriptor: Int32, _ role: Connection.Role, link: LinkIndex = .none,
+        client: ClientIndex = .none, isConnecting: Bool = false
+    ) -> ConnectionIndex? {
         guard let index = connections.allocate() else {
             close(descriptor)
             return nil
         }
         connections[index].descriptor = descriptor
         connections[index].role = role
-        connections[index].owner = owner
+        switch role {
+        case .link: connections[index].link = link
+        case .client: connections[index].client = client
+        case .free, .http, .lingering: break
+        }
         connections[index].isConnecting = isConnecting
         connections[index].readsRegistered = !isConnecting
         connections[index].writesRegistered = isConnecting
@@ -30,7 +36,7 @@ extension Reactor {
     }
 
     /// Closes a socket and frees its place; whoever owned it must know already.
-    mutating func discard(_ index: Int32) {
+    mutating func discard(_ index: ConnectionIndex) {
         if connections[index].role == .http {
             httpConnectionCount -= 1
             counters[.clientsClosed] &+= 1
@@ -44,7 +50,7 @@ extension Reactor {
     }
 
     /// Takes a connection from its owner; what it has to send leaves within `lingerTime`.
-    mutating func linger(_ index: Int32) {
+    mutating func linger(_ index: ConnectionIndex) {
         guard lingeringCount < limits.lingeringCount, !connections[index].isConnecting else {
             discard(index)
             return
@@ -55,7 +61,7 @@ extension Reactor {
         }
         if connections[index].isCongested { relieve(index) }
         connections[index].role = .lingering
-        connections[index].owner = -1
+        connections[index].link = .none
         connections[index].isPaused = false
         connections[index].isEnding = true
         connections[index].needed = 0
@@ -74,7 +80,7 @@ extension Reactor {
     }
 
     /// Sets when to give this connection up; what that means follows from its role.
-    mutating func setDeadline(_ index: Int32, _ deadline: Instant) {
+    mutating func setDeadline(_ index: ConnectionIndex, _ deadline: Instant) {
         let isTimed = connections[index].deadline != nil
         connections[index].deadline = deadline
         if !isTimed {

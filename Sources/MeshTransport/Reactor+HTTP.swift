@@ -10,7 +10,7 @@ extension Reactor {
     mutating func acceptHTTP() {
         acceptAll(.http) { reactor, accepted in
             guard reactor.httpConnectionCount < reactor.limits.httpConnectionCount,
-                let index = reactor.adopt(accepted.descriptor, .http, owner: -1)
+                let index = reactor.adopt(accepted.descriptor, .http)
             else {
                 reactor.counters[.connectionsRefused] &+= 1
                 if reactor.httpConnectionCount >= reactor.limits.httpConnectionCount {
@@ -26,7 +26,7 @@ extension Reactor {
     }
 
     /// Has the requests answered that arrived; returns how many bytes they had.
-    mutating func consumeHTTP(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+    mutating func consumeHTTP(_ index: ConnectionIndex, _ bytes: Span<UInt8>) -> Int {
         let step = server.answerHTTP(
             bytes, headBytesMax: limits.httpHeadBytes, waitingMax: limits.httpWaitingBytes,
             facts: facts(), refusals: &counters[.httpRefused],

@@ -32,8 +32,8 @@ extension Reactor {
 
     /// Lets every connection send what it has and end.
     private mutating func endEverything() {
-        var index: Int32 = 0
-        while index < connections.used {
+        for place in 0..<connections.used {
+            let index = ConnectionIndex(place)
             switch connections[index].role {
             case .free, .lingering: break
             case .link:
@@ -44,7 +44,6 @@ extension Reactor {
                 connections[index].isEnding = true
                 markDirty(index)
             }
-            index += 1
         }
         flushAll()
     }

@@ -38,7 +38,7 @@ extension Reactor {
         for ended in waiting {
             guard linkEpochs[ended.link.place] == ended.epoch else { continue }
             let index = connectionOfLink[ended.link.place]
-            if index >= 0 {
+            if !index.isNone {
                 unlink(index)
                 discard(index)
             } else {
@@ -91,10 +91,10 @@ extension Reactor {
             switch order {
             case .end(let client):
                 let index = connection(of: client)
-                if index >= 0 { endClient(index) }
+                if !index.isNone { endClient(index) }
             case .close(let client):
                 let index = connection(of: client)
-                if index >= 0 { closeClient(index, lingers: false) }
+                if !index.isNone { closeClient(index, lingers: false) }
             case .stopListening(let toLinks):
                 listeners.close(.redis)
                 if toLinks { listeners.close(.mesh) }
@@ -109,7 +109,7 @@ extension Reactor {
         _ sendClass: SendClass
     ) {
         let index = connectionOfLink[link.place]
-        guard index >= 0 else { return }
+        guard !index.isNone else { return }
         let isControl = sendClass == .control
         if !isControl {
             let size = Int(head.count) + Int(body.count)
@@ -137,20 +137,20 @@ extension Reactor {
 
     /// More waits for a link than should.
     @inline(never)
-    private mutating func congest(_ index: Int32, _ link: LinkIndex) {
+    private mutating func congest(_ index: ConnectionIndex, _ link: LinkIndex) {
         if connections[index].isCongested { return }
         connections[index].isCongested = true
         server.linkIsCongested(link)
     }
 
     private mutating func dial(_ link: LinkIndex, _ endpoint: Endpoint) {
-        precondition(connectionOfLink[link.place] < 0, "link \(link) is dialled twice")
+        precondition(connectionOfLink[link.place].isNone, "link \(link) is dialled twice")
         linkEpochs[link.place] &+= 1
         endpointOfLink[link.place] = endpoint
         counters[.linksDialled] &+= 1
         let descriptor = linux_connect(endpoint.forKernel)
         if descriptor >= 0,
-            let index = adopt(descriptor, .link, owner: link.rawValue, isConnecting: true)
+            let index = adopt(descriptor, .link, link: link, isConnecting: true)
         {
             connectionOfLink[link.place] = index
             return
@@ -162,15 +162,15 @@ extension Reactor {
     private mutating func closeLink(_ link: LinkIndex) {
         let index = connectionOfLink[link.place]
         linkEpochs[link.place] &+= 1
-        guard index >= 0 else { return }
-        connectionOfLink[link.place] = -1
+        guard !index.isNone else { return }
+        connectionOfLink[link.place] = .none
         linger(index)
     }
 
     // MARK: Connections
 
     /// A dialled connection stands, or does not.
-    mutating func finishConnecting(_ index: Int32) {
+    mutating func finishConnecting(_ index: ConnectionIndex) {
         let link = connections[index].link
         let result = linux_connect_result(connections[index].descriptor)
         guard result == 0 else {
@@ -193,7 +193,7 @@ extension Reactor {
             reactor.linkEpochs[link.place] &+= 1
             reactor.endpointOfLink[link.place] = Endpoint(accepted.peer)
             reactor.counters[.linksAccepted] &+= 1
-            if let index = reactor.adopt(accepted.descriptor, .link, owner: link.rawValue) {
+            if let index = reactor.adopt(accepted.descriptor, .link, link: link) {
                 reactor.connectionOfLink[link.place] = index
             } else {
                 reactor.handle(.disconnected(link, .closed))
@@ -202,14 +202,14 @@ extension Reactor {
     }
 
     /// Cuts the tie between a connection and its link.
-    mutating func unlink(_ index: Int32) {
+    mutating func unlink(_ index: ConnectionIndex) {
         let link = connections[index].link
-        connectionOfLink[link.place] = -1
+        connectionOfLink[link.place] = .none
         linkEpochs[link.place] &+= 1
     }
 
     /// The connection of a link is gone: closes it and tells the node.
-    mutating func dropLink(_ index: Int32, _ reason: Disconnection) {
+    mutating func dropLink(_ index: ConnectionIndex, _ reason: Disconnection) {
         let link = connections[index].link
         unlink(index)
         discard(index)
@@ -217,7 +217,7 @@ extension Reactor {
     }
 
     /// Takes the frames that arrived over a link; returns how many bytes they had.
-    mutating func consumeLink(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+    mutating func consumeLink(_ index: ConnectionIndex, _ bytes: Span<UInt8>) -> Int {
         let link = connections[index].link
         let epoch = linkEpochs[link.place]
         handle(.heard(link), bytes)

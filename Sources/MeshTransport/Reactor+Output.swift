@@ -6,7 +6,7 @@ import MeshServer
 
 extension Reactor {
     @inline(__always)
-    mutating func markDirty(_ index: Int32) {
+    mutating func markDirty(_ index: ConnectionIndex) {
         if connections[index].isDirty { return }
         connections[index].isDirty = true
         dirty.append(index)
@@ -39,7 +39,7 @@ extension Reactor {
             let client = dirtyClients[position]
             position += 1
             let index = connection(of: client)
-            if index >= 0 { flushClient(index, client, isWritable: isMidTurn) }
+            if !index.isNone { flushClient(index, client, isWritable: isMidTurn) }
         }
         dirtyClients.removeAll(keepingCapacity: true)
         if !dirty.isEmpty || server.dirtyCount > 0 { flushAll() }
@@ -55,7 +55,7 @@ extension Reactor {
     }
 
     /// Offers one connection's output to its socket.
-    mutating func flush(_ index: Int32) {
+    mutating func flush(_ index: ConnectionIndex) {
         switch connections[index].role {
         case .free: return
         case .client: flushClient(index, connections[index].client, isWritable: true)
@@ -83,7 +83,7 @@ extension Reactor {
     }
 
     /// A link's queue is no longer congested, or its connection is gone.
-    mutating func relieve(_ index: Int32) {
+    mutating func relieve(_ index: ConnectionIndex) {
         connections[index].isCongested = false
         server.linkHasDrained(connections[index].link)
     }
@@ -91,7 +91,7 @@ extension Reactor {
     /// The kernel has no memory for what this connection sends. Its socket may be writable all the
     /// same, and would wake the loop for ever: it is tried again after a while.
     @inline(never)
-    mutating func starve(_ index: Int32) {
+    mutating func starve(_ index: ConnectionIndex) {
         counters[.sendsStarved] &+= 1
         watch(index, writes: false)
         if connections[index].isStarved { return }
@@ -113,7 +113,7 @@ extension Reactor {
     }
 
     /// An ending connection has nothing more to send.
-    mutating func outputLeft(_ index: Int32) {
+    mutating func outputLeft(_ index: ConnectionIndex) {
         if connections[index].role == .lingering {
             // Closing while input waits would reset the connection and could destroy what was just
             // sent: the peer closes first, or the deadline does.
@@ -127,7 +127,7 @@ extension Reactor {
     }
 
     /// Changes what epoll reports for a connection; nothing happens when it knows.
-    mutating func watch(_ index: Int32, reads: Bool? = nil, writes: Bool? = nil) {
+    mutating func watch(_ index: ConnectionIndex, reads: Bool? = nil, writes: Bool? = nil) {
         let reads = reads ?? connections[index].readsRegistered
         let writes = writes ?? connections[index].writesRegistered
         if reads == connections[index].readsRegistered,

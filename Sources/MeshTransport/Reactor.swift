@@ -53,7 +53,7 @@ public struct ReactorOptions: Sendable {
     }
 
     struct ConnectionName {
-        var index: Int32
+        var index: ConnectionIndex
         var generation: UInt32
     }
 
@@ -80,15 +80,15 @@ public struct ReactorOptions: Sendable {
     var counters = DriverCounters()
     var log: Log
 
-    /// The connection of each link and client, -1: none.
-    var connectionOfLink: [Int32]
-    var connectionOfClient: [Int32] = []
+    /// The connection of each link and client.
+    var connectionOfLink: [ConnectionIndex]
+    var connectionOfClient: [ConnectionIndex] = []
     /// Where the peer of each link connects from, or was dialled; of free slots that of the last.
     var endpointOfLink: [Endpoint]
     /// Raised whenever a link's slot changes hands.
     var linkEpochs: [UInt32]
     /// Links and HTTP connections to flush; clients the server names.
-    var dirty: [Int32] = []
+    var dirty: [ConnectionIndex] = []
     /// The server's list of clients to flush while it is worked through.
     var dirtyClients: [ClientIndex] = []
     var deferred: [EndedLink] = []
@@ -185,7 +185,7 @@ public struct ReactorOptions: Sendable {
         connections = Connections(
             capacity: server.gateway.clientCountMax + configuration.linkSlotCount
                 + limits.httpConnectionCount + limits.lingeringCount)
-        connectionOfLink = Array(repeating: -1, count: configuration.linkSlotCount)
+        connectionOfLink = Array(repeating: .none, count: configuration.linkSlotCount)
         endpointOfLink = Array(
             repeating: Endpoint(ipv4: 0, port: 0), count: configuration.linkSlotCount)
         linkEpochs = Array(repeating: 0, count: configuration.linkSlotCount)
@@ -210,10 +210,9 @@ public struct ReactorOptions: Sendable {
     }
 
     deinit {
-        var index: Int32 = 0
-        while index < connections.used {
-            if connections[index].descriptor >= 0 { close(connections[index].descriptor) }
-            index += 1
+        for place in 0..<connections.used {
+            let descriptor = connections[ConnectionIndex(place)].descriptor
+            if descriptor >= 0 { close(descriptor) }
         }
         if spareDescriptor >= 0 { close(spareDescriptor) }
         unsafe buffer.deallocate()
@@ -275,7 +274,7 @@ public struct ReactorOptions: Sendable {
         case .inbox: takeRequests()
         default:
             let index = readiness.token.index
-            guard index >= 0, Int(index) < connections.used,
+            guard index.place < connections.used,
                 connections[index].generation == readiness.token.generation,
                 connections[index].role != .free
             else { return }
@@ -302,7 +301,7 @@ public struct ReactorOptions: Sendable {
     // MARK: Input
 
     /// Reads what waits on a socket, in turns, and hands it on.
-    private mutating func receive(_ index: Int32, isBroken: Bool) {
+    private mutating func receive(_ index: ConnectionIndex, isBroken: Bool) {
         let role = connections[index].role
         if connections[index].isPaused || connections[index].isEnding {
             // Level-triggered readiness would come back at once: stop asking for it.
@@ -386,7 +385,7 @@ public struct ReactorOptions: Sendable {
     }
 
     /// Decodes from the connection's own bytes: a large frame, or input that had to wait.
-    mutating func consumeStored(_ index: Int32) {
+    mutating func consumeStored(_ index: ConnectionIndex) {
         let token = Token(index: index, generation: connections[index].generation)
         let role = connections[index].role
         // Taken out, because what is decoded may close this very connection.
@@ -405,7 +404,7 @@ public struct ReactorOptions: Sendable {
 
     /// Hands bytes to the protocol of the connection; returns how many were used up.
     @inline(__always)
-    private mutating func consume(_ index: Int32, _ bytes: Span<UInt8>) -> Int {
+    private mutating func consume(_ index: ConnectionIndex, _ bytes: Span<UInt8>) -> Int {
         switch connections[index].role {
         case .link: consumeLink(index, bytes)
         case .client: consumeClient(index, bytes)
@@ -415,7 +414,7 @@ public struct ReactorOptions: Sendable {
     }
 
     /// The peer has closed or reset the connection, or the kernel has given it up.
-    mutating func connectionEnded(_ index: Int32) {
+    mutating func connectionEnded(_ index: ConnectionIndex) {
         switch connections[index].role {
         case .link: dropLink(index, .closed)
         case .client: closeClient(index, lingers: false)
@@ -433,7 +432,7 @@ public struct ReactorOptions: Sendable {
         if let due = acceptAgain, due <= now { resumeListeners() }
         if nextTrim <= now {
             nextTrim = now + .seconds(1)
-            for index in connectionOfLink where index >= 0 { connections[index].output.trim() }
+            for index in connectionOfLink where !index.isNone { connections[index].output.trim() }
         }
         advancePhase()
     }

@@ -40,7 +40,8 @@ private let any = Endpoint(ipv4: 0x7F00_0001, port: 0)
 
     @Test func `a token survives its way through the kernel`() {
         for token in [
-            Token(index: 0, generation: 0), Token(index: .max, generation: .max),
+            Token(index: ConnectionIndex(0), generation: 0),
+            Token(index: ConnectionIndex(rawValue: .max), generation: .max),
             .meshListener, .redisListener, .httpListener, .inbox,
         ] {
             #expect(Token(token.word) == token)
