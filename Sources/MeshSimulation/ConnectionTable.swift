@@ -1,6 +1,14 @@
 import MeshCore
 import MeshWire
 
+/// A connection's number in `ConnectionTable`.
+struct ConnectionNumber: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// A simulated TCP connection: two ordered streams of bytes. Two thirds of a cache line, since every
 /// frame touches it twice.
 struct Connection {
@@ -34,7 +42,7 @@ struct Connection {
 /// large as the most that ever were at one time.
 struct ConnectionTable: ~Copyable {
     private var slots = Slab<Connection>()
-    private var free: [Int32] = []
+    private var free: [ConnectionNumber] = []
     /// What the network holds up on a stream, in order, until a retransmission gets through; by
     /// connection and direction. Only ever asked, never walked: no order comes of it.
     private var stalled: [Int64: Stalled] = [:]
@@ -49,26 +57,26 @@ struct ConnectionTable: ~Copyable {
     var indices: Range<Int> { 0..<slots.count }
 
     @inline(__always)
-    subscript(number: Int32) -> Connection {
-        _read { yield slots[Int(number)] }
-        _modify { yield &slots[Int(number)] }
+    subscript(number: ConnectionNumber) -> Connection {
+        _read { yield slots[number.place] }
+        _modify { yield &slots[number.place] }
     }
 
-    mutating func open(from dialler: Int, _ link: LinkIndex, to acceptor: Int) -> Int32 {
+    mutating func open(from dialler: Int, _ link: LinkIndex, to acceptor: Int) -> ConnectionNumber {
         let connection = Connection(
             dialler: Int32(dialler), acceptor: Int32(acceptor), diallerLink: link)
         if let number = free.popLast() {
-            slots[Int(number)] = connection
+            slots[number.place] = connection
             return number
         }
         slots.append(connection)
-        return Int32(slots.count - 1)
+        return ConnectionNumber(slots.count - 1)
     }
 
     /// Gives the number back once nothing refers to it.
     @inline(__always)
-    mutating func recycle(_ number: Int32) {
-        if slots[Int(number)].isOver { free.append(number) }
+    mutating func recycle(_ number: ConnectionNumber) {
+        if slots[number.place].isOver { free.append(number) }
     }
 
     // MARK: Streams
@@ -77,21 +85,21 @@ struct ConnectionTable: ~Copyable {
     /// many bytes are on the way with it.
     @inline(__always)
     mutating func depart(
-        _ number: Int32, toDialler: Bool, _ size: Int32, at time: Instant
+        _ number: ConnectionNumber, toDialler: Bool, _ size: Int32, at time: Instant
     ) -> (arrival: Instant, inFlight: Int) {
         func add(_ stream: inout Connection.Stream) -> (Instant, Int) {
             stream.lastArrival = max(time, stream.lastArrival)
             stream.inFlight += size
             return (stream.lastArrival, Int(stream.inFlight))
         }
-        slots[Int(number)].pending += 1
+        slots[number.place].pending += 1
         return toDialler
-            ? add(&slots[Int(number)].toDialler) : add(&slots[Int(number)].toAcceptor)
+            ? add(&slots[number.place].toDialler) : add(&slots[number.place].toAcceptor)
     }
 
     /// It has arrived.
     @inline(__always)
-    mutating func arrived(_ number: Int32, toDialler: Bool, _ size: Int32) {
+    mutating func arrived(_ number: ConnectionNumber, toDialler: Bool, _ size: Int32) {
         func finish(_ connection: inout Connection) -> Bool {
             if toDialler {
                 connection.toDialler.inFlight -= size
@@ -101,18 +109,20 @@ struct ConnectionTable: ~Copyable {
             connection.pending -= 1
             return connection.isOver
         }
-        if finish(&slots[Int(number)]) { free.append(number) }
+        if finish(&slots[number.place]) { free.append(number) }
     }
 
-    private static func stream(_ number: Int32, _ toDialler: Bool) -> Int64 {
-        Int64(number) * 2 + (toDialler ? 1 : 0)
+    private static func stream(_ number: ConnectionNumber, _ toDialler: Bool) -> Int64 {
+        Int64(number.rawValue) * 2 + (toDialler ? 1 : 0)
     }
 
-    private mutating func setStalled(_ number: Int32, _ toDialler: Bool, _ isStalled: Bool) {
+    private mutating func setStalled(
+        _ number: ConnectionNumber, _ toDialler: Bool, _ isStalled: Bool
+    ) {
         if toDialler {
-            slots[Int(number)].toDialler.isStalled = isStalled
+            slots[number.place].toDialler.isStalled = isStalled
         } else {
-            slots[Int(number)].toAcceptor.isStalled = isStalled
+            slots[number.place].toAcceptor.isStalled = isStalled
         }
     }
 
@@ -126,7 +136,7 @@ struct ConnectionTable: ~Copyable {
     }
 
     /// A retransmission did not get through: after how long the next one is tried.
-    mutating func retryAgain(_ number: Int32, toDialler: Bool, most: Delay) -> Delay {
+    mutating func retryAgain(_ number: ConnectionNumber, toDialler: Bool, most: Delay) -> Delay {
         let stream = Self.stream(number, toDialler)
         let delay = min(stalled[stream]!.retryAfter * 2, most)
         stalled[stream]!.retryAfter = delay
@@ -134,7 +144,7 @@ struct ConnectionTable: ~Copyable {
     }
 
     /// What was held up goes on.
-    mutating func release(_ number: Int32, toDialler: Bool) -> [Action] {
+    mutating func release(_ number: ConnectionNumber, toDialler: Bool) -> [Action] {
         setStalled(number, toDialler, false)
         return stalled.removeValue(forKey: Self.stream(number, toDialler))?.actions ?? []
     }
@@ -178,6 +188,9 @@ struct Action: BitwiseCopyable {
     var isToDialler = false
     var host: Int32 = -1
     /// Of two nodes, or a client's line.
-    var connection: Int32 = -1
+    var connection = ConnectionNumber.none
     var parcel = Parcel.none
+
+    /// The client's line that it concerns.
+    var line: Int { connection.place }
 }

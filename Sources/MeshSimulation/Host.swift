@@ -31,8 +31,8 @@ import MeshWire
         var finished: [QueryID] = []
         var answers: [(query: QueryID, from: NodeID, answer: [UInt8])] = []
         var presences: [(key: Key, isOnline: Bool)] = []
-        /// The lines of clients, by the server's index; -1: none.
-        var clientLines: [Int32] = []
+        /// The lines of clients, by the server's index.
+        var clientLines: [Int?] = []
 
         init(slotCount: Int) {
             self.slotCount = Int32(slotCount)
@@ -60,8 +60,10 @@ import MeshWire
         unsafe state.initialize(to: State(slotCount: slotCount))
         unsafe (base + Self.serverOffset).bindMemory(to: Server.self, capacity: 1)
             .initialize(to: server)
-        unsafe (base + Self.connectionsOffset).bindMemory(to: Int32.self, capacity: slotCount)
-            .initialize(repeating: -1, count: slotCount)
+        unsafe (base + Self.connectionsOffset).bindMemory(
+            to: ConnectionNumber.self, capacity: slotCount
+        )
+        .initialize(repeating: .none, count: slotCount)
     }
 
     /// Ends the node's life; no handle may be used afterwards.
@@ -77,18 +79,18 @@ import MeshWire
         @inline(__always) unsafeAddress { unsafe UnsafePointer(place) }
         @inline(__always) nonmutating unsafeMutableAddress { unsafe place }
     }
-    /// The connection of a link slot, -1: none.
+    /// The connection of a link slot.
     @inline(__always)
-    subscript(link: LinkIndex) -> Int32 {
+    subscript(link: LinkIndex) -> ConnectionNumber {
         unsafeAddress { unsafe UnsafePointer(connection(link)) }
         nonmutating unsafeMutableAddress { unsafe connection(link) }
     }
 
     @inline(__always)
-    private func connection(_ link: LinkIndex) -> UnsafeMutablePointer<Int32> {
+    private func connection(_ link: LinkIndex) -> UnsafeMutablePointer<ConnectionNumber> {
         precondition(unsafe !link.isNone && link.rawValue < state.pointee.slotCount)
         return unsafe (UnsafeMutableRawPointer(state) + Self.connectionsOffset)
-            .assumingMemoryBound(to: Int32.self) + link.place
+            .assumingMemoryBound(to: ConnectionNumber.self) + link.place
     }
 
     /// All link slots.
@@ -153,13 +155,12 @@ import MeshWire
     func line(of client: ClientIndex) -> Int? {
         guard !client.isNone, unsafe client.place < state.pointee.clientLines.count
         else { return nil }
-        let line = unsafe state.pointee.clientLines[client.place]
-        return line >= 0 ? Int(line) : nil
+        return unsafe state.pointee.clientLines[client.place]
     }
 
-    func setLine(of client: ClientIndex, _ line: Int32) {
+    func setLine(of client: ClientIndex, _ line: Int?) {
         while unsafe state.pointee.clientLines.count <= client.place {
-            unsafe state.pointee.clientLines.append(-1)
+            unsafe state.pointee.clientLines.append(nil)
         }
         unsafe state.pointee.clientLines[client.place] = line
     }
@@ -167,7 +168,7 @@ import MeshWire
     /// Reads what an event for this link will (`Node.touch`).
     @inline(__always)
     func touch(_ link: LinkIndex) -> Int64 {
-        let connection = link.isNone ? 0 : Int64(self[link])
+        let connection = link.isNone ? 0 : Int64(self[link].rawValue)
         return Int64(bytesIn) &+ connection &+ server.node.touch(link)
     }
 

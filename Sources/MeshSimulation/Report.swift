@@ -75,7 +75,7 @@ extension Metrics {
     private func json(_ violation: Violation) -> String {
         "{\"checker\": \(quoted(violation.checker.rawValue)), "
             + "\"seconds\": \(decimal(Double(violation.time.nanoseconds) / 1e9, places: 9)), "
-            + "\"host\": \(violation.host), \"text\": \(quoted(violation.text))}"
+            + "\"host\": \(violation.host.map { String($0) } ?? "null"), \"text\": \(quoted(violation.text))}"
     }
 
     /// The same for people: a table and what went wrong.

@@ -26,14 +26,14 @@ extension Run {
         guard load.onlineCount > 0 else { return nil }
         for _ in 0..<64 {
             let user = loadRandom.next(below: load.home.count)
-            if load.home[user] >= 0 { return user }
+            if !load.home[user].isNone { return user }
         }
         return nil
     }
 
     mutating func userDeparts() {
         guard let user = someoneOnline() else { return }
-        let host = Int(load.home[user])
+        let host = load.home[user].place
         load.remove(user)
         truth.lastDirectoryChange = now
         world.change(host, .user, Self.userName(user), .remove)
@@ -42,10 +42,10 @@ extension Run {
     /// The new session begins before the old one ends, as with a telephone that changes networks.
     mutating func userMoves() {
         guard let user = someoneOnline() else { return }
-        let host = Int(load.home[user])
+        let host = load.home[user].place
         load.remove(user)
         settle(user)
-        if load.home[user] != host {
+        if load.home[user].place != host {
             world.change(host, .user, Self.userName(user), .remove)
         }
     }
@@ -84,7 +84,7 @@ extension Run {
 
     mutating func sendToUser() {
         guard let sender = sender(), let user = load.addressee(&loadRandom) else { return }
-        let home = Int(load.home[user])
+        let home = load.home[user].place
         // What has only local receivers never leaves the node.
         guard home >= 0, home != sender else { return }
         if publish(from: sender, .user, Self.userName(user)) == 0 { metrics.unknown += 1 }

@@ -236,7 +236,7 @@ public struct Run: ~Copyable {
             userComes()
             planNext(.userComes, scenario.users.arrivals, after: now)
         case .userArrives:
-            if load.home[index] < 0 { settle(index) }
+            if load.home[index].isNone { settle(index) }
         case .userDeparts:
             userDeparts()
             planNext(.userDeparts, scenario.users.departures, after: now)

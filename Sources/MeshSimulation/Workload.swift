@@ -1,11 +1,19 @@
 import MeshCore
 import MeshWire
 
+/// A host's number, in the order in which they came, where a table has one for each of many.
+struct HostNumber: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
 /// Who is where and who subscribes to what, as the clients themselves know it: the truth that the
 /// directory is to spread.
 struct Workload {
-    /// The host of each user's session; -1: offline.
-    private(set) var home: [Int32] = []
+    /// The host of each user's session; none: offline.
+    private(set) var home: [HostNumber] = []
     /// Where in `usersAt[home]` the user stands.
     private var place: [Int32] = []
     private(set) var usersAt: [[Int32]] = []
@@ -21,7 +29,7 @@ struct Workload {
     }
 
     mutating func addUser(zipf: Double) -> Int {
-        home.append(-1)
+        home.append(.none)
         place.append(-1)
         if zipf > 0 {
             let weight = 1 / power(Double(home.count), zipf)
@@ -31,21 +39,21 @@ struct Workload {
     }
 
     mutating func settle(_ user: Int, at host: Int) {
-        home[user] = Int32(host)
+        home[user] = HostNumber(host)
         place[user] = Int32(usersAt[host].count)
         usersAt[host].append(Int32(user))
         onlineCount += 1
     }
 
     mutating func remove(_ user: Int) {
-        let host = Int(home[user])
+        let host = home[user].place
         let hole = Int(place[user])
         let last = usersAt[host].removeLast()
         if Int(last) != user {
             usersAt[host][hole] = last
             place[Int(last)] = Int32(hole)
         }
-        home[user] = -1
+        home[user] = .none
         onlineCount -= 1
     }
 
@@ -58,7 +66,7 @@ struct Workload {
     /// The users and channels that a host had, which it has no more.
     mutating func clear(_ host: Int) -> (users: [Int32], channels: [Int32]) {
         let users = usersAt[host]
-        for user in users { home[Int(user)] = -1 }
+        for user in users { home[Int(user)] = .none }
         onlineCount -= users.count
         usersAt[host] = []
         let channels = channelsAt[host]

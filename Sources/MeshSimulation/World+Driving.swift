@@ -96,8 +96,8 @@ extension World {
             dial(endpoint, for: link, number, host)
         case .close(let link):
             let connection = host[link]
-            host[link] = -1
-            if connection >= 0 { close(connection, by: number) }
+            host[link] = .none
+            if !connection.isNone { close(connection, by: number) }
         case .deliver(let body, _, let name, let payload, _):
             deliver(body, name, payload, number, parcel)
         case .deliverKept(let body, _, let name, let payload, _):
@@ -175,7 +175,7 @@ extension World {
         _ source: Parcel
     ) {
         let connection = host[link]
-        guard connection >= 0 else { return }
+        guard !connection.isNone else { return }
         let size = Int(head.count) + Int(body.count)
         let pathCount = self.pathCount(head, number, source)
         var parcel = pool.parcel(count: size, pathCount: pathCount)
@@ -267,7 +267,7 @@ extension World {
         var sum = touched
         for link in host.server.node.linkIndices {
             let connection = host[link]
-            guard connection >= 0 else { continue }
+            guard !connection.isNone else { continue }
             sum &+= host.touch(link) &+ Int64(connections[connection].pending)
         }
         touched = sum
@@ -408,9 +408,9 @@ extension World {
     }
 
     private mutating func detach(
-        _ connection: Int32, toDialler: Bool, _ host: Host, _ link: LinkIndex
+        _ connection: ConnectionNumber, toDialler: Bool, _ host: Host, _ link: LinkIndex
     ) {
-        host[link] = -1
+        host[link] = .none
         if toDialler {
             connections[connection].diallerLink = .none
         } else {
@@ -420,7 +420,8 @@ extension World {
 
     @inline(__always)
     private mutating func receiveFrames(
-        _ parcel: Parcel, over link: LinkIndex, _ connection: Int32, _ number: Int, _ host: Host
+        _ parcel: Parcel, over link: LinkIndex, _ connection: ConnectionNumber, _ number: Int,
+        _ host: Host
     ) {
         if parcel.pathCount > 0 { inspect(parcel, at: number) }
         handle(number, host, .heard(link), .none)
@@ -499,7 +500,7 @@ extension World {
 
     /// What a dial comes to, told to the side that dialled.
     private mutating func answer(
-        _ kind: Action.Kind, _ connection: Int32, _ dialler: Int, at time: Instant
+        _ kind: Action.Kind, _ connection: ConnectionNumber, _ dialler: Int, at time: Instant
     ) {
         enqueue(
             Action(
@@ -538,7 +539,7 @@ extension World {
     }
 
     /// One side ends a connection; the other hears of it after all that is on its way.
-    mutating func close(_ connection: Int32, by number: Int) {
+    mutating func close(_ connection: ConnectionNumber, by number: Int) {
         let isDialler = Int(connections[connection].dialler) == number
         let link: LinkIndex
         if isDialler {

@@ -19,8 +19,8 @@ extension World {
         if host.hasClients { endLines(of: number, isSilent: false) }
         for link in host.links {
             let connection = host[link]
-            guard connection >= 0 else { continue }
-            host[link] = -1
+            guard !connection.isNone else { continue }
+            host[link] = .none
             close(connection, by: number)
         }
         bury(number, host)
@@ -33,7 +33,7 @@ extension World {
         if host.hasClients { endLines(of: number, isSilent: true) }
         for link in host.links {
             let connection = host[link]
-            guard connection >= 0 else { continue }
+            guard !connection.isNone else { continue }
             if Int(connections[connection].dialler) == number {
                 connections[connection].diallerLink = .none
             } else {
@@ -90,21 +90,21 @@ extension World {
         guard let host = hosts[one], let peer = hosts[other] else { return }
         for link in host.links {
             let connection = host[link]
-            guard connection >= 0 else { continue }
+            guard !connection.isNone else { continue }
             let isDialler = Int(connections[connection].dialler) == one
             let ends = connections[connection]
             guard Int(isDialler ? ends.acceptor : ends.dialler) == other,
                 !ends.diallerLink.isNone, !ends.acceptorLink.isNone
             else { continue }
             let peerLink = isDialler ? ends.acceptorLink : ends.diallerLink
-            host[link] = -1
-            peer[peerLink] = -1
+            host[link] = .none
+            peer[peerLink] = .none
             connections[connection].diallerLink = .none
             connections[connection].acceptorLink = .none
             connections.recycle(connection)
             handle(one, .disconnected(link, .closed))
             // What this side did about it may have reached the other's slot: it is a new one then.
-            if hosts[other] != nil, peer[peerLink] < 0 {
+            if hosts[other] != nil, peer[peerLink].isNone {
                 handle(other, .disconnected(peerLink, .closed))
             }
         }

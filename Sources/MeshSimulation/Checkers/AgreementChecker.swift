@@ -12,7 +12,7 @@ struct AgreementChecker {
         /// And all of them have the same directory.
         var isDirectoryEqual = true
         /// A node that is wrong, -1: none.
-        var culprit = -1
+        var culprit: Int?
         var text = ""
     }
 
@@ -44,14 +44,14 @@ struct AgreementChecker {
                     right += 1
                 } else {
                     look.isMembershipRight = false
-                    if look.culprit < 0 {
+                    if look.culprit == nil {
                         look.culprit = host
                         look.text = "knows \(members) members, \(part.hosts.count) are up"
                     }
                 }
                 if world.digest(host) != digest {
                     look.isDirectoryEqual = false
-                    if look.culprit < 0 {
+                    if look.culprit == nil {
                         look.culprit = host
                         look.text = "has another directory than host \(part.hosts[0])"
                     }

@@ -30,6 +30,7 @@ struct BoundsChecker {
     func check(inFlightMax: Int, at now: Instant) -> Violation? {
         guard inFlightMax > Self.inFlightBytesMax else { return nil }
         return Violation(
-            checker: .bounds, time: now, host: -1, text: "\(inFlightMax) bytes waited for one link")
+            checker: .bounds, time: now, host: nil, text: "\(inFlightMax) bytes waited for one link"
+        )
     }
 }

@@ -166,6 +166,6 @@ struct SessionChecker {
     private func violation(
         _ text: String, by checker: CheckerName = .session, at now: Instant
     ) -> Violation {
-        Violation(checker: checker, time: now, host: -1, text: text)
+        Violation(checker: checker, time: now, host: nil, text: text)
     }
 }

@@ -10,7 +10,7 @@ struct SpreadChecker {
 
     private(set) var live = 0
     private(set) var repaired = 0
-    private var culprit = -1
+    private var culprit: Int?
 
     mutating func take(_ arrival: Journal.ChangeArrival, _ truth: Truth) {
         guard !truth.isTroubled(from: arrival.made - Self.calm, to: arrival.time) else { return }

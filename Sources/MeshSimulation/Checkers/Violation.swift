@@ -5,12 +5,12 @@ import MeshCore
 public struct Violation: Sendable, Equatable {
     public var checker: CheckerName
     public var time: Instant
-    /// -1: the mesh as a whole.
-    public var host: Int
+    /// Nil: the mesh as a whole.
+    public var host: Int?
     public var text: String
 
     public var description: String {
-        let place = host < 0 ? "" : ", host \(host)"
+        let place = host.map { ", host \($0)" } ?? ""
         return
             "\(checker.rawValue) at \(decimal(Double(time.nanoseconds) / 1e9)) s\(place): \(text)"
     }

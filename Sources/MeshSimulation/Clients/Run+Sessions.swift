@@ -77,11 +77,14 @@ extension Run {
     }
 
     private mutating func comeBack(_ number: Int) {
-        let isAtHome =
-            sessionLoad.clients[number].host >= 0 && world.isUp(sessionLoad.clients[number].host)
-        let host =
-            isAtHome && loadRandom.next(below: 2) == 0
-            ? sessionLoad.clients[number].host : live[loadRandom.next(below: live.count)]
+        let host: Int
+        if let home = sessionLoad.clients[number].host, world.isUp(home),
+            loadRandom.next(below: 2) == 0
+        {
+            host = home
+        } else {
+            host = live[loadRandom.next(below: live.count)]
+        }
         sessionLoad.changedAt = now
         sessionLoad.clients[number].decoder = RESPDecoder()
         sessionLoad.clients[number].isCounting = false
@@ -150,7 +153,7 @@ extension Run {
 
     private mutating func takePush(_ fields: [RESPReply], _ number: Int) {
         let words = fields.map(\.shown)
-        switch mistake(of: sessionLoad.clients[number].host, words.first) {
+        switch mistake(of: sessionLoad.clients[number].host!, words.first) {
         case .hidesNotices where words.first == "gap", .losesToSessions: return
         case .miscountsNotices where words.first == "gap" && words.count >= 4:
             var more = words
@@ -213,7 +216,7 @@ extension Run {
         sessionLoad.clients[number].spent = sessionLoad.clients[number].former
         sessionLoad.clients[number].former = sessionLoad.clients[number].newest
         sessionLoad.clients[number].newest = SessionClient.Token(
-            text: token, host: sessionLoad.clients[number].host)
+            text: token, host: sessionLoad.clients[number].host!)
         sessionLoad.clients[number].state = .attached
         sessionLoad.clients[number].seen = 0
         sessionLoad.clients[number].acknowledged = 0

@@ -26,7 +26,7 @@ struct SessionClient {
     let policy: SlowConsumerPolicy?
     var state: State
     var line: Int?
-    var host = -1
+    var host: Int?
     /// The newest token that it knows; nil: it has no session.
     var newest: Token?
     /// The token that it had before: good until the newest is used.

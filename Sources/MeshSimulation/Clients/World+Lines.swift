@@ -80,7 +80,9 @@ extension World {
 
     private mutating func send(_ kind: Action.Kind, _ line: Int, _ parcel: Parcel = .none) {
         queue.schedule(
-            Action(kind: kind, host: lines[line].host, connection: Int32(line), parcel: parcel),
+            Action(
+                kind: kind, host: lines[line].host, connection: ConnectionNumber(line),
+                parcel: parcel),
             at: now + Self.lineLatency)
     }
 
@@ -92,7 +94,7 @@ extension World {
 
     /// Something has come to one end of a line.
     mutating func arriveOnLine(_ action: Action) {
-        let line = Int(action.connection)
+        let line = action.line
         defer { pool.release(action.parcel) }
         if action.kind == .lineArrival {
             arriveAtClient(line)
@@ -167,7 +169,7 @@ extension World {
             return
         }
         lines[line].client = client
-        host.setLine(of: client, Int32(line))
+        host.setLine(of: client, line)
         scheduleDeadline(number)
     }
 
@@ -296,14 +298,14 @@ extension World {
         lines[line].client = nil
         lines[line].isPaused = false
         endingLines.removeAll { $0 == line }
-        host.setLine(of: client, -1)
+        host.setLine(of: client, nil)
         lines[line].doubt = host.server.close(
             client, isAsked ? parting : .inOrder, at: time, into: &effects)
         performAll(number, host, .none)
         if lines[line].doubt != nil {
             queue.schedule(
                 Action(
-                    kind: .lineVerdict, host: lines[line].host, connection: Int32(line)),
+                    kind: .lineVerdict, host: lines[line].host, connection: ConnectionNumber(line)),
                 at: now + patience)
         }
         // The client sees the end behind what it was sent.
