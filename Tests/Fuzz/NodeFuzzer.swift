@@ -107,7 +107,7 @@ struct Subject: ~Copyable {
             case .deliver(_, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= byteCount)
                 precondition(payload.start >= 0 && payload.end <= byteCount)
-            case .asked(_, _, let slice), .answered(_, _, let slice), .traced(_, _, let slice):
+            case .queried(_, _, let slice), .answered(_, _, let slice), .traced(_, _, let slice):
                 precondition(slice.start >= 0 && slice.count >= 0 && slice.end <= byteCount)
             case .deliverKept(_, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= headCount)
