@@ -155,4 +155,11 @@ import Testing
             #expect(metrics.violations == [])
         }
     }
+
+    /// Seed 83212760 of `fuzz`: a slow reader of large messages misses nine more than it is told of.
+    @Test func `a slow reader may miss more than its notices tell`() throws {
+        let scenario = Fuzz.scenario(seed: 83_212_760)
+        let metrics = Run(scenario, seed: 83_212_760).completed()
+        withKnownIssue { #expect(metrics.violations == []) }
+    }
 }
