@@ -2,7 +2,7 @@ import MeshCore
 import MeshDriver
 import MeshWire
 
-/// What a node does for its own clients: their PUBLISH, and a message of another node for them.
+/// A node's work for its own clients: their PUBLISH, and a message of another node for them.
 func benchClients(_ bench: inout Bench) {
     guard bench.wants("clients") else { return }
     var mesh = MemoryMesh.settled(count: 2, degree: 8)

@@ -195,7 +195,7 @@ extension MemberTable {
         for item in items {
             if let slot = slots[byID.firstIndex(id(item).hash(secret)) ?? 0] {
                 sum &+= slot.facts.id.rawValue
-                // Who is new is looked for by its address too.
+                // A newcomer is looked for by its address too.
                 if slot.facts.id != id(item), let endpoint = endpoint(item) {
                     sum &+= UInt64(byEndpoint.firstIndex(endpoint.hash(secret)) ?? 0)
                 }

@@ -148,7 +148,7 @@ extension Node {
         }
     }
 
-    /// What the flows of this node keep; O(flows).
+    /// The sizes of all that the flows of this node keep; O(flows).
     public func flowSizes() -> FlowSizes {
         var sizes = FlowSizes(
             outgoing: flows.outgoing.count, incoming: flows.incoming.count, retainedCount: 0,

@@ -6,7 +6,7 @@ struct Route {
     var epoch: UInt32 = 0
     /// The link to take; none: nothing known is nearer than this node.
     var link = LinkIndex.none
-    /// What this node can see: `Potential` with all the steps.
+    /// The most that this node can see: `Potential` with all the steps.
     var potential: UInt32 = .max
 }
 

@@ -9,7 +9,7 @@ struct Gap {
     /// When the first of them was lost.
     var since: Instant
 
-    /// What a gap is found by in `Session.gapIndex`.
+    /// The name by which `Session.gapIndex` finds a gap.
     static func key(_ kind: MessageKind, _ name: [UInt8]) -> [UInt8] {
         var key = name
         key.append(kind.rawValue)
