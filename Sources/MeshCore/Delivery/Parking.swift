@@ -181,7 +181,9 @@ extension Node {
         case .none: return false
         case .one(let node): return MemberIndex(node: node) == .oneself
         case .many(let set):
-            return (0..<set.count).contains { directory.table.node(in: set, at: $0) == 0 }
+            return (0..<set.count).contains {
+                MemberIndex(node: directory.table.node(in: set, at: $0)) == .oneself
+            }
         }
     }
 
@@ -190,16 +192,9 @@ extension Node {
     mutating func sendParked(_ key: Key, _ effects: inout EffectBuffer) {
         let messages = parked.take(key)
         if messages.isEmpty { return }
-        let holders = directory.table.holders(of: key)
-        var nodes: [MemberIndex] = []
-        switch holders {
-        case .none: break
-        case .one(let node): nodes = [MemberIndex(node: node)]
-        case .many(let set):
-            nodes = (0..<set.count).map { MemberIndex(node: directory.table.node(in: set, at: $0)) }
-        }
+        let nodes = holderIndices(of: key)
         for message in messages {
-            for node in nodes where !isWithdrawn(node) {
+            for node in nodes {
                 if node == .oneself {
                     deliverKept(
                         .user, key, message.bytes, nameCount: message.nameCount,
