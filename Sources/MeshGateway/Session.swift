@@ -114,6 +114,9 @@ struct SessionFlags: OptionSet {
     static let settling = SessionFlags(rawValue: 1 << 23)
     /// A ghost whose session is another node's: what comes is forwarded.
     static let movedAway = SessionFlags(rawValue: 1 << 24)
+    /// A ghost that only passes messages on, to another node or to the client that has the session: bounded
+    /// in bytes alone.
+    static let passing = SessionFlags(rawValue: 1 << 26)
     /// A ghost of a counted session: what it loses is seen from the numbers.
     static let counted = SessionFlags(rawValue: 1 << 25)
     /// MESH.REPORTS ON.

@@ -9,6 +9,9 @@ import MeshWire
 //                    forgotten       └──────────── kept ──────┴───────────────┴─ ─ (no number yet)
 //
 // What is kept stands at the front of the output, where it was sent from: it is never copied.
+//
+// A notice of lost messages has no number. It is known to have come when a message behind it has; until
+// then its loss counts as untold, and is told again to the client's next connection.
 
 extension Gateway {
     /// `MESH.ACK user count`: so many messages have come since the token. Answers how many more were
@@ -29,6 +32,7 @@ extension Gateway {
         }
         // The output gives up what it keeps with the next flush, at the latest the reply's.
         sessions[index].acknowledged = max(sessions[index].acknowledged, seen)
+        sessions[index].told.forget(seen: seen)
         integer(Int(sessions[index].sentCount - seen), client)
     }
 
@@ -80,7 +84,23 @@ extension Gateway {
         sessions[index].acknowledged = 0
         sessions[index].waitingFrom = 0
         sessions[index].unprovenEnd = nil
-        sessions[index].toldCount = 0
+        sessions[index].told.removeAll()
+    }
+
+    /// The client is being told of lost messages of a session: the notice ends at this position in all that
+    /// was ever written for it.
+    mutating func noteTold(
+        _ index: UserSessionIndex, _ count: Int, since: Instant, upTo end: UInt64
+    ) {
+        noteUnproven(index, upTo: end)
+        guard sessions[index].isCounted else { return }
+        sessions[index].told.add(count, since: since, after: sessions[index].sentCount)
+    }
+
+    /// What the session's client may not have heard of counts as missed again.
+    mutating func addUntold(_ index: UserSessionIndex, to ghost: ClientIndex) {
+        for loss in sessions[index].told.losses { missed(loss.count, since: loss.since, by: ghost) }
+        sessions[index].told.removeAll()
     }
 
     /// A ghost waits with a session's messages, of which the first that it is given has this number.
@@ -106,11 +126,9 @@ extension Gateway {
         let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)
         addLost(max(0, first - next), to: ghost)
-        if isFormer, sessions[index].toldCount > 0 {
-            // What that was told of losses stood behind the new token.
-            addLost(sessions[index].toldCount, to: ghost)
-            clients[place].droppedSince = sessions[index].toldSince
-        }
+        // All that stood behind a token which the client has not heard of is untold.
+        if !isFormer { sessions[index].told.forget(seen: seen) }
+        addUntold(index, to: ghost)
         while first < next, !clients[place].backlog.isEmpty {
             clients[place].backlog.takeFirst { _, _ in }
             first += 1

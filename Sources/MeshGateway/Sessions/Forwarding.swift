@@ -257,6 +257,14 @@ extension Gateway {
         clients[place].droppedCount = Self.sumOfLost(clients[place].droppedCount, count)
     }
 
+    /// So many messages are lost to the ghost, the first of them then.
+    mutating func missed(_ count: Int, since: Instant, by ghost: ClientIndex) {
+        let place = ghost.place
+        let isFirst = clients[place].droppedCount == 0
+        clients[place].droppedSince = isFirst ? since : min(clients[place].droppedSince, since)
+        addLost(count, to: ghost)
+    }
+
     /// So many messages of a session are lost: its client is told, at once or when it comes back.
     private mutating func tellMissed(
         _ client: ClientIndex, _ user: [UInt8], _ count: Int, since: Instant
@@ -264,8 +272,7 @@ extension Gateway {
         let place = client.place
         if count == 0 { return }
         if clients[place].flags.contains(.ghost) {
-            if clients[place].droppedCount == 0 { clients[place].droppedSince = since }
-            addLost(count, to: client)
+            missed(count, since: since, by: client)
         } else {
             tellSessionGap(client, user, count, since: since)
         }

@@ -265,6 +265,11 @@ extension Gateway {
     /// What waits in a session's ghost, taken out of it, with the gap.
     private mutating func grant(of index: UserSessionIndex, _ ghost: ClientIndex) -> [UInt8] {
         let place = ghost.place
+        // The other node is not told where in the count those notices stood.
+        if !sessions[index].told.losses.isEmpty {
+            missed(Self.unknownCount, since: now, by: ghost)
+            sessions[index].told.removeAll()
+        }
         var grant = ByteQueue()
         let missed = clients[place].droppedCount
         let age = missed == 0 ? 0 : (now - clients[place].droppedSince).milliseconds
@@ -304,7 +309,8 @@ extension Gateway {
         _ index: UserSessionIndex, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
     ) {
         counters[.sessionsMovedOut] += 1
-        clients[ghost.place].flags.insert(.movedAway)
+        clients[ghost.place].flags.formUnion([.movedAway, .passing])
+        clients[ghost.place].policy = .dropOldest
         sessions[index].handover = handover
         change(index, .moved(ghost, to: node, until: now + Self.movedTime))
         if !clients[ghost.place].backlog.isEmpty || clients[ghost.place].droppedCount > 0 {
@@ -354,6 +360,7 @@ extension Gateway {
         let since = now - header.age
         let receiver = client ?? openGhost(.dropOldest)
         let ghost = openGhost(.dropOldest)
+        clients[ghost.place].flags.insert(.passing)
         let index = makeSession(user, .attached(receiver))
         if client == nil {
             // The client knows the old tokens alone.
@@ -436,7 +443,7 @@ extension Gateway {
         swap(&later, &clients[ghost.place].backlog)
         let span = grant.span
         guard let header = Grant(span) else { preconditionFailure("a grant of our own") }
-        addLost(header.missed, to: ghost)
+        if header.missed > 0 { missed(header.missed, since: now - header.age, by: ghost) }
         beginWaiting(index, ghost, from: header.from)
         readFrames(span, Grant.size, span.count, key) { gateway in
             gateway.clients[ghost.place].backlog.append(gateway.frame, gateway.label)

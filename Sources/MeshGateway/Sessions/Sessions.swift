@@ -203,9 +203,7 @@ extension Gateway {
         // The notice itself may be lost with its connection.
         if let index = session(of: user, at: client) {
             let end = clients[place].output.count + clients[place].held.count
-            noteUnproven(index, upTo: clients[place].outputBase &+ UInt64(end))
-            if sessions[index].toldCount == 0 { sessions[index].toldSince = since }
-            sessions[index].toldCount = Self.sumOfLost(sessions[index].toldCount, count)
+            noteTold(index, count, since: since, upTo: clients[place].outputBase &+ UInt64(end))
         }
     }
 

@@ -54,10 +54,8 @@ struct UserSession {
     /// The position behind the last message that nobody counts, or notice, in all that was written to
     /// the present connection; nil: there was none (Parting).
     var unprovenEnd: UInt64?
-    /// What the present connection was told that was lost; told again if that has not heard of the
-    /// token before it.
-    var toldCount = 0
-    var toldSince = Instant(nanoseconds: 0)
+    /// What the present connection of a counted session was told that was lost (Counting).
+    var told = ToldLosses()
     /// Waiting: the number of the message that was the first ever in the ghost's backlog.
     var waitingFrom = 0
 
@@ -121,6 +119,7 @@ struct UserSessions {
         self[index].twinsUntil = nil
         self[index].origin = nil
         self[index].isCounted = false
+        self[index].told.removeAll()
         free.append(index)
     }
 }
@@ -156,6 +155,41 @@ struct MovedTokens {
             head = 0
         }
     }
+}
+
+/// The losses that a counted session's connection was told of, and that its client may not have heard of:
+/// no message behind the notice is known to have come.
+struct ToldLosses {
+    struct Loss {
+        var count: Int
+        var since: Instant
+        /// The session's messages that stand before the notice.
+        var after: UInt64
+    }
+
+    private(set) var losses: [Loss] = []
+
+    /// Beyond that the two oldest become one, which stands where the later did.
+    static let countMax = 256
+
+    mutating func add(_ count: Int, since: Instant, after number: UInt64) {
+        if let last = losses.last, last.after == number {
+            losses[losses.count - 1].count = Gateway.sumOfLost(last.count, count)
+            return
+        }
+        losses.append(Loss(count: count, since: since, after: number))
+        guard losses.count > Self.countMax else { return }
+        let oldest = losses.removeFirst()
+        losses[0].count = Gateway.sumOfLost(oldest.count, losses[0].count)
+        losses[0].since = oldest.since
+    }
+
+    /// The client has seen so many messages, and so all that stood before the last of them.
+    mutating func forget(seen: UInt64) {
+        losses.removeAll { $0.after < seen }
+    }
+
+    mutating func removeAll() { losses.removeAll() }
 }
 
 /// A set of messages that forgets those that came first when there are too many.

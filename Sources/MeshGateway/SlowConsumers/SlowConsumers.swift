@@ -59,7 +59,8 @@ extension Gateway {
         let policy = clients[place].policy
         let isGhost = clients[place].flags.contains(.ghost)
         let bytesMax = isGhost ? configuration.sessionBytesMax : configuration.slowBytesMax
-        let countMax = isGhost ? configuration.sessionCountMax : .max
+        let isBounded = isGhost && !clients[place].flags.contains(.passing)
+        let countMax = isBounded ? configuration.sessionCountMax : .max
         let cost = frame.count + Backlog.entryCost
         if policy == .disconnect, !isGhost {
             clients[place].backlog.append(frame, label)
@@ -156,7 +157,9 @@ extension Gateway {
             if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
             // The oldest of a counted session may have been seen.
             if isOldest, clients[place].flags.contains(.counted) { return }
-            clients[place].droppedCount += 1
+            // What comes here for another node's session may have come there too: nobody knows.
+            addLost(
+                clients[place].flags.contains(.movedAway) ? Self.unknownCount : 1, to: client)
             return
         }
         clients[place].droppedCount += 1
@@ -322,6 +325,11 @@ extension Gateway {
             clients[place].output.appendBulk(gap.name)
             clients[place].output.appendInteger(gap.count)
             clients[place].output.appendInteger(Int((now - gap.since).milliseconds))
+            if gap.kind == .user, let index = session(of: gap.name, at: client) {
+                // The notice itself may be lost with its connection.
+                let end = clients[place].outputBase &+ UInt64(clients[place].output.count)
+                noteTold(index, gap.count, since: gap.since, upTo: end)
+            }
         }
         counters[.gapNotices] += UInt64(clients[place].gaps.count)
         clients[place].gaps.removeAll()

@@ -21,6 +21,8 @@ struct SessionChecker {
         var last: [Int32: Int] = [:]
         /// Of notices with a number.
         var announced = 0
+        /// Of them those that may be told a second time.
+        var retold = 0
         /// When the last notice without a number came; nil: there was none.
         var unknownAt: Instant?
         var undelivered = 0
@@ -50,6 +52,7 @@ struct SessionChecker {
         users[user].since = now
         users[user].first = messages.count
         users[user].announced = 0
+        users[user].retold = 0
         users[user].undelivered = 0
         users[user].unknownAt = nil
     }
@@ -127,6 +130,10 @@ struct SessionChecker {
         if count == 0 { users[user].unknownAt = now } else { users[user].announced += count }
     }
 
+    /// The user's connection ended before a message came behind notices of so many: its node cannot know that
+    /// they came, and tells of them again.
+    mutating func retells(_ count: Int, to user: Int) { users[user].retold += count }
+
     mutating func undelivered(_ count: Int, to user: Int) { users[user].undelivered += count }
 
     /// All sessions are attached and calm. What is missing was announced, or reported to its sender, or
@@ -153,7 +160,7 @@ struct SessionChecker {
                     violation(
                         "s\(number) misses \(missing) messages; notices tell of "
                             + "\(user.announced), reports of \(user.undelivered)", at: now))
-            } else if user.unknownAt == nil, user.announced > missing + orphaned {
+            } else if user.unknownAt == nil, user.announced > missing + orphaned + user.retold {
                 found.append(
                     violation(
                         "s\(number) was told of \(user.announced) lost messages and misses "

@@ -86,6 +86,10 @@ extension Run {
             host = live[loadRandom.next(below: live.count)]
         }
         sessionLoad.changedAt = now
+        if sessionLoad.clients[number].isCounted {
+            sessionLoad.checker.retells(sessionLoad.clients[number].toldLately, to: number)
+        }
+        sessionLoad.clients[number].toldLately = 0
         sessionLoad.clients[number].decoder = RESPDecoder()
         sessionLoad.clients[number].isCounting = false
         sessionLoad.clients[number].host = host
@@ -182,11 +186,13 @@ extension Run {
         switch words.first {
         case "user" where words.count == 3:
             if sessionLoad.clients[number].isCounting { sessionLoad.clients[number].seen += 1 }
+            sessionLoad.clients[number].toldLately = 0
             let message = words[2].prefix { $0 != "." }
             report(sessionLoad.checker.received(Int(message) ?? -1, by: number, at: now))
             acknowledge(number)
         case "gap" where words.count >= 4 && words[1] == "user":
             sessionLoad.checker.noticed(Int(words[3]) ?? 0, by: number, at: now)
+            sessionLoad.clients[number].toldLately += Int(words[3]) ?? 0
         case "moved":
             if let line = sessionLoad.clients[number].line { world.close(line: line) }
             goAway(number, atMost: .milliseconds(100))

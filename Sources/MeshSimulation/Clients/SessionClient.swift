@@ -37,6 +37,8 @@ struct SessionClient {
     /// Messages of its user since the connection got its first token, and how many it has told of.
     var seen = 0
     var acknowledged = 0
+    /// Lost messages that notices have told of since the last message came.
+    var toldLately = 0
     /// The connection's token has come: from here on messages count.
     var isCounting = false
 
