@@ -127,8 +127,9 @@ import Testing
     }
 
     // Faults that the checker finds and nothing mends yet: sessions are handed over beside the flows, so that
-    // nothing keeps their messages in order with those that come directly, and nothing knows what a node
-    // that stands still, or dies as a session leaves it, has lost.
+    // nothing keeps their messages in order with those that come directly; and a message that comes to a node
+    // which the user has left is acknowledged and dropped. That happens where a sender hears late of the user's
+    // new node, because one that stands still passes nothing on, and the old node has given up the key.
 
     @Test func `a message that follows its session may come after a later one`() throws {
         let metrics = try run(
