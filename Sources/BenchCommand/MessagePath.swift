@@ -64,11 +64,11 @@ struct MessagePath: ~Copyable {
 
     /// Publishes a batch to the next channel in turn. Returns what is wrong with what has come out.
     mutating func publishBatch() -> String? {
-        let place = turn % channels.count
-        channels[place].publications.number(from: turn * Self.batch)
-        channels[place].messages.number(from: turn * Self.batch)
+        let slot = turn % channels.count
+        channels[slot].publications.number(from: turn * Self.batch)
+        channels[slot].messages.number(from: turn * Self.batch)
         turn += 1
-        let channel = channels[place]
+        let channel = channels[slot]
         var replies = Expectation(replies, for: channel.publisher...channel.publisher)
         var messages = Expectation(channel.messages, for: channel.subscribers)
         publishingNode(&mesh, channel.publisher, channel.publications.bytes.span, &replies)

@@ -105,7 +105,7 @@ func twoHopWay(_ mesh: inout MemoryMesh) -> Way? {
         guard let hop = mesh.hosts[0].server.nextHop(to: id), hop != id,
             let first = mesh.link(of: 0, to: hop)
         else { continue }
-        let transit = mesh.hosts[0].wires[first.place].host
+        let transit = mesh.hosts[0].wires[first.slot].host
         guard mesh.hosts[transit].server.nextHop(to: id) == id,
             let second = mesh.link(of: transit, to: id)
         else { continue }

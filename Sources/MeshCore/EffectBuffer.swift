@@ -41,7 +41,7 @@ import MeshWire
     @inlinable @inline(__always)
     public mutating func append(_ effect: Effect) {
         sendsAlone = false
-        place(effect)
+        store(effect)
     }
 
     /// Appends a `.send`.
@@ -49,11 +49,11 @@ import MeshWire
     public mutating func appendSend(
         _ link: LinkIndex, head: Slice, body: Slice, _ sendClass: SendClass
     ) {
-        place(.send(link, head: head, body: body, sendClass))
+        store(.send(link, head: head, body: body, sendClass))
     }
 
     @usableFromInline @inline(__always)
-    mutating func place(_ effect: Effect) {
+    mutating func store(_ effect: Effect) {
         if used == capacity { grow() }
         unsafe (base + used).initialize(to: effect)
         used += 1

@@ -107,8 +107,8 @@ import MeshWire
 
     @inline(__always)
     private func reference(_ index: Int) -> Reference {
-        let (segment, place) = (index / Self.segmentCount, index % Self.segmentCount)
-        return unsafe Reference(facts: segments[segment].pointer(to: place))
+        let (segment, position) = (index / Self.segmentCount, index % Self.segmentCount)
+        return unsafe Reference(facts: segments[segment].pointer(to: position))
     }
 
     private func hash(_ index: Int) -> UInt64 {
@@ -138,13 +138,14 @@ import MeshWire
     /// The links of `list`, in the memory of whoever brought an equal list here before.
     func shared(_ list: LinkList) -> [NodeID] {
         if sharedLists.isEmpty { return list.links }
-        let place = Int(truncatingIfNeeded: list.owner.rawValue) & (sharedLists.count - 1)
-        if let known = sharedLists[place], known.owner == list.owner, known.version == list.version,
+        let position = Int(truncatingIfNeeded: list.owner.rawValue) & (sharedLists.count - 1)
+        if let known = sharedLists[position], known.owner == list.owner,
+            known.version == list.version,
             known.incarnation == list.incarnation, known.links == list.links
         {
             return known.links
         }
-        sharedLists[place] = list
+        sharedLists[position] = list
         return list.links
     }
 }
@@ -216,8 +217,8 @@ extension LinkLists {
             sum &+= owners[Int(share)].rawValue
         }
         for list in received.prefix(64) {
-            let place = list.owner.place(in: owners)
-            if place < entries.count { sum &+= UInt64(entries[place].version) }
+            let position = list.owner.lowerBound(in: owners)
+            if position < entries.count { sum &+= UInt64(entries[position].version) }
         }
         anticipated = sum
     }

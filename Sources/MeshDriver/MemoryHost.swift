@@ -112,7 +112,7 @@ public struct MemoryHost: ~Copyable {
         for index in 0..<effects.mesh.count {
             switch effects.mesh[index] {
             case .send(let link, let head, let body, _):
-                send(head, body, input, over: link.place)
+                send(head, body, input, over: link.slot)
             case .deliver: deliveredCount += 1
             case .dial, .close, .left: needsMore = true
             default: break
@@ -132,9 +132,9 @@ public struct MemoryHost: ~Copyable {
         guard wires[link].host >= 0 else { return }
         let start = Int(head.start)
         let count = Int(head.count)
-        let place = unsafe outputs[link].reserve(count)
+        let target = unsafe outputs[link].reserve(count)
         unsafe effects.mesh.bytes.withBytes {
-            unsafe place.copyMemory(from: $0.baseAddress! + start, byteCount: count)
+            unsafe target.copyMemory(from: $0.baseAddress! + start, byteCount: count)
         }
         outputs[link].append(input, Int(body.start), Int(body.count))
     }

@@ -28,14 +28,14 @@ extension MemoryMesh {
     ) -> ClientIndex? {
         guard let client = hosts[host].server.open(address: address, at: now) else { return nil }
         hasClients = true
-        while hosts[host].clients.count <= client.place { hosts[host].clients.append(nil) }
-        hosts[host].clients[client.place] = MemoryClient(isAvid: isAvid)
+        while hosts[host].clients.count <= client.slot { hosts[host].clients.append(nil) }
+        hosts[host].clients[client.slot] = MemoryClient(isAvid: isAvid)
         return client
     }
 
     /// Lets a client send, and carries out what is complete of it.
     public mutating func send(_ bytes: [UInt8], from client: ClientIndex, _ host: Int) {
-        hosts[host].clients[client.place]!.input += bytes
+        hosts[host].clients[client.slot]!.input += bytes
         advance(client, host)
         resumeClients(host)
     }
@@ -71,25 +71,25 @@ extension MemoryMesh {
 
     /// Whether the server has said that the client's connection is to be ended.
     public func isEnded(_ client: ClientIndex, _ host: Int) -> Bool {
-        hosts[host].clients[client.place]?.isEnded ?? true
+        hosts[host].clients[client.slot]?.isEnded ?? true
     }
 
     /// Whether a client has the place.
     public func hasClient(_ client: ClientIndex, _ host: Int) -> Bool {
-        client.place < hosts[host].clients.count && hosts[host].clients[client.place] != nil
+        client.slot < hosts[host].clients.count && hosts[host].clients[client.slot] != nil
     }
 
     /// Whether the client is not listened to for a while.
     public func isPaused(_ client: ClientIndex, _ host: Int) -> Bool {
-        hosts[host].clients[client.place]?.isPaused ?? false
+        hosts[host].clients[client.slot]?.isPaused ?? false
     }
 
     /// Carries out what is complete in a client's input.
     private mutating func advance(_ client: ClientIndex, _ host: Int) {
-        guard let state = hosts[host].clients[client.place], !state.isPaused, !state.isEnded
+        guard let state = hosts[host].clients[client.slot], !state.isPaused, !state.isEnded
         else { return }
         var input: [UInt8] = []
-        swap(&input, &hosts[host].clients[client.place]!.input)
+        swap(&input, &hosts[host].clients[client.slot]!.input)
         var offset = 0
         reading: while true {
             let before = offset
@@ -103,18 +103,18 @@ extension MemoryMesh {
                 precondition(needed > input.count - offset, "needed \(needed) is no progress")
                 break reading
             case .paused:
-                hosts[host].clients[client.place]!.isPaused = true
+                hosts[host].clients[client.slot]!.isPaused = true
                 break reading
             case .needsFacts:
                 hosts[host].answer(at: now)
                 perform(host, Span())
             case .end:
-                hosts[host].clients[client.place]!.isEnded = true
+                hosts[host].clients[client.slot]!.isEnded = true
                 break reading
             }
         }
         input.removeFirst(offset)
-        hosts[host].clients[client.place]!.input = input
+        hosts[host].clients[client.slot]!.input = input
     }
 
     /// Goes on with the clients that have waited for something.
@@ -125,8 +125,8 @@ extension MemoryMesh {
     private mutating func resumeClients(_ host: Int) {
         guard hosts[host].isRunning else { return }
         while let client = hosts[host].server.nextResumable() {
-            guard hosts[host].clients[client.place] != nil else { continue }
-            hosts[host].clients[client.place]!.isPaused = false
+            guard hosts[host].clients[client.slot] != nil else { continue }
+            hosts[host].clients[client.slot]!.isPaused = false
             advance(client, host)
         }
     }
@@ -138,27 +138,27 @@ extension MemoryHost {
 
     mutating func read(_ client: ClientIndex, countMax: Int, at now: Instant) -> [UInt8] {
         var bytes: [UInt8] = []
-        if clients[client.place] != nil { swap(&bytes, &clients[client.place]!.output) }
+        if clients[client.slot] != nil { swap(&bytes, &clients[client.slot]!.output) }
         server.takeDirty(into: &dirty)
         let stands = unsafe server.flush(client, at: now) { raw in
             let count = min(raw.count, max(0, countMax - bytes.count))
             unsafe bytes.append(contentsOf: raw.prefix(count))
             return count
         }
-        if !stands { clients[client.place]?.isEnded = true }
+        if !stands { clients[client.slot]?.isEnded = true }
         return bytes
     }
 
     mutating func readAvidly(_ client: ClientIndex, at now: Instant) {
         let bytes = read(client, countMax: .max, at: now)
-        clients[client.place]!.output = bytes
+        clients[client.slot]!.output = bytes
     }
 
     mutating func close(
         _ client: ClientIndex, _ parting: Parting, at now: Instant
     ) -> UInt32? {
         let doubt = server.close(client, parting, at: now, into: &effects)
-        clients[client.place] = nil
+        clients[client.slot] = nil
         performBytes(Span())
         return doubt
     }
@@ -182,7 +182,7 @@ extension MemoryHost {
         for order in effects.orders {
             switch order {
             case .end(let client), .close(let client):
-                if client.place < clients.count { clients[client.place]?.isEnded = true }
+                if client.slot < clients.count { clients[client.slot]?.isEnded = true }
             case .stopListening(let toLinks):
                 takesClients = false
                 if toLinks { takesLinks = false }
@@ -208,12 +208,12 @@ extension MemoryMesh {
         take: (ClientIndex, UnsafeRawBufferPointer) -> Int
     ) {
         if input.count > 0 { consume(input, from: client, host) }
-        let linkEnd = hosts[host].server.node.linkIndices.upperBound.place
-        var place = 0
-        while place < linkEnd {
-            let other = hosts[host].wires[place]
-            place += 1
-            guard other.host >= 0, !hosts[other.host].outputs[other.link.place].isEmpty else {
+        let linkEnd = hosts[host].server.node.linkIndices.upperBound.slot
+        var slot = 0
+        while slot < linkEnd {
+            let other = hosts[host].wires[slot]
+            slot += 1
+            guard other.host >= 0, !hosts[other.host].outputs[other.link.slot].isEmpty else {
                 continue
             }
             carry(from: other.host, other.link)

@@ -25,11 +25,11 @@ extension MemoryMesh {
     /// Resets the connection between two hosts; what is on its way over it is lost.
     public mutating func reset(_ one: Int, _ other: Int) {
         guard let link = hosts[one].link(to: other) else { return }
-        let end = hosts[one].wires[link.place].link
+        let end = hosts[one].wires[link.slot].link
         connect(one, link, to: MemoryHost.Wire())
         connect(other, end, to: MemoryHost.Wire())
-        hosts[one].outputs[link.place].removeAll()
-        hosts[other].outputs[end.place].removeAll()
+        hosts[one].outputs[link.slot].removeAll()
+        hosts[other].outputs[end.slot].removeAll()
         handle(.disconnected(link, .closed), one)
         handle(.disconnected(end, .closed), other)
     }
@@ -38,13 +38,13 @@ extension MemoryMesh {
     public mutating func accept(at host: Int) -> LinkIndex? {
         guard let link = hosts[host].server.acceptLink(at: now) else { return nil }
         connect(host, link, to: MemoryHost.Wire())
-        hosts[host].wires[link.place].isForeign = true
+        hosts[host].wires[link.slot].isForeign = true
         return link
     }
 
     /// Whether a connection that was made from outside has not ended.
     public func stands(_ link: LinkIndex, at host: Int) -> Bool {
-        hosts[host].wires[link.place].isForeign
+        hosts[host].wires[link.slot].isForeign
     }
 
     /// A connection from outside ends, if it stands.
@@ -60,9 +60,9 @@ extension MemoryMesh {
     /// - Returns: whether the link stands afterwards.
     @discardableResult
     public mutating func inject(_ frames: [UInt8], to host: Int, over link: LinkIndex) -> Bool {
-        let use = hosts[host].wires[link.place].use
+        let use = hosts[host].wires[link.slot].use
         var offset = 0
-        while offset < frames.count, hosts[host].wires[link.place].use == use {
+        while offset < frames.count, hosts[host].wires[link.slot].use == use {
             var needed = 0
             guard
                 let prefix = try? FramePrefix.read(
@@ -77,7 +77,7 @@ extension MemoryMesh {
             handle(.received(prefix, start: offset, from: link), frames.span, host)
             offset += prefix.length
         }
-        return hosts[host].wires[link.place].use == use
+        return hosts[host].wires[link.slot].use == use
     }
 
     /// The same over the link that a host has with another.

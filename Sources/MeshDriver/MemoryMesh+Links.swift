@@ -9,21 +9,21 @@ extension MemoryMesh {
 
     /// Gives everything that waits on a link to the host at its other end, as a whole.
     public mutating func carry(from sender: Int, _ link: LinkIndex) {
-        let wire = hosts[sender].wires[link.place]
+        let wire = hosts[sender].wires[link.slot]
         guard wire.host >= 0 else {
-            hosts[sender].outputs[link.place].removeAll()
+            hosts[sender].outputs[link.slot].removeAll()
             return
         }
         var bytes = ByteQueue()
-        swap(&bytes, &hosts[sender].outputs[link.place])
+        swap(&bytes, &hosts[sender].outputs[link.slot])
         bytes.withSpan { input in
             handle(.heard(wire.link), Span(), wire.host)
             receive(input, wire.host, wire.link)
         }
         bytes.removeAll()
         // The memory goes back, unless the receiver's turn has made the sender send already.
-        if hosts[sender].outputs[link.place].isEmpty {
-            swap(&bytes, &hosts[sender].outputs[link.place])
+        if hosts[sender].outputs[link.slot].isEmpty {
+            swap(&bytes, &hosts[sender].outputs[link.slot])
         }
     }
 
@@ -45,12 +45,12 @@ extension MemoryMesh {
 
     /// Puts the first frame that waits on a link on its way, as the judge says.
     mutating func post(_ size: Int, _ sender: Int, _ link: LinkIndex) {
-        let wire = hosts[sender].wires[link.place]
+        let wire = hosts[sender].wires[link.slot]
         guard wire.host >= 0 else { return }
-        let frame = hosts[sender].outputs[link.place].withSpan {
+        let frame = hosts[sender].outputs[link.slot].withSpan {
             $0.array(Slice(start: 0, count: size))
         }
-        hosts[sender].outputs[link.place].drop(size)
+        hosts[sender].outputs[link.slot].drop(size)
         var delay = latency
         var copies = 1
         switch judge?(sender, wire.host, frame) ?? .pass {
@@ -68,10 +68,10 @@ extension MemoryMesh {
     ) {
         let parcel = Parcel(
             time: now + delay, what: what, host: host, link: link,
-            use: hosts[host].wires[link.place].use)
-        var place = parcels.count
-        while place > parcelsTaken, parcels[place - 1].time > parcel.time { place -= 1 }
-        parcels.insert(parcel, at: place)
+            use: hosts[host].wires[link.slot].use)
+        var slot = parcels.count
+        while slot > parcelsTaken, parcels[slot - 1].time > parcel.time { slot -= 1 }
+        parcels.insert(parcel, at: slot)
     }
 
     // MARK: Bytes arrive
@@ -95,7 +95,7 @@ extension MemoryMesh {
 
     private mutating func take(_ parcel: Parcel) {
         let (host, link) = (parcel.host, parcel.link)
-        guard hosts[host].isUp, hosts[host].wires[link.place].use == parcel.use else { return }
+        guard hosts[host].isUp, hosts[host].wires[link.slot].use == parcel.use else { return }
         switch parcel.what {
         case .frame(let frame):
             handle(.heard(link), host)
@@ -103,16 +103,16 @@ extension MemoryMesh {
         case .dialled(let target): reach(target, from: host, link)
         case .closed(let bytes):
             receive(bytes.span, host, link)
-            guard hosts[host].wires[link.place].use == parcel.use else { return }
+            guard hosts[host].wires[link.slot].use == parcel.use else { return }
             handle(.disconnected(link, .closed), host)
         }
     }
 
     /// Hands whole frames over to a server.
     private mutating func receive(_ input: Span<UInt8>, _ host: Int, _ link: LinkIndex) {
-        let use = hosts[host].wires[link.place].use
+        let use = hosts[host].wires[link.slot].use
         var offset = 0
-        while offset < input.count, hosts[host].wires[link.place].use == use {
+        while offset < input.count, hosts[host].wires[link.slot].use == use {
             offset = hosts[host].receive(input, from: offset, over: link, at: now)
             perform(host, input)
         }
@@ -140,22 +140,22 @@ extension MemoryMesh {
     }
 
     mutating func connect(_ host: Int, _ link: LinkIndex, to peer: MemoryHost.Wire) {
-        let use = hosts[host].wires[link.place].use + 1
-        hosts[host].wires[link.place] = MemoryHost.Wire(host: peer.host, link: peer.link, use: use)
+        let use = hosts[host].wires[link.slot].use + 1
+        hosts[host].wires[link.slot] = MemoryHost.Wire(host: peer.host, link: peer.link, use: use)
     }
 
     /// One side closes; the other hears of it after all that is on its way.
     mutating func close(_ link: LinkIndex, _ host: Int) {
-        let peer = hosts[host].wires[link.place]
+        let peer = hosts[host].wires[link.slot]
         connect(host, link, to: MemoryHost.Wire())
-        let last = hosts[host].outputs[link.place].withSpan {
+        let last = hosts[host].outputs[link.slot].withSpan {
             $0.array(Slice(start: 0, count: $0.count))
         }
-        hosts[host].outputs[link.place].removeAll()
+        hosts[host].outputs[link.slot].removeAll()
         guard peer.host >= 0 else { return }
         // The peer can send no more.
-        hosts[peer.host].wires[peer.link.place].host = -1
-        hosts[peer.host].outputs[peer.link.place].removeAll()
+        hosts[peer.host].wires[peer.link.slot].host = -1
+        hosts[peer.host].outputs[peer.link.slot].removeAll()
         schedule(.closed(after: last), to: peer.host, peer.link, after: latency)
     }
 }

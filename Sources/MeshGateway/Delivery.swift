@@ -25,12 +25,12 @@ extension Gateway {
         var localCount = topic.isNone ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += findPatterns(message.name, input) }
-        let place = client.place
-        if clients[place].flags.intersection([.open, .muted, .doomed]) == .open {
+        let slot = client.slot
+        if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open {
             var reply =
                 (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
             if isParked, reply == 0 { reply = -1 }
-            clients[place].output.appendInteger(reply)
+            clients[slot].output.appendInteger(reply)
             wrote(client)
         }
         if !topic.isNone {
@@ -46,7 +46,7 @@ extension Gateway {
     /// when that cannot be, because the command has left its mark already: within a transaction, or
     /// where replies are silenced.
     public mutating func postpone(_ client: ClientIndex) -> Bool {
-        guard clients[client.place].flags.intersection(.relevant) == .plain else { return false }
+        guard clients[client.slot].flags.intersection(.relevant) == .plain else { return false }
         counters[.commands] -= 1
         return true
     }
@@ -100,7 +100,7 @@ extension Gateway {
         patterns.matches(input, Int(name.start), Int(name.count), into: &matched)
         var receivers = 0
         for number in matched {
-            receivers += Int(registry.topics[patternTopics[number.place]].count)
+            receivers += Int(registry.topics[patternTopics[number.slot]].count)
         }
         return receivers
     }
@@ -113,10 +113,10 @@ extension Gateway {
         let first = registry.topics[topic].first
         if registry.topics[topic].count == 1 {
             let client = registry.subscription(first).client
-            let place = client.place
+            let slot = client.slot
             if canReceive(client) {
-                let isRESP3 = clients[place].isRESP3
-                clients[place].output.appendMessage(
+                let isRESP3 = clients[slot].isRESP3
+                clients[slot].output.appendMessage(
                     word, isRESP3: isRESP3, name: name, payload: payload, input)
                 counters[.clientCopies] += 1
                 wrote(client, .topic(topic))
@@ -133,7 +133,7 @@ extension Gateway {
         _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>, _ id: MessageID
     ) {
         for index in matched.indices {
-            let topic = patternTopics[matched[index].place]
+            let topic = patternTopics[matched[index].slot]
             frame.removeAll()
             frame.append("*4\r\n$8\r\npmessage\r\n")
             registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
@@ -157,12 +157,12 @@ extension Gateway {
 
     @inline(__always)
     mutating func copyFrame(toClient client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         if canReceive(client) {
-            let isRESP3 = clients[place].isRESP3
-            let start = clients[place].output.count
-            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
-            if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
+            let isRESP3 = clients[slot].isRESP3
+            let start = clients[slot].output.count
+            frame.withSpan { clients[slot].output.append($0, 0, $0.count) }
+            if isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
             counters[.clientCopies] += 1
             wrote(client, .frame)
         } else {
@@ -173,28 +173,28 @@ extension Gateway {
     /// Whether a message may be written to the client's output now.
     @inline(__always)
     private func canReceive(_ client: ClientIndex) -> Bool {
-        clients[client.place].flags.isDisjoint(with: [.doomed, .ending, .executing, .tracked])
+        clients[client.slot].flags.isDisjoint(with: [.doomed, .ending, .executing, .tracked])
     }
 
     /// `frame` cannot be written now: it waits for the end of a transaction, or is dropped because
     /// the client is as good as gone.
     @inline(never)
     private mutating func hold(_ client: ClientIndex) {
-        let place = client.place
-        if clients[place].flags.contains(.tracked) {
+        let slot = client.slot
+        if clients[slot].flags.contains(.tracked) {
             enqueue(client)
             return
         }
-        guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
+        guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else {
             counters[.droppedClientCopies] += 1
             return
         }
-        let isRESP3 = clients[place].isRESP3
-        let start = clients[place].held.count
-        frame.withSpan { clients[place].held.append($0, 0, $0.count) }
-        if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
+        let isRESP3 = clients[slot].isRESP3
+        let start = clients[slot].held.count
+        frame.withSpan { clients[slot].held.append($0, 0, $0.count) }
+        if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
         counters[.clientCopies] += 1
-        if clients[place].held.count > outputAlarm { cut(client, .frame) }
+        if clients[slot].held.count > outputAlarm { cut(client, .frame) }
     }
 
     // MARK: Presence
@@ -213,11 +213,11 @@ extension Gateway {
 
     /// Answers `.report(.watch)`: the present state of its `index`th user.
     public mutating func presenceNow(_ client: ClientIndex, user index: Int, isOnline: Bool) {
-        let place = client.place
-        guard clients[place].flags.contains(.open), index >= 0,
-            index < clients[place].watching.count
+        let slot = client.slot
+        guard clients[slot].flags.contains(.open), index >= 0,
+            index < clients[slot].watching.count
         else { return }
-        encodePresence(clients[place].watching[index], isOnline)
+        encodePresence(clients[slot].watching[index], isOnline)
         copyFrame(toClient: client)
     }
 

@@ -213,15 +213,15 @@ public struct Gateway: ~Copyable {
             return nil
         }
         let client = takePlace()
-        let place = client.place
-        clients[place].flags = configuration.password == nil ? [.open, .authenticated] : .open
-        clients[place].id = nextClientID
-        clients[place].address = address
-        clients[place].openedAt = now
-        clients[place].lastSeenAt = now
-        clients[place].policy = configuration.slowConsumerPolicy
+        let slot = client.slot
+        clients[slot].flags = configuration.password == nil ? [.open, .authenticated] : .open
+        clients[slot].id = nextClientID
+        clients[slot].address = address
+        clients[slot].openedAt = now
+        clients[slot].lastSeenAt = now
+        clients[slot].policy = configuration.slowConsumerPolicy
         if configuration.slowConsumerPolicy != .disconnect {
-            clients[place].flags.insert(.tracked)
+            clients[slot].flags.insert(.tracked)
         }
         nextClientID += 1
         clientCount += 1
@@ -235,18 +235,18 @@ public struct Gateway: ~Copyable {
     /// - Returns: sessions that may still turn out to have lost something with the connection:
     ///   call `conclude` with them when more is known. Mostly empty.
     public mutating func close(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
-        let place = client.place
-        precondition(clients[place].flags.contains(.open), "client \(client) is not open")
+        let slot = client.slot
+        precondition(clients[slot].flags.contains(.open), "client \(client) is not open")
         keepSessions(client)
-        let doubts = clients[place].parted.isEmpty ? [] : judge(client, parting)
+        let doubts = clients[slot].parted.isEmpty ? [] : judge(client, parting)
         for kind in TopicKind.allCases {
-            while !clients[place].lists[first: kind].isNone {
-                leave(client, clients[place].lists[first: kind])
+            while !clients[slot].lists[first: kind].isNone {
+                leave(client, clients[slot].lists[first: kind])
             }
         }
         // What was asked for it is still answered, to nobody: `finished` finds another id.
-        let isDirty = clients[place].flags.contains(.dirty)
-        clients[place] = Session()
+        let isDirty = clients[slot].flags.contains(.dirty)
+        clients[slot] = Session()
         // The index may be used again before the driver looks into `dirty`.
         if isDirty { dirty.removeAll { $0 == client } }
         freeClients.append(client)
@@ -273,27 +273,27 @@ public struct Gateway: ~Copyable {
     /// `body` is not called when nothing waits, and may be called several times. Take the client
     /// out of `dirty` before.
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
-        let place = client.place
-        clients[place].flags.remove(.dirty)
-        if !clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) {
+        let slot = client.slot
+        clients[slot].flags.remove(.dirty)
+        if !clients[slot].flags.isDisjoint(with: [.tracked, .gapPending]) {
             unsafe flushTracked(client, body)
             return
         }
-        guard clients[place].output.count > 0 else { return }
-        let sent = unsafe clients[place].output.withBytes { unsafe body($0) }
-        precondition(sent >= 0 && sent <= clients[place].output.count)
-        clients[place].output.drop(sent)
+        guard clients[slot].output.count > 0 else { return }
+        let sent = unsafe clients[slot].output.withBytes { unsafe body($0) }
+        precondition(sent >= 0 && sent <= clients[slot].output.count)
+        clients[slot].output.drop(sent)
     }
 
     /// The bytes that wait for this client.
     public mutating func outputCount(_ client: ClientIndex) -> Int {
-        clients[client.place].output.count - clients[client.place].sentFront
+        clients[client.slot].output.count - clients[client.slot].sentFront
     }
 
     /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
     /// `overdue` names it too, up to a second later.
     public mutating func isDoomed(_ client: ClientIndex) -> Bool {
-        clients[client.place].flags.contains(.doomed)
+        clients[client.slot].flags.contains(.doomed)
     }
 
     /// Finds clients over their output limits, and gives back the memory of idle ones' output: the
@@ -302,27 +302,27 @@ public struct Gateway: ~Copyable {
         var result: [ClientIndex] = []
         frame.trim()
         self.now = max(now, self.now)
-        for place in 0..<clients.count where clients[place].flags.contains(.open) {
-            clients[place].output.trim()
-            clients[place].backlog.trim()
-            if !clients[place].flags.contains(.doomed) { checkSoftLimit(ClientIndex(place), now) }
-            if clients[place].flags.contains(.doomed) { result.append(ClientIndex(place)) }
+        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+            clients[slot].output.trim()
+            clients[slot].backlog.trim()
+            if !clients[slot].flags.contains(.doomed) { checkSoftLimit(ClientIndex(slot), now) }
+            if clients[slot].flags.contains(.doomed) { result.append(ClientIndex(slot)) }
         }
         return result
     }
 
     private mutating func checkSoftLimit(_ client: ClientIndex, _ now: Instant) {
-        let place = client.place
+        let slot = client.slot
         let limit = outputLimit(client)
         let waiting =
             outputCount(client)
-            + (clients[place].policy == .disconnect ? clients[place].backlog.byteCount : 0)
+            + (clients[slot].policy == .disconnect ? clients[slot].backlog.byteCount : 0)
         guard limit.soft > 0, waiting > limit.soft else {
-            clients[place].overSoftLimitSince = nil
+            clients[slot].overSoftLimitSince = nil
             return
         }
-        guard let since = clients[place].overSoftLimitSince else {
-            clients[place].overSoftLimitSince = now
+        guard let since = clients[slot].overSoftLimitSince else {
+            clients[slot].overSoftLimitSince = now
             return
         }
         if !(now - since < limit.softDuration) { cut(client, .unknown) }
@@ -331,12 +331,12 @@ public struct Gateway: ~Copyable {
     /// To be called after anything was written to a client's output.
     @inline(__always)
     mutating func wrote(_ client: ClientIndex, _ culprit: Culprit = .unknown) {
-        let place = client.place
-        if !clients[place].flags.contains(.dirty) {
-            clients[place].flags.insert(.dirty)
+        let slot = client.slot
+        if !clients[slot].flags.contains(.dirty) {
+            clients[slot].flags.insert(.dirty)
             dirty.append(client)
         }
-        if clients[place].output.count > outputAlarm { checkHardLimit(client, culprit) }
+        if clients[slot].output.count > outputAlarm { checkHardLimit(client, culprit) }
     }
 
     @inline(never)
@@ -345,7 +345,7 @@ public struct Gateway: ~Copyable {
     }
 
     private func outputLimit(_ client: ClientIndex) -> OutputLimit {
-        clients[client.place].lists.isEmpty
+        clients[client.slot].lists.isEmpty
             ? configuration.normalOutputLimit : configuration.pubsubOutputLimit
     }
 
@@ -353,27 +353,27 @@ public struct Gateway: ~Copyable {
     /// bound memory matters more than the last words. Returns how many bytes that were.
     @discardableResult
     mutating func doom(_ client: ClientIndex) -> Int {
-        let place = client.place
-        clients[place].flags.insert(.doomed)
-        if clients[place].flags.contains(.session) {
+        let slot = client.slot
+        clients[slot].flags.insert(.doomed)
+        if clients[slot].flags.contains(.session) {
             // Its messages wait for the next connection: `close` will see to them, in this turn.
-            if !clients[place].flags.contains(.dirty) {
-                clients[place].flags.insert(.dirty)
+            if !clients[slot].flags.contains(.dirty) {
+                clients[slot].flags.insert(.dirty)
                 dirty.append(client)
             }
             return 0
         }
         let discarded =
-            clients[place].output.count + clients[place].held.count
-            + clients[place].backlog.byteCount
+            clients[slot].output.count + clients[slot].held.count
+            + clients[slot].backlog.byteCount
         counters[.discardedOutputBytes] += UInt64(discarded)
-        clients[place].sentFront = 0
-        clients[place].kept = KeptFrames()
-        clients[place].backlog.removeAll()
-        clients[place].output.drop(clients[place].output.count, retaining: 0)
-        clients[place].held.drop(clients[place].held.count, retaining: 0)
-        if !clients[place].flags.contains(.dirty) {
-            clients[place].flags.insert(.dirty)
+        clients[slot].sentFront = 0
+        clients[slot].kept = KeptFrames()
+        clients[slot].backlog.removeAll()
+        clients[slot].output.drop(clients[slot].output.count, retaining: 0)
+        clients[slot].held.drop(clients[slot].held.count, retaining: 0)
+        if !clients[slot].flags.contains(.dirty) {
+            clients[slot].flags.insert(.dirty)
             dirty.append(client)
         }
         return discarded

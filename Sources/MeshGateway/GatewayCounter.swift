@@ -19,7 +19,7 @@ public enum GatewayCounter: String, CounterName {
         "(unshown) Messages dropped for clients that are behind; the three are shown by policy."
     case droppedNewest = "(unshown) Messages for clients that are behind, not taken."
     /// `latest`: of the same channel or user.
-    case droppedSuperseded = "(unshown) Messages whose place a newer one has taken."
+    case droppedSuperseded = "(unshown) Messages whose slot a newer one has taken."
     /// As MESH.REPORTS tells of them, and `undelivered` of the node counts them.
     case undelivered = "(unshown) Copies of messages of local clients that the mesh has given up."
     case undeliveredReports = "Reports of those to their senders (MESH.REPORTS)."

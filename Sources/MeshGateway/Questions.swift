@@ -116,7 +116,7 @@ extension Gateway {
     ) -> Request {
         let count = arguments.count - 2
         if count == 0 {
-            clients[client.place].output.appendArray(0)
+            clients[client.slot].output.appendArray(0)
             return .handled
         }
         var size = 0
@@ -177,8 +177,8 @@ extension Gateway {
         _ subject: Question.Subject, _ query: Query, _ client: ClientIndex,
         _ kind: TopicKind = .channel
     ) -> Request {
-        let place = client.place
-        var question = Question(client: client, clientID: clients[place].id, subject: subject)
+        let slot = client.slot
+        var question = Question(client: client, clientID: clients[slot].id, subject: subject)
         switch subject {
         case .channels(let kind, let pattern):
             gatherChannels(kind, pattern) { name in
@@ -193,7 +193,7 @@ extension Gateway {
         nextQuestion = id.next
         questions[id] = question
         counters[.questions] += 1
-        clients[place].flags.insert(.asking)
+        clients[slot].flags.insert(.asking)
         return .ask(id, query)
     }
 
@@ -431,7 +431,7 @@ extension Gateway {
         questionBytes.append(user)
         let id = openQuestion(.location(asked), client, target: nil)
         if isDeparted(user, asked.key) { questions[id]?.departed.append(nodeID) }
-        clients[client.place].flags.insert(.asking)
+        clients[client.slot].flags.insert(.asking)
         let keys = Slice(start: 0, count: 8)
         return (
             id,
@@ -447,10 +447,10 @@ extension Gateway {
         guard let question = questions[query], case .location(let asked) = question.subject else {
             return nil
         }
-        let place = question.client.place
-        guard clients[place].flags.contains([.open, .asking]),
-            clients[place].id == question.clientID,
-            clients[place].flags.isDisjoint(with: [.doomed, .muted])
+        let slot = question.client.slot
+        guard clients[slot].flags.contains([.open, .asking]),
+            clients[slot].id == question.clientID,
+            clients[slot].flags.isDisjoint(with: [.doomed, .muted])
         else { return nil }
         let all = holders(asked)
         let nodes = all.filter { !question.departed.contains($0) }
@@ -465,7 +465,7 @@ extension Gateway {
         var index = registry.topics[topic].first
         while !index.isNone {
             let subscription = registry.subscription(index)
-            if !clients[subscription.client.place].flags.contains(.movedAway) { return false }
+            if !clients[subscription.client.slot].flags.contains(.movedAway) { return false }
             index = subscription.nextInTopic
         }
         return true
@@ -498,30 +498,30 @@ extension Gateway {
             finishAddresses()
             return nil
         }
-        let place = question.client.place
-        guard clients[place].flags.contains([.open, .asking]),
-            clients[place].id == question.clientID
+        let slot = question.client.slot
+        guard clients[slot].flags.contains([.open, .asking]),
+            clients[slot].id == question.clientID
         else { return nil }
-        clients[place].flags.remove(.asking)
-        guard clients[place].flags.isDisjoint(with: [.doomed, .muted]) else {
+        clients[slot].flags.remove(.asking)
+        guard clients[slot].flags.isDisjoint(with: [.doomed, .muted]) else {
             return question.client
         }
         switch question.subject {
         case .channels:
-            clients[place].output.appendArray(question.names.count)
+            clients[slot].output.appendArray(question.names.count)
             // The order of a set differs from run to run; sorted, equal states answer equally.
             for name in question.names.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
-                clients[place].output.appendBulk(name)
+                clients[slot].output.appendBulk(name)
             }
         case .counts(let names):
             // A flat list in RESP3 too, as in Redis.
-            clients[place].output.appendArray(names.count * 2)
+            clients[slot].output.appendArray(names.count * 2)
             for (name, count) in zip(names, question.counts) {
-                clients[place].output.appendBulk(name)
-                clients[place].output.appendInteger(count)
+                clients[slot].output.appendBulk(name)
+                clients[slot].output.appendInteger(count)
             }
         case .trace:
-            let isRESP3 = clients[place].isRESP3
+            let isRESP3 = clients[slot].isRESP3
             let ways = question.ways.map { way in
                 ReplyValue.map([
                     ("holder", .text(way.name)), ("id", .text(way.holder.description)),
@@ -530,7 +530,7 @@ extension Gateway {
                     ("path", way.path.map { .array($0.map { .text($0) }) } ?? .null),
                 ])
             }
-            clients[place].output.appendReply(.array(ways), isRESP3: isRESP3)
+            clients[slot].output.appendReply(.array(ways), isRESP3: isRESP3)
         case .resume, .forward, .handOver, .addresses, .location: break
         }
         wrote(question.client)

@@ -13,17 +13,17 @@ extension Gateway {
 
     @inline(__always)
     func tag(of client: ClientIndex) -> UInt64 {
-        let id = UInt32(truncatingIfNeeded: clients[client.place].id)
+        let id = UInt32(truncatingIfNeeded: clients[client.slot].id)
         return UInt64(UInt32(bitPattern: client.rawValue)) << 32 | UInt64(id)
     }
 
     /// The connection that `tag` was made for; nil when it is gone.
     public mutating func client(tagged tag: UInt64) -> ClientIndex? {
-        let place = Int(tag >> 32)
-        guard place < clients.count, clients[place].flags.contains(.open),
-            UInt32(truncatingIfNeeded: clients[place].id) == UInt32(truncatingIfNeeded: tag)
+        let slot = Int(tag >> 32)
+        guard slot < clients.count, clients[slot].flags.contains(.open),
+            UInt32(truncatingIfNeeded: clients[slot].id) == UInt32(truncatingIfNeeded: tag)
         else { return nil }
-        return ClientIndex(place)
+        return ClientIndex(slot)
     }
 
     /// `count` copies of messages that a client of this node has published to `name` are given up;
@@ -37,9 +37,9 @@ extension Gateway {
     ) {
         counters[.undelivered] &+= UInt64(count)
         guard sender != 0, let client = client(tagged: sender) else { return }
-        let place = client.place
-        guard clients[place].flags.contains(.reports),
-            clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        let slot = client.slot
+        guard clients[slot].flags.contains(.reports),
+            clients[slot].flags.isDisjoint(with: [.doomed, .ending])
         else { return }
         counters[.undeliveredReports] += 1
         frame.removeAll()
@@ -53,17 +53,17 @@ extension Gateway {
 
     /// Writes `frame`, an array that is no message, to a client: no policy drops it.
     mutating func tell(_ client: ClientIndex) {
-        let place = client.place
-        let isRESP3 = clients[place].isRESP3
-        if clients[place].flags.contains(.executing) {
-            let start = clients[place].held.count
-            frame.withSpan { clients[place].held.append($0, 0, $0.count) }
-            if isRESP3 { clients[place].held.setFrame(at: start, isRESP3: true) }
-            if clients[place].held.count > outputAlarm { cut(client, .unknown) }
+        let slot = client.slot
+        let isRESP3 = clients[slot].isRESP3
+        if clients[slot].flags.contains(.executing) {
+            let start = clients[slot].held.count
+            frame.withSpan { clients[slot].held.append($0, 0, $0.count) }
+            if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
+            if clients[slot].held.count > outputAlarm { cut(client, .unknown) }
         } else {
-            let start = clients[place].output.count
-            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
-            if isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
+            let start = clients[slot].output.count
+            frame.withSpan { clients[slot].output.append($0, 0, $0.count) }
+            if isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
         }
         wrote(client)
     }

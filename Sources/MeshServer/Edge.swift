@@ -6,21 +6,21 @@ import MeshGateway
 /// each function that only reads of it (Swift 6.3; three times a message), and a simulated node would
 /// keep it between what every event touches.
 @safe struct Edge {
-    private let place: UnsafeMutablePointer<Gateway>
+    private let pointer: UnsafeMutablePointer<Gateway>
 
     init(_ gateway: consuming Gateway) {
-        unsafe place = .allocate(capacity: 1)
-        unsafe place.initialize(to: gateway)
+        unsafe pointer = .allocate(capacity: 1)
+        unsafe pointer.initialize(to: gateway)
     }
 
     /// Ends the gateway's life; the handle may not be used afterwards.
     func free() {
-        unsafe place.deinitialize(count: 1)
-        unsafe place.deallocate()
+        unsafe pointer.deinitialize(count: 1)
+        unsafe pointer.deallocate()
     }
 
     var gateway: Gateway {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(place) }
-        @inline(__always) nonmutating unsafeMutableAddress { unsafe place }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(pointer) }
+        @inline(__always) nonmutating unsafeMutableAddress { unsafe pointer }
     }
 }

@@ -129,9 +129,9 @@ extension Server {
     @inline(never)
     mutating func endThrottle(_ client: ClientIndex) {
         guard edge.gateway.outputCount(client) < options.clientOutputBytes / 2,
-            let place = pause.throttled.firstIndex(of: client)
+            let slot = pause.throttled.firstIndex(of: client)
         else { return }
-        pause.throttled.remove(at: place)
+        pause.throttled.remove(at: slot)
         pause.resumable.append(client)
     }
 }

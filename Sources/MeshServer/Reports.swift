@@ -18,7 +18,7 @@ public struct DriverFacts: Sendable {
     public init() {}
 
     func queuedBytes(_ link: LinkIndex) -> Int {
-        !link.isNone && link.place < queuedBytes.count ? queuedBytes[link.place] : 0
+        !link.isNone && link.slot < queuedBytes.count ? queuedBytes[link.slot] : 0
     }
 }
 

@@ -17,17 +17,17 @@ import MeshWire
 
     /// The host at one place of the path.
     @inline(__always)
-    func host(at place: Int) -> Int {
-        precondition(place >= 0 && place < Int(pathCount))
+    func host(at position: Int) -> Int {
+        precondition(position >= 0 && position < Int(pathCount))
         return unsafe Int(
-            base!.loadUnaligned(fromByteOffset: Int(count) + 4 * place, as: UInt32.self))
+            base!.loadUnaligned(fromByteOffset: Int(count) + 4 * position, as: UInt32.self))
     }
 
     @inline(__always)
-    func setHost(_ host: Int, at place: Int) {
-        precondition(place >= 0 && place < Int(pathCount))
+    func setHost(_ host: Int, at position: Int) {
+        precondition(position >= 0 && position < Int(pathCount))
         unsafe base!.storeBytes(
-            of: UInt32(truncatingIfNeeded: host), toByteOffset: Int(count) + 4 * place,
+            of: UInt32(truncatingIfNeeded: host), toByteOffset: Int(count) + 4 * position,
             as: UInt32.self)
     }
 

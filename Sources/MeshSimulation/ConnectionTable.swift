@@ -58,15 +58,15 @@ struct ConnectionTable: ~Copyable {
 
     @inline(__always)
     subscript(number: ConnectionNumber) -> Connection {
-        _read { yield slots[number.place] }
-        _modify { yield &slots[number.place] }
+        _read { yield slots[number.slot] }
+        _modify { yield &slots[number.slot] }
     }
 
     mutating func open(from dialler: Int, _ link: LinkIndex, to acceptor: Int) -> ConnectionNumber {
         let connection = Connection(
             dialler: Int32(dialler), acceptor: Int32(acceptor), diallerLink: link)
         if let number = free.popLast() {
-            slots[number.place] = connection
+            slots[number.slot] = connection
             return number
         }
         slots.append(connection)
@@ -76,7 +76,7 @@ struct ConnectionTable: ~Copyable {
     /// Gives the number back once nothing refers to it.
     @inline(__always)
     mutating func recycle(_ number: ConnectionNumber) {
-        if slots[number.place].isOver { free.append(number) }
+        if slots[number.slot].isOver { free.append(number) }
     }
 
     // MARK: Streams
@@ -92,9 +92,9 @@ struct ConnectionTable: ~Copyable {
             stream.inFlight += size
             return (stream.lastArrival, Int(stream.inFlight))
         }
-        slots[number.place].pending += 1
+        slots[number.slot].pending += 1
         return toDialler
-            ? add(&slots[number.place].toDialler) : add(&slots[number.place].toAcceptor)
+            ? add(&slots[number.slot].toDialler) : add(&slots[number.slot].toAcceptor)
     }
 
     /// It has arrived.
@@ -109,7 +109,7 @@ struct ConnectionTable: ~Copyable {
             connection.pending -= 1
             return connection.isOver
         }
-        if finish(&slots[number.place]) { free.append(number) }
+        if finish(&slots[number.slot]) { free.append(number) }
     }
 
     private static func stream(_ number: ConnectionNumber, _ toDialler: Bool) -> Int64 {
@@ -120,9 +120,9 @@ struct ConnectionTable: ~Copyable {
         _ number: ConnectionNumber, _ toDialler: Bool, _ isStalled: Bool
     ) {
         if toDialler {
-            slots[number.place].toDialler.isStalled = isStalled
+            slots[number.slot].toDialler.isStalled = isStalled
         } else {
-            slots[number.place].toAcceptor.isStalled = isStalled
+            slots[number.slot].toAcceptor.isStalled = isStalled
         }
     }
 
@@ -192,5 +192,5 @@ struct Action: BitwiseCopyable {
     var parcel = Parcel.none
 
     /// The client's line that it concerns.
-    var line: Int { connection.place }
+    var line: Int { connection.slot }
 }

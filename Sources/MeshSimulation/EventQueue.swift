@@ -101,7 +101,7 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
         count += 1
         entries[Int(slot)].key = key
         entries[Int(slot)].action = action
-        place(key)
+        insert(key)
     }
 
     @inline(__always)
@@ -124,19 +124,19 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
 
     /// Puts an entry where it belongs by the distance of its time from the cursor.
     @inline(__always)
-    private mutating func place(_ key: Key) {
+    private mutating func insert(_ key: Key) {
         let (due, served) = (key.time &>> Self.placeBits, cursor &>> Self.placeBits)
         guard due > served else { return push(key) }
         // The highest bit that differs tells the wheel: all above it is the same.
         let highest = Int64(Int64.bitWidth - 1 - (due ^ served).leadingZeroBitCount)
         let wheel = highest / Self.wheelBits
-        let place = Int(due &>> (wheel * Self.wheelBits)) & (Self.wheelSize - 1)
-        let head = Int(wheel) * Self.wheelSize + place
+        let position = Int(due &>> (wheel * Self.wheelBits)) & (Self.wheelSize - 1)
+        let head = Int(wheel) * Self.wheelSize + position
         entries[key.slot].next = heads[head]
         heads[head] = Int32(key.slot)
         let words = Int(wheel) * 65
-        taken[words + place >> 6] |= 1 &<< UInt64(place & 63)
-        taken[words + 64] |= 1 &<< UInt64(place >> 6)
+        taken[words + position >> 6] |= 1 &<< UInt64(position & 63)
+        taken[words + 64] |= 1 &<< UInt64(position >> 6)
     }
 
     /// Goes on to the next place in which something waits, until something is in the heap.
@@ -146,24 +146,24 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
         while heapCount == 0 {
             let shift = Self.placeBits + Int64(wheel) * Self.wheelBits
             let served = Int(cursor &>> shift) & (Self.wheelSize - 1)
-            guard let place = nextPlace(after: served, wheel) else {
+            guard let position = nextPlace(after: served, wheel) else {
                 wheel += 1
                 precondition(wheel < Self.wheelCount, "an event waits in no wheel")
                 continue
             }
             let above = (cursor &>> (shift + Self.wheelBits)) &<< Self.wheelBits
-            cursor = (above | Int64(place)) &<< shift
-            let head = wheel * Self.wheelSize + place
+            cursor = (above | Int64(position)) &<< shift
+            let head = wheel * Self.wheelSize + position
             var slot = heads[head]
             heads[head] = -1
-            taken[wheel * 65 + place >> 6] &= ~(1 &<< UInt64(place & 63))
-            if taken[wheel * 65 + place >> 6] == 0 {
-                taken[wheel * 65 + 64] &= ~(1 &<< UInt64(place >> 6))
+            taken[wheel * 65 + position >> 6] &= ~(1 &<< UInt64(position & 63))
+            if taken[wheel * 65 + position >> 6] == 0 {
+                taken[wheel * 65 + 64] &= ~(1 &<< UInt64(position >> 6))
             }
             // What is not due in the cursor's own place of the finest wheel goes to a finer one.
             while slot >= 0 {
                 let next = entries[Int(slot)].next
-                self.place(entries[Int(slot)].key)
+                self.insert(entries[Int(slot)].key)
                 slot = next
             }
             wheel = 0

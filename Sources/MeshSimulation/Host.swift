@@ -48,7 +48,7 @@ import MeshWire
     }
 
     @inline(__always)
-    private var place: UnsafeMutablePointer<Server> {
+    private var pointer: UnsafeMutablePointer<Server> {
         unsafe (UnsafeMutableRawPointer(state) + Self.serverOffset)
             .assumingMemoryBound(to: Server.self)
     }
@@ -68,7 +68,7 @@ import MeshWire
 
     /// Ends the node's life; no handle may be used afterwards.
     func free() {
-        unsafe place.deinitialize(count: 1)
+        unsafe pointer.deinitialize(count: 1)
         unsafe state.deinitialize(count: 1)
         unsafe UnsafeMutableRawPointer(state).deallocate()
     }
@@ -76,8 +76,8 @@ import MeshWire
     /// By address, because a reader that yields a value which cannot be copied yields a copy of its
     /// bytes all the same: two thousand of them, twice an event.
     var server: Server {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(place) }
-        @inline(__always) nonmutating unsafeMutableAddress { unsafe place }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(pointer) }
+        @inline(__always) nonmutating unsafeMutableAddress { unsafe pointer }
     }
     /// The connection of a link slot.
     @inline(__always)
@@ -90,7 +90,7 @@ import MeshWire
     private func connection(_ link: LinkIndex) -> UnsafeMutablePointer<ConnectionNumber> {
         precondition(unsafe !link.isNone && link.rawValue < state.pointee.slotCount)
         return unsafe (UnsafeMutableRawPointer(state) + Self.connectionsOffset)
-            .assumingMemoryBound(to: ConnectionNumber.self) + link.place
+            .assumingMemoryBound(to: ConnectionNumber.self) + link.slot
     }
 
     /// All link slots.
@@ -153,16 +153,16 @@ import MeshWire
 
     /// The line of a client; nil: none any more.
     func line(of client: ClientIndex) -> Int? {
-        guard !client.isNone, unsafe client.place < state.pointee.clientLines.count
+        guard !client.isNone, unsafe client.slot < state.pointee.clientLines.count
         else { return nil }
-        return unsafe state.pointee.clientLines[client.place]
+        return unsafe state.pointee.clientLines[client.slot]
     }
 
     func setLine(of client: ClientIndex, _ line: Int?) {
-        while unsafe state.pointee.clientLines.count <= client.place {
+        while unsafe state.pointee.clientLines.count <= client.slot {
             unsafe state.pointee.clientLines.append(nil)
         }
-        unsafe state.pointee.clientLines[client.place] = line
+        unsafe state.pointee.clientLines[client.slot] = line
     }
 
     /// Reads what an event for this link will (`Node.touch`).

@@ -209,8 +209,8 @@ extension Ledger {
         let byLink = copies.sorted {
             ($0.message, $0.to, $0.from) < ($1.message, $1.to, $1.from)
         }
-        for (place, copy) in byLink.enumerated() {
-            let before = place == 0 ? nil : byLink[place - 1]
+        for (position, copy) in byLink.enumerated() {
+            let before = position == 0 ? nil : byLink[position - 1]
             let isNode = before?.message != copy.message || before?.to != copy.to
             if isNode { channels.nodes += 1 }
             if isNode || before?.from != copy.from { channels.links += 1 }

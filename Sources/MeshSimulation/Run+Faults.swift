@@ -163,16 +163,16 @@ extension Run {
         let shuffled = faultRandom.sample(live.count, of: live)
         var group = [Int](repeating: 0, count: world.hostCount)
         var sum = 0.0
-        var place = 0
+        var position = 0
         for (part, share) in fault.parts.enumerated() {
             sum += share / total
             // 0.29 of a hundred is 28.999… in binary.
             let end =
                 part == fault.parts.count - 1
                 ? live.count : min(live.count, Int(sum * Double(live.count) + 1e-9))
-            while place < end {
-                group[shuffled[place]] = part
-                place += 1
+            while position < end {
+                group[shuffled[position]] = part
+                position += 1
             }
         }
         world.partition { group[$0] }

@@ -65,27 +65,27 @@ extension Run {
 
     mutating func knowsDeath(of subject: Int, at time: Instant) {
         guard
-            let place = tally.bereavements.firstIndex(where: { $0.host == subject }),
-            tally.bereavements[place].knownAt == nil
+            let position = tally.bereavements.firstIndex(where: { $0.host == subject }),
+            tally.bereavements[position].knownAt == nil
         else { return }
-        tally.bereavements[place].knownAt = time
+        tally.bereavements[position].knownAt = time
     }
 
     /// Asks the survivors of each dead node for its users.
     mutating func lookForBereaved() {
-        for place in tally.bereavements.indices {
-            guard let knownAt = tally.bereavements[place].knownAt else { continue }
-            let dead = world.id(tally.bereavements[place].host)
-            let keys = tally.bereavements[place].keys
+        for position in tally.bereavements.indices {
+            guard let knownAt = tally.bereavements[position].knownAt else { continue }
+            let dead = world.id(tally.bereavements[position].host)
+            let keys = tally.bereavements[position].keys
             var waiting: [Int] = []
-            for host in tally.bereavements[place].waiting where world.isUp(host) {
+            for host in tally.bereavements[position].waiting where world.isUp(host) {
                 if keys.contains(where: { world.holders(host, of: $0).contains(dead) }) {
                     waiting.append(host)
                 } else if tally.withdrawals.count < FigureTally.timeCountMax {
                     tally.withdrawals.append(Double((now - knownAt).nanoseconds) / 1e9)
                 }
             }
-            tally.bereavements[place].waiting = waiting
+            tally.bereavements[position].waiting = waiting
         }
         let time = now
         tally.bereavements.removeAll { $0.waiting.isEmpty || $0.until < time }

@@ -33,7 +33,7 @@ extension Run {
 
     mutating func userDeparts() {
         guard let user = someoneOnline() else { return }
-        let host = load.home[user].place
+        let host = load.home[user].slot
         load.remove(user)
         truth.lastDirectoryChange = now
         world.change(host, .user, Self.userName(user), .remove)
@@ -42,10 +42,10 @@ extension Run {
     /// The new session begins before the old one ends, as with a telephone that changes networks.
     mutating func userMoves() {
         guard let user = someoneOnline() else { return }
-        let host = load.home[user].place
+        let host = load.home[user].slot
         load.remove(user)
         settle(user)
-        if load.home[user].place != host {
+        if load.home[user].slot != host {
             world.change(host, .user, Self.userName(user), .remove)
         }
     }
@@ -84,7 +84,7 @@ extension Run {
 
     mutating func sendToUser() {
         guard let sender = sender(), let user = load.addressee(&loadRandom) else { return }
-        let home = load.home[user].place
+        let home = load.home[user].slot
         // What has only local receivers never leaves the node.
         guard home >= 0, home != sender else { return }
         if publish(from: sender, .user, Self.userName(user)) == 0 { metrics.unknown += 1 }
@@ -107,10 +107,10 @@ extension Run {
             host, body, name, number: number, size: scenario.messages.size)
         let isHeld = outcome.verdict == .parked
         var refused = 0
-        for place in reportsBefore..<world.journal.reports.count
-        where world.journal.reports[place].message == Int(number) {
-            world.journal.reports[place].isRefusal = true
-            refused += Int(world.journal.reports[place].count)
+        for position in reportsBefore..<world.journal.reports.count
+        where world.journal.reports[position].message == Int(number) {
+            world.journal.reports[position].isRefusal = true
+            refused += Int(world.journal.reports[position].count)
         }
         delivery.publish(
             copies: outcome.nodeCount, refused: refused, isToChannel: body != .user, isHeld: isHeld)

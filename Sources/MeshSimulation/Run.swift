@@ -279,9 +279,9 @@ public struct Run: ~Copyable {
         // The golden section spreads the numbers evenly over [0, 1).
         let unit = (Double(number) * 0.6180339887498949).truncatingRemainder(dividingBy: 1)
         var sum = 0.0
-        for (place, zone) in scenario.zones.enumerated() {
+        for (position, zone) in scenario.zones.enumerated() {
             sum += zone.share / total
-            if unit < sum { return place }
+            if unit < sum { return position }
         }
         return scenario.zones.count - 1
     }
@@ -356,9 +356,9 @@ public struct Run: ~Copyable {
     }
 
     mutating func takeDown(_ host: Int, _ departure: Departure) {
-        guard let place = live.firstIndex(of: host) else { return }
+        guard let position = live.firstIndex(of: host) else { return }
         if departure != .leave { missLinks() }
-        live.remove(at: place)
+        live.remove(at: position)
         switch departure {
         case .crash: world.crash(host)
         case .vanish: world.vanish(host)
@@ -477,8 +477,8 @@ public struct Run: ~Copyable {
         lookForLinks()
         if look.isMembershipRight, look.isDirectoryEqual { endRepair() }
         if look.isMembershipRight, areAllStarted {
-            for place in openRecoveries {
-                metrics.recoveries[place].seconds = seconds - metrics.recoveries[place].at
+            for position in openRecoveries {
+                metrics.recoveries[position].seconds = seconds - metrics.recoveries[position].at
             }
             openRecoveries.removeAll(keepingCapacity: true)
             if metrics.startSeconds == nil, live.allSatisfy({ world.isReady($0) }) {

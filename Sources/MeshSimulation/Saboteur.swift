@@ -132,8 +132,8 @@ extension World {
         guard parcel.pathCount == 1 else { return false }
         let count = Int(parcel.withSpan { $0.load(UInt16.self, at: 22) })
         var isAgain = false
-        for place in 0..<count {
-            let destination = parcel.withSpan { Destination.read($0, frame: 0, index: place) }
+        for position in 0..<count {
+            let destination = parcel.withSpan { Destination.read($0, frame: 0, index: position) }
             let pair = RandomSource.mix(destination.id.rawValue &+ UInt64(number))
             if destination.sequence <= saboteur!.sent[pair] { isAgain = true }
             saboteur!.sent[pair] = max(saboteur!.sent[pair], destination.sequence)
@@ -159,9 +159,9 @@ extension World {
             let others = changes.filter { $0.id != ids[number] }
             return others.isEmpty ? nil : .statuses(others)
         case (.neverRefutes, .origins(var entries, let mask, let isReply)):
-            for place in entries.indices where entries[place].member.id == ids[number] {
-                let life = entries[place].member.incarnation.life
-                entries[place].member.incarnation = Incarnation(bootMilliseconds: life)
+            for position in entries.indices where entries[position].member.id == ids[number] {
+                let life = entries[position].member.incarnation.life
+                entries[position].member.incarnation = Incarnation(bootMilliseconds: life)
             }
             return .origins(entries, mask: mask, isReply: isReply)
         case (.offByOne, .members(let records, isRepair: true)):
@@ -185,9 +185,9 @@ extension World {
 
     private static func withoutRemovals(_ message: Message) -> Message {
         guard case .records(var records) = message else { return message }
-        for place in records.records.indices
-        where records.records[place].operation == .removeKey {
-            records.records[place].operation = .addKey
+        for position in records.records.indices
+        where records.records[position].operation == .removeKey {
+            records.records[position].operation = .addKey
         }
         return .records(records)
     }
@@ -207,8 +207,8 @@ extension World {
         bytes.overwrite(integer: UInt32(bytes.count), at: 0)
         let result = pool.parcel(count: bytes.count, pathCount: Int(parcel.pathCount))
         bytes.withSpan { result.write($0, 0, $0.count, at: 0) }
-        for place in 0..<Int(parcel.pathCount) {
-            result.setHost(parcel.host(at: place), at: place)
+        for position in 0..<Int(parcel.pathCount) {
+            result.setHost(parcel.host(at: position), at: position)
         }
         pool.release(parcel)
         return result

@@ -74,10 +74,11 @@ public struct Sizing: Sendable {
     private func column(of hops: [Double]) -> Double {
         let degrees = Self.degrees
         let degree = min(max(Double(self.degree), degrees[0]), degrees[degrees.count - 1])
-        var place = 0
-        while place < degrees.count - 2, degree > degrees[place + 1] { place += 1 }
-        let share = log2(degree / degrees[place]) / log2(degrees[place + 1] / degrees[place])
-        return hops[place] * (1 - share) + hops[place + 1] * share
+        var position = 0
+        while position < degrees.count - 2, degree > degrees[position + 1] { position += 1 }
+        let share =
+            log2(degree / degrees[position]) / log2(degrees[position + 1] / degrees[position])
+        return hops[position] * (1 - share) + hops[position + 1] * share
     }
 
     /// A heartbeat of 29 bytes over each link every 0.45 s.

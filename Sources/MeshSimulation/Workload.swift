@@ -15,7 +15,7 @@ struct Workload {
     /// The host of each user's session; none: offline.
     private(set) var home: [HostNumber] = []
     /// Where in `usersAt[home]` the user stands.
-    private var place: [Int32] = []
+    private var position: [Int32] = []
     private(set) var usersAt: [[Int32]] = []
     /// The channels that each host subscribes to.
     private(set) var channelsAt: [[Int32]] = []
@@ -30,7 +30,7 @@ struct Workload {
 
     mutating func addUser(zipf: Double) -> Int {
         home.append(.none)
-        place.append(-1)
+        position.append(-1)
         if zipf > 0 {
             let weight = 1 / power(Double(home.count), zipf)
             popularity.append((popularity.last ?? 0) + weight)
@@ -40,18 +40,18 @@ struct Workload {
 
     mutating func settle(_ user: Int, at host: Int) {
         home[user] = HostNumber(host)
-        place[user] = Int32(usersAt[host].count)
+        position[user] = Int32(usersAt[host].count)
         usersAt[host].append(Int32(user))
         onlineCount += 1
     }
 
     mutating func remove(_ user: Int) {
-        let host = home[user].place
-        let hole = Int(place[user])
+        let host = home[user].slot
+        let hole = Int(position[user])
         let last = usersAt[host].removeLast()
         if Int(last) != user {
             usersAt[host][hole] = last
-            place[Int(last)] = Int32(hole)
+            position[Int(last)] = Int32(hole)
         }
         home[user] = .none
         onlineCount -= 1
@@ -95,8 +95,8 @@ extension RandomSource {
     mutating func sample<Item>(_ count: Int, of items: [Item]) -> [Item] {
         var pool = items
         let count = min(count, pool.count)
-        for place in 0..<count {
-            pool.swapAt(place, place + next(below: pool.count - place))
+        for position in 0..<count {
+            pool.swapAt(position, position + next(below: pool.count - position))
         }
         return Array(pool[..<count])
     }

@@ -186,8 +186,8 @@ extension World {
             }
         }
         if pathCount > 0 {
-            for place in 0..<(pathCount - 1) {
-                parcel.setHost(source.host(at: place), at: place)
+            for position in 0..<(pathCount - 1) {
+                parcel.setHost(source.host(at: position), at: position)
             }
             parcel.setHost(number, at: pathCount - 1)
         }
@@ -251,8 +251,8 @@ extension World {
     @inline(__always)
     private mutating func touchReceivers() {
         var sum = touched
-        for place in 0..<departedCount {
-            let action = departed[place]
+        for position in 0..<departedCount {
+            let action = departed[position]
             guard let host = hosts[Int(action.host)] else { continue }
             sum &+= host.touch(action.link)
         }
@@ -469,7 +469,7 @@ extension World {
     @inline(__always)
     private mutating func inspect(_ parcel: Parcel, at number: Int) {
         var returns: Int32 = 0
-        for place in 0..<Int(parcel.pathCount) where parcel.host(at: place) == number {
+        for position in 0..<Int(parcel.pathCount) where parcel.host(at: position) == number {
             returns += 1
         }
         if returns > 0 || parcel.pathCount > Int32(Frame.hopLimit) + 1 {

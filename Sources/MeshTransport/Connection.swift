@@ -95,8 +95,8 @@ struct Connections: ~Copyable {
     /// By address, and not by `_read` and `_modify`: with those the compiler of Swift 6.3 makes a
     /// broken module of this one under the thread sanitizer.
     subscript(index: ConnectionIndex) -> Connection {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(places.pointer(to: index.place)) }
-        @inline(__always) unsafeMutableAddress { unsafe places.pointer(to: index.place) }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(places.pointer(to: index.slot)) }
+        @inline(__always) unsafeMutableAddress { unsafe places.pointer(to: index.slot) }
     }
 
     /// A free place with a fresh generation; nil when all are taken.

@@ -9,8 +9,8 @@ import MeshWire
 extension Reactor {
     @inline(__always)
     func connection(of client: ClientIndex) -> ConnectionIndex {
-        !client.isNone && client.place < connectionOfClient.count
-            ? connectionOfClient[client.place] : .none
+        !client.isNone && client.slot < connectionOfClient.count
+            ? connectionOfClient[client.slot] : .none
     }
 
     mutating func acceptClients() {
@@ -30,10 +30,10 @@ extension Reactor {
                 reactor.forget(client, .inOrder)
                 return
             }
-            while reactor.connectionOfClient.count <= client.place {
+            while reactor.connectionOfClient.count <= client.slot {
                 reactor.connectionOfClient.append(.none)
             }
-            reactor.connectionOfClient[client.place] = index
+            reactor.connectionOfClient[client.slot] = index
         }
     }
 
@@ -167,7 +167,7 @@ extension Reactor {
     /// Forgets a client and closes its connection.
     mutating func closeClient(_ index: ConnectionIndex, lingers: Bool) {
         let client = connections[index].client
-        connectionOfClient[client.place] = .none
+        connectionOfClient[client.slot] = .none
         counters[.clientsClosed] &+= 1
         // Where this node ends the connection, what was sent may still be on its way, to a client
         // that reads on: that is seen when it has had the time to.

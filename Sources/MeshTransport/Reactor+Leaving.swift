@@ -32,8 +32,8 @@ extension Reactor {
 
     /// Lets every connection send what it has and end.
     private mutating func endEverything() {
-        for place in 0..<connections.used {
-            let index = ConnectionIndex(place)
+        for slot in 0..<connections.used {
+            let index = ConnectionIndex(slot)
             switch connections[index].role {
             case .free, .lingering: break
             case .link:

@@ -36,13 +36,13 @@ extension Reactor {
         var waiting: [EndedLink] = []
         swap(&waiting, &deferred)
         for ended in waiting {
-            guard linkEpochs[ended.link.place] == ended.epoch else { continue }
-            let index = connectionOfLink[ended.link.place]
+            guard linkEpochs[ended.link.slot] == ended.epoch else { continue }
+            let index = connectionOfLink[ended.link.slot]
             if !index.isNone {
                 unlink(index)
                 discard(index)
             } else {
-                linkEpochs[ended.link.place] &+= 1
+                linkEpochs[ended.link.slot] &+= 1
             }
             server.handle(
                 .disconnected(ended.link, ended.reason), bytes: Span(), at: now, into: &effects)
@@ -63,7 +63,7 @@ extension Reactor {
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .log(let event):
-                log.write(server.line(for: event) { endpointOfLink[$0.place] })
+                log.write(server.line(for: event) { endpointOfLink[$0.slot] })
             case .left: beginFlushing()
             case .deliver, .deliverKept, .undelivered, .uncongested, .gap, .presence, .queried,
                 .answered, .traced, .finished, .memberDied:
@@ -108,7 +108,7 @@ extension Reactor {
         _ link: LinkIndex, _ head: Slice, _ bytes: Span<UInt8>, _ body: Slice,
         _ sendClass: SendClass
     ) {
-        let index = connectionOfLink[link.place]
+        let index = connectionOfLink[link.slot]
         guard !index.isNone else { return }
         let isControl = sendClass == .control
         if !isControl {
@@ -144,26 +144,26 @@ extension Reactor {
     }
 
     private mutating func dial(_ link: LinkIndex, _ endpoint: Endpoint) {
-        precondition(connectionOfLink[link.place].isNone, "link \(link) is dialled twice")
-        linkEpochs[link.place] &+= 1
-        endpointOfLink[link.place] = endpoint
+        precondition(connectionOfLink[link.slot].isNone, "link \(link) is dialled twice")
+        linkEpochs[link.slot] &+= 1
+        endpointOfLink[link.slot] = endpoint
         counters[.linksDialled] &+= 1
         let descriptor = linux_connect(endpoint.forKernel)
         if descriptor >= 0,
             let index = adopt(descriptor, .link, link: link, isConnecting: true)
         {
-            connectionOfLink[link.place] = index
+            connectionOfLink[link.slot] = index
             return
         }
         let reason: Disconnection = descriptor == -ECONNREFUSED ? .refused : .unreachable
-        deferred.append(EndedLink(link: link, epoch: linkEpochs[link.place], reason: reason))
+        deferred.append(EndedLink(link: link, epoch: linkEpochs[link.slot], reason: reason))
     }
 
     private mutating func closeLink(_ link: LinkIndex) {
-        let index = connectionOfLink[link.place]
-        linkEpochs[link.place] &+= 1
+        let index = connectionOfLink[link.slot]
+        linkEpochs[link.slot] &+= 1
         guard !index.isNone else { return }
-        connectionOfLink[link.place] = .none
+        connectionOfLink[link.slot] = .none
         linger(index)
     }
 
@@ -190,11 +190,11 @@ extension Reactor {
                 close(accepted.descriptor)
                 return
             }
-            reactor.linkEpochs[link.place] &+= 1
-            reactor.endpointOfLink[link.place] = Endpoint(accepted.peer)
+            reactor.linkEpochs[link.slot] &+= 1
+            reactor.endpointOfLink[link.slot] = Endpoint(accepted.peer)
             reactor.counters[.linksAccepted] &+= 1
             if let index = reactor.adopt(accepted.descriptor, .link, link: link) {
-                reactor.connectionOfLink[link.place] = index
+                reactor.connectionOfLink[link.slot] = index
             } else {
                 reactor.handle(.disconnected(link, .closed))
             }
@@ -204,8 +204,8 @@ extension Reactor {
     /// Cuts the tie between a connection and its link.
     mutating func unlink(_ index: ConnectionIndex) {
         let link = connections[index].link
-        connectionOfLink[link.place] = .none
-        linkEpochs[link.place] &+= 1
+        connectionOfLink[link.slot] = .none
+        linkEpochs[link.slot] &+= 1
     }
 
     /// The connection of a link is gone: closes it and tells the node.
@@ -219,12 +219,12 @@ extension Reactor {
     /// Takes the frames that arrived over a link; returns how many bytes they had.
     mutating func consumeLink(_ index: ConnectionIndex, _ bytes: Span<UInt8>) -> Int {
         let link = connections[index].link
-        let epoch = linkEpochs[link.place]
+        let epoch = linkEpochs[link.slot]
         handle(.heard(link), bytes)
         var offset = 0
         var needed = Frame.prefixSize
         var lengthMax = server.frameLengthMax(over: link)
-        while linkEpochs[link.place] == epoch {
+        while linkEpochs[link.slot] == epoch {
             do {
                 guard
                     let prefix = try FramePrefix.read(
@@ -241,7 +241,7 @@ extension Reactor {
                 counters[.linksMisbehaved] &+= 1
                 log.write(
                     server.breach(
-                        "misbehaved", at: endpointOfLink[link.place],
+                        "misbehaved", at: endpointOfLink[link.slot],
                         by: server.node.peer(of: link), error.description,
                         hint: OtherProtocol(bytes, at: offset)?.hint))
                 dropLink(index, .misbehaved)

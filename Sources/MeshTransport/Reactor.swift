@@ -210,8 +210,8 @@ public struct ReactorOptions: Sendable {
     }
 
     deinit {
-        for place in 0..<connections.used {
-            let descriptor = connections[ConnectionIndex(place)].descriptor
+        for slot in 0..<connections.used {
+            let descriptor = connections[ConnectionIndex(slot)].descriptor
             if descriptor >= 0 { close(descriptor) }
         }
         if spareDescriptor >= 0 { close(spareDescriptor) }
@@ -274,7 +274,7 @@ public struct ReactorOptions: Sendable {
         case .inbox: takeRequests()
         default:
             let index = readiness.token.index
-            guard index.place < connections.used,
+            guard index.slot < connections.used,
                 connections[index].generation == readiness.token.generation,
                 connections[index].role != .free
             else { return }

@@ -33,9 +33,9 @@
     @inlinable @inline(__always)
     public mutating func reserve(_ size: Int, slack: Int = 0) -> UnsafeMutableRawPointer {
         if head + count + size + slack > capacity { grow(size + slack) }
-        let place = unsafe base.unsafelyUnwrapped + (head + count)
+        let target = unsafe base.unsafelyUnwrapped + (head + count)
         waiting += size
-        return unsafe place
+        return unsafe target
     }
 
     /// No queue is longer: offsets into one have 32 bits (`Slice`). Whoever owns a queue that others
@@ -65,9 +65,9 @@
     public mutating func append(_ bytes: Span<UInt8>, _ start: Int, _ size: Int) {
         precondition(start >= 0 && size >= 0 && start + size <= bytes.count)
         if size == 0 { return }
-        let place = unsafe reserve(size)
+        let target = unsafe reserve(size)
         unsafe bytes.withUnsafeBufferPointer {
-            unsafe place.copyMemory(from: $0.baseAddress! + start, byteCount: size)
+            unsafe target.copyMemory(from: $0.baseAddress! + start, byteCount: size)
         }
     }
 
@@ -81,17 +81,17 @@
     }
 
     @inlinable public mutating func append(_ text: StaticString) {
-        let place = unsafe reserve(text.utf8CodeUnitCount)
-        unsafe place.copyMemory(from: text.utf8Start, byteCount: text.utf8CodeUnitCount)
+        let target = unsafe reserve(text.utf8CodeUnitCount)
+        unsafe target.copyMemory(from: text.utf8Start, byteCount: text.utf8CodeUnitCount)
     }
 
     /// Appends what the queue itself holds at `slice`.
     public mutating func append(copyOf slice: Slice) {
         precondition(slice.start >= 0 && slice.count >= 0 && slice.end <= count)
         if slice.count == 0 { return }
-        let place = unsafe reserve(Int(slice.count))
+        let target = unsafe reserve(Int(slice.count))
         // Reserving may have moved the bytes.
-        unsafe place.copyMemory(
+        unsafe target.copyMemory(
             from: base! + head + Int(slice.start), byteCount: Int(slice.count))
     }
 

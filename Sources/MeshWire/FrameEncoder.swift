@@ -17,7 +17,7 @@ extension ByteQueue {
         length: Int, _ flags: FrameFlags, hopsLeft: UInt8, body: UInt8, origin: NodeID, key: Key,
         destinationCount: Int, number: UInt32, nameLength: Int, hopsTaken: UInt16
     ) {
-        let place = unsafe reserve(Frame.routedHeaderSize)
+        let target = unsafe reserve(Frame.routedHeaderSize)
         let prefix =
             UInt64(UInt32(truncatingIfNeeded: length)) | UInt64(FrameKind.routed.rawValue) << 32
             | UInt64(flags.rawValue) << 40 | UInt64(hopsLeft) << 48 | UInt64(body) << 56
@@ -25,18 +25,18 @@ extension ByteQueue {
         let rest =
             UInt64(number) | UInt64(UInt16(truncatingIfNeeded: nameLength)) << 32
             | UInt64(hopsTaken) << 48
-        unsafe place.storeBytes(of: prefix.littleEndian, as: UInt64.self)
-        unsafe (place + 8).storeBytes(of: origin.rawValue.littleEndian, as: UInt64.self)
-        unsafe (place + 16).storeBytes(of: counted.littleEndian, as: UInt64.self)
-        unsafe (place + 24).storeBytes(of: rest.littleEndian, as: UInt64.self)
+        unsafe target.storeBytes(of: prefix.littleEndian, as: UInt64.self)
+        unsafe (target + 8).storeBytes(of: origin.rawValue.littleEndian, as: UInt64.self)
+        unsafe (target + 16).storeBytes(of: counted.littleEndian, as: UInt64.self)
+        unsafe (target + 24).storeBytes(of: rest.littleEndian, as: UInt64.self)
     }
 
     @inlinable @inline(__always)
     public mutating func append(_ destination: Destination) {
-        let place = unsafe reserve(Frame.destinationSize)
+        let target = unsafe reserve(Frame.destinationSize)
         let word = UInt64(destination.sequence) | UInt64(destination.potential) << 32
-        unsafe place.storeBytes(of: destination.id.rawValue.littleEndian, as: UInt64.self)
-        unsafe (place + 8).storeBytes(of: word.littleEndian, as: UInt64.self)
+        unsafe target.storeBytes(of: destination.id.rawValue.littleEndian, as: UInt64.self)
+        unsafe (target + 8).storeBytes(of: word.littleEndian, as: UInt64.self)
     }
 
     /// The header of an `.arc` frame of `length` bytes.
@@ -61,14 +61,14 @@ extension ByteQueue {
     @inlinable @inline(__always)
     public mutating func appendLinkFrame(_ heartbeat: Heartbeat) -> Slice {
         let start = count
-        let place = unsafe reserve(Heartbeat.frameSize)
+        let target = unsafe reserve(Heartbeat.frameSize)
         let prefix = UInt64(Heartbeat.frameSize) | UInt64(FrameKind.link.rawValue) << 32
-        unsafe place.storeBytes(of: prefix.littleEndian, as: UInt64.self)
-        unsafe (place + 8).storeBytes(of: Message.Number.heartbeat.rawValue, as: UInt8.self)
-        unsafe (place + 9).storeBytes(of: heartbeat.digest.littleEndian, as: UInt64.self)
-        unsafe (place + 17).storeBytes(of: heartbeat.sentAt.littleEndian, as: UInt32.self)
-        unsafe (place + 21).storeBytes(of: heartbeat.echo.littleEndian, as: UInt32.self)
-        unsafe (place + 25).storeBytes(of: heartbeat.echoDelay.littleEndian, as: UInt32.self)
+        unsafe target.storeBytes(of: prefix.littleEndian, as: UInt64.self)
+        unsafe (target + 8).storeBytes(of: Message.Number.heartbeat.rawValue, as: UInt8.self)
+        unsafe (target + 9).storeBytes(of: heartbeat.digest.littleEndian, as: UInt64.self)
+        unsafe (target + 17).storeBytes(of: heartbeat.sentAt.littleEndian, as: UInt32.self)
+        unsafe (target + 21).storeBytes(of: heartbeat.echo.littleEndian, as: UInt32.self)
+        unsafe (target + 25).storeBytes(of: heartbeat.echoDelay.littleEndian, as: UInt32.self)
         return Slice(start: start, count: Heartbeat.frameSize)
     }
 }

@@ -85,7 +85,7 @@ public struct IndexMap: Sendable {
     ) -> Int? {
         if index >= indexMask { rebuild(cellCount: cells.count, for: index, rehash) }
         guard let found = search(hash, matches) else { return nil }
-        cells[found.place] = cells[found.place] & ~indexMask | UInt32(index)
+        cells[found.slot] = cells[found.slot] & ~indexMask | UInt32(index)
         return found.index
     }
 
@@ -98,16 +98,16 @@ public struct IndexMap: Sendable {
     ) -> Int? {
         guard let found = search(hash, matches) else { return nil }
         let mask = cells.count - 1
-        var hole = found.place
+        var hole = found.slot
         // Pull back what probed past the hole, or searches would end there (Knuth 6.4, algorithm R).
-        var place = (hole + 1) & mask
-        while cells[place] != Self.free {
-            let home = Int(truncatingIfNeeded: rehash(Int(cells[place] & indexMask)))
-            if (place &- home) & mask >= (place &- hole) & mask {
-                cells[hole] = cells[place]
-                hole = place
+        var slot = (hole + 1) & mask
+        while cells[slot] != Self.free {
+            let home = Int(truncatingIfNeeded: rehash(Int(cells[slot] & indexMask)))
+            if (slot &- home) & mask >= (slot &- hole) & mask {
+                cells[hole] = cells[slot]
+                hole = slot
             }
-            place = (place + 1) & mask
+            slot = (slot + 1) & mask
         }
         cells[hole] = Self.free
         used -= 1
@@ -115,29 +115,29 @@ public struct IndexMap: Sendable {
     }
 
     @inlinable @inline(__always)
-    func search(_ hash: UInt64, _ matches: (Int) -> Bool) -> (place: Int, index: Int)? {
+    func search(_ hash: UInt64, _ matches: (Int) -> Bool) -> (slot: Int, index: Int)? {
         if cells.isEmpty { return nil }
         let mask = cells.count - 1
         let tag = UInt32(truncatingIfNeeded: hash >> 16)
-        var place = Int(truncatingIfNeeded: hash) & mask
+        var slot = Int(truncatingIfNeeded: hash) & mask
         while true {
-            let cell = cells[place]
+            let cell = cells[slot]
             if cell == Self.free { return nil }
             // Equal above the index.
             if cell ^ tag <= indexMask {
                 let index = Int(cell & indexMask)
-                if matches(index) { return (place, index) }
+                if matches(index) { return (slot, index) }
             }
-            place = (place + 1) & mask
+            slot = (slot + 1) & mask
         }
     }
 
     @inlinable
     mutating func put(_ index: Int, _ hash: UInt64) {
         let mask = cells.count - 1
-        var place = Int(truncatingIfNeeded: hash) & mask
-        while cells[place] != Self.free { place = (place + 1) & mask }
-        cells[place] = UInt32(truncatingIfNeeded: hash >> 16) & ~indexMask | UInt32(index)
+        var slot = Int(truncatingIfNeeded: hash) & mask
+        while cells[slot] != Self.free { slot = (slot + 1) & mask }
+        cells[slot] = UInt32(truncatingIfNeeded: hash >> 16) & ~indexMask | UInt32(index)
     }
 
     /// Makes cells that have room for `index` beside a tag, and fills them anew.

@@ -51,8 +51,8 @@
 
     /// The same by the type of the index that belongs to this table.
     @inlinable public subscript<Index: TableIndex>(index: Index) -> Element {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(pointer(to: index.place)) }
-        @inline(__always) unsafeMutableAddress { unsafe pointer(to: index.place) }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(pointer(to: index.slot)) }
+        @inline(__always) unsafeMutableAddress { unsafe pointer(to: index.slot) }
     }
 
     /// Looks at an element. The subscript is shorter, but a closure that uses it counts as an access

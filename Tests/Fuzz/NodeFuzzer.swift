@@ -103,7 +103,7 @@ struct Subject: ~Copyable {
             case .send(let link, let head, let body, _):
                 precondition(head.start >= 0 && head.count >= 0 && head.end <= headCount)
                 precondition(body.start >= 0 && body.count >= 0 && body.end <= byteCount)
-                precondition(!link.isNone && link.place < slotCount)
+                precondition(!link.isNone && link.slot < slotCount)
             case .deliver(_, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= byteCount)
                 precondition(payload.start >= 0 && payload.end <= byteCount)

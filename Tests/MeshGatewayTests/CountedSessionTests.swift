@@ -86,7 +86,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
             pair.here.deliver(.user, "ann", long)
             _ = pair.here.read(first)
         }
-        #expect(pair.here.gateway.clients[first.place].output.count <= 5_200)
+        #expect(pair.here.gateway.clients[first.slot].output.count <= 5_200)
         let waiting = pair.here.gateway.outputCount(first)
         #expect(waiting == 0)
         pair.here.close(first)
@@ -252,10 +252,10 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         _ = pair.here.exchange(client, counted)
         for number in 0..<4 { pair.here.deliver(.user, "ann", "\(number)") }
         _ = pair.here.read(client)
-        #expect(pair.here.gateway.clients[client.place].output.count > 0)
+        #expect(pair.here.gateway.clients[client.slot].output.count > 0)
         let reply = pair.here.exchange(client, "MESH.DETACH ann\r\n")
         #expect(reply == ":1·")
-        #expect(pair.here.gateway.clients[client.place].output.count == 0)
+        #expect(pair.here.gateway.clients[client.slot].output.count == 0)
     }
 
     /// Breaks connections anywhere, with bytes that nobody reads, here and there.

@@ -54,7 +54,7 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         let text = words.map { String(decoding: $0.prefix(40), as: UTF8.self) }
         #expect(isWellFormed(answer), "\(text)")
         let isSilenced =
-            harness.gateway.clients[client.place].flags
+            harness.gateway.clients[client.slot].flags
             .intersection([.replyOff, .replySkip, .doomed]) != []
         #expect(!answer.isEmpty || isSilenced || harness.ended.contains(client), "\(text)")
         if harness.gateway.isDoomed(witness) {

@@ -83,7 +83,7 @@ struct Harness: ~Copyable {
 
     mutating func open(_ protocolVersion: Int = 2) -> ClientIndex {
         let count = shared.mesh.hosts[host].clientEnd
-        let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count.place)")!
+        let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count.slot)")!
         if protocolVersion == 3 { _ = exchange(client, "HELLO 3\r\n") }
         return client
     }

@@ -30,14 +30,14 @@ import Testing
             #expect(topic.isNone == !others)
             if dice.roll(100) < (range == 500 ? 60 : 40) {
                 let outcome = registry.join(
-                    client, &lists[client.place], kind, key, name.span, 0, name.count)
+                    client, &lists[client.slot], kind, key, name.span, 0, name.count)
                 #expect(outcome.isChanged == model.insert(pair).inserted)
                 #expect(outcome.isEdge == !others)
             } else if !topic.isNone, case let subscription = registry.find(client, topic),
                 !subscription.isNone
             {
                 #expect(model.remove(pair) != nil)
-                let outcome = registry.leave(subscription, &lists[client.place])
+                let outcome = registry.leave(subscription, &lists[client.slot])
                 let isLast = !model.contains { $0.kind == kind && $0.name == name }
                 #expect(outcome.isEdge == isLast)
                 if outcome.isEdge { registry.removeTopic(topic) }
@@ -106,7 +106,7 @@ import Testing
         var clients: [Int] = []
         var index = registry.topics[topic].first
         while !index.isNone {
-            clients.append(registry.subscription(index).client.place)
+            clients.append(registry.subscription(index).client.slot)
             index = registry.subscription(index).nextInTopic
         }
         #expect(clients == [3, 4, 1])

@@ -66,7 +66,7 @@ struct Flows: ~Copyable {
             flow = FlowIndex(outgoing.count)
             outgoing.append(fresh)
         }
-        outgoingOf.insert(flow.place, Self.hash(member, secret)) {
+        outgoingOf.insert(flow.slot, Self.hash(member, secret)) {
             outgoing.read($0) { Self.hash($0.member, secret) }
         }
         return flow
@@ -141,7 +141,7 @@ struct Flows: ~Copyable {
             flow = IncomingFlowIndex(incoming.count)
             incoming.append(IncomingFlow(from: origin, at: now))
         }
-        incomingOf.insert(flow.place, origin.hash(secret)) {
+        incomingOf.insert(flow.slot, origin.hash(secret)) {
             incoming.read($0) { $0.origin.hash(secret) }
         }
         let other = self.flow(to: member)
@@ -170,7 +170,7 @@ struct Flows: ~Copyable {
             outgoingOf.remove(
                 Self.hash(member, secret),
                 rehash: { outgoing.read($0) { Self.hash($0.member, secret) } },
-                where: { $0 == flow.place })
+                where: { $0 == flow.slot })
             freeOutgoing.append(flow)
         }
         let other = self.flow(from: id)
@@ -178,7 +178,7 @@ struct Flows: ~Copyable {
             dropWaiting(from: id)
             incomingOf.remove(
                 id.hash(secret), rehash: { incoming.read($0) { $0.origin.hash(secret) } },
-                where: { $0 == other.place })
+                where: { $0 == other.slot })
             if incoming[other].isListed {
                 incoming[other].isForgotten = true
             } else {

@@ -99,9 +99,9 @@ struct IncomingFlow: ~Copyable {
     mutating func wait(_ message: ReorderedMessage, ahead: Int, capacity: Int) {
         precondition(ahead > 0 && ahead < capacity && capacity & (capacity - 1) == 0)
         if window.isEmpty { window = [ReorderedMessage?](repeating: nil, count: capacity) }
-        let place = Int(expected &+ UInt32(ahead)) & (window.count - 1)
-        precondition(window[place] == nil)
-        window[place] = message
+        let position = Int(expected &+ UInt32(ahead)) & (window.count - 1)
+        precondition(window[position] == nil)
+        window[position] = message
         waitingCount += 1
         waitingBytes += message.cost
     }
@@ -109,9 +109,9 @@ struct IncomingFlow: ~Copyable {
     /// Takes the next message out of the window, if it waits there.
     mutating func takeNext() -> ReorderedMessage? {
         guard waitingCount > 0 else { return nil }
-        let place = Int(expected) & (window.count - 1)
-        guard let message = window[place] else { return nil }
-        window[place] = nil
+        let position = Int(expected) & (window.count - 1)
+        guard let message = window[position] else { return nil }
+        window[position] = nil
         waitingCount -= 1
         waitingBytes -= message.cost
         if waitingCount == 0 { window = [] }

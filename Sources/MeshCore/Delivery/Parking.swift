@@ -30,7 +30,7 @@ struct ParkedMessages {
     private var first = 0
 
     private var users: [User] = []
-    private var places: [Key: Int] = [:]
+    private var positions: [Key: Int] = [:]
     private(set) var count = 0
     private(set) var byteCount = 0
 
@@ -77,19 +77,19 @@ struct ParkedMessages {
         _ message: ParkedMessage, to key: Key, due: Instant, _ limits: FlowLimits
     ) -> Bool {
         guard byteCount + message.cost <= limits.parkedTotalBytes else { return false }
-        let place: Int
-        if let known = places[key] {
-            place = known
+        let position: Int
+        if let known = positions[key] {
+            position = known
         } else {
-            place = users.count
+            position = users.count
             users.append(User(key: key, due: due))
-            places[key] = place
+            positions[key] = position
         }
-        guard users[place].messages.count < limits.parkedCount,
-            users[place].byteCount + message.cost <= limits.parkedBytes
+        guard users[position].messages.count < limits.parkedCount,
+            users[position].byteCount + message.cost <= limits.parkedBytes
         else { return false }
-        users[place].messages.append(message)
-        users[place].byteCount += message.cost
+        users[position].messages.append(message)
+        users[position].byteCount += message.cost
         count += 1
         byteCount += message.cost
         return true
@@ -97,17 +97,21 @@ struct ParkedMessages {
 
     /// All messages for a key, which is there again.
     mutating func take(_ key: Key) -> [ParkedMessage] {
-        guard let place = places[key] else { return [] }
-        return remove(place).messages
+        guard let position = positions[key] else { return [] }
+        return remove(position).messages
     }
 
     /// The users whose time is over, with their messages; the order is that of their first ones, but
     /// for those that others have made room for.
     mutating func takeExpired(at now: Instant) -> [User] {
         var expired: [User] = []
-        var place = 0
-        while place < users.count {
-            if users[place].due <= now { expired.append(remove(place)) } else { place += 1 }
+        var position = 0
+        while position < users.count {
+            if users[position].due <= now {
+                expired.append(remove(position))
+            } else {
+                position += 1
+            }
         }
         return expired
     }
@@ -115,13 +119,13 @@ struct ParkedMessages {
     /// When the first user's time is over.
     var nextDue: Instant? { users.map { $0.due }.min() }
 
-    private mutating func remove(_ place: Int) -> User {
-        let user = users[place]
-        places[user.key] = nil
+    private mutating func remove(_ position: Int) -> User {
+        let user = users[position]
+        positions[user.key] = nil
         let last = users.removeLast()
-        if place < users.count {
-            users[place] = last
-            places[last.key] = place
+        if position < users.count {
+            users[position] = last
+            positions[last.key] = position
         }
         count -= user.messages.count
         byteCount -= user.byteCount

@@ -174,8 +174,8 @@ extension Node {
         case .none: break
         case .one(let node): addRecipient(MemberIndex(node: node))
         case .many(let set):
-            for place in 0..<set.count {
-                addRecipient(MemberIndex(node: directory.table.node(in: set, at: place)))
+            for position in 0..<set.count {
+                addRecipient(MemberIndex(node: directory.table.node(in: set, at: position)))
             }
         }
         if let hash {
@@ -185,14 +185,14 @@ extension Node {
                     return false
                 }
                 // A pattern there may want the message all the same.
-                forwarding.marks[index.place] = 0
+                forwarding.marks[index.slot] = 0
                 return true
             }
         }
         if body.matchesPatterns, !directory.patterns.isEmpty {
             directory.patterns.match(bytes, Int(name.start), Int(name.count))
-            for place in 0..<directory.patterns.matchCount {
-                let nodes = directory.patterns.matchedHolders(place)
+            for position in 0..<directory.patterns.matchCount {
+                let nodes = directory.patterns.matchedHolders(position)
                 for node in nodes { addRecipient(MemberIndex(node: node)) }
             }
         }
@@ -200,10 +200,10 @@ extension Node {
 
     @inline(__always)
     private mutating func addRecipient(_ index: MemberIndex) {
-        guard index != .oneself, forwarding.marks[index.place] != forwarding.mark,
+        guard index != .oneself, forwarding.marks[index.slot] != forwarding.mark,
             !isWithdrawn(index)
         else { return }
-        forwarding.marks[index.place] = forwarding.mark
+        forwarding.marks[index.slot] = forwarding.mark
         forwarding.recipients.append(index)
     }
 
@@ -257,8 +257,8 @@ extension Node {
     /// Fills `forwarding.entries` with the hop of each of `forwarding.recipients`, in no flow.
     mutating func routeToRecipients(_ arrival: LinkIndex) {
         forwarding.entries.removeAll(keepingCapacity: true)
-        for place in forwarding.recipients.indices {
-            let index = forwarding.recipients[place]
+        for position in forwarding.recipients.indices {
+            let index = forwarding.recipients[position]
             let destination = members.id(of: index)
             guard
                 let hop = hop(

@@ -83,19 +83,19 @@ extension Node {
     mutating func strike(
         _ node: NodeID, from query: QueryID, _ effects: inout EffectBuffer
     ) {
-        guard let place = queries.firstIndex(where: { $0.id == query }),
+        guard let position = queries.firstIndex(where: { $0.id == query }),
             let index = members.index(of: node)
         else { return }
-        queries[place].waiting.removeAll { $0 == index }
-        if queries[place].waiting.isEmpty {
-            queries.remove(at: place)
+        queries[position].waiting.removeAll { $0 == index }
+        if queries[position].waiting.isEmpty {
+            queries.remove(at: position)
             effects.append(.finished(query))
         }
     }
 
     /// A dead node answers nothing: nobody waits for it.
     mutating func strikeFromQueries(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        for place in queries.indices { queries[place].waiting.removeAll { $0 == index } }
+        for position in queries.indices { queries[position].waiting.removeAll { $0 == index } }
         for query in queries where query.waiting.isEmpty {
             effects.append(.finished(query.id))
         }

@@ -71,7 +71,7 @@ struct RetransmissionBuffer {
         let parcel = Parcel(bytes: bytes.array(name) + bytes.array(payload))
         byteCount += parcel.bytes.count
         if let index = free.popLast() {
-            parcels[index.place] = parcel
+            parcels[index.slot] = parcel
             return index
         }
         parcels.append(parcel)
@@ -80,13 +80,13 @@ struct RetransmissionBuffer {
 
     /// Forgets a parcel that nobody has come to refer to.
     mutating func releaseUnused(_ parcel: ParcelIndex) {
-        guard !parcel.isNone, parcels[parcel.place].references == 0 else { return }
+        guard !parcel.isNone, parcels[parcel.slot].references == 0 else { return }
         discard(parcel)
     }
 
     private mutating func discard(_ parcel: ParcelIndex) {
-        byteCount -= parcels[parcel.place].bytes.count
-        parcels[parcel.place] = Parcel()
+        byteCount -= parcels[parcel.slot].bytes.count
+        parcels[parcel.slot] = Parcel()
         free.append(parcel)
     }
 
@@ -98,23 +98,23 @@ struct RetransmissionBuffer {
     ) {
         let size = Int(name.count) + Int(payload.count)
         let inlineCount = parcel.isNone ? size : 0
-        let place = unsafe queue.reserve(Self.headerSize)
+        let target = unsafe queue.reserve(Self.headerSize)
         let numbered =
             UInt64(number)
             | UInt64(UInt32(bitPattern: payload.count)) << 32
         let rest =
             UInt64(UInt16(truncatingIfNeeded: name.count)) | UInt64(body.rawValue) << 16
             | UInt64(UInt32(bitPattern: parcel.rawValue)) << 32
-        unsafe place.storeBytes(of: numbered.littleEndian, as: UInt64.self)
-        unsafe (place + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
-        unsafe (place + 16).storeBytes(of: key.rawValue.littleEndian, as: UInt64.self)
-        unsafe (place + 24).storeBytes(of: sender.littleEndian, as: UInt64.self)
+        unsafe target.storeBytes(of: numbered.littleEndian, as: UInt64.self)
+        unsafe (target + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
+        unsafe (target + 16).storeBytes(of: key.rawValue.littleEndian, as: UInt64.self)
+        unsafe (target + 24).storeBytes(of: sender.littleEndian, as: UInt64.self)
         byteCount += Self.headerSize + inlineCount
         if parcel.isNone {
             queue.append(bytes, Int(name.start), Int(name.count))
             queue.append(bytes, Int(payload.start), Int(payload.count))
         } else {
-            parcels[parcel.place].references += 1
+            parcels[parcel.slot].references += 1
         }
     }
 
@@ -140,8 +140,8 @@ struct RetransmissionBuffer {
     mutating func release(_ header: Header) {
         byteCount -= header.entrySize
         if !header.parcel.isNone {
-            parcels[header.parcel.place].references -= 1
-            if parcels[header.parcel.place].references == 0 { discard(header.parcel) }
+            parcels[header.parcel.slot].references -= 1
+            if parcels[header.parcel.slot].references == 0 { discard(header.parcel) }
         }
     }
 
@@ -151,7 +151,7 @@ struct RetransmissionBuffer {
         to target: inout ByteQueue
     ) {
         if !header.parcel.isNone {
-            let bytes = parcels[header.parcel.place].bytes
+            let bytes = parcels[header.parcel.slot].bytes
             target.append(bytes.span, 0, count)
         } else {
             queue.withSpan { target.append($0, offset + Self.headerSize, count) }

@@ -109,7 +109,7 @@ extension Node {
         switch congestion {
         case .allFlows: flows.isCongested
         case .flow(let flow):
-            flow.place < flows.outgoing.count && flows.outgoing[flow].isCongested
+            flow.slot < flows.outgoing.count && flows.outgoing[flow].isCongested
         }
     }
 

@@ -70,7 +70,7 @@ public struct PatternIndex: ~Copyable {
 
     /// The text of a pattern in the set.
     public func pattern(_ id: PatternNumber) -> [UInt8] {
-        let entry = entries[id.place]
+        let entry = entries[id.slot]
         precondition(entry.filing != .free, "no pattern \(id)")
         return Array(text[entry.textStart..<entry.textStart + Int(entry.textCount)])
     }
@@ -106,7 +106,7 @@ public struct PatternIndex: ~Copyable {
         let key = hasher.key(.pattern, pattern)
         if let known = find(pattern, key) { return PatternNumber(known) }
         let id = takeEntry()
-        map.insert(id.place, key.rawValue) { entries[$0].key.rawValue }
+        map.insert(id.slot, key.rawValue) { entries[$0].key.rawValue }
         count += 1
 
         var entry = Entry()
@@ -133,18 +133,18 @@ public struct PatternIndex: ~Copyable {
             next = suffixes.exchangeFirst(entry.affixHash, suffix.count, with: id, entries)
         }
         entry.next = next
-        entries[id.place] = entry
-        if !next.isNone { entries[next.place].previous = id }
+        entries[id.slot] = entry
+        if !next.isNone { entries[next.slot].previous = id }
         return id
     }
 
     /// Takes a pattern out; its number is free for another.
     public mutating func remove(_ id: PatternNumber) {
-        let entry = entries[id.place]
+        let entry = entries[id.slot]
         precondition(entry.filing != .free, "no pattern \(id)")
-        if !entry.next.isNone { entries[entry.next.place].previous = entry.previous }
+        if !entry.next.isNone { entries[entry.next.slot].previous = entry.previous }
         if !entry.previous.isNone {
-            entries[entry.previous.place].next = entry.next
+            entries[entry.previous.slot].next = entry.next
         } else {
             switch entry.filing {
             case .prefix:
@@ -158,9 +158,9 @@ public struct PatternIndex: ~Copyable {
             }
         }
         map.remove(
-            entry.key.rawValue, rehash: { entries[$0].key.rawValue }, where: { $0 == id.place })
-        entries[id.place] = Entry()
-        entries[id.place].next = freeEntry
+            entry.key.rawValue, rehash: { entries[$0].key.rawValue }, where: { $0 == id.slot })
+        entries[id.slot] = Entry()
+        entries[id.slot].next = freeEntry
         freeEntry = id
         count -= 1
         deadTextCount += Int(entry.textCount)
@@ -196,7 +196,7 @@ public struct PatternIndex: ~Copyable {
     ) {
         var id = first
         while !id.isNone {
-            let entry = entries[id.place]
+            let entry = entries[id.slot]
             if Glob.matches(
                 text.span, entry.textStart, Int(entry.textCount), name: name, start, count)
             {
@@ -209,7 +209,7 @@ public struct PatternIndex: ~Copyable {
     private mutating func takeEntry() -> PatternNumber {
         if !freeEntry.isNone {
             let id = freeEntry
-            freeEntry = entries[id.place].next
+            freeEntry = entries[id.slot].next
             return id
         }
         entries.append(Entry())
@@ -286,7 +286,7 @@ private struct AffixTable {
         _ hash: UInt64, _ length: Int, with id: PatternNumber, _ entries: [Entry]
     ) -> PatternNumber {
         if let former = replaceFirst(hash, with: id, entries) { return PatternNumber(former) }
-        map.insert(id.place, Self.spread(hash)) { Self.spread(entries[$0].affixHash) }
+        map.insert(id.slot, Self.spread(hash)) { Self.spread(entries[$0].affixHash) }
         if length >= chainCounts.count {
             chainCounts += repeatElement(0, count: length + 1 - chainCounts.count)
         }
@@ -313,7 +313,7 @@ private struct AffixTable {
         _ hash: UInt64, with id: PatternNumber, _ entries: [Entry]
     ) -> Int? {
         map.replace(
-            Self.spread(hash), with: id.place, rehash: { Self.spread(entries[$0].affixHash) },
+            Self.spread(hash), with: id.slot, rehash: { Self.spread(entries[$0].affixHash) },
             where: { entries[$0].affixHash == hash })
     }
 }

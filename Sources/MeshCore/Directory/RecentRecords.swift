@@ -45,8 +45,8 @@ struct RecentRecords {
         found.reserveCapacity(Int(last - sequence))
         // From the newest backwards, until all are found.
         for offset in 1...entries.count {
-            let place = (next - offset + 2 * entries.count) % entries.count
-            let entry = entries[place]
+            let position = (next - offset + 2 * entries.count) % entries.count
+            let entry = entries[position]
             guard entry.origin == origin else { continue }
             if entry.sequence <= sequence { break }
             if entry.sequence <= last { found.append(entry) }
@@ -54,8 +54,8 @@ struct RecentRecords {
         }
         guard found.count == Int(last - sequence) else { return nil }
         found.reverse()
-        for (place, entry) in found.enumerated()
-        where entry.sequence != sequence + 1 + UInt64(place) {
+        for (position, entry) in found.enumerated()
+        where entry.sequence != sequence + 1 + UInt64(position) {
             return nil
         }
         return found

@@ -33,9 +33,9 @@ struct ReplicatedPatterns: ~Copyable {
         }
         guard count(of: node) < Frame.patternCountMax else { return .refused }
         let number = index.insert(text)
-        while holders.count <= number.place { holders.append([]) }
-        let place = holders[number.place].firstIndex { $0 > node } ?? holders[number.place].count
-        holders[number.place].insert(node, at: place)
+        while holders.count <= number.slot { holders.append([]) }
+        let position = holders[number.slot].firstIndex { $0 > node } ?? holders[number.slot].count
+        holders[number.slot].insert(node, at: position)
         numbers[node, default: []].insert(number)
         return .added
     }
@@ -53,10 +53,10 @@ struct ReplicatedPatterns: ~Copyable {
     }
 
     private mutating func release(_ number: PatternNumber, by node: UInt16) {
-        holders[number.place].removeAll { $0 == node }
+        holders[number.slot].removeAll { $0 == node }
         numbers[node]?.remove(number)
         if numbers[node]?.isEmpty ?? false { numbers[node] = nil }
-        if holders[number.place].isEmpty { index.remove(number) }
+        if holders[number.slot].isEmpty { index.remove(number) }
     }
 
     private func held(_ key: Key, by node: UInt16) -> [PatternNumber] {
@@ -80,5 +80,5 @@ struct ReplicatedPatterns: ~Copyable {
     }
 
     var matchCount: Int { matched.count }
-    func matchedHolders(_ place: Int) -> [UInt16] { holders[matched[place].place] }
+    func matchedHolders(_ position: Int) -> [UInt16] { holders[matched[position].slot] }
 }

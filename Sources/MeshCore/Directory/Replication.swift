@@ -205,8 +205,8 @@ extension Node {
             send(.repair(requests), over: link, &effects)
             return
         }
-        for (place, helper) in usable.enumerated() {
-            let share = requests.enumerated().filter { $0.offset % usable.count == place }
+        for (offset, helper) in usable.enumerated() {
+            let share = requests.enumerated().filter { $0.offset % usable.count == offset }
                 .map { $0.element }
             if share.isEmpty { continue }
             for request in share {
@@ -300,7 +300,7 @@ extension Node {
         // An origin that one message asks for twice is sent once.
         var isWanted = [Bool](repeating: false, count: members.slotCount)
         for request in requests {
-            if let index = members.index(of: request.origin), isWanted[index.place] { continue }
+            if let index = members.index(of: request.origin), isWanted[index.slot] { continue }
             guard let index = members.index(of: request.origin),
                 members.status(of: index).isPresent,
                 members[index].incarnation.life == request.life,
@@ -318,10 +318,10 @@ extension Node {
                 // A record costs seven bytes, a key of a whole set five.
                 entries.count <= max(1_024, Int(log.keyCount) / 2)
             {
-                isWanted[index.place] = true
+                isWanted[index.slot] = true
                 sendRecords(entries, of: index, request, over: link, &effects)
             } else {
-                isWanted[index.place] = true
+                isWanted[index.slot] = true
                 wanted.append(
                     WantedSet(
                         index: index,
@@ -393,7 +393,7 @@ extension Node {
                 of: group.map { $0.index.node }, from: position,
                 bucketCountMax: max(1, configuration.bucketsPerStep / walkCount),
                 keyCountMax: Self.answerKeyCountMax / walkCount)
-            for (place, item) in group.enumerated() {
+            for (offset, item) in group.enumerated() {
                 let texts = position == 0 ? directory.patterns.texts(of: item.index.node) : []
                 let size = texts.reduce(0) { $0 + $1.count }
                 if patternBytes > 0, patternBytes + size > Self.answerPatternBytesMax {
@@ -403,7 +403,7 @@ extension Node {
                 patternBytes += size
                 if position == 0 { counters[.snapshotsSent] &+= 1 }
                 appendParts(
-                    of: item.index, found.lists[place], from: position, through: found.last,
+                    of: item.index, found.lists[offset], from: position, through: found.last,
                     texts, to: &parts)
             }
         }
@@ -530,12 +530,12 @@ extension Node {
             let former = directory.table.keys(
                 of: [origin.node], from: part.first, through: part.last
             ).lists[0]
-            var place = 0
+            var offset = 0
             for key in former {
-                while place < part.keys.count, part.keys[place].position < key.position {
-                    place += 1
+                while offset < part.keys.count, part.keys[offset].position < key.position {
+                    offset += 1
                 }
-                if place < part.keys.count, part.keys[place] == key { continue }
+                if offset < part.keys.count, part.keys[offset] == key { continue }
                 let removed = remove(key, of: origin, &effects)
                 change.count += removed.count
                 change.sum &+= removed.sum

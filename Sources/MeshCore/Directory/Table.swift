@@ -89,8 +89,8 @@ import MeshWire
     /// The nodes that hold `key`. One cache miss or two; no allocation.
     @inline(__always)
     public func holders(of key: Key) -> Holders {
-        guard let place = unsafe find(key) else { return .none }
-        let slot = unsafe TableSlot(rawValue: place.pointee)
+        guard let cell = unsafe find(key) else { return .none }
+        let slot = unsafe TableSlot(rawValue: cell.pointee)
         guard slot.isMany else { return .one(slot.node) }
         return .many(HolderSet(slot.set, count: sets.count(slot.set)))
     }
@@ -103,8 +103,8 @@ import MeshWire
     }
 
     public func contains(_ key: Key, node: UInt16) -> Bool {
-        guard let place = unsafe find(key) else { return false }
-        let slot = unsafe TableSlot(rawValue: place.pointee)
+        guard let cell = unsafe find(key) else { return false }
+        let slot = unsafe TableSlot(rawValue: cell.pointee)
         return slot.isMany ? sets.contains(slot.set, node) : slot.node == node
     }
 
@@ -160,20 +160,20 @@ import MeshWire
     @discardableResult
     public mutating func insert(_ key: Key, node: UInt16) -> Insertion {
         precondition(node <= Self.nodeMax)
-        guard let place = unsafe find(key) else {
+        guard let cell = unsafe find(key) else {
             append(TableSlot(key, node), to: address(key))
             count += 1
             keyCount += 1
             if keyCount * 100 > buckets.count * Self.bucketSlots * Self.splitLoad { split() }
             return .first
         }
-        let slot = unsafe TableSlot(rawValue: place.pointee)
+        let slot = unsafe TableSlot(rawValue: cell.pointee)
         if slot.isMany {
             var set = slot.set
             if !sets.hasRoom(set) {
                 if sets.contains(set, node) { return .present }
                 let larger = sets.copy(set, toClass: set.sizeClass + 1)
-                unsafe place.pointee = TableSlot(key, larger).rawValue
+                unsafe cell.pointee = TableSlot(key, larger).rawValue
                 release(set)
                 set = larger
             }
@@ -181,7 +181,7 @@ import MeshWire
         } else {
             if slot.node == node { return .present }
             let set = sets.create(key, slot.node, node)
-            unsafe place.pointee = TableSlot(key, set).rawValue
+            unsafe cell.pointee = TableSlot(key, set).rawValue
         }
         count += 1
         return .another
@@ -190,8 +190,8 @@ import MeshWire
     /// Takes a pair out.
     @discardableResult
     public mutating func remove(_ key: Key, node: UInt16) -> Removal {
-        guard let place = unsafe find(key) else { return .absent }
-        let removal = unsafe remove(key, node: node, at: place, in: address(key))
+        guard let cell = unsafe find(key) else { return .absent }
+        let removal = unsafe remove(key, node: node, at: cell, in: address(key))
         if removal == .last { mergeIfSparse() }
         return removal
     }
@@ -236,15 +236,15 @@ import MeshWire
         _ each: (Key, _ node: UInt16, _ isLast: Bool) -> Void
     ) {
         var position = 0
-        while let place = unsafe slot(position, of: bucket) {
-            let slot = unsafe TableSlot(rawValue: place.pointee)
+        while let cell = unsafe slot(position, of: bucket) {
+            let slot = unsafe TableSlot(rawValue: cell.pointee)
             let key = key(of: slot)
             guard let node = node(of: slot, in: gone) else {
                 position += 1
                 continue
             }
             // Another slot takes the position of a removed one; a set is looked at again.
-            let removal = unsafe remove(key, node: node, at: place, in: bucket)
+            let removal = unsafe remove(key, node: node, at: cell, in: bucket)
             each(key, node, removal == .last)
         }
     }
@@ -278,12 +278,12 @@ import MeshWire
     }
 
     private mutating func remove(
-        _ key: Key, node: UInt16, at place: UnsafeMutablePointer<UInt64>, in bucket: Int
+        _ key: Key, node: UInt16, at cell: UnsafeMutablePointer<UInt64>, in bucket: Int
     ) -> Removal {
-        let slot = unsafe TableSlot(rawValue: place.pointee)
+        let slot = unsafe TableSlot(rawValue: cell.pointee)
         guard slot.isMany else {
             guard slot.node == node else { return .absent }
-            unsafe removeSlot(place, of: bucket)
+            unsafe removeSlot(cell, of: bucket)
             count -= 1
             keyCount -= 1
             return .last
@@ -293,11 +293,11 @@ import MeshWire
         sets.remove(set, node)
         count -= 1
         if sets.count(set) == 1 {
-            unsafe place.pointee = TableSlot(key, sets.node(set, at: 0)).rawValue
+            unsafe cell.pointee = TableSlot(key, sets.node(set, at: 0)).rawValue
             release(set)
         } else if let sizeClass = sets.shrunkenClass(set) {
             let smaller = sets.copy(set, toClass: sizeClass)
-            unsafe place.pointee = TableSlot(key, smaller).rawValue
+            unsafe cell.pointee = TableSlot(key, smaller).rawValue
             release(set)
         }
         return .one
@@ -307,8 +307,8 @@ import MeshWire
     private mutating func release(_ set: HolderSets.ID) {
         if let moved = sets.successor(of: set) {
             let key = sets.key(moved)
-            guard let place = unsafe find(key) else { preconditionFailure("set without a slot") }
-            unsafe place.pointee = TableSlot(key, set).rawValue
+            guard let cell = unsafe find(key) else { preconditionFailure("set without a slot") }
+            unsafe cell.pointee = TableSlot(key, set).rawValue
         }
         sets.release(set)
     }
@@ -353,10 +353,10 @@ import MeshWire
         var lists = [[Key]](repeating: [], count: nodes.count)
         guard let highest = nodes.max() else { return (lists, end) }
         // The place in `lists` of each node index, or -1.
-        var places = [Int32](repeating: -1, count: Int(highest) + 1)
-        for (place, node) in nodes.enumerated() {
-            precondition(places[Int(node)] < 0, "the same node twice")
-            places[Int(node)] = Int32(place)
+        var indices = [Int32](repeating: -1, count: Int(highest) + 1)
+        for (index, node) in nodes.enumerated() {
+            precondition(indices[Int(node)] < 0, "the same node twice")
+            indices[Int(node)] = Int32(index)
         }
         var last = position
         var bucketsLeft = bucketCountMax
@@ -366,9 +366,9 @@ import MeshWire
             let first = last
             last = interval.last
             forEach(in: interval.bucket) { key, node in
-                guard node <= highest, places[Int(node)] >= 0 else { return }
+                guard node <= highest, indices[Int(node)] >= 0 else { return }
                 guard key.position >= first, key.position <= end else { return }
-                let list = Int(places[Int(node)])
+                let list = Int(indices[Int(node)])
                 // Buckets come in order; within one a key moves past a few others at most.
                 var at = lists[list].count
                 lists[list].append(key)
@@ -405,12 +405,12 @@ import MeshWire
         if UInt64(fresh) > addressMask { addressMask = addressMask << 1 | 1 }
         let old = sibling(of: fresh)
         var position = 0
-        while let place = unsafe slot(position, of: old) {
-            let slot = unsafe TableSlot(rawValue: place.pointee)
+        while let cell = unsafe slot(position, of: old) {
+            let slot = unsafe TableSlot(rawValue: cell.pointee)
             if address(key(of: slot)) == old {
                 position += 1
             } else {
-                unsafe removeSlot(place, of: old)
+                unsafe removeSlot(cell, of: old)
                 append(slot, to: fresh)
             }
         }
@@ -424,9 +424,9 @@ import MeshWire
         else { return false }
         let last = buckets.count - 1
         let old = sibling(of: last)
-        while let place = unsafe slot(0, of: last) {
-            let slot = unsafe TableSlot(rawValue: place.pointee)
-            unsafe removeSlot(place, of: last)
+        while let cell = unsafe slot(0, of: last) {
+            let slot = unsafe TableSlot(rawValue: cell.pointee)
+            unsafe removeSlot(cell, of: last)
             append(slot, to: old)
         }
         buckets.removeLast()
@@ -510,7 +510,7 @@ import MeshWire
 
     /// Takes a slot out of a bucket's chain; the chain's last slot takes its place. The last page
     /// of a chain has at least two slots: a single one fits where the link to it was.
-    private mutating func removeSlot(_ place: UnsafeMutablePointer<UInt64>, of bucket: Int) {
+    private mutating func removeSlot(_ cell: UnsafeMutablePointer<UInt64>, of bucket: Int) {
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         var link: UnsafeMutablePointer<UInt64>? = nil
@@ -521,7 +521,7 @@ import MeshWire
         }
         var last = slots - 1
         while unsafe page[last] == TableSlot.free.rawValue { last -= 1 }
-        unsafe place.pointee = page[last]
+        unsafe cell.pointee = page[last]
         unsafe page[last] = TableSlot.free.rawValue
         if last == 1, let link = unsafe link {
             let index = unsafe TableSlot(rawValue: link.pointee).page

@@ -26,14 +26,14 @@ struct Withdrawals {
 
     @inline(__always)
     func contains(_ index: MemberIndex) -> Bool {
-        !items.isEmpty && index.place < marks.count && marks[index.place]
+        !items.isEmpty && index.slot < marks.count && marks[index.slot]
     }
 
     mutating func begin(_ index: MemberIndex) {
-        while marks.count <= index.place { marks.append(false) }
+        while marks.count <= index.slot { marks.append(false) }
         // Nothing has been entered for it since it came in: the walk need not begin again.
-        if marks[index.place] { return }
-        marks[index.place] = true
+        if marks[index.slot] { return }
+        marks[index.slot] = true
         items.append(Item(index: index, start: position))
         isFresh = true
     }
@@ -43,20 +43,20 @@ struct Withdrawals {
         isFresh = false
         let isEnd = last == SnapshotPart.lastPosition
         var done: [MemberIndex] = []
-        var place = 0
-        while place < items.count {
-            let item = items[place]
+        var offset = 0
+        while offset < items.count {
+            let item = items[offset]
             let isDone =
                 isEnd && (item.start == 0 || item.hasWrapped)
                 || item.hasWrapped && last >= item.start - 1
             if isDone {
                 done.append(item.index)
-                marks[item.index.place] = false
-                items.remove(at: place)
+                marks[item.index.slot] = false
+                items.remove(at: offset)
                 continue
             }
-            if isEnd { items[place].hasWrapped = true }
-            place += 1
+            if isEnd { items[offset].hasWrapped = true }
+            offset += 1
         }
         if items.isEmpty { marks = [] }
         position = isEnd || items.isEmpty ? 0 : last + 1

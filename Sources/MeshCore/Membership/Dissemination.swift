@@ -11,17 +11,17 @@ extension Node {
         _ records: [MemberRecord], from link: LinkIndex, isRepair: Bool,
         _ effects: inout EffectBuffer
     ) {
-        for place in records.indices {
-            if place % MemberTable.anticipatedCount == 0 {
-                let few = records[place...].prefix(MemberTable.anticipatedCount)
+        for position in records.indices {
+            if position % MemberTable.anticipatedCount == 0 {
+                let few = records[position...].prefix(MemberTable.anticipatedCount)
                 members.anticipate(few) {
                     $0.id
                 } endpoint: {
                     $0.endpoint
                 }
             }
-            if isOld(records[place], over: link) { continue }
-            var record = records[place]
+            if isOld(records[position], over: link) { continue }
+            var record = records[position]
             if record.id == id {
                 if receivedAboutOneself(record, &effects), links[link].state != .free {
                     send(.members([members[.oneself].record], isRepair: true), over: link, &effects)
@@ -310,10 +310,10 @@ extension Node {
     mutating func tell(_ index: MemberIndex, except link: LinkIndex, isStatus: Bool) {
         var change = PendingChange(
             index: index, isStatus: isStatus, knowers: PendingChange.bit(link))
-        if let place = members.pendingPlace(of: index) {
+        if let position = members.pendingPlace(of: index) {
             // Who told the former news knows nothing of this.
-            if !gossip.pending[place].isStatus { change.isStatus = false }
-            gossip.pending[place] = change
+            if !gossip.pending[position].isStatus { change.isStatus = false }
+            gossip.pending[position] = change
         } else {
             members.adjust(index) { $0.pendingPlace = gossip.pending.count }
             gossip.pending.append(change)
@@ -324,15 +324,15 @@ extension Node {
     /// The news that is to be told has come over this link too.
     @inline(__always)
     private mutating func knows(_ index: MemberIndex, over link: LinkIndex) {
-        if let place = members.pendingPlace(of: index) {
-            gossip.pending[place].knowers |= PendingChange.bit(link)
+        if let position = members.pendingPlace(of: index) {
+            gossip.pending[position].knowers |= PendingChange.bit(link)
         }
     }
 
     /// A slot has another peer, who knows nothing yet.
     mutating func forgetWhatIsKnown(over link: LinkIndex) {
-        for place in gossip.pending.indices {
-            gossip.pending[place].knowers &= ~PendingChange.bit(link)
+        for position in gossip.pending.indices {
+            gossip.pending[position].knowers &= ~PendingChange.bit(link)
         }
     }
 
@@ -444,6 +444,6 @@ struct PendingChange {
 
     @inline(__always)
     static func bit(_ link: LinkIndex) -> UInt64 {
-        !link.isNone && link.place < 64 ? 1 << UInt64(link.place) : 0
+        !link.isNone && link.slot < 64 ? 1 << UInt64(link.slot) : 0
     }
 }

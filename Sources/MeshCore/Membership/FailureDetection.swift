@@ -114,11 +114,11 @@ extension Node {
         let member = members[subject]
         let patience: Delay =
             evidence == .refused ? .milliseconds(150) : configuration.timing.accusation
-        if let place = suspicions.accusations.firstIndex(where: { $0.subject == subject }) {
-            if suspicions.accusations[place].evidence < evidence {
-                suspicions.accusations[place].evidence = evidence
-                suspicions.accusations[place].due = min(
-                    suspicions.accusations[place].due, now + patience)
+        if let position = suspicions.accusations.firstIndex(where: { $0.subject == subject }) {
+            if suspicions.accusations[position].evidence < evidence {
+                suspicions.accusations[position].evidence = evidence
+                suspicions.accusations[position].due = min(
+                    suspicions.accusations[position].due, now + patience)
             }
         } else {
             suspicions.accusations.append(
@@ -150,11 +150,12 @@ extension Node {
             send(.vouch(subject: subject, incarnation), to: [accuser], &effects)
             return
         }
-        guard let place = suspicions.accusations.firstIndex(where: { $0.subject == index }) else {
+        guard let position = suspicions.accusations.firstIndex(where: { $0.subject == index })
+        else {
             return
         }
-        if !suspicions.accusations[place].accusers.contains(accuser) {
-            suspicions.accusations[place].accusers.append(accuser)
+        if !suspicions.accusations[position].accusers.contains(accuser) {
+            suspicions.accusations[position].accusers.append(accuser)
         }
         considerAccusation(of: index, &effects)
     }
@@ -163,20 +164,21 @@ extension Node {
         for subject: NodeID, _ incarnation: Incarnation, _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: subject),
-            let place = suspicions.accusations.firstIndex(where: { $0.subject == index }),
-            suspicions.accusations[place].evidence == .silence
+            let position = suspicions.accusations.firstIndex(where: { $0.subject == index }),
+            suspicions.accusations[position].evidence == .silence
         else { return }
-        suspicions.accusations[place].isVouched = true
+        suspicions.accusations[position].isVouched = true
     }
 
     /// Enough accusers end the matter before its time.
     private mutating func considerAccusation(
         of subject: MemberIndex, _ effects: inout EffectBuffer
     ) {
-        guard let place = suspicions.accusations.firstIndex(where: { $0.subject == subject }) else {
+        guard let position = suspicions.accusations.firstIndex(where: { $0.subject == subject })
+        else {
             return
         }
-        let accusation = suspicions.accusations[place]
+        let accusation = suspicions.accusations[position]
         if accusation.isVouched { return }
         let all = watchers(of: subject).count + 1
         if accusation.accusers.count >= min(Self.accuserCountNeeded, all) {

@@ -63,22 +63,22 @@ extension Node {
             requestRepairs(found.requests, over: index, &effects)
             return
         }
-        var place = 0
+        var position = 0
         for member in members.ring.entries(in: mask) {
             let prefix = UInt32(truncatingIfNeeded: member.id.rawValue >> 32)
             // Those that only the peer knows.
-            while place < summaries.count, summaries[place].prefix < prefix {
-                found.differing |= Self.part(of: NodeID(UInt64(summaries[place].prefix) << 32))
-                place += 1
+            while position < summaries.count, summaries[position].prefix < prefix {
+                found.differing |= Self.part(of: NodeID(UInt64(summaries[position].prefix) << 32))
+                position += 1
             }
-            guard place < summaries.count, summaries[place].prefix == prefix else {
+            guard position < summaries.count, summaries[position].prefix == prefix else {
                 found.differing |= Self.part(of: member.id)
                 continue
             }
-            compare(summaries[place], member.id, member.index, over: index, &found)
-            place += 1
+            compare(summaries[position], member.id, member.index, over: index, &found)
+            position += 1
         }
-        for summary in summaries[place...] {
+        for summary in summaries[position...] {
             found.differing |= Self.part(of: NodeID(UInt64(summary.prefix) << 32))
         }
         // What 16 bits do not show, whole entries do.

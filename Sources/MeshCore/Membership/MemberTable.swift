@@ -128,8 +128,8 @@ struct MemberTable: ~Copyable {
     }
 
     deinit {
-        for place in slots.indices where slots[place] != nil {
-            var slot = slots[place]!
+        for position in slots.indices where slots[position] != nil {
+            var slot = slots[position]!
             slot.clearRare()
             interner.release(slot.facts)
         }
@@ -139,11 +139,11 @@ struct MemberTable: ~Copyable {
     var slotCount: Int { slots.count }
 
     /// Whether `index` is in use.
-    func contains(_ index: MemberIndex) -> Bool { slots[index.place] != nil }
+    func contains(_ index: MemberIndex) -> Bool { slots[index.slot] != nil }
 
     /// The member at `index`, which must be in use.
     @inline(__always)
-    subscript(index: MemberIndex) -> Member { Member(slots[index.place]!) }
+    subscript(index: MemberIndex) -> Member { Member(slots[index.slot]!) }
 
     @inline(__always)
     func index(of id: NodeID) -> MemberIndex? {
@@ -153,35 +153,35 @@ struct MemberTable: ~Copyable {
     }
 
     @inline(__always)
-    func status(of index: MemberIndex) -> MemberStatus { slots[index.place]!.status }
+    func status(of index: MemberIndex) -> MemberStatus { slots[index.slot]!.status }
 
     @inline(__always)
-    func id(of index: MemberIndex) -> NodeID { slots[index.place]!.facts.id }
+    func id(of index: MemberIndex) -> NodeID { slots[index.slot]!.facts.id }
 
     @inline(__always)
-    func incarnation(of index: MemberIndex) -> Incarnation { slots[index.place]!.facts.incarnation }
+    func incarnation(of index: MemberIndex) -> Incarnation { slots[index.slot]!.facts.incarnation }
 
     /// The established link to a member.
     @inline(__always)
-    func link(of index: MemberIndex) -> LinkIndex { slots[index.place]!.link }
+    func link(of index: MemberIndex) -> LinkIndex { slots[index.slot]!.link }
 
     /// A member's place among the changes to be told; nil: it has none.
     @inline(__always)
-    func pendingPlace(of index: MemberIndex) -> Int? { slots[index.place]!.pendingPlace }
+    func pendingPlace(of index: MemberIndex) -> Int? { slots[index.slot]!.pendingPlace }
 
     /// When a suspicion turns into death, unless refuted.
     @inline(__always)
-    func deathDue(of index: MemberIndex) -> Instant? { slots[index.place]!.deathDue }
+    func deathDue(of index: MemberIndex) -> Instant? { slots[index.slot]!.deathDue }
 
     @inline(__always)
-    func endpoint(of index: MemberIndex) -> Endpoint { slots[index.place]!.facts.endpoint }
+    func endpoint(of index: MemberIndex) -> Endpoint { slots[index.slot]!.facts.endpoint }
 
     @inline(__always)
-    func isLogComplete(of index: MemberIndex) -> Bool { slots[index.place]!.log.isComplete }
+    func isLogComplete(of index: MemberIndex) -> Bool { slots[index.slot]!.log.isComplete }
 
     /// No attempt to dial a member before this.
     @inline(__always)
-    func dialNotBefore(of index: MemberIndex) -> Instant? { slots[index.place]!.dialNotBefore }
+    func dialNotBefore(of index: MemberIndex) -> Instant? { slots[index.slot]!.dialNotBefore }
 
     func index(at endpoint: Endpoint) -> MemberIndex? {
         byEndpoint.find(endpoint.hash(secret)) { slots[$0]!.facts.endpoint == endpoint }
@@ -202,8 +202,8 @@ struct MemberTable: ~Copyable {
         }
         var slot = Slot(interner.intern(member.record), member.status)
         if !member.rare.isEmpty { slot.setRare { $0 = member.rare } }
-        slots[index.place] = slot
-        byID.insert(index.place, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
+        slots[index.slot] = slot
+        byID.insert(index.slot, member.id.hash(secret)) { slots[$0]!.facts.id.hash(secret) }
         if member.status.isPresent {
             enterEndpoint(index)
             ring.insert(member.id, index)
@@ -218,15 +218,15 @@ struct MemberTable: ~Copyable {
     /// there is something to take out. This node itself keeps its log, also when it outbids a liar
     /// and takes the claimed life for its own.
     mutating func replace(_ index: MemberIndex, with record: MemberRecord, at now: Instant) {
-        precondition(slots[index.place]!.facts.id == record.id)
+        precondition(slots[index.slot]!.facts.id == record.id)
         leaveEndpoint(index)
-        let before = slots[index.place]!.digest
-        let former = slots[index.place]!.facts
+        let before = slots[index.slot]!.digest
+        let former = slots[index.slot]!.facts
         let isReborn = record.incarnation.life != former.incarnation.life
-        slots[index.place]!.facts = interner.intern(record)
+        slots[index.slot]!.facts = interner.intern(record)
         interner.release(former)
-        if isReborn && !slots[index.place]!.status.isPresent {
-            slots[index.place]!.log = OriginLog()
+        if isReborn && !slots[index.slot]!.status.isPresent {
+            slots[index.slot]!.log = OriginLog()
         }
         stand(index, record.status, before, at: now)
         if record.status.isPresent { enterEndpoint(index) }
@@ -234,7 +234,7 @@ struct MemberTable: ~Copyable {
 
     /// Changes a member's status. A suspicion is over, or begins anew.
     mutating func update(_ index: MemberIndex, to status: MemberStatus, at now: Instant) {
-        let before = slots[index.place]!.digest
+        let before = slots[index.slot]!.digest
         leaveEndpoint(index)
         stand(index, status, before, at: now)
         if status.isPresent { enterEndpoint(index) }
@@ -243,16 +243,16 @@ struct MemberTable: ~Copyable {
     private mutating func stand(
         _ index: MemberIndex, _ status: MemberStatus, _ before: UInt64, at now: Instant
     ) {
-        let former = slots[index.place]!.status
-        let id = slots[index.place]!.facts.id
-        slots[index.place]!.status = status
+        let former = slots[index.slot]!.status
+        let id = slots[index.slot]!.facts.id
+        slots[index.slot]!.status = status
         if status.isPresent {
-            slots[index.place]!.since = nil
+            slots[index.slot]!.since = nil
         } else if former != status {
-            slots[index.place]!.since = now
+            slots[index.slot]!.since = now
         }
-        slots[index.place]!.deathDue = nil
-        add(digest: slots[index.place]!.digest &- before, of: id)
+        slots[index.slot]!.deathDue = nil
+        add(digest: slots[index.slot]!.digest &- before, of: id)
         if former.isPresent != status.isPresent {
             if status.isPresent { ring.insert(id, index) } else { ring.remove(id) }
         }
@@ -260,47 +260,47 @@ struct MemberTable: ~Copyable {
 
     /// The member's address leads to it from now on, whoever was there before.
     private mutating func enterEndpoint(_ index: MemberIndex) {
-        let endpoint = slots[index.place]!.facts.endpoint
+        let endpoint = slots[index.slot]!.facts.endpoint
         let former = byEndpoint.replace(
-            endpoint.hash(secret), with: index.place,
+            endpoint.hash(secret), with: index.slot,
             rehash: { slots[$0]!.facts.endpoint.hash(secret) },
             where: { slots[$0]!.facts.endpoint == endpoint })
         if former != nil { return }
-        byEndpoint.insert(index.place, endpoint.hash(secret)) {
+        byEndpoint.insert(index.slot, endpoint.hash(secret)) {
             slots[$0]!.facts.endpoint.hash(secret)
         }
     }
 
     /// The address leads to a member no more, if it was this one.
     private mutating func leaveEndpoint(_ index: MemberIndex) {
-        guard slots[index.place]!.status.isPresent else { return }
+        guard slots[index.slot]!.status.isPresent else { return }
         byEndpoint.remove(
-            slots[index.place]!.facts.endpoint.hash(secret),
-            rehash: { slots[$0]!.facts.endpoint.hash(secret) }, where: { $0 == index.place })
+            slots[index.slot]!.facts.endpoint.hash(secret),
+            rehash: { slots[$0]!.facts.endpoint.hash(secret) }, where: { $0 == index.slot })
     }
 
     /// Changes fields that neither ring nor digest depend on; the cheap way.
     @inline(__always)
     mutating func adjust<Result>(_ index: MemberIndex, _ change: (inout Slot) -> Result) -> Result {
-        change(&slots[index.place]!)
+        change(&slots[index.slot]!)
     }
 
     /// Changes what is known of a member's log.
     @inline(__always)
     mutating func updateLog(_ index: MemberIndex, _ change: (inout OriginLog) -> Void) {
-        let before = slots[index.place]!.digest
-        slots[index.place]!.setRare { change(&$0.log) }
-        add(digest: slots[index.place]!.digest &- before, of: slots[index.place]!.facts.id)
+        let before = slots[index.slot]!.digest
+        slots[index.slot]!.setRare { change(&$0.log) }
+        add(digest: slots[index.slot]!.digest &- before, of: slots[index.slot]!.facts.id)
     }
 
     mutating func forget(_ index: MemberIndex) {
-        var slot = slots[index.place]!
+        var slot = slots[index.slot]!
         precondition(!slot.status.isPresent && index != .oneself)
         byID.remove(
             slot.facts.id.hash(secret), rehash: { slots[$0]!.facts.id.hash(secret) },
-            where: { $0 == index.place })
+            where: { $0 == index.slot })
         slot.clearRare()
-        slots[index.place] = nil
+        slots[index.slot] = nil
         interner.release(slot.facts)
         free.append(index)
     }
@@ -328,9 +328,9 @@ struct MemberTable: ~Copyable {
             let own = ring.rank(of: slots[0]!.facts.id)
             for step in 1...Self.nearCount {
                 let (after, before) = (own + step % size, own - step % size)
-                near[step - 1] = UInt16(ring[after < size ? after : after - size].index.place)
+                near[step - 1] = UInt16(ring[after < size ? after : after - size].index.slot)
                 near[Self.nearCount + step - 1] =
-                    UInt16(ring[before >= 0 ? before : before + size].index.place)
+                    UInt16(ring[before >= 0 ? before : before + size].index.slot)
             }
             nearVersion = ring.version
         }

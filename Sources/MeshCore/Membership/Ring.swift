@@ -21,20 +21,20 @@ struct Ring: RandomAccessCollection {
         var part = rank * 64 / count
         while Int(before[part]) > rank { part -= 1 }
         while Int(before[part + 1]) <= rank { part += 1 }
-        let place = rank - Int(before[part])
+        let position = rank - Int(before[part])
         return MemberTable.RingEntry(
-            id: ids[part][place], index: MemberIndex(rawValue: Int32(indices[part][place])))
+            id: ids[part][position], index: MemberIndex(rawValue: Int32(indices[part][position])))
     }
 
     @inline(__always)
-    private func place(of id: NodeID, in part: Int) -> Int {
-        id.place(in: ids[part], equalBits: 6)
+    private func position(of id: NodeID, in part: Int) -> Int {
+        id.lowerBound(in: ids[part], equalBits: 6)
     }
 
     /// Where `id` is, or would be inserted.
     func rank(of id: NodeID) -> Int {
         let part = MemberTable.part(of: id)
-        return Int(before[part]) + place(of: id, in: part)
+        return Int(before[part]) + position(of: id, in: part)
     }
 
     func makeIterator() -> Iterator { Iterator(self, mask: ~0) }
@@ -58,7 +58,7 @@ struct Ring: RandomAccessCollection {
         private var mask: UInt64
         private var ids: [NodeID] = []
         private var indices: [UInt16] = []
-        private var place = 0
+        private var position = 0
 
         fileprivate init(_ ring: Ring, mask: UInt64) {
             self.ring = ring
@@ -67,30 +67,30 @@ struct Ring: RandomAccessCollection {
 
         @inline(__always)
         mutating func next() -> MemberTable.RingEntry? {
-            while place == ids.count {
+            while position == ids.count {
                 if mask == 0 { return nil }
                 let part = mask.trailingZeroBitCount
                 mask &= mask - 1
                 ids = ring.ids[part]
                 indices = ring.indices[part]
-                place = 0
+                position = 0
             }
-            defer { place += 1 }
+            defer { position += 1 }
             return MemberTable.RingEntry(
-                id: ids[place], index: MemberIndex(rawValue: Int32(indices[place])))
+                id: ids[position], index: MemberIndex(rawValue: Int32(indices[position])))
         }
     }
 
     mutating func insert(_ id: NodeID, _ index: MemberIndex) {
         let part = MemberTable.part(of: id)
-        let place = place(of: id, in: part)
+        let position = position(of: id, in: part)
         if ids[part].count == ids[part].capacity {
             let larger = ids[part].count * 5 / 4 + 4
             ids[part].reserveCapacity(larger)
             indices[part].reserveCapacity(larger)
         }
-        ids[part].insert(id, at: place)
-        indices[part].insert(UInt16(index.place), at: place)
+        ids[part].insert(id, at: position)
+        indices[part].insert(UInt16(index.slot), at: position)
         for later in (part + 1)...64 { before[later] += 1 }
         count += 1
         version += 1
@@ -98,10 +98,10 @@ struct Ring: RandomAccessCollection {
 
     mutating func remove(_ id: NodeID) {
         let part = MemberTable.part(of: id)
-        let place = place(of: id, in: part)
-        precondition(ids[part][place] == id)
-        ids[part].remove(at: place)
-        indices[part].remove(at: place)
+        let position = position(of: id, in: part)
+        precondition(ids[part][position] == id)
+        ids[part].remove(at: position)
+        indices[part].remove(at: position)
         for later in (part + 1)...64 { before[later] -= 1 }
         count -= 1
         version += 1
@@ -116,7 +116,7 @@ extension NodeID {
     ///
     /// - Parameter equalBits: so many upper bits are the same in all of them.
     @inline(__always)
-    func place(in ids: [NodeID], equalBits: UInt64 = 0) -> Int {
+    func lowerBound(in ids: [NodeID], equalBits: UInt64 = 0) -> Int {
         let count = ids.count
         if count == 0 { return 0 }
         let share = (rawValue << equalBits).multipliedFullWidth(by: UInt64(count)).high

@@ -112,16 +112,16 @@ struct Coordinates {
 
     /// Somebody new has this index.
     mutating func admit(_ index: MemberIndex) {
-        if index.place < told.count { told[index.place] = nil }
+        if index.slot < told.count { told[index.slot] = nil }
     }
 
     mutating func adopt(_ coordinate: Coordinate, of index: MemberIndex) {
-        while told.count <= index.place { told.append(nil) }
-        told[index.place] = coordinate
+        while told.count <= index.slot { told.append(nil) }
+        told[index.slot] = coordinate
     }
 
     func coordinate(of index: MemberIndex) -> Coordinate? {
-        index.place < told.count ? told[index.place] : nil
+        index.slot < told.count ? told[index.slot] : nil
     }
 
     /// The round trip to a member, in milliseconds; nil: not known.

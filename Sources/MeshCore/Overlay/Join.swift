@@ -107,8 +107,8 @@ extension Node {
         let living = members.ring.count
         let count = min((candidates.count + living - 1) / living, Self.redialCountMax)
         let first = random.next(below: candidates.count)
-        for place in first..<(first + count) {
-            introduce(at: candidates[place % candidates.count], &effects)
+        for position in first..<(first + count) {
+            introduce(at: candidates[position % candidates.count], &effects)
         }
     }
 

@@ -18,15 +18,15 @@ struct LinkTable: ~Copyable {
     }
 
     subscript(index: LinkIndex) -> Link {
-        @inline(__always) unsafeAddress { unsafe UnsafePointer(slots.pointer(to: index.place)) }
-        @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: index.place) }
+        @inline(__always) unsafeAddress { unsafe UnsafePointer(slots.pointer(to: index.slot)) }
+        @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: index.slot) }
     }
 
     /// The slots that are not free, and some that are.
     var indices: Range<LinkIndex> { LinkIndex(0)..<end }
 
     @inline(__always)
-    func isValid(_ index: LinkIndex) -> Bool { !index.isNone && index.place < slots.count }
+    func isValid(_ index: LinkIndex) -> Bool { !index.isNone && index.slot < slots.count }
 
     /// A slot to be used now, which is free; nil when there is none.
     mutating func free() -> LinkIndex? {
@@ -39,9 +39,11 @@ struct LinkTable: ~Copyable {
     mutating func establish(_ index: LinkIndex) {
         self[index].state = .established
         let peer = self[index].peer
-        var place = 0
-        while place < established.count, self[established[place]].peer <= peer { place += 1 }
-        established.insert(index, at: place)
+        var position = 0
+        while position < established.count, self[established[position]].peer <= peer {
+            position += 1
+        }
+        established.insert(index, at: position)
     }
 
     /// Takes a link out of the overlay while its last frames still arrive.
@@ -55,7 +57,7 @@ struct LinkTable: ~Copyable {
             established.removeAll { $0 == index }
         }
         self[index] = Link()
-        while end.place > 0, self[end.advanced(by: -1)].state == .free {
+        while end.slot > 0, self[end.advanced(by: -1)].state == .free {
             end = end.advanced(by: -1)
         }
     }

@@ -52,8 +52,8 @@ extension Node {
             }
         }
         targets.sort { $0.position < $1.position }
-        for place in targets.indices.dropLast() {
-            targets[place].end = links[targets[place + 1].link].peer
+        for offset in targets.indices.dropLast() {
+            targets[offset].end = links[targets[offset + 1].link].peer
         }
         return targets
     }

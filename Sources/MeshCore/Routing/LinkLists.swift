@@ -79,26 +79,26 @@ struct LinkLists {
 
     @inline(__always)
     private func find(_ id: NodeID) -> Int? {
-        let place = id.place(in: owners)
-        return place < owners.count && owners[place] == id ? place : nil
+        let position = id.lowerBound(in: owners)
+        return position < owners.count && owners[position] == id ? position : nil
     }
 
     /// Takes a list if it is newer than what is known. Returns whether it was.
     mutating func adopt(_ list: LinkList, _ members: borrowing MemberTable) -> Bool {
-        let place = list.owner.place(in: owners)
-        let isKnown = place < owners.count && owners[place] == list.owner
+        let position = list.owner.lowerBound(in: owners)
+        let isKnown = position < owners.count && owners[position] == list.owner
         if isKnown {
-            let known = (entries[place].incarnation.life, entries[place].version)
+            let known = (entries[position].incarnation.life, entries[position].version)
             guard known < (list.incarnation.life, list.version) else { return false }
         }
         let entry = Entry(
             incarnation: list.incarnation, links: members.shared(list), version: list.version,
             hopsLeft: list.hopsLeft)
         if isKnown {
-            entries[place] = entry
+            entries[position] = entry
         } else {
-            entries.insert(entry, at: place)
-            owners.insert(list.owner, at: place)
+            entries.insert(entry, at: position)
+            owners.insert(list.owner, at: position)
         }
         return true
     }
@@ -108,11 +108,11 @@ struct LinkLists {
 
     /// Takes a change of a list, if the list that it makes of the one known here is its owner's.
     mutating func adopt(_ change: LinkListChange, _ members: borrowing MemberTable) -> Outcome {
-        guard let place = find(change.owner) else { return .misfit }
-        if change.version <= entries[place].version { return .known }
+        guard let position = find(change.owner) else { return .misfit }
+        if change.version <= entries[position].version { return .known }
         guard change.removed.count <= Self.linkCountMax, change.added.count <= Self.linkCountMax
         else { return .misfit }
-        var links = entries[place].links.filter { link in
+        var links = entries[position].links.filter { link in
             !change.removed.contains(UInt32(truncatingIfNeeded: link.rawValue >> 32))
         }
         for link in change.added where !links.contains(link) { links.append(link) }
@@ -120,10 +120,10 @@ struct LinkLists {
         guard links.count <= Self.linkCountMax, LinkNews.check(links) == change.check else {
             return .misfit
         }
-        entries[place].version = change.version
-        entries[place].hopsLeft = change.hopsLeft
-        entries[place].links = links
-        if let list = list(of: change.owner) { entries[place].links = members.shared(list) }
+        entries[position].version = change.version
+        entries[position].hopsLeft = change.hopsLeft
+        entries[position].links = links
+        if let list = list(of: change.owner) { entries[position].links = members.shared(list) }
         return .taken
     }
 
@@ -133,8 +133,8 @@ struct LinkLists {
     func links(of id: NodeID) -> [NodeID]? { find(id).map { entries[$0].links } }
 
     func list(of id: NodeID) -> LinkList? {
-        find(id).map { place in
-            let entry = entries[place]
+        find(id).map { position in
+            let entry = entries[position]
             return LinkList(
                 owner: id, incarnation: entry.incarnation, version: entry.version,
                 hopsLeft: entry.hopsLeft, links: entry.links)
@@ -142,9 +142,9 @@ struct LinkLists {
     }
 
     mutating func remove(_ id: NodeID) {
-        guard let place = find(id) else { return }
-        entries.remove(at: place)
-        owners.remove(at: place)
+        guard let position = find(id) else { return }
+        entries.remove(at: position)
+        owners.remove(at: position)
     }
 
     var count: Int { entries.count }
@@ -154,11 +154,11 @@ struct LinkLists {
         let wanted = useful.sorted()
         var next = 0
         var kept = 0
-        for place in owners.indices {
-            while next < wanted.count, wanted[next] < owners[place] { next += 1 }
-            guard next < wanted.count, wanted[next] == owners[place] else { continue }
-            owners[kept] = owners[place]
-            entries[kept] = entries[place]
+        for position in owners.indices {
+            while next < wanted.count, wanted[next] < owners[position] { next += 1 }
+            guard next < wanted.count, wanted[next] == owners[position] else { continue }
+            owners[kept] = owners[position]
+            entries[kept] = entries[position]
             kept += 1
         }
         owners.removeSubrange(kept...)

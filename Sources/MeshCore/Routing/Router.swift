@@ -83,14 +83,14 @@ struct Router {
     /// Somebody new is at `index`.
     @inline(__always)
     mutating func admit(_ index: MemberIndex) {
-        if index.place < routes.count { routes[index.place] = Route() }
+        if index.slot < routes.count { routes[index.slot] = Route() }
     }
 
     /// The cached way to `index`, if it is still valid.
     @inline(__always)
     func cached(_ index: MemberIndex) -> Route? {
-        guard index.place < routes.count else { return nil }
-        let route = routes[index.place]
+        guard index.slot < routes.count else { return nil }
+        let route = routes[index.slot]
         return route.epoch == epoch ? route : nil
     }
 
@@ -102,11 +102,11 @@ struct Router {
     ) -> Route {
         let route = find(
             destination, index, from: nil, members: members, links: links, lists: lists)
-        if index.place >= routes.count {
+        if index.slot >= routes.count {
             let missing = members.slotCount - routes.count
             routes.append(contentsOf: repeatElement(Route(), count: missing))
         }
-        routes[index.place] = route
+        routes[index.slot] = route
         return route
     }
 
@@ -156,8 +156,8 @@ struct Router {
         for start in [
             destination.rawValue &+ distance, destination.rawValue &- distance &- 0xF_FFFF_FFFF,
         ] {
-            let place = self.place(of: NodeID(start))
-            let candidate = reachable[place == reachable.count ? 0 : place]
+            let position = self.position(of: NodeID(start))
+            let candidate = reachable[position == reachable.count ? 0 : position]
             let found = Potential.make(
                 distance: candidate.id.distance(to: destination), steps: Int(candidate.steps))
             if found == potential { return candidate.link }
@@ -201,7 +201,7 @@ struct Router {
 
     private func nearest(to destination: NodeID, from side: Side?) -> Reach? {
         guard !reachable.isEmpty else { return nil }
-        let low = place(of: destination)
+        let low = position(of: destination)
         let after = reachable[low == reachable.count ? 0 : low]
         if after.id == destination || side == .after { return after }
         let before = reachable[low == 0 ? reachable.count - 1 : low - 1]
@@ -213,7 +213,7 @@ struct Router {
     }
 
     /// The first reachable node at `id` or behind it.
-    private func place(of id: NodeID) -> Int {
+    private func position(of id: NodeID) -> Int {
         partitionPoint(reachable.count) { reachable[$0].id < id }
     }
 
@@ -223,19 +223,19 @@ struct Router {
         reachable.removeAll(keepingCapacity: true)
         // Where each member stands in the list. Thousands of ways lead to far fewer nodes, and to
         // sort all of them was a tenth of a run in which links come and go.
-        var places = [Int32](repeating: -1, count: members.slotCount)
+        var positions = [Int32](repeating: -1, count: members.slotCount)
         for index in links.established where links[index].isUsable {
             let peer = links[index].peer
-            reach(peer, steps: 1, link: index, tie: 0, members, &places)
+            reach(peer, steps: 1, link: index, tie: 0, members, &positions)
             guard let second = lists.links(of: peer) else { continue }
             for next in second {
                 let tie = Self.tie(next, after: peer)
-                reach(next, steps: 2, link: index, tie: tie, members, &places)
+                reach(next, steps: 2, link: index, tie: tie, members, &positions)
                 guard let third = lists.links(of: next) else { continue }
                 for last in third {
                     // The last step counts first.
                     let tie = Self.tie(last, after: next) | tie >> 32
-                    reach(last, steps: 3, link: index, tie: tie, members, &places)
+                    reach(last, steps: 3, link: index, tie: tie, members, &positions)
                 }
             }
         }
@@ -256,21 +256,21 @@ struct Router {
     @inline(__always)
     private mutating func reach(
         _ id: NodeID, steps: Int32, link: LinkIndex, tie: UInt64,
-        _ members: borrowing MemberTable, _ places: inout [Int32]
+        _ members: borrowing MemberTable, _ positions: inout [Int32]
     ) {
         guard let member = members.index(of: id), member != .oneself else { return }
-        let place = Int(places[member.place])
-        if place >= 0 {
-            let known = reachable[place]
+        let position = Int(positions[member.slot])
+        if position >= 0 {
+            let known = reachable[position]
             if (steps, tie) < (known.steps, known.tie) {
-                reachable[place] = Reach(id: id, steps: steps, link: link, tie: tie)
+                reachable[position] = Reach(id: id, steps: steps, link: link, tie: tie)
             }
             return
         }
         // A suspect is a fine destination but a poor way to others; on the last step it is only
         // ever a destination.
         guard members.status(of: member).isPresent else { return }
-        places[member.place] = Int32(truncatingIfNeeded: reachable.count)
+        positions[member.slot] = Int32(truncatingIfNeeded: reachable.count)
         reachable.append(Reach(id: id, steps: steps, link: link, tie: tie))
     }
 }

@@ -10,20 +10,20 @@ extension Gateway {
     static let clientNameLengthMax = 256
 
     mutating func ping(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         guard arguments.count <= 2 else {
             fail(client, "ERR wrong number of arguments for 'ping' command")
             return
         }
-        if clients[place].flags.contains(.restricted) {
-            clients[place].output.append("*2\r\n$4\r\npong\r\n")
+        if clients[slot].flags.contains(.restricted) {
+            clients[slot].output.append("*2\r\n$4\r\npong\r\n")
             if arguments.count == 1 {
-                clients[place].output.append("$0\r\n\r\n")
+                clients[slot].output.append("$0\r\n\r\n")
             } else {
                 bulk(1, input, client)
             }
         } else if arguments.count == 1 {
-            clients[place].output.append("+PONG\r\n")
+            clients[slot].output.append("+PONG\r\n")
         } else {
             bulk(1, input, client)
         }
@@ -31,7 +31,7 @@ extension Gateway {
 
     mutating func bulk(_ index: Int, _ input: Span<UInt8>, _ client: ClientIndex) {
         let slice = absolute(index)
-        clients[client.place].output.appendBulk(input, Int(slice.start), Int(slice.count))
+        clients[client.slot].output.appendBulk(input, Int(slice.start), Int(slice.count))
     }
 
     mutating func select(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -49,8 +49,8 @@ extension Gateway {
     // MARK: Greeting
 
     mutating func hello(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = client.place
-        var isRESP3 = clients[place].isRESP3
+        let slot = client.slot
+        var isRESP3 = clients[slot].isRESP3
         if arguments.count > 1 {
             guard let version = integer(1, input) else {
                 fail(client, "ERR Protocol version is not an integer or out of range")
@@ -64,7 +64,7 @@ extension Gateway {
             // What waits was to be read by the protocol that was.
             releaseBacklog(client)
         }
-        var isAuthenticated = clients[place].flags.contains(.authenticated)
+        var isAuthenticated = clients[slot].flags.contains(.authenticated)
         var name: [UInt8]?
         var index = 2
         while index < arguments.count {
@@ -95,20 +95,20 @@ extension Gateway {
                     + "client and select the RESP protocol version at the same time")
             return
         }
-        clients[place].flags.insert(.authenticated)
-        if let name { clients[place].name = name }
+        clients[slot].flags.insert(.authenticated)
+        if let name { clients[slot].name = name }
         if isRESP3 {
-            clients[place].flags.insert(.resp3)
+            clients[slot].flags.insert(.resp3)
         } else {
-            clients[place].flags.remove(.resp3)
+            clients[slot].flags.remove(.resp3)
         }
         chooseRestriction(client)
         let greeting = ReplyValue.map([
             ("server", .text("redis")), ("version", .text(Self.redisVersion)),
-            ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[place].id))),
+            ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[slot].id))),
             ("mode", .text("standalone")), ("role", .text("master")), ("modules", .array([])),
         ])
-        clients[place].output.appendReply(greeting, isRESP3: isRESP3)
+        clients[slot].output.appendReply(greeting, isRESP3: isRESP3)
     }
 
     mutating func authenticate(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -128,7 +128,7 @@ extension Gateway {
             refusePassword(client)
             return
         }
-        clients[client.place].flags.insert(.authenticated)
+        clients[client.slot].flags.insert(.authenticated)
         ok(client)
     }
 
@@ -152,27 +152,27 @@ extension Gateway {
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         finishArrivals(client)
         releaseBacklog(client)
         for kind in TopicKind.allCases {
-            while !clients[place].lists[first: kind].isNone {
-                leave(client, clients[place].lists[first: kind])
+            while !clients[slot].lists[first: kind].isNone {
+                leave(client, clients[slot].lists[first: kind])
             }
         }
-        clients[place].flags.subtract([
+        clients[slot].flags.subtract([
             .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
             .moves,
             .gapPending,
         ])
-        clients[place].gaps = []
-        clients[place].gapIndex = [:]
-        clients[place].policy = configuration.slowConsumerPolicy
+        clients[slot].gaps = []
+        clients[slot].gapIndex = [:]
+        clients[slot].policy = configuration.slowConsumerPolicy
         chooseTracking(client)
-        if configuration.password != nil { clients[place].flags.remove(.authenticated) }
-        clients[place].name = []
-        clients[place].watching = []
-        clients[place].output.append("+RESET\r\n")
+        if configuration.password != nil { clients[slot].flags.remove(.authenticated) }
+        clients[slot].name = []
+        clients[slot].watching = []
+        clients[slot].output.append("+RESET\r\n")
     }
 
     // MARK: CLIENT
@@ -180,22 +180,22 @@ extension Gateway {
     mutating func connectionCommand(
         _ command: Command, _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
     ) {
-        let place = client.place
+        let slot = client.slot
         switch command {
         case .clientID:
-            integer(Int(clients[place].id), client)
+            integer(Int(clients[slot].id), client)
         case .clientGetName:
-            let name = clients[place].name
-            let isRESP3 = clients[place].isRESP3
+            let name = clients[slot].name
+            let isRESP3 = clients[slot].isRESP3
             if name.isEmpty {
-                clients[place].output.appendNull(isRESP3: isRESP3)
+                clients[slot].output.appendNull(isRESP3: isRESP3)
             } else {
-                clients[place].output.appendBulk(name)
+                clients[slot].output.appendBulk(name)
             }
         case .clientSetName:
             let name = bytes(2, input)
             guard isClientName(name, client) else { return }
-            clients[place].name = name
+            clients[slot].name = name
             ok(client)
         case .clientSetInfo:
             setLibrary(input, client)
@@ -274,23 +274,23 @@ extension Gateway {
             return
         }
         if isName {
-            clients[client.place].libraryName = value
+            clients[client.slot].libraryName = value
         } else {
-            clients[client.place].libraryVersion = value
+            clients[client.slot].libraryVersion = value
         }
         ok(client)
     }
 
     private mutating func setReplies(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         if equals(2, "on", input) {
-            clients[place].flags.subtract([.replyOff, .replySkip, .muted])
+            clients[slot].flags.subtract([.replyOff, .replySkip, .muted])
             ok(client)
         } else if equals(2, "off", input) {
-            clients[place].flags.formUnion([.replyOff, .muted])
+            clients[slot].flags.formUnion([.replyOff, .muted])
         } else if equals(2, "skip", input) {
-            if !clients[place].flags.contains(.replyOff) {
-                clients[place].flags.formUnion([.replySkip, .muted])
+            if !clients[slot].flags.contains(.replyOff) {
+                clients[slot].flags.formUnion([.replySkip, .muted])
             }
         } else {
             fail(client, "ERR syntax error")
@@ -301,9 +301,9 @@ extension Gateway {
         _ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex
     ) {
         if equals(2, "on", input) {
-            clients[client.place].flags.insert(flag)
+            clients[client.slot].flags.insert(flag)
         } else if equals(2, "off", input) {
-            clients[client.place].flags.remove(flag)
+            clients[client.slot].flags.remove(flag)
         } else {
             fail(client, "ERR syntax error")
             return
@@ -313,40 +313,40 @@ extension Gateway {
 
     /// A client as CLIENT LIST tells of it, without the line's end. What has no meaning here is 0.
     private func describe(_ client: ClientIndex, _ now: Instant) -> String {
-        let place = client.place
-        let flags = clients[place].flags
+        let slot = client.slot
+        let flags = clients[slot].flags
         var letters = ""
-        if clients[place].lists.redisCount > 0 { letters += "P" }
+        if clients[slot].lists.redisCount > 0 { letters += "P" }
         if flags.contains(.queueing) { letters += "x" }
         if flags.contains(.asking) { letters += "b" }
         if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         if letters.isEmpty { letters = "N" }
-        let waiting = clients[client.place].output.count - clients[client.place].sentFront
-        let backlog = clients[place].backlog.byteCount
+        let waiting = clients[client.slot].output.count - clients[client.slot].sentFront
+        let backlog = clients[slot].backlog.byteCount
         let queued =
-            flags.contains(.queueing) ? clients[place].transaction.queuedCount : -1
-        let command = clients[place].lastCommand.map { table[$0].fullName } ?? "NULL"
-        let age = (now - clients[place].openedAt).milliseconds / 1_000
-        let idle = (now - clients[place].lastSeenAt).milliseconds / 1_000
+            flags.contains(.queueing) ? clients[slot].transaction.queuedCount : -1
+        let command = clients[slot].lastCommand.map { table[$0].fullName } ?? "NULL"
+        let age = (now - clients[slot].openedAt).milliseconds / 1_000
+        let idle = (now - clients[slot].lastSeenAt).milliseconds / 1_000
         let fields: [(String, String)] = [
-            ("id", "\(clients[place].id)"), ("addr", clients[place].address),
-            ("laddr", configuration.localAddress), ("fd", "\(place)"),
-            ("name", String(decoding: clients[place].name, as: UTF8.self)), ("age", "\(age)"),
+            ("id", "\(clients[slot].id)"), ("addr", clients[slot].address),
+            ("laddr", configuration.localAddress), ("fd", "\(slot)"),
+            ("name", String(decoding: clients[slot].name, as: UTF8.self)), ("age", "\(age)"),
             ("idle", "\(idle)"), ("flags", letters), ("db", "0"),
-            ("sub", "\(clients[place].lists[count: .channel])"),
-            ("psub", "\(clients[place].lists[count: .pattern])"),
-            ("ssub", "\(clients[place].lists[count: .shardChannel])"), ("multi", "\(queued)"),
+            ("sub", "\(clients[slot].lists[count: .channel])"),
+            ("psub", "\(clients[slot].lists[count: .pattern])"),
+            ("ssub", "\(clients[slot].lists[count: .shardChannel])"), ("multi", "\(queued)"),
             ("qbuf", "0"), ("qbuf-free", "0"), ("argv-mem", "0"), ("multi-mem", "0"),
             ("rbs", "0"), ("rbp", "0"), ("obl", "\(waiting)"),
-            ("oll", "\(clients[place].backlog.count)"), ("omem", "\(backlog)"),
-            ("tot-mem", "\(clients[place].output.byteCapacity + MemoryLayout<Session>.stride)"),
+            ("oll", "\(clients[slot].backlog.count)"), ("omem", "\(backlog)"),
+            ("tot-mem", "\(clients[slot].output.byteCapacity + MemoryLayout<Session>.stride)"),
             ("events", "r"), ("cmd", command), ("user", "default"), ("redir", "-1"),
-            ("resp", clients[place].isRESP3 ? "3" : "2"),
-            ("lib-name", String(decoding: clients[place].libraryName, as: UTF8.self)),
-            ("lib-ver", String(decoding: clients[place].libraryVersion, as: UTF8.self)),
-            ("policy", clients[place].policy.name), ("dropped", "\(clients[place].droppedCount)"),
+            ("resp", clients[slot].isRESP3 ? "3" : "2"),
+            ("lib-name", String(decoding: clients[slot].libraryName, as: UTF8.self)),
+            ("lib-ver", String(decoding: clients[slot].libraryVersion, as: UTF8.self)),
+            ("policy", clients[slot].policy.name), ("dropped", "\(clients[slot].droppedCount)"),
         ]
         return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
     }
@@ -366,7 +366,7 @@ extension Gateway {
     }
 
     private func type(of client: ClientIndex) -> ClientType {
-        clients[client.place].lists.redisCount > 0 ? .pubsub : .normal
+        clients[client.slot].lists.redisCount > 0 ? .pubsub : .normal
     }
 
     mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant) {
@@ -393,10 +393,10 @@ extension Gateway {
             return
         }
         var text = ""
-        for place in 0..<clients.count where clients[place].flags.contains(.open) {
-            if let type, self.type(of: ClientIndex(place)) != type { continue }
-            if let ids, !ids.contains(clients[place].id) { continue }
-            text += describe(ClientIndex(place), now) + "\n"
+        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+            if let type, self.type(of: ClientIndex(slot)) != type { continue }
+            if let ids, !ids.contains(clients[slot].id) { continue }
+            text += describe(ClientIndex(slot), now) + "\n"
         }
         reply(client, .verbatim(text))
     }
@@ -406,10 +406,10 @@ extension Gateway {
     ) -> Request {
         if arguments.count == 3 {
             let address = text(2, input, countMax: 128)
-            for place in 0..<clients.count
-            where clients[place].flags.contains(.open) && clients[place].address == address {
+            for slot in 0..<clients.count
+            where clients[slot].flags.contains(.open) && clients[slot].address == address {
                 ok(client)
-                return kill(ClientIndex(place), askedBy: client)
+                return kill(ClientIndex(slot), askedBy: client)
             }
             fail(client, "ERR No such client")
             return .handled
@@ -418,16 +418,16 @@ extension Gateway {
         guard read(&filter, input, client, now) else { return .handled }
         var count = 0
         var request = Request.handled
-        for place in 0..<clients.count
-        where clients[place].flags.contains(.open) && !clients[place].flags.contains(.doomed) {
-            if filter.skipsMe, place == client.place { continue }
-            if let id = filter.id, clients[place].id != id { continue }
-            if let address = filter.address, clients[place].address != address { continue }
-            if let type = filter.type, self.type(of: ClientIndex(place)) != type { continue }
+        for slot in 0..<clients.count
+        where clients[slot].flags.contains(.open) && !clients[slot].flags.contains(.doomed) {
+            if filter.skipsMe, slot == client.slot { continue }
+            if let id = filter.id, clients[slot].id != id { continue }
+            if let address = filter.address, clients[slot].address != address { continue }
+            if let type = filter.type, self.type(of: ClientIndex(slot)) != type { continue }
             if filter.isNobody { continue }
-            if let since = filter.openedBefore, !(clients[place].openedAt < since) { continue }
+            if let since = filter.openedBefore, !(clients[slot].openedAt < since) { continue }
             count += 1
-            if case .end = kill(ClientIndex(place), askedBy: client) { request = .end }
+            if case .end = kill(ClientIndex(slot), askedBy: client) { request = .end }
         }
         integer(count, client)
         return request
@@ -505,7 +505,7 @@ extension Gateway {
     private mutating func kill(_ victim: ClientIndex, askedBy client: ClientIndex) -> Request {
         counters[.clientsKilled] += 1
         if victim == client {
-            clients[client.place].flags.insert(.ending)
+            clients[client.slot].flags.insert(.ending)
             return .end
         }
         doom(victim)

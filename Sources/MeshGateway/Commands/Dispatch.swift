@@ -11,36 +11,36 @@ extension Gateway {
     public mutating func next(
         _ input: Span<UInt8>, at offset: inout Int, from client: ClientIndex, now: Instant
     ) -> Request {
-        let place = client.place
-        let state = clients[place].flags.intersection(.relevant)
+        let slot = client.slot
+        let state = clients[slot].flags.intersection(.relevant)
         precondition(state.contains(.open), "client \(client) is not open")
         self.now = max(now, self.now)
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
-        if state == .plain, isReady, clients[place].progress.remaining == 0,
+        if state == .plain, isReady, clients[slot].progress.remaining == 0,
             let parts = RESPParser.publish(
                 input, at: offset, requestBytesMax: self.limits.requestBytesMax),
             parts.name.count <= Frame.nameLengthMax
         {
             offset = parts.end
             counters[.commands] += 1
-            clients[place].lastCommand = .publish
-            clients[place].lastSeenAt = now
+            clients[slot].lastCommand = .publish
+            clients[slot].lastSeenAt = now
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
-        let start = offset + clients[place].transaction.queuedBytes
+        let start = offset + clients[slot].transaction.queuedBytes
         let limits = state.contains(.authenticated) ? limits : strangerLimits
         isDecoded = false
-        let isResuming = clients[place].progress.remaining > 0
-        if isResuming { swap(&arguments, &clients[place].partial) }
+        let isResuming = clients[slot].progress.remaining > 0
+        if isResuming { swap(&arguments, &clients[slot].partial) }
         let outcome = RESPParser.parse(
-            input, at: start, limits: limits, progress: &clients[place].progress,
+            input, at: start, limits: limits, progress: &clients[slot].progress,
             into: &arguments)
         switch outcome {
         case .command(let size):
-            if isResuming { clients[place].partial = ArgumentList() }
+            if isResuming { clients[slot].partial = ArgumentList() }
             commandStart = start
             argumentBase = start
             return take(size, input, &offset, client, now)
@@ -60,8 +60,8 @@ extension Gateway {
             return .handled
         case .incomplete(let needed):
             // A long command is gone on with; a short one is read again.
-            if clients[place].progress.remaining > 0 {
-                swap(&arguments, &clients[place].partial)
+            if clients[slot].progress.remaining > 0 {
+                swap(&arguments, &clients[slot].partial)
             }
             // A transaction that will be too big is refused before its bytes have come.
             if start - offset + needed > limits.requestBytesMax, state.contains(.queueing) {
@@ -100,8 +100,8 @@ extension Gateway {
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
         counters[.clientProtocolErrors] += 1
-        clients[client.place].output.appendError("ERR Protocol error: \(error.text)")
-        clients[client.place].flags.insert(.ending)
+        clients[client.slot].output.appendError("ERR Protocol error: \(error.text)")
+        clients[client.slot].flags.insert(.ending)
         wrote(client)
         return .end
     }
@@ -112,12 +112,12 @@ extension Gateway {
         _ size: Int, _ input: Span<UInt8>, _ offset: inout Int, _ client: ClientIndex,
         _ now: Instant
     ) -> Request {
-        let place = client.place
+        let slot = client.slot
         counters[.commands] += 1
-        clients[place].lastSeenAt = now
+        clients[slot].lastSeenAt = now
         chooseMuting(client)
         let admission = admit(input, client)
-        if clients[place].flags.contains(.queueing),
+        if clients[slot].flags.contains(.queueing),
             let request = takeIntoTransaction(admission, size, &offset, client)
         {
             return request
@@ -132,11 +132,11 @@ extension Gateway {
             return .handled
         case .dropped:
             counters[.clientProtocolErrors] += 1
-            clients[place].flags.insert(.ending)
+            clients[slot].flags.insert(.ending)
             return .end
         case .admitted(let command):
-            clients[place].lastCommand = command
-            if clients[place].flags.contains(.executing) {
+            clients[slot].lastCommand = command
+            if clients[slot].flags.contains(.executing) {
                 if command == .exec { return endExecution(client) }
                 // These two were answered when they were queued.
                 if command == .watch || command == .multi { return .handled }
@@ -164,7 +164,7 @@ extension Gateway {
 
     /// The command that was taken last, and waits for leave or is being carried out.
     private func commandAtHand(of client: ClientIndex) -> Command {
-        guard let command = clients[client.place].lastCommand else {
+        guard let command = clients[client.slot].lastCommand else {
             preconditionFailure("client \(client) has sent no command")
         }
         return command
@@ -173,20 +173,20 @@ extension Gateway {
     /// The client as its node knows it.
     @inline(__always)
     public mutating func principal(of client: ClientIndex) -> Principal {
-        clients[client.place].flags.contains(.authenticated) ? .standard : .stranger
+        clients[client.slot].flags.contains(.authenticated) ? .standard : .stranger
     }
 
     private mutating func run(
         _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
     ) -> Request {
-        let place = client.place
+        let slot = client.slot
         let command = commandAtHand(of: client)
-        let before = clients[place].output.count
+        let before = clients[slot].output.count
         let request = run(command, input, client, now)
-        let after = clients[place].output.count
+        let after = clients[slot].output.count
         if after > before {
-            if clients[place].flags.contains(.muted), !table[command].traits.contains(.pushes) {
-                clients[place].output.truncate(to: before)
+            if clients[slot].flags.contains(.muted), !table[command].traits.contains(.pushes) {
+                clients[slot].output.truncate(to: before)
             } else {
                 wrote(client)
             }
@@ -197,13 +197,13 @@ extension Gateway {
     /// Decides whether this command's reply is silenced; a SKIP is used up by one command. What
     /// EXEC carries out is silenced with EXEC.
     private mutating func chooseMuting(_ client: ClientIndex) {
-        let place = client.place
-        if clients[place].flags.contains(.executing) { return }
-        if clients[place].flags.isDisjoint(with: [.replyOff, .replySkip]) {
-            clients[place].flags.remove(.muted)
+        let slot = client.slot
+        if clients[slot].flags.contains(.executing) { return }
+        if clients[slot].flags.isDisjoint(with: [.replyOff, .replySkip]) {
+            clients[slot].flags.remove(.muted)
         } else {
-            clients[place].flags.insert(.muted)
-            clients[place].flags.remove(.replySkip)
+            clients[slot].flags.insert(.muted)
+            clients[slot].flags.remove(.replySkip)
         }
     }
 
@@ -231,7 +231,7 @@ extension Gateway {
 
     /// Looks the command up, and refuses it in the order in which Redis does.
     private func inspect(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
-        let flags = clients[client.place].flags
+        let flags = clients[client.slot].flags
         guard var command = named(input) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
             return .refused(unknownCommand(input))
@@ -311,7 +311,7 @@ extension Gateway {
         case .subscribe: return subscribe(.channel, input, client)
         case .psubscribe: return subscribe(.pattern, input, client)
         case .ssubscribe:
-            if clients[client.place].flags.contains(.executing) {
+            if clients[client.slot].flags.contains(.executing) {
                 // Redis lets only the older two be subscribed to here, and says it so.
                 fail(client, "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
                 return .handled
@@ -333,7 +333,7 @@ extension Gateway {
         case .select: select(input, client)
         case .quit:
             ok(client)
-            clients[client.place].flags.insert(.ending)
+            clients[client.slot].flags.insert(.ending)
             return .end
         case .reset: reset(client)
         case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
@@ -460,31 +460,31 @@ extension Gateway {
 
     // MARK: Replies
 
-    mutating func ok(_ client: ClientIndex) { clients[client.place].output.append("+OK\r\n") }
+    mutating func ok(_ client: ClientIndex) { clients[client.slot].output.append("+OK\r\n") }
 
     mutating func integer(_ value: Int, _ client: ClientIndex) {
-        clients[client.place].output.appendInteger(value)
+        clients[client.slot].output.appendInteger(value)
     }
 
     /// - Parameter text: begins with the error's code: `ERR …`.
     mutating func fail(_ client: ClientIndex, _ text: String) {
         counters[.commandErrors] += 1
-        let place = client.place
-        if clients[place].flags.contains(.muted) { return }
-        clients[place].output.appendError(text)
+        let slot = client.slot
+        if clients[slot].flags.contains(.muted) { return }
+        clients[slot].output.appendError(text)
         wrote(client)
     }
 
     /// Answers a `.report`.
     public mutating func reply(_ client: ClientIndex, _ value: ReplyValue) {
-        let place = client.place
-        guard clients[place].flags.contains(.open), !clients[place].flags.contains(.doomed) else {
+        let slot = client.slot
+        guard clients[slot].flags.contains(.open), !clients[slot].flags.contains(.doomed) else {
             return
         }
         if case .error = value { counters[.commandErrors] += 1 }
-        if !clients[place].flags.contains(.muted) {
-            let isRESP3 = clients[place].isRESP3
-            clients[place].output.appendReply(value, isRESP3: isRESP3)
+        if !clients[slot].flags.contains(.muted) {
+            let isRESP3 = clients[slot].isRESP3
+            clients[slot].output.appendReply(value, isRESP3: isRESP3)
             wrote(client)
         }
     }

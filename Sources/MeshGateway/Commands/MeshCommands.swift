@@ -32,14 +32,14 @@ extension Gateway {
     }
 
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         guard areUsers(1..<arguments.count, input, client) else { return }
         finishArrivals(client)
         releaseBacklog(client)
         var count = 0
         if arguments.count == 1 {
-            while !clients[place].lists[first: .user].isNone {
-                leave(client, clients[place].lists[first: .user])
+            while !clients[slot].lists[first: .user].isNone {
+                leave(client, clients[slot].lists[first: .user])
                 count += 1
             }
         } else {
@@ -88,17 +88,17 @@ extension Gateway {
         guard areUsers(1..<arguments.count, input, client),
             hasRoom(.watch, 1..<arguments.count, input, client)
         else { return .handled }
-        let place = client.place
+        let slot = client.slot
         var users: [AskedUser] = []
         users.reserveCapacity(arguments.count - 1)
         _ = subscribe(.watch, input, client)
-        clients[place].watching.removeAll()
+        clients[slot].watching.removeAll()
         for index in 1..<arguments.count {
             let name = absolute(index)
             let user = askedUser(index, input)
             let topic = registry.topics.find(
                 .watch, user.key, input, Int(name.start), Int(name.count))
-            clients[place].watching.append(topic)
+            clients[slot].watching.append(topic)
             users.append(user)
         }
         return asks(.watch(users))
@@ -106,7 +106,7 @@ extension Gateway {
 
     mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {
         // Topics that are gone may be used again for others.
-        clients[client.place].watching.removeAll()
+        clients[client.slot].watching.removeAll()
         _ = unsubscribe(.watch, input, client)
     }
 }

@@ -23,8 +23,8 @@ extension Gateway {
         sections: [String], additional: [(section: String, lines: [String])]
     ) -> String {
         var pubsubClients = 0
-        for place in 0..<clients.count
-        where clients[place].flags.contains(.open) && clients[place].lists.redisCount > 0 {
+        for slot in 0..<clients.count
+        where clients[slot].flags.contains(.open) && clients[slot].lists.redisCount > 0 {
             pubsubClients += 1
         }
         var parts: [(section: String, lines: [String])] = [

@@ -28,17 +28,17 @@ extension Gateway {
             return .handled
         }
         guard hasRoom(kind, 1..<arguments.count, input, client) else { return .handled }
-        let place = client.place
-        let isRESP3 = clients[place].isRESP3
+        let slot = client.slot
+        let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.joined(kind)
         for index in 1..<arguments.count {
             let name = absolute(index)
             join(client, kind, input, name)
             let count = confirmedCount(kind, client)
-            clients[place].output.appendPush(3, isRESP3: isRESP3)
-            clients[place].output.append(word)
-            clients[place].output.appendBulk(input, Int(name.start), Int(name.count))
-            clients[place].output.appendInteger(count)
+            clients[slot].output.appendPush(3, isRESP3: isRESP3)
+            clients[slot].output.append(word)
+            clients[slot].output.appendBulk(input, Int(name.start), Int(name.count))
+            clients[slot].output.appendInteger(count)
         }
         chooseRestriction(client)
         return .handled
@@ -106,23 +106,23 @@ extension Gateway {
     mutating func unsubscribe(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        let place = client.place
+        let slot = client.slot
         releaseBacklog(client)
         if arguments.count == 1 {
             leaveAll(kind, client)
             chooseRestriction(client)
             return .handled
         }
-        let isRESP3 = clients[place].isRESP3
+        let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.left(kind)
         for index in 1..<arguments.count {
             let name = absolute(index)
             leave(client, kind, input, name)
             let count = confirmedCount(kind, client)
-            clients[place].output.appendPush(3, isRESP3: isRESP3)
-            clients[place].output.append(word)
-            clients[place].output.appendBulk(input, Int(name.start), Int(name.count))
-            clients[place].output.appendInteger(count)
+            clients[slot].output.appendPush(3, isRESP3: isRESP3)
+            clients[slot].output.append(word)
+            clients[slot].output.appendBulk(input, Int(name.start), Int(name.count))
+            clients[slot].output.appendInteger(count)
         }
         chooseRestriction(client)
         return .handled
@@ -130,26 +130,26 @@ extension Gateway {
 
     /// Ends all subscriptions of a kind, with a confirmation for each, or one for none.
     mutating func leaveAll(_ kind: TopicKind, _ client: ClientIndex) {
-        let place = client.place
-        let isRESP3 = clients[place].isRESP3
+        let slot = client.slot
+        let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.left(kind)
-        if clients[place].lists[count: kind] == 0 {
+        if clients[slot].lists[count: kind] == 0 {
             let count = confirmedCount(kind, client)
-            clients[place].output.appendPush(3, isRESP3: isRESP3)
-            clients[place].output.append(word)
-            clients[place].output.appendNull(isRESP3: isRESP3)
-            clients[place].output.appendInteger(count)
+            clients[slot].output.appendPush(3, isRESP3: isRESP3)
+            clients[slot].output.append(word)
+            clients[slot].output.appendNull(isRESP3: isRESP3)
+            clients[slot].output.appendInteger(count)
             return
         }
-        while !clients[place].lists[first: kind].isNone {
-            let subscription = clients[place].lists[first: kind]
+        while !clients[slot].lists[first: kind].isNone {
+            let subscription = clients[slot].lists[first: kind]
             // The name is written first: with its last subscriber the topic forgets it.
-            clients[place].output.appendPush(3, isRESP3: isRESP3)
-            clients[place].output.append(word)
+            clients[slot].output.appendPush(3, isRESP3: isRESP3)
+            clients[slot].output.append(word)
             appendName(registry.subscription(subscription).topic, to: client)
             leave(client, subscription)
             let count = confirmedCount(kind, client)
-            clients[place].output.appendInteger(count)
+            clients[slot].output.appendInteger(count)
         }
     }
 
@@ -158,19 +158,19 @@ extension Gateway {
     private func confirmedCount(_ kind: TopicKind, _ client: ClientIndex) -> Int {
         switch kind {
         case .channel, .pattern:
-            Int(clients[client.place].lists[count: .channel])
-                + Int(clients[client.place].lists[count: .pattern])
-        default: Int(clients[client.place].lists[count: kind])
+            Int(clients[client.slot].lists[count: .channel])
+                + Int(clients[client.slot].lists[count: .pattern])
+        default: Int(clients[client.slot].lists[count: kind])
         }
     }
 
     /// A RESP2 client with subscriptions may run few commands.
     mutating func chooseRestriction(_ client: ClientIndex) {
-        let place = client.place
-        if !clients[place].isRESP3, clients[place].lists.redisCount > 0 {
-            clients[place].flags.insert(.restricted)
+        let slot = client.slot
+        if !clients[slot].isRESP3, clients[slot].lists.redisCount > 0 {
+            clients[slot].flags.insert(.restricted)
         } else {
-            clients[place].flags.remove(.restricted)
+            clients[slot].flags.remove(.restricted)
         }
     }
 
@@ -179,8 +179,8 @@ extension Gateway {
     }
 
     mutating func appendName(_ topic: TopicIndex, to client: ClientIndex) {
-        let place = client.place
-        registry.topics.withName(topic) { clients[place].output.appendBulk($0, 0, $0.count) }
+        let slot = client.slot
+        registry.topics.withName(topic) { clients[slot].output.appendBulk($0, 0, $0.count) }
     }
 
     // MARK: Joining and leaving
@@ -190,12 +190,12 @@ extension Gateway {
     mutating func join(
         _ client: ClientIndex, _ kind: TopicKind, _ input: Span<UInt8>, _ name: Slice
     ) -> TopicIndex {
-        let place = client.place
+        let slot = client.slot
         let start = Int(name.start)
         let count = Int(name.count)
         let key = hasher.key(kind.keyKind, input, start, count)
         let outcome = registry.join(
-            client, &clients[place].lists, kind, key, input, start, count)
+            client, &clients[slot].lists, kind, key, input, start, count)
         if outcome.isEdge { firstJoined(outcome.topic) }
         return outcome.topic
     }
@@ -218,18 +218,18 @@ extension Gateway {
     }
 
     mutating func leave(_ client: ClientIndex, _ subscription: SubscriptionIndex) {
-        if clients[client.place].flags.contains(.session) {
+        if clients[client.slot].flags.contains(.session) {
             let topic = registry.subscription(subscription).topic
             if registry.topics[topic].kind == .user { endSession(client, ofTopic: topic) }
         }
-        let outcome = registry.leave(subscription, &clients[client.place].lists)
+        let outcome = registry.leave(subscription, &clients[client.slot].lists)
         if outcome.isEdge { lastLeft(outcome.topic) }
     }
 
     /// A topic is new here: the node's directory must know.
     private mutating func firstJoined(_ topic: TopicIndex) {
         if registry.topics[topic].kind == .pattern {
-            let number = patterns.insert(registry.topics.name(topic)).place
+            let number = patterns.insert(registry.topics.name(topic)).slot
             while patternTopics.count <= number { patternTopics.append(.none) }
             patternTopics[number] = topic
         }
@@ -243,7 +243,7 @@ extension Gateway {
             let number = patterns.id(of: registry.topics.name(topic))
         {
             patterns.remove(number)
-            patternTopics[number.place] = .none
+            patternTopics[number.slot] = .none
         }
         registry.removeTopic(topic)
     }

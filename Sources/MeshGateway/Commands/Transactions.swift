@@ -9,8 +9,8 @@ import MeshWire
 
 extension Gateway {
     mutating func begin(_ client: ClientIndex) {
-        clients[client.place].transaction = Transaction()
-        clients[client.place].flags.insert(.queueing)
+        clients[client.slot].transaction = Transaction()
+        clients[client.slot].flags.insert(.queueing)
         ok(client)
     }
 
@@ -18,11 +18,11 @@ extension Gateway {
     mutating func takeIntoTransaction(
         _ admission: Admission, _ size: Int, _ offset: inout Int, _ client: ClientIndex
     ) -> Request? {
-        let place = client.place
+        let slot = client.slot
         switch admission {
         case .refused(let text):
             if let end = keepInput(size, client) { return end }
-            clients[place].flags.insert(.aborted)
+            clients[slot].flags.insert(.aborted)
             fail(client, text)
             return .handled
         case .refusedExec(let text):
@@ -41,24 +41,24 @@ extension Gateway {
             fail(client, "ERR WATCH inside MULTI is not allowed")
             return .handled
         case .admitted(.exec):
-            let isAborted = clients[place].flags.contains(.aborted)
-            let count = clients[place].transaction.queuedCount
+            let isAborted = clients[slot].flags.contains(.aborted)
+            let count = clients[slot].transaction.queuedCount
             endQueueing(client)
             if isAborted {
                 offset = commandStart + size
                 fail(client, "EXECABORT Transaction discarded because of previous errors.")
                 return .handled
             }
-            clients[place].flags.insert(.executing)
-            if !clients[place].flags.contains(.muted) {
-                clients[place].output.appendArray(count)
+            clients[slot].flags.insert(.executing)
+            if !clients[slot].flags.contains(.muted) {
+                clients[slot].output.appendArray(count)
                 wrote(client)
             }
             return .handled
         case .admitted(.discard):
             endQueueing(client)
             offset = commandStart + size
-            if !clients[place].flags.contains(.muted) {
+            if !clients[slot].flags.contains(.muted) {
                 ok(client)
                 wrote(client)
             }
@@ -68,9 +68,9 @@ extension Gateway {
             return nil
         case .admitted:
             if let end = keepInput(size, client) { return end }
-            clients[place].transaction.queuedCount += 1
-            if !clients[place].flags.contains(.muted) {
-                clients[place].output.append("+QUEUED\r\n")
+            clients[slot].transaction.queuedCount += 1
+            if !clients[slot].flags.contains(.muted) {
+                clients[slot].output.append("+QUEUED\r\n")
                 wrote(client)
             }
             return .handled
@@ -81,9 +81,9 @@ extension Gateway {
     /// commands that are queued, that are refused, and empty lines. Beyond `requestBytesMax` the
     /// connection ends: what is returned then is not nil.
     mutating func keepInput(_ size: Int, _ client: ClientIndex) -> Request? {
-        let place = client.place
-        clients[place].transaction.queuedBytes += size
-        guard clients[place].transaction.queuedBytes > limits.requestBytesMax else { return nil }
+        let slot = client.slot
+        clients[slot].transaction.queuedBytes += size
+        guard clients[slot].transaction.queuedBytes > limits.requestBytesMax else { return nil }
         return refuse(.tooBig, client)
     }
 
@@ -93,21 +93,21 @@ extension Gateway {
     }
 
     private mutating func endQueueing(_ client: ClientIndex) {
-        let place = client.place
-        clients[place].transaction = Transaction()
-        clients[place].flags.subtract([.queueing, .aborted])
+        let slot = client.slot
+        clients[slot].transaction = Transaction()
+        clients[slot].flags.subtract([.queueing, .aborted])
     }
 
     /// EXEC has come up again: the replies are complete, and what was held back may follow.
     mutating func endExecution(_ client: ClientIndex) -> Request {
-        let place = client.place
-        clients[place].flags.remove(.executing)
+        let slot = client.slot
+        clients[slot].flags.remove(.executing)
         // The queue is taken out for the time of the copy: two parts of one session cannot be
         // borrowed through the slab at once.
         var held = ByteQueue()
-        swap(&held, &clients[place].held)
+        swap(&held, &clients[slot].held)
         if held.count > 0 {
-            held.withSpan { clients[place].output.append($0, 0, $0.count) }
+            held.withSpan { clients[slot].output.append($0, 0, $0.count) }
             wrote(client)
         }
         return .handled

@@ -16,12 +16,12 @@ extension ByteQueue {
     private mutating func appendLongHeader(_ marker: UInt8, _ value: Int) {
         let digits = decimalCount(value)
         let size = digits + 3
-        var place = unsafe reserve(size)
-        unsafe place.storeBytes(of: marker, as: UInt8.self)
-        unsafe place += 1
-        unsafe writeDecimal(value, digits, to: place)
-        unsafe place += digits
-        unsafe place.storeBytes(of: UInt16(littleEndian: 0x0A0D), as: UInt16.self)
+        var target = unsafe reserve(size)
+        unsafe target.storeBytes(of: marker, as: UInt8.self)
+        unsafe target += 1
+        unsafe writeDecimal(value, digits, to: target)
+        unsafe target += digits
+        unsafe target.storeBytes(of: UInt16(littleEndian: 0x0A0D), as: UInt16.self)
     }
 
     mutating func appendInteger(_ value: Int) { appendHeader(UInt8(ascii: ":"), value) }
@@ -125,21 +125,21 @@ extension ByteQueue {
         let startCount = word.startCount
         let size =
             startCount &+ nameHeader.count &+ nameCount &+ payloadHeader.count &+ payloadCount &+ 4
-        var place = unsafe reserve(size, slack: HeaderWord.slack)
+        var target = unsafe reserve(size, slack: HeaderWord.slack)
         unsafe input.withUnsafeBufferPointer { buffer in
             // The frame is longer than these three words.
             let start = unsafe UnsafeRawPointer(word.start.utf8Start)
             for at in stride(from: 0, to: 24, by: 8) {
-                unsafe place.storeBytes(
+                unsafe target.storeBytes(
                     of: (start + at).loadUnaligned(as: UInt64.self), toByteOffset: at,
                     as: UInt64.self)
             }
-            if isRESP3 { unsafe place.storeBytes(of: UInt8(ascii: ">"), as: UInt8.self) }
-            unsafe place += startCount
+            if isRESP3 { unsafe target.storeBytes(of: UInt8(ascii: ">"), as: UInt8.self) }
+            unsafe target += startCount
             // Not empty: the command that the slices are of stands in it.
             let bytes = unsafe UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
-            unsafe writeBulk(&place, bytes + Int(name.start), nameCount, nameHeader)
-            unsafe writeBulk(&place, bytes + Int(payload.start), payloadCount, payloadHeader)
+            unsafe writeBulk(&target, bytes + Int(name.start), nameCount, nameHeader)
+            unsafe writeBulk(&target, bytes + Int(payload.start), payloadCount, payloadHeader)
         }
     }
 
@@ -236,22 +236,22 @@ private struct BulkHeader {
 /// Writes `$count`, the bytes and their CR LFs, and moves `place` behind them.
 @inline(__always)
 private func writeBulk(
-    _ place: inout UnsafeMutableRawPointer, _ bytes: UnsafeRawPointer, _ count: Int,
+    _ target: inout UnsafeMutableRawPointer, _ bytes: UnsafeRawPointer, _ count: Int,
     _ header: BulkHeader
 ) {
     let lineEnd = UInt16(littleEndian: 0x0A0D)
     if header.word.isWhole {
-        unsafe place.storeBytes(of: header.word.bytes.littleEndian, as: UInt64.self)
+        unsafe target.storeBytes(of: header.word.bytes.littleEndian, as: UInt64.self)
     } else {
-        unsafe place.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
-        unsafe writeDecimal(count, header.count - 3, to: place + 1)
-        unsafe (place + header.count - 2).storeBytes(of: lineEnd, as: UInt16.self)
+        unsafe target.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
+        unsafe writeDecimal(count, header.count - 3, to: target + 1)
+        unsafe (target + header.count - 2).storeBytes(of: lineEnd, as: UInt16.self)
     }
-    unsafe place += header.count
-    unsafe place.copyMemory(from: bytes, byteCount: count)
-    unsafe place += count
-    unsafe place.storeBytes(of: lineEnd, as: UInt16.self)
-    unsafe place += 2
+    unsafe target += header.count
+    unsafe target.copyMemory(from: bytes, byteCount: count)
+    unsafe target += count
+    unsafe target.storeBytes(of: lineEnd, as: UInt16.self)
+    unsafe target += 2
 }
 
 /// The bytes of `value` in decimal, sign included.
@@ -268,14 +268,14 @@ private func decimalCount(_ value: Int) -> Int {
 }
 
 @inline(never)
-private func writeDecimal(_ value: Int, _ count: Int, to place: UnsafeMutableRawPointer) {
+private func writeDecimal(_ value: Int, _ count: Int, to target: UnsafeMutableRawPointer) {
     var rest = value.magnitude
     var at = count
     repeat {
         at -= 1
-        unsafe (place + at).storeBytes(
+        unsafe (target + at).storeBytes(
             of: UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0"), as: UInt8.self)
         rest /= 10
     } while rest > 0
-    if value < 0 { unsafe place.storeBytes(of: UInt8(ascii: "-"), as: UInt8.self) }
+    if value < 0 { unsafe target.storeBytes(of: UInt8(ascii: "-"), as: UInt8.self) }
 }

@@ -69,7 +69,7 @@ struct Registry: ~Copyable {
         let index: SubscriptionIndex
         if !freeSubscription.isNone {
             index = freeSubscription
-            freeSubscription = subscriptions[index.place].nextInTopic
+            freeSubscription = subscriptions[index.slot].nextInTopic
         } else {
             index = SubscriptionIndex(subscriptions.count)
             subscriptions.append(
@@ -79,21 +79,21 @@ struct Registry: ~Copyable {
         }
         let last = topics[topic].last
         let first = lists[first: kind]
-        subscriptions[index.place] = Subscription(
+        subscriptions[index.slot] = Subscription(
             client: client, topic: topic, nextInTopic: .none, previousInTopic: last,
             nextInClient: first, previousInClient: .none)
         if !last.isNone {
-            subscriptions[last.place].nextInTopic = index
+            subscriptions[last.slot].nextInTopic = index
         } else {
             topics[topic].first = index
         }
         topics[topic].last = index
         topics[topic].count += 1
-        if !first.isNone { subscriptions[first.place].previousInClient = index }
+        if !first.isNone { subscriptions[first.slot].previousInClient = index }
         lists[first: kind] = index
         lists[count: kind] += 1
         self.count += 1
-        map.insert(index.place, Self.hash(client, topic, secret)) {
+        map.insert(index.slot, Self.hash(client, topic, secret)) {
             subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) }
         }
         return Outcome(topic: topic, isChanged: true, isEdge: isNewTopic)
@@ -102,37 +102,37 @@ struct Registry: ~Copyable {
     /// Ends a subscription of the client whose lists these are. Its topic stays, even without
     /// subscribers, until `removeTopic`, so that the caller can still read its name.
     mutating func leave(_ index: SubscriptionIndex, _ lists: inout SubscriptionLists) -> Outcome {
-        let gone = subscriptions[index.place]
+        let gone = subscriptions[index.slot]
         precondition(!gone.client.isNone, "no subscription \(index)")
         map.remove(
             Self.hash(gone.client, gone.topic, secret),
             rehash: { subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) } },
-            where: { $0 == index.place })
+            where: { $0 == index.slot })
         let topic = gone.topic
         let kind = topics[topic].kind
         if !gone.nextInTopic.isNone {
-            subscriptions[gone.nextInTopic.place].previousInTopic = gone.previousInTopic
+            subscriptions[gone.nextInTopic.slot].previousInTopic = gone.previousInTopic
         } else {
             topics[topic].last = gone.previousInTopic
         }
         if !gone.previousInTopic.isNone {
-            subscriptions[gone.previousInTopic.place].nextInTopic = gone.nextInTopic
+            subscriptions[gone.previousInTopic.slot].nextInTopic = gone.nextInTopic
         } else {
             topics[topic].first = gone.nextInTopic
         }
         topics[topic].count -= 1
         if !gone.nextInClient.isNone {
-            subscriptions[gone.nextInClient.place].previousInClient = gone.previousInClient
+            subscriptions[gone.nextInClient.slot].previousInClient = gone.previousInClient
         }
         if !gone.previousInClient.isNone {
-            subscriptions[gone.previousInClient.place].nextInClient = gone.nextInClient
+            subscriptions[gone.previousInClient.slot].nextInClient = gone.nextInClient
         } else {
             lists[first: kind] = gone.nextInClient
         }
         lists[count: kind] -= 1
         count -= 1
-        subscriptions[index.place].client = .none
-        subscriptions[index.place].nextInTopic = freeSubscription
+        subscriptions[index.slot].client = .none
+        subscriptions[index.slot].nextInTopic = freeSubscription
         freeSubscription = index
         return Outcome(topic: topic, isChanged: true, isEdge: topics[topic].count == 0)
     }
@@ -143,7 +143,7 @@ struct Registry: ~Copyable {
     }
 
     @inline(__always)
-    func subscription(_ index: SubscriptionIndex) -> Subscription { subscriptions[index.place] }
+    func subscription(_ index: SubscriptionIndex) -> Subscription { subscriptions[index.slot] }
 
     /// The subscription of this client to this topic; none where there is none.
     func find(_ client: ClientIndex, _ topic: TopicIndex) -> SubscriptionIndex {

@@ -72,11 +72,11 @@ public struct TopicIndex: TableIndex {
     /// The places of all topics, and some free ones.
     var indices: Range<TopicIndex> { TopicIndex(0)..<TopicIndex(topics.count) }
 
-    func isLive(_ index: TopicIndex) -> Bool { topics[index.place].kindAndNameCount != 0 }
+    func isLive(_ index: TopicIndex) -> Bool { topics[index.slot].kindAndNameCount != 0 }
 
     subscript(index: TopicIndex) -> Topic {
-        @inline(__always) _read { yield topics[index.place] }
-        @inline(__always) _modify { yield &topics[index.place] }
+        @inline(__always) _read { yield topics[index.slot] }
+        @inline(__always) _modify { yield &topics[index.slot] }
     }
 
     /// The topic of this key, kind and name; none when nobody here has it.
@@ -110,8 +110,8 @@ public struct TopicIndex: TableIndex {
     /// Whether another topic stands for the same entry of the directory: one of the same key, the
     /// watched apart from the others. Only names whose 48 bits collide do.
     func hasTwin(_ topic: TopicIndex) -> Bool {
-        let key = topics[topic.place].key
-        let kind = topics[topic.place].kind
+        let key = topics[topic.slot].key
+        let kind = topics[topic.slot].kind
         var found = false
         for other in TopicKind.allCases where (other == .watch) == (kind == .watch) {
             forEach(other, key) { found = found || $0 != topic }
@@ -127,7 +127,7 @@ public struct TopicIndex: TableIndex {
         let index: TopicIndex
         if !freeTopic.isNone {
             index = freeTopic
-            freeTopic = topics[index.place].nextFree
+            freeTopic = topics[index.slot].nextFree
         } else {
             index = TopicIndex(topics.count)
             topics.append(Topic())
@@ -140,8 +140,8 @@ public struct TopicIndex: TableIndex {
         topic.key = key
         unsafe topic.name = name
         topic.kindAndNameCount = Topic.join(kind, count)
-        topics[index.place] = topic
-        map.insert(index.place, key.rawValue) { topics.read($0) { $0.key.rawValue } }
+        topics[index.slot] = topic
+        map.insert(index.slot, key.rawValue) { topics.read($0) { $0.key.rawValue } }
         counts[Int(kind.rawValue) - 1] += 1
         nameBytes += count
         return index
@@ -149,15 +149,15 @@ public struct TopicIndex: TableIndex {
 
     /// Takes out a topic that has no subscribers any more.
     mutating func remove(_ index: TopicIndex) {
-        let key = topics[index.place].key
-        let kind = topics[index.place].kind
+        let key = topics[index.slot].key
+        let kind = topics[index.slot].kind
         map.remove(
             key.rawValue, rehash: { topics.read($0) { $0.key.rawValue } },
-            where: { $0 == index.place })
-        nameBytes -= topics[index.place].nameCount
-        unsafe topics[index.place].name?.deallocate()
-        topics[index.place] = Topic()
-        topics[index.place].nextFree = freeTopic
+            where: { $0 == index.slot })
+        nameBytes -= topics[index.slot].nameCount
+        unsafe topics[index.slot].name?.deallocate()
+        topics[index.slot] = Topic()
+        topics[index.slot].nextFree = freeTopic
         freeTopic = index
         counts[Int(kind.rawValue) - 1] -= 1
     }
@@ -165,7 +165,7 @@ public struct TopicIndex: TableIndex {
     /// The topic's name, for the length of the call.
     @inline(__always)
     func withName<Result>(_ index: TopicIndex, _ body: (Span<UInt8>) -> Result) -> Result {
-        let topic = topics[index.place]
+        let topic = topics[index.slot]
         let raw = unsafe UnsafeRawBufferPointer(start: topic.name, count: topic.nameCount)
         return unsafe body(raw.bindMemory(to: UInt8.self).span)
     }
@@ -174,7 +174,7 @@ public struct TopicIndex: TableIndex {
         withName(index) { span in
             var bytes: [UInt8] = []
             bytes.reserveCapacity(span.count)
-            for place in span.indices { bytes.append(span[place]) }
+            for slot in span.indices { bytes.append(span[slot]) }
             return bytes
         }
     }

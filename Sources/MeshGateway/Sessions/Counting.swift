@@ -60,9 +60,9 @@ extension Gateway {
     mutating func countMessage(
         _ client: ClientIndex, _ group: UInt64
     ) -> (session: UserSessionIndex, number: UInt64)? {
-        let place = client.place
+        let slot = client.slot
         guard let key = FrameLabel.userKey(of: group),
-            let index = clients[place].sessions.first(key)
+            let index = clients[slot].sessions.first(key)
         else { return nil }
         guard sessions[index].isCounted else { return (index, 0) }
         sessions[index].sentCount += 1
@@ -105,13 +105,13 @@ extension Gateway {
 
     /// A ghost waits with a session's messages, of which the first that it is given has this number.
     mutating func beginWaiting(_ index: UserSessionIndex, _ ghost: ClientIndex, from number: Int) {
-        sessions[index].waitingFrom = number - (Int(clients[ghost.place].backlog.firstNumber) - 1)
-        if sessions[index].isCounted { clients[ghost.place].flags.insert(.counted) }
+        sessions[index].waitingFrom = number - (Int(clients[ghost.slot].backlog.firstNumber) - 1)
+        if sessions[index].isCounted { clients[ghost.slot].flags.insert(.counted) }
     }
 
     /// The number of the first message that waits in the ghost of a counted session.
     func firstWaiting(_ index: UserSessionIndex, _ ghost: ClientIndex) -> Int {
-        sessions[index].waitingFrom + Int(clients[ghost.place].backlog.firstNumber) - 1
+        sessions[index].waitingFrom + Int(clients[ghost.slot].backlog.firstNumber) - 1
     }
 
     /// What the client has seen leaves the ghost; what it has not and is no longer there is missed.
@@ -121,7 +121,7 @@ extension Gateway {
     mutating func skip(
         _ index: UserSessionIndex, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
     ) {
-        let place = ghost.place
+        let slot = ghost.slot
         let isFormer = token != sessions[index].token
         let next = isFormer ? 1 : Int(seen) + 1
         var first = firstWaiting(index, ghost)
@@ -129,14 +129,14 @@ extension Gateway {
         // All that stood behind a token which the client has not heard of is untold.
         if !isFormer { sessions[index].told.forget(seen: seen) }
         addUntold(index, to: ghost)
-        while first < next, !clients[place].backlog.isEmpty {
-            clients[place].backlog.takeFirst { _, _ in }
+        while first < next, !clients[slot].backlog.isEmpty {
+            clients[slot].backlog.takeFirst { _, _ in }
             first += 1
         }
         // Of those that wait the first had been sent. What another node says of that may be wrong.
         let repeated = Int(sessions[index].sentCount) + 1 - first
         counters[.sessionMessagesRepeated] += UInt64(
-            max(0, min(repeated, clients[place].backlog.count)))
+            max(0, min(repeated, clients[slot].backlog.count)))
         // From here on it is as if the first that waits came next; and who asks again, because the
         // answer was lost, has seen as many.
         if isFormer {
@@ -144,6 +144,6 @@ extension Gateway {
                 sessions[index].sentCount + seen, UInt64(Self.countMax))
         }
         beginWaiting(index, ghost, from: Int(seen) + 1)
-        clients[place].flags.remove(.counted)
+        clients[slot].flags.remove(.counted)
     }
 }

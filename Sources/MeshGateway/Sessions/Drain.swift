@@ -54,7 +54,7 @@ extension Gateway {
         if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
         for index in sessions.indices where isLive(index) {
             guard case .moved(let ghost, _, _) = sessions[index].state,
-                sessions[index].batch == nil, clients[ghost.place].backlog.isEmpty,
+                sessions[index].batch == nil, clients[ghost.slot].backlog.isEmpty,
                 !forwarding.contains(index)
             else { return false }
         }
@@ -87,7 +87,7 @@ extension Gateway {
         drain?.nextStepAt = now + Self.drainStep
         if progress.destinations.isEmpty {
             // There is nowhere to go, and so nothing to be gained by going slowly.
-            for place in 0..<clients.count { end(ClientIndex(place)) }
+            for slot in 0..<clients.count { end(ClientIndex(slot)) }
             return
         }
         let elapsed = (now - progress.startedAt).nanoseconds
@@ -104,42 +104,42 @@ extension Gateway {
 
     private mutating func tellDestinations(upTo count: Int) {
         while let progress = drain, progress.told < min(count, clients.count) {
-            let place = progress.told
+            let slot = progress.told
             drain?.told += 1
-            guard clients[place].flags.contains(.open),
-                !clients[place].flags.isDisjoint(with: [.moves, .session]),
-                clients[place].flags.isDisjoint(with: [.doomed, .ending])
+            guard clients[slot].flags.contains(.open),
+                !clients[slot].flags.isDisjoint(with: [.moves, .session]),
+                clients[slot].flags.isDisjoint(with: [.doomed, .ending])
             else { continue }
             counters[.movedNotices] += 1
             let left = progress.startedAt + progress.duration - now
             frame.removeAll()
             // As many elements as a message has: clients take an unknown kind apart as one.
             frame.append("*3\r\n$5\r\nmoved\r\n")
-            frame.appendBulk(progress.destination(place).address)
+            frame.appendBulk(progress.destination(slot).address)
             frame.appendInteger(Int(max(0, left.nanoseconds) / 1_000_000))
-            tell(ClientIndex(place))
+            tell(ClientIndex(slot))
         }
     }
 
     private mutating func endClients(upTo count: Int) {
         while let progress = drain, progress.ended < count {
-            let place = progress.ended
+            let slot = progress.ended
             drain?.ended += 1
-            end(ClientIndex(place))
+            end(ClientIndex(slot))
         }
         // Who has come since is ended at once.
         guard let progress = drain, progress.ended == clients.count,
             !(now - progress.startedAt < progress.duration)
         else { return }
-        for place in 0..<clients.count { end(ClientIndex(place)) }
+        for slot in 0..<clients.count { end(ClientIndex(slot)) }
     }
 
     private mutating func end(_ client: ClientIndex) {
-        let place = client.place
-        guard clients[place].flags.contains(.open), !clients[place].flags.contains(.ending) else {
+        let slot = client.slot
+        guard clients[slot].flags.contains(.open), !clients[slot].flags.contains(.ending) else {
             return
         }
-        clients[place].flags.insert(.ending)
+        clients[slot].flags.insert(.ending)
         hasWork = true
         farewells.append(client)
     }
@@ -158,7 +158,7 @@ extension Gateway {
             guard case .waiting = sessions[index].state, sessions[index].handover.isEmpty else {
                 continue
             }
-            let number = index.place + Int(sessions[index].offers)
+            let number = index.slot + Int(sessions[index].offers)
             sessions[index].offers += 1
             offer(index, to: progress.destination(number).node)
             underWay += 1
@@ -168,7 +168,7 @@ extension Gateway {
     /// A session that has just come and that nobody has fetched yet goes on at once.
     private mutating func finishArrivalIfWaiting(_ index: UserSessionIndex) {
         if case .arriving(let client, _, _) = sessions[index].state,
-            clients[client.place].flags.contains(.ghost)
+            clients[client.slot].flags.contains(.ghost)
         {
             finishArrival(index)
         }

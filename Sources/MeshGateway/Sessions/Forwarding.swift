@@ -27,15 +27,15 @@ extension Gateway {
         for index in due {
             guard case .moved(let ghost, let node, _) = sessions[index].state,
                 sessions[index].batch == nil,
-                !clients[ghost.place].backlog.isEmpty || clients[ghost.place].droppedCount > 0
+                !clients[ghost.slot].backlog.isEmpty || clients[ghost.slot].droppedCount > 0
             else { continue }
             var batch = ByteQueue()
             batch.append(SessionTag.forward)
             sessions[index].token.append(to: &batch)
             sessions[index].batchNumber += 1
             batch.append(integer: sessions[index].batchNumber)
-            batch.append(integer: UInt32(clamping: clients[ghost.place].droppedCount))
-            clients[ghost.place].droppedCount = 0
+            batch.append(integer: UInt32(clamping: clients[ghost.slot].droppedCount))
+            clients[ghost.slot].droppedCount = 0
             takeFrames(ghost, &batch, bytesMax: Self.batchBytesMax)
             let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
             sessions[index].batch = bytes
@@ -69,8 +69,8 @@ extension Gateway {
         sessions[index].batch = nil
         // One that was not taken is announced with what comes next, or at the end: alone it would
         // be refused for ever.
-        if !clients[ghost.place].backlog.isEmpty
-            || isTaken && clients[ghost.place].droppedCount > 0
+        if !clients[ghost.slot].backlog.isEmpty
+            || isTaken && clients[ghost.slot].droppedCount > 0
         {
             forwarding.insert(index)
         } else if now >= until {
@@ -99,7 +99,7 @@ extension Gateway {
         batch.append(SessionTag.forward)
         sessions[index].token.append(to: &batch)
         batch.append(integer: Self.lastBatch)
-        batch.append(integer: UInt32(clamping: clients[ghost.place].droppedCount))
+        batch.append(integer: UInt32(clamping: clients[ghost.slot].droppedCount))
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), .none, to: node, bytes)
@@ -173,11 +173,11 @@ extension Gateway {
         join(client, sessions[index].user)
         release(index, from: ghost)
         tellMissed(
-            client, sessions[index].user, clients[ghost.place].droppedCount,
-            since: clients[ghost.place].droppedSince)
+            client, sessions[index].user, clients[ghost.slot].droppedCount,
+            since: clients[ghost.slot].droppedSince)
         pour(from: ghost, to: client, sessions[index].key)
         closeGhost(ghost)
-        if clients[client.place].flags.contains(.ghost) {
+        if clients[client.slot].flags.contains(.ghost) {
             change(index, .waiting(client, until: now + configuration.sessionGrace))
         } else {
             change(index, .attached(client))
@@ -186,9 +186,9 @@ extension Gateway {
 
     /// Before the client itself changes what it is attached to.
     mutating func finishArrivals(_ client: ClientIndex) {
-        guard !clients[client.place].arriving.isEmpty else { return }
-        let indices = clients[client.place].arriving
-        clients[client.place].arriving = []
+        guard !clients[client.slot].arriving.isEmpty else { return }
+        let indices = clients[client.slot].arriving
+        clients[client.slot].arriving = []
         for index in indices {
             // It may have ended meanwhile, and its place may be another client's session.
             guard case .arriving(client, _, _) = sessions[index].state else { continue }
@@ -202,11 +202,11 @@ extension Gateway {
             finishArrival(index)
         case .moved(let ghost, let node, let until):
             // The key is given up; what is under way is still forwarded.
-            if clients[ghost.place].backlog.isEmpty, sessions[index].batch == nil {
+            if clients[ghost.slot].backlog.isEmpty, sessions[index].batch == nil {
                 endForwarding(index, ghost, to: node)
             } else {
                 // Not the client's own departure: that would end the session.
-                clients[ghost.place].flags.remove(.session)
+                clients[ghost.slot].flags.remove(.session)
                 leave(ghost, named: sessions[index].user)
                 change(index, .moved(ghost, to: node, until: until))
                 shortTimers.removeLast()
@@ -230,16 +230,16 @@ extension Gateway {
     /// True when `frame`, for a session that has just come from another node, was given out already:
     /// it came here directly and by that node.
     mutating func isTwin(_ client: ClientIndex) -> Bool {
-        let place = client.place
+        let slot = client.slot
         guard
-            let index = clients[place].sessions.first(
+            let index = clients[slot].sessions.first(
                 label.key, where: { sessions[$0].twinsUntil != nil })
         else { return false }
         if sessions[index].seen.insert(label.id) { return false }
         counters[.sessionTwins] += 1
         // One that still waits for the forwarded ones to be ahead of it leaves with them.
         if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
-            clients[ghost.place].backlog.remove(label.id)
+            clients[ghost.slot].backlog.remove(label.id)
         {
             return false
         }
@@ -253,15 +253,15 @@ extension Gateway {
 
     /// So many messages are lost to the client, or ghost.
     mutating func addLost(_ count: Int, to client: ClientIndex) {
-        let place = client.place
-        clients[place].droppedCount = Self.sumOfLost(clients[place].droppedCount, count)
+        let slot = client.slot
+        clients[slot].droppedCount = Self.sumOfLost(clients[slot].droppedCount, count)
     }
 
     /// So many messages are lost to the ghost, the first of them then.
     mutating func missed(_ count: Int, since: Instant, by ghost: ClientIndex) {
-        let place = ghost.place
-        let isFirst = clients[place].droppedCount == 0
-        clients[place].droppedSince = isFirst ? since : min(clients[place].droppedSince, since)
+        let slot = ghost.slot
+        let isFirst = clients[slot].droppedCount == 0
+        clients[slot].droppedSince = isFirst ? since : min(clients[slot].droppedSince, since)
         addLost(count, to: ghost)
     }
 
@@ -269,9 +269,9 @@ extension Gateway {
     private mutating func tellMissed(
         _ client: ClientIndex, _ user: [UInt8], _ count: Int, since: Instant
     ) {
-        let place = client.place
+        let slot = client.slot
         if count == 0 { return }
-        if clients[place].flags.contains(.ghost) {
+        if clients[slot].flags.contains(.ghost) {
             missed(count, since: since, by: client)
         } else {
             tellSessionGap(client, user, count, since: since)

@@ -65,7 +65,7 @@ extension Gateway {
         let subject = Slice(start: 0, count: questionBytes.count)
         let id = openQuestion(
             .resume(user: user, token: token, seen: seen), client, target: holder)
-        clients[client.place].flags.insert(.asking)
+        clients[client.slot].flags.insert(.asking)
         return .ask(id, .node(holder, subject: subject))
     }
 
@@ -84,7 +84,7 @@ extension Gateway {
         let id = nextQuestion
         nextQuestion = id.next
         var question = Question(
-            client: client, clientID: client.isNone ? 0 : clients[client.place].id, subject: subject
+            client: client, clientID: client.isNone ? 0 : clients[client.slot].id, subject: subject
         )
         question.target = target
         questions[id] = question
@@ -113,22 +113,22 @@ extension Gateway {
         _ question: Question, _ user: [UInt8], _ token: SessionToken, seen: UInt64?,
         isTargetPresent: Bool
     ) -> ClientIndex? {
-        let place = question.client.place
+        let slot = question.client.slot
         let isThere =
-            clients[place].flags.contains([.open, .asking])
-            && clients[place].id == question.clientID
-        let isWanted = isThere && clients[place].flags.isDisjoint(with: [.doomed, .ending])
+            clients[slot].flags.contains([.open, .asking])
+            && clients[slot].id == question.clientID
+        let isWanted = isThere && clients[slot].flags.isDisjoint(with: [.doomed, .ending])
         if let index = sessionOfToken[token], sessions[index].user == user, !isMoved(index) {
             // It has come meanwhile: the client broke off as it asked, and asks for the second time.
             guard isThere else { return nil }
-            clients[place].flags.remove(.asking)
+            clients[slot].flags.remove(.asking)
             if isWanted { resumeHere(index, token, seen: seen, question.client) }
             return question.client
         }
         if let grant = question.grant {
             // The old node has let go of it: it is taken even if the client has not waited.
             _ = adopt(user, token, grant, isWanted ? question.client : nil)
-            if isThere { clients[place].flags.remove(.asking) }
+            if isThere { clients[slot].flags.remove(.asking) }
             return isThere ? question.client : nil
         }
         guard isThere else { return nil }
@@ -148,9 +148,9 @@ extension Gateway {
             send(question.subject, question.client, to: nil, subject)
             return nil
         }
-        clients[place].flags.remove(.asking)
+        clients[slot].flags.remove(.asking)
         let client = question.client
-        guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else { return client }
+        guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { return client }
         if question.isMiscounted {
             fail(client, Self.miscounted)
             return client
@@ -264,23 +264,23 @@ extension Gateway {
 
     /// What waits in a session's ghost, taken out of it, with the gap.
     private mutating func grant(of index: UserSessionIndex, _ ghost: ClientIndex) -> [UInt8] {
-        let place = ghost.place
+        let slot = ghost.slot
         // The other node is not told where in the count those notices stood.
         if !sessions[index].told.losses.isEmpty {
             missed(Self.unknownCount, since: now, by: ghost)
             sessions[index].told.removeAll()
         }
         var grant = ByteQueue()
-        let missed = clients[place].droppedCount
-        let age = missed == 0 ? 0 : (now - clients[place].droppedSince).milliseconds
+        let missed = clients[slot].droppedCount
+        let age = missed == 0 ? 0 : (now - clients[slot].droppedSince).milliseconds
         grant.append(integer: UInt32(clamping: missed))
         grant.append(integer: UInt32(clamping: age))
         let isCounted = sessions[index].isCounted
         let from = isCounted ? min(firstWaiting(index, ghost), Self.countMax) : 0
         grant.append(integer: UInt64(clamping: from))
         grant.append(integer: min(sessions[index].sentCount, UInt64(Self.countMax)))
-        clients[place].droppedCount = 0
-        clients[place].flags.remove(.counted)
+        clients[slot].droppedCount = 0
+        clients[slot].flags.remove(.counted)
         takeFrames(ghost, &grant, bytesMax: Self.grantBytesMax)
         return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
     }
@@ -288,9 +288,9 @@ extension Gateway {
     /// Moves messages out of a backlog, each with its header: as many as `bytesMax` has room for,
     /// and at least one.
     mutating func takeFrames(_ client: ClientIndex, _ queue: inout ByteQueue, bytesMax: Int) {
-        let place = client.place
+        let slot = client.slot
         var backlog = Backlog()
-        swap(&backlog, &clients[place].backlog)
+        swap(&backlog, &clients[slot].backlog)
         let start = queue.count
         while !backlog.isEmpty {
             let size = Self.frameHeaderSize + backlog.firstLength
@@ -301,7 +301,7 @@ extension Gateway {
             queue.append(integer: id.number)
             backlog.takeFirst { span, length in queue.append(span, 0, length) }
         }
-        swap(&backlog, &clients[place].backlog)
+        swap(&backlog, &clients[slot].backlog)
     }
 
     /// The session is another node's from now on; what comes for it here is forwarded.
@@ -309,11 +309,11 @@ extension Gateway {
         _ index: UserSessionIndex, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
     ) {
         counters[.sessionsMovedOut] += 1
-        clients[ghost.place].flags.formUnion([.movedAway, .passing])
-        clients[ghost.place].policy = .dropOldest
+        clients[ghost.slot].flags.formUnion([.movedAway, .passing])
+        clients[ghost.slot].policy = .dropOldest
         sessions[index].handover = handover
         change(index, .moved(ghost, to: node, until: now + Self.movedTime))
-        if !clients[ghost.place].backlog.isEmpty || clients[ghost.place].droppedCount > 0 {
+        if !clients[ghost.slot].backlog.isEmpty || clients[ghost.slot].droppedCount > 0 {
             forwarding.insert(index)
         }
     }
@@ -360,7 +360,7 @@ extension Gateway {
         let since = now - header.age
         let receiver = client ?? openGhost(.dropOldest)
         let ghost = openGhost(.dropOldest)
-        clients[ghost.place].flags.insert(.passing)
+        clients[ghost.slot].flags.insert(.passing)
         let index = makeSession(user, .attached(receiver))
         if client == nil {
             // The client knows the old tokens alone.
@@ -381,17 +381,17 @@ extension Gateway {
         join(ghost, user)
         change(index, .arriving(receiver, ghost: ghost, until: now + Self.arrivalTime))
         if let client {
-            clients[client.place].arriving.append(index)
+            clients[client.slot].arriving.append(index)
             answerToken(index, client)
             tellSessionGap(client, user, header.missed, since: since)
         } else {
-            clients[receiver.place].droppedCount = header.missed
-            clients[receiver.place].droppedSince = since
+            clients[receiver.slot].droppedCount = header.missed
+            clients[receiver.slot].droppedSince = since
             sessions[index].sentCount = UInt64(header.sent)
             beginWaiting(index, receiver, from: header.from)
         }
         readFrames(span, Grant.size, span.count, sessions[index].key) { gateway in
-            gateway.clients[receiver.place].backlog.append(gateway.frame, gateway.label)
+            gateway.clients[receiver.slot].backlog.append(gateway.frame, gateway.label)
             // The user may have been here a moment ago: then what waited elsewhere comes here too.
             _ = gateway.sessions[index].seen.insert(gateway.label.id)
         }
@@ -440,18 +440,18 @@ extension Gateway {
         sessions[index].handover = []
         let key = sessions[index].key
         var later = Backlog()
-        swap(&later, &clients[ghost.place].backlog)
+        swap(&later, &clients[ghost.slot].backlog)
         let span = grant.span
         guard let header = Grant(span) else { preconditionFailure("a grant of our own") }
         if header.missed > 0 { missed(header.missed, since: now - header.age, by: ghost) }
         beginWaiting(index, ghost, from: header.from)
         readFrames(span, Grant.size, span.count, key) { gateway in
-            gateway.clients[ghost.place].backlog.append(gateway.frame, gateway.label)
+            gateway.clients[ghost.slot].backlog.append(gateway.frame, gateway.label)
         }
         while !later.isEmpty {
             let label = FrameLabel(.user, key, id: later.firstID)
             later.takeFirst { span, length in
-                clients[ghost.place].backlog.append(span, 0, length, label)
+                clients[ghost.slot].backlog.append(span, 0, length, label)
             }
         }
     }

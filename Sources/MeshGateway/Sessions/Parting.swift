@@ -56,10 +56,10 @@ extension Gateway {
     /// Whether `close` depends on how this client's connection ends: it had messages of a session
     /// of which nobody says that they have come. Of all others the kernel need not be asked.
     public mutating func hasUnproven(_ client: ClientIndex) -> Bool {
-        let place = client.place
-        if !clients[place].parted.isEmpty { return true }
-        guard clients[place].flags.contains(.session) else { return false }
-        return clients[place].sessions.entries.contains { isUnproven($0.session) }
+        let slot = client.slot
+        if !clients[slot].parted.isEmpty { return true }
+        guard clients[slot].flags.contains(.session) else { return false }
+        return clients[slot].sessions.entries.contains { isUnproven($0.session) }
     }
 
     /// What was written of the session up to its `unprovenEnd` is not known to have come. What is
@@ -77,9 +77,9 @@ extension Gateway {
 
     /// The session leaves this client, whose connection is asked about later.
     mutating func part(_ index: UserSessionIndex, from client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         if isUnproven(index), let end = sessions[index].unprovenEnd {
-            clients[place].parted.append(
+            clients[slot].parted.append(
                 PartedSession(session: index, life: sessions[index].life, end: end))
         }
         sessions[index].unprovenEnd = nil
@@ -88,9 +88,9 @@ extension Gateway {
     /// Announces what has been lost with a connection; returns the sessions of which it is still
     /// open.
     mutating func judge(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
-        let place = client.place
-        let given = clients[place].outputBase &+ UInt64(clients[place].sentFront)
-        let doubts = clients[place].parted.map { parted in
+        let slot = client.slot
+        let given = clients[slot].outputBase &+ UInt64(clients[slot].sentFront)
+        let doubts = clients[slot].parted.map { parted in
             SessionDoubt(
                 session: parted.session, life: parted.life,
                 bytesBehind: Int(truncatingIfNeeded: given &- parted.end))

@@ -172,16 +172,16 @@ extension Gateway {
         renew(index, token)
         answerToken(index, client)
         tellSessionGap(
-            client, sessions[index].user, clients[ghost.place].droppedCount,
-            since: clients[ghost.place].droppedSince)
+            client, sessions[index].user, clients[ghost.slot].droppedCount,
+            since: clients[ghost.slot].droppedSince)
         pour(from: ghost, to: client, sessions[index].key)
         closeGhost(ghost)
     }
 
     /// Writes the session's token as a reply.
     mutating func answerToken(_ index: UserSessionIndex, _ client: ClientIndex) {
-        guard !clients[client.place].flags.contains(.muted) else { return }
-        clients[client.place].output.appendBulk(sessions[index].token.text)
+        guard !clients[client.slot].flags.contains(.muted) else { return }
+        clients[client.slot].output.appendBulk(sessions[index].token.text)
         wrote(client)
     }
 
@@ -190,7 +190,7 @@ extension Gateway {
     mutating func tellSessionGap(
         _ client: ClientIndex, _ user: [UInt8], _ count: Int, since: Instant
     ) {
-        let place = client.place
+        let slot = client.slot
         guard count != 0 else { return }
         counters[.gapNotices] += 1
         frame.removeAll()
@@ -202,8 +202,8 @@ extension Gateway {
         tell(client)
         // The notice itself may be lost with its connection.
         if let index = session(of: user, at: client) {
-            let end = clients[place].output.count + clients[place].held.count
-            noteTold(index, count, since: since, upTo: clients[place].outputBase &+ UInt64(end))
+            let end = clients[slot].output.count + clients[slot].held.count
+            noteTold(index, count, since: since, upTo: clients[slot].outputBase &+ UInt64(end))
         }
     }
 
@@ -214,21 +214,21 @@ extension Gateway {
     /// What was not wholly handed to the kernel waits too: messages in the output, whose positions
     /// are known, and those in the backlog.
     mutating func keepSessions(_ client: ClientIndex) {
-        let place = client.place
-        let indices = clients[place].sessions.entries.map(\.session)
+        let slot = client.slot
+        let indices = clients[slot].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
         for index in indices { finishArrival(index) }
-        let passedCount = clients[place].kept.passedCount
-        let waiting = clients[place].kept.takeAll().enumerated()
+        let passedCount = clients[slot].kept.passedCount
+        let waiting = clients[slot].kept.takeAll().enumerated()
             .filter { $0.offset >= passedCount || isAwaited($0.element) }.map(\.element)
         var firstNumbers: [UserSessionIndex: UInt64] = [:]
         for frame in waiting where firstNumbers[frame.session] == nil && isOwned(frame) {
             firstNumbers[frame.session] = frame.number
         }
         for index in indices {
-            let isLatest = clients[place].policy == .latest && !sessions[index].isCounted
+            let isLatest = clients[slot].policy == .latest && !sessions[index].isCounted
             let ghost = openGhost(isLatest ? .latest : .dropOldest)
-            clients[ghost.place].droppedSince = now
+            clients[ghost.slot].droppedSince = now
             join(ghost, sessions[index].user)
             hold(index, at: ghost)
             let first = firstNumbers[index] ?? sessions[index].sentCount + 1
@@ -236,28 +236,28 @@ extension Gateway {
             part(index, from: client)
             change(index, .waiting(ghost, until: now + configuration.sessionGrace))
             if let gap = untoldGap(client, .user, sessions[index].user) {
-                clients[ghost.place].droppedCount = gap.count
-                clients[ghost.place].droppedSince = gap.since
+                clients[ghost.slot].droppedCount = gap.count
+                clients[ghost.slot].droppedSince = gap.since
             }
         }
         var output = ByteQueue()
-        swap(&output, &clients[place].output)
-        let base = clients[place].outputBase
-        clients[place].outputBase = base &+ UInt64(clients[place].sentFront)
+        swap(&output, &clients[slot].output)
+        let base = clients[slot].outputBase
+        clients[slot].outputBase = base &+ UInt64(clients[slot].sentFront)
         for kept in waiting {
             output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, client) }
         }
         var backlog = Backlog()
-        swap(&backlog, &clients[place].backlog)
+        swap(&backlog, &clients[slot].backlog)
         while !backlog.isEmpty {
             let id = backlog.firstID
             backlog.takeFirst { span, length in keep(span, 0, length, id, client) }
         }
-        clients[place].sentFront = 0
-        clients[place].sessions.removeAll()
-        clients[place].arriving = []
-        clients[place].settlingCount = 0
-        clients[place].flags.subtract([.session, .settling])
+        clients[slot].sentFront = 0
+        clients[slot].sessions.removeAll()
+        clients[slot].arriving = []
+        clients[slot].settlingCount = 0
+        clients[slot].flags.subtract([.session, .settling])
         for index in indices {
             leave(client, named: sessions[index].user)
         }
@@ -267,7 +267,7 @@ extension Gateway {
     private mutating func keep(
         _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ client: ClientIndex
     ) {
-        let place = client.place
+        let slot = client.slot
         let bytes = span.extracting(start..<start + length)
         let title = FrameTitle(bytes)
         guard title.kind == .user else { return }
@@ -275,7 +275,7 @@ extension Gateway {
         // Two, if it has taken another session of the same user from another connection.
         var indices: [UserSessionIndex] = []
         let key = hasher.key(.user, user)
-        _ = clients[place].sessions.first(key) { index in
+        _ = clients[slot].sessions.first(key) { index in
             if sessions[index].user == user { indices.append(index) }
             return false
         }
@@ -332,7 +332,7 @@ extension Gateway {
     private mutating func expire(_ index: UserSessionIndex) {
         guard case .waiting(let ghost, _) = sessions[index].state else { return }
         counters[.sessionsExpired] += 1
-        counters[.sessionMessagesDropped] += UInt64(clients[ghost.place].backlog.count)
+        counters[.sessionMessagesDropped] += UInt64(clients[ghost.slot].backlog.count)
         closeGhost(ghost)
         forget(index)
     }
@@ -421,60 +421,60 @@ extension Gateway {
 
     /// The session of this user that a client, or a ghost, has.
     func session(of user: [UInt8], at client: ClientIndex) -> UserSessionIndex? {
-        let place = client.place
-        if clients[place].sessions.isEmpty { return nil }
-        return clients[place].sessions.first(hasher.key(.user, user)) {
+        let slot = client.slot
+        if clients[slot].sessions.isEmpty { return nil }
+        return clients[slot].sessions.first(hasher.key(.user, user)) {
             sessions[$0].user == user
         }
     }
 
     /// From now on the client or ghost has the session.
     mutating func hold(_ index: UserSessionIndex, at client: ClientIndex) {
-        let place = client.place
-        clients[place].sessions.append(index, sessions[index].key)
-        clients[place].flags.formUnion([.session, .tracked])
+        let slot = client.slot
+        clients[slot].sessions.append(index, sessions[index].key)
+        clients[slot].flags.formUnion([.session, .tracked])
         if sessions[index].twinsUntil != nil {
-            clients[place].settlingCount += 1
-            clients[place].flags.insert(.settling)
+            clients[slot].settlingCount += 1
+            clients[slot].flags.insert(.settling)
         }
     }
 
     mutating func release(_ index: UserSessionIndex, from client: ClientIndex) {
-        let place = client.place
-        clients[place].sessions.remove(index, sessions[index].key)
+        let slot = client.slot
+        clients[slot].sessions.remove(index, sessions[index].key)
         if sessions[index].twinsUntil != nil { endSettling(at: client) }
-        if clients[place].sessions.isEmpty {
-            clients[place].flags.subtract([.session, .settling])
-            if clients[place].flags.contains(.open) { chooseTracking(client) }
+        if clients[slot].sessions.isEmpty {
+            clients[slot].flags.subtract([.session, .settling])
+            if clients[slot].flags.contains(.open) { chooseTracking(client) }
         }
     }
 
     /// Nothing of one of the client's sessions can come twice any more, or it has gone.
     mutating func endSettling(at client: ClientIndex) {
-        let place = client.place
-        clients[place].settlingCount -= 1
-        if clients[place].settlingCount == 0 { clients[place].flags.remove(.settling) }
+        let slot = client.slot
+        clients[slot].settlingCount -= 1
+        if clients[slot].settlingCount == 0 { clients[slot].flags.remove(.settling) }
     }
 
     // MARK: Ghosts
 
     mutating func openGhost(_ policy: SlowConsumerPolicy) -> ClientIndex {
         let ghost = takePlace()
-        clients[ghost.place].flags = [.ghost, .tracked]
-        clients[ghost.place].policy = policy
+        clients[ghost.slot].flags = [.ghost, .tracked]
+        clients[ghost.slot].policy = policy
         openGhostCount += 1
         return ghost
     }
 
     mutating func closeGhost(_ ghost: ClientIndex) {
-        let place = ghost.place
-        precondition(clients[place].flags.contains(.ghost), "client \(ghost) is no ghost")
+        let slot = ghost.slot
+        precondition(clients[slot].flags.contains(.ghost), "client \(ghost) is no ghost")
         // Not a departure of its own: the session goes on elsewhere, or has ended.
-        clients[place].flags.remove(.session)
-        while !clients[place].lists[first: .user].isNone {
-            leave(ghost, clients[place].lists[first: .user])
+        clients[slot].flags.remove(.session)
+        while !clients[slot].lists[first: .user].isNone {
+            leave(ghost, clients[slot].lists[first: .user])
         }
-        clients[place] = Session()
+        clients[slot] = Session()
         freeClients.append(ghost)
         openGhostCount -= 1
     }
@@ -488,15 +488,15 @@ extension Gateway {
 
     /// Moves all that waits in a ghost to the back of another backlog, whatever its bound.
     mutating func pour(from ghost: ClientIndex, to client: ClientIndex, _ key: Key) {
-        let place = client.place
+        let slot = client.slot
         var backlog = Backlog()
-        swap(&backlog, &clients[ghost.place].backlog)
+        swap(&backlog, &clients[ghost.slot].backlog)
         guard !backlog.isEmpty else { return }
-        let isGhost = clients[place].flags.contains(.ghost)
+        let isGhost = clients[slot].flags.contains(.ghost)
         while !backlog.isEmpty {
             let label = FrameLabel(.user, key, id: backlog.firstID)
             backlog.takeFirst { span, length in
-                clients[place].backlog.append(span, 0, length, label)
+                clients[slot].backlog.append(span, 0, length, label)
             }
             if !isGhost { counters[.clientCopies] += 1 }
         }

@@ -90,8 +90,8 @@ struct UserSessions {
     }
 
     subscript(index: UserSessionIndex) -> UserSession {
-        @inline(__always) _read { yield sessions[index.place] }
-        @inline(__always) _modify { yield &sessions[index.place] }
+        @inline(__always) _read { yield sessions[index.slot] }
+        @inline(__always) _modify { yield &sessions[index.slot] }
     }
 
     /// Adds a session; its serial and its life follow those of the one that had the place before.

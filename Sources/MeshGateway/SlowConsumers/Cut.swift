@@ -33,16 +33,16 @@ extension Gateway {
     /// More waits for the client than may: it is ended, and the driver is told.
     @inline(never)
     mutating func cut(_ client: ClientIndex, _ culprit: Culprit) {
-        let place = client.place
-        guard !clients[place].flags.contains(.doomed) else { return }
+        let slot = client.slot
+        guard !clients[slot].flags.contains(.doomed) else { return }
         counters[.clientsOverdue] += 1
         let channel = name(of: culprit)
         let discarded = doom(client)
         hasWork = true
         cuts.append(
             CutClient(
-                id: clients[place].id, address: clients[place].address,
-                name: String(decoding: clients[place].name, as: UTF8.self),
+                id: clients[slot].id, address: clients[slot].address,
+                name: String(decoding: clients[slot].name, as: UTF8.self),
                 channel: String(
                     decoding: channel.prefix(Self.cutChannelBytesMax), as: UTF8.self),
                 discardedBytes: discarded))

@@ -26,74 +26,74 @@ extension Gateway {
     /// output.
     @inline(never)
     mutating func enqueue(_ client: ClientIndex) {
-        let place = client.place
-        if clients[place].flags.contains(.settling), label.kind == .user, isTwin(client) { return }
+        let slot = client.slot
+        if clients[slot].flags.contains(.settling), label.kind == .user, isTwin(client) { return }
         admitFrame(client)
     }
 
     /// The same, for what is known to be no twin.
     mutating func admitFrame(_ client: ClientIndex) {
-        let place = client.place
-        guard clients[place].flags.isDisjoint(with: [.doomed, .ending]) else {
-            if clients[place].flags.contains(.session), label.kind == .user {
+        let slot = client.slot
+        guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else {
+            if clients[slot].flags.contains(.session), label.kind == .user {
                 // It waits for the next connection. A turn of the driver brings so much at most.
-                clients[place].backlog.append(frame, label)
+                clients[slot].backlog.append(frame, label)
             } else {
                 counters[.droppedClientCopies] += 1
             }
             return
         }
-        if !clients[place].flags.contains(.ghost) { counters[.clientCopies] += 1 }
+        if !clients[slot].flags.contains(.ghost) { counters[.clientCopies] += 1 }
         let isAhead =
-            clients[place].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
-            && clients[place].backlog.isEmpty
+            clients[slot].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
+            && clients[slot].backlog.isEmpty
             && outputCount(client) < Self.aheadBytes
         if isAhead {
-            let start = clients[place].output.count
+            let start = clients[slot].output.count
             let length = frame.count
-            frame.withSpan { clients[place].output.append($0, 0, $0.count) }
+            frame.withSpan { clients[slot].output.append($0, 0, $0.count) }
             noteFrame(client, at: start, length, label.group, label.id)
             wrote(client, .frame)
             return
         }
-        let policy = clients[place].policy
-        let isGhost = clients[place].flags.contains(.ghost)
+        let policy = clients[slot].policy
+        let isGhost = clients[slot].flags.contains(.ghost)
         let bytesMax = isGhost ? configuration.sessionBytesMax : configuration.slowBytesMax
-        let isBounded = isGhost && !clients[place].flags.contains(.passing)
+        let isBounded = isGhost && !clients[slot].flags.contains(.passing)
         let countMax = isBounded ? configuration.sessionCountMax : .max
         let cost = frame.count + Backlog.entryCost
         if policy == .disconnect, !isGhost {
-            clients[place].backlog.append(frame, label)
+            clients[slot].backlog.append(frame, label)
             checkBacklogLimit(client)
         } else if cost > bytesMax {
             // Not even alone.
             lose(client, policy)
         } else if policy == .dropNewest {
-            if clients[place].backlog.cost + cost > bytesMax
-                || clients[place].backlog.count >= countMax
+            if clients[slot].backlog.cost + cost > bytesMax
+                || clients[slot].backlog.count >= countMax
             {
                 lose(client, policy)
             } else {
-                clients[place].backlog.append(frame, label)
+                clients[slot].backlog.append(frame, label)
             }
         } else {
             if policy == .latest {
-                if clients[place].backlog.appendLatest(frame, label) {
+                if clients[slot].backlog.appendLatest(frame, label) {
                     lose(client, policy)
                 }
             } else {
-                clients[place].backlog.append(frame, label)
+                clients[slot].backlog.append(frame, label)
             }
-            while clients[place].backlog.cost > bytesMax
-                || clients[place].backlog.count > countMax
+            while clients[slot].backlog.cost > bytesMax
+                || clients[slot].backlog.count > countMax
             {
                 loseOldest(client, policy)
             }
         }
         if !isGhost {
             wrote(client)
-        } else if clients[place].flags.contains(.movedAway),
-            let entry = clients[place].sessions.entries.first
+        } else if clients[slot].flags.contains(.movedAway),
+            let entry = clients[slot].sessions.entries.first
         {
             forwarding.insert(entry.session)
         }
@@ -103,21 +103,21 @@ extension Gateway {
     private mutating func noteFrame(
         _ client: ClientIndex, at start: Int, _ length: Int, _ group: UInt64, _ id: MessageID
     ) {
-        let place = client.place
-        if clients[place].isRESP3 { clients[place].output.setFrame(at: start, isRESP3: true) }
-        if clients[place].flags.contains(.session),
+        let slot = client.slot
+        if clients[slot].isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
+        if clients[slot].flags.contains(.session),
             let (session, number) = countMessage(client, group)
         {
-            clients[place].kept.append(
+            clients[slot].kept.append(
                 KeptFrame(
-                    start: clients[place].outputBase &+ UInt64(start), length: length, id: id,
+                    start: clients[slot].outputBase &+ UInt64(start), length: length, id: id,
                     session: session, life: sessions[session].life, number: number))
         }
     }
 
     private mutating func checkBacklogLimit(_ client: ClientIndex) {
-        let place = client.place
-        let waiting = clients[place].backlog.byteCount + outputCount(client)
+        let slot = client.slot
+        let waiting = clients[slot].backlog.byteCount + outputCount(client)
         if waiting > configuration.pubsubOutputLimit.bound { cut(client, .frame) }
     }
 
@@ -125,9 +125,9 @@ extension Gateway {
 
     /// The message in `frame` is lost to the client, or one of the same title in its backlog.
     private mutating func lose(_ client: ClientIndex, _ policy: SlowConsumerPolicy) {
-        let place = client.place
+        let slot = client.slot
         count(client, policy)
-        if clients[place].flags.contains(.gaps) {
+        if clients[slot].flags.contains(.gaps) {
             let title = frame.withSpan { FrameTitle($0) }
             let name = frame.withSpan { span in Self.bytes(span, title.name) }
             noteGap(client, title.kind, name, 1)
@@ -135,34 +135,34 @@ extension Gateway {
     }
 
     private mutating func loseOldest(_ client: ClientIndex, _ policy: SlowConsumerPolicy) {
-        let place = client.place
+        let slot = client.slot
         count(client, policy, isOldest: true)
-        if clients[place].flags.contains(.gaps) {
-            let (kind, name) = clients[place].backlog.takeFirst { span, _ in
+        if clients[slot].flags.contains(.gaps) {
+            let (kind, name) = clients[slot].backlog.takeFirst { span, _ in
                 let title = FrameTitle(span)
                 return (title.kind, Self.bytes(span, title.name))
             }
             noteGap(client, kind, name, 1)
         } else {
-            clients[place].backlog.takeFirst { _, _ in }
+            clients[slot].backlog.takeFirst { _, _ in }
         }
     }
 
     private mutating func count(
         _ client: ClientIndex, _ policy: SlowConsumerPolicy, isOldest: Bool = false
     ) {
-        let place = client.place
-        if clients[place].flags.contains(.ghost) {
+        let slot = client.slot
+        if clients[slot].flags.contains(.ghost) {
             counters[.sessionMessagesDropped] += 1
-            if clients[place].droppedCount == 0 { clients[place].droppedSince = now }
+            if clients[slot].droppedCount == 0 { clients[slot].droppedSince = now }
             // The oldest of a counted session may have been seen.
-            if isOldest, clients[place].flags.contains(.counted) { return }
+            if isOldest, clients[slot].flags.contains(.counted) { return }
             // What comes here for another node's session may have come there too: nobody knows.
             addLost(
-                clients[place].flags.contains(.movedAway) ? Self.unknownCount : 1, to: client)
+                clients[slot].flags.contains(.movedAway) ? Self.unknownCount : 1, to: client)
             return
         }
-        clients[place].droppedCount += 1
+        clients[slot].droppedCount += 1
         switch policy {
         case .disconnect, .dropOldest: counters[.droppedOldest] += 1
         case .dropNewest: counters[.droppedNewest] += 1
@@ -182,50 +182,50 @@ extension Gateway {
         _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int,
         since: Instant? = nil
     ) {
-        let place = client.place
-        if clients[place].gaps.isEmpty { clients[place].gapsAfter = gapPosition(client) }
-        clients[place].flags.insert(.gapPending)
+        let slot = client.slot
+        if clients[slot].gaps.isEmpty { clients[slot].gapsAfter = gapPosition(client) }
+        clients[slot].flags.insert(.gapPending)
         // The list is short but for clients that are far behind on many names.
         let key = Gap.key(kind, name)
-        if let index = clients[place].gapIndex[key] {
-            let sum = Self.sumOfLost(clients[place].gaps[index].count, count)
-            clients[place].gaps[index].count = sum
+        if let index = clients[slot].gapIndex[key] {
+            let sum = Self.sumOfLost(clients[slot].gaps[index].count, count)
+            clients[slot].gaps[index].count = sum
             return
         }
-        guard clients[place].gaps.count < Self.gapNameCountMax else {
-            let last = clients[place].gaps.count - 1
-            clients[place].gaps[last].name = []
-            clients[place].gaps[last].kind = .node
-            clients[place].gaps[last].count = Self.sumOfLost(
-                clients[place].gaps[last].count, count)
+        guard clients[slot].gaps.count < Self.gapNameCountMax else {
+            let last = clients[slot].gaps.count - 1
+            clients[slot].gaps[last].name = []
+            clients[slot].gaps[last].kind = .node
+            clients[slot].gaps[last].count = Self.sumOfLost(
+                clients[slot].gaps[last].count, count)
             return
         }
-        clients[place].gapIndex[key] = clients[place].gaps.count
-        clients[place].gaps.append(
+        clients[slot].gapIndex[key] = clients[slot].gaps.count
+        clients[slot].gaps.append(
             Gap(kind: kind, name: name, count: count, since: since ?? now))
     }
 
     /// The messages of this name that the client has missed and was not told of; nil: none that are told
     /// apart from others.
     func untoldGap(_ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8]) -> Gap? {
-        clients[client.place].gapIndex[Gap.key(kind, name)].map { clients[client.place].gaps[$0] }
+        clients[client.slot].gapIndex[Gap.key(kind, name)].map { clients[client.slot].gaps[$0] }
     }
 
     /// The frames up to this number came before what is missing: they are sent first.
     private func gapPosition(_ client: ClientIndex) -> UInt64 {
-        clients[client.place].policy == .dropNewest
-            ? clients[client.place].backlog.nextNumber : 0
+        clients[client.slot].policy == .dropNewest
+            ? clients[client.slot].backlog.nextNumber : 0
     }
 
     /// A flow from another node has a gap (`Effect.gap`): whoever asked is told that messages are
     /// missing; of which channels, nobody knows.
     public mutating func missed(count: Int) {
-        for place in 0..<clients.count
-        where clients[place].flags.contains([.open, .gaps])
-            && clients[place].flags.isDisjoint(with: [.doomed, .ending])
+        for slot in 0..<clients.count
+        where clients[slot].flags.contains([.open, .gaps])
+            && clients[slot].flags.isDisjoint(with: [.doomed, .ending])
         {
-            noteGap(ClientIndex(place), .node, [], count)
-            wrote(ClientIndex(place))
+            noteGap(ClientIndex(slot), .node, [], count)
+            wrote(ClientIndex(slot))
         }
     }
 
@@ -234,20 +234,20 @@ extension Gateway {
     /// Offers everything that waits for the client, in pieces.
     @inline(never)
     mutating func flushTracked(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
-        let place = client.place
+        let slot = client.slot
         while true {
             refill(client)
-            let front = clients[place].sentFront
-            let offered = clients[place].output.count - front
+            let front = clients[slot].sentFront
+            let offered = clients[slot].output.count - front
             guard offered > 0 else { return }
-            let sent = unsafe clients[place].output.withBytes { bytes in
+            let sent = unsafe clients[slot].output.withBytes { bytes in
                 unsafe body(UnsafeRawBufferPointer(rebasing: bytes[front...]))
             }
             precondition(sent >= 0 && sent <= offered)
             forget(client, front + sent)
-            guard sent == offered, !clients[place].backlog.isEmpty else { break }
+            guard sent == offered, !clients[slot].backlog.isEmpty else { break }
         }
-        if clients[place].policy == .disconnect, clients[place].flags.isDisjoint(with: .session) {
+        if clients[slot].policy == .disconnect, clients[slot].flags.isDisjoint(with: .session) {
             chooseTracking(client)
         }
     }
@@ -256,105 +256,105 @@ extension Gateway {
     /// as a part of it has not left, one of a counted session until it is acknowledged, or too many
     /// are kept: if the connection breaks, they wait again.
     private mutating func forget(_ client: ClientIndex, _ sent: Int) {
-        let place = client.place
-        let base = clients[place].outputBase
+        let slot = client.slot
+        let base = clients[slot].outputBase
         let end = base &+ UInt64(sent)
-        clients[place].kept.pass(end)
-        while clients[place].kept.passedCount > 0, let first = clients[place].kept.first {
+        clients[slot].kept.pass(end)
+        while clients[slot].kept.passedCount > 0, let first = clients[slot].kept.first {
             if isAwaited(first), end &- first.start <= UInt64(configuration.sessionBytesMax),
-                clients[place].kept.passedCount <= configuration.sessionCountMax
+                clients[slot].kept.passedCount <= configuration.sessionCountMax
             {
                 break
             }
             if first.number == 0, isOwned(first) {
                 noteUnproven(first.session, upTo: first.start &+ UInt64(first.length))
             }
-            clients[place].kept.removeFirst()
+            clients[slot].kept.removeFirst()
         }
         var gone = sent
-        if let start = clients[place].kept.first?.start, start < base &+ UInt64(sent) {
+        if let start = clients[slot].kept.first?.start, start < base &+ UInt64(sent) {
             gone = Int(start &- base)
         }
-        clients[place].output.drop(gone)
-        clients[place].outputBase = base &+ UInt64(gone)
-        clients[place].sentFront = sent - gone
+        clients[slot].output.drop(gone)
+        clients[slot].outputBase = base &+ UInt64(gone)
+        clients[slot].sentFront = sent - gone
     }
 
     /// Moves messages from the backlog to the output, gap notices before what came after the gap.
     mutating func refill(_ client: ClientIndex, all: Bool = false) {
-        let place = client.place
-        guard clients[place].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
+        let slot = client.slot
+        guard clients[slot].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
         while all
             || outputCount(client) < Self.aheadBytes
         {
             announceGaps(client)
-            guard !clients[place].backlog.isEmpty else { return }
+            guard !clients[slot].backlog.isEmpty else { return }
             // Taken out for the time of the copy: two parts of one session cannot be borrowed
             // through the slab at once.
             var output = ByteQueue()
-            swap(&output, &clients[place].output)
+            swap(&output, &clients[slot].output)
             let start = output.count
-            let id = clients[place].backlog.firstID
-            let group = clients[place].backlog.firstGroup
-            let length = clients[place].backlog.takeFirst { span, length in
+            let id = clients[slot].backlog.firstID
+            let group = clients[slot].backlog.firstGroup
+            let length = clients[slot].backlog.takeFirst { span, length in
                 output.append(span, 0, length)
                 return length
             }
-            swap(&output, &clients[place].output)
+            swap(&output, &clients[slot].output)
             noteFrame(client, at: start, length, group, id)
         }
     }
 
     private mutating func announceGaps(_ client: ClientIndex) {
-        let place = client.place
-        guard clients[place].flags.contains(.gapPending),
-            clients[place].backlog.firstNumber >= clients[place].gapsAfter
+        let slot = client.slot
+        guard clients[slot].flags.contains(.gapPending),
+            clients[slot].backlog.firstNumber >= clients[slot].gapsAfter
         else { return }
-        if !clients[place].backlog.isEmpty, let last = clients[place].gapsToldAt,
+        if !clients[slot].backlog.isEmpty, let last = clients[slot].gapsToldAt,
             now - last < Self.gapNoticePause
         {
             return
         }
-        clients[place].gapsToldAt = now
-        let isRESP3 = clients[place].isRESP3
-        for index in clients[place].gaps.indices {
-            let gap = clients[place].gaps[index]
-            clients[place].output.appendPush(5, isRESP3: isRESP3)
-            clients[place].output.append("$3\r\ngap\r\n")
-            clients[place].output.appendBulk(gap.kind.name)
-            clients[place].output.appendBulk(gap.name)
-            clients[place].output.appendInteger(gap.count)
-            clients[place].output.appendInteger(Int((now - gap.since).milliseconds))
+        clients[slot].gapsToldAt = now
+        let isRESP3 = clients[slot].isRESP3
+        for index in clients[slot].gaps.indices {
+            let gap = clients[slot].gaps[index]
+            clients[slot].output.appendPush(5, isRESP3: isRESP3)
+            clients[slot].output.append("$3\r\ngap\r\n")
+            clients[slot].output.appendBulk(gap.kind.name)
+            clients[slot].output.appendBulk(gap.name)
+            clients[slot].output.appendInteger(gap.count)
+            clients[slot].output.appendInteger(Int((now - gap.since).milliseconds))
             if gap.kind == .user, let index = session(of: gap.name, at: client) {
                 // The notice itself may be lost with its connection.
-                let end = clients[place].outputBase &+ UInt64(clients[place].output.count)
+                let end = clients[slot].outputBase &+ UInt64(clients[slot].output.count)
                 noteTold(index, gap.count, since: gap.since, upTo: end)
             }
         }
-        counters[.gapNotices] += UInt64(clients[place].gaps.count)
-        clients[place].gaps.removeAll()
-        clients[place].gapIndex.removeAll()
-        clients[place].flags.remove(.gapPending)
+        counters[.gapNotices] += UInt64(clients[slot].gaps.count)
+        clients[slot].gaps.removeAll()
+        clients[slot].gapIndex.removeAll()
+        clients[slot].flags.remove(.gapPending)
     }
 
     /// Puts all that waits into the output, ahead of a reply that must not overtake it. The queue's
     /// bound still bounds it: commands wait while much output does (the driver's throttle).
     mutating func releaseBacklog(_ client: ClientIndex) {
-        let place = client.place
-        if clients[place].flags.isDisjoint(with: [.tracked, .gapPending]) { return }
+        let slot = client.slot
+        if clients[slot].flags.isDisjoint(with: [.tracked, .gapPending]) { return }
         refill(client, all: true)
     }
 
     // MARK: Commands
 
     mutating func setPolicy(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         guard arguments.count <= 2 else {
             fail(client, "ERR wrong number of arguments for 'mesh.policy' command")
             return
         }
         if arguments.count == 1 {
-            clients[place].output.appendBulk(clients[place].policy.name)
+            clients[slot].output.appendBulk(clients[slot].policy.name)
             return
         }
         guard let policy = SlowConsumerPolicy(name: text(1, input, countMax: 32)) else {
@@ -362,38 +362,38 @@ extension Gateway {
             fail(client, "ERR syntax error: MESH.POLICY \(names)")
             return
         }
-        clients[place].policy = policy
+        clients[slot].policy = policy
         chooseTracking(client)
         ok(client)
     }
 
     /// Decides whether the client's messages pass its backlog.
     mutating func chooseTracking(_ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         let needsIt =
-            clients[place].policy != .disconnect || clients[place].flags.contains(.session)
+            clients[slot].policy != .disconnect || clients[slot].flags.contains(.session)
         if needsIt {
-            clients[place].flags.insert(.tracked)
+            clients[slot].flags.insert(.tracked)
             return
         }
         refill(client, all: true)
         // A gap notice or a transaction may still hold something back: then the next flush decides.
-        if clients[place].backlog.isEmpty, clients[place].sentFront == 0 {
-            clients[place].flags.remove(.tracked)
+        if clients[slot].backlog.isEmpty, clients[slot].sentFront == 0 {
+            clients[slot].flags.remove(.tracked)
         }
     }
 
     /// `MESH.GAPS`, `MESH.REPORTS` and `MESH.MOVES`: ON or OFF.
     mutating func setWish(_ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex) {
-        let place = client.place
+        let slot = client.slot
         if equals(1, "on", input) {
-            clients[place].flags.insert(flag)
+            clients[slot].flags.insert(flag)
         } else if equals(1, "off", input) {
-            clients[place].flags.remove(flag)
+            clients[slot].flags.remove(flag)
             if flag == .gaps {
-                clients[place].gaps = []
-                clients[place].gapIndex = [:]
-                clients[place].flags.remove(.gapPending)
+                clients[slot].gaps = []
+                clients[slot].gapIndex = [:]
+                clients[slot].flags.remove(.gapPending)
             }
         } else {
             fail(client, "ERR syntax error: ON or OFF")

@@ -27,8 +27,8 @@ struct AgreementChecker {
         var parts: [(group: Int, hosts: [Int])] = []
         for host in live where !world.network.isIsolated(host) && !world.isFrozen(host) {
             let group = world.network.group(of: host)
-            if let place = parts.firstIndex(where: { $0.group == group }) {
-                parts[place].hosts.append(host)
+            if let position = parts.firstIndex(where: { $0.group == group }) {
+                parts[position].hosts.append(host)
             } else {
                 parts.append((group, [host]))
             }

@@ -144,8 +144,8 @@ struct SessionChecker {
             var missing = 0
             // Those of senders whose nodes are gone may be lost with them.
             var orphaned = 0
-            for place in user.messages where place >= user.first {
-                let message = messages[place]
+            for position in user.messages where position >= user.first {
+                let message = messages[position]
                 if message.isReceived { continue }
                 if message.answer == nil || message.answer == 0 || !isUp(Int(message.host)) {
                     orphaned += 1

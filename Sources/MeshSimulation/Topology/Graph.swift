@@ -164,8 +164,8 @@ public struct Graph: Sendable {
         for node in 0..<count {
             let row = row(node)
             var isChanged = false
-            for place in row where isDead[node] || isDead[Int(links[place])] {
-                result.links[place] = UInt32(node)
+            for position in row where isDead[node] || isDead[Int(links[position])] {
+                result.links[position] = UInt32(node)
                 isChanged = true
             }
             if isChanged { result.links[row].sort() }
@@ -204,9 +204,9 @@ private struct LinkBuilder {
     private func isLinked(_ one: Int, _ other: Int) -> Bool {
         let forward = other >= one ? other - one : other - one + count
         if min(forward, count - forward) <= ringLinks { return true }
-        for place in 0..<long {
-            if targets[one * long + place] == UInt32(other) { return true }
-            if targets[other * long + place] == UInt32(one) { return true }
+        for position in 0..<long {
+            if targets[one * long + position] == UInt32(other) { return true }
+            if targets[other * long + position] == UInt32(one) { return true }
         }
         return false
     }
@@ -222,8 +222,8 @@ private struct LinkBuilder {
             let low = first * power(ratio, Double(stratum) / Double(long))
             let high = first * power(ratio, Double(stratum + 1) / Double(long))
             var isTaken = [Bool](repeating: false, count: count)
-            for place in 0..<(count - 1) {
-                order.swapAt(place, place + random.next(below: count - place))
+            for position in 0..<(count - 1) {
+                order.swapAt(position, position + random.next(below: count - position))
             }
             for node in order {
                 let target = target(of: Int(node), low, high, isTaken, &random)
@@ -264,12 +264,12 @@ private struct LinkBuilder {
     mutating func drawHarmonic(_ random: inout RandomSource) {
         let scale = log2(Double(count) / 2)
         for node in 0..<count {
-            for place in 0..<long {
+            for position in 0..<long {
                 for _ in 0..<32 {
                     let steps = Int(exp2(scale * random.nextUnit()))
                     let target = clockwise(node, min(max(steps, ringLinks + 1), count / 2))
                     if isLinked(node, target) { continue }
-                    targets[node * long + place] = UInt32(target)
+                    targets[node * long + position] = UInt32(target)
                     break
                 }
             }
@@ -282,18 +282,18 @@ private struct LinkBuilder {
         let ratio = power(Double(count) / 2 / first, 1 / (Double(long) + 0.5))
         var steps = 0
         var exact = first
-        for place in 0..<long {
+        for position in 0..<long {
             exact *= ratio
             steps = min(max(steps + 1, Int(exact.rounded()), ringLinks + 1), count / 2)
             for node in 0..<count {
-                targets[node * long + place] = UInt32(clockwise(node, steps))
+                targets[node * long + position] = UInt32(clockwise(node, steps))
             }
         }
     }
 
     mutating func drawRandom(_ random: inout RandomSource) {
         var order = (0..<UInt32(count)).map { $0 }
-        for place in 0..<long {
+        for position in 0..<long {
             for index in 0..<(count - 1) {
                 order.swapAt(index, index + random.next(below: count - index))
             }
@@ -302,7 +302,7 @@ private struct LinkBuilder {
                 // The next of the random cycle that is no neighbour yet.
                 var next = index + 1
                 while next < index + 16, isLinked(node, Int(order[next % count])) { next += 1 }
-                targets[node * long + place] = order[next % count]
+                targets[node * long + position] = order[next % count]
             }
         }
     }
@@ -312,8 +312,8 @@ private struct LinkBuilder {
         func forEachLink(_ body: (Int, Int) -> Void) {
             for node in 0..<count {
                 for steps in 1...ringLinks { body(node, clockwise(node, steps)) }
-                for place in 0..<long where targets[node * long + place] != Self.none {
-                    body(node, Int(targets[node * long + place]))
+                for position in 0..<long where targets[node * long + position] != Self.none {
+                    body(node, Int(targets[node * long + position]))
                 }
             }
         }
@@ -327,8 +327,8 @@ private struct LinkBuilder {
         let address = unsafe links.withUnsafeBytes { Int(bitPattern: $0.baseAddress) }
         let lead = (64 - address % 64) % 64 / 4
         for node in 0..<count {
-            for place in lead + node * size..<lead + (node + 1) * size {
-                links[place] = UInt32(node)
+            for position in lead + node * size..<lead + (node + 1) * size {
+                links[position] = UInt32(node)
             }
             degrees[node] = 0
         }
@@ -342,14 +342,14 @@ private struct LinkBuilder {
             let row = lead + node * size..<lead + (node + 1) * size
             links[row].sort()
             var isDouble = false
-            for place in row.dropFirst() where links[place] == links[place - 1] {
-                isDouble = isDouble || links[place] != UInt32(node)
+            for position in row.dropFirst() where links[position] == links[position - 1] {
+                isDouble = isDouble || links[position] != UInt32(node)
             }
             guard isDouble else { continue }
             var last = Self.none
-            for place in row {
-                let link = links[place]
-                if link == last { links[place] = UInt32(node) }
+            for position in row {
+                let link = links[position]
+                if link == last { links[position] = UInt32(node) }
                 last = link
             }
             links[row].sort()

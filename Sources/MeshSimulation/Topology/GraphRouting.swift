@@ -33,7 +33,7 @@ public struct RouteTally: Sendable {
 
     public mutating func add(_ other: RouteTally) {
         while hops.count < other.hops.count { hops.append(0) }
-        for place in other.hops.indices { hops[place] += other.hops[place] }
+        for position in other.hops.indices { hops[position] += other.hops[position] }
         failed += other.failed
         arrived += other.arrived
         crossings += other.crossings
@@ -48,7 +48,7 @@ public struct RouteTally: Sendable {
         while hops.count <= path.count { hops.append(0) }
         hops[path.count] += 1
         self.crossings += crossings
-        for place in 0..<max(0, path.count - 1) { load[Int(path[place])] += 1 }
+        for position in 0..<max(0, path.count - 1) { load[Int(path[position])] += 1 }
     }
 
     public var distribution: Distribution { Distribution(histogram: hops) }
@@ -177,16 +177,16 @@ struct Walker {
         _ links: Span<UInt32>, _ start: Int, _ size: Int, _ target: UInt32
     ) -> Bracket {
         // The first place whose node is not before the target, by halving without branches.
-        var place = start
+        var position = start
         var count = size
         while count > 1 {
             let half = count / 2
-            place += links[place + half - 1] < target ? half : 0
+            position += links[position + half - 1] < target ? half : 0
             count -= half
         }
-        place += links[place] < target ? 1 : 0
-        let after = links[place == start + size ? start : place]
-        let before = links[place == start ? start + size - 1 : place - 1]
+        position += links[position] < target ? 1 : 0
+        let after = links[position == start + size ? start : position]
+        let before = links[position == start ? start + size - 1 : position - 1]
         return Bracket(after: after &- target, before: target &- before)
     }
 
@@ -200,8 +200,8 @@ struct Walker {
         _ links: Span<UInt32>, _ row: Int, _ size: Int, _ target: UInt32
     ) -> Bracket {
         var seen = Bracket()
-        for place in row..<(row + size) {
-            let start = Int(links[place]) * size
+        for position in row..<(row + size) {
+            let start = Int(links[position]) * size
             for link in start..<(start + size) {
                 let node = links[Int(links[link]) * size]
                 seen.narrow(by: Bracket(after: node &- target, before: target &- node))
@@ -229,25 +229,25 @@ struct Walker {
         if first.after == 0 { return to }
         var seen = first
         if routing != .greedy {
-            for place in 0..<size {
-                let neighbour = links[row + place]
-                second[place] =
+            for position in 0..<size {
+                let neighbour = links[row + position]
+                second[position] =
                     neighbour == at
                     ? Bracket() : Self.bracket(links, Int(neighbour) * size, size, to)
-                seen.narrow(by: second[place])
+                seen.narrow(by: second[position])
             }
         }
         if routing == .lookahead2, seen.after != 0 {
             seen.narrow(by: Self.glance(links, row, size, to))
-            for place in 0..<size {
-                let neighbour = links[row + place]
+            for position in 0..<size {
+                let neighbour = links[row + position]
                 let start = Int(neighbour) * size
                 var sum = Bracket()
                 for link in start..<(start + size) {
                     sum.narrow(by: Self.bracket(links, Int(links[link]) * size, size, to))
                 }
-                third[place] = neighbour == at ? Bracket() : sum
-                seen.narrow(by: third[place])
+                third[position] = neighbour == at ? Bracket() : sum
+                seen.narrow(by: third[position])
             }
         }
         let isAfter: Bool
@@ -272,9 +272,9 @@ struct Walker {
         let gap = isAfter ? seen.after : seen.before
         let target = isAfter ? to &+ gap : to &- gap
         if first.gap(isAfter) == gap { return target }
-        let place =
+        let position =
             choose(second, gap, isAfter, at, target) ?? choose(third, gap, isAfter, at, target)
-        return place.map { links[row + $0] }
+        return position.map { links[row + $0] }
     }
 
     private func steps(to gap: UInt32, _ first: Bracket, isAfter: Bool) -> Int {
@@ -289,12 +289,12 @@ struct Walker {
         _ brackets: [Bracket], _ gap: UInt32, _ isAfter: Bool, _ at: UInt32, _ target: UInt32
     ) -> Int? {
         var count = 0
-        for place in brackets.indices where brackets[place].gap(isAfter) == gap { count += 1 }
+        for position in brackets.indices where brackets[position].gap(isAfter) == gap { count += 1 }
         if count == 0 { return nil }
         let spread = RandomSource.mix(UInt64(target) | UInt64(at) << 32)
         var skip = Int(spread.multipliedFullWidth(by: UInt64(count)).high)
-        for place in brackets.indices where brackets[place].gap(isAfter) == gap {
-            if skip == 0 { return place }
+        for position in brackets.indices where brackets[position].gap(isAfter) == gap {
+            if skip == 0 { return position }
             skip -= 1
         }
         return nil
