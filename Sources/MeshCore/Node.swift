@@ -243,15 +243,15 @@ public struct Node: ~Copyable {
             (.introducing, .refuse(let reason, let holder, let incarnation)):
             receivedRefusal(reason, holder: holder, incarnation, on: link, &effects)
         case (.introducing, .members(let records, _)), (.greeting, .members(let records, _)):
-            adopt(records, from: link, isRepair: true, &effects)
+            merge(records, from: link, isRepair: true, &effects)
         case (.established, .members(let records, let isRepair)):
-            adopt(records, from: link, isRepair: isRepair, &effects)
+            merge(records, from: link, isRepair: isRepair, &effects)
         case (.established, .statuses(let changes)):
-            adopt(changes, from: link, &effects)
+            apply(changes, from: link, &effects)
         case (.established, .linkLists(let received)):
-            adopt(received, from: link)
+            merge(received, from: link)
         case (.established, .linkChanges(let changes)):
-            adopt(changes, from: link, &effects)
+            apply(changes, from: link, &effects)
         case (.established, .linksWanted(let owners)):
             tellWholeLists(of: owners, over: link, &effects)
         case (.established, .role(let role)):
@@ -264,7 +264,7 @@ public struct Node: ~Copyable {
             forget(link, &effects)
         case (.established, .coordinates(let items)), (.introducing, .coordinates(let items)),
             (.greeting, .coordinates(let items)):
-            adopt(items, from: links[link].peer)
+            accept(items, from: links[link].peer)
         case (_, .bye):
             forget(link, &effects)
         case (.closing, _):

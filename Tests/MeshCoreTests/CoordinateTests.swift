@@ -29,7 +29,7 @@ import Testing
                     to: nodes[place].coordinate(of: MemberIndex(other)) ?? .origin,
                     &random)
                 for index in nodes.indices where index != place {
-                    nodes[index].adopt(nodes[place].own, of: MemberIndex(place))
+                    nodes[index].accept(nodes[place].own, of: MemberIndex(place))
                 }
             }
         }

@@ -27,11 +27,11 @@ import Testing
         let told = try #require(change(old, new))
         #expect(told.removed == [3] && told.added == ids([9]))
         var lists = LinkLists()
-        #expect(lists.adopt(told, mesh.hosts[0].node.members) == .misfit)
-        _ = lists.adopt(old, mesh.hosts[0].node.members)
-        #expect(lists.adopt(told, mesh.hosts[0].node.members) == .taken)
+        #expect(lists.apply(told, mesh.hosts[0].node.members) == .misfit)
+        _ = lists.merge(old, mesh.hosts[0].node.members)
+        #expect(lists.apply(told, mesh.hosts[0].node.members) == .taken)
         #expect(lists.list(of: NodeID(7)) == new)
-        #expect(lists.adopt(told, mesh.hosts[0].node.members) == .known)
+        #expect(lists.apply(told, mesh.hosts[0].node.members) == .known)
     }
 
     @Test func `a change fits a list between the two if it makes the same of it`() throws {
@@ -40,8 +40,8 @@ import Testing
         let new = list(3, [1, 2, 4, 5, 6, 9])
         let told = try #require(change(old, new))
         var lists = LinkLists()
-        _ = lists.adopt(list(2, [1, 2, 4, 5, 6]), mesh.hosts[0].node.members)
-        #expect(lists.adopt(told, mesh.hosts[0].node.members) == .taken)
+        _ = lists.merge(list(2, [1, 2, 4, 5, 6]), mesh.hosts[0].node.members)
+        #expect(lists.apply(told, mesh.hosts[0].node.members) == .taken)
         #expect(lists.links(of: NodeID(7)) == new.links)
     }
 
@@ -51,14 +51,14 @@ import Testing
         let told = try #require(change(old, list(3, [1, 2, 4, 5, 6, 9])))
         let other = list(2, [1, 2, 3, 4, 5, 8])
         var lists = LinkLists()
-        _ = lists.adopt(other, mesh.hosts[0].node.members)
-        #expect(lists.adopt(told, mesh.hosts[0].node.members) == .misfit)
+        _ = lists.merge(other, mesh.hosts[0].node.members)
+        #expect(lists.apply(told, mesh.hosts[0].node.members) == .misfit)
         #expect(lists.list(of: NodeID(7)) == other)
         // Nor does one of more links than anybody has.
         var liar = told
         liar.added = ids(Array(100..<200))
         liar.check = LinkNews.check(ids([1, 2, 4, 5, 8]) + liar.added)
-        #expect(lists.adopt(liar, mesh.hosts[0].node.members) == .misfit)
+        #expect(lists.apply(liar, mesh.hosts[0].node.members) == .misfit)
     }
 
     @Test func `a list that is another one altogether is told whole`() {

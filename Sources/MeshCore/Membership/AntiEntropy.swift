@@ -73,7 +73,7 @@ extension Node {
         var requests: [RepairRequest] = []
         for entry in received {
             if entry.member.id == id {
-                adopt([entry.member], from: index, isRepair: true, &effects)
+                merge([entry.member], from: index, isRepair: true, &effects)
                 // A node that leaves does not refute: the peer would tell it again that it has left, and
                 // so on, as fast as the line carries it.
                 if entry.sequence < members[.oneself].log.sequence, !departure.hasBegun {
@@ -87,7 +87,7 @@ extension Node {
                         || members[$0].incarnation == entry.member.incarnation
                             && members[$0].status > entry.member.status
                 } ?? false
-            adopt([entry.member], from: index, isRepair: true, &effects)
+            merge([entry.member], from: index, isRepair: true, &effects)
             guard links[index].state == .established,
                 let member = members.index(of: entry.member.id)
             else { continue }

@@ -7,7 +7,7 @@ extension Node {
     /// - Parameter isRepair: the peer tells what it knows rather than news. Then death is hearsay:
     ///   it may come from the other side of a partition that has healed, and is only suspected
     ///   until the accused has had its chance to refute.
-    mutating func adopt(
+    mutating func merge(
         _ records: [MemberRecord], from link: LinkIndex, isRepair: Bool,
         _ effects: inout EffectBuffer
     ) {
@@ -33,7 +33,7 @@ extension Node {
             {
                 record.status = .suspect
             }
-            _ = adopt(record, from: link, isFirstHand: false, &effects)
+            _ = merge(record, from: link, isFirstHand: false, &effects)
         }
         if links[link].state == .introducing, links[link].isDialled,
             let peer = members.index(of: links[link].peer), members.status(of: peer).isPresent,
@@ -58,7 +58,7 @@ extension Node {
 
     /// Takes news of members that are known here. Of others the news of their coming is under way, and
     /// the digests will tell if it is not.
-    mutating func adopt(
+    mutating func apply(
         _ changes: [StatusChange], from link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         for change in changes {
@@ -71,14 +71,14 @@ extension Node {
             }
             record.incarnation = Incarnation((known & ~0xFFFF_FFFF) | UInt64(change.incarnation))
             record.status = change.status
-            adopt([record], from: link, isRepair: false, &effects)
+            merge([record], from: link, isRepair: false, &effects)
         }
     }
 
     /// Takes one record. Returns the member's index if it is present afterwards.
     ///
     /// - Parameter isFirstHand: the record comes from the member itself, in a greeting.
-    mutating func adopt(
+    mutating func merge(
         _ record: MemberRecord, from link: LinkIndex, isFirstHand: Bool,
         _ effects: inout EffectBuffer
     ) -> MemberIndex? {

@@ -115,7 +115,7 @@ struct Coordinates {
         if index.slot < told.count { told[index.slot] = nil }
     }
 
-    mutating func adopt(_ coordinate: Coordinate, of index: MemberIndex) {
+    mutating func accept(_ coordinate: Coordinate, of index: MemberIndex) {
         while told.count <= index.slot { told.append(nil) }
         told[index.slot] = coordinate
     }
@@ -173,11 +173,11 @@ extension Node {
     }
 
     /// - Parameter teller: whose word on itself replaces what is known; on others a first word counts.
-    mutating func adopt(_ received: [MemberCoordinate], from teller: NodeID) {
+    mutating func accept(_ received: [MemberCoordinate], from teller: NodeID) {
         for item in received {
             guard let index = members.index(of: item.id), index != .oneself else { continue }
             if item.id == teller || coordinates.coordinate(of: index) == nil {
-                coordinates.adopt(item.coordinate, of: index)
+                coordinates.accept(item.coordinate, of: index)
                 for link in links.established where links[link].member == index {
                     links[link].peerCoordinate = item.coordinate
                 }

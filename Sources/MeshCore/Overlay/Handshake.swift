@@ -93,7 +93,7 @@ extension Node {
             refuse(index, .dead, knownAs: members[known].incarnation, &effects)
             return
         }
-        guard let member = adopt(record, from: index, isFirstHand: true, &effects) else {
+        guard let member = merge(record, from: index, isFirstHand: true, &effects) else {
             refuse(index, .full, &effects)
             return
         }
@@ -284,7 +284,7 @@ extension Node {
             tellEverything(over: index, &effects)
             return
         }
-        guard let member = adopt(record, from: index, isFirstHand: true, &effects) else {
+        guard let member = merge(record, from: index, isFirstHand: true, &effects) else {
             forget(index, &effects)
             return
         }

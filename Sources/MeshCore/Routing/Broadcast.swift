@@ -94,7 +94,7 @@ extension Node {
         if case .records(let records) = message {
             applyRecords(records, from: link, isLive: true, &effects)
         } else if case .coordinates(let items) = message {
-            adopt(items, from: origin)
+            accept(items, from: origin)
         }
     }
 }

@@ -96,7 +96,7 @@ extension Node {
         if !whole.isEmpty { send(.linkLists(whole), over: index, &effects) }
     }
 
-    mutating func adopt(_ received: [LinkList], from link: LinkIndex) {
+    mutating func merge(_ received: [LinkList], from link: LinkIndex) {
         var isChanged = false
         members.anticipate(received.prefix(64)) { $0.owner }
         lists.anticipate(received)
@@ -106,7 +106,7 @@ extension Node {
                 list.links.count <= LinkLists.linkCountMax
             else { continue }
             let former = lists.links(of: list.owner)
-            guard lists.adopt(list, members) else { continue }
+            guard lists.merge(list, members) else { continue }
             isChanged = true
             passOn(list.owner, hopsLeft: list.hopsLeft, former: former, from: link)
         }
@@ -114,7 +114,7 @@ extension Node {
     }
 
     /// Takes changes of lists; where one does not fit, asks its sender for the whole list.
-    mutating func adopt(
+    mutating func apply(
         _ received: [LinkListChange], from link: LinkIndex, _ effects: inout EffectBuffer
     ) {
         var isChanged = false
@@ -123,7 +123,7 @@ extension Node {
             guard let owner = members.index(of: change.owner), members.status(of: owner).isPresent
             else { continue }
             let former = lists.links(of: change.owner)
-            switch lists.adopt(change, members) {
+            switch lists.apply(change, members) {
             case .known: break
             case .misfit: wanted.append(change.owner)
             case .taken:

@@ -84,7 +84,7 @@ struct LinkLists {
     }
 
     /// Takes a list if it is newer than what is known. Returns whether it was.
-    mutating func adopt(_ list: LinkList, _ members: borrowing MemberTable) -> Bool {
+    mutating func merge(_ list: LinkList, _ members: borrowing MemberTable) -> Bool {
         let position = list.owner.lowerBound(in: owners)
         let isKnown = position < owners.count && owners[position] == list.owner
         if isKnown {
@@ -107,7 +107,7 @@ struct LinkLists {
     enum Outcome { case taken, known, misfit }
 
     /// Takes a change of a list, if the list that it makes of the one known here is its owner's.
-    mutating func adopt(_ change: LinkListChange, _ members: borrowing MemberTable) -> Outcome {
+    mutating func apply(_ change: LinkListChange, _ members: borrowing MemberTable) -> Outcome {
         guard let position = find(change.owner) else { return .misfit }
         if change.version <= entries[position].version { return .known }
         guard change.removed.count <= Self.linkCountMax, change.added.count <= Self.linkCountMax
