@@ -19,7 +19,7 @@ public struct Figures: Sendable {
     /// Bytes a second that a node sends for each of its links, in the time in which
     /// `bytesPerNodeSecond` is counted.
     public var bytesPerLinkSecond = 0.0
-    /// Bytes and frames of the whole run, by what they were for (`Ledger.Purpose`).
+    /// Bytes and frames of the whole run, by what they were for (`TrafficCount.Purpose`).
     public var traffic: [(purpose: String, bytes: Int, frames: Int)] = []
     /// Milliseconds from a change of the directory to each other node's having it.
     public var spread = Distribution()

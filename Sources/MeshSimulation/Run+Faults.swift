@@ -7,7 +7,7 @@ extension Run {
         let fault = scenario.faults[index]
         if round + 1 < fault.times {
             agenda.schedule(
-                Chore(kind: .fault, index: Int32(index), count: Int32(round + 1)),
+                ScheduledAction(kind: .fault, index: Int32(index), count: Int32(round + 1)),
                 at: now + fault.every)
         }
         // What is left can still be a mesh.
@@ -22,7 +22,8 @@ extension Run {
         case .restart:
             for host in faultRandom.sample(count, of: live) where !isNeeded(host) {
                 takeDown(host, .crash)
-                agenda.schedule(Chore(kind: .restart, index: Int32(host)), at: now + fault.lasts)
+                agenda.schedule(
+                    ScheduledAction(kind: .restart, index: Int32(host)), at: now + fault.lasts)
                 truth.trouble(from: now, to: now + fault.lasts)
             }
         case .freeze:
@@ -63,7 +64,7 @@ extension Run {
             truth.trouble(from: now, to: now)
             note("skew")
         }
-        readJournal()
+        readObservations()
     }
 
     mutating func takeDownSome(_ count: Int, _ departure: Departure) {
@@ -108,7 +109,7 @@ extension Run {
 
     private mutating func lasting(_ index: Int, _ fault: Scenario.Fault) {
         truth.trouble(from: now, to: now + fault.lasts)
-        agenda.schedule(Chore(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
+        agenda.schedule(ScheduledAction(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
     }
 
     /// Does something to some links between hosts that are up, from a random end of each.

@@ -2,7 +2,7 @@ import MeshCore
 import MeshWire
 
 /// A node that died with users, until no survivor knows them any more.
-struct Bereavement {
+struct KnownDeath {
     var host: Int
     /// Some of what it held.
     var keys: [Key]
@@ -28,7 +28,7 @@ struct FigureTally {
     var linksMissing: (since: Instant, before: LinkCounts)?
     var linksBack: [Double] = []
     var falseRemovals = 0
-    var bereavements: [Bereavement] = []
+    var deaths: [KnownDeath] = []
     /// What a repair had cost when the last partition ended; nil: all agree.
     var repairBegan: Figures.Repair?
     var repair = Figures.Repair()
@@ -54,43 +54,45 @@ extension Run {
                 world.key(.channel, Self.channelName(Int($0)))
             }
         guard !keys.isEmpty else { return }
-        if tally.bereavements.isEmpty {
-            agenda.schedule(Chore(kind: .mourning), at: now + FigureTally.withdrawalPeriod)
+        if tally.deaths.isEmpty {
+            agenda.schedule(
+                ScheduledAction(kind: .withdrawal), at: now + FigureTally.withdrawalPeriod)
         }
-        tally.bereavements.append(
-            Bereavement(
+        tally.deaths.append(
+            KnownDeath(
                 host: host, keys: keys, knownAt: nil, waiting: live,
                 until: now + FigureTally.withdrawalLimit))
     }
 
     mutating func knowsDeath(of subject: Int, at time: Instant) {
         guard
-            let position = tally.bereavements.firstIndex(where: { $0.host == subject }),
-            tally.bereavements[position].knownAt == nil
+            let position = tally.deaths.firstIndex(where: { $0.host == subject }),
+            tally.deaths[position].knownAt == nil
         else { return }
-        tally.bereavements[position].knownAt = time
+        tally.deaths[position].knownAt = time
     }
 
     /// Asks the survivors of each dead node for its users.
-    mutating func lookForBereaved() {
-        for position in tally.bereavements.indices {
-            guard let knownAt = tally.bereavements[position].knownAt else { continue }
-            let dead = world.id(tally.bereavements[position].host)
-            let keys = tally.bereavements[position].keys
+    mutating func lookForWithdrawn() {
+        for position in tally.deaths.indices {
+            guard let knownAt = tally.deaths[position].knownAt else { continue }
+            let dead = world.id(tally.deaths[position].host)
+            let keys = tally.deaths[position].keys
             var waiting: [Int] = []
-            for host in tally.bereavements[position].waiting where world.isUp(host) {
+            for host in tally.deaths[position].waiting where world.isUp(host) {
                 if keys.contains(where: { world.holders(host, of: $0).contains(dead) }) {
                     waiting.append(host)
                 } else if tally.withdrawals.count < FigureTally.timeCountMax {
                     tally.withdrawals.append(Double((now - knownAt).nanoseconds) / 1e9)
                 }
             }
-            tally.bereavements[position].waiting = waiting
+            tally.deaths[position].waiting = waiting
         }
         let time = now
-        tally.bereavements.removeAll { $0.waiting.isEmpty || $0.until < time }
-        if !tally.bereavements.isEmpty {
-            agenda.schedule(Chore(kind: .mourning), at: now + FigureTally.withdrawalPeriod)
+        tally.deaths.removeAll { $0.waiting.isEmpty || $0.until < time }
+        if !tally.deaths.isEmpty {
+            agenda.schedule(
+                ScheduledAction(kind: .withdrawal), at: now + FigureTally.withdrawalPeriod)
         }
     }
 
@@ -134,9 +136,9 @@ extension Run {
 
     private var repairSoFar: Figures.Repair {
         var repair = Figures.Repair()
-        repair.changes = world.ledger.changesRepaired
-        repair.bytes = world.ledger.sum(.repair)
-        repair.comparisonBytes = world.ledger.sum(.comparison)
+        repair.changes = world.trafficCount.changesRepaired
+        repair.bytes = world.trafficCount.sum(.repair)
+        repair.comparisonBytes = world.trafficCount.sum(.comparison)
         return repair
     }
 
@@ -168,7 +170,7 @@ extension Run {
     /// What the whole run comes to; the other metrics are there already.
     mutating func takeFigures() {
         countNodeSeconds()
-        let ledger = world.ledger
+        let trafficCount = world.trafficCount
         var figures = Figures()
         figures.suspicion = Distribution(tally.suspicions)
         figures.withdrawal = Distribution(tally.withdrawals)
@@ -179,17 +181,18 @@ extension Run {
         figures.nodeHours = tally.nodeSeconds / 3_600
         figures.bytesPerLinkSecond =
             metrics.linksPerNode == 0 ? 0 : metrics.bytesPerNodeSecond.mean / metrics.linksPerNode
-        figures.traffic = Ledger.Purpose.allCases.map {
-            ($0.name, ledger.sum($0), ledger.frameCount($0))
+        figures.traffic = TrafficCount.Purpose.allCases.map {
+            ($0.name, trafficCount.sum($0), trafficCount.frameCount($0))
         }
-        figures.spread = ledger.spread
-        let news = ledger.changesLive + ledger.changesRepaired
-        figures.redundancy = news == 0 ? 0 : Double(ledger.changesSpare) / Double(news)
-        let changeBytes = ledger.sum(.changes)
+        figures.spread = trafficCount.spread
+        let news = trafficCount.changesLive + trafficCount.changesRepaired
+        figures.redundancy = news == 0 ? 0 : Double(trafficCount.changesSpare) / Double(news)
+        let changeBytes = trafficCount.sum(.changes)
         figures.comparisonShare =
-            changeBytes == 0 ? 0 : Double(ledger.sum(.comparison, .repair)) / Double(changeBytes)
+            changeBytes == 0
+            ? 0 : Double(trafficCount.sum(.comparison, .repair)) / Double(changeBytes)
         figures.repair = tally.repair
-        let channels = ledger.channels
+        let channels = trafficCount.channels
         figures.channels.transmissions = channels.transmissions
         figures.channels.copiesAgain = channels.transmissions - channels.links
         figures.channels.copiesBeyondTree = channels.transmissions - channels.nodes
@@ -201,5 +204,20 @@ extension Run {
         figures.acknowledgementsPerMessage =
             delivered == 0 ? 0 : Double(acknowledgements) / Double(delivered)
         metrics.figures = figures
+    }
+
+    // MARK: The picture
+
+    mutating func drawRing() {
+        guard live.count <= 2_000 else { return }
+        for host in live {
+            for link in world.links(host) where world.id(host) < link.peer {
+                metrics.ring.append(
+                    (
+                        Double(world.id(host).rawValue) / 0x1p64,
+                        Double(link.peer.rawValue) / 0x1p64, link.role == "long-range"
+                    ))
+            }
+        }
     }
 }

@@ -102,15 +102,15 @@ extension Run {
     private mutating func publish(from host: Int, _ body: RoutedBody, _ name: String) -> Int {
         let number = delivery.nextNumber
         delivery.publish(from: host, at: now)
-        let reportsBefore = world.journal.reports.count
+        let reportsBefore = world.observations.reports.count
         let outcome = world.publish(
             host, body, name, number: number, size: scenario.messages.size)
         let isHeld = outcome.verdict == .parked
         var refused = 0
-        for position in reportsBefore..<world.journal.reports.count
-        where world.journal.reports[position].message == Int(number) {
-            world.journal.reports[position].isRefusal = true
-            refused += Int(world.journal.reports[position].count)
+        for position in reportsBefore..<world.observations.reports.count
+        where world.observations.reports[position].message == Int(number) {
+            world.observations.reports[position].isRefusal = true
+            refused += Int(world.observations.reports[position].count)
         }
         delivery.publish(
             copies: outcome.nodeCount, refused: refused, isToChannel: body != .user, isHeld: isHeld)

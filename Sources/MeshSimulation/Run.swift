@@ -9,9 +9,9 @@ import MeshWire
 /// seed: taking a fault out of a scenario changes nothing of the load.
 public struct Run: ~Copyable {
     /// What is to be done at a time; an agenda beside the world's own queue.
-    struct Chore: BitwiseCopyable {
+    struct ScheduledAction: BitwiseCopyable {
         enum Kind: UInt8, BitwiseCopyable {
-            case start, fault, unfault, restart, sample, mourning
+            case start, fault, unfault, restart, sample, withdrawal
             case churnJoin, churnLeave, churnCrash
             case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
             case toUser, toChannel
@@ -24,7 +24,7 @@ public struct Run: ~Copyable {
 
     public let scenario: Scenario
     var world: World
-    var agenda = EventQueue<Chore>()
+    var agenda = EventQueue<ScheduledAction>()
     var truth = Truth()
     var load = Workload()
     var metrics = Metrics()
@@ -75,7 +75,7 @@ public struct Run: ~Copyable {
         faultRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6661_756c_74))
         loadRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c6f_6164))
         world.keepsDeliveries = false
-        if !scenario.keepsCopies { world.ledger.copyCountMax = 0 }
+        if !scenario.keepsCopies { world.trafficCount.copyCountMax = 0 }
         metrics.scenario = scenario.name
         metrics.about = scenario.about
         metrics.seed = seed
@@ -128,22 +128,24 @@ public struct Run: ~Copyable {
     private mutating func plan() {
         if let mistake = scenario.mistake {
             let from = scenario.start.over + .seconds(mistake == .exceedsDegree ? 0 : 4)
-            world.saboteur = Saboteur(
+            world.mutant = Mutant(
                 mistake: mistake, hosts: Array(0..<scenario.nodes), from: instant(from))
         }
-        agenda.schedule(Chore(kind: .start), at: instant(.zero))
-        agenda.schedule(Chore(kind: .sample), at: instant(.zero) + samplePeriod)
+        agenda.schedule(ScheduledAction(kind: .start), at: instant(.zero))
+        agenda.schedule(ScheduledAction(kind: .sample), at: instant(.zero) + samplePeriod)
         for (index, fault) in scenario.faults.enumerated() {
             hurtHosts.append([])
             cutLinks.append([])
             agenda.schedule(
-                Chore(kind: .fault, index: Int32(index), count: 0), at: instant(fault.at))
+                ScheduledAction(kind: .fault, index: Int32(index), count: 0), at: instant(fault.at))
         }
         let loadStart = instant(scenario.start.over + .seconds(1))
         if scenario.channels.count > 0 {
-            agenda.schedule(Chore(kind: .subscribe, index: -1), at: loadStart)
+            agenda.schedule(ScheduledAction(kind: .subscribe, index: -1), at: loadStart)
         }
-        if scenario.users.count > 0 { agenda.schedule(Chore(kind: .firstUser), at: loadStart) }
+        if scenario.users.count > 0 {
+            agenda.schedule(ScheduledAction(kind: .firstUser), at: loadStart)
+        }
         planNext(.userComes, scenario.users.arrivals, after: loadStart)
         planNext(.userDeparts, scenario.users.departures, after: loadStart)
         planNext(.userMoves, scenario.users.moves, after: loadStart)
@@ -161,7 +163,7 @@ public struct Run: ~Copyable {
     private var samplePeriod: Delay { .milliseconds(scenario.nodes > 2_000 ? 200 : 50) }
 
     /// The next of a stream of random events, unless it is over by then.
-    mutating func planNext(_ kind: Chore.Kind, _ rate: Double, after time: Instant) {
+    mutating func planNext(_ kind: ScheduledAction.Kind, _ rate: Double, after time: Instant) {
         guard rate > 0 else { return }
         let isChurn = kind == .churnJoin || kind == .churnLeave || kind == .churnCrash
         let next =
@@ -173,7 +175,7 @@ public struct Run: ~Copyable {
             last = min(last, to)
         }
         guard next <= self.instant(last) else { return }
-        agenda.schedule(Chore(kind: kind), at: next)
+        agenda.schedule(ScheduledAction(kind: kind), at: next)
     }
 
     // MARK: Time
@@ -187,7 +189,7 @@ public struct Run: ~Copyable {
                 finish()
                 return
             }
-            readJournal()
+            readObservations()
             guard agenda.nextTime == next, let (_, task) = agenda.take() else { return }
             perform(task)
         }
@@ -204,12 +206,12 @@ public struct Run: ~Copyable {
     /// All nodes that were to start are ready and agree.
     public var hasStarted: Bool { metrics.startSeconds != nil }
 
-    private mutating func perform(_ task: Chore) {
+    private mutating func perform(_ task: ScheduledAction) {
         let index = Int(task.index)
         switch task.kind {
         case .start: startNext(index)
         case .sample: sample()
-        case .mourning: lookForBereaved()
+        case .withdrawal: lookForWithdrawn()
         case .fault: makeFault(index, round: Int(task.count))
         case .unfault: endFault(index)
         case .restart: restart(index)
@@ -229,7 +231,7 @@ public struct Run: ~Copyable {
                 let pause =
                     scenario.users.over.nanoseconds / Int64(max(1, scenario.users.count))
                 agenda.schedule(
-                    Chore(kind: .firstUser, index: Int32(index + 1)),
+                    ScheduledAction(kind: .firstUser, index: Int32(index + 1)),
                     at: now + Delay(nanoseconds: pause))
             }
         case .userComes:
@@ -269,7 +271,8 @@ public struct Run: ~Copyable {
         guard number + 1 < scenario.nodes else { return }
         let pause = scenario.start.over.nanoseconds / Int64(scenario.nodes)
         agenda.schedule(
-            Chore(kind: .start, index: Int32(number + 1)), at: now + Delay(nanoseconds: pause))
+            ScheduledAction(kind: .start, index: Int32(number + 1)),
+            at: now + Delay(nanoseconds: pause))
     }
 
     /// Zones take their shares of every run of consecutive nodes.
@@ -364,7 +367,7 @@ public struct Run: ~Copyable {
         case .vanish: world.vanish(host)
         case .leave: world.leave(host)
         }
-        readJournal()
+        readObservations()
         if departure == .leave {
             truth.hurt(host, until: Instant(nanoseconds: .max))
         } else {
@@ -379,11 +382,11 @@ public struct Run: ~Copyable {
         if departure != .leave { mourn(host, users: users, channels: channels) }
         for user in users {
             let pause = Delay(nanoseconds: 200_000_000) + loadRandom.wait(perSecond: 2)
-            agenda.schedule(Chore(kind: .userArrives, index: user), at: now + pause)
+            agenda.schedule(ScheduledAction(kind: .userArrives, index: user), at: now + pause)
         }
         for channel in channels where scenario.channels.subscribers != .share(1) {
             agenda.schedule(
-                Chore(kind: .subscribe, index: channel), at: now + .milliseconds(500))
+                ScheduledAction(kind: .subscribe, index: channel), at: now + .milliseconds(500))
         }
     }
 
@@ -396,19 +399,19 @@ public struct Run: ~Copyable {
 
     // MARK: Observing
 
-    mutating func readJournal() {
-        for arrival in world.journal.arrivals { report(delivery.arrive(arrival)) }
-        for given in world.journal.reports {
+    mutating func readObservations() {
+        for arrival in world.observations.arrivals { report(delivery.arrive(arrival)) }
+        for given in world.observations.reports {
             let destination = world.host(of: given.destination)
             report(
                 delivery.report(
                     given, to: destination, isReachable: isReachable(given, destination)))
         }
-        for detour in world.journal.detours {
+        for detour in world.observations.detours {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
         }
-        for arrival in world.journal.changes { spread.take(arrival, truth) }
-        for news in world.journal.news {
+        for arrival in world.observations.changes { spread.take(arrival, truth) }
+        for news in world.observations.news {
             let host = Int(news.host)
             if let id = NewsChecker.subject(of: news.event), let subject = world.host(of: id) {
                 report(self.news.take(news, of: subject, truth))
@@ -440,12 +443,12 @@ public struct Run: ~Copyable {
             default: break
             }
         }
-        world.journal.removeAll()
+        world.observations.removeAll()
     }
 
     /// Whether the destination of a message that was given up could be reached all the time. Where
     /// windows are small on purpose, a full one is reason enough.
-    private func isReachable(_ report: Journal.Report, _ destination: Int?) -> Bool {
+    private func isReachable(_ report: Observations.Report, _ destination: Int?) -> Bool {
         guard let destination else { return false }
         if scenario.flows != nil {
             // Whether a client's was refused at once is not known here.
@@ -518,7 +521,7 @@ public struct Run: ~Copyable {
         {
             finish()
         } else {
-            agenda.schedule(Chore(kind: .sample), at: now + samplePeriod)
+            agenda.schedule(ScheduledAction(kind: .sample), at: now + samplePeriod)
         }
     }
 
@@ -581,18 +584,5 @@ public struct Run: ~Copyable {
         takeFigures()
         drawRing()
         metrics.judge(scenario.expectations)
-    }
-
-    private mutating func drawRing() {
-        guard live.count <= 2_000 else { return }
-        for host in live {
-            for link in world.links(host) where world.id(host) < link.peer {
-                metrics.ring.append(
-                    (
-                        Double(world.id(host).rawValue) / 0x1p64,
-                        Double(link.peer.rawValue) / 0x1p64, link.role == "long-range"
-                    ))
-            }
-        }
     }
 }

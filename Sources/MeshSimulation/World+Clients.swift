@@ -14,7 +14,7 @@ extension World {
     ) {
         let bytes = Array(name.utf8)
         let key = hasher.key(kind, bytes)
-        ledger.changed(host, at: now)
+        trafficCount.changed(host, at: now)
         if kind == .pattern {
             handle(
                 host, .pattern(key, name: Slice(start: 0, count: bytes.count), change),
@@ -59,7 +59,8 @@ extension World {
         }
         while message.count < nameCount + size { message.append(0) }
         return publish(
-            host, body, nameCount, sender: Journal.Report.sender(of: number), isVolatile: false)
+            host, body, nameCount, sender: Observations.Report.sender(of: number), isVolatile: false
+        )
     }
 
     /// Publishes `message`, which begins with the name.

@@ -103,13 +103,13 @@ extension World {
         case .deliverKept(let body, _, let name, let payload, _):
             deliverKept(body, name, payload, number)
         case .undelivered(let sender, _, _, _, let destination, let count):
-            journal.reports.append(
-                Journal.Report(
+            observations.reports.append(
+                Observations.Report(
                     time: now, host: Int32(number), sender: sender, count: count,
                     destination: destination))
         case .gap(let origin, let count):
-            journal.gaps.append(
-                Journal.Gap(time: now, host: Int32(number), origin: origin, count: count))
+            observations.gaps.append(
+                Observations.Gap(time: now, host: Int32(number), origin: origin, count: count))
         case .uncongested, .memberDied, .queried: break
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
@@ -120,8 +120,9 @@ extension World {
         case .finished(let query):
             host.finished.append(query)
         case .log(let event):
-            if Journal.isRead(event) {
-                journal.news.append(Journal.News(time: now, host: Int32(number), event: event))
+            if Observations.isRead(event) {
+                observations.news.append(
+                    Observations.News(time: now, host: Int32(number), event: event))
             }
             tracer?.log(now, number, event)
         case .left: host.hasLeft = true
@@ -141,9 +142,9 @@ extension World {
         }
         guard payload.count >= 4 else { return }
         let message = parcel.withSpan { $0.load(UInt32.self, at: Int(payload.start)) }
-        let arrival = Journal.Arrival(
+        let arrival = Observations.Arrival(
             time: now, host: Int32(number), message: message, hops: parcel.pathCount)
-        for _ in 0..<(saboteur?.copies(number) ?? 1) { journal.arrivals.append(arrival) }
+        for _ in 0..<(mutant?.copies(number) ?? 1) { observations.arrivals.append(arrival) }
         tracer?.delivered(now, number, message, hops: Int(parcel.pathCount))
     }
 
@@ -191,7 +192,7 @@ extension World {
             }
             parcel.setHost(number, at: pathCount - 1)
         }
-        if saboteur != nil {
+        if mutant != nil {
             guard let changed = sabotage(parcel, from: number) else { return }
             parcel = changed
         }
@@ -201,7 +202,7 @@ extension World {
         let other =
             isToDialler ? connections[connection].dialler : connections[connection].acceptor
         tracer?.sent(now, number, to: Int(other), parcel)
-        ledger.sent(parcel, from: number, to: Int(other))
+        trafficCount.sent(parcel, from: number, to: Int(other))
         if departedCount < departed.count {
             let link =
                 isToDialler
@@ -397,8 +398,8 @@ extension World {
             detach(connection, toDialler: action.isToDialler, host, link)
             handle(number, .disconnected(link, .closed))
         case .piece:
-            let isMissed = saboteur?.mistake == .hearsWholeFrames
-            if !(isMissed && saboteur?.isActive(number, now) ?? false) {
+            let isMissed = mutant?.mistake == .hearsWholeFrames
+            if !(isMissed && mutant?.isActive(number, now) ?? false) {
                 handle(number, .heard(link))
             }
         case .bytes, .deadline, .reach, .retry, .thaw, .lineOpens, .lineInput, .lineEnds,
@@ -432,7 +433,7 @@ extension World {
             let prefix = parcel.withSpan { try? FramePrefix.read($0, at: at, needed: &needed) }
             guard let prefix else { preconditionFailure("a node sent a malformed frame") }
             tracer?.received(now, number, parcel, at: at, prefix)
-            if Ledger.carriesChanges(parcel, at: at, prefix) {
+            if TrafficCount.carriesChanges(parcel, at: at, prefix) {
                 takeChanges(parcel, at: at, prefix, over: link, number, host)
             } else {
                 handle(number, host, .received(prefix, start: at, from: link), parcel)
@@ -441,7 +442,7 @@ extension World {
         }
     }
 
-    /// Changes of the directory: the ledger is told how many of them were news.
+    /// Changes of the directory: the traffic count is told how many of them were news.
     @inline(never)
     private mutating func takeChanges(
         _ parcel: Parcel, at start: Int, _ prefix: FramePrefix, over link: LinkIndex,
@@ -452,15 +453,16 @@ extension World {
         handle(number, .received(prefix, start: start, from: link), parcel)
         let after =
             host.server.node.counters[.recordsLive] &+ host.server.node.counters[.recordsRepaired]
-        guard let changes = Ledger.Changes(parcel, at: start, prefix) else { return }
+        guard let changes = TrafficCount.Changes(parcel, at: start, prefix) else { return }
         let applied = Int(after &- before)
         let origin = self.host(of: changes.origin)
-        ledger.received(changes, from: origin, applied: applied, at: now)
-        guard applied > 0, let origin, let made = ledger.made(changes, applied, by: origin) else {
+        trafficCount.received(changes, from: origin, applied: applied, at: now)
+        guard applied > 0, let origin, let made = trafficCount.made(changes, applied, by: origin)
+        else {
             return
         }
-        journal.changes.append(
-            Journal.ChangeArrival(
+        observations.changes.append(
+            Observations.ChangeArrival(
                 time: now, made: made, host: Int32(number), count: Int32(applied),
                 isRepair: changes.isRepair))
     }
@@ -473,8 +475,8 @@ extension World {
             returns += 1
         }
         if returns > 0 || parcel.pathCount > Int32(Frame.hopLimit) + 1 {
-            journal.detours.append(
-                Journal.Detour(
+            observations.detours.append(
+                Observations.Detour(
                     time: now, host: Int32(number), hops: parcel.pathCount, returns: returns))
         }
     }

@@ -51,7 +51,7 @@ extension World {
             if action.kind.isOfLine { arriveOnLine(action) } else { arrive(action) }
         }
         host.inbox = []
-        buried.append(host)
+        retired.append(host)
     }
 
     /// The process stands still (SIGSTOP, a long collection of garbage, a moved machine).

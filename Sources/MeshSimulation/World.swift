@@ -25,7 +25,7 @@ public struct World: ~Copyable {
     /// By number; nil once the host is down.
     var hosts: [Host?] = []
     /// Hosts that are down and whose handles somebody further up may still hold.
-    var buried: [Host] = []
+    var retired: [Host] = []
     private(set) var ids: [NodeID] = []
     private(set) var endpoints: [Endpoint] = []
     /// The latest host at each address.
@@ -42,16 +42,16 @@ public struct World: ~Copyable {
     /// What the nodes say of themselves, once for all of them.
     private let interner = RecordInterner(isShared: true)
 
-    /// Whole deliveries are kept for tests; a long run reads the journal instead.
+    /// Whole deliveries are kept for tests; a long run reads the observations instead.
     public var keepsDeliveries = true
     public internal(set) var deliveries: [Delivery] = []
-    var journal = Journal()
+    var observations = Observations()
     /// What to write down for `smallworld-sim trace`; nil: nothing.
     var tracer: Tracer?
     /// What has travelled, and how changes and messages spread.
-    var ledger = Ledger()
+    var trafficCount = TrafficCount()
     /// A seeded mistake for the checkers to find; nil: none.
-    var saboteur: Saboteur?
+    var mutant: Mutant?
 
     public internal(set) var eventCount = 0
     /// Bytes that have travelled between nodes.
@@ -95,7 +95,7 @@ public struct World: ~Copyable {
 
     deinit {
         for host in hosts { host?.free() }
-        for host in buried { host.free() }
+        for host in retired { host.free() }
     }
 
     public var hostCount: Int { hosts.count }
@@ -133,7 +133,7 @@ public struct World: ~Copyable {
         hostOf[id] = number
         hosts.append(Host(server: server, slotCount: configuration.linkSlotCount))
         network.addHost(zone: zone)
-        ledger.addHost()
+        trafficCount.addHost()
         scheduleDeadline(number)
         return number
     }
@@ -209,8 +209,8 @@ public struct World: ~Copyable {
 
     /// Between events nobody holds a handle.
     private mutating func freeBuried() {
-        for host in buried { host.free() }
-        buried.removeAll()
+        for host in retired { host.free() }
+        retired.removeAll()
     }
 
     private mutating func step() {

@@ -243,11 +243,11 @@ import Testing
         for index in 0..<60_000 { departed.append(MemberIndex(index)) }
         for index in stride(from: 59_999, to: 9, by: -1) { departed.remove(MemberIndex(index)) }
         #expect(departed.count == 10)
-        #expect(departed.indices.map(\.place) == Array(0..<10))
+        #expect(departed.indices.map(\.slot) == Array(0..<10))
         departed.remove(.oneself)
         departed.append(.oneself)
         #expect(departed.first == MemberIndex(1))
-        #expect(departed.indices.map(\.place) == Array(1..<10) + [0])
+        #expect(departed.indices.map(\.slot) == Array(1..<10) + [0])
     }
 
     @Test func `strangers beyond the bound make room, and those of a node go with it`() {

@@ -26,9 +26,9 @@ import Testing
     }
 
     /// The copies of each message, which are numbered from 0.
-    private func copies(_ world: borrowing World, messages: Int) -> [[Ledger.Copy]] {
-        var copies = [[Ledger.Copy]](repeating: [], count: messages)
-        for copy in world.ledger.copies { copies[Int(copy.message)].append(copy) }
+    private func copies(_ world: borrowing World, messages: Int) -> [[TrafficCount.Copy]] {
+        var copies = [[TrafficCount.Copy]](repeating: [], count: messages)
+        for copy in world.trafficCount.copies { copies[Int(copy.message)].append(copy) }
         return copies
     }
 

@@ -87,11 +87,11 @@ import Testing
             var checker = NewsChecker()
             let event = LogEvent.memberDead(NodeID(7))
             if let falseDeath {
-                let early = Journal.News(time: at(falseDeath), host: 0, event: event)
+                let early = Observations.News(time: at(falseDeath), host: 0, event: event)
                 #expect(checker.take(early, of: 2, truth) == nil)
             }
-            let first = Journal.News(time: at(21_000), host: 0, event: event)
-            let second = Journal.News(time: at(milliseconds), host: 1, event: event)
+            let first = Observations.News(time: at(21_000), host: 0, event: event)
+            let second = Observations.News(time: at(milliseconds), host: 1, event: event)
             #expect(checker.take(first, of: 2, truth) == nil)
             return checker.take(second, of: 2, truth)?.checker
         }
@@ -138,10 +138,10 @@ import Testing
         checker.publish(from: 1, at: start)
         checker.publish(copies: 2, isToChannel: true)
         let arrived = checker.arrive(
-            Journal.Arrival(time: start, host: 5, message: 0, hops: 1))
+            Observations.Arrival(time: start, host: 5, message: 0, hops: 1))
         #expect(arrived == nil)
-        let report = Journal.Report(
-            time: start, host: 1, sender: Journal.Report.sender(of: 0), count: 1,
+        let report = Observations.Report(
+            time: start, host: 1, sender: Observations.Report.sender(of: 0), count: 1,
             destination: NodeID(5))
         #expect(checker.report(report, to: 5, isReachable: false) == nil)
         #expect(checker.isWaiting { _ in true })
@@ -157,11 +157,11 @@ import Testing
         checker.publish(copies: 2, isToChannel: true)
         for host in [12, 76] as [Int32] {
             let violation = checker.arrive(
-                Journal.Arrival(time: start, host: host, message: 0, hops: 1))
+                Observations.Arrival(time: start, host: host, message: 0, hops: 1))
             #expect(violation == nil)
         }
         let again = checker.arrive(
-            Journal.Arrival(time: start, host: 76, message: 0, hops: 1))
+            Observations.Arrival(time: start, host: 76, message: 0, hops: 1))
         #expect(again?.checker == .once)
     }
 
@@ -222,7 +222,7 @@ import Testing
         }
         func arrive(_ message: UInt32, _ host: Int32) -> CheckerName? {
             checker.arrive(
-                Journal.Arrival(time: start, host: host, message: message, hops: 1))?.checker
+                Observations.Arrival(time: start, host: host, message: message, hops: 1))?.checker
         }
         #expect(arrive(1, 5) == nil)
         #expect(arrive(1, 5) == .once)
@@ -232,8 +232,8 @@ import Testing
         #expect(arrive(2, 5) == nil)
         #expect(checker.duplicated == 2 && checker.reordered == 1)
         #expect(checker.isWaiting { _ in true })
-        let report = Journal.Report(
-            time: start, host: 1, sender: Journal.Report.sender(of: 0), count: 1,
+        let report = Observations.Report(
+            time: start, host: 1, sender: Observations.Report.sender(of: 0), count: 1,
             destination: NodeID(6))
         #expect(checker.report(report, to: 6, isReachable: false) == nil)
         #expect(checker.report(report, to: 6, isReachable: true)?.checker == .loss)
@@ -247,7 +247,7 @@ import Testing
         checker.publish(from: 1, at: Instant(nanoseconds: 0))
         checker.publish(copies: 1)
         // The tag of the first connection of the first client.
-        let report = Journal.Report(
+        let report = Observations.Report(
             time: Instant(nanoseconds: 0), host: 1, sender: 1, count: 1, destination: NodeID(6))
         #expect(report.message == nil)
         #expect(checker.report(report, to: 6, isReachable: false) == nil)

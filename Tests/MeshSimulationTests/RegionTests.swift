@@ -66,11 +66,11 @@ import Testing
     @Test func `a node that pauses moves nobody`() {
         var world = MeshSimulationTests.mesh(of: 30, seed: 3)
         world.run(for: .seconds(60))
-        let told = world.ledger.frames[Ledger.Purpose.links.rawValue]
+        let told = world.trafficCount.frames[TrafficCount.Purpose.links.rawValue]
         for host in [3, 11, 24] {
             world.freeze(host, for: .seconds(1))
             world.run(for: .seconds(10))
         }
-        #expect(world.ledger.frames[Ledger.Purpose.links.rawValue] == told)
+        #expect(world.trafficCount.frames[TrafficCount.Purpose.links.rawValue] == told)
     }
 }

@@ -2,7 +2,7 @@ import MeshWire
 
 /// Everybody this node knows of, and the ring of those who are present.
 ///
-/// - `slots[index.place]` is a member or free. Index 0 is this node itself.
+/// - `slots[index.slot]` is a member or free. Index 0 is this node itself.
 /// - `ring` holds the present ones sorted by position.
 /// - `digests[part]` is the sum of the present members' digests with those upper six bits.
 ///

@@ -71,7 +71,7 @@ struct DeliveryChecker {
         sent[sent.count - 1].isHeld = isHeld
     }
 
-    mutating func arrive(_ arrival: Journal.Arrival) -> Violation? {
+    mutating func arrive(_ arrival: Observations.Arrival) -> Violation? {
         let number = Int(arrival.message)
         guard number < sent.count else { return nil }
         let origin = sent[number].origin
@@ -124,7 +124,7 @@ struct DeliveryChecker {
     private func isOpen(_ message: Sent) -> Bool { openCopies(message) > 0 }
 
     /// Whether a message that is given up has waited for its user.
-    func isHeld(_ report: Journal.Report) -> Bool {
+    func isHeld(_ report: Observations.Report) -> Bool {
         guard let number = report.message else { return false }
         return sent[number].isHeld
     }
@@ -135,7 +135,7 @@ struct DeliveryChecker {
     ///   - host: its destination; nil: a user who was nowhere.
     ///   - isReachable: its destination is up, and nothing has happened to it or the origin.
     mutating func report(
-        _ report: Journal.Report, to host: Int?, isReachable: Bool
+        _ report: Observations.Report, to host: Int?, isReachable: Bool
     ) -> Violation? {
         guard let number = report.message else {
             guard isReachable else { return nil }

@@ -11,7 +11,7 @@ struct LoopChecker {
     private static var returnCountMax: Int32 { 3 }
     private static var hopCountMax: Int32 { Int32(Frame.hopLimit) + 1 }
 
-    func check(_ detour: Journal.Detour, _ truth: Truth, settle: Delay) -> Violation? {
+    func check(_ detour: Observations.Detour, _ truth: Truth, settle: Delay) -> Violation? {
         let isCalm = !truth.isTroubled(from: detour.time - settle, to: detour.time)
         guard isCalm || detour.returns > Self.returnCountMax || detour.hops > Self.hopCountMax
         else { return nil }

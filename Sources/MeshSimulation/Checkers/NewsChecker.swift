@@ -28,7 +28,7 @@ struct NewsChecker {
 
     /// A node has said that `subject` is up or gone.
     mutating func take(
-        _ news: Journal.News, of subject: Int, _ truth: Truth
+        _ news: Observations.News, of subject: Int, _ truth: Truth
     ) -> Violation? {
         let isUp = if case .memberUp = news.event { true } else { false }
         while knownUp.count <= subject {

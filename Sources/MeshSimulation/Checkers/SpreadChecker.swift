@@ -12,7 +12,7 @@ struct SpreadChecker {
     private(set) var repaired = 0
     private var culprit: Int?
 
-    mutating func take(_ arrival: Journal.ChangeArrival, _ truth: Truth) {
+    mutating func take(_ arrival: Observations.ChangeArrival, _ truth: Truth) {
         guard !truth.isTroubled(from: arrival.made - Self.calm, to: arrival.time) else { return }
         if arrival.isRepair {
             repaired += Int(arrival.count)

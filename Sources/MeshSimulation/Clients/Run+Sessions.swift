@@ -30,7 +30,7 @@ extension Run {
                     comesAt: start + .milliseconds(Int64(loadRandom.next(below: 1_000)))))
         }
         sessionLoad.checker = SessionChecker(count: plan.count)
-        agenda.schedule(Chore(kind: .sessionLook), at: start)
+        agenda.schedule(ScheduledAction(kind: .sessionLook), at: start)
         planNext(.sessionBreak, plan.breaks, after: start + .seconds(2))
         planNext(.toSession, plan.messages, after: start + .seconds(2))
         planNext(.sessionProbe, plan.probes, after: start + .seconds(2))
@@ -54,7 +54,7 @@ extension Run {
         lookAtProbes()
         // The old node of a session gives its key up some seconds later.
         if now < sessionLoad.changedAt + Self.keyTime { truth.lastDirectoryChange = now }
-        agenda.schedule(Chore(kind: .sessionLook), at: now + Self.lookPeriod)
+        agenda.schedule(ScheduledAction(kind: .sessionLook), at: now + Self.lookPeriod)
     }
 
     private mutating func look(_ number: Int) {
@@ -172,13 +172,13 @@ extension Run {
 
     /// The mistake that a node makes with this push, if it makes one.
     private mutating func mistake(of host: Int, _ kind: String?) -> Mistake? {
-        guard let saboteur = world.saboteur, saboteur.isActive(host, now) else { return nil }
-        switch saboteur.mistake {
+        guard let mutant = world.mutant, mutant.isActive(host, now) else { return nil }
+        switch mutant.mistake {
         case .losesToSessions, .repeatsToSessions:
             guard kind == "user" else { return nil }
-            world.saboteur!.counter += 1
-            return saboteur.counter % 64 == 63 ? saboteur.mistake : nil
-        default: return saboteur.mistake
+            world.mutant!.counter += 1
+            return mutant.counter % 64 == 63 ? mutant.mistake : nil
+        default: return mutant.mistake
         }
     }
 

@@ -131,7 +131,7 @@ extension World {
     /// The kernel's account of a line that has ended. A driver that does not ask for it is one of the
     /// mistakes.
     private func parting(of line: Int, wasBroken: Bool) -> Parting {
-        saboteur?.mistake == .asksNoKernel
+        mutant?.mistake == .asksNoKernel
             ? .inOrder
             : Parting(unacknowledgedBytes: lines[line].kernel.count, wasBroken: wasBroken)
     }

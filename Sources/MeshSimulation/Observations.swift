@@ -1,10 +1,10 @@
 import MeshCore
 import MeshWire
 
-/// What a `World` has seen happen since the journal was last emptied; the checkers read it.
+/// What a `World` has seen happen since this was last emptied; the checkers read it.
 ///
 /// Trivial values in the order of their times, so that writing costs next to nothing.
-struct Journal {
+struct Observations {
     /// A message that a node has handed to its clients.
     struct Arrival {
         var time: Instant

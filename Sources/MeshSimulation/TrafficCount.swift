@@ -5,7 +5,7 @@ import MeshWire
 /// the directory spread, and every copy of a channel's message.
 ///
 /// It looks at frames from outside, as a tap on every line would; the nodes know nothing of it.
-struct Ledger {
+struct TrafficCount {
     /// What a frame is for.
     enum Purpose: Int, CaseIterable {
         /// Heartbeats, eight bytes of digest in each.
@@ -180,7 +180,7 @@ struct Ledger {
 
 // MARK: What it comes to
 
-extension Ledger {
+extension TrafficCount {
     /// Bytes sent for one purpose.
     func sum(_ purposes: Purpose...) -> Int { purposes.reduce(0) { $0 + bytes[$1.rawValue] } }
 

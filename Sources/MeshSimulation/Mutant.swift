@@ -66,7 +66,7 @@ public enum Mistake: String, CaseIterable, Sendable {
     }
 }
 
-struct Saboteur {
+struct Mutant {
     let mistake: Mistake
     /// The hosts that make it.
     let hosts: [Int]
@@ -87,19 +87,19 @@ struct Saboteur {
 extension World {
     /// What really leaves in place of `parcel`; nil: nothing does.
     mutating func sabotage(_ parcel: Parcel, from number: Int) -> Parcel? {
-        guard let saboteur, saboteur.isActive(number, now) else { return parcel }
+        guard let mutant, mutant.isActive(number, now) else { return parcel }
         let kind = parcel.withSpan { $0[4] }
         let isMessage =
             kind == FrameKind.routed.rawValue
             && parcel.withSpan { $0[7] } != RoutedBody.control.rawValue
         let isTransit = parcel.pathCount > 1
-        switch saboteur.mistake {
+        switch mutant.mistake {
         case .swallowsTransit:
             return kind == FrameKind.routed.rawValue && isTransit ? drop(parcel) : parcel
         case .forgetsToRetransmit:
             guard isMessage else { return parcel }
-            self.saboteur!.counter += 1
-            let isForgotten = isAgain(parcel, number) || saboteur.counter % 8 == 0
+            self.mutant!.counter += 1
+            let isForgotten = isAgain(parcel, number) || mutant.counter % 8 == 0
             return isForgotten ? drop(parcel) : parcel
         case .acknowledgesTooMuch:
             let offset = Frame.routedHeaderSize + Frame.destinationSize
@@ -135,8 +135,8 @@ extension World {
         for position in 0..<count {
             let destination = parcel.withSpan { Destination.read($0, frame: 0, index: position) }
             let pair = RandomSource.mix(destination.id.rawValue &+ UInt64(number))
-            if destination.sequence <= saboteur!.sent[pair] { isAgain = true }
-            saboteur!.sent[pair] = max(saboteur!.sent[pair], destination.sequence)
+            if destination.sequence <= mutant!.sent[pair] { isAgain = true }
+            mutant!.sent[pair] = max(mutant!.sent[pair], destination.sequence)
         }
         return isAgain
     }
@@ -148,7 +148,7 @@ extension World {
 
     /// A control message as a node with the mistake sends it; nil: not at all.
     private func alter(_ message: Message, of number: Int) -> Message? {
-        switch (saboteur!.mistake, message) {
+        switch (mutant!.mistake, message) {
         case (.dropsRepairs, .records), (.dropsRepairs, .snapshot), (.omitsHeartbeats, .heartbeat):
             return nil
         case (.hushesNews, .members(_, isRepair: false)), (.hushesNews, .statuses): return nil
