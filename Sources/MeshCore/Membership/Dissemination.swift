@@ -111,6 +111,9 @@ extension Node {
             send(.members([record], isRepair: false), over: known.link, &effects)
             if record.status != .suspect { return index }
         }
+        if record.status.isPresent, !takesAddress(record, &effects) {
+            return status.isPresent ? index : nil
+        }
         if record.incarnation.life != known.incarnation.life, known.status.isPresent {
             // While its log still says what there is to withdraw.
             withdrawKeys(of: index, &effects)
@@ -128,17 +131,25 @@ extension Node {
     private mutating func admit(
         _ record: MemberRecord, from link: LinkIndex, _ effects: inout EffectBuffer
     ) -> MemberIndex? {
-        // A node restarted at the same address replaces its former self (<doc:Membership>).
-        if let former = members.index(at: record.endpoint) {
-            if former == .oneself || members[former].incarnation > record.incarnation { return nil }
-            declareDead(former, &effects)
-        }
+        guard takesAddress(record, &effects) else { return nil }
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
         coordinates.admit(index)
         statusChanged(index, from: .dead, &effects)
         tell(index, except: link, isStatus: false)
         return index
+    }
+
+    /// A node restarted at the same address replaces its former self (<doc:Membership>): whoever else is
+    /// there is dead. False: it is the later born, and what is said of the other came late.
+    private mutating func takesAddress(
+        _ record: MemberRecord, _ effects: inout EffectBuffer
+    ) -> Bool {
+        guard let other = members.index(at: record.endpoint), members.id(of: other) != record.id
+        else { return true }
+        if other == .oneself || members[other].incarnation > record.incarnation { return false }
+        declareDead(other, &effects)
+        return true
     }
 
     /// Draws the consequences of a new status, which the table already has.
