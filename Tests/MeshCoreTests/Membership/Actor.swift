@@ -65,5 +65,10 @@ final class Actor {
         return uses
     }
 
+    /// The bytes of a frame that it sends.
+    func frame(_ head: Slice, _ body: Slice, _ bytes: [UInt8]) -> [UInt8] {
+        effects.bytes.withSpan { $0.array(head) } + bytes.span.array(body)
+    }
+
     func peer(of link: LinkIndex) -> String? { wires[link]?.peer }
 }

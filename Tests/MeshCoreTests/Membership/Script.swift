@@ -58,10 +58,10 @@ final class Script {
             stage.cuts.insert([names[1], names[0]])
         case "cut-one-way": stage.cuts.insert([names[0], names[1]])
         case "mend": stage.cuts = []
-        case "crash": try crash(names[0])
+        case "crash": try stage.crash(names[0])
         case "freeze": try stage.actor(names[0]).isFrozen = true
-        case "thaw": try thaw(names[0])
-        case "reset": try reset(names[0], names[1])
+        case "thaw": try stage.thaw(names[0])
+        case "reset": try stage.reset(names[0], names[1])
         case "show": try show(names)
         default: try act(words, line)
         }
@@ -135,32 +135,6 @@ final class Script {
         }
         stage.start(names[0], seeds: seeds, at: place)
         try stage.run(for: .zero)
-    }
-
-    // MARK: Faults
-
-    private func crash(_ name: String) throws(ScriptError) {
-        let actor = try stage.actor(name)
-        actor.isUp = false
-        for other in stage.nodeNames where other != name { try stage.end(other, name) }
-    }
-
-    private func thaw(_ name: String) throws(ScriptError) {
-        let actor = try stage.actor(name)
-        actor.isFrozen = false
-        let waiting = actor.waiting
-        actor.waiting = []
-        for event in waiting { event() }
-    }
-
-    private func reset(_ one: String, _ other: String) throws(ScriptError) {
-        let peer = try stage.actor(other)
-        let ends = peer.wires.filter { $0.value.peer == one }.keys.sorted()
-        try stage.end(one, other)
-        for link in ends {
-            peer.wires[link] = nil
-            stage.handle(other, "loses \(one)", isMentioned: true, .disconnected(link, .closed))
-        }
     }
 
     // MARK: Time

@@ -6,16 +6,29 @@ import MeshWire
 ///
 /// Each frame is an event of its own and takes a millisecond. After each event the stage writes down
 /// what the node wants done and what has changed in it; an event that leads to nothing but heartbeats is
-/// not mentioned.
+/// not mentioned. With an observer nothing is written: it sees each event.
 final class Stage {
     let words = Words()
-    var actors: [String: Actor] = [:]
+    var actors: [String: Actor] = [:] {
+        didSet { nodes = actors.values.filter { $0.hasNode }.sorted { $0.name < $1.name } }
+    }
+    /// Those who are nodes and not played, sorted.
+    private var nodes: [Actor] = []
+    var nodeNames: [String] { nodes.map(\.name) }
     var now = Instant(nanoseconds: 1_000_000_000)
     /// What the present command has led to.
     private(set) var lines: [String] = []
     var isQuiet = false
     /// What nodes that start are told besides.
     var configure: (inout Configuration) -> Void = { _ in }
+
+    /// The present event is that a node's time has come.
+    private(set) var isDeadline = false
+    /// The link over which the present event has come, if a frame has.
+    private(set) var presentLink: LinkIndex?
+    weak var observer: (any StageObserver)?
+    /// How long each copy of a frame takes; none: the frame is lost.
+    var fate: ((_ frame: [UInt8]) -> [Delay])?
 
     /// Frames between these, from the first to the second, are lost, and dials come to nothing.
     var cuts: Set<[String]> = []
@@ -45,9 +58,6 @@ final class Stage {
         guard let actor = actors[name] else { throw ScriptError("nobody is called \(name)") }
         return actor
     }
-
-    /// The names of those who are nodes and not played, sorted.
-    var nodeNames: [String] { actors.keys.filter { actors[$0]!.hasNode }.sorted() }
 
     /// A part that the script plays.
     func play(_ name: String, at place: String? = nil) {
@@ -131,24 +141,30 @@ final class Stage {
     ///   - title: what has happened, in words.
     ///   - isMentioned: also when nothing comes of it.
     func handle(
-        _ name: String, _ title: String, isMentioned: Bool = false, _ event: Event
+        _ name: String, _ title: @autoclosure () -> String, isMentioned: Bool = false,
+        _ event: Event
     ) {
-        perform(name, title, isMentioned, []) {
+        perform(name, title(), isMentioned, []) {
             $0.node.handle(event, bytes: Span(), at: now, into: &$0.effects)
         }
     }
 
     func perform(
-        _ name: String, _ title: String, _ isMentioned: Bool, _ bytes: [UInt8],
-        _ change: (Actor) -> Void
+        _ name: String, _ title: @autoclosure () -> String, _ isMentioned: Bool,
+        _ bytes: [UInt8], _ change: (Actor) -> Void
     ) {
         let actor = actors[name]!
+        observer?.before(actor, bytes)
         change(actor)
         var told: [String] = []
         for index in 0..<actor.effects.count {
-            carryOut(actor.effects[index], of: actor, bytes, &told)
+            if observer == nil { tell(actor.effects[index], of: actor, bytes, &told) }
+            carryOut(actor.effects[index], of: actor, bytes)
         }
+        observer?.after(actor, bytes)
         actor.effects.removeAll()
+        if observer != nil { return }
+        let title = title()
         let isDue = title == Self.timeTitle
         let changes = view(actor).changes(since: actor.view)
         let isTrifle = told.isEmpty && changes.allSatisfy { $0.hasPrefix("timer silence") }
@@ -178,42 +194,52 @@ final class Stage {
         return lines
     }
 
-    private func carryOut(
+    /// An effect in words; what goes to a peer begins with that one's name and a tab.
+    private func tell(
         _ effect: Effect, of actor: Actor, _ bytes: [UInt8], _ told: inout [String]
     ) {
         switch effect {
         case .send(let link, let head, let body, _):
-            let frame =
-                actor.effects.bytes.withSpan { $0.array(head) } + bytes.span.array(body)
-            let peer = actor.peer(of: link)
+            let frame = actor.frame(head, body, bytes)
+            let peer = actor.peer(of: link) ?? "nobody"
             if let heartbeat = words.heartbeat(frame) {
-                count(heartbeat: heartbeat, from: actor.name, to: peer ?? "nobody")
+                count(heartbeat: heartbeat, from: actor.name, to: peer)
             } else {
-                told.append("\(peer ?? "nobody")\t\(words.describe(frame: frame))")
+                told.append("\(peer)\t\(words.describe(frame: frame))")
             }
-            post(.frame(frame), over: link, of: actor)
+        case .dial(_, let endpoint):
+            told.append("dials \(words.names(at: endpoint).first ?? "nowhere")")
+        case .close(let link):
+            told.append("ends the connection with \(actor.peer(of: link) ?? "nobody")")
+        case .left: told.append("has left")
+        default: told.append(words.describe(effect, actor.effects, bytes))
+        }
+    }
+
+    private func carryOut(_ effect: Effect, of actor: Actor, _ bytes: [UInt8]) {
+        switch effect {
+        case .send(let link, let head, let body, _):
+            post(.frame(actor.frame(head, body, bytes)), over: link, of: actor)
         case .dial(let link, let endpoint):
             let target = words.names(at: endpoint).last { actors[$0] != nil }
-            told.append("dials \(words.names(at: endpoint).first ?? "nowhere")")
             actor.wires[link] = Actor.Wire(peer: nil, use: actor.nextUse())
             schedule(.dialled(to: target), actor.name, link)
         case .close(let link):
-            told.append("ends the connection with \(actor.peer(of: link) ?? "nobody")")
             post(.closed, over: link, of: actor)
             actor.wires[link] = nil
-        case .left:
-            told.append("has left")
-            actor.isUp = false
-        default: told.append(words.describe(effect, actor.effects, bytes))
+        case .left: actor.isUp = false
+        default: break
         }
     }
 
     // MARK: The network
 
-    func schedule(_ what: Parcel.What, _ receiver: String, _ link: LinkIndex) {
+    func schedule(
+        _ what: Parcel.What, _ receiver: String, _ link: LinkIndex, after delay: Delay = latency
+    ) {
         guard let wire = actors[receiver]!.wires[link] else { return }
         let parcel = Parcel(
-            time: now + Self.latency, what: what, receiver: receiver, link: link, use: wire.use)
+            time: now + delay, what: what, receiver: receiver, link: link, use: wire.use)
         parcels.append(parcel)
     }
 
@@ -229,7 +255,14 @@ final class Stage {
             }
             return
         }
+        // The other end may have ended it already, and use its slot for another.
+        guard let end = other.wires[wire.peerLink], end.peer == actor.name, end.peerLink == link
+        else { return }
         if cuts.contains([actor.name, peer]) { return }
+        if let fate, case .frame(let frame) = what {
+            for delay in fate(frame) { schedule(what, peer, wire.peerLink, after: delay) }
+            return
+        }
         schedule(what, peer, wire.peerLink)
     }
 
@@ -288,6 +321,8 @@ final class Stage {
         guard let prefix = try? FramePrefix.read(frame.span, at: 0, needed: &needed) else {
             preconditionFailure("half a frame")
         }
+        presentLink = link
+        defer { presentLink = nil }
         perform(name, "hears \(peer): \(words.describe(frame: frame))", isMentioned, frame) {
             $0.node.handle(.heard(link), bytes: Span(), at: now, into: &$0.effects)
             let event = Event.received(prefix, start: 0, from: link)
@@ -321,6 +356,34 @@ final class Stage {
         }
     }
 
+    // MARK: Faults
+
+    /// The process ends: its connections are reset, and its address refuses.
+    func crash(_ name: String) throws(ScriptError) {
+        try actor(name).isUp = false
+        for other in nodeNames where other != name { try end(other, name) }
+    }
+
+    /// What has come while the process stood still happens now.
+    func thaw(_ name: String) throws(ScriptError) {
+        let actor = try actor(name)
+        actor.isFrozen = false
+        let waiting = actor.waiting
+        actor.waiting = []
+        for event in waiting { event() }
+    }
+
+    /// The connections between two nodes are lost, and what was on its way over them.
+    func reset(_ one: String, _ other: String) throws(ScriptError) {
+        let peer = try actor(other)
+        let ends = peer.wires.filter { $0.value.peer == one }.keys.sorted()
+        try end(one, other)
+        for link in ends {
+            peer.wires[link] = nil
+            handle(other, "loses \(one)", isMentioned: true, .disconnected(link, .closed))
+        }
+    }
+
     // MARK: Time
 
     /// Lets time pass, and all happen that is due until then.
@@ -333,8 +396,8 @@ final class Stage {
             var next = end
             if !heard.isEmpty { next = min(next, nextWord) }
             for parcel in parcels { next = min(next, parcel.time) }
-            for name in nodeNames where actors[name]!.isRunning {
-                if let due = actors[name]!.node.nextDeadline { next = min(next, due) }
+            for actor in nodes where actor.isRunning {
+                if let due = actor.node.nextDeadline { next = min(next, due) }
             }
             now = max(now, next)
             if let place = parcels.firstIndex(where: { $0.time <= now }) {
@@ -345,18 +408,18 @@ final class Stage {
                 for name in heard {
                     for target in nodeNames { try hear(name, at: target) }
                 }
-            } else if let name = nodeNames.first(where: { isDue($0) }) {
-                handle(name, Self.timeTitle, .deadline)
+            } else if let actor = nodes.first(where: { isDue($0) }) {
+                isDeadline = true
+                handle(actor.name, Self.timeTitle, .deadline)
+                isDeadline = false
             } else if now >= end {
                 return
             }
         }
     }
 
-    private func isDue(_ name: String) -> Bool {
-        guard actors[name]!.isRunning, let due = actors[name]!.node.nextDeadline else {
-            return false
-        }
+    private func isDue(_ actor: Actor) -> Bool {
+        guard actor.isRunning, let due = actor.node.nextDeadline else { return false }
         return due <= now
     }
 
@@ -381,4 +444,10 @@ final class Stage {
                 parcel.receiver, "loses \(wire.peer!)", .disconnected(parcel.link, .closed))
         }
     }
+}
+
+/// Sees each event of the nodes on a stage, before it and with all that has come of it.
+protocol StageObserver: AnyObject {
+    func before(_ actor: Actor, _ bytes: [UInt8])
+    func after(_ actor: Actor, _ bytes: [UInt8])
 }
