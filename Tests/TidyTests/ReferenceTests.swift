@@ -16,7 +16,7 @@ import Testing
                 paths += try Repository.files(below: folder, extension: suffix)
             }
         }
-        paths += try Repository.names(in: ".ci").map { ".ci/" + $0 }
+        paths += try Repository.files(below: ".ci")
         return try paths.map { path in
             let text = try Repository.text(path)
             return (path, path.hasSuffix(".swift") ? comments(text) : text)

@@ -11,6 +11,17 @@ enum Repository {
             .sorted()
     }
 
+    /// Paths of all files below a folder, sorted.
+    static func files(below folder: String) throws -> [String] {
+        let base = root.appending(path: folder)
+        return try FileManager.default.subpathsOfDirectory(atPath: base.path).filter {
+            var isFolder: ObjCBool = false
+            return FileManager.default.fileExists(
+                atPath: base.appending(path: $0).path, isDirectory: &isFolder)
+                && !isFolder.boolValue
+        }.map { folder + "/" + $0 }.sorted()
+    }
+
     /// Paths of all files below a folder with this extension, sorted.
     static func files(below folder: String, extension suffix: String) throws -> [String] {
         let all = try FileManager.default.subpathsOfDirectory(
