@@ -133,4 +133,26 @@ import Testing
         keyCollisions.forget(at: NodeID(9))
         #expect(keyCollisions.isEmpty)
     }
+
+    @Test func `a node that means another channel by a key gets what its pattern matches`() {
+        let key = mesh.hasher.key(.channel, Array("ann".utf8))
+        let pattern = Array("b*".utf8)
+        mesh.handle(1, .directory(key, .add))
+        mesh.handle(
+            1,
+            .pattern(
+                mesh.hasher.key(.pattern, pattern),
+                name: Slice(start: 0, count: pattern.count), .add), pattern)
+        mesh.run(for: .milliseconds(50))
+        for (name, expected) in [("bob", 1), ("cid", 0)] {
+            let bytes = Array(name.utf8)
+            let slice = Slice(start: 0, count: bytes.count)
+            let message = OutgoingMessage(.channel, key, name: slice, payload: .empty)
+            #expect(mesh.publish(0, message, bytes) == 1)
+            mesh.handle(
+                1, .wrongName(.channel, key, name: slice, from: mesh.hosts[0].node.id), bytes)
+            mesh.run(for: .milliseconds(50))
+            #expect(mesh.publish(0, message, bytes) == expected, "\(name)")
+        }
+    }
 }

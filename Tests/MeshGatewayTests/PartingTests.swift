@@ -211,6 +211,30 @@ import Testing
         #expect(told == message("b") + Self.notice)
     }
 
+    @Test func `a loss in a batch that comes twice is told once`() {
+        var pair = Pair()
+        let (first, old) = Self.begin(&pair)
+        pair.here.deliver(.user, "ann", "a")
+        _ = pair.here.read(first)
+        let doubts = pair.here.close(first, .inOrder)
+        let second = pair.there.open()
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
+        pair.settle()
+        _ = pair.there.read(second)
+        // The batch arrives, and its answer does not.
+        var lostCount = 0
+        pair.judge { isAnswer, from in
+            guard isAnswer, from == 1, lostCount == 0 else { return .pass }
+            lostCount += 1
+            return .drop
+        }
+        _ = pair.here.gateway.conclude(doubts, Self.reset)
+        pair.settle()
+        pair.pass(.seconds(3))
+        #expect(lostCount == 1)
+        #expect(pair.there.read(second) == Self.notice)
+    }
+
     @Test func `a client that counts is told nothing that its count says better`() {
         var pair = Pair()
         let first = pair.here.open()

@@ -1,8 +1,9 @@
 import MeshCore
 import MeshDriver
-import MeshServer
 import MeshWire
 import Testing
+
+@testable import MeshServer
 
 /// Clients that are not listened to for a while.
 @Suite struct PauseTests {
@@ -125,6 +126,22 @@ import Testing
         #expect(got.count == 100 * "$1000\r\n\(Self.payload)\r\n".utf8.count)
         let isDone = !servers.mesh.isPaused(client, 0)
         #expect(isDone)
+    }
+
+    @Test func `a client in the place of one that asked too fast is not taken for it`() {
+        let servers = Servers { $0.clientOutputBytes = 10_000 }
+        let hasty = servers.open()
+        servers.send(String(repeating: "ECHO \(Self.payload)\r\n", count: 100), from: hasty)
+        let isPaused = servers.mesh.isPaused(hasty, 0)
+        #expect(isPaused)
+        servers.mesh.close(hasty, 0)
+        let next = servers.open()
+        #expect(next == hasty)
+        #expect(servers.exchange(next, "PING\r\n") == "+PONG·")
+        // Nobody has waited for anything.
+        let resumable = servers.mesh.hosts[0].server.nextResumable()
+        #expect(resumable == nil)
+        #expect(servers.mesh.hosts[0].server.pause.throttled.isEmpty)
     }
 
     @Test func `a question to a node that stands still holds up its client alone`() {
