@@ -37,7 +37,7 @@ import Testing
     }
 
     @Test func `a log that went on while its former entries were taken out is asked for at once`() {
-        let mesh = SmallMesh(3) { $0.bucketsPerStep = 1 }
+        let mesh = SmallMesh(3) { $0.bucketsPerStep = 8 }
         for number in 0..<200 { mesh.handle(1, .directory(mesh.key("user\(number)"), .add)) }
         mesh.run(for: .seconds(1))
         let member = mesh.hosts[0].node.members.index(of: mesh.hosts[1].node.id)!
@@ -56,7 +56,7 @@ import Testing
                     isRepair: true,
                     records: [DirectoryRecord(.addKey, mesh.key("user199"))])), to: 0, from: 2)
         // Long before the next heartbeat could show what lacks.
-        mesh.run(for: .milliseconds(30))
+        mesh.run(for: .milliseconds(60))
         #expect(mesh.hosts[0].node.directory.table.count == 200)
         let isLeft = mesh.hosts[0].node.isWithdrawn(member)
         #expect(!isLeft)
