@@ -81,4 +81,21 @@ import Testing
         #expect(!Coordinates.isWorthChange(from: 80, to: 60))
         #expect(!Coordinates.isWorthChange(from: 4, to: 0.1))
     }
+
+    @Test func `everybody is told of a place once, however long the node stays there`() {
+        var random = RandomSource(seed: 6)
+        var node = Coordinates(at: Instant(nanoseconds: 0))
+        let peer = Coordinate(x: 0, y: 0, z: 0, height: 1, error: 10)
+        var told: [Coordinate] = []
+        for second in 1...200 as ClosedRange<Int64> {
+            // After a hundred seconds the way has become four times as long.
+            for _ in 0..<20 {
+                node.measured(second <= 100 ? 50 : 200, to: peer, &random)
+            }
+            let now = Instant(nanoseconds: second * 40_000_000_000)
+            if let place = node.takeSpread(at: now) { told.append(place) }
+        }
+        #expect(told.count >= 2 && told.count <= 6, "\(told)")
+        #expect(zip(told, told.dropFirst()).allSatisfy { $0 != $1 })
+    }
 }

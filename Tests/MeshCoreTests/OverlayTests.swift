@@ -132,4 +132,36 @@ import Testing
         }
         return nil
     }
+
+    @Test func `who was refused in a stratum, or beyond them all, may dial again`() {
+        var links = LongRangeLinks(strataCount: 3)
+        for stratum in 0...links.extraStratum {
+            if stratum == links.extraStratum {
+                links.diallingExtra()
+            } else {
+                links.dialling(stratum: stratum)
+            }
+            links.refused(stratum: stratum, by: NodeID(7))
+        }
+        #expect(!links.isDiallingExtra)
+        #expect(links.outgoing.allSatisfy { !$0.isDialling && $0.refusals == 1 })
+    }
+
+    @Test func `seeds that have never answered are tried in turn`() {
+        let seeds = (1...3).map { Endpoint(ipv4: $0, port: 7) }
+        let start = Instant(nanoseconds: 0)
+        let members = MemberTable(
+            oneself: MemberRecord(
+                id: NodeID(1), incarnation: Incarnation(1), status: .alive,
+                endpoint: Endpoint(ipv4: 9, port: 7), name: "", zone: ""), at: start)
+        var join = JoinState(seeds: seeds, startedAt: start)
+        join.isIntroduced = true
+        var tried: [Endpoint] = []
+        for minute in 1...7 as ClosedRange<Int64> {
+            let now = start + .seconds(minute * 61)
+            if let seed = join.overdueSeed(at: now, members) { tried.append(seed) }
+            if minute == 3 { join.heard(seeds[1]) }
+        }
+        #expect(tried == seeds + [seeds[0], seeds[2], seeds[0], seeds[2]])
+    }
 }

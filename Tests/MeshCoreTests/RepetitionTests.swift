@@ -231,4 +231,66 @@ import Testing
             #expect(pauses.allSatisfy { $0 <= Int(Node.repairPatience.milliseconds) + 1 })
         }
     }
+
+    /// Karn: nobody knows to which of two copies an acknowledgement belongs.
+    @Test func `the round trip of a message that was sent again is not measured`() {
+        let mesh = SmallMesh(2)
+        mesh.attach("bob", at: 1)
+        func roundTrip() -> Delay {
+            let node = mesh.hosts[0].node.members.index(of: mesh.hosts[1].node.id)!
+            let flow = mesh.hosts[0].node.flows.flow(to: node)
+            return mesh.hosts[0].node.flows.outgoing[flow].roundTrip
+        }
+        mesh.send([1], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(100))
+        let before = roundTrip()
+        #expect(before > .zero && before < .milliseconds(30))
+        for number in 2...4 as ClosedRange<UInt8> {
+            var isLost = false
+            mesh.judge = { _, _, frame in
+                guard case .message = classify(frame), !isLost else { return .pass }
+                isLost = true
+                return .drop
+            }
+            mesh.send([number], from: 0, to: "bob")
+            mesh.run(for: .seconds(1))
+        }
+        #expect(mesh.payloads(at: 1) == [[1], [2], [3], [4]])
+        #expect(roundTrip() == before)
+    }
+
+    @Test func `changes that follow each other within a moment travel together`() {
+        let mesh = SmallMesh(3)
+        mesh.run(for: .seconds(1))
+        var frameCount = 0
+        mesh.judge = { from, to, frame in
+            if from == 0, to == 1, frame[4] == FrameKind.arc.rawValue { frameCount += 1 }
+            return .pass
+        }
+        for number in 1...20 {
+            mesh.handle(0, .directory(mesh.key("user\(number)"), .add))
+            mesh.run(for: .milliseconds(1))
+        }
+        mesh.run(for: .milliseconds(20))
+        #expect(mesh.hosts[1].node.tableSizes().entries == 20)
+        // The first at once, the others after each `Timing.batch`.
+        #expect(frameCount >= 2 && frameCount <= 4)
+    }
+
+    @Test func `what comes to a node in its last moment is acknowledged before it goes`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.forget()
+        let timing = mesh.hosts[0].node.configuration.timing
+        mesh.judge = { _, _, frame in
+            guard case .message = classify(frame) else { return .pass }
+            // It has a millisecond's way besides.
+            return .delay(timing.departure - .milliseconds(4))
+        }
+        mesh.send([1], from: 0, to: "bob", sender: 5)
+        mesh.leave(1)
+        mesh.run(for: .seconds(3))
+        #expect(mesh.payloads(at: 1) == [[1]])
+        #expect(mesh.reports == [])
+    }
 }
