@@ -252,7 +252,7 @@ public struct ReactorOptions: Sendable {
     }
 
     /// Nanoseconds until something is due; negative when nothing ever is.
-    private mutating func waitingTime() -> Int64 {
+    mutating func waitingTime() -> Int64 {
         if !deferred.isEmpty || server.mayResume() { return 0 }
         var earliest = server.nextDeadline()
         func consider(_ instant: Instant?) {

@@ -293,4 +293,17 @@ import Testing
         #expect(mesh.payloads(at: 1) == [[1]])
         #expect(mesh.reports == [])
     }
+
+    @Test func `what waits for a message of a dead node is given up with the node`() {
+        let mesh = SmallMesh(3)
+        mesh.attach("bob", at: 1)
+        mesh.judge = { _, _, frame in classify(frame) == .message(sequence: 1) ? .drop : .pass }
+        for payload in numbers(1...3) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .milliseconds(2))
+        #expect(mesh.hosts[1].node.flowSizes().reorderedBytes > 0)
+        mesh.crash(0)
+        mesh.run(for: .seconds(1))
+        #expect(mesh.hosts[1].node.counters[.deaths] == 1)
+        #expect(mesh.hosts[1].node.flowSizes().reorderedBytes == 0)
+    }
 }

@@ -83,12 +83,17 @@ import Testing
         #expect(mesh.hosts[0].node.counters[.deaths] == 0)
     }
 
-    @Test func `who was stopped gives each suspect its time anew`() {
+    @Test func `who was stopped gives each suspect its time anew, also one that it never heard`() {
         let mesh = SmallMesh(4)
-        let subject = member(1, at: 0, mesh)
-        var rumour = mesh.hosts[0].node.members[subject].record
-        rumour.status = .suspect
-        mesh.inject(.members([rumour], isRepair: false), to: 0, from: 2)
+        var rumour = mesh.record(0)
+        rumour.id = NodeID(70)
+        rumour.endpoint = Endpoint(ipv4: 70, port: 7)
+        for status in [.alive, .suspect] as [MemberStatus] {
+            rumour.status = status
+            mesh.inject(.members([rumour], isRepair: false), to: 0, from: 2)
+        }
+        let subject = mesh.hosts[0].node.members.index(of: rumour.id)!
+        #expect(mesh.hosts[0].node.members.status(of: subject) == .suspect)
         // What refutes it has come meanwhile and is read after what is due.
         var effects = EffectBuffer()
         let awake = mesh.now + .seconds(10)

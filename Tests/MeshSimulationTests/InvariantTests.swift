@@ -65,28 +65,6 @@ import Testing
         }
     }
 
-    @Test func `a node is ready when it has compared what it knows with each neighbour`() {
-        for seed in 1...5 as ClosedRange<UInt64> {
-            var world = mesh(of: 8, seed: seed)
-            let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
-            #expect(ready)
-            for host in 0..<8 { world.change(host, .user, "user\(host)", .add) }
-            world.run(for: .seconds(2))
-            let fresh = world.start(seeds: [0, 1, 2])
-            var eventCount = 0
-            while !world.isReady(fresh), eventCount < 10_000 {
-                _ = world.run(until: world.now + .seconds(1), eventsAtMost: 1)
-                eventCount += 1
-            }
-            let links = world.hosts[fresh]!.server.node.links.established
-            #expect(!links.isEmpty && world.isReady(fresh))
-            for link in links {
-                let isCompared = world.hosts[fresh]!.server.node.links[link].isCompared
-                #expect(isCompared)
-            }
-        }
-    }
-
     @Test func `a newcomer makes the links that it wants with those who were there before`() {
         var world = mesh(of: 6, seed: 4)
         let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
@@ -103,7 +81,7 @@ import Testing
     }
 
     /// No link is silent then: there is none.
-    @Test(arguments: [9, 24])
+    @Test(arguments: [24, 60])
     func `who is cut off and has lost all its links has struck the others within ten seconds`(
         count: Int
     ) {

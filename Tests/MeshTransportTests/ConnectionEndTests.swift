@@ -116,4 +116,18 @@ import Testing
         }
         #expect(generations.count == 10)
     }
+
+    @Test func `the loop wakes up for whatever is tried again after a rest`() throws {
+        var reactor = try Self.reactor()
+        let rest = reactor.options.limits.starvedTime
+        let calm = reactor.waitingTime()
+        #expect(calm > rest.nanoseconds)
+        for reason in ["accepting", "sending", "a connection's end"] {
+            reactor.acceptAgain = reason == "accepting" ? reactor.now + rest : nil
+            reactor.starvedAgain = reason == "sending" ? reactor.now + rest : nil
+            reactor.earliestTimed = reason == "a connection's end" ? reactor.now + rest : nil
+            let time = reactor.waitingTime()
+            #expect(time <= rest.nanoseconds, "\(reason)")
+        }
+    }
 }
