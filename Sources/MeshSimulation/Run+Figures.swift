@@ -47,7 +47,7 @@ extension Run {
     // MARK: Deaths
 
     /// A node dies; survivors will be asked for its users until none knows them.
-    mutating func mourn(_ host: Int, users: [Int32], channels: [Int32]) {
+    mutating func noteDeath(of host: Int, users: [Int32], channels: [Int32]) {
         let keys =
             users.prefix(FigureTally.keyCountMax).map { world.key(.user, Self.userName(Int($0))) }
             + channels.prefix(FigureTally.keyCountMax).map {

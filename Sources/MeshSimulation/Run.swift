@@ -379,7 +379,7 @@ public struct Run: ~Copyable {
         // Clients look for another node.
         excuseCornered()
         let (users, channels) = load.clear(host)
-        if departure != .leave { mourn(host, users: users, channels: channels) }
+        if departure != .leave { noteDeath(of: host, users: users, channels: channels) }
         for user in users {
             let pause = Delay(nanoseconds: 200_000_000) + loadRandom.wait(perSecond: 2)
             agenda.schedule(ScheduledAction(kind: .userArrives, index: user), at: now + pause)

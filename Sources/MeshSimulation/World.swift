@@ -177,14 +177,14 @@ public struct World: ~Copyable {
     }
 
     public mutating func run(until end: Instant) {
-        freeBuried()
+        freeRetired()
         while let next = queue.nextTime, next <= end { step() }
         now = end
     }
 
     /// Runs until then, but at most `limit` events. Returns whether it got there.
     mutating func run(until end: Instant, eventsAtMost limit: Int) -> Bool {
-        freeBuried()
+        freeRetired()
         var left = limit
         while let next = queue.nextTime, next <= end {
             if left == 0 { return false }
@@ -208,7 +208,7 @@ public struct World: ~Copyable {
     }
 
     /// Between events nobody holds a handle.
-    private mutating func freeBuried() {
+    private mutating func freeRetired() {
         for host in retired { host.free() }
         retired.removeAll()
     }

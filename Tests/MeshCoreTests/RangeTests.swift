@@ -5,7 +5,8 @@ import Testing
 
 /// A scan of the table has the keys of its range and no others, wherever the range begins and ends.
 @Suite struct RangeTests {
-    @Test(arguments: [0, 1, 5, 40, 700]) func `any range of positions can be asked for`(count: Int) {
+    @Test(arguments: [0, 1, 5, 40, 700]) func `any range of positions can be asked for`(count: Int)
+    {
         var random = RandomSource(seed: UInt64(count))
         var table = DirectoryTable()
         var held: [[Key]] = [[], [], []]

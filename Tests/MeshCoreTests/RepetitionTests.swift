@@ -63,7 +63,8 @@ import Testing
         #expect(open == [2, 1, 0])
     }
 
-    @Test func `what was given up is told of before the next message comes, in every way of sending`() {
+    @Test
+    func `what was given up is told of before the next message comes, in every way of sending`() {
         for way in ["to one", "to several", "late"] {
             let mesh = SmallMesh(4)
             mesh.attach("bob", at: 1)

@@ -60,6 +60,32 @@ import Testing
         for host in 0..<5 { #expect(mesh.hosts[host].node.counters[.suspicions] == 0) }
     }
 
+    @Test func `of several that are accused each is suspected when its own time is over`() {
+        let mesh = SmallMesh(6)
+        let start = mesh.now
+        let since = [1: start, 2: start + .milliseconds(300), 3: start + .milliseconds(600)]
+        var clock = start
+        // Nobody answers for them.
+        mesh.judge = { from, to, frame in
+            if to == 0, let silentFrom = since[from], clock >= silentFrom { return .drop }
+            return frame[4] == FrameKind.routed.rawValue ? .drop : .pass
+        }
+        let timing = mesh.hosts[0].node.configuration.timing
+        var suspectedAt: [Delay] = []
+        for _ in 0..<4_000 {
+            mesh.run(for: .milliseconds(1))
+            clock = mesh.now
+            while suspectedAt.count < mesh.hosts[0].node.counters[.suspicions] {
+                suspectedAt.append(clock - start)
+            }
+        }
+        #expect(suspectedAt.count >= 3)
+        for (number, time) in suspectedAt.prefix(3).enumerated() {
+            let silence = Delay.milliseconds(Int64(number) * 300) + timing.silence
+            #expect(time <= silence + timing.accusation + .milliseconds(5))
+        }
+    }
+
     @Test func `a suspect that is heard does not die, though no refutation comes`() {
         let mesh = SmallMesh(4)
         let subject = member(1, at: 0, mesh)

@@ -46,7 +46,8 @@ import Testing
         ]
     }
 
-    @Test func `a birth is taken up to the latest that there can be, in every message that has one`()
+    @Test
+    func `a birth is taken up to the latest that there can be, in every message that has one`()
         throws
     {
         let last = Incarnation(bootMilliseconds: Incarnation.lifeMax)
@@ -91,7 +92,8 @@ import Testing
     }
 
     @Test func `the distance of two nodes is the shorter way round, from either of them`() {
-        let places = [0, 1, 2, 1 << 62, 1 << 63 - 1, 1 << 63, 1 << 63 + 1, .max - 1, .max] as [UInt64]
+        let places =
+            [0, 1, 2, 1 << 62, 1 << 63 - 1, 1 << 63, 1 << 63 + 1, .max - 1, .max] as [UInt64]
         for one in places.map({ NodeID($0) }) {
             for other in places.map({ NodeID($0) }) {
                 let distance = one.distance(to: other)

@@ -24,9 +24,7 @@ enum Repository {
 
     /// Paths of all files below a folder with this extension, sorted.
     static func files(below folder: String, extension suffix: String) throws -> [String] {
-        let all = try FileManager.default.subpathsOfDirectory(
-            atPath: root.appending(path: folder).path)
-        return all.filter { $0.hasSuffix("." + suffix) }.map { folder + "/" + $0 }.sorted()
+        try files(below: folder).filter { $0.hasSuffix("." + suffix) }
     }
 
     static func text(_ path: String) throws -> String {
