@@ -11,18 +11,24 @@ public enum Effect: Sendable {
     case dial(LinkIndex, Endpoint)
     /// End this link after its queue is flushed (bounded in time); forget it now.
     case close(LinkIndex)
-    /// Hand a message of another node to the local clients. If nobody has the name, but another of the
-    /// same key is here, answer with `.wrongName`.
-    case deliver(RoutedBody, Key, name: Slice, payload: Slice, id: MessageID)
+    /// Hand a message of another node to the local clients. If nobody has the name, answer with
+    /// `.unclaimed`; if another of the same key is here, with `.wrongName` before. `number` is its
+    /// place in the flow; 0: it is in none.
+    case deliver(
+        RoutedBody, number: UInt32, Key, name: Slice, payload: Slice, id: MessageID)
     /// The same, for a message that has waited in the node: `name` and `payload` lie in the effect
     /// buffer's own bytes.
-    case deliverKept(RoutedBody, Key, name: Slice, payload: Slice, id: MessageID)
+    case deliverKept(
+        RoutedBody, number: UInt32, Key, name: Slice, payload: Slice, id: MessageID)
     /// `count` messages in a row of a local client are given up, one copy each for the node `to`
     /// (`NodeID(0)`: for a user who did not come back). They may have arrived or not, and are not
     /// sent again. `sender` is what `Node.publish` was given; `name` lies in the effect buffer's own
     /// bytes.
     case undelivered(
         sender: UInt64, RoutedBody, Key, name: Slice, to: NodeID, count: Int32)
+    /// A copy of a local client's message has found its user gone. It goes on to wherever the user is by
+    /// then, after what was sent to others later; of several copies one does, when all have come back.
+    case takenBack(sender: UInt64)
     /// A flow that was congested is not any more: publishers can be listened to again.
     case uncongested
     /// This many messages of that node will never come: it has given them up while it took this

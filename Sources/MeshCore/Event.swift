@@ -37,6 +37,9 @@ public enum Event: Sendable {
     /// A message of that node was for a name that nobody here has, while another name of the same key
     /// is here; the origin will leave this node out.
     case wrongName(RoutedBody, Key, name: Slice, from: NodeID)
+    /// Nobody here has the name that a message of that node was for; to a user, it goes back. `number`
+    /// is that of `.deliver`, `sharesKey`: another name of the key is here.
+    case unclaimed(RoutedBody, Key, number: UInt32, from: NodeID, sharesKey: Bool)
     /// Leave the mesh: say so to everyone, then `.left`.
     case leave
 }

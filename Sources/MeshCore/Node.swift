@@ -139,6 +139,8 @@ public struct Node: ~Copyable {
             runExpiredTimers(&effects)
         case .wrongName(let body, let key, let name, let origin):
             tellWrongName(body, key, name: name, from: origin, bytes, &effects)
+        case .unclaimed(let body, let key, let number, let origin, let sharesKey):
+            foundNobody(body, key, number: number, from: origin, sharesKey: sharesKey)
         case .leave:
             leave(&effects)
         }

@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 34>
+public typealias NodeCounters = Counters<NodeCounter, 37>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -19,6 +19,10 @@ public enum NodeCounter: String, CounterName {
     /// Their senders were told.
     case undelivered = "Messages of local clients given up, one for each destination."
     case parked = "Messages that waited for a user whose node had gone."
+    /// They are not among `messagesDelivered`.
+    case foundNobody = "Messages to users whose last client here had gone; they went back."
+    case foundNoSubscriber = "Messages to channels whose last subscriber here had gone."
+    case takenBack = "Messages that found their user gone and came back to be sent on."
     case duplicates = "Messages that came again and were dropped."
     /// Their origins were told.
     case keyCollisions = "Messages for names that only share the key of one that is here."

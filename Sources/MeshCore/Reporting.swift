@@ -68,6 +68,9 @@ extension Node {
         members.index(of: node).map { members.status(of: $0).isPresent } ?? false
     }
 
+    /// Whether this node is one of them.
+    public func isHeldHere(_ key: Key) -> Bool { isHeldHere(directory.table.holders(of: key)) }
+
     public func hasHolder(_ key: Key) -> Bool { !holderIndices(of: key).isEmpty }
 
     /// The link slots in use, and some that are free.

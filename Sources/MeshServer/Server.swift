@@ -90,6 +90,7 @@ public struct Server: ~Copyable {
         case answer(NodeID, QueryID, answer: Slice)
         /// `name` lies in `ownBytes`.
         case wrongName(RoutedBody, Key, name: Slice, NodeID)
+        case unclaimed(RoutedBody, Key, number: UInt32, NodeID, sharesKey: Bool)
     }
 
     /// - Parameters:
@@ -194,11 +195,11 @@ public struct Server: ~Copyable {
         while position < effects.mesh.count {
             switch effects.mesh[position] {
             case .send, .dial, .close: break
-            case .deliver(let body, let key, let name, let payload, let id):
+            case .deliver(let body, let number, let key, let name, let payload, let id):
                 if servesClients {
                     self.now = now
                     edge.gateway.now = now
-                    deliver(body, key, name, payload, id, bytes, &effects)
+                    deliver(body, number, key, name, payload, id, bytes, &effects)
                     if edge.gateway.hasWork || !own.isEmpty { needsSettling = true }
                 }
             default:
@@ -214,11 +215,11 @@ public struct Server: ~Copyable {
 
     @inline(__always)
     private mutating func deliver(
-        _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice, _ id: MessageID,
-        _ bytes: Span<UInt8>, _ effects: inout ServerEffects
+        _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
+        _ id: MessageID, _ bytes: Span<UInt8>, _ effects: inout ServerEffects
     ) {
         let copies = edge.gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
-        if copies == 0 { noteWrongName(body, key, name, bytes, from: id.origin) }
+        if copies == 0 { noteUnclaimed(body, number, key, name, bytes, from: id.origin) }
         effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
     }
 
@@ -232,11 +233,17 @@ public struct Server: ~Copyable {
     ) {
         edge.gateway.now = now
         switch effect {
-        case .send, .dial, .close, .deliver, .log: break
+        case .send, .dial, .close, .deliver, .log, .takenBack: break
         case .left: phase = .left
-        case .deliverKept(let body, let key, let name, let payload, let id):
+        case .deliverKept(let body, let number, let key, let name, let payload, let id):
+            if !servesClients { return }
             let copies = effectBytes.withSpan {
-                edge.gateway.deliver(body, key, name: name, payload: payload, $0, id: id)
+                let copies = edge.gateway.deliver(
+                    body, key, name: name, payload: payload, $0, id: id)
+                if copies == 0, id.origin != node.id {
+                    noteUnclaimed(body, number, key, name, $0, from: id.origin)
+                }
+                return copies
             }
             clientBytes += copies * (Int(name.count) + Int(payload.count))
         case .undelivered(let sender, let body, let key, let name, let node, let count):
@@ -262,14 +269,18 @@ public struct Server: ~Copyable {
 
     /// A message for a name that nobody here has. Mostly the last who had it has just gone.
     @inline(never)
-    private mutating func noteWrongName(
-        _ body: RoutedBody, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>, from origin: NodeID
+    private mutating func noteUnclaimed(
+        _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>,
+        from origin: NodeID
     ) {
-        guard edge.gateway.hasAnother(body, key) else { return }
-        let start = ownBytes.count
-        ownBytes.append(bytes, Int(name.start), Int(name.count))
-        own.append(
-            .wrongName(body, key, name: Slice(start: start, count: Int(name.count)), origin))
+        let sharesKey = edge.gateway.hasAnother(body, key)
+        if sharesKey {
+            let start = ownBytes.count
+            ownBytes.append(bytes, Int(name.start), Int(name.count))
+            own.append(
+                .wrongName(body, key, name: Slice(start: start, count: Int(name.count)), origin))
+        }
+        own.append(.unclaimed(body, key, number: number, origin, sharesKey: sharesKey))
     }
 
     private mutating func finished(_ query: QueryID) {
@@ -361,6 +372,10 @@ public struct Server: ~Copyable {
                 bytes.withSpan {
                     advance(.wrongName(body, key, name: name, from: origin), $0, &effects)
                 }
+            case .unclaimed(let body, let key, let number, let origin, let sharesKey):
+                advance(
+                    .unclaimed(body, key, number: number, from: origin, sharesKey: sharesKey),
+                    Span(), &effects)
             }
         }
     }
@@ -416,6 +431,9 @@ public struct Server: ~Copyable {
             }
         }
     }
+
+    /// Messages to users who are not here go back: there are clients, or there were.
+    public var returnsMessages: Bool { servesClients }
 
     public var clientCount: Int { edge.gateway.clientCount }
 

@@ -48,7 +48,9 @@ struct Observations {
         static func sender(of message: UInt32) -> UInt64 { 1 << 63 | UInt64(message) }
 
         /// The number of the message, if it is one of the workload.
-        var message: Int? {
+        var message: Int? { Self.message(of: sender) }
+
+        static func message(of sender: UInt64) -> Int? {
             sender >> 63 == 1 ? Int(UInt32(truncatingIfNeeded: sender)) : nil
         }
     }
@@ -73,6 +75,8 @@ struct Observations {
     }
 
     var arrivals: [Arrival] = []
+    /// Senders of copies that have found their user gone, and have come back to their origins.
+    var returns: [UInt64] = []
     var changes: [ChangeArrival] = []
     var reports: [Report] = []
     var gaps: [Gap] = []
@@ -89,6 +93,7 @@ struct Observations {
 
     mutating func removeAll() {
         arrivals.removeAll(keepingCapacity: true)
+        returns.removeAll(keepingCapacity: true)
         changes.removeAll(keepingCapacity: true)
         reports.removeAll(keepingCapacity: true)
         gaps.removeAll(keepingCapacity: true)

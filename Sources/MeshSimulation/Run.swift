@@ -400,6 +400,9 @@ public struct Run: ~Copyable {
     // MARK: Observing
 
     mutating func readObservations() {
+        for sender in world.observations.returns {
+            if let message = Observations.Report.message(of: sender) { delivery.goBack(message) }
+        }
         for arrival in world.observations.arrivals { report(delivery.arrive(arrival)) }
         for given in world.observations.reports {
             let destination = world.host(of: given.destination)

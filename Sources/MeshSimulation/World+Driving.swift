@@ -98,10 +98,11 @@ extension World {
             let connection = host[link]
             host[link] = .none
             if !connection.isNone { close(connection, by: number) }
-        case .deliver(let body, _, let name, let payload, _):
-            deliver(body, name, payload, number, parcel)
-        case .deliverKept(let body, _, let name, let payload, _):
-            deliverKept(body, name, payload, number)
+        case .deliver(let body, _, let key, let name, let payload, _):
+            if !goesBack(body, key, host) { deliver(body, name, payload, number, parcel) }
+        case .deliverKept(let body, _, let key, let name, let payload, _):
+            if !goesBack(body, key, host) { deliverKept(body, name, payload, number) }
+        case .takenBack(let sender): observations.returns.append(sender)
         case .undelivered(let sender, _, _, _, let destination, let count):
             observations.reports.append(
                 Observations.Report(
@@ -127,6 +128,12 @@ extension World {
             tracer?.log(now, number, event)
         case .left: host.hasLeft = true
         }
+    }
+
+    /// Whether the host's server has given a message to one of the world's own users back: it looks
+    /// after them where it has clients.
+    private func goesBack(_ body: RoutedBody, _ key: Key, _ host: Host) -> Bool {
+        body.isParked && host.server.returnsMessages && !host.server.node.isHeldHere(key)
     }
 
     private mutating func deliver(

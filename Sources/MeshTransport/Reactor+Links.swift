@@ -65,8 +65,8 @@ extension Reactor {
             case .log(let event):
                 log.write(server.line(for: event) { endpointOfLink[$0.slot] })
             case .left: beginFlushing()
-            case .deliver, .deliverKept, .undelivered, .uncongested, .gap, .presence, .queried,
-                .answered, .traced, .finished, .memberDied:
+            case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap,
+                .presence, .queried, .answered, .traced, .finished, .memberDied:
                 // The server has seen to it.
                 break
             }

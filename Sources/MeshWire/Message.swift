@@ -60,6 +60,12 @@ public enum Message: Equatable, Sendable {
     /// To the origin of a message: the name with this hash is not here, another of its key is. True
     /// as of this place in the sender's log.
     case wrongName(Key, name: UInt64, sequence: UInt64)
+    /// To the origin of a flow: these messages to users have found nobody, as of this place in the
+    /// sender's log. Ascending numbers of the flow, at least one.
+    case nobody([UInt32], sequence: UInt64)
+    /// To the destination of a flow: what has found nobody of these messages is the origin's again.
+    /// All that it has sent to their users has numbers up to `last`.
+    case takenBack(FlowRange, last: UInt32)
 
     /// Whom a message is exchanged between.
     public enum Scope: Sendable {
@@ -80,7 +86,8 @@ public enum Message: Equatable, Sendable {
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
             .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair:
             .link
-        case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName:
+        case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName,
+            .nobody, .takenBack:
             .mesh
         }
     }
@@ -91,7 +98,22 @@ public enum Message: Equatable, Sendable {
         case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
         case logSummaries = 22, coordinates, wrongName, linkChanges, linksWanted, statuses
+        case nobody = 34, takenBack
     }
+}
+
+/// Messages of one flow in a row, by their numbers modulo 2^32.
+public struct FlowRange: Equatable, Sendable {
+    public var first: UInt32
+    /// Not before `first`.
+    public var last: UInt32
+
+    public init(first: UInt32, last: UInt32) {
+        self.first = first
+        self.last = last
+    }
+
+    public func contains(_ number: UInt32) -> Bool { number &- first <= last &- first }
 }
 
 /// Who a node is and how it speaks.
@@ -120,7 +142,7 @@ public struct Greeting: Equatable, Sendable {
         case longRangeAnywhere = 4
     }
 
-    public static let currentVersion: UInt16 = 1
+    public static let currentVersion: UInt16 = 2
 
     public init(
         cluster: String, clusterID: UInt64, purpose: Purpose, stratum: UInt8, member: MemberRecord

@@ -145,6 +145,17 @@ extension Message {
                 Key(key), name: try reader.integer(UInt64.self, bytes),
                 sequence: try reader.sequence(bytes))
         case .skip: return .skip(through: try reader.integer(UInt32.self, bytes))
+        case .nobody:
+            let sequence = try reader.sequence(bytes)
+            return .nobody(try reader.ascendingNumbers(bytes), sequence: sequence)
+        case .takenBack:
+            let range = FlowRange(
+                first: try reader.integer(UInt32.self, bytes),
+                last: try reader.integer(UInt32.self, bytes))
+            guard range.last &- range.first < 1 << 31 else {
+                throw .invalidValue(field: "range of numbers")
+            }
+            return .takenBack(range, last: try reader.integer(UInt32.self, bytes))
         }
     }
 }
@@ -166,6 +177,21 @@ extension ByteReader {
 
     mutating func rest() throws(WireError) -> Slice {
         try slice(remaining)
+    }
+
+    /// Numbers of a flow, modulo 2^32, each behind the one before it; at least one.
+    mutating func ascendingNumbers(_ bytes: Span<UInt8>) throws(WireError) -> [UInt32] {
+        let count = try count(least: 4, max: Message.returnedCountMax, bytes)
+        var numbers: [UInt32] = []
+        for _ in 0..<count {
+            let number = try integer(UInt32.self, bytes)
+            if let last = numbers.last, Int32(bitPattern: number &- last) <= 0 {
+                throw .invalidValue(field: "order of numbers")
+            }
+            numbers.append(number)
+        }
+        guard !numbers.isEmpty else { throw .invalidValue(field: "count of numbers") }
+        return numbers
     }
 
     mutating func key(_ bytes: Span<UInt8>) throws(WireError) -> Key {

@@ -120,6 +120,16 @@ extension ByteQueue {
         case .skip(let through):
             append(Message.Number.skip.rawValue)
             append(integer: through)
+        case .nobody(let numbers, let sequence):
+            append(Message.Number.nobody.rawValue)
+            append(integer: sequence)
+            append(integer: UInt16(numbers.count))
+            for number in numbers { append(integer: number) }
+        case .takenBack(let range, let last):
+            append(Message.Number.takenBack.rawValue)
+            append(integer: range.first)
+            append(integer: range.last)
+            append(integer: last)
         case .query, .answer, .traceAnswer:
             preconditionFailure("written by append(query…), which is given the bytes")
         }

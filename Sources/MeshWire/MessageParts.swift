@@ -3,6 +3,8 @@ extension Message {
     public static let memberCountMax = 65_535
     /// The most link lists, changes or owners of such that one message lists.
     public static let linkListCountMax = 4_096
+    /// The most numbers of messages that one message lists.
+    public static let returnedCountMax = 1_024
 
     /// Messages that together say the same, with no list longer than a receiver takes; nil: this
     /// message is one of that kind itself, as nearly all are.
@@ -23,7 +25,7 @@ extension Message {
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
         case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch, .records,
             .digests, .snapshot, .cannotRepair, .query, .answer, .traceAnswer, .acknowledge,
-            .skip, .wrongName:
+            .skip, .wrongName, .nobody, .takenBack:
             nil
         }
     }

@@ -104,12 +104,12 @@ struct Subject: ~Copyable {
                 precondition(head.start >= 0 && head.count >= 0 && head.end <= headCount)
                 precondition(body.start >= 0 && body.count >= 0 && body.end <= byteCount)
                 precondition(!link.isNone && link.slot < slotCount)
-            case .deliver(_, _, let name, let payload, _):
+            case .deliver(_, _, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= byteCount)
                 precondition(payload.start >= 0 && payload.end <= byteCount)
             case .queried(_, _, let slice), .answered(_, _, let slice), .traced(_, _, let slice):
                 precondition(slice.start >= 0 && slice.count >= 0 && slice.end <= byteCount)
-            case .deliverKept(_, _, let name, let payload, _):
+            case .deliverKept(_, _, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= headCount)
                 precondition(payload.start >= 0 && payload.end <= headCount)
             case .undelivered(_, _, _, let name, _, let count):

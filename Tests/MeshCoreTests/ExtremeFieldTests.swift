@@ -78,6 +78,8 @@ import Testing
         case .acknowledge: return .acknowledge(Acknowledgement(cumulative: 1, missing: 1))
         case .wrongName: return .wrongName(key, name: 1, sequence: 2)
         case .skip: return .skip(through: 1)
+        case .nobody: return .nobody([1, 2], sequence: 3)
+        case .takenBack: return .takenBack(FlowRange(first: 1, last: 1), last: 2)
         case .query, .answer, .traceAnswer: return nil
         }
     }

@@ -177,10 +177,10 @@ extension SmallMesh.Journal {
             switch effects[index] {
             case .send(_, _, _, let sendClass):
                 if sendClass != .control { sentCount[host] += 1 }
-            case .deliver(_, _, _, let payload, let id):
+            case .deliver(_, _, _, _, let payload, let id):
                 identities.append(id)
                 deliveries.append(SmallMesh.Delivery(host: host, payload: bytes.array(payload)))
-            case .deliverKept(_, _, _, let payload, let id):
+            case .deliverKept(_, _, _, _, let payload, let id):
                 identities.append(id)
                 let payload = effects.bytes.withSpan { $0.array(payload) }
                 deliveries.append(SmallMesh.Delivery(host: host, payload: payload))

@@ -67,6 +67,8 @@ private let messages: [Message] = [
     ]),
     .acknowledge(Acknowledgement(cumulative: 7, missing: .max)), .skip(through: 0x0102_0304),
     .wrongName(Key(0xFFFF_0000_0001), name: .max, sequence: 9),
+    .nobody([1], sequence: 0), .nobody([.max - 1, 0, 7], sequence: 1 << 61),
+    .takenBack(FlowRange(first: .max - 1, last: 2), last: 3),
 ]
 
 @Suite struct MessageTests {

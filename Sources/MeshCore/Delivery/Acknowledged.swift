@@ -48,6 +48,8 @@ extension Node {
         {
             sendBurst(flow, &effects)
         }
+        // Behind what is sent again.
+        if parked.heldCount > 0 { liftBarriers(&effects) }
     }
 
     /// The destination misses messages behind the last one that it has delivered.

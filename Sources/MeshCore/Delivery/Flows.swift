@@ -26,6 +26,7 @@ struct Flows: ~Copyable {
     private var spacious: [FlowIndex] = []
     /// Incoming flows that have something to tell.
     var due: [IncomingFlowIndex] = []
+    var copiesReturned = CopiesReturned()
     /// What waits in the windows of all incoming flows.
     var reorderBytes = 0
     /// All flows together keep too much.
@@ -156,6 +157,9 @@ struct Flows: ~Copyable {
         reorderBytes -= incoming[flow].waitingBytes
         incoming[flow].dropWaiting()
     }
+
+    /// Something has found nobody here and is not its origin's again.
+    var givesBack: Bool { due.contains { !incoming[$0].returned.numbers.isEmpty } }
 
     // MARK: Both
 

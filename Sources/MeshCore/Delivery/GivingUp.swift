@@ -27,28 +27,30 @@ extension Node {
         flows.outgoing[flow].giveUpDue = nil
         let count = flows.outgoing[flow].count
         guard count > 0 else { return }
-        counters[.undelivered] &+= UInt64(count)
         let destination = members.id(of: flows.outgoing[flow].member)
         var offset = 0
         // Messages in a row from one sender to one name are one report.
-        var first = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: 0)
-        var firstOffset = 0
+        var first: (header: RetransmissionBuffer.Header, offset: Int)?
         var run: Int32 = 0
         for _ in 0..<count {
             let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
-            if run > 0,
-                header.sender != first.sender || header.key != first.key
-                    || header.body != first.body
+            defer { offset += header.entrySize }
+            // It has gone another way, or waits here.
+            if header.isTakenBack { continue }
+            if let former = first,
+                header.sender != former.header.sender || header.key != former.header.key
+                    || header.body != former.header.body
             {
-                tell(first, at: firstOffset, of: flow, run, destination, &effects)
-                first = header
-                firstOffset = offset
+                tell(former.header, at: former.offset, of: flow, run, destination, &effects)
+                first = nil
+            }
+            if first == nil {
+                first = (header, offset)
                 run = 0
             }
             run += 1
-            offset += header.entrySize
         }
-        tell(first, at: firstOffset, of: flow, run, destination, &effects)
+        if let first { tell(first.header, at: first.offset, of: flow, run, destination, &effects) }
         flows.drop(count, of: flow)
         flows.outgoing[flow].isRecovering = false
         flows.outgoing[flow].mustRecover = false
@@ -63,6 +65,7 @@ extension Node {
         _ header: RetransmissionBuffer.Header, at offset: Int, of flow: FlowIndex, _ count: Int32,
         _ destination: NodeID, _ effects: inout EffectBuffer
     ) {
+        counters[.undelivered] &+= UInt64(count)
         let start = effects.bytes.count
         flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset, count: header.nameCount,

@@ -34,6 +34,9 @@ struct IncomingFlow: ~Copyable {
     var highest: UInt32 = 0
     /// Messages since the last acknowledgement.
     var unacknowledged = 0
+    /// There is something in `returned`: the next message may not be simply handed over.
+    var givesBack = false
+    var returned = ReturnedMessages()
     /// It stands in `Flows.due`, and is looked at then.
     var isListed = false
     /// Its origin is forgotten while it is still listed.
@@ -118,11 +121,15 @@ struct IncomingFlow: ~Copyable {
         return message
     }
 
-    /// Forgets what waits: its origin, should it live, sends it again.
+    /// Forgets what waits: its origin, should it live, sends it again. What has found nobody stays: it
+    /// is acknowledged by no word before the origin's.
     mutating func dropWaiting() {
         window = []
         waitingCount = 0
         waitingBytes = 0
         highest = expected &- 1
     }
+
+    /// Everything up to here is delivered, given up by its origin, or its origin's again.
+    var acknowledgeable: UInt32 { (returned.numbers.first ?? expected) &- 1 }
 }

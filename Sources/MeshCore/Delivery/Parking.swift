@@ -19,8 +19,11 @@ struct ParkedMessages {
         var key: Key
         /// Until when it is waited for.
         var due: Instant
+        /// In the order in which they were published.
         var messages: [ParkedMessage] = []
         var byteCount = 0
+        /// Nothing is sent while one of these stands.
+        var barriers: [ReturnBarrier] = []
     }
 
     /// The keys that were withdrawn with their last holder, and until when they are waited for.
@@ -33,6 +36,8 @@ struct ParkedMessages {
     private var positions: [Key: Int] = [:]
     private(set) var count = 0
     private(set) var byteCount = 0
+    /// Users with a barrier.
+    private(set) var heldCount = 0
 
     var isEmpty: Bool { users.isEmpty }
     var expectsAnybody: Bool { first < order.count }
@@ -72,27 +77,67 @@ struct ParkedMessages {
         return due
     }
 
-    /// Keeps a message for a key that is waited for. Returns false when there is no room.
+    /// Whether what waits for the key has to wait although the user may be somewhere.
+    func isHeld(_ key: Key) -> Bool {
+        positions[key].map { !users[$0].barriers.isEmpty } ?? false
+    }
+
+    /// The users with a barrier.
+    var held: [(key: Key, barriers: [ReturnBarrier])] {
+        users.filter { !$0.barriers.isEmpty }.map { ($0.key, $0.barriers) }
+    }
+
+    /// Until when what waits for the key does; nil: nothing does.
+    func end(of key: Key) -> Instant? { positions[key].map { users[$0].due } }
+
+    /// What waits for the key, and what comes, waits for this too.
+    mutating func hold(_ key: Key, behind barrier: ReturnBarrier, until due: Instant) {
+        let position = place(of: key, due: due)
+        if users[position].barriers.isEmpty { heldCount += 1 }
+        if let known = users[position].barriers.firstIndex(where: { $0.node == barrier.node }) {
+            users[position].barriers[known] = barrier
+        } else {
+            users[position].barriers.append(barrier)
+        }
+    }
+
+    /// Of the barriers of a user who has some these are left.
+    mutating func leave(_ barriers: [ReturnBarrier], before key: Key) {
+        let position = positions[key]!
+        users[position].barriers = barriers
+        guard barriers.isEmpty else { return }
+        heldCount -= 1
+        if users[position].messages.isEmpty { _ = remove(position) }
+    }
+
+    /// Keeps a message for a key that is waited for, before those that were published after it.
+    /// Returns false when there is no room.
     mutating func add(
         _ message: ParkedMessage, to key: Key, due: Instant, _ limits: FlowLimits
     ) -> Bool {
         guard byteCount + message.cost <= limits.parkedTotalBytes else { return false }
-        let position: Int
-        if let known = positions[key] {
-            position = known
-        } else {
-            position = users.count
-            users.append(User(key: key, due: due))
-            positions[key] = position
-        }
+        let position = place(of: key, due: due)
         guard users[position].messages.count < limits.parkedCount,
             users[position].byteCount + message.cost <= limits.parkedBytes
         else { return false }
-        users[position].messages.append(message)
+        var place = users[position].messages.count
+        while place > 0,
+            Int32(bitPattern: users[position].messages[place - 1].number &- message.number) > 0
+        {
+            place -= 1
+        }
+        users[position].messages.insert(message, at: place)
         users[position].byteCount += message.cost
         count += 1
         byteCount += message.cost
         return true
+    }
+
+    private mutating func place(of key: Key, due: Instant) -> Int {
+        if let known = positions[key] { return known }
+        positions[key] = users.count
+        users.append(User(key: key, due: due))
+        return users.count - 1
     }
 
     /// All messages for a key, which is there again.
@@ -129,6 +174,7 @@ struct ParkedMessages {
         }
         count -= user.messages.count
         byteCount -= user.byteCount
+        if !user.barriers.isEmpty { heldCount -= 1 }
         return user
     }
 }
@@ -164,6 +210,19 @@ extension Node {
         }
     }
 
+    /// A message to a user to whom others are on their way back. Returns whether it waits behind them.
+    @inline(never)
+    mutating func parkedBehindOthers(
+        _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
+        _ effects: inout EffectBuffer
+    ) -> Bool {
+        guard message.body.isParked, !message.isVolatile, parked.isHeld(message.key) else {
+            return false
+        }
+        park(message, until: parked.end(of: message.key), bytes, &outcome, &effects)
+        return true
+    }
+
     /// A message to a user whose node has gone so lately that its entries are still being taken out
     /// of the table.
     @inline(never)
@@ -194,24 +253,42 @@ extension Node {
     /// The user is somewhere again, perhaps here.
     @inline(never)
     mutating func sendParked(_ key: Key, _ effects: inout EffectBuffer) {
-        let messages = parked.take(key)
-        if messages.isEmpty { return }
         let nodes = holderIndices(of: key)
-        for message in messages {
-            for node in nodes {
+        if nodes.isEmpty || parked.isHeld(key) { return }
+        for message in parked.take(key) {
+            let holders = nodes.filter { !isWrongName(message, key, at: $0) }
+            for node in holders {
                 if node == .oneself {
                     deliverKept(
-                        .user, key, message.bytes, nameCount: message.nameCount,
+                        .user, number: 0, key, message.bytes, nameCount: message.nameCount,
                         id: MessageID(origin: id, number: message.number), &effects)
                 } else {
-                    sendLate(message, key, to: node, &effects)
+                    sendLate(message, key, to: node, copyCount: holders.count, &effects)
                 }
             }
+            if holders.isEmpty { giveUp(message, key, &effects) }
         }
+    }
+
+    /// Whether a holder of the key is known to have another name of it than the message is for.
+    private func isWrongName(_ message: ParkedMessage, _ key: Key, at index: MemberIndex) -> Bool {
+        guard index != .oneself, directory.collisions.mayHave(key) else { return false }
+        let hash = nameHash(
+            .user, Slice(start: 0, count: message.nameCount), message.bytes.span)
+        return directory.collisions.contains(key, name: hash, at: members.id(of: index))
+    }
+
+    private mutating func giveUp(
+        _ message: ParkedMessage, _ key: Key, _ effects: inout EffectBuffer
+    ) {
+        report(
+            .user, key, Slice(start: 0, count: message.nameCount), message.sender,
+            to: NodeID(0), message.bytes.span, &effects)
     }
 
     /// Users who did not come back: their messages are given up.
     mutating func expireParked(_ effects: inout EffectBuffer) {
+        liftBarriers(&effects)
         if let next = parked.forgetExpired(at: now) { timers.schedule(.grace, at: next) }
         report(parked.takeExpired(at: now), &effects)
         if let next = parked.nextDue { timers.schedule(.grace, at: next) }
@@ -225,18 +302,15 @@ extension Node {
         _ users: [ParkedMessages.User], _ effects: inout EffectBuffer
     ) {
         for user in users {
-            for message in user.messages {
-                report(
-                    .user, user.key, Slice(start: 0, count: message.nameCount), message.sender,
-                    to: NodeID(0), message.bytes.span, &effects)
-            }
+            for message in user.messages { giveUp(message, user.key, &effects) }
         }
     }
 
     /// Keeps a message that waited for its user in the flow to the node that has it now, and sends
     /// it.
     mutating func sendLate(
-        _ message: ParkedMessage, _ key: Key, to index: MemberIndex, _ effects: inout EffectBuffer
+        _ message: ParkedMessage, _ key: Key, to index: MemberIndex, copyCount: Int,
+        _ effects: inout EffectBuffer
     ) {
         let flow = outgoingFlow(to: index)
         let outgoing = OutgoingMessage(
@@ -257,7 +331,8 @@ extension Node {
         let parcel = flows.retransmission.parcel(
             name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
-            outgoing, number: message.number, cost: cost, parcel: parcel, bytes, flow, &outcome)
+            outgoing, number: message.number, cost: cost, parcel: parcel, copyCount: copyCount, bytes,
+            flow, &outcome)
         counters[.messagesOriginated] &+= 1
         if flows.outgoing[flow].isRecovering { return }
         if sendKept(flow, flows.outgoing[flow].last, at: offset, &effects) == nil {

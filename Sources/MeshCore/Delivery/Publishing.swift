@@ -27,6 +27,7 @@ extension Node {
     ) {
         let holders = directory.table.holders(of: message.key)
         let hasCollisions = directory.collisions.mayHave(message.key)
+        if parked.heldCount > 0, parkedBehindOthers(message, bytes, &outcome, &effects) { return }
         if !hasCollisions, directory.patterns.isEmpty || !message.body.matchesPatterns {
             switch holders {
             case .none:
@@ -82,7 +83,8 @@ extension Node {
         if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
         let parcel = flows.retransmission.parcel(name: name, payload: payload, bytes)
         keep(
-            message, number: outcome.number, cost: cost, parcel: parcel, bytes, flow, &outcome)
+            message, number: outcome.number, cost: cost, parcel: parcel, copyCount: 1, bytes, flow,
+            &outcome)
         counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
         outcome.verdict = .sent
@@ -240,8 +242,8 @@ extension Node {
             }
             if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
             keep(
-                message, number: outcome.number, cost: cost, parcel: parcel, bytes, flow,
-                &outcome)
+                message, number: outcome.number, cost: cost, parcel: parcel,
+                copyCount: forwarding.recipients.count, bytes, flow, &outcome)
             outcome.nodeCount += 1
             guard let hop = firstHop(of: flow, to: index) else { continue }
             forwarding.entries.append(

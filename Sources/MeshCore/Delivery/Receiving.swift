@@ -19,7 +19,7 @@ extension Node {
     }
 
     /// Puts a flow on the list of those that have something to tell, for then at the latest.
-    private mutating func tellSoon(_ flow: IncomingFlowIndex, at due: Instant) {
+    mutating func tellSoon(_ flow: IncomingFlowIndex, at due: Instant) {
         if flows.incoming[flow].isListed {
             if flows.incoming[flow].due <= due { return }
         } else {
@@ -48,10 +48,14 @@ extension Node {
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
             flows.incoming[flow].pass()
-            counters[.messagesDelivered] &+= 1
-            counters[.messageHops] &+= hops
-            effects.append(
-                .deliver(body, header.key, name: name, payload: payload, id: header.id))
+            if !givesBack(body, header.key, number: sequence, flow) {
+                counters[.messagesDelivered] &+= 1
+                counters[.messageHops] &+= hops
+                effects.append(
+                    .deliver(
+                        body, number: sequence, header.key, name: name, payload: payload,
+                        id: header.id))
+            }
             passed(flow, &effects)
         } else if ahead < 0 {
             // The acknowledgement has not come to the origin.
@@ -109,34 +113,38 @@ extension Node {
         while let message = flows.incoming[flow].takeNext() {
             flows.incoming[flow].pass()
             flows.incoming[flow].unacknowledged += 1
-            deliver(message, from: flows.incoming[flow].origin, &effects)
+            deliver(message, flow, &effects)
         }
         guard flows.incoming[flow].hasGap else { return }
         flows.incoming[flow].gapSince = now
         tellSoon(flow, at: now + configuration.timing.gap)
     }
 
+    /// A message that has waited, and that its flow has just passed.
     private mutating func deliver(
-        _ message: ReorderedMessage, from origin: NodeID, _ effects: inout EffectBuffer
+        _ message: ReorderedMessage, _ flow: IncomingFlowIndex, _ effects: inout EffectBuffer
     ) {
         flows.reorderBytes -= message.cost
+        let number = flows.incoming[flow].expected &- 1
+        if givesBack(message.body, message.key, number: number, flow) { return }
         counters[.messagesDelivered] &+= 1
         counters[.messageHops] &+= message.hops
+        let id = MessageID(origin: flows.incoming[flow].origin, number: message.number)
         deliverKept(
-            message.body, message.key, message.bytes, nameCount: message.nameCount,
-            id: MessageID(origin: origin, number: message.number), &effects)
+            message.body, number: number, message.key, message.bytes,
+            nameCount: message.nameCount, id: id, &effects)
     }
 
     /// Hands a message that does not lie in the event's bytes to the local clients.
     mutating func deliverKept(
-        _ body: RoutedBody, _ key: Key, _ bytes: [UInt8], nameCount: Int,
+        _ body: RoutedBody, number: UInt32, _ key: Key, _ bytes: [UInt8], nameCount: Int,
         id: MessageID, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
         effects.bytes.append(bytes)
         effects.append(
             .deliverKept(
-                body, key, name: Slice(start: start, count: nameCount),
+                body, number: number, key, name: Slice(start: start, count: nameCount),
                 payload: Slice(start: start + nameCount, count: bytes.count - nameCount),
                 id: id))
     }
@@ -163,7 +171,7 @@ extension Node {
             let message = flows.incoming[flow].takeNext()
             flows.incoming[flow].pass()
             left -= 1
-            if let message { deliver(message, from: origin, &effects) } else { gone &+= 1 }
+            if let message { deliver(message, flow, &effects) } else { gone &+= 1 }
         }
         if left > 0 {
             gone &+= left
@@ -202,8 +210,9 @@ extension Node {
     /// listed while something is missing.
     private mutating func acknowledge(_ flow: IncomingFlowIndex, _ effects: inout EffectBuffer) {
         let hasGap = flows.incoming[flow].hasGap
+        let givesBack = !flows.incoming[flow].returned.numbers.isEmpty
         guard !flows.incoming[flow].isForgotten,
-            hasGap || flows.incoming[flow].unacknowledged > 0,
+            hasGap || givesBack || flows.incoming[flow].unacknowledged > 0,
             let member = members.index(of: flows.incoming[flow].origin),
             members.status(of: member) != .dead
         else {
@@ -215,21 +224,25 @@ extension Node {
         if hasGap {
             let told = flows.incoming[flow].gapSince + configuration.timing.gap
             if told <= now {
-                missing = flows.incoming[flow].missing
+                // It is counted from what is acknowledged, and so has to wait for what goes back.
+                missing = givesBack ? 0 : flows.incoming[flow].missing
                 flows.incoming[flow].due = now + configuration.timing.gapRepeat
             } else {
                 flows.incoming[flow].due = told
             }
+        } else if givesBack {
+            flows.incoming[flow].due = now + configuration.timing.gapRepeat
         } else {
             flows.unlist(flow)
         }
+        if givesBack { tellReturned(flow, to: member, &effects) }
         flows.incoming[flow].unacknowledged = 0
         counters[.acknowledgementsSent] &+= 1
         flows.incoming[flow].detour.update(at: now)
         flows.incoming[flow].detour.lastHop = sendControl(
             .acknowledge(
                 Acknowledgement(
-                    cumulative: flows.incoming[flow].expected &- 1, missing: missing)),
+                    cumulative: flows.incoming[flow].acknowledgeable, missing: missing)),
             to: member, avoiding: flows.incoming[flow].detour.avoided, &effects)
     }
 
@@ -238,7 +251,7 @@ extension Node {
     mutating func carriedAcknowledgement(_ flow: FlowIndex) -> Acknowledgement? {
         let reverse = flows.outgoing[flow].reverse
         guard !reverse.isNone, flows.incoming[reverse].unacknowledged > 0,
-            !flows.incoming[reverse].hasGap
+            !flows.incoming[reverse].hasGap, !flows.incoming[reverse].givesBack
         else { return nil }
         // It stays listed until its time, and has nothing to tell then.
         flows.incoming[reverse].unacknowledged = 0

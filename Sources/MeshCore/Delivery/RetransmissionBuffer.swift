@@ -11,7 +11,8 @@ struct ParcelIndex: TableIndex {
 /// Messages that are kept until they are acknowledged: a queue for each flow, and what is too large
 /// to be moved about, once for all flows.
 ///
-///     entry:  number 4 │ payload 4 │ name 2 │ body 1 │ 0 │ parcel 4 │ key 8 │ sender 8 │ bytes
+///     entry:  number 4 │ payload 4 │ name 2 │ body 1 │ fate 1 │ parcel 4 │ key 8 │ sender 8 │ bytes
+///     fate:   taken back 1 bit │ copies 7 bits
 ///
 /// Acknowledgements are cumulative, so a flow's messages leave in the order in which they came: a
 /// byte queue that is written at the back and drained at the front allocates nothing once it has
@@ -34,6 +35,10 @@ struct RetransmissionBuffer {
         var parcel: ParcelIndex
         var key: Key
         var sender: UInt64
+        /// The nodes that the message has gone to, 127 for more.
+        var copyCount: Int
+        /// It has found its user gone, and has gone another way.
+        var isTakenBack: Bool
 
         /// Bytes in the queue.
         @inline(__always) var entrySize: Int {
@@ -94,7 +99,8 @@ struct RetransmissionBuffer {
     @inline(__always)
     mutating func append(
         _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
-        sender: UInt64, parcel: ParcelIndex, _ bytes: Span<UInt8>, to queue: inout ByteQueue
+        sender: UInt64, parcel: ParcelIndex, copyCount: Int, _ bytes: Span<UInt8>,
+        to queue: inout ByteQueue
     ) {
         let size = Int(name.count) + Int(payload.count)
         let inlineCount = parcel.isNone ? size : 0
@@ -104,6 +110,7 @@ struct RetransmissionBuffer {
             | UInt64(UInt32(bitPattern: payload.count)) << 32
         let rest =
             UInt64(UInt16(truncatingIfNeeded: name.count)) | UInt64(body.rawValue) << 16
+            | UInt64(truncatingIfNeeded: min(copyCount, 127)) << 24
             | UInt64(UInt32(bitPattern: parcel.rawValue)) << 32
         unsafe target.storeBytes(of: numbered.littleEndian, as: UInt64.self)
         unsafe (target + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
@@ -131,8 +138,18 @@ struct RetransmissionBuffer {
                 parcel: ParcelIndex(
                     rawValue: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32))),
                 key: Key(span.load(UInt64.self, at: offset + 16)),
-                sender: span.load(UInt64.self, at: offset + 24))
+                sender: span.load(UInt64.self, at: offset + 24),
+                copyCount: Int(rest >> 24 & 0x7F), isTakenBack: rest & fateBit != 0)
         }
+    }
+
+    /// Of the eight bytes at 8: the message has been taken back.
+    private static var fateBit: UInt64 { 1 << 31 }
+
+    /// The entry stays until it is acknowledged, but nobody is told of its end.
+    static func markTakenBack(_ queue: inout ByteQueue, at offset: Int) {
+        let rest = queue.withSpan { $0.load(UInt64.self, at: offset + 8) }
+        queue.overwrite(integer: rest | fateBit, at: offset + 8)
     }
 
     /// Takes back what an entry refers to; the entry itself is dropped by its flow.

@@ -35,12 +35,12 @@ extension Node {
     @inline(__always)
     mutating func keep(
         _ message: OutgoingMessage, number: UInt32, cost: Int, parcel: ParcelIndex,
-        _ bytes: Span<UInt8>, _ flow: FlowIndex, _ outcome: inout PublishOutcome
+        copyCount: Int, _ bytes: Span<UInt8>, _ flow: FlowIndex, _ outcome: inout PublishOutcome
     ) {
         flows.retransmission.append(
             message.body, message.key, number: number, name: message.name,
-            payload: message.payload, sender: message.sender, parcel: parcel, bytes,
-            to: &flows.outgoing[flow].queue)
+            payload: message.payload, sender: message.sender, parcel: parcel,
+            copyCount: copyCount, bytes, to: &flows.outgoing[flow].queue)
         flows.outgoing[flow].last &+= 1
         flows.outgoing[flow].bytes += cost
         if flows.outgoing[flow].activePlace < 0 {

@@ -86,8 +86,10 @@ extension Node {
         switch directory.table.insert(key, node: origin.node) {
         case .present: return (0, 0)
         case .first: arrived(key, &effects)
-        // Perhaps only those held it who are gone and still in the table.
-        case .another: if !directory.withdrawals.isEmpty { arrived(key, &effects) }
+        case .another:
+            if !flows.active.isEmpty { awaitReturns(key, besides: origin) }
+            // Perhaps only those held it who are gone and still in the table.
+            if !directory.withdrawals.isEmpty { arrived(key, &effects) }
         }
         return (1, Self.weight(key))
     }
@@ -100,6 +102,7 @@ extension Node {
         case .last: departed(key, &effects)
         case .one: break
         }
+        if !flows.active.isEmpty { awaitReturns(key, from: origin) }
         return (-1, 0 &- Self.weight(key))
     }
 

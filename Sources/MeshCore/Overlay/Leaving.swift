@@ -29,7 +29,7 @@ extension Node {
     /// The moment is over: ends all links in order, once what this node has sent is acknowledged.
     mutating func depart(_ effects: inout EffectBuffer) {
         acknowledgeAll(&effects)
-        if !flows.active.isEmpty, !links.established.isEmpty,
+        if !flows.active.isEmpty || flows.givesBack, !links.established.isEmpty,
             now < departure.begunAt + configuration.timing.drain
         {
             timers[.departure] = now + .milliseconds(10)

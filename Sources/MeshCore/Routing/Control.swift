@@ -77,6 +77,10 @@ extension Node {
             receivedAcknowledgement(acknowledgement, from: origin, &effects)
         case .wrongName(let key, let name, let sequence):
             receivedWrongName(key, name: name, sequence: sequence, from: origin)
+        case .nobody(let numbers, let sequence):
+            receivedNobody(numbers, sequence: sequence, from: origin, &effects)
+        case .takenBack(let range, let last):
+            receivedTakenBack(range, last: last, from: origin)
         case .skip(let last):
             receivedSkip(through: last, from: origin, &effects)
         case .query(let number, let isTrace, let subject):

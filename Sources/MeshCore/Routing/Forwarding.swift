@@ -157,7 +157,9 @@ extension Node {
         let name = Slice(start: start + header.nameOffset, count: header.nameLength)
         if !prefix.flags.contains(.volatile) {
             let flow = flows.flow(from: header.origin)
-            guard !flow.isNone, flows.incoming[flow].expected == sequence else {
+            guard !flow.isNone, flows.incoming[flow].expected == sequence,
+                !flows.incoming[flow].givesBack
+            else {
                 receivedOutOfOrder(
                     sequence, header, body, name: name, payload: payload, bytes, &effects)
                 return
@@ -166,14 +168,17 @@ extension Node {
             counters[.messagesDelivered] &+= 1
             counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
             effects.append(
-                .deliver(body, header.key, name: name, payload: payload, id: header.id))
+                .deliver(
+                    body, number: sequence, header.key, name: name, payload: payload,
+                    id: header.id))
             passed(flow, &effects)
             return
         }
         counters[.messagesDelivered] &+= 1
         counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
         effects.append(
-            .deliver(body, header.key, name: name, payload: payload, id: header.id))
+            .deliver(
+                body, number: 0, header.key, name: name, payload: payload, id: header.id))
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.

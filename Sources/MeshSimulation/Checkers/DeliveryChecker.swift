@@ -105,6 +105,13 @@ struct DeliveryChecker {
         return nil
     }
 
+    /// A copy has found its user gone: it goes on to wherever the user is by then, and so is overtaken
+    /// by messages to others. Of several copies one alone goes on, when all have come back.
+    mutating func goBack(_ number: Int) {
+        sent[number].isHeld = true
+        if sent[number].copies > 1 { sent[number].copies -= 1 }
+    }
+
     @inline(__always)
     private mutating func bit(_ host: Int32) -> UInt64 {
         if host >= 64 { hasManyHosts = true }

@@ -25,10 +25,10 @@ extension FlowObserver {
             switch actor.effects[index] {
             case .send(_, let head, let body, _):
                 sent(actor.frame(head, body, bytes), actor)
-            case .deliver(_, _, let name, let payload, let id):
+            case .deliver(_, _, _, let name, let payload, let id):
                 deliveries.append(id)
                 compare(bytes.span.array(name) + bytes.span.array(payload), id, actor)
-            case .deliverKept(_, _, let name, let payload, let id):
+            case .deliverKept(_, _, _, let name, let payload, let id):
                 deliveries.append(id)
                 let told = actor.effects.bytes.withSpan { $0.array(name) + $0.array(payload) }
                 compare(told, id, actor)

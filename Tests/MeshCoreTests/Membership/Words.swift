@@ -164,6 +164,9 @@ final class Words {
             "acknowledge(\(told.cumulative)\(told.missing > 0 ? ", \(told.missing) missing" : ""))"
         case .skip(let last): "skip(\(last))"
         case .wrongName: "wrong-name"
+        case .nobody(let numbers, _): "nobody(\(numbers.map(String.init).joined(separator: ", ")))"
+        case .takenBack(let range, let last):
+            "taken-back(\(range.first) to \(range.last) of \(last))"
         }
     }
 
@@ -231,8 +234,10 @@ final class Words {
         case .undelivered(_, _, _, let text, let id, let count):
             let user = effects.bytes.withSpan { $0.array(text) }
             return "gives up \(count) to \(String(decoding: user, as: UTF8.self)) at \(name(id))"
-        case .deliver(_, _, _, let payload, _), .deliverKept(_, _, _, let payload, _):
+        case .deliver(_, _, _, _, let payload, _),
+            .deliverKept(_, _, _, _, let payload, _):
             return "delivers \(payload.count) bytes"
+        case .takenBack: return "takes a message back"
         case .uncongested: return "has room again"
         case .gap(let id, let count): return "lacks \(count) of \(name(id)) for good"
         case .presence(_, let isOnline): return "a watched user \(isOnline ? "comes" : "goes")"
