@@ -216,6 +216,11 @@ public struct Node: ~Copyable {
                 }
                 let message = try Message.decode(
                     bytes, from: start + Frame.prefixSize, to: start + prefix.length)
+                switch message {
+                case .records, .snapshot:
+                    counters[.recordBytesRepaired] &+= UInt64(prefix.length)
+                default: break
+                }
                 receivedMessage(message, from: link, bytes, &effects)
             }
         } catch {

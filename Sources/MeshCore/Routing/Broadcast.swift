@@ -73,7 +73,6 @@ extension Node {
         default: throw .invalidValue(field: "message for all")
         }
         guard origin != id else { return }
-        counters[.recordBytesLive] &+= UInt64(prefix.length)
         if prefix.hopsLeft > 0 {
             let body = Slice(
                 start: start + Frame.arcHeaderSize, count: prefix.length - Frame.arcHeaderSize)
@@ -92,6 +91,7 @@ extension Node {
             counters[.droppedHopLimit] &+= 1
         }
         if case .records(let records) = message {
+            counters[.recordBytesLive] &+= UInt64(prefix.length)
             applyRecords(records, from: link, isLive: true, &effects)
         } else if case .coordinates(let items) = message {
             accept(items, from: origin)
