@@ -100,7 +100,9 @@ let package = Package(
             ]),
         .testTarget(
             name: "MeshSimulationTests",
-            dependencies: ["JSON5", "MeshSimulation", "MeshCore", "MeshWire"],
+            dependencies: [
+                "JSON5", "MeshSimulation", "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
+            ],
             exclude: ["hops.csv"]),
         .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand", "MeshGateway"]),
         .testTarget(
