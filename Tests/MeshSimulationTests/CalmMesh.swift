@@ -136,9 +136,7 @@ struct CalmMesh: ~Copyable {
             work.steps += distances[destination]
             var flow =
                 work.flows[[origin, destination]] ?? CalmWork.Flow(steps: distances[destination])
-            flow.messages += 1
-            if flow.last != world.now { flow.moments += 1 }
-            flow.last = world.now
+            flow.send(at: world.now)
             work.flows[[origin, destination]] = flow
             if distances[destination] > 1 { work.forwardsMin += 1 }
         }

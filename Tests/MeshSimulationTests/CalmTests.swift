@@ -100,6 +100,40 @@ import Testing
         calm.check()
     }
 
+    /// Nothing goes the other way that could carry acknowledgements.
+    @Test(arguments: [1, 4, 30] as [Int64])
+    func `a stream is acknowledged for each sixteen messages or each 20 ms`(pause: Int64) {
+        var calm = CalmMesh(nodes: 3)
+        calm.join(calm.open(1), "channel c", "SUBSCRIBE c")
+        let publisher = calm.open(0)
+        for number in 0..<320 {
+            calm.publish(publisher, "PUBLISH c m\(number)", to: ["channel c"])
+            calm.run(for: .milliseconds(pause))
+        }
+        calm.run(for: .seconds(1))
+        calm.check()
+    }
+
+    /// A newcomer asks for changes; who does not keep all of them any more sends the whole set.
+    @Test(arguments: [(99, 0), (100, 0), (101, 1)])
+    func `a hundred recent changes are kept`(changes: Int, wholeSets: Int) {
+        var world = World(seed: 3)
+        world.start(seeds: []) { $0.recentRecordCount = 100 }
+        world.run(for: .seconds(2))
+        var calm = CalmMesh(world)
+        for number in 0..<changes { calm.world.change(0, .user, "u\(number)", .add) }
+        calm.run(for: .seconds(1))
+        calm.begin()
+        calm.world.start(seeds: [0])
+        calm.run(for: .seconds(6))
+        calm.work.linksOpened = 2...2
+        calm.work.recordsRepaired = changes
+        calm.work.wholeSets = wholeSets
+        calm.work.boundNews(others: 1, degree: 1)
+        calm.work.boundComparisons(links: 1)
+        calm.check()
+    }
+
     /// A burst that fits in the window pauses nobody. One of 200 finds room for 64 at first and for half
     /// of it, 32, after each pause.
     @Test(arguments: [(60, 0), (200, 5)])

@@ -34,13 +34,22 @@ struct CalmWork {
         var messages = 0
         /// Between the two nodes.
         var steps: Int
-        /// Moments at which messages were sent: what is sent at one moment arrives at one.
-        var moments = 0
-        var last: Instant?
+        /// First messages of stretches of 20 ms, less what the network's jitter may take of that.
+        private(set) var stretches = 0
+        private var last: Instant?
 
-        /// What has arrived is acknowledged when it is 16 messages, or after 20 ms: once for each 16, and
-        /// once for what is left of those of a moment.
-        var acknowledgementsMax: Int { min(messages, messages / 16 + moments) }
+        init(steps: Int) { self.steps = steps }
+
+        mutating func send(at now: Instant) {
+            messages += 1
+            guard last.map({ now - $0 >= .milliseconds(19) }) ?? true else { return }
+            stretches += 1
+            last = now
+        }
+
+        /// What has arrived is acknowledged when it is 16 messages, or after 20 ms: those that have waited so
+        /// long are so far apart.
+        var acknowledgementsMax: Int { min(messages, messages / 16 + stretches) }
     }
     var flows: [[Int]: Flow] = [:]
 
@@ -77,7 +86,9 @@ struct CalmWork {
         var work = CalmWork()
         (work.nodes, work.seconds, work.linkEnds) = (2, 1, 2)
         (work.changes, work.messages, work.deliveries, work.steps) = (1, 1, 1, 2)
-        work.flows = [[0, 1]: Flow(messages: 1, steps: 2, moments: 1)]
+        var flow = Flow(steps: 2)
+        flow.send(at: Instant(nanoseconds: 0))
+        work.flows = [[0, 1]: flow]
         (work.clients, work.commands, work.publications, work.copies) = (1, 1, 1, 1)
         (work.sessions, work.sessionsResumed, work.sessionsMoved) = (1, 1, 1)
         (work.sessionsEnded, work.clientsMoved, work.questions, work.questionsTo) = (1, 1, 1, 1)
