@@ -9,7 +9,7 @@ import Testing
 /// by what is taken, held and delivered. The numbers are those of the documentation (`FlowLimits`, Flows,
 /// Directory); in the window a message counts with 32 bytes besides its name and its payload, 64 where it
 /// waits for an earlier one, 48 where it waits for a user.
-@Suite struct LimitTests {
+@Suite struct NodeLimitTests {
     private func payload(_ count: Int) -> [UInt8] { [UInt8](repeating: 1, count: count) }
 
     /// Nothing is acknowledged.
@@ -155,7 +155,7 @@ import Testing
 }
 
 /// What waits for users whose node is gone, and connections.
-extension LimitTests {
+extension NodeLimitTests {
     private func widowed(_ configure: (inout Configuration) -> Void) -> SmallMesh {
         let mesh = SmallMesh(3, configure: configure)
         for user in ["bob", "cid", "dan"] { mesh.attach(user, at: 1) }

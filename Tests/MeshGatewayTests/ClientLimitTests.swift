@@ -7,7 +7,7 @@ import Testing
 
 /// What clients may send, hold and let wait: one below each bound, at it, and one beyond, as a client sees it.
 /// The numbers stand here as they are documented (README, Slow readers, `GatewayConfiguration`).
-@Suite struct LimitTests {
+@Suite struct ClientLimitTests {
     // MARK: Commands
 
     /// Redis's bound until version 7; announced is enough to be refused.
@@ -129,7 +129,7 @@ import Testing
 }
 
 /// What waits.
-extension LimitTests {
+extension ClientLimitTests {
     /// A message to ann is 29 bytes as an array and so many of its text, and counts with 32 more.
     private func size(_ text: String) -> Int {
         message(text).replacing("·", with: "\r\n").utf8.count + 32
