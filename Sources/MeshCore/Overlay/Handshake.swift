@@ -259,8 +259,7 @@ extension Node {
         if let reason = objection(to: greeting) {
             let endpoint = links[index].endpoint
             if reason == .oneself {
-                join.heard(endpoint)
-                join.seeds.removeAll { $0 == endpoint }
+                strikeSeed(endpoint, &effects)
             }
             effects.append(.log(.refused(endpoint, reason)))
             forget(index, &effects)
@@ -342,10 +341,7 @@ extension Node {
         forget(index, &effects)
         switch reason {
         case .introduced: break
-        case .oneself:
-            join.heard(link.endpoint)
-            join.seeds.removeAll { $0 == link.endpoint }
-            if join.seeds.isEmpty { introduced(&effects) }
+        case .oneself: strikeSeed(link.endpoint, &effects)
         case .dead:
             guard isPlausible(known, of: id) else {
                 counters[.protocolErrors] &+= 1
@@ -374,6 +370,13 @@ extension Node {
         if reason != .duplicate && reason != .stratumTaken && reason != .full {
             effects.append(.log(.refused(link.endpoint, reason)))
         }
+    }
+
+    /// One of the seeds is this node itself; if it was the only one, this is the first node.
+    private mutating func strikeSeed(_ endpoint: Endpoint, _ effects: inout EffectBuffer) {
+        join.heard(endpoint)
+        join.seeds.removeAll { $0 == endpoint }
+        if join.seeds.isEmpty { introduced(&effects) }
     }
 
     /// Some node has told who is there.

@@ -6,8 +6,8 @@ struct JoinState {
     var seeds: [Endpoint]
     var startedAt: Instant
     var attempts = 0
-    /// Some node has told who is there.
-    var isIntroduced = false
+    /// Some node has told who is there, or there is nobody to ask: the first node knows all there is.
+    var isIntroduced: Bool
     /// The first round of asking has come to nothing. Then whoever takes this node in introduces it
     /// as well as a seed would: the two compare all that they know.
     var areSeedsSilent: Bool { !isIntroduced && attempts > 1 }
@@ -23,6 +23,7 @@ struct JoinState {
     init(seeds: [Endpoint], startedAt: Instant) {
         self.seeds = seeds
         self.startedAt = startedAt
+        isIntroduced = seeds.isEmpty
         unheard = seeds
         nextTry = startedAt
     }
