@@ -1,5 +1,5 @@
 /// What a node waits for; a slot each, nil when it does not.
-enum Timer: Int, CaseIterable {
+package enum Timer: Int, CaseIterable {
     /// Idle links get a heartbeat.
     case heartbeat
     /// The earliest time at which a link can have been silent too long.

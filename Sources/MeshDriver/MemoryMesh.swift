@@ -40,6 +40,11 @@ public struct MemoryMesh: ~Copyable {
         didSet { watch() }
     }
 
+    /// Sees each server's node after each of its events. It may not look at the mesh.
+    public var inspector: ((_ host: Int, _ node: borrowing Node) -> Void)? {
+        didSet { watch() }
+    }
+
     /// A judge's decision about a frame.
     public enum Verdict: Sendable {
         case pass, drop, double
@@ -105,7 +110,7 @@ public struct MemoryMesh: ~Copyable {
     }
 
     private mutating func watch() {
-        isWatched = latency > .zero || judge != nil || witness != nil
+        isWatched = latency > .zero || judge != nil || witness != nil || inspector != nil
         for host in 0..<hosts.count { hosts[host].needsMore = isWatched }
     }
 
@@ -203,6 +208,7 @@ public struct MemoryMesh: ~Copyable {
     @usableFromInline mutating func performMore(_ host: Int, _ input: Span<UInt8>) {
         hosts[host].needsMore = isWatched
         witness?(host, hosts[host].effects.mesh, input)
+        inspector?(host, hosts[host].server.node)
         var hasLeft = false
         for index in 0..<hosts[host].effects.mesh.count {
             switch hosts[host].effects.mesh[index] {

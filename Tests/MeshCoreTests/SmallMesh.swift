@@ -79,6 +79,12 @@ final class SmallMesh {
         set { mesh.judge = newValue }
     }
 
+    /// Sees each node after each of its events.
+    var inspector: ((_ host: Int, _ node: borrowing Node) -> Void)? {
+        get { mesh.inspector }
+        set { mesh.inspector = newValue }
+    }
+
     func ids(_ hosts: Range<Int>) -> [NodeID] { hosts.map { mesh.hosts[$0].node.id } }
 
     func memberCount(at host: Int) -> Int { mesh.hosts[host].node.tableSizes().members }
@@ -165,6 +171,8 @@ final class SmallMesh {
     }
 
     func crash(_ host: Int) { mesh.crash(host) }
+    func freeze(_ host: Int) { mesh.freeze(host) }
+    func thaw(_ host: Int) { mesh.thaw(host) }
     func reset(_ one: Int, _ other: Int) { mesh.reset(one, other) }
     func leave(_ host: Int) { handle(host, .leave) }
 }

@@ -161,6 +161,12 @@ struct ParkedMessages {
         return expired
     }
 
+    /// When the time of somebody is over who is waited for, or for whom messages wait; nil: of nobody.
+    /// Looks at all, for checks.
+    var earliestDue: Instant? {
+        [expected.values.min(), nextDue].compactMap { $0 }.min()
+    }
+
     /// When the first user's time is over.
     var nextDue: Instant? { users.map { $0.due }.min() }
 

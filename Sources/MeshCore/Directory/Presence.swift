@@ -37,6 +37,9 @@ struct WatchedKeys {
         return due
     }
 
+    /// When the first absence that waits is to be announced; nil: none does. Looks at all, for checks.
+    var earliestAbsence: Instant? { states.values.compactMap(\.absentDue).min() }
+
     /// The keys whose grace is over, and when the next one's is.
     mutating func takeAbsent(at now: Instant) -> (absent: [Key], next: Instant?) {
         var absent: [Key] = []

@@ -36,6 +36,9 @@ struct LinkLists {
         if !unpassed.contains(where: { $0.owner == owner }) { unpassed.append((owner, former)) }
     }
 
+    /// There is something to tell neighbours.
+    var hasNews: Bool { isOwnStale || !unpassed.isEmpty }
+
     /// When what changes now is to be told: with all else of the next moment. In a large mesh whose
     /// links change all the time, as in the start of a thousand nodes, with all of a longer time: a
     /// frame a link every 20 ms is most of what such a start does, and a list that is so much older
