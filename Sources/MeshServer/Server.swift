@@ -447,3 +447,10 @@ public struct Server: ~Copyable {
             : "joining: no seed has answered yet"
     }
 }
+
+extension Server {
+    /// See `Node.misset`.
+    package mutating func misset(_ timer: Timer, _ due: Instant?, onlyIfUnset: Bool = false) {
+        node.misset(timer, due, onlyIfUnset: onlyIfUnset)
+    }
+}

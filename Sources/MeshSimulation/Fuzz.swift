@@ -43,6 +43,7 @@ public enum Fuzz {
             scenario.sessions = sessions(&random)
             scenario.tolerated = tolerated(scenario)
         }
+        scenario.timerLooks = 2
         return scenario
     }
 
@@ -253,6 +254,7 @@ extension Scenario {
             "network: { latency: \(milliseconds(network.latency)), "
                 + "jitter: \(milliseconds(network.jitter)) }",
         ]
+        if timerLooks > 0 { lines.append("timerLooks: \(exact(timerLooks))") }
         if let churn {
             lines.append(
                 "churn: { from: \(seconds(churn.from)), to: \(seconds(churn.to ?? duration)), "

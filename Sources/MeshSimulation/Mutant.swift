@@ -50,6 +50,11 @@ public enum Mistake: String, CaseIterable, Sendable {
     case repeatsToSessions
     /// Loses one message in 64 to the client of a session.
     case losesToSessions
+    /// Forgets when a link will have been silent too long, as if whoever is heard again were not timed
+    /// anew.
+    case forgetsSilence
+    /// Leaves the timer of its link list set when there is nothing to tell.
+    case keepsTimers
 
     /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
     /// waits for such a line is taken for silence still.
@@ -122,8 +127,21 @@ extension World {
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
         case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
-            .losesToSessions:
+            .losesToSessions, .forgetsSilence, .keepsTimers:
             return parcel
+        }
+    }
+
+    /// What a node with the mistake makes of its timers after an event.
+    func misset(_ number: Int, _ host: Host) {
+        guard let mutant, mutant.isActive(number, now) else { return }
+        switch mutant.mistake {
+        case .forgetsSilence: host.server.misset(.silence, nil)
+        case .keepsTimers:
+            // As late as is no trouble, so that nothing but the timer is wrong.
+            host.server.misset(
+                .linkList, host.localTime(now) + .seconds(1), onlyIfUnset: true)
+        default: break
         }
     }
 

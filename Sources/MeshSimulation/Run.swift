@@ -32,6 +32,7 @@ public struct Run: ~Copyable {
     var delivery = DeliveryChecker()
     var news = NewsChecker()
     var spread = SpreadChecker()
+    var timers = TimerChecker()
     var tally = FigureTally()
     var sessionLoad = SessionLoad()
     var faultRandom: RandomSource
@@ -500,6 +501,11 @@ public struct Run: ~Copyable {
         metrics.samples.append(
             Metrics.Sample(
                 time: seconds, share: look.share, live: live.count, megabits: rate))
+        for violation in timers.look(
+            world, live, perSecond: scenario.timerLooks, over: samplePeriod)
+        {
+            report(violation)
+        }
         if now >= nextSecond {
             // What is dear to look at is looked at every second.
             checkHosts()

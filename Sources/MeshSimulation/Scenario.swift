@@ -28,6 +28,8 @@ public struct Scenario: Sendable {
     public var flows: FlowLimits?
     /// Every copy of a channel's message is kept for the figures of the report, a dozen bytes each.
     public var keepsCopies = true
+    /// How often the timers of each node are looked at; a second.
+    public var timerLooks = 0.0
     public var expectations: [Expectation] = []
     /// Checkers whose findings are counted and shown, but are no violations in this scenario.
     public var tolerated: [CheckerName] = []
@@ -167,5 +169,5 @@ public struct Scenario: Sendable {
 /// The checkers by the names under which a scenario can tolerate them.
 public enum CheckerName: String, CaseIterable, Sendable {
     case loops, once, order, loss, removal, agreement, degree, bounds, readiness, news, spread,
-        session, sessionOrder
+        session, sessionOrder, timers
 }

@@ -71,6 +71,7 @@ extension World {
             end(number)
             return
         }
+        if mutant != nil { misset(number, host) }
         scheduleDeadline(number, host)
         if host.hasClients { settleLines(number, host) }
     }

@@ -9,7 +9,7 @@ import Testing
     private func scenario(_ mistake: Mistake) throws -> Scenario {
         var scenario = try ScenarioReader.read(
             """
-            { nodes: 14, degree: 6, duration: 20, settle: 6, start: { over: 1 },
+            { nodes: 14, degree: 6, duration: 20, settle: 6, timerLooks: 2, start: { over: 1 },
               faults: [{ at: 8, crash: 1 }, { at: 9, freeze: 1, for: 3 }],
               churn: { from: 6, to: 10, joins: 30 },
               users: { count: 60, moves: 0.5, departures: 0.3 }, channels: { count: 3 },
@@ -30,6 +30,23 @@ import Testing
             return metrics.violationCount > 0 || metrics.isStuck
         }
         #expect(found)
+    }
+
+    @Test(arguments: [Mistake.forgetsSilence, .keepsTimers])
+    func `a timer that is forgotten and one that is set for nothing are found in calm`(
+        mistake: Mistake
+    ) throws {
+        var scenario = try ScenarioReader.read(
+            "{ nodes: 6, duration: 8, settle: 6, timerLooks: 2, start: { over: 1 } }")
+        let well = Run(scenario, seed: 1).completed()
+        #expect(well.violations == [])
+        scenario.mistake = mistake
+        let metrics = Run(scenario, seed: 1).completed()
+        #expect(metrics.violations.first?.checker == .timers)
+        // Each node is looked at, and not before its time.
+        #expect(Set(metrics.violations.compactMap(\.host)).count == 6)
+        scenario.timerLooks = 0
+        #expect(Run(scenario, seed: 1).completed().violations == [])
     }
 
     @Test func `a refutation that is never told is found when a frozen node thaws`() throws {
