@@ -43,6 +43,7 @@ public enum Fuzz {
             scenario.sessions = sessions(&random)
             scenario.tolerated = tolerated(scenario)
         }
+        if random.next(below: 16) == 0 { scenario.keyBits = 8 }
         scenario.timerLooks = 2
         return scenario
     }
@@ -181,6 +182,7 @@ public enum Fuzz {
             add { $0.faults[index].times = 1 }
         }
         if scenario.flows != nil { add { $0.flows = nil } }
+        if scenario.keyBits < 64 { add { $0.keyBits = 64 } }
         if scenario.sessions.count > 0 { add { $0.sessions.count = 0 } }
         if scenario.sessions.count > 1 { add { $0.sessions.count /= 2 } }
         if scenario.sessions.breaks > 0 { add { $0.sessions.breaks = 0 } }
@@ -254,6 +256,7 @@ extension Scenario {
             "network: { latency: \(milliseconds(network.latency)), "
                 + "jitter: \(milliseconds(network.jitter)) }",
         ]
+        if keyBits < 64 { lines.append("keyBits: \(keyBits)") }
         if timerLooks > 0 { lines.append("timerLooks: \(exact(timerLooks))") }
         if let churn {
             lines.append(

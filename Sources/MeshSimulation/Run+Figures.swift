@@ -49,9 +49,9 @@ extension Run {
     /// A node dies; survivors will be asked for its users until none knows them.
     mutating func noteDeath(of host: Int, users: [Int32], channels: [Int32]) {
         let keys =
-            users.prefix(FigureTally.keyCountMax).map { world.key(.user, Self.userName(Int($0))) }
+            users.prefix(FigureTally.keyCountMax).map { world.key(.user, userName(Int($0))) }
             + channels.prefix(FigureTally.keyCountMax).map {
-                world.key(.channel, Self.channelName(Int($0)))
+                world.key(.channel, channelName(Int($0)))
             }
         guard !keys.isEmpty else { return }
         if tally.deaths.isEmpty {

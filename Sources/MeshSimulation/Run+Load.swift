@@ -3,8 +3,40 @@ import MeshWire
 
 /// Users, channels and messages of a run.
 extension Run {
-    static func userName(_ user: Int) -> String { "user-\(user)" }
-    static func channelName(_ channel: Int) -> String { "channel-\(channel)" }
+    func userName(_ user: Int) -> String { name("user-\(user)", .user, isOdd: true) }
+    func channelName(_ channel: Int) -> String {
+        name("channel-\(channel)", .channel, isOdd: true)
+    }
+    func sessionName(_ number: Int) -> String { name("s\(number)", .user, isOdd: false) }
+
+    /// Where names share keys, a name whose key is odd, or even: what the workload has no gateway
+    /// knows of, which would take the key out with the last of its own names. So sessions share keys
+    /// with sessions, and users and channels of the workload with each other.
+    private func name(_ name: String, _ kind: KeyKind, isOdd: Bool) -> String {
+        guard scenario.hasShortKeys else { return name }
+        var suffix = 0
+        var found = name
+        while world.key(kind, found).rawValue & 1 != (isOdd ? 1 : 0) {
+            suffix += 1
+            found = "\(name).\(suffix)"
+        }
+        return found
+    }
+
+    /// The first session or subscriber of a name comes to a node, or the last goes. Names of one key
+    /// are one entry of the directory, which changes with the first and the last of them, as a gateway
+    /// has it.
+    private mutating func change(
+        _ host: Int, _ kind: KeyKind, _ name: String, _ change: DirectoryChange
+    ) {
+        truth.lastDirectoryChange = now
+        if scenario.hasShortKeys,
+            !load.isEdge(world.key(kind, name).rawValue, at: host, by: change == .add ? 1 : -1)
+        {
+            return
+        }
+        world.change(host, kind, name, change)
+    }
 
     // MARK: Users
 
@@ -17,8 +49,7 @@ extension Run {
         guard !live.isEmpty else { return }
         let host = live[loadRandom.next(below: live.count)]
         load.settle(user, at: host)
-        truth.lastDirectoryChange = now
-        world.change(host, .user, Self.userName(user), .add)
+        change(host, .user, userName(user), .add)
     }
 
     /// A user who is online, by chance; nil: hardly anybody is.
@@ -35,8 +66,7 @@ extension Run {
         guard let user = someoneOnline() else { return }
         let host = load.home[user].slot
         load.remove(user)
-        truth.lastDirectoryChange = now
-        world.change(host, .user, Self.userName(user), .remove)
+        change(host, .user, userName(user), .remove)
     }
 
     /// The new session begins before the old one ends, as with a telephone that changes networks.
@@ -45,8 +75,9 @@ extension Run {
         let host = load.home[user].slot
         load.remove(user)
         settle(user)
-        if load.home[user].slot != host {
-            world.change(host, .user, Self.userName(user), .remove)
+        // Of the same node the new session is there as well as the old one was.
+        if load.home[user].slot != host || scenario.hasShortKeys {
+            change(host, .user, userName(user), .remove)
         }
     }
 
@@ -66,8 +97,7 @@ extension Run {
 
     mutating func subscribe(_ channel: Int, at host: Int) {
         guard load.subscribe(host, to: channel) else { return }
-        truth.lastDirectoryChange = now
-        world.change(host, .channel, Self.channelName(channel), .add)
+        change(host, .channel, channelName(channel), .add)
     }
 
     // MARK: Messages
@@ -87,7 +117,7 @@ extension Run {
         let home = load.home[user].slot
         // What has only local receivers never leaves the node.
         guard home >= 0, home != sender else { return }
-        if publish(from: sender, .user, Self.userName(user)) == 0 { metrics.unknown += 1 }
+        if publish(from: sender, .user, userName(user)) == 0 { metrics.unknown += 1 }
     }
 
     mutating func sendToChannel() {
@@ -96,7 +126,7 @@ extension Run {
             scenario.channels.count > 0
         else { return }
         let channel = loadRandom.next(below: scenario.channels.count)
-        _ = publish(from: sender, .channel, Self.channelName(channel))
+        _ = publish(from: sender, .channel, channelName(channel))
     }
 
     private mutating func publish(from host: Int, _ body: RoutedBody, _ name: String) -> Int {

@@ -72,7 +72,8 @@ public struct Run: ~Copyable {
 
     public init(_ scenario: Scenario, seed: UInt64) {
         self.scenario = scenario
-        world = World(seed: RandomSource.mix(seed ^ 0x776f_726c_64))
+        world = World(
+            seed: RandomSource.mix(seed ^ 0x776f_726c_64), keyBits: scenario.keyBits)
         faultRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6661_756c_74))
         loadRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c6f_6164))
         world.keepsDeliveries = false

@@ -28,6 +28,8 @@ public struct Scenario: Sendable {
     public var flows: FlowLimits?
     /// Every copy of a channel's message is kept for the figures of the report, a dozen bytes each.
     public var keepsCopies = true
+    /// Bits of the names' hashes, as far as a key has them: with few, names share keys all the time.
+    public var keyBits = 64
     /// How often the timers of each node are looked at; a second.
     public var timerLooks = 0.0
     public var expectations: [Expectation] = []
@@ -37,6 +39,9 @@ public struct Scenario: Sendable {
     public var mistake: Mistake?
 
     public init() {}
+
+    /// Names share keys.
+    var hasShortKeys: Bool { keyBits < 48 }
 
     public struct Start: Sendable {
         /// The nodes start one after the other within this time; zero: all at once.

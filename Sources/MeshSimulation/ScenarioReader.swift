@@ -17,6 +17,7 @@ public enum ScenarioReader {
         scenario.degree = try root.integer("degree", 4...64) ?? scenario.degree
         scenario.duration = try root.seconds("duration") ?? scenario.duration
         scenario.settle = try root.seconds("settle") ?? scenario.settle
+        scenario.keyBits = try root.integer("keyBits", 8...64) ?? scenario.keyBits
         scenario.timerLooks = try root.number("timerLooks", 0...20) ?? 0
         try readStart(root, &scenario)
         try readNetwork(root, &scenario)

@@ -19,6 +19,8 @@ struct Workload {
     private(set) var usersAt: [[Int32]] = []
     /// The channels that each host subscribes to.
     private(set) var channelsAt: [[Int32]] = []
+    /// How many names of each key a host has, where names share keys.
+    private var nameCounts: [[UInt64: Int]] = []
     private(set) var onlineCount = 0
     /// Running sums of the users' shares of messages, by Zipf's law; empty: all alike.
     private var popularity: [Double] = []
@@ -26,6 +28,15 @@ struct Workload {
     mutating func addHost() {
         usersAt.append([])
         channelsAt.append([])
+        nameCounts.append([:])
+    }
+
+    /// A name of this key comes to a host or goes. Returns whether it is the first, or was the last.
+    mutating func isEdge(_ key: UInt64, at host: Int, by change: Int) -> Bool {
+        let count = nameCounts[host][key, default: 0] + change
+        precondition(count >= 0, "a name went that was not there")
+        nameCounts[host][key] = count > 0 ? count : nil
+        return count == 0 || count == 1 && change > 0
     }
 
     mutating func addUser(zipf: Double) -> Int {
@@ -71,6 +82,7 @@ struct Workload {
         usersAt[host] = []
         let channels = channelsAt[host]
         channelsAt[host] = []
+        nameCounts[host] = [:]
         return (users, channels)
     }
 

@@ -38,7 +38,7 @@ public struct World: ~Copyable {
     /// For the network's jitter alone, so that what nodes and workload draw does not depend on it.
     var random: RandomSource
     private var birthRandom: RandomSource
-    let hasher = KeyHasher(cluster: "smallworld")
+    let hasher: KeyHasher
     /// What the nodes say of themselves, once for all of them.
     private let interner = RecordInterner(isShared: true)
 
@@ -87,7 +87,10 @@ public struct World: ~Copyable {
     /// For what kernels take of clients' output.
     var lineRandom: RandomSource
 
-    public init(seed: UInt64) {
+    /// - Parameter keyBits: of the names' hashes; few, so that names share keys.
+    public init(seed: UInt64, keyBits: Int = 64) {
+        let whole = KeyHasher(cluster: "smallworld")
+        hasher = keyBits < 64 ? whole.cut(to: keyBits) : whole
         random = RandomSource(seed: seed)
         birthRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6269_7274_68))
         lineRandom = RandomSource(seed: RandomSource.mix(seed ^ 0x6c69_6e65))

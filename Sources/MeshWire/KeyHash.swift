@@ -7,7 +7,10 @@
 public struct Key: Hashable, Comparable, Sendable {
     public var rawValue: UInt64
 
-    @inlinable public init(_ rawValue: UInt64) { self.rawValue = rawValue & 0xFFFF_FFFF_FFFF }
+    /// The bits of a key.
+    @inlinable static var mask: UInt64 { 0xFFFF_FFFF_FFFF }
+
+    @inlinable public init(_ rawValue: UInt64) { self.rawValue = rawValue & Key.mask }
 
     @inlinable public static func < (left: Key, right: Key) -> Bool {
         left.rawValue < right.rawValue
@@ -23,7 +26,7 @@ public struct Key: Hashable, Comparable, Sendable {
     @inlinable public var position: UInt64 { Key.reversed(rawValue) }
 
     @inlinable public init(position: UInt64) {
-        self.init(Key.reversed(position & 0xFFFF_FFFF_FFFF))
+        self.init(Key.reversed(position & Key.mask))
     }
 
     @inlinable static func reversed(_ value: UInt64) -> UInt64 {
@@ -39,11 +42,26 @@ public struct Key: Hashable, Comparable, Sendable {
 public struct KeyHasher: Sendable {
     private let k0: UInt64
     private let k1: UInt64
+    /// The bits of a digest that a key has. It stands here in place of a constant of the code, which
+    /// takes an instruction of its own to load.
+    @usableFromInline let keyMask: UInt64
 
     /// The cluster's 128-bit hash key. Every node of a cluster must use the same.
     public init(_ k0: UInt64, _ k1: UInt64) {
+        self.init(k0, k1, keyMask: Key.mask)
+    }
+
+    private init(_ k0: UInt64, _ k1: UInt64, keyMask: UInt64) {
         self.k0 = k0
         self.k1 = k1
+        self.keyMask = keyMask
+    }
+
+    /// The same with keys of so many bits, so that names share keys: for simulations and tests. All
+    /// nodes of a mesh must use the same. Digests of names stay whole.
+    public func cut(to bits: Int) -> KeyHasher {
+        precondition(bits >= 1 && bits <= 64, "\(bits) bits")
+        return KeyHasher(k0, k1, keyMask: Key.mask & UInt64.max >> UInt64(64 - bits))
     }
 
     /// A key derived from the cluster's name, for clusters without a secret.
@@ -56,9 +74,11 @@ public struct KeyHasher: Sendable {
     }
 
     /// The key of `bytes[start ..< start + count]`, of this kind.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func key(_ kind: KeyKind, _ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Key {
-        Key(digest(prefix: kind.rawValue, bytes, start, count))
+        var key = Key(0)
+        key.rawValue = digest(prefix: kind.rawValue, bytes, start, count) & keyMask
+        return key
     }
 
     public func key(_ kind: KeyKind, _ name: [UInt8]) -> Key {

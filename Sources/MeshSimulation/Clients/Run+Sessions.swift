@@ -23,7 +23,7 @@ extension Run {
             let isSlow = loadRandom.next(below: 1_000) < Int(plan.slow * 1_000)
             sessionLoad.clients.append(
                 SessionClient(
-                    name: "s\(number)",
+                    name: sessionName(number),
                     isCounted: loadRandom.next(below: 1_000) < Int(plan.counted * 1_000),
                     readBytesMax: isSlow ? 200 : .max,
                     policy: isSlow && plan.kept > 0 ? policies[number % policies.count] : nil,
