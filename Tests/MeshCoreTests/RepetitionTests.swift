@@ -164,6 +164,34 @@ import Testing
         #expect(mesh.payloads(at: 1) == [[3]])
     }
 
+    /// An acknowledgement ends the long wait of a flow, and leaves its timer where it is.
+    @Test func `what is lost after a long wait is sent again as soon as anything else`() {
+        let mesh = SmallMesh(2)
+        mesh.attach("bob", at: 1)
+        let timing = mesh.hosts[0].node.configuration.timing
+        var lost: Set<UInt32> = [1]
+        mesh.judge = { _, to, frame in
+            guard to == 1, case .message(let sequence) = classify(frame) else { return .pass }
+            return lost.contains(sequence) ? .drop : .pass
+        }
+        mesh.send([1], from: 0, to: "bob")
+        // It is sent again after one, three and seven times the least wait; the next is twice as long.
+        mesh.run(for: timing.retransmit * 6)
+        lost = [3]
+        mesh.run(for: timing.retransmit + .milliseconds(50))
+        #expect(mesh.payloads(at: 1) == [[1]])
+        mesh.send([2], from: 0, to: "bob")
+        mesh.send([3], from: 0, to: "bob")
+        mesh.run(for: .milliseconds(5))
+        lost = []
+        mesh.run(for: timing.acknowledgement + timing.retransmit + .milliseconds(30))
+        withKnownIssue("timers are not brought forward when a flow may wait less than before") {
+            #expect(mesh.payloads(at: 1) == [[1], [2], [3]])
+        }
+        mesh.run(for: timing.retransmitMax)
+        #expect(mesh.payloads(at: 1) == [[1], [2], [3]])
+    }
+
     @Test func `a user who goes twice is waited for from the second time on`() {
         let mesh = SmallMesh(5)
         let grace = mesh.hosts[0].node.configuration.timing.reattachGrace
