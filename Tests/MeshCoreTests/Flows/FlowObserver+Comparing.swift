@@ -423,12 +423,13 @@ extension FlowObserver {
             guard let latest = ledger.latestWord(at: stage.now),
                 let index = actor.node.members.index(of: ledger.pair.origin)
             else { continue }
+            let due = actor.node.timers[.acknowledgement]
             if actor.node.members.status(of: index) == .dead {
-                // The dead are told nothing, and are not told later should they come back.
-                if latest <= stage.now { ledger.forgive() }
+                // The dead are told nothing, and are not told later should they come back. The time
+                // to tell them may have come before the latest there is.
+                if latest <= stage.now || due.map({ $0 > latest }) ?? true { ledger.forgive() }
                 continue
             }
-            let due = actor.node.timers[.acknowledgement]
             if due.map({ $0 > max(latest, stage.now) }) ?? true {
                 fault(
                     actor,
