@@ -313,7 +313,10 @@ extension Node {
         for slot in 0..<flows.outgoing.count {
             let flow = FlowIndex(slot)
             guard flows.outgoing[flow].count > 0 else { continue }
-            if flows.outgoing[flow].mustRecover {
+            // A flow that is acknowledged before it starts again keeps the mark, though what comes
+            // next has a way: then nothing is to be hurried.
+            let hop = flows.outgoing[flow].detour.lastHop
+            if flows.outgoing[flow].mustRecover, hop.isNone || !links[hop].isUsable {
                 awaited.add(now, "the flow \(slot), which has lost its way")
                 continue
             }
