@@ -287,6 +287,9 @@ extension Node {
     private func usersAwaited() -> Awaited {
         var awaited = Awaited(within: configuration.timing.reattachGrace)
         if let due = parked.earliestDue { awaited.add(due, "users who may come back") }
+        if parked.heldCount > 0 {
+            awaited.add(now + Self.barrierGrain, "messages that wait for others to come back")
+        }
         return awaited
     }
 
@@ -304,9 +307,7 @@ extension Node {
         return awaited
     }
 
-    /// Lazy: acknowledgements leave it as it is, even where they end a long wait, after which the rest
-    /// of the flow may be due earlier than the timer (`RepetitionTests` has the case as a known issue).
-    /// So of a flow's own time no more can be asked than that some time is set.
+    /// Lazy: acknowledgements that leave a flow more time leave it as it is.
     private func retransmissionsAwaited() -> Awaited {
         // A guess: no round trip is longer than 20 s, three of which are waited.
         var awaited = Awaited(within: .seconds(60))
@@ -320,10 +321,9 @@ extension Node {
                 awaited.add(now, "the flow \(slot), which has lost its way")
                 continue
             }
-            let latest = now + awaited.horizon
+            let due = min(dueTime(flow), flows.outgoing[flow].giveUpDue ?? dueTime(flow))
             // Timeouts are looked at no more often.
-            let due = max(flows.outgoing[flow].giveUpDue ?? latest, now + Self.timeoutGrain)
-            awaited.add(due, "the flow \(slot)")
+            awaited.add(max(due, now + Self.timeoutGrain), "the flow \(slot)")
         }
         return awaited
     }

@@ -149,6 +149,19 @@ import Testing
         #expect(scene.isEmpty())
     }
 
+    @Test func `a user who is at the sender's node too gets it once`() {
+        let scene = Scene()
+        let other = scene.attach(0)
+        scene.servers.run(for: .milliseconds(100))
+        scene.send("m1")
+        scene.servers.run(for: .milliseconds(1))
+        _ = scene.servers.close(scene.ann, .inOrder, 1)
+        scene.servers.run(for: .seconds(12))
+        #expect(scene.received(other, 0) == ["m1"])
+        #expect(scene.counter(.takenBack, 0) == 1)
+        #expect(scene.isEmpty())
+    }
+
     @Test func `when each copy has found nobody one goes on`() {
         let scene = Scene()
         let other = scene.attach(2)

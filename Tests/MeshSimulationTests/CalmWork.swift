@@ -142,6 +142,7 @@ struct CalmWork {
             .droppedUnknownOrigin, .droppedBeyondWindow:
             never
         case .retransmitted, .undelivered, .parked, .duplicates, .reordered, .gaps: never
+        case .foundNobody, .foundNoSubscriber, .takenBack: never
         case .keyCollisions, .protocolErrors, .handshakesAbandoned: never
         case .suspicions, .deaths, .refutations, .recordsDuplicate: never
         }

@@ -12,10 +12,12 @@ public struct OutgoingMessage: Sendable {
     public var sender: UInt64
     /// Sent at most once and never again: what is lost of it is lost.
     public var isVolatile: Bool
+    /// Somebody on this node gets it too: what finds nobody elsewhere is not sent on.
+    public var isReceivedHere: Bool
 
     public init(
         _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64 = 0,
-        isVolatile: Bool = false
+        isVolatile: Bool = false, isReceivedHere: Bool = false
     ) {
         self.body = body
         self.key = key
@@ -23,6 +25,7 @@ public struct OutgoingMessage: Sendable {
         self.payload = payload
         self.sender = sender
         self.isVolatile = isVolatile
+        self.isReceivedHere = isReceivedHere
     }
 }
 

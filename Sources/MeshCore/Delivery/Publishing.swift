@@ -83,8 +83,8 @@ extension Node {
         if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
         let parcel = flows.retransmission.parcel(name: name, payload: payload, bytes)
         keep(
-            message, number: outcome.number, cost: cost, parcel: parcel, copyCount: 1, bytes, flow,
-            &outcome)
+            message, number: outcome.number, cost: cost, parcel: parcel,
+            copyCount: message.isReceivedHere ? 2 : 1, bytes, flow, &outcome)
         counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
         outcome.verdict = .sent
@@ -243,7 +243,8 @@ extension Node {
             if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
             keep(
                 message, number: outcome.number, cost: cost, parcel: parcel,
-                copyCount: forwarding.recipients.count, bytes, flow, &outcome)
+                copyCount: forwarding.recipients.count + (message.isReceivedHere ? 1 : 0), bytes,
+                flow, &outcome)
             outcome.nodeCount += 1
             guard let hop = firstHop(of: flow, to: index) else { continue }
             forwarding.entries.append(

@@ -67,7 +67,7 @@ extension Node {
         if let next { timers.schedule(.retransmission, at: max(next, now + Self.timeoutGrain)) }
     }
 
-    private func dueTime(_ flow: FlowIndex) -> Instant {
+    func dueTime(_ flow: FlowIndex) -> Instant {
         flows.outgoing[flow].progressAt + flows.outgoing[flow].timeout(configuration.timing)
     }
 

@@ -79,7 +79,7 @@ struct ReturnBarrier: Equatable {
     var sequence: UInt64
 }
 
-/// Messages with copies to several nodes: one goes on only when each copy has found nobody.
+/// Messages with several copies, that on their origin counted: one goes on only when each has found nobody.
 struct CopiesReturned {
     private var items = FIFO<(number: UInt32, left: Int)>()
     /// The oldest is forgotten: the message stays where it has arrived.
@@ -300,7 +300,7 @@ extension Node {
     private static var heldMax: Int { 4_096 }
 
     /// Barriers are looked at no more rarely while there are any.
-    private static var barrierGrain: Delay { .milliseconds(10) }
+    static var barrierGrain: Delay { .milliseconds(10) }
 
     /// Users whose barriers are gone get what has waited for them.
     mutating func liftBarriers(_ effects: inout EffectBuffer) {

@@ -86,7 +86,8 @@ extension Gateway {
         let key = hasher.key(kind.keyKind, input, start, count)
         let topic = registry.topics.find(kind, key, input, start, count)
         let message = OutgoingMessage(
-            body, key, name: name, payload: payload, sender: tag(of: client))
+            body, key, name: name, payload: payload, sender: tag(of: client),
+            isReceivedHere: !topic.isNone)
         return .publish(Publication(message: message, topic: topic))
     }
 
