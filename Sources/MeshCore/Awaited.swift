@@ -117,10 +117,8 @@ extension Node {
         for index in wanted where members.link(of: index).isNone {
             let member = members[index]
             if links.handshake(with: member.id, at: member.endpoint) != nil { continue }
-            guard let since = member.wantedSince else {
-                awaited.add(now + .milliseconds(20), "a link to \(member.id)")
-                continue
-            }
+            // Whoever lives again is wanted from the next turn on.
+            guard let since = member.wantedSince else { continue }
             // Whoever has the later birth dials at once (`want`).
             let isOurs =
                 (incarnation.life, id.rawValue) > (member.incarnation.life, member.id.rawValue)
@@ -203,18 +201,9 @@ extension Node {
         return awaited
     }
 
-    /// Lazy: a link that comes leaves it as it is. Whoever has just come to know somebody is not
-    /// linked yet and not cut off for that; and a peer that leaves ends its link itself, soon.
-    private func probesAwaited() -> Awaited {
-        var awaited = Awaited(within: configuration.timing.silence)
-        guard isCutOff, !departure.hasBegun, now - gossip.changedAt > configuration.timing.silence
-        else { return awaited }
-        for index in links.established where links[index].isPeerLeaving && !links[index].isDoubted {
-            return awaited
-        }
-        awaited.add(now + configuration.timing.silence, "members to dial, as no link is heard")
-        return awaited
-    }
+    /// Lazy: a link that comes leaves it as it is. That it must be set is not asked: a node may be cut off
+    /// without having lost a link, by what it hears of members, and then dials at its next turn.
+    private func probesAwaited() -> Awaited { Awaited(within: configuration.timing.silence) }
 
     // MARK: Routing
 
@@ -250,11 +239,9 @@ extension Node {
                 awaited.add(now, "records of \(entry.id), which nobody has been asked for")
                 continue
             }
-            var due = asked
-            if !log.repairLink.isNone, links[log.repairLink].isUsable {
-                let heard = links[log.repairLink].repairedAt + Self.repairPatience
-                due = min(max(asked, heard), asked + Self.repairPatience * 20)
-            }
+            // Over a link that brings other records there is more time, counted from what it brought last;
+            // with another link, or one in doubt, the timer stays where it is.
+            let due = log.repairLink.isNone ? asked : max(asked, now + Self.repairPatience)
             if due > now { awaited.add(due, "records of \(entry.id)") }
         }
         return awaited
