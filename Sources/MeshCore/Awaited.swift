@@ -239,10 +239,15 @@ extension Node {
                 awaited.add(now, "records of \(entry.id), which nobody has been asked for")
                 continue
             }
-            // Over a link that brings other records there is more time, counted from what it brought last;
-            // with another link, or one in doubt, the timer stays where it is.
-            let due = log.repairLink.isNone ? asked : max(asked, now + Self.repairPatience)
-            if due > now { awaited.add(due, "records of \(entry.id)") }
+            var due = asked
+            if !log.repairLink.isNone, links[log.repairLink].isUsable {
+                let heard = links[log.repairLink].repairedAt + Self.repairPatience
+                due = min(max(asked, heard), asked + Self.repairPatience * 20)
+            }
+            if due <= now { continue }
+            // With another link than before, or one in doubt, there is less time, and the timer stays
+            // where it is.
+            awaited.add(max(due, now + Self.repairPatience), "records of \(entry.id)")
         }
         return awaited
     }
