@@ -122,7 +122,8 @@ extension Node {
             // Whoever has the later birth dials at once (`want`).
             let isOurs =
                 (incarnation.life, id.rawValue) > (member.incarnation.life, member.id.rawValue)
-            let due = max(since + (isOurs ? .zero : .milliseconds(300)), member.dialNotBefore ?? now)
+            let due = max(
+                since + (isOurs ? .zero : .milliseconds(300)), member.dialNotBefore ?? now)
             // What has been dialled already has its turn with the others.
             if due > now { awaited.add(due, "dialling \(member.id)") }
         }
@@ -179,7 +180,9 @@ extension Node {
         // `deathDue(of:)` gives the only watcher more.
         var awaited = Awaited(within: max(configuration.timing.suspicion, .milliseconds(4_900)))
         for entry in members.ring {
-            if let due = members.deathDue(of: entry.index) { awaited.add(due, "death of \(entry.id)") }
+            if let due = members.deathDue(of: entry.index) {
+                awaited.add(due, "death of \(entry.id)")
+            }
         }
         return awaited
     }
@@ -220,7 +223,8 @@ extension Node {
         var awaited = Awaited(within: configuration.timing.batch, isExact: true)
         if !directory.unsent.isEmpty {
             awaited.add(
-                max(now, directory.unsentAfter), "\(directory.unsent.count) changes of the directory")
+                max(now, directory.unsentAfter),
+                "\(directory.unsent.count) changes of the directory")
         }
         return awaited
     }
@@ -255,7 +259,9 @@ extension Node {
     /// Lazy: who returns leaves it as it is.
     private func absencesAwaited() -> Awaited {
         var awaited = Awaited(within: configuration.timing.presenceGrace)
-        if let due = directory.watched.earliestAbsence { awaited.add(due, "a watched user's absence") }
+        if let due = directory.watched.earliestAbsence {
+            awaited.add(due, "a watched user's absence")
+        }
         return awaited
     }
 

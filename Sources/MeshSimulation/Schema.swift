@@ -24,7 +24,8 @@ public enum Schema {
         Key("degree", "4 … 64", "16", "links that a node may have"),
         Key("duration", "seconds", "30", "virtual time for load, faults and churn"),
         Key("settle", "seconds", "10", "after the last fault all must agree within this time"),
-        Key("keyBits", "8 … 64", "64", "of names' hashes; with 8, different names share keys often"),
+        Key(
+            "keyBits", "8 … 64", "64", "of names' hashes; with 8, different names share keys often"),
         Key("timerLooks", "a second", "0", "at the timers of each node, 20 at most"),
         Key("start", "object", "", "how the nodes start"),
         Key("start.over", "seconds", "0", "one after the other within this time; 0: all at once"),

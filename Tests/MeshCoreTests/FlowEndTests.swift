@@ -278,7 +278,8 @@ import Testing
         for _ in 0..<6 {
             retransmission.append(
                 .user, Key(1), number: 7, name: Slice(start: 0, count: 2),
-                payload: Slice(start: 2, count: 8), sender: 0, parcel: .none, copyCount: 1, bytes.span,
+                payload: Slice(start: 2, count: 8), sender: 0, parcel: .none, copyCount: 1,
+                bytes.span,
                 to: &flow.queue)
             flow.last &+= 1
         }

@@ -19,7 +19,8 @@ import Testing
 
     // MARK: Windows
 
-    @Test func `a flow has room for ten messages, for ten more of a publisher that goes on, and no more`()
+    @Test
+    func `a flow has room for ten messages, for ten more of a publisher that goes on, and no more`()
     {
         let mesh = SmallMesh(3) { $0.flows.windowCount = 10 }
         mesh.attach("bob", at: 1)
@@ -50,7 +51,8 @@ import Testing
         #expect(mesh.uncongestedCount == (left <= 5 ? 1 : 0))
     }
 
-    private func acknowledgement(_ last: UInt32, from origin: NodeID, _ mesh: SmallMesh) -> [UInt8] {
+    private func acknowledgement(_ last: UInt32, from origin: NodeID, _ mesh: SmallMesh) -> [UInt8]
+    {
         var queue = ByteQueue()
         queue.appendRoutedHeader(
             length: 0, [], hopsLeft: 3, body: RoutedBody.control.rawValue, origin: origin,
@@ -231,7 +233,9 @@ extension NodeLimitTests {
     func `a node takes so many connections at once`(degree: Int, count: Int) {
         let mesh = SmallMesh(1) { $0.degree = degree }
         var taken = 0
-        for _ in 0..<count + 5 where mesh.hosts[0].node.acceptLink(at: mesh.now) != nil { taken += 1 }
+        for _ in 0..<count + 5 where mesh.hosts[0].node.acceptLink(at: mesh.now) != nil {
+            taken += 1
+        }
         #expect(taken == count)
     }
 }

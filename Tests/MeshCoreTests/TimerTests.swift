@@ -91,7 +91,9 @@ private final class Troubles {
             $0.timing.reattachGrace = .seconds(3)
         }
         mesh.judge = { [network] from, to, frame in
-            if network.cut.contains(where: { $0 == (from, to) || $0 == (to, from) }) { return .drop }
+            if network.cut.contains(where: { $0 == (from, to) || $0 == (to, from) }) {
+                return .drop
+            }
             // Connections lose nothing, and what else is lost stays lost: only what has a flow or a
             // repair of its own may be, and what asks for the repair.
             if frame[4] == FrameKind.link.rawValue {
@@ -156,9 +158,12 @@ private final class Troubles {
             mesh.handle(host, .directory(mesh.key(user), .remove))
         case 11:
             mesh.handle(
-                host, .query(QueryID(UInt32(random.next(below: 1_000))), .everyone(subject: .empty)))
+                host, .query(QueryID(UInt32(random.next(below: 1_000))), .everyone(subject: .empty))
+            )
         case 12: network.lossShare = [0, 0, 10, 40, 90][random.next(below: 5)]
-        case 13: network.cut = random.next(below: 2) == 0 ? [] : [(host, pick(up)), (pick(up), pick(up))]
+        case 13:
+            network.cut =
+                random.next(below: 2) == 0 ? [] : [(host, pick(up)), (pick(up), pick(up))]
         case 14: network.cut = (0..<7).filter { $0 != host }.map { (host, $0) }
         case 15: network.cut = []
         case 16:

@@ -104,7 +104,9 @@ import Testing
         _ = harness.exchange(one, "SUBSCRIBE a\r\nMESH.WATCH u\r\n")
         let last = harness.exchange(other, "SUBSCRIBE a\r\nMESH.ATTACH u\r\n")
         #expect(!last.contains("-ERR"))
-        for command in ["SUBSCRIBE b", "PSUBSCRIBE b", "SSUBSCRIBE b", "MESH.ATTACH v", "MESH.WATCH v"] {
+        for command in [
+            "SUBSCRIBE b", "PSUBSCRIBE b", "SSUBSCRIBE b", "MESH.ATTACH v", "MESH.WATCH v",
+        ] {
             let answer = harness.exchange(other, "\(command)\r\n")
             #expect(answer.hasPrefix("-ERR"), "\(command)")
         }

@@ -48,8 +48,9 @@ struct Feature: Sendable, CustomTestStringConvertible {
         var hasBegun = false
         while !(left[0].isEmpty && left[1].isEmpty) {
             let isFirst =
-                left[1].isEmpty || !left[0].isEmpty
-                && (hasBegun ? random.next(below: 2) == 0 : order == 0)
+                left[1].isEmpty
+                || !left[0].isEmpty
+                    && (hasBegun ? random.next(below: 2) == 0 : order == 0)
             hasBegun = true
             // All nodes' clients go on publishing meanwhile, and the bytes of some steps are on their way.
             for publisher in publishers { scene.publish(publisher, "channel room") }
@@ -156,7 +157,8 @@ extension Feature {
         Feature(
             name: "a node that leaves",
             steps: [
-                { scene, _ in scene.leave(1) }, { scene, _ in scene.run(for: .milliseconds(1_200)) },
+                { scene, _ in scene.leave(1) },
+                { scene, _ in scene.run(for: .milliseconds(1_200)) },
                 { scene, _ in
                     for _ in 0..<40 {
                         scene.run(for: .milliseconds(100))
@@ -195,7 +197,8 @@ extension Feature {
                     scene.join(state.clients[0], "user pat", "MESH.ATTACH pat", replies: 1)
                 },
                 { scene, state in
-                    let hadNode = scene.clients[state.clients[0]].isOpen
+                    let hadNode =
+                        scene.clients[state.clients[0]].isOpen
                         && scene.clients[state.clients[0]].host == 2
                     scene.crash(2)
                     scene.run(for: .milliseconds(300))
@@ -247,7 +250,9 @@ extension Feature {
             steps: [
                 { scene, state in state.clients = [scene.open(0), scene.open(1)] },
                 { scene, state in
-                    for client in state.clients { scene.send(client, "PUBSUB NUMSUB room", "PUBSUB CHANNELS") }
+                    for client in state.clients {
+                        scene.send(client, "PUBSUB NUMSUB room", "PUBSUB CHANNELS")
+                    }
                     scene.crash(2)
                 },
                 { scene, state in
@@ -284,7 +289,9 @@ extension Feature {
             name: "RESP2 in the room",
             steps: [
                 { scene, state in
-                    state.clients = [scene.open(1, protocolVersion: 2), scene.open(0, protocolVersion: 2)]
+                    state.clients = [
+                        scene.open(1, protocolVersion: 2), scene.open(0, protocolVersion: 2),
+                    ]
                     scene.join(state.clients[0], "channel room", "SUBSCRIBE room", replies: 0)
                 },
                 { scene, state in scene.publish(state.clients[1], "channel room") },
@@ -327,7 +334,8 @@ extension Feature {
                     state.clients = [scene.open(0), scene.open(0)]
                     scene.send(
                         state.clients[0], "MESH.POLICY \(policy)", "MESH.GAPS ON")
-                    scene.join(state.clients[0], "channel \(policy)", "SUBSCRIBE \(policy)", replies: 0)
+                    scene.join(
+                        state.clients[0], "channel \(policy)", "SUBSCRIBE \(policy)", replies: 0)
                     scene.clients[state.clients[0]].isReading = false
                     scene.clients[state.clients[0]].mayMiss = true
                 },

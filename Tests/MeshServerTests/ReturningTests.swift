@@ -98,7 +98,8 @@ import Testing
         #expect(scene.isEmpty())
     }
 
-    @Test func `what comes behind it for the same user goes back too, though the user is there again`() {
+    @Test
+    func `what comes behind it for the same user goes back too, though the user is there again`() {
         var scene = Scene()
         scene.send("m1")
         scene.servers.run(for: .milliseconds(2))
@@ -203,7 +204,8 @@ import Testing
     }
 
     @Test func `the death of the node that it has come back from does not report it`() {
-        let scene = Scene { _, _, frame in Self.control(frame) == Message.Number.takenBack.rawValue }
+        let scene = Scene { _, _, frame in Self.control(frame) == Message.Number.takenBack.rawValue
+        }
         scene.send("m1")
         scene.servers.run(for: .milliseconds(1))
         _ = scene.servers.close(scene.ann, .inOrder, 1)
@@ -217,7 +219,8 @@ import Testing
         #expect(scene.isEmpty())
     }
 
-    @Test func `the last message of all that goes back does not end the origin's waiting too early`() {
+    @Test
+    func `the last message of all that goes back does not end the origin's waiting too early`() {
         // What is acknowledged late must not be overtaken by what is sent to the new node at once.
         var slow = true
         let scene = Scene { from, to, frame in

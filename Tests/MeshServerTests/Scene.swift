@@ -265,7 +265,9 @@ final class Scene {
         }
     }
 
-    func publish(_ sender: Int, _ topic: String, size: Int = 0, replies: Int = 1, echoes: Bool = true) {
+    func publish(
+        _ sender: Int, _ topic: String, size: Int = 0, replies: Int = 1, echoes: Bool = true
+    ) {
         guard isHeard(sender) else { return }
         let (text, number) = next(sender, size: size)
         let name = topic.split(separator: " ")[1]
@@ -298,7 +300,8 @@ final class Scene {
     func suspend(_ client: Int, _ topic: String, _ token: String) {
         guard clients[client].isOpen else { return }
         close(client)
-        var session = AwaySession(topic: topic, token: token, host: clients[client].host, meant: [:])
+        var session = AwaySession(
+            topic: topic, token: token, host: clients[client].host, meant: [:])
         for stream in clients[client].meant.keys.sorted() where stream.topic == topic {
             let got = clients[client].got[stream] ?? []
             let meant = clients[client].meant[stream]!

@@ -18,7 +18,8 @@ import Testing
 
     /// Where nodes are far apart, each finds its place among them and tells the others: after 4 s at the
     /// earliest, and then half as often each time, 4 times in a minute. Those are no changes of the directory.
-    @Test func `a mesh that is far apart tells where nodes are, and counts no change of the directory`() {
+    @Test
+    func `a mesh that is far apart tells where nodes are, and counts no change of the directory`() {
         var world = World(seed: 2)
         world.network.latency = .milliseconds(30)
         for number in 0..<12 { world.start(seeds: number == 0 ? [] : [0]) }
@@ -84,14 +85,17 @@ import Testing
     @Test func `messages to users, in both directions and in bursts, are sent once`() {
         var calm = CalmMesh(nodes: 6)
         let lines = (0..<6).map { calm.open($0) }
-        for number in 0..<6 { calm.join(lines[number], "user u\(number)", "MESH.ATTACH u\(number)") }
+        for number in 0..<6 {
+            calm.join(lines[number], "user u\(number)", "MESH.ATTACH u\(number)")
+        }
         for round in 0..<40 {
             for number in 0..<6 {
                 let other = (number + 1 + round % 5) % 6
                 // One of three rounds is a burst of more than are acknowledged at once.
                 for part in 0..<(round.isMultiple(of: 3) ? 40 : 1) {
                     calm.publish(
-                        lines[number], "MESH.SEND u\(other) \(round).\(part)", to: ["user u\(other)"])
+                        lines[number], "MESH.SEND u\(other) \(round).\(part)",
+                        to: ["user u\(other)"])
                 }
             }
             calm.run(for: .milliseconds(7))

@@ -337,7 +337,8 @@ extension Node {
         let parcel = flows.retransmission.parcel(
             name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
-            outgoing, number: message.number, cost: cost, parcel: parcel, copyCount: copyCount, bytes,
+            outgoing, number: message.number, cost: cost, parcel: parcel, copyCount: copyCount,
+            bytes,
             flow, &outcome)
         counters[.messagesOriginated] &+= 1
         if flows.outgoing[flow].isRecovering { return }
