@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a timer is set for, as the whole state of the node says it: all of it is looked at, and
+/// The purpose of a timer, as the whole state of the node says it: all of it is looked at, and
 /// nothing is trusted that is kept to find it sooner.
 struct Awaited {
     /// At the latest then the timer must be due; nil: nothing is awaited.
@@ -30,7 +30,7 @@ struct Awaited {
 /// A forgotten timer is mostly made good by something else, later: a heartbeat, a round of
 /// maintenance, the next message. So tests of what comes in the end do not see it; this does.
 extension Node {
-    /// What is wrong with the timers of this node between two events, a sentence each; empty: nothing.
+    /// The faults of this node's timers between two events, a sentence each; empty: none.
     ///
     /// For checkers: O(members + flows + users who are waited for).
     package func wrongTimers() -> [String] {
@@ -65,7 +65,7 @@ extension Node {
         return nil
     }
 
-    /// What this timer must be set for now.
+    /// The time for which this timer must be set now.
     func awaited(_ timer: Timer) -> Awaited {
         let timing = configuration.timing
         switch timer {
@@ -117,14 +117,14 @@ extension Node {
         for index in wanted where members.link(of: index).isNone {
             let member = members[index]
             if links.handshake(with: member.id, at: member.endpoint) != nil { continue }
-            // Whoever lives again is wanted from the next turn on.
+            // A member that lives again is wanted from the next turn on.
             guard let since = member.wantedSince else { continue }
-            // Whoever has the later birth dials at once (`want`).
+            // The one with the later birth dials at once (`want`).
             let isOurs =
                 (incarnation.life, id.rawValue) > (member.incarnation.life, member.id.rawValue)
             let due = max(
                 since + (isOurs ? .zero : .milliseconds(300)), member.dialNotBefore ?? now)
-            // What has been dialled already has its turn with the others.
+            // A member that has been dialled already has its turn with the others.
             if due > now { awaited.add(due, "dialling \(member.id)") }
         }
         return awaited
@@ -167,7 +167,7 @@ extension Node {
     private func seedsAwaited() -> Awaited {
         // A quarter more at the most, by chance.
         let longest = Delay(nanoseconds: configuration.timing.seedRetryMax.nanoseconds * 5 / 4)
-        // Who leaves asks nobody, and the timer runs once into nothing.
+        // A node that leaves asks nobody, and the timer runs once into nothing.
         var awaited = Awaited(within: longest, isExact: !departure.hasBegun)
         if !join.isIntroduced, !departure.hasBegun { awaited.add(now + longest, "its seeds") }
         return awaited
@@ -231,7 +231,7 @@ extension Node {
 
     /// Lazy: answers leave it as it is.
     ///
-    /// What was due while there was no link to ask over is not here: the first comparison with a
+    /// Nothing that was due while there was no link to ask over is here: the first comparison with a
     /// neighbour asks for it, and no timer.
     private func repairsAwaited() -> Awaited {
         // Twenty times as long for a neighbour that is sending other things (`repeatRepairs`).

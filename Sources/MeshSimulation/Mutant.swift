@@ -132,7 +132,7 @@ extension World {
         }
     }
 
-    /// What a node with the mistake makes of its timers after an event.
+    /// Does to the timers of a node with the mistake what that makes of them after an event.
     func misset(_ number: Int, _ host: Host) {
         guard let mutant, mutant.isActive(number, now) else { return }
         switch mutant.mistake {

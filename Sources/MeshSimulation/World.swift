@@ -156,7 +156,7 @@ public struct World: ~Copyable {
     public func counters(_ host: Int) -> NodeCounters { hosts[host]!.server.node.counters }
     public func digest(_ host: Int) -> UInt64 { hosts[host]!.server.node.stateDigest }
     public func sizes(_ host: Int) -> TableSizes { hosts[host]!.server.node.tableSizes() }
-    /// What is wrong with the timers of a node (`Node.wrongTimers`).
+    /// The faults of a node's timers (`Node.wrongTimers`).
     func wrongTimers(_ host: Int) -> [String] { hosts[host]!.server.node.wrongTimers() }
     public func traffic(_ host: Int) -> (bytesIn: Int, bytesOut: Int) {
         (hosts[host]!.bytesIn, hosts[host]!.bytesOut)

@@ -35,7 +35,7 @@ extension Node {
             flows.outgoing[flow].sample(now - flows.outgoing[flow].timedAt)
         }
         flows.outgoing[flow].progressAt = now
-        // What is left may have to come again sooner than was thought before its round trip was measured.
+        // The rest may have to come again sooner than was thought before a round trip was measured.
         if flows.outgoing[flow].count > 0 {
             timers.schedule(.retransmission, at: dueTime(flow))
         }

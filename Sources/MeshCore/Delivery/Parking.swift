@@ -90,7 +90,7 @@ struct ParkedMessages {
     /// Until when what waits for the key does; nil: nothing does.
     func end(of key: Key) -> Instant? { positions[key].map { users[$0].due } }
 
-    /// What waits for the key, and what comes, waits for this too.
+    /// Messages for the key, present and future, wait for this too.
     mutating func hold(_ key: Key, behind barrier: ReturnBarrier, until due: Instant) {
         let position = place(of: key, due: due)
         if users[position].barriers.isEmpty { heldCount += 1 }

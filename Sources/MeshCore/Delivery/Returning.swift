@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What an incoming flow gives back: messages to users whose last attachment here has ended.
+/// Messages that an incoming flow gives back: to users whose last attachment here has ended.
 ///
 ///     origin ── message 7 ──▶ nobody here
 ///     origin ◀─ nobody [7] ── not acknowledged until the origin has it
@@ -41,7 +41,7 @@ struct ReturnedMessages {
         if keys.insert(key).inserted { unknown.append((key, number)) }
     }
 
-    /// What the origin is to be told now; after `wait` without an answer all from the first one on.
+    /// The numbers that the origin is to be told now; after `wait` without an answer from the first on.
     mutating func take(at now: Instant, repeatedAfter wait: Delay) -> [UInt32] {
         if now - toldAt >= wait { toldCount = 0 }
         let end = min(numbers.count, toldCount + Message.returnedCountMax)
@@ -109,7 +109,7 @@ extension Node {
     mutating func foundNobody(
         _ body: RoutedBody, _ key: Key, number: UInt32, from origin: NodeID, sharesKey: Bool
     ) {
-        // Who has entered the key without a client of the server's looks after it as well.
+        // A driver that has entered the key without a client looks after its messages as well.
         if !sharesKey, isHeldHere(directory.table.holders(of: key)) { return }
         counters[.messagesDelivered] &-= 1
         guard body.isParked else {
@@ -206,7 +206,7 @@ extension Node {
             // The rest is told again when the flow has been acknowledged up to here.
             if advance > Self.returnReach { break }
             through = number
-            // What is not kept any more was given up, and its sender told.
+            // A message that is not kept any more was given up, and its sender told.
             if advance <= 0 { continue }
             while next != number {
                 offset +=
@@ -243,7 +243,7 @@ extension Node {
             sender: header.sender, number: header.number, nameCount: header.nameCount,
             bytes: bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) })
         let due = now + configuration.timing.reattachGrace
-        // Whoever is nowhere by then is waited for: later messages wait behind these.
+        // A user who is nowhere by then is waited for: later messages wait behind these.
         if parked.due(header.key, at: now) == nil {
             parked.expect(header.key, until: due, limit: configuration.flows.rememberedUserCount)
         }

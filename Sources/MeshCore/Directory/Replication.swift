@@ -87,7 +87,7 @@ extension Node {
         case .present: return (0, 0)
         case .first: arrived(key, &effects)
         case .another:
-            // What is received here passes no flow, and waits for none.
+            // Messages that are received here pass no flow, and wait for none.
             if origin != .oneself, !flows.active.isEmpty { awaitReturns(key, besides: origin) }
             // Perhaps only those held it who are gone and still in the table.
             if !directory.withdrawals.isEmpty { arrived(key, &effects) }

@@ -11,7 +11,7 @@ struct TimerChecker {
     /// The place of the next node among those that are up.
     private var turn = 0
 
-    /// What is wrong with the timers of those whose turn it is, after `period`.
+    /// The faults of the timers of those whose turn it is, after `period`.
     mutating func look(
         _ world: borrowing World, _ live: [Int], perSecond rate: Double, over period: Delay
     ) -> [Violation] {
