@@ -68,12 +68,11 @@ extension World {
         _ host: Int, _ body: RoutedBody, _ nameCount: Int, sender: UInt64, isVolatile: Bool
     ) -> PublishOutcome {
         guard let kind = body.keyKind else { preconditionFailure("clients send no control") }
-        let key = hasher.key(kind, message.span, 0, nameCount)
         let outgoing = OutgoingMessage(
-            body, key, name: Slice(start: 0, count: nameCount),
+            body, hasher.key(kind, message.span, 0, nameCount),
+            name: Slice(start: 0, count: nameCount),
             payload: Slice(start: nameCount, count: message.count - nameCount), sender: sender,
-            isVolatile: isVolatile,
-            isReceivedHere: body.isParked && hosts[host]!.server.node.isHeldHere(key))
+            isVolatile: isVolatile)
         let parcel = pool.parcel(count: message.count, pathCount: 0)
         parcel.write(message.span, 0, message.count, at: 0)
         let outcome = publish(host, outgoing, parcel)
