@@ -114,7 +114,8 @@ struct Subject: ~Copyable {
                 precondition(payload.start >= 0 && payload.end <= headCount)
             case .undelivered(_, _, _, let name, _, let count):
                 precondition(name.start >= 0 && name.end <= headCount && count > 0)
-            case .dial, .close, .presence, .finished, .log, .left, .uncongested, .gap, .memberDied:
+            case .dial, .close, .presence, .finished, .log, .left, .takenBack, .uncongested, .gap,
+                .memberDied:
                 break
             }
         }
