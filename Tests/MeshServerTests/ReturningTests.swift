@@ -65,7 +65,7 @@ import Testing
         let ann = scene.attach(2)
         for number in 4...9 { scene.send("m\(number)", after: 3) }
         scene.servers.run(for: .seconds(1))
-        #expect(scene.received(ann, 2) == (1...9).map { "m\($0)" })
+        #expect(scene.received(ann, 2).sorted() == (1...9).map { "m\($0)" })
         #expect(scene.counter(.foundNobody, 1) >= 3)
         #expect(scene.counter(.takenBack, 0) == scene.counter(.foundNobody, 1))
         #expect(scene.counter(.messagesDelivered, 1) == 0)
@@ -199,7 +199,7 @@ import Testing
         for number in 4...6 { scene.send("m\(number)", after: 10) }
         scene.servers.run(for: .seconds(3))
         #expect(left < 3)
-        #expect(scene.received(ann, 2) == (1...6).map { "m\($0)" })
+        #expect(scene.received(ann, 2).sorted() == (1...6).map { "m\($0)" })
         #expect(scene.isEmpty())
     }
 
@@ -233,7 +233,7 @@ import Testing
         let ann = scene.attach(2)
         for number in 3...9 { scene.send("m\(number)", after: 1) }
         scene.servers.run(for: .seconds(2))
-        #expect(scene.received(ann, 2) == (1...9).map { "m\($0)" })
+        #expect(scene.received(ann, 2).sorted() == (1...9).map { "m\($0)" })
     }
 
     @Test func `a channel message that finds no subscriber is counted, and does not go back`() {

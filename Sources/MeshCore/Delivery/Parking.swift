@@ -226,6 +226,10 @@ extension Node {
             return false
         }
         park(message, until: parked.end(of: message.key), bytes, &outcome, &effects)
+        // The user may be somewhere all the same: then it goes there in a moment.
+        if outcome.verdict == .parked {
+            outcome.nodeCount = holderIndices(of: message.key).count { $0 != .oneself }
+        }
         return true
     }
 

@@ -261,44 +261,6 @@ extension Node {
         timers.schedule(.grace, at: now + Self.barrierGrain)
     }
 
-    /// A node is not among a user's holders any more, or not alone: what is on its way to the user there
-    /// may find nobody, and must not be overtaken by what would go elsewhere from now on.
-    @inline(never)
-    mutating func awaitReturns(_ key: Key, from index: MemberIndex) {
-        let flow = flows.flow(to: index)
-        guard !flow.isNone, parked.heldCount < Self.heldMax, mayKeep(for: key, flow) else { return }
-        let barrier = ReturnBarrier(
-            node: members.id(of: index), through: flows.outgoing[flow].last, sequence: 0)
-        hold(key, behind: barrier)
-    }
-
-    /// The same for all nodes that have held a key which another holds from now on.
-    @inline(never)
-    mutating func awaitReturns(_ key: Key, besides newcomer: MemberIndex) {
-        let others = holderIndices(of: key).filter { $0 != newcomer && $0 != .oneself }
-        // A user is on a few nodes; more have a channel.
-        if others.count > 4 { return }
-        for other in others { awaitReturns(key, from: other) }
-    }
-
-    /// Whether a flow keeps a message to the user of this key, as far as a short look tells.
-    private func mayKeep(for key: Key, _ flow: FlowIndex) -> Bool {
-        let count = flows.outgoing[flow].count
-        if count > Self.lookMax { return true }
-        var offset = 0
-        for _ in 0..<count {
-            let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
-            if header.key == key, header.body.isParked, !header.isTakenBack { return true }
-            offset += header.entrySize
-        }
-        return false
-    }
-
-    /// Of a fuller flow it is taken for granted that something in it is to the user.
-    private static var lookMax: Int { 256 }
-    /// Users for whom messages are held back without any having come back yet.
-    private static var heldMax: Int { 4_096 }
-
     /// Barriers are looked at no more rarely while there are any.
     static var barrierGrain: Delay { .milliseconds(10) }
 

@@ -87,8 +87,6 @@ extension Node {
         case .present: return (0, 0)
         case .first: arrived(key, &effects)
         case .another:
-            // Messages that are received here pass no flow, and wait for none.
-            if origin != .oneself, !flows.active.isEmpty { awaitReturns(key, besides: origin) }
             // Perhaps only those held it who are gone and still in the table.
             if !directory.withdrawals.isEmpty { arrived(key, &effects) }
         }
@@ -103,7 +101,6 @@ extension Node {
         case .last: departed(key, &effects)
         case .one: break
         }
-        if !flows.active.isEmpty { awaitReturns(key, from: origin) }
         return (-1, 0 &- Self.weight(key))
     }
 

@@ -41,7 +41,11 @@ extension FlowObserver {
         }
         if isVolatile { return }
         if outcome.number != number { fault(actor, "numbers a message \(outcome.number)") }
-        if outcome.nodeCount != others.count - refused {
+        if outcome.verdict == .parked, isHeld {
+            if outcome.nodeCount != holders.count(where: { $0 != .oneself }) {
+                fault(actor, "holds back for \(outcome.nodeCount) nodes")
+            }
+        } else if outcome.nodeCount != others.count - refused {
             fault(actor, "sends to \(outcome.nodeCount) of \(others.count), refused \(refused)")
         }
         if (outcome.congestion != nil) != isFull {
