@@ -20,14 +20,12 @@ extension FlowObserver {
         contents[id] = bytes
         let all = actor.node.holderIndices(of: key)
         let holders = all.filter { !actor.node.isWithdrawn($0) }
-        let isHeld = !isVolatile && isHeldBack(key, actor)
-        let others =
-            isHeld ? [] : holders.filter { $0 != .oneself }.map { actor.node.members.id(of: $0) }
+        let others = holders.filter { $0 != .oneself }.map { actor.node.members.id(of: $0) }
         let message = FlowLedger.Kept(
             sequence: 0, id: id, sender: sender, name: name, size: bytes.count, parcel: nil)
         var isFull = false
         expected.isVolatile = isVolatile
-        expected.isForOne = all.count == 1 && !isVolatile && !isHeld
+        expected.isForOne = all.count == 1 && !isVolatile
         if !isVolatile { isFull = keep(message, for: others, isOne: all.count == 1, actor) }
         let refused = expected.refusals.count
         var outcome = PublishOutcome(number: 0)
@@ -41,37 +39,19 @@ extension FlowObserver {
         }
         if isVolatile { return }
         if outcome.number != number { fault(actor, "numbers a message \(outcome.number)") }
-        if outcome.verdict == .parked, isHeld {
-            if outcome.nodeCount != holders.count(where: { $0 != .oneself }) {
-                fault(actor, "holds back for \(outcome.nodeCount) nodes")
-            }
-        } else if outcome.nodeCount != others.count - refused {
+        if outcome.nodeCount != others.count - refused {
             fault(actor, "sends to \(outcome.nodeCount) of \(others.count), refused \(refused)")
         }
         if (outcome.congestion != nil) != isFull {
             fault(actor, "congestion \(String(describing: outcome.congestion)), not \(isFull)")
         }
         if outcome.verdict == .parked {
-            if !holders.isEmpty, !isHeld {
-                fault(actor, "parks a message for somebody who is there")
-            }
+            if !holders.isEmpty { fault(actor, "parks a message for somebody who is there") }
             nodes[actor.record.id]!.parked.append(
                 Parked(key: key, message: message, since: stage.now))
             count(.parked, actor)
             compareKept(actor)
         }
-    }
-
-    /// Whether messages to a user wait for earlier ones on their way to where the user was. The node is
-    /// asked; that it has a reason is looked at.
-    private func isHeldBack(_ key: Key, _ actor: Actor) -> Bool {
-        guard actor.node.parked.isHeld(key) else { return false }
-        // It looks every 10 ms.
-        let isWaiting = (outgoing[actor.record.id] ?? []).contains {
-            !$0.kept.isEmpty || stage.now <= $0.progressAt + .milliseconds(10)
-        }
-        if !isWaiting { fault(actor, "holds messages back for nothing") }
-        return true
     }
 
     /// Keeps a message in the flow to each of some nodes, where there is room.
@@ -134,20 +114,11 @@ extension FlowObserver {
     /// Messages that waited for their users, where these are somewhere again.
     func releaseParked(_ actor: Actor) {
         guard let parked = nodes[actor.record.id]?.parked, !parked.isEmpty else { return }
-        // A node that ends gives up what waits, wherever the users are.
-        for index in 0..<actor.effects.count {
-            if case .left = actor.effects[index] { return }
-        }
         var left: [Parked] = []
-        // User by user.
-        let keys = parked.map(\.key).reduce(into: [Key]()) { if !$0.contains($1) { $0.append($1) } }
-        for waiting in keys.flatMap({ key in parked.filter { $0.key == key } }) {
-            var holders: [NodeID] = []
-            if !actor.node.parked.isHeld(waiting.key) {
-                holders = actor.node.holderIndices(of: waiting.key)
-                    .filter { !actor.node.isWithdrawn($0) }
-                    .map { actor.node.members.id(of: $0) }
-            }
+        for waiting in parked {
+            var holders = actor.node.holderIndices(of: waiting.key)
+                .filter { !actor.node.isWithdrawn($0) }
+                .map { actor.node.members.id(of: $0) }
             // Who has come and gone in one event has got them all the same.
             if holders.isEmpty { holders = receivers(of: waiting.message.id, from: actor) }
             if holders.isEmpty { left.append(waiting) }
