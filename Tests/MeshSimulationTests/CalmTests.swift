@@ -197,18 +197,26 @@ extension CalmTests {
         return calm
     }
 
+    /// A node has come to a full mesh of so many, and nothing else has happened.
+    private func check(
+        _ calm: inout CalmMesh, newcomerAmong others: Int, repaired: Int, wholeSets: Int = 0
+    ) {
+        // A link has two ends, and each opens it.
+        calm.work.linksOpened = 2 * others...2 * others
+        calm.work.recordsRepaired = repaired
+        calm.work.wholeSets = wholeSets
+        calm.work.boundNews(others: others, degree: others)
+        calm.work.boundComparisons(links: others)
+        calm.check()
+    }
+
     @Test func `a newcomer to a full mesh links with each once and gets each change once`() {
         var calm = withKeys(9, degree: 16, settle: .seconds(6))
         calm.world.start(seeds: [4])
         calm.run(for: .seconds(10))
         let agree = calm.world.agree()
         #expect(agree)
-        // A link has two ends, and each opens it.
-        calm.work.linksOpened = 18...18
-        calm.work.recordsRepaired = 16
-        calm.work.boundNews(others: 9, degree: 9)
-        calm.work.boundComparisons(links: 9)
-        calm.check()
+        check(&calm, newcomerAmong: 9, repaired: 16)
     }
 
     @Test func `a newcomer gets a set of thousands of keys once, as a whole`() {
@@ -220,12 +228,7 @@ extension CalmTests {
         calm.run(for: .seconds(6))
         let agree = calm.world.agree()
         #expect(agree)
-        calm.work.linksOpened = 6...6
-        calm.work.recordsRepaired = 3_000
-        calm.work.wholeSets = 1
-        calm.work.boundNews(others: 3, degree: 3)
-        calm.work.boundComparisons(links: 3)
-        calm.check()
+        check(&calm, newcomerAmong: 3, repaired: 3_000, wholeSets: 1)
     }
 
     @Test func `from a full mesh a node goes with its links and nothing else`() {
