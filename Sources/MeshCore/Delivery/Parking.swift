@@ -90,9 +90,9 @@ struct ParkedMessages {
     /// Until when what waits for the key does; nil: nothing does.
     func end(of key: Key) -> Instant? { positions[key].map { users[$0].due } }
 
-    /// Messages for the key, present and future, wait for this too.
-    mutating func hold(_ key: Key, behind barrier: ReturnBarrier, until due: Instant) {
-        let position = place(of: key, due: due)
+    /// Messages for the key, of which there are some, wait for this too, and so do those that come.
+    mutating func hold(_ key: Key, behind barrier: ReturnBarrier) {
+        let position = positions[key]!
         if users[position].barriers.isEmpty { heldCount += 1 }
         if let known = users[position].barriers.firstIndex(where: { $0.node == barrier.node }) {
             users[position].barriers[known] = barrier
@@ -105,9 +105,7 @@ struct ParkedMessages {
     mutating func leave(_ barriers: [ReturnBarrier], before key: Key) {
         let position = positions[key]!
         users[position].barriers = barriers
-        guard barriers.isEmpty else { return }
-        heldCount -= 1
-        if users[position].messages.isEmpty { _ = remove(position) }
+        if barriers.isEmpty { heldCount -= 1 }
     }
 
     /// Keeps a message for a key that is waited for, before those that were published after it.
@@ -116,7 +114,14 @@ struct ParkedMessages {
         _ message: ParkedMessage, to key: Key, due: Instant, _ limits: FlowLimits
     ) -> Bool {
         guard byteCount + message.cost <= limits.parkedTotalBytes else { return false }
-        let position = place(of: key, due: due)
+        let position: Int
+        if let known = positions[key] {
+            position = known
+        } else {
+            position = users.count
+            users.append(User(key: key, due: due))
+            positions[key] = position
+        }
         guard users[position].messages.count < limits.parkedCount,
             users[position].byteCount + message.cost <= limits.parkedBytes
         else { return false }
@@ -131,13 +136,6 @@ struct ParkedMessages {
         count += 1
         byteCount += message.cost
         return true
-    }
-
-    private mutating func place(of key: Key, due: Instant) -> Int {
-        if let known = positions[key] { return known }
-        positions[key] = users.count
-        users.append(User(key: key, due: due))
-        return users.count - 1
     }
 
     /// All messages for a key, which is there again.
@@ -342,8 +340,7 @@ extension Node {
             name: outgoing.name, payload: outgoing.payload, bytes)
         keep(
             outgoing, number: message.number, cost: cost, parcel: parcel, copyCount: copyCount,
-            bytes,
-            flow, &outcome)
+            bytes, flow, &outcome)
         counters[.messagesOriginated] &+= 1
         if flows.outgoing[flow].isRecovering { return }
         if sendKept(flow, flows.outgoing[flow].last, at: offset, &effects) == nil {

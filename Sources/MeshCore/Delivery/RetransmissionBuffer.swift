@@ -35,7 +35,8 @@ struct RetransmissionBuffer {
         var parcel: ParcelIndex
         var key: Key
         var sender: UInt64
-        /// The nodes that the message has gone to, 127 for more.
+        /// The nodes that the message has gone to, the origin among them if clients of it were meant;
+        /// 127 for more.
         var copyCount: Int
         /// It has found its user gone, and has gone another way.
         var isTakenBack: Bool

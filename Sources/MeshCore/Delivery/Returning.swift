@@ -79,7 +79,8 @@ struct ReturnBarrier: Equatable {
     var sequence: UInt64
 }
 
-/// Messages with several copies, that on their origin counted: one goes on only when each has found nobody.
+/// Messages with several copies, for clients of the origin itself or for nodes: one goes on only when
+/// each has found nobody.
 struct CopiesReturned {
     private var items = FIFO<(number: UInt32, left: Int)>()
     /// The oldest is forgotten: the message stays where it has arrived.
@@ -248,17 +249,13 @@ extension Node {
             parked.expect(header.key, until: due, limit: configuration.flows.rememberedUserCount)
         }
         if parked.add(message, to: header.key, due: due, configuration.flows) {
-            hold(header.key, behind: barrier)
+            parked.hold(header.key, behind: barrier)
+            timers.schedule(.grace, at: now + Self.barrierGrain)
         } else {
             report(
                 .user, header.key, Slice(start: 0, count: header.nameCount), header.sender,
                 to: barrier.node, message.bytes.span, &effects)
         }
-    }
-
-    private mutating func hold(_ key: Key, behind barrier: ReturnBarrier) {
-        parked.hold(key, behind: barrier, until: now + configuration.timing.reattachGrace)
-        timers.schedule(.grace, at: now + Self.barrierGrain)
     }
 
     /// Barriers are looked at no more rarely while there are any.
