@@ -234,6 +234,28 @@ import Testing
         #expect(scene.isEmpty())
     }
 
+    @Test
+    func `later ones wait for the last that is still to come, though all but it have come back`() {
+        var isLost = false
+        let scene = Scene { from, _, frame in
+            // The payload of what the first node has sent for the first time.
+            guard from == 0, !isLost, frame.suffix(2) == Array("m2".utf8)[...] else { return false }
+            isLost = true
+            return true
+        }
+        scene.send("m1")
+        scene.leave()
+        let ann = scene.attach(2)
+        // Sent before the news of the move, and lost: it is sent again much later than the first
+        // has come back and has been acknowledged.
+        scene.send("m2", after: 3)
+        #expect(isLost)
+        scene.send("m3", after: 10)
+        scene.servers.run(for: .seconds(3))
+        #expect(scene.received(ann, 2) == ["m1", "m2", "m3"])
+        #expect(scene.isEmpty())
+    }
+
     @Test func `a channel message that finds no subscriber is counted, and does not go back`() {
         let scene = Scene()
         let reader = scene.servers.open(1)
