@@ -45,6 +45,8 @@ public enum Effect: Sendable {
     /// One holder's trace: `path` is a list of 8-byte node ids, first hop to holder; empty if this
     /// node is the holder.
     case traced(QueryID, holder: NodeID, path: Slice)
+    /// That node, which nobody here suspects, has not answered in time; `.finished` follows.
+    case unanswered(QueryID, by: NodeID)
     /// All that will answer have answered.
     case finished(QueryID)
     /// Something an operator may want to read.

@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 37>
+public typealias NodeCounters = Counters<NodeCounter, 38>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -37,6 +37,8 @@ public enum NodeCounter: String, CounterName {
     case linksLost = "Links lost."
     case suspicions = "Members suspected by this node."
     case deaths = "Members declared dead."
+    /// What a question was told lacks what they know.
+    case suspectsNotHeard = "Suspects that were not asked, or not waited for, by questions to all."
     case refutations = "Times that this node refuted its own death."
     case recordsLive = "Directory changes received as they happened."
     case recordsDuplicate = "Directory changes received again."

@@ -39,6 +39,8 @@ struct Question {
     /// Subscribers of the names asked for, so far.
     var counts: [Int] = []
     var ways: [TracedWay] = []
+    /// Live nodes that were asked and whose part of the answer is missing.
+    var unheard: [NodeID] = []
 
     /// The one node that is asked.
     var target: NodeID?
@@ -54,6 +56,14 @@ struct Question {
     var redirections = 0
     /// Nodes that only pass on what still comes for a user.
     var departed: [NodeID] = []
+
+    /// Nothing says of an answer in parts which are missing: a count of 0 reads as nobody there.
+    var mustHearAll: Bool {
+        switch subject {
+        case .channels, .counts: true
+        case .trace, .resume, .forward, .handOver, .addresses, .location: false
+        }
+    }
 }
 
 /// The way to one node that has what is traced.
@@ -342,6 +352,7 @@ extension Gateway {
         case .channels:
             guard answer.count >= 1 else {
                 counters[.answersMalformed] += 1
+                question.unheard.append(node)
                 return
             }
             if input[start] != 0 { counters[.answersCut] += 1 }
@@ -349,6 +360,7 @@ extension Gateway {
             while at < answer.end {
                 guard let name = Self.name(input, &at, answer.end) else {
                     counters[.answersMalformed] += 1
+                    question.unheard.append(node)
                     return
                 }
                 guard Self.note(name, in: &question) else {
@@ -359,6 +371,7 @@ extension Gateway {
         case .counts(let names):
             guard Int(answer.count) == names.count * 4 else {
                 counters[.answersMalformed] += 1
+                question.unheard.append(node)
                 return
             }
             for index in names.indices {
@@ -393,6 +406,14 @@ extension Gateway {
         }
     }
 
+    /// A live node has not answered in time.
+    public mutating func unanswered(_ query: QueryID, by node: NodeID) {
+        questions[query]?.unheard.append(node)
+    }
+
+    /// Before `finished`: the first of the live nodes whose part of the answer is missing.
+    public func unheard(_ query: QueryID) -> NodeID? { questions[query]?.unheard.first }
+
     /// One holder's way, with names that the driver has looked up.
     public mutating func traced(_ query: QueryID, _ way: TracedWay) {
         guard let count = questions[query]?.ways.count else { return }
@@ -417,6 +438,12 @@ extension Gateway {
 
     /// The one node that a question went to; nil: it went to several.
     public func target(of query: QueryID) -> NodeID? { questions[query]?.target }
+
+    private static func unheard(_ name: String, count: Int) -> String {
+        count == 1
+            ? "TRYAGAIN \(name) has not answered"
+            : "TRYAGAIN \(name) and \(count - 1) more have not answered"
+    }
 
     // MARK: Where a user is
 
@@ -474,9 +501,11 @@ extension Gateway {
     /// All that will answer have answered: writes the reply, unblocks the client. Returns the
     /// client, for the driver to go on with its waiting input; nil if it has gone.
     ///
-    /// - Parameter isTargetPresent: the one node that was asked (`target(of:)`) is a member.
+    /// - Parameters:
+    ///   - isTargetPresent: the one node that was asked (`target(of:)`) is a member.
+    ///   - unheard: the name that people call `unheard(_:)` by.
     public mutating func finished(
-        _ query: QueryID, isTargetPresent: Bool = true
+        _ query: QueryID, isTargetPresent: Bool = true, unheard: String? = nil
     ) -> ClientIndex? {
         guard let question = questions.removeValue(forKey: query) else { return nil }
         switch question.subject {
@@ -504,6 +533,10 @@ extension Gateway {
         else { return nil }
         clients[slot].flags.remove(.asking)
         guard clients[slot].flags.isDisjoint(with: [.doomed, .muted]) else {
+            return question.client
+        }
+        if let unheard, !question.unheard.isEmpty, question.mustHearAll {
+            fail(question.client, Self.unheard(unheard, count: question.unheard.count))
             return question.client
         }
         switch question.subject {

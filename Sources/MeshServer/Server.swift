@@ -262,6 +262,7 @@ public struct Server: ~Copyable {
         case .answered(let query, let node, let answer):
             edge.gateway.answered(query, answer, bytes, from: node)
         case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
+        case .unanswered(let query, let node): edge.gateway.unanswered(query, by: node)
         case .finished(let query): finished(query)
         case .memberDied(let id): edge.gateway.nodeDied(id)
         }
@@ -293,7 +294,8 @@ public struct Server: ~Copyable {
             replyWhereabouts(found.nodes, to: found.client)
         }
         let isPresent = edge.gateway.target(of: query).map { node.isPresent($0) } ?? true
-        if let client = edge.gateway.finished(query, isTargetPresent: isPresent) {
+        let unheard = edge.gateway.unheard(query).map { Members(node.memberReports()).name($0) }
+        if let client = edge.gateway.finished(query, isTargetPresent: isPresent, unheard: unheard) {
             pause.resumable.append(client)
         }
     }

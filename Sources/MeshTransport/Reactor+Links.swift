@@ -66,7 +66,7 @@ extension Reactor {
                 log.write(server.line(for: event) { endpointOfLink[$0.slot] })
             case .left: beginFlushing()
             case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap,
-                .presence, .queried, .answered, .traced, .finished, .memberDied:
+                .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied:
                 // The server has seen to it.
                 break
             }

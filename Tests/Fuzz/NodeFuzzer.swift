@@ -115,7 +115,7 @@ struct Subject: ~Copyable {
             case .undelivered(_, _, _, let name, _, let count):
                 precondition(name.start >= 0 && name.end <= headCount && count > 0)
             case .dial, .close, .presence, .finished, .log, .left, .takenBack, .uncongested, .gap,
-                .memberDied:
+                .memberDied, .unanswered:
                 break
             }
         }

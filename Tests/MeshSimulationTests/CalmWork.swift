@@ -144,7 +144,7 @@ struct CalmWork {
         case .retransmitted, .undelivered, .parked, .duplicates, .reordered, .gaps: never
         case .foundNobody, .foundNoSubscriber, .takenBack: never
         case .keyCollisions, .protocolErrors, .handshakesAbandoned: never
-        case .suspicions, .deaths, .refutations, .recordsDuplicate: never
+        case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate: never
         }
     }
 

@@ -35,11 +35,10 @@ extension Node {
             }
         }
         targets = Array(Set(targets)).sorted().filter {
-            // A suspect may live: whoever traces wants to know.
-            $0 != .oneself
-                && (isTrace
-                    ? members.status(of: $0).isPresent : members.status(of: $0) == .alive)
+            $0 != .oneself && members.status(of: $0).isPresent
         }
+        // A suspect may live: whoever traces wants to know.
+        if !isTrace { leaveOutSuspects(&targets) }
         guard !targets.isEmpty else {
             effects.append(.finished(query))
             return
@@ -53,6 +52,13 @@ extension Node {
         routeControl(
             Slice(start: start, count: effects.bytes.count - start),
             to: targets.map { members.id(of: $0) }, isTrace ? .traced : [], &effects)
+    }
+
+    /// An answer without what suspects know is told without delay; it counts that it lacks them.
+    private mutating func leaveOutSuspects(_ asked: inout [MemberIndex]) {
+        let count = asked.count
+        asked.removeAll { members.status(of: $0) == .suspect }
+        counters[.suspectsNotHeard] &+= UInt64(count - asked.count)
     }
 
     /// The members that hold a key, this one among them, in the order of their indices.
@@ -104,6 +110,11 @@ extension Node {
 
     mutating func expireQueries(_ effects: inout EffectBuffer) {
         for query in queries where query.due <= now {
+            var silent = query.waiting
+            leaveOutSuspects(&silent)
+            for node in silent {
+                effects.append(.unanswered(query.id, by: members.id(of: node)))
+            }
             effects.append(.finished(query.id))
         }
         queries.removeAll { $0.due <= now }

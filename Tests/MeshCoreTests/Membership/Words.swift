@@ -246,6 +246,8 @@ final class Words {
             return "\(name(id)) answers query \(number.rawValue)"
         case .traced(let number, let id, _):
             return "\(name(id)) answers trace \(number.rawValue)"
+        case .unanswered(let number, let id):
+            return "\(name(id)) has not answered query \(number.rawValue)"
         case .finished(let number): return "query \(number.rawValue) is finished"
         }
     }
