@@ -1,20 +1,21 @@
 import MeshCore
 import MeshWire
 
-// What only the other nodes know: PUBSUB CHANNELS and NUMSUB, MESH.TRACE.
+// What only the other nodes know: PUBSUB NUMSUB, MESH.TRACE, and what all questions have in common.
+// PUBSUB CHANNELS is in ChannelQuestions.
 //
 // A subject starts with a byte that says what is asked and a byte for the kind of topic; names are
 // two bytes of length, little-endian, and their bytes.
 //
-//     channels:  1, kind, then the pattern up to the end; empty: all
-//       answer:  1 when names were left out, else 0; then names
-//     counts:    2, kind, then names
-//       answer:  four bytes of subscribers for each name, in order
+//     counts:  2, kind, then names
+//     answer:  four bytes of subscribers for each name, in order
 
 /// A question of a local client that is open.
 struct Question {
     enum Subject {
         case channels(TopicKind, pattern: [UInt8]?)
+        /// More names of one node for a question `channels`.
+        case part(ChannelQuestions.Part)
         case counts([[UInt8]])
         /// The nodes that have a user or channel, and the ways there.
         case trace(AskedUser)
@@ -36,6 +37,10 @@ struct Question {
     /// The names found so far.
     var names: Set<[UInt8]> = []
     var nameBytes = 0
+    /// There are more names than may be gathered.
+    var isCut = false
+    /// Parts of names that nodes have announced and that are not here.
+    var partsLeft = 0
     /// Subscribers of the names asked for, so far.
     var counts: [Int] = []
     var ways: [TracedWay] = []
@@ -56,14 +61,6 @@ struct Question {
     var redirections = 0
     /// Nodes that only pass on what still comes for a user.
     var departed: [NodeID] = []
-
-    /// Nothing says of an answer in parts which are missing: a count of 0 reads as nobody there.
-    var mustHearAll: Bool {
-        switch subject {
-        case .channels, .counts: true
-        case .trace, .resume, .forward, .handOver, .addresses, .location: false
-        }
-    }
 }
 
 /// The way to one node that has what is traced.
@@ -97,29 +94,10 @@ extension Gateway {
     /// More holders than this are not told of in one trace.
     static let traceCountMax = 10_000
 
-    private static let channelsTag: UInt8 = 1
+    static let channelsTag: UInt8 = 1
     private static let countsTag: UInt8 = 2
 
     // MARK: Asking
-
-    mutating func askChannels(
-        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Request {
-        guard arguments.count <= 3 else { return wrongPubSub(input, client) }
-        let pattern = arguments.count == 3 ? bytes(2, input) : nil
-        if (pattern?.count ?? 0) > Frame.nameLengthMax {
-            fail(client, "ERR patterns have at most \(Frame.nameLengthMax) bytes")
-            return .handled
-        }
-        questionBytes.removeAll()
-        questionBytes.append(Self.channelsTag)
-        questionBytes.append(kind.rawValue)
-        // No pattern and `*` differ only for the empty name, as in Redis.
-        questionBytes.append(UInt8(pattern == nil ? 0 : 1))
-        questionBytes.append(pattern ?? [])
-        let subject = Slice(start: 0, count: questionBytes.count)
-        return ask(.channels(kind, pattern: pattern), .everyone(subject: subject), client)
-    }
 
     mutating func askCounts(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
@@ -190,13 +168,9 @@ extension Gateway {
         let slot = client.slot
         var question = Question(client: client, clientID: clients[slot].id, subject: subject)
         switch subject {
-        case .channels(let kind, let pattern):
-            gatherChannels(kind, pattern) { name in
-                Self.note(name, in: &question)
-            }
         case .counts(let names):
             question.counts = names.map { localCount(kind, $0) }
-        case .trace, .resume, .forward, .handOver, .addresses, .location:
+        case .channels, .part, .trace, .resume, .forward, .handOver, .addresses, .location:
             break
         }
         let id = nextQuestion
@@ -207,7 +181,7 @@ extension Gateway {
         return .ask(id, query)
     }
 
-    private mutating func wrongPubSub(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+    mutating func wrongPubSub(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         fail(
             client,
             "ERR unknown subcommand or wrong number of arguments for "
@@ -221,29 +195,7 @@ extension Gateway {
         return topic.isNone ? 0 : Int(registry.topics[topic].count)
     }
 
-    /// The channels here whose names match, until `body` answers false.
-    private func gatherChannels(
-        _ kind: TopicKind, _ pattern: [UInt8]?, _ body: ([UInt8]) -> Bool
-    ) {
-        for topic in registry.topics.indices
-        where registry.topics.isLive(topic) && registry.topics[topic].kind == kind {
-            let name = registry.topics.name(topic)
-            if let pattern, !Glob.matches(pattern, name) { continue }
-            if !body(name) { return }
-        }
-    }
-
-    /// False when the question has gathered all that it may.
-    private static func note(_ name: [UInt8], in question: inout Question) -> Bool {
-        guard question.nameBytes + name.count <= answerBytesMax else { return false }
-        if question.names.insert(name).inserted {
-            // Beside the bytes themselves an array costs some 50 bytes.
-            question.nameBytes += name.count + 50
-        }
-        return true
-    }
-
-    private static func append(_ name: [UInt8], to queue: inout ByteQueue) {
+    static func append(_ name: [UInt8], to queue: inout ByteQueue) {
         queue.append(integer: UInt16(name.count))
         queue.append(name)
     }
@@ -277,27 +229,9 @@ extension Gateway {
             return
         }
         switch input[start] {
-        case Self.channelsTag where subject.count >= 3:
-            let pattern =
-                input[start + 2] == 0
-                ? nil : Self.bytes(input, start + 3, subject.end - start - 3)
-            var size = 0
-            var isCut = false
-            answer.append(UInt8(0))
-            let flagOffset = answer.count - 1
-            gatherChannels(kind, pattern) { name in
-                size += name.count + 2
-                // An answer must fit into a frame with room to spare.
-                guard size <= Self.answerBytesMax - 1_024 else {
-                    isCut = true
-                    return false
-                }
-                Self.append(name, to: &answer)
-                return true
-            }
-            if isCut {
-                counters[.answersCut] += 1
-                answer.overwrite(integer: UInt8(1), at: flagOffset)
+        case Self.channelsTag:
+            if !answerChannels(kind, input, start + 2, subject.end, into: &answer) {
+                counters[.answersMalformed] += 1
             }
         case Self.countsTag:
             let before = answer.count
@@ -320,7 +254,7 @@ extension Gateway {
         }
     }
 
-    private static func bytes(_ input: Span<UInt8>, _ start: Int, _ count: Int) -> [UInt8] {
+    static func bytes(_ input: Span<UInt8>, _ start: Int, _ count: Int) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(count)
         for index in start..<start + count { result.append(input[index]) }
@@ -328,7 +262,7 @@ extension Gateway {
     }
 
     /// The name at `at`, which moves past it; nil when it reaches past the end.
-    private static func name(_ input: Span<UInt8>, _ at: inout Int, _ end: Int) -> [UInt8]? {
+    static func name(_ input: Span<UInt8>, _ at: inout Int, _ end: Int) -> [UInt8]? {
         guard at + 2 <= end else { return nil }
         let count = Int(input.load(UInt16.self, at: at))
         guard at + 2 + count <= end else { return nil }
@@ -343,31 +277,22 @@ extension Gateway {
         _ query: QueryID, _ answer: Slice, _ input: Span<UInt8>, from node: NodeID = NodeID(0)
     ) {
         let start = Int(answer.start)
-        guard start >= 0, answer.count >= 0, answer.end <= input.count,
-            var question = questions.removeValue(forKey: query)
-        else { return }
+        guard start >= 0, answer.count >= 0, answer.end <= input.count else { return }
+        switch questions[query]?.subject {
+        case nil: return
+        case .channels:
+            gatherPart(answer, input, of: query, from: node, place: 0)
+            return
+        case .part(let part):
+            gatherPart(answer, input, of: part.question, from: node, place: part.place)
+            return
+        default: break
+        }
+        guard var question = questions.removeValue(forKey: query) else { return }
         defer { questions[query] = question }
         question.isAnswered = true
         switch question.subject {
-        case .channels:
-            guard answer.count >= 1 else {
-                counters[.answersMalformed] += 1
-                question.unheard.append(node)
-                return
-            }
-            if input[start] != 0 { counters[.answersCut] += 1 }
-            var at = start + 1
-            while at < answer.end {
-                guard let name = Self.name(input, &at, answer.end) else {
-                    counters[.answersMalformed] += 1
-                    question.unheard.append(node)
-                    return
-                }
-                guard Self.note(name, in: &question) else {
-                    counters[.answersCut] += 1
-                    return
-                }
-            }
+        case .channels, .part: break
         case .counts(let names):
             guard Int(answer.count) == names.count * 4 else {
                 counters[.answersMalformed] += 1
@@ -412,7 +337,15 @@ extension Gateway {
     }
 
     /// Before `finished`: the first of the live nodes whose part of the answer is missing.
-    public func unheard(_ query: QueryID) -> NodeID? { questions[query]?.unheard.first }
+    public func unheard(_ query: QueryID) -> NodeID? {
+        guard let question = questions[query] else { return nil }
+        if case .part(let part) = question.subject,
+            let first = questions[part.question]?.unheard.first
+        {
+            return first
+        }
+        return question.unheard.first
+    }
 
     /// One holder's way, with names that the driver has looked up.
     public mutating func traced(_ query: QueryID, _ way: TracedWay) {
@@ -439,7 +372,7 @@ extension Gateway {
     /// The one node that a question went to; nil: it went to several.
     public func target(of query: QueryID) -> NodeID? { questions[query]?.target }
 
-    private static func unheard(_ name: String, count: Int) -> String {
+    static func unheard(_ name: String, count: Int) -> String {
         count == 1
             ? "TRYAGAIN \(name) has not answered"
             : "TRYAGAIN \(name) and \(count - 1) more have not answered"
@@ -507,9 +440,14 @@ extension Gateway {
     public mutating func finished(
         _ query: QueryID, isTargetPresent: Bool = true, unheard: String? = nil
     ) -> ClientIndex? {
+        if case .channels = questions[query]?.subject {
+            return finishChannels(query, unheard: unheard)
+        }
         guard let question = questions.removeValue(forKey: query) else { return nil }
         switch question.subject {
         case .channels, .counts, .trace, .location: break
+        case .part(let part):
+            return finishPart(part, unheard: question.unheard, name: unheard)
         case .resume(let user, let token, let seen):
             return finishResume(
                 question, user, token, seen: seen, isTargetPresent: isTargetPresent)
@@ -528,25 +466,17 @@ extension Gateway {
             return nil
         }
         let slot = question.client.slot
-        guard clients[slot].flags.contains([.open, .asking]),
-            clients[slot].id == question.clientID
-        else { return nil }
-        clients[slot].flags.remove(.asking)
-        guard clients[slot].flags.isDisjoint(with: [.doomed, .muted]) else {
-            return question.client
-        }
-        if let unheard, !question.unheard.isEmpty, question.mustHearAll {
-            fail(question.client, Self.unheard(unheard, count: question.unheard.count))
-            return question.client
-        }
+        guard let isHeard = endAsking(question) else { return nil }
+        guard isHeard else { return question.client }
         switch question.subject {
-        case .channels:
-            clients[slot].output.appendArray(question.names.count)
-            // The order of a set differs from run to run; sorted, equal states answer equally.
-            for name in question.names.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
-                clients[slot].output.appendBulk(name)
-            }
         case .counts(let names):
+            // Nothing says of a sum which part is missing: 0 reads as nobody there.
+            if let first = question.unheard.first {
+                fail(
+                    question.client,
+                    Self.unheard(unheard ?? "\(first)", count: question.unheard.count))
+                return question.client
+            }
             // A flat list in RESP3 too, as in Redis.
             clients[slot].output.appendArray(names.count * 2)
             for (name, count) in zip(names, question.counts) {
@@ -564,9 +494,21 @@ extension Gateway {
                 ])
             }
             clients[slot].output.appendReply(.array(ways), isRESP3: isRESP3)
-        case .resume, .forward, .handOver, .addresses, .location: break
+        case .channels, .part, .resume, .forward, .handOver, .addresses, .location: break
         }
         wrote(question.client)
         return question.client
+    }
+
+    /// The client of a question is listened to again.
+    ///
+    /// - Returns: whether it wants the answer; nil: it has gone.
+    mutating func endAsking(_ question: Question) -> Bool? {
+        let slot = question.client.slot
+        guard clients[slot].flags.contains([.open, .asking]),
+            clients[slot].id == question.clientID
+        else { return nil }
+        clients[slot].flags.remove(.asking)
+        return clients[slot].flags.isDisjoint(with: [.doomed, .muted])
     }
 }

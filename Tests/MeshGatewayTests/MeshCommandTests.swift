@@ -280,14 +280,16 @@ import Testing
             harness.pass(.zero)
             return harness.read(client)
         }
-        let channels = answer("PUBSUB CHANNELS", [[0], [0], [0], [0, 1, 0, 0x7A], [1]])
+        let none: [UInt8] = [0, 0, 0, 0]
+        let channels = answer("PUBSUB CHANNELS", [none, none, none, none + [1, 0, 0x7A], none])
         #expect(channels == "*4·$1·a·$1·b·$1·c·$1·z·")
         let counts = answer(
             "PUBSUB NUMSUB a", [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0]])
         #expect(counts == "*2·$1·a·:4·")
         // They are no answers: neither the names nor the number would be all.
         let noChannels = answer(
-            "PUBSUB CHANNELS", [[], [0, 255, 255, 1], [0, 1, 0], [0, 1, 0, 0x7A], [1]])
+            "PUBSUB CHANNELS",
+            [[], none + [255, 255, 1], none + [1, 0], none + [1, 0, 0x7A], none])
         #expect(noChannels == "-TRYAGAIN n1 and 2 more have not answered·")
         let noCounts = answer("PUBSUB NUMSUB a", [[], [1, 2, 3], [0, 0, 0, 0, 0], [2, 0, 0, 0]])
         #expect(noCounts == "-TRYAGAIN n1 and 2 more have not answered·")

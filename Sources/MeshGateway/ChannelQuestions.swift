@@ -1,0 +1,299 @@
+import MeshCore
+import MeshWire
+
+// PUBSUB CHANNELS and SHARDCHANNELS: the names that other nodes have come in parts.
+//
+//     asker ── everyone: from place 0 on ──▶ all
+//     asker ◀─ names, next 5,210 ─────────── one of them; the others have told all
+//     asker ── from place 5,210 on ────────▶ that one
+//     asker ◀─ names, next 0 ───────────────
+//
+// A node may have millions of names. An answer has few enough of them to delay nothing that shares a
+// link with it, and costs the node that gives it little time. The asker asks for the next part when it
+// has the one before, and for few at once: so whoever asks has the cost, and no queue grows.
+//
+//     subject:  1, kind, place 4, 1 and a pattern up to the end or 0
+//      answer:  next place 4 (0: that was all), then names: two bytes of length, and their bytes
+//
+// Places are those of the node's table of topics, where a topic stays as long as it exists. So each
+// that exists all the while is told, as in Redis's SCAN; one that comes or goes meanwhile may be or not.
+
+/// What this node's clients want to know of the channels elsewhere.
+struct ChannelQuestions {
+    /// The rest of one node's names, from a place on.
+    struct Part {
+        let question: QueryID
+        let node: NodeID
+        let place: UInt32
+    }
+
+    /// Questions that the other nodes have been asked and that are not answered.
+    var openCount = 0
+    /// Questions that wait until others are answered, the first one first.
+    var waiting = FIFO<QueryID>()
+    /// When so many wait, those whose clients have gone are forgotten.
+    var waitingMax = 1_024
+    var partsAsked = 0
+    var partsWanted = FIFO<Part>()
+
+    /// The most questions that are open at once: each node answers each of them at once.
+    static let openMax = 32
+    /// The most parts that are on their way here at once.
+    static let partsAskedMax = 8
+    /// The most bytes of names in the part that everyone is asked for, and in each later one. One
+    /// name is told in any case.
+    static let firstPartBytes = 16 * 1024
+    static let partBytes = 128 * 1024
+    /// The work that a part may cost the node that gives it: a place costs 8, a match the product of
+    /// both lengths, as far as that is looked at (`Glob.stepMax`). About 3 ms.
+    static let partWork = 2 * 1024 * 1024
+}
+
+extension Gateway {
+    mutating func askChannels(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        guard arguments.count <= 3 else { return wrongPubSub(input, client) }
+        let pattern = arguments.count == 3 ? bytes(2, input) : nil
+        if (pattern?.count ?? 0) > Frame.nameLengthMax {
+            fail(client, "ERR patterns have at most \(Frame.nameLengthMax) bytes")
+            return .handled
+        }
+        clients[client.slot].flags.insert(.asking)
+        let id = openQuestion(.channels(kind, pattern: pattern), client, target: nil)
+        if channels.waiting.count >= channels.waitingMax { forgetUnawaited() }
+        channels.waiting.append(id)
+        startChannelQuestions()
+        return .handled
+    }
+
+    /// Forgets the questions that have not begun and whose clients have gone.
+    private mutating func forgetUnawaited() {
+        var kept = FIFO<QueryID>()
+        while let id = channels.waiting.popFirst() {
+            if isAwaited(id) { kept.append(id) } else { questions[id] = nil }
+        }
+        channels.waitingMax = max(1_024, 2 * kept.count)
+        channels.waiting = kept
+    }
+
+    /// Whether the client of a question still waits for it.
+    private func isAwaited(_ query: QueryID) -> Bool {
+        guard let question = questions[query] else { return false }
+        let slot = question.client.slot
+        return clients[slot].flags.contains([.open, .asking])
+            && clients[slot].id == question.clientID
+    }
+
+    private mutating func startChannelQuestions() {
+        while channels.openCount < ChannelQuestions.openMax,
+            let id = channels.waiting.popFirst()
+        {
+            guard isAwaited(id), var question = questions.removeValue(forKey: id),
+                case .channels(let kind, let pattern) = question.subject
+            else {
+                questions[id] = nil
+                continue
+            }
+            gatherChannels(kind, pattern) { Self.note($0, in: &question) }
+            questions[id] = question
+            channels.openCount += 1
+            send(id, kind, pattern, from: 0, to: nil)
+        }
+    }
+
+    /// Asks a node, or everyone, for the names from a place on.
+    private mutating func send(
+        _ id: QueryID, _ kind: TopicKind, _ pattern: [UInt8]?, from place: UInt32,
+        to node: NodeID?
+    ) {
+        var bytes = [Self.channelsTag, kind.rawValue]
+        for shift in stride(from: 0, to: 32, by: 8) {
+            bytes.append(UInt8(truncatingIfNeeded: place >> UInt32(shift)))
+        }
+        // No pattern and `*` differ only for the empty name, as in Redis.
+        bytes.append(pattern == nil ? 0 : 1)
+        bytes += pattern ?? []
+        let subject = Slice(start: 0, count: bytes.count)
+        hasWork = true
+        errands.append(
+            Errand(
+                id: id,
+                query: node.map { .node($0, subject: subject) } ?? .everyone(subject: subject),
+                bytes: bytes))
+    }
+
+    /// The channels here whose names match, until `body` answers false.
+    private func gatherChannels(
+        _ kind: TopicKind, _ pattern: [UInt8]?, _ body: ([UInt8]) -> Bool
+    ) {
+        for topic in registry.topics.indices
+        where registry.topics.isLive(topic) && registry.topics[topic].kind == kind {
+            let name = registry.topics.name(topic)
+            if let pattern, !Glob.matches(pattern, name) { continue }
+            if !body(name) { return }
+        }
+    }
+
+    /// Remembers that the question's answer is not all when it has gathered all that it may.
+    ///
+    /// - Returns: whether it may gather more.
+    private static func note(_ name: [UInt8], in question: inout Question) -> Bool {
+        guard question.nameBytes + name.count <= answerBytesMax else {
+            question.isCut = true
+            return false
+        }
+        if question.names.insert(name).inserted {
+            // Beside the bytes themselves an array costs some 50 bytes.
+            question.nameBytes += name.count + 50
+        }
+        return true
+    }
+
+    // MARK: Answering others
+
+    /// Another node wants names from a place on; `at` is where the subject goes on behind its kind.
+    ///
+    /// - Returns: false if the subject is malformed: nothing is written.
+    func answerChannels(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ at: Int, _ end: Int,
+        into answer: inout ByteQueue
+    ) -> Bool {
+        guard at + 5 <= end, input[at + 4] <= 1 else { return false }
+        let place = input.load(UInt32.self, at: at)
+        let pattern = input[at + 4] == 0 ? nil : Self.bytes(input, at + 5, end - at - 5)
+        let bytesMax =
+            place == 0 ? ChannelQuestions.firstPartBytes : ChannelQuestions.partBytes
+        let nextOffset = answer.count
+        answer.append(integer: UInt32(0))
+        var bytesLeft = bytesMax
+        var workLeft = ChannelQuestions.partWork
+        var index = Int(place)
+        let count = registry.topics.indices.count
+        while index < count {
+            let topic = TopicIndex(rawValue: Int32(index))
+            index += 1
+            workLeft -= 8
+            if registry.topics.isLive(topic), registry.topics[topic].kind == kind {
+                let name = registry.topics.name(topic)
+                if let pattern {
+                    workLeft -= min(Glob.stepMax, name.count * (pattern.count + 1))
+                }
+                if pattern.map({ Glob.matches($0, name) }) ?? true {
+                    if bytesLeft < bytesMax, name.count + 2 > bytesLeft {
+                        index -= 1
+                        break
+                    }
+                    bytesLeft -= name.count + 2
+                    Self.append(name, to: &answer)
+                }
+            }
+            if workLeft <= 0 || bytesLeft <= 0 { break }
+        }
+        if index < count {
+            answer.overwrite(integer: UInt32(truncatingIfNeeded: index), at: nextOffset)
+        }
+        return true
+    }
+
+    // MARK: Gathering answers
+
+    /// One part of a node's names is here.
+    ///
+    /// - Parameters:
+    ///   - question: the client's, in which the names are gathered.
+    ///   - place: that from which on names were asked for.
+    mutating func gatherPart(
+        _ answer: Slice, _ input: Span<UInt8>, of id: QueryID, from node: NodeID, place: UInt32
+    ) {
+        // Its client has gone, or has been told that the answer would not be all.
+        guard var question = questions.removeValue(forKey: id) else { return }
+        defer { questions[id] = question }
+        var at = Int(answer.start) + 4
+        guard at <= answer.end else { return misread(node, &question) }
+        let next = input.load(UInt32.self, at: at - 4)
+        guard next == 0 || next > place else { return misread(node, &question) }
+        while at < answer.end {
+            guard let name = Self.name(input, &at, answer.end) else {
+                return misread(node, &question)
+            }
+            guard Self.note(name, in: &question) else {
+                counters[.answersCut] += 1
+                return
+            }
+        }
+        if next != 0 {
+            question.partsLeft += 1
+            channels.partsWanted.append(
+                ChannelQuestions.Part(question: id, node: node, place: next))
+        }
+    }
+
+    private mutating func misread(_ node: NodeID, _ question: inout Question) {
+        counters[.answersMalformed] += 1
+        question.unheard.append(node)
+    }
+
+    /// A part has come, or will not.
+    ///
+    /// - Returns: the client to go on with, if its question is answered with that.
+    mutating func finishPart(
+        _ part: ChannelQuestions.Part, unheard: [NodeID], name: String?
+    ) -> ClientIndex? {
+        channels.partsAsked -= 1
+        defer { askParts() }
+        guard questions[part.question] != nil else { return nil }
+        questions[part.question]!.unheard += unheard
+        questions[part.question]!.partsLeft -= 1
+        return finishChannels(part.question, unheard: name)
+    }
+
+    /// Everyone has answered, or one node has told a later part of its names.
+    ///
+    /// - Returns: the client to go on with, if its question is answered with that.
+    mutating func finishChannels(_ id: QueryID, unheard: String?) -> ClientIndex? {
+        guard let question = questions[id] else { return nil }
+        if question.partsLeft > 0, question.unheard.isEmpty, !question.isCut, isAwaited(id) {
+            askParts()
+            return nil
+        }
+        questions[id] = nil
+        channels.openCount -= 1
+        defer { startChannelQuestions() }
+        let client = question.client
+        guard let awaited = endAsking(question) else { return nil }
+        guard awaited else { return client }
+        if question.isCut {
+            fail(
+                client,
+                "ERR the names of all channels have more than \(Self.answerBytesMax) bytes: "
+                    + "ask with a pattern that fewer match")
+        } else if let first = question.unheard.first {
+            fail(
+                client,
+                Self.unheard(unheard ?? "\(first)", count: question.unheard.count))
+        } else {
+            clients[client.slot].output.appendArray(question.names.count)
+            // The order of a set differs from run to run; sorted, equal states answer equally.
+            for name in question.names.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+                clients[client.slot].output.appendBulk(name)
+            }
+            wrote(client)
+        }
+        return client
+    }
+
+    /// Asks for the parts that are wanted, few at once.
+    private mutating func askParts() {
+        while channels.partsAsked < ChannelQuestions.partsAskedMax,
+            let part = channels.partsWanted.popFirst()
+        {
+            guard let question = questions[part.question],
+                case .channels(let kind, let pattern) = question.subject
+            else { continue }
+            channels.partsAsked += 1
+            let id = openQuestion(.part(part), .none, target: part.node)
+            send(id, kind, pattern, from: part.place, to: part.node)
+        }
+    }
+}
