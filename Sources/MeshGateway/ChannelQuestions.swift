@@ -95,7 +95,7 @@ extension Gateway {
                 questions[id] = nil
                 continue
             }
-            gatherChannels(kind, pattern) { Self.note($0, in: &question) }
+            gatherChannels(kind, pattern, &question)
             questions[id] = question
             channels.openCount += 1
             send(id, kind, pattern, from: 0, to: nil)
@@ -123,30 +123,29 @@ extension Gateway {
                 bytes: bytes))
     }
 
-    /// The channels here whose names match, until `body` answers false.
+    /// The channels here whose names match.
     private func gatherChannels(
-        _ kind: TopicKind, _ pattern: [UInt8]?, _ body: ([UInt8]) -> Bool
+        _ kind: TopicKind, _ pattern: [UInt8]?, _ question: inout Question
     ) {
         for topic in registry.topics.indices
         where registry.topics.isLive(topic) && registry.topics[topic].kind == kind {
             let name = registry.topics.name(topic)
             if let pattern, !Glob.matches(pattern, name) { continue }
-            if !body(name) { return }
+            if !note(name.span, 0, name.count, in: &question) { return }
         }
     }
 
     /// Remembers that the question's answer is not all when it has gathered all that it may.
     ///
     /// - Returns: whether it may gather more.
-    private static func note(_ name: [UInt8], in question: inout Question) -> Bool {
-        guard question.nameBytes + name.count <= answerBytesMax else {
+    private func note(
+        _ input: Span<UInt8>, _ start: Int, _ count: Int, in question: inout Question
+    ) -> Bool {
+        guard question.names.cost + count <= Self.answerBytesMax else {
             question.isCut = true
             return false
         }
-        if question.names.insert(name).inserted {
-            // Beside the bytes themselves an array costs some 50 bytes.
-            question.nameBytes += name.count + 50
-        }
+        question.names.insert(input, start, count, hasher)
         return true
     }
 
@@ -217,7 +216,7 @@ extension Gateway {
             guard let name = Self.name(input, &at, answer.end) else {
                 return misread(node, &question)
             }
-            guard Self.note(name, in: &question) else {
+            guard note(input, Int(name.start), Int(name.count), in: &question) else {
                 counters[.answersCut] += 1
                 return
             }
@@ -274,10 +273,7 @@ extension Gateway {
                 Self.unheard(unheard ?? "\(first)", count: question.unheard.count))
         } else {
             clients[client.slot].output.appendArray(question.names.count)
-            // The order of a set differs from run to run; sorted, equal states answer equally.
-            for name in question.names.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
-                clients[client.slot].output.appendBulk(name)
-            }
+            question.names.forEach { clients[client.slot].output.appendBulk($0, $1, $2) }
             wrote(client)
         }
         return client

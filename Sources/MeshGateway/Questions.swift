@@ -35,8 +35,7 @@ struct Question {
     var clientID: Int64
     var subject: Subject
     /// The names found so far.
-    var names: Set<[UInt8]> = []
-    var nameBytes = 0
+    var names = NameSet()
     /// There are more names than may be gathered.
     var isCut = false
     /// Parts of names that nodes have announced and that are not here.
@@ -83,8 +82,7 @@ public struct TracedWay: Sendable {
 }
 
 extension Gateway {
-    /// The most bytes of names that one node tells, and that one question gathers: at 20 bytes
-    /// each 3 million channels.
+    /// The most bytes of names that one question gathers: at 20 bytes each 1.5 million channels.
     static let answerBytesMax = 64 * 1024 * 1024
     /// The most bytes of answers to others that wait in one queue while another is added.
     static let answersBytesMax = 512 * 1024 * 1024
@@ -239,7 +237,7 @@ extension Gateway {
             var count = 0
             while at < subject.end {
                 guard count < Self.countedNamesMax,
-                    let name = Self.name(input, &at, subject.end)
+                    let name = Self.name(input, &at, subject.end).map({ Self.bytes(input, $0) })
                 else {
                     counters[.answersMalformed] += 1
                     answer.truncate(to: before)
@@ -262,12 +260,12 @@ extension Gateway {
     }
 
     /// The name at `at`, which moves past it; nil when it reaches past the end.
-    static func name(_ input: Span<UInt8>, _ at: inout Int, _ end: Int) -> [UInt8]? {
+    static func name(_ input: Span<UInt8>, _ at: inout Int, _ end: Int) -> Slice? {
         guard at + 2 <= end else { return nil }
         let count = Int(input.load(UInt16.self, at: at))
         guard at + 2 + count <= end else { return nil }
         defer { at += 2 + count }
-        return bytes(input, at + 2, count)
+        return Slice(start: at + 2, count: count)
     }
 
     // MARK: Gathering answers

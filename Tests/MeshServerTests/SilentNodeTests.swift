@@ -7,7 +7,7 @@ import Testing
 
 /// PUBSUB CHANNELS, NUMSUB and their kin ask the other nodes. One of them that says nothing is named:
 /// nobody is told 0 for it.
-@Suite struct QuestionTests {
+@Suite struct SilentNodeTests {
     /// Three servers; the second has a subscriber of the channel `news`.
     private struct Scene {
         let servers: Servers
