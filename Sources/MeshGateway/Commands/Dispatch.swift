@@ -101,7 +101,7 @@ extension Gateway {
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
         counters[.clientProtocolErrors] += 1
-        clients[client.slot].output.appendError("ERR Protocol error: \(error.text)")
+        clients[client.slot].output.appendError(error.inRESP)
         clients[client.slot].flags.insert(.ending)
         wrote(client)
         return .end
@@ -465,6 +465,11 @@ extension Gateway {
 
     mutating func integer(_ value: Int, _ client: ClientIndex) {
         clients[client.slot].output.appendInteger(value)
+    }
+
+    /// Answers a command with a refusal.
+    mutating func fail(_ client: ClientIndex, _ refusal: ClientRefusal) {
+        fail(client, refusal.inRESP)
     }
 
     /// - Parameter text: begins with the error's code: `ERR …`.

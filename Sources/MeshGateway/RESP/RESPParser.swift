@@ -277,24 +277,4 @@ enum RESPError: Equatable {
     case unbalancedQuotes
     case unauthenticatedMultibulk
     case unauthenticatedBulk
-
-    /// The text after `-ERR Protocol error: `.
-    var text: String {
-        switch self {
-        case .multibulkLength: "invalid multibulk length"
-        case .bulkLength: "invalid bulk length"
-        case .expectedDollar(let byte): "expected '$', got '\(RESPError.printable(byte))'"
-        case .bulkEnd: "expected CRLF after a bulk string"
-        case .tooBig: "too big request"
-        case .tooBigLine: "too big inline request"
-        case .unbalancedQuotes: "unbalanced quotes in request"
-        case .unauthenticatedMultibulk: "unauthenticated multibulk length"
-        case .unauthenticatedBulk: "unauthenticated bulk length"
-        }
-    }
-
-    /// Redis writes the byte as it is, but for line ends, which would end the error.
-    private static func printable(_ byte: UInt8) -> Character {
-        byte >= 0x20 && byte < 0x7F ? Character(Unicode.Scalar(byte)) : " "
-    }
 }

@@ -1,0 +1,139 @@
+import MeshWire
+
+/// The reason why the gateway does not do what a client wants, in words of no protocol. Each codec
+/// says it to its clients in one table: RESP's is `ClientRefusal.inRESP`.
+///
+/// It is one word in size, so that results which are mostly no refusal stay small: the rest lies in
+/// a box that is made when something is refused.
+///
+/// Bytes that a client sent are kept as they came, as many as a refusal quotes.
+indirect enum ClientRefusal: Equatable, Sendable {
+    case syntax(Syntax)
+    case rights(Rights)
+    case limit(Limit)
+    case session(Sessions)
+    case state(State)
+    case transaction(Transactions)
+    case redis(Redis)
+
+    /// The command is not as it should be, whatever the state of node and client.
+    enum Syntax: Equatable, Sendable {
+        /// An argument that the command does not know, or not there.
+        case unknownArgument
+        case argumentCount(command: String)
+        case notAnInteger
+        case name(TooLong, bytesMax: Int)
+        case user(bytesMax: Int)
+        case neitherOnNorOff
+        case unknownPolicy
+        case unknownPublishOption
+        case unknownTraceTarget
+        case unknownAttachment
+        /// The bytes cannot be a session's token.
+        case notAToken
+    }
+
+    /// A name that is too long.
+    enum TooLong: CaseIterable, Sendable {
+        case channel, pattern
+    }
+
+    /// The client may not do this.
+    enum Rights: Equatable, Sendable {
+        case notAuthenticated
+        case wrongPassword
+        /// A password alone was given, and there is none to be given.
+        case passwordNotAsked
+        case notPermitted(command: String)
+    }
+
+    /// The node has, or would do, too much.
+    enum Limit: Equatable, Sendable {
+        case connections
+        case patterns(countMax: Int)
+        case subscriptions
+        case sessions
+        /// Questions whose answers would be too long.
+        case commandsAskedFor
+        case channelsAskedFor
+    }
+
+    /// A client wants a session that it cannot have, or says of one what cannot be.
+    enum Sessions: Equatable, Sendable {
+        /// No session of the user has the token that was shown.
+        case unknownToken
+        /// The session is counted, and the client has not said how many messages it has seen, or
+        /// more than were sent. Or it has said so, and the session is not counted.
+        case miscounted
+        case notCounted
+        case seenTooMany(sentCount: UInt64)
+        /// The node that has the session does not answer.
+        case silentNode(NodeID)
+    }
+
+    /// The node does this at other times.
+    enum State: Equatable, Sendable {
+        case joining
+        /// The node is leaving: the client should connect to this address.
+        case draining(destination: String)
+    }
+
+    /// A transaction is not as it should be, or cannot have this in it.
+    enum Transactions: Equatable, Sendable {
+        case notInside
+        case nested
+        case watchInside
+        case subscribingInside
+        case executionOutside
+        case discardOutside
+        case abortedBefore
+        case aborted(because: ClientRefusal)
+    }
+
+    /// Refusals of commands that are there for Redis's sake, which no other protocol has.
+    enum Redis: Equatable, Sendable {
+        case unknownCommand(name: [UInt8], arguments: [[UInt8]])
+        case unknownSubcommand(name: [UInt8], parent: String)
+        case wrongPubSub(name: [UInt8])
+        /// A RESP2 client with subscriptions may run few commands.
+        case whileSubscribed(command: String, subcommand: [UInt8]?)
+
+        case versionNotAnInteger
+        case unknownVersion
+        case unknownGreeting(option: [UInt8])
+        case greetingUnauthenticated
+        case databaseIndex
+
+        case characters(ClientText)
+        case clientName(bytesMax: Int)
+        case unknownClientText(name: [UInt8])
+        case unknownClientType(name: [UInt8])
+        case clientIDListed
+        case clientIDKilled
+        case unknownClient
+        case unknownUser(name: [UInt8])
+        case ageMax
+        case tracking
+
+        case unknownParameter(name: [UInt8])
+        case outputLimits(OutputLimitFault)
+        case clientCount(max: Int)
+        case noConfigurationFile
+        case oneUser
+        case noCluster
+    }
+
+    /// Texts that a client gives itself.
+    enum ClientText: CaseIterable, Sendable {
+        case name, libraryName, libraryVersion
+    }
+}
+
+/// The reason why bounds of output cannot be set.
+public enum OutputLimitFault: CaseIterable, Sendable {
+    /// Not four words each.
+    case wordCount
+    /// A bound or a time that is no number or too large.
+    case value
+    case unknownClass
+}

@@ -1,0 +1,225 @@
+import MeshWire
+
+// Refusals in RESP. No other file spells one: clients know them by these words, which are Redis's
+// where Redis has them.
+
+extension ClientRefusal {
+    /// The line behind the `-` of an error: a word in capitals, by which programs tell refusals
+    /// apart, and a sentence for people. Quoted bytes are as `appendError` takes them.
+    var inRESP: String {
+        switch self {
+        case .syntax(let fault): fault.inRESP
+        case .rights(let lack): lack.inRESP
+        case .limit(let limit): limit.inRESP
+        case .session(let fault): fault.inRESP
+        case .state(let state): state.inRESP
+        case .transaction(let fault): fault.inRESP
+        case .redis(let fault): fault.inRESP
+        }
+    }
+}
+
+extension ClientRefusal.Syntax {
+    fileprivate var inRESP: String {
+        switch self {
+        case .unknownArgument: "ERR syntax error"
+        case .argumentCount(let command): "ERR wrong number of arguments for '\(command)' command"
+        case .notAnInteger: "ERR value is not an integer or out of range"
+        case .name(.channel, let bytesMax): "ERR channel names have at most \(bytesMax) bytes"
+        case .name(.pattern, let bytesMax): "ERR patterns have at most \(bytesMax) bytes"
+        case .user(let bytesMax): "ERR user names have 1 to \(bytesMax) bytes"
+        case .neitherOnNorOff: "ERR syntax error: ON or OFF"
+        case .unknownPolicy:
+            "ERR syntax error: MESH.POLICY "
+                + SlowConsumerPolicy.allCases.map(\.name).joined(separator: "|")
+        case .unknownPublishOption: "ERR syntax error: after the payload there may be VOLATILE"
+        case .unknownTraceTarget: "ERR syntax error: MESH.TRACE USER|CHANNEL name"
+        case .unknownAttachment:
+            "ERR syntax error: MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]"
+        case .notAToken: "ERR this is no token: MESH.ATTACH user SESSION answers one"
+        }
+    }
+}
+
+extension ClientRefusal.Rights {
+    fileprivate var inRESP: String {
+        switch self {
+        case .notAuthenticated: "NOAUTH Authentication required."
+        case .wrongPassword: "WRONGPASS invalid username-password pair or user is disabled."
+        case .passwordNotAsked:
+            "ERR AUTH <password> called without any password configured for the default user. "
+                + "Are you sure your configuration is correct?"
+        case .notPermitted(let command):
+            "NOPERM User default has no permissions to run the '\(command)' command"
+        }
+    }
+}
+
+extension ClientRefusal.Limit {
+    fileprivate var inRESP: String {
+        switch self {
+        case .connections: "ERR max number of clients reached"
+        case .patterns(let countMax): "ERR a node has at most \(countMax) patterns"
+        case .subscriptions: "ERR this node has all the subscriptions that it may have"
+        case .sessions: "ERR this node has all the sessions that it may have"
+        case .commandsAskedFor: "ERR too many commands in one question"
+        case .channelsAskedFor: "ERR too many channels in one question"
+        }
+    }
+}
+
+extension ClientRefusal.Sessions {
+    fileprivate var inRESP: String {
+        switch self {
+        case .unknownToken:
+            "NOSESSION no session of this user has this token: it is wrong, a later one was used, "
+                + "or its time is over"
+        case .miscounted:
+            "ERR a counted session is resumed with SEEN and the count of its messages that have "
+                + "come, any other without"
+        case .notCounted: "ERR this connection has no counted session of this user"
+        case .seenTooMany(let sentCount): "ERR only \(sentCount) messages were sent"
+        case .silentNode(let node):
+            "TRYAGAIN the node of this session, \(node), does not answer: try again"
+        }
+    }
+}
+
+extension ClientRefusal.State {
+    fileprivate var inRESP: String {
+        switch self {
+        case .joining: "LOADING Smallworld is joining the mesh"
+        case .draining(let destination): "DRAINING this node is leaving: attach at \(destination)"
+        }
+    }
+}
+
+extension ClientRefusal.Transactions {
+    fileprivate var inRESP: String {
+        switch self {
+        case .notInside: return "ERR Command not allowed inside a transaction"
+        case .nested: return "ERR MULTI calls can not be nested"
+        case .watchInside: return "ERR WATCH inside MULTI is not allowed"
+        // Redis lets only SUBSCRIBE and PSUBSCRIBE be used in a transaction, and says it so.
+        case .subscribingInside: return "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
+        case .executionOutside: return "ERR EXEC without MULTI"
+        case .discardOutside: return "ERR DISCARD without MULTI"
+        case .abortedBefore: return "EXECABORT Transaction discarded because of previous errors."
+        case .aborted(let cause):
+            let text = cause.inRESP
+            let reason = text.hasPrefix("ERR ") ? text.dropFirst(4) : text[...]
+            return "EXECABORT Transaction discarded because of: \(reason)"
+        }
+    }
+}
+
+extension ClientRefusal.Redis {
+    fileprivate var inRESP: String {
+        switch self {
+        case .unknownCommand(let name, let arguments):
+            "ERR unknown command '\(quoted(name))', with args beginning with: "
+                + arguments.map { "'\(quoted($0))' " }.joined()
+        case .unknownSubcommand(let name, let parent):
+            "ERR unknown subcommand '\(quoted(name))'. Try \(parent.uppercased()) HELP."
+        case .wrongPubSub(let name):
+            "ERR unknown subcommand or wrong number of arguments for '\(quoted(name))'. "
+                + "Try PUBSUB HELP."
+        case .whileSubscribed(let command, let subcommand):
+            "ERR Can't execute '\(command)"
+                + (subcommand.map { "|" + quoted($0).lowercased() } ?? "")
+                + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+                + "this context"
+        case .versionNotAnInteger: "ERR Protocol version is not an integer or out of range"
+        case .unknownVersion: "NOPROTO unsupported protocol version"
+        case .unknownGreeting(let option): "ERR Syntax error in HELLO option '\(quoted(option))'"
+        case .greetingUnauthenticated:
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
+                + "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
+                + "client and select the RESP protocol version at the same time"
+        case .databaseIndex: "ERR DB index is out of range"
+        case .characters(let text):
+            "ERR \(text.inRESP) cannot contain spaces, newlines or special characters."
+        case .clientName(let bytesMax): "ERR Client names have at most \(bytesMax) bytes."
+        case .unknownClientText(let name): "ERR Unrecognized option '\(quoted(name))'"
+        case .unknownClientType(let name): "ERR Unknown client type '\(quoted(name))'"
+        case .clientIDListed: "ERR Invalid client ID"
+        case .clientIDKilled: "ERR client-id should be greater than 0"
+        case .unknownClient: "ERR No such client"
+        case .unknownUser(let name): "ERR No such user '\(quoted(name))'"
+        case .ageMax: "ERR maxage is not an integer or out of range"
+        case .tracking: "ERR client tracking is not offered: there are no keys to track"
+        case .unknownParameter(let name):
+            "ERR Unknown option or number of arguments for CONFIG SET - '\(quoted(name))'"
+        case .outputLimits(let fault):
+            "ERR CONFIG SET failed (possibly related to argument 'client-output-buffer-limit') - "
+                + fault.words
+        case .clientCount(let max):
+            "ERR CONFIG SET failed (possibly related to argument 'maxclients') - "
+                + "argument must be between 1 and \(max) inclusive"
+        case .noConfigurationFile: "ERR The server is running without a config file"
+        case .oneUser: "ERR this server has one user, default, and its password"
+        case .noCluster: "ERR This instance has cluster support disabled"
+        }
+    }
+}
+
+extension ClientRefusal.ClientText {
+    fileprivate var inRESP: String {
+        switch self {
+        case .name: "Client names"
+        case .libraryName: "lib-name"
+        case .libraryVersion: "lib-ver"
+        }
+    }
+}
+
+extension OutputLimitFault {
+    /// The fault in Redis's words, for command lines too.
+    public var words: String {
+        switch self {
+        case .wordCount: "Wrong number of arguments in buffer limit configuration."
+        case .value:
+            "Error in hard, soft or soft_seconds setting in buffer limit configuration: "
+                + "hard and soft are 0 to 1gb, soft_seconds 0 to 2147483648."
+        case .unknownClass: "Invalid client class specified in buffer limit configuration."
+        }
+    }
+}
+
+extension RESPError {
+    /// The line behind the `-` of the error that ends the connection.
+    var inRESP: String { "ERR Protocol error: \(reason)" }
+
+    private var reason: String {
+        switch self {
+        case .multibulkLength: "invalid multibulk length"
+        case .bulkLength: "invalid bulk length"
+        case .expectedDollar(let byte): "expected '$', got '\(RESPError.printable(byte))'"
+        case .bulkEnd: "expected CRLF after a bulk string"
+        case .tooBig: "too big request"
+        case .tooBigLine: "too big inline request"
+        case .unbalancedQuotes: "unbalanced quotes in request"
+        case .unauthenticatedMultibulk: "unauthenticated multibulk length"
+        case .unauthenticatedBulk: "unauthenticated bulk length"
+        }
+    }
+
+    /// Redis writes the byte as it is, but for line ends, which would end the error.
+    private static func printable(_ byte: UInt8) -> Character {
+        byte >= 0x20 && byte < 0x7F ? Character(Unicode.Scalar(byte)) : " "
+    }
+}
+
+/// Bytes as an error quotes them. If they are no UTF-8, each from 0x80 on is carried by a scalar
+/// that nobody uses, which `appendLine` turns back into the byte.
+private func quoted(_ bytes: [UInt8]) -> String {
+    if let text = String(validating: bytes, as: UTF8.self) { return text }
+    var scalars = String.UnicodeScalarView()
+    for byte in bytes {
+        scalars.append(
+            byte < 0x80
+                ? Unicode.Scalar(byte)
+                : Unicode.Scalar(ByteQueue.carriedBytes + UInt32(byte)) ?? " ")
+    }
+    return String(scalars)
+}
