@@ -350,7 +350,7 @@ extension Gateway {
     mutating func setPolicy(_ input: Span<UInt8>, _ client: ClientIndex) {
         let slot = client.slot
         guard arguments.count <= 2 else {
-            fail(client, "ERR wrong number of arguments for 'mesh.policy' command")
+            fail(client, .syntax(.argumentCount(command: "mesh.policy")))
             return
         }
         if arguments.count == 1 {
@@ -358,8 +358,7 @@ extension Gateway {
             return
         }
         guard let policy = SlowConsumerPolicy(name: text(1, input, countMax: 32)) else {
-            let names = SlowConsumerPolicy.allCases.map(\.name).joined(separator: "|")
-            fail(client, "ERR syntax error: MESH.POLICY \(names)")
+            fail(client, .syntax(.unknownPolicy))
             return
         }
         clients[slot].policy = policy
@@ -396,7 +395,7 @@ extension Gateway {
                 clients[slot].flags.remove(.gapPending)
             }
         } else {
-            fail(client, "ERR syntax error: ON or OFF")
+            fail(client, .syntax(.neitherOnNorOff))
             return
         }
         ok(client)
