@@ -14,7 +14,7 @@ extension Gateway {
         for index in range {
             let count = Int(arguments[index].count)
             if count == 0 || count > Self.userNameLengthMax {
-                fail(client, "ERR user names have 1 to \(Self.userNameLengthMax) bytes")
+                fail(client, .syntax(.user(bytesMax: Self.userNameLengthMax)))
                 return false
             }
         }
@@ -62,7 +62,7 @@ extension Gateway {
         var isVolatile = false
         if arguments.count > 3 {
             guard arguments.count == 4, equals(3, "volatile", input) else {
-                fail(client, "ERR syntax error: after the payload there may be VOLATILE")
+                fail(client, .syntax(.unknownPublishOption))
                 return .handled
             }
             isVolatile = true

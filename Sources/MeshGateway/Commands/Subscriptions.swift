@@ -9,7 +9,7 @@ extension Gateway {
         _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
         guard Int(arguments[1].count) <= Frame.nameLengthMax else {
-            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+            fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
             return .handled
         }
         let request = publication(body, absolute(1), absolute(2), input, by: client)
@@ -23,8 +23,9 @@ extension Gateway {
     ) -> Request {
         let lengthMax = kind == .pattern ? Frame.patternLengthMax : Frame.nameLengthMax
         for index in 1..<arguments.count where Int(arguments[index].count) > lengthMax {
-            let what = kind == .pattern ? "patterns" : "channel names"
-            fail(client, "ERR \(what) have at most \(lengthMax) bytes")
+            fail(
+                client,
+                .syntax(.name(kind == .pattern ? .pattern : .channel, bytesMax: lengthMax)))
             return .handled
         }
         guard hasRoom(kind, 1..<arguments.count, input, client) else { return .handled }
@@ -68,15 +69,15 @@ extension Gateway {
     }
 
     /// Why that is too much; nil: it is not.
-    private func excess(_ kind: TopicKind, _ addition: Addition) -> String? {
+    private func excess(_ kind: TopicKind, _ addition: Addition) -> ClientRefusal? {
         let patternCountMax = min(configuration.patternCountMax, Frame.patternCountMax)
         if kind == .pattern, patterns.count + addition.topics > patternCountMax {
-            return "ERR a node has at most \(patternCountMax) patterns"
+            return .limit(.patterns(countMax: patternCountMax))
         }
         if registry.count + addition.subscriptions > configuration.subscriptionCountMax
             || registry.topics.nameBytes + addition.nameBytes > configuration.nameBytesMax
         {
-            return "ERR this node has all the subscriptions that it may have"
+            return .limit(.subscriptions)
         }
         return nil
     }
