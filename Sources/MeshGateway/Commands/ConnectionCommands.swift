@@ -12,7 +12,7 @@ extension Gateway {
     mutating func ping(_ input: Span<UInt8>, _ client: ClientIndex) {
         let slot = client.slot
         guard arguments.count <= 2 else {
-            fail(client, "ERR wrong number of arguments for 'ping' command")
+            fail(client, .syntax(.argumentCount(command: "ping")))
             return
         }
         if clients[slot].flags.contains(.restricted) {
@@ -36,11 +36,11 @@ extension Gateway {
 
     mutating func select(_ input: Span<UInt8>, _ client: ClientIndex) {
         guard let database = integer(1, input) else {
-            fail(client, "ERR value is not an integer or out of range")
+            fail(client, .syntax(.notAnInteger))
             return
         }
         guard (0..<16).contains(database) else {
-            fail(client, "ERR DB index is out of range")
+            fail(client, .redis(.databaseIndex))
             return
         }
         ok(client)
@@ -53,11 +53,11 @@ extension Gateway {
         var isRESP3 = clients[slot].isRESP3
         if arguments.count > 1 {
             guard let version = integer(1, input) else {
-                fail(client, "ERR Protocol version is not an integer or out of range")
+                fail(client, .redis(.versionNotAnInteger))
                 return
             }
             guard version == 2 || version == 3 else {
-                fail(client, "NOPROTO unsupported protocol version")
+                fail(client, .redis(.unknownVersion))
                 return
             }
             isRESP3 = version == 3
@@ -82,17 +82,12 @@ extension Gateway {
             } else {
                 fail(
                     client,
-                    "ERR Syntax error in HELLO option "
-                        + "'\(quoted(index, input, countMax: 4_096))'")
+                    .redis(.unknownGreeting(option: excerpt(index, input, countMax: 4_096))))
                 return
             }
         }
         guard isAuthenticated else {
-            fail(
-                client,
-                "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-                    + "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
-                    + "client and select the RESP protocol version at the same time")
+            fail(client, .redis(.greetingUnauthenticated))
             return
         }
         clients[slot].flags.insert(.authenticated)
@@ -113,14 +108,11 @@ extension Gateway {
 
     mutating func authenticate(_ input: Span<UInt8>, _ client: ClientIndex) {
         guard arguments.count <= 3 else {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
             return
         }
         if arguments.count == 2, configuration.password == nil {
-            fail(
-                client,
-                "ERR AUTH <password> called without any password configured for the default user. "
-                    + "Are you sure your configuration is correct?")
+            fail(client, .rights(.passwordNotAsked))
             return
         }
         let user = arguments.count == 3 ? bytes(1, input) : Array("default".utf8)
@@ -134,7 +126,7 @@ extension Gateway {
 
     private mutating func refusePassword(_ client: ClientIndex) {
         counters[.authenticationFailures] += 1
-        fail(client, "WRONGPASS invalid username-password pair or user is disabled.")
+        fail(client, .rights(.wrongPassword))
     }
 
     /// Compares in a time that does not tell how much was right.
@@ -221,7 +213,7 @@ extension Gateway {
         while index < arguments.count {
             if equals(index, "redirect", input), index + 1 < arguments.count {
                 guard integer(index + 1, input) != nil else {
-                    fail(client, "ERR value is not an integer or out of range")
+                    fail(client, .syntax(.notAnInteger))
                     return
                 }
                 index += 2
@@ -232,27 +224,26 @@ extension Gateway {
             }) {
                 index += 1
             } else {
-                fail(client, "ERR syntax error")
+                fail(client, .syntax(.unknownArgument))
                 return
             }
         }
         if equals(2, "off", input) {
             ok(client)
         } else if equals(2, "on", input) {
-            fail(client, "ERR client tracking is not offered: there are no keys to track")
+            fail(client, .redis(.tracking))
         } else {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
         }
     }
 
     private mutating func isClientName(_ name: [UInt8], _ client: ClientIndex) -> Bool {
         guard name.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            fail(
-                client, "ERR Client names cannot contain spaces, newlines or special characters.")
+            fail(client, .redis(.characters(.name)))
             return false
         }
         guard name.count <= Self.clientNameLengthMax else {
-            fail(client, "ERR Client names have at most \(Self.clientNameLengthMax) bytes.")
+            fail(client, .redis(.clientName(bytesMax: Self.clientNameLengthMax)))
             return false
         }
         return true
@@ -261,16 +252,14 @@ extension Gateway {
     private mutating func setLibrary(_ input: Span<UInt8>, _ client: ClientIndex) {
         let isName = equals(2, "lib-name", input)
         guard isName || equals(2, "lib-ver", input) else {
-            fail(client, "ERR Unrecognized option '\(quoted(2, input))'")
+            fail(client, .redis(.unknownClientText(name: excerpt(2, input))))
             return
         }
         let value = bytes(3, input)
         guard value.count <= Self.clientNameLengthMax,
             value.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
         else {
-            let option = isName ? "lib-name" : "lib-ver"
-            fail(
-                client, "ERR \(option) cannot contain spaces, newlines or special characters.")
+            fail(client, .redis(.characters(isName ? .libraryName : .libraryVersion)))
             return
         }
         if isName {
@@ -293,7 +282,7 @@ extension Gateway {
                 clients[slot].flags.formUnion([.replySkip, .muted])
             }
         } else {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
         }
     }
 
@@ -305,7 +294,7 @@ extension Gateway {
         } else if equals(2, "off", input) {
             clients[client.slot].flags.remove(flag)
         } else {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
             return
         }
         ok(client)
@@ -375,21 +364,21 @@ extension Gateway {
         if arguments.count == 4, equals(2, "type", input) {
             type = clientType(3, input)
             guard type != nil else {
-                fail(client, "ERR Unknown client type '\(quoted(3, input))'")
+                fail(client, .redis(.unknownClientType(name: excerpt(3, input))))
                 return
             }
         } else if arguments.count > 3, equals(2, "id", input) {
             var wanted: Set<Int64> = []
             for index in 3..<arguments.count {
                 guard let id = integer(index, input), id > 0 else {
-                    fail(client, "ERR Invalid client ID")
+                    fail(client, .redis(.clientIDListed))
                     return
                 }
                 wanted.insert(Int64(id))
             }
             ids = wanted
         } else if arguments.count != 2 {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
             return
         }
         var text = ""
@@ -411,7 +400,7 @@ extension Gateway {
                 ok(client)
                 return kill(ClientIndex(slot), askedBy: client)
             }
-            fail(client, "ERR No such client")
+            fail(client, .redis(.unknownClient))
             return .handled
         }
         var filter = KillFilter()
@@ -449,21 +438,20 @@ extension Gateway {
         var index = 2
         while index < arguments.count {
             guard index + 1 < arguments.count else {
-                fail(client, "ERR syntax error")
+                fail(client, .syntax(.unknownArgument))
                 return false
             }
             let value = index + 1
             if equals(index, "id", input) {
                 guard let id = integer(value, input), id > 0 else {
-                    fail(client, "ERR client-id should be greater than 0")
+                    fail(client, .redis(.clientIDKilled))
                     return false
                 }
                 filter.id = Int64(id)
             } else if equals(index, "type", input) {
                 filter.type = clientType(value, input)
                 guard filter.type != nil else {
-                    fail(
-                        client, "ERR Unknown client type '\(quoted(value, input))'")
+                    fail(client, .redis(.unknownClientType(name: excerpt(value, input))))
                     return false
                 }
             } else if equals(index, "addr", input) {
@@ -474,12 +462,12 @@ extension Gateway {
                 }
             } else if equals(index, "user", input) {
                 guard equals(value, "default", input) else {
-                    fail(client, "ERR No such user '\(quoted(value, input))'")
+                    fail(client, .redis(.unknownUser(name: excerpt(value, input))))
                     return false
                 }
             } else if equals(index, "maxage", input) {
                 guard let seconds = integer(value, input), (1...1 << 32).contains(seconds) else {
-                    fail(client, "ERR maxage is not an integer or out of range")
+                    fail(client, .redis(.ageMax))
                     return false
                 }
                 filter.openedBefore = now - .seconds(Int64(seconds))
@@ -489,11 +477,11 @@ extension Gateway {
                 } else if equals(value, "no", input) {
                     filter.skipsMe = false
                 } else {
-                    fail(client, "ERR syntax error")
+                    fail(client, .syntax(.unknownArgument))
                     return false
                 }
             } else {
-                fail(client, "ERR syntax error")
+                fail(client, .syntax(.unknownArgument))
                 return false
             }
             index += 2

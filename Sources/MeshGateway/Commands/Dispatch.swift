@@ -430,6 +430,12 @@ extension Gateway {
         String(decoding: bytes(index, input, countMax: countMax), as: UTF8.self)
     }
 
+    /// As much of an argument as a refusal quotes: up to the first zero, as Redis prints it, mostly
+    /// at most 128 bytes.
+    func excerpt(_ index: Int, _ input: Span<UInt8>, countMax: Int = 128) -> [UInt8] {
+        Array(bytes(index, input, countMax: countMax).prefix { $0 != 0 })
+    }
+
     /// The argument in an error's text, where Redis prints it up to the first zero, mostly at most
     /// 128 bytes.
     func quoted(_ index: Int, _ input: Span<UInt8>, countMax: Int = 128) -> String {
