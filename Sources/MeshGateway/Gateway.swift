@@ -203,7 +203,7 @@ public struct Gateway: ~Copyable {
     public var hasWork = false
 
     /// What to send to a connection that `open` has refused.
-    public static let refusal = Array("-ERR max number of clients reached\r\n".utf8)
+    public static let refusal = Array("-\(ClientRefusal.limit(.connections).inRESP)\r\n".utf8)
 
     /// A new connection; nil when `clientCountMax` is reached: send `refusal` and close it.
     ///
@@ -427,25 +427,24 @@ public struct GatewayConfiguration: Sendable {
 
     /// Reads `class hard soft seconds`, several times, as Redis's `client-output-buffer-limit`;
     /// nil when all is well, else the reason.
-    public mutating func setOutputLimits(_ text: String) -> String? {
+    public mutating func setOutputLimits(_ text: String) -> OutputLimitFault? {
         let words = text.split(separator: " ").map { String($0).lowercased() }
         guard !words.isEmpty, words.count % 4 == 0 else {
-            return "Wrong number of arguments in buffer limit configuration."
+            return .wordCount
         }
         for start in stride(from: 0, to: words.count, by: 4) {
             guard let hard = Self.byteCount(words[start + 1]),
                 let soft = Self.byteCount(words[start + 2]),
                 let seconds = Int64(words[start + 3]), (0...1 << 31).contains(seconds)
             else {
-                return "Error in hard, soft or soft_seconds setting in buffer limit configuration: "
-                    + "hard and soft are 0 to 1gb, soft_seconds 0 to 2147483648."
+                return .value
             }
             let limit = OutputLimit(hard: hard, soft: soft, softDuration: .seconds(seconds))
             switch words[start] {
             case "normal": normalOutputLimit = limit
             case "pubsub": pubsubOutputLimit = limit
             case "slave", "replica": break
-            default: return "Invalid client class specified in buffer limit configuration."
+            default: return .unknownClass
             }
         }
         return nil

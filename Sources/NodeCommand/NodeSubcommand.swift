@@ -204,8 +204,8 @@ enum NodeSubcommand {
             gateway.sessionCountMax = count
         }
         if let text = values["output-limit"]?.last {
-            if let reason = gateway.setOutputLimits("pubsub " + text) {
-                throw UsageError("output-limit: '\(text)': \(reason)")
+            if let fault = gateway.setOutputLimits("pubsub " + text) {
+                throw UsageError("output-limit: '\(text)': \(fault.words)")
             }
         }
     }

@@ -128,7 +128,7 @@ extension Gateway {
 
     mutating func setConfiguration(_ input: Span<UInt8>, _ client: ClientIndex) {
         guard arguments.count % 2 == 0 else {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
             return
         }
         var updated = configuration
@@ -138,19 +138,14 @@ extension Gateway {
             let value = text(index + 1, input, countMax: 1_024)
             switch name {
             case "client-output-buffer-limit":
-                if let reason = updated.setOutputLimits(value) {
-                    fail(
-                        client,
-                        "ERR CONFIG SET failed (possibly related to argument '\(name)') - "
-                            + reason)
+                if let fault = updated.setOutputLimits(value) {
+                    fail(client, .redis(.outputLimits(fault)))
                     return
                 }
             case "maxclients":
-                guard let count = Int(value), (1...1_000_000).contains(count) else {
-                    fail(
-                        client,
-                        "ERR CONFIG SET failed (possibly related to argument 'maxclients') - "
-                            + "argument must be between 1 and 1000000 inclusive")
+                let most = 1_000_000
+                guard let count = Int(value), (1...most).contains(count) else {
+                    fail(client, .redis(.clientCount(max: most)))
                     return
                 }
                 updated.clientCountMax = count
@@ -163,8 +158,7 @@ extension Gateway {
             default:
                 fail(
                     client,
-                    "ERR Unknown option or number of arguments for CONFIG SET - "
-                        + "'\(quoted(index, input, countMax: 4_096))'")
+                    .redis(.unknownParameter(name: excerpt(index, input, countMax: 4_096))))
                 return
             }
         }
@@ -179,7 +173,7 @@ extension Gateway {
         let isPlain = arguments.count == 1
         let isHow =
             arguments.count == 2 && (equals(1, "async", input) || equals(1, "sync", input))
-        if isPlain || isHow { ok(client) } else { fail(client, "ERR syntax error") }
+        if isPlain || isHow { ok(client) } else { fail(client, .syntax(.unknownArgument)) }
     }
 
     // MARK: COMMAND
@@ -272,7 +266,7 @@ extension Gateway {
     /// A thousand names in one question would make an answer of megabytes.
     private mutating func canList(_ client: ClientIndex) -> Bool {
         if arguments.count <= 1_024 { return true }
-        fail(client, "ERR too many commands in one question")
+        fail(client, .limit(.commandsAskedFor))
         return false
     }
 
@@ -286,11 +280,11 @@ extension Gateway {
             } else if equals(3, "module", input) || equals(3, "aclcat", input) {
                 names = []
             } else {
-                fail(client, "ERR syntax error")
+                fail(client, .syntax(.unknownArgument))
                 return
             }
         } else if arguments.count != 2 {
-            fail(client, "ERR syntax error")
+            fail(client, .syntax(.unknownArgument))
             return
         }
         reply(client, .array(names.map { .text($0) }))
