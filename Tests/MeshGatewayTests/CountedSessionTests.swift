@@ -122,7 +122,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
             "ann RESUME \(old)", "ann RESUME \(old) SEEN 2", "bob RESUME \(other) SEEN 0",
         ] {
             let reply = pair.here.exchange(second, "MESH.ATTACH \(text)\r\n")
-            #expect(reply == "-\(Gateway.miscounted)·")
+            #expect(reply == "-\(ClientRefusal.session(.miscounted).inRESP)·")
         }
         let syntax = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SAW 1\r\n")
         #expect(syntax.hasPrefix("-ERR syntax error: MESH.ATTACH user"))
@@ -133,7 +133,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         pair.there.send(there, Array("MESH.ATTACH ann RESUME \(old) SEEN 9\r\n".utf8))
         pair.settle()
         let away = pair.there.read(there)
-        #expect(away == "-\(Gateway.miscounted)·")
+        #expect(away == "-\(ClientRefusal.session(.miscounted).inRESP)·")
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
         #expect(reply == "$49·\(sessionToken(reply))·")
     }
@@ -149,7 +149,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let third = pair.here.open()
         let count = "9223372036854775807"
         let reply = pair.here.exchange(third, "MESH.ATTACH ann RESUME \(old) SEEN \(count)\r\n")
-        #expect(reply == "-\(Gateway.miscounted)·")
+        #expect(reply == "-\(ClientRefusal.session(.miscounted).inRESP)·")
         var take = ByteQueue()
         take.append(UInt8(3))
         SessionToken(Array(old.utf8))!.append(to: &take)

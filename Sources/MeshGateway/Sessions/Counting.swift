@@ -19,15 +19,15 @@ extension Gateway {
     mutating func acknowledge(_ input: Span<UInt8>, _ client: ClientIndex) {
         let user = bytes(1, input)
         guard let count = integer(2, input), let seen = UInt64(exactly: count) else {
-            fail(client, "ERR value is not an integer or out of range")
+            fail(client, .syntax(.notAnInteger))
             return
         }
         guard let index = session(of: user, at: client), sessions[index].isCounted else {
-            fail(client, "ERR this connection has no counted session of this user")
+            fail(client, .session(.notCounted))
             return
         }
         guard seen <= sessions[index].sentCount else {
-            fail(client, "ERR only \(sessions[index].sentCount) messages were sent")
+            fail(client, .session(.seenTooMany(sentCount: sessions[index].sentCount)))
             return
         }
         // The output gives up what it keeps with the next flush, at the latest the reply's.
@@ -38,22 +38,19 @@ extension Gateway {
 
     /// Why a client that shows this token and says that it has seen so many messages (nil: it says
     /// nothing) cannot have the session; nil: it can.
-    func objection(to seen: UInt64?, _ token: SessionToken, _ index: UserSessionIndex) -> String? {
-        if sessions[index].isCounted != (seen != nil) { return Self.miscounted }
+    func objection(
+        to seen: UInt64?, _ token: SessionToken, _ index: UserSessionIndex
+    ) -> ClientRefusal? {
+        if sessions[index].isCounted != (seen != nil) { return .session(.miscounted) }
         // How many had come before the former token was shown is not known any more.
         let countMax =
             token == sessions[index].token ? sessions[index].sentCount : UInt64(Self.countMax)
-        return seen.map { $0 > countMax } ?? false ? Self.miscounted : nil
+        return seen.map { $0 > countMax } ?? false ? .session(.miscounted) : nil
     }
 
     /// More messages than any session has. Counts that clients and other nodes tell are compared
     /// with it where they are read (`objection`, `Grant`), so that sums of a few stay in range.
     static var countMax: Int { 1 << 60 }
-
-    static var miscounted: String {
-        "ERR a counted session is resumed with SEEN and the count of its messages that have come, "
-            + "any other without"
-    }
 
     /// The next message of a session that is written to its client's output: its number, 0 where
     /// nobody counts, and the session; nil: the message is of none.

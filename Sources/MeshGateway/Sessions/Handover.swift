@@ -152,16 +152,14 @@ extension Gateway {
         let client = question.client
         guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { return client }
         if question.isMiscounted {
-            fail(client, Self.miscounted)
+            fail(client, .session(.miscounted))
             return client
         }
         if let target = question.target {
             if question.isAnswered {
                 refuseToken(client)
             } else {
-                fail(
-                    client,
-                    "TRYAGAIN the node of this session, \(target), does not answer: try again")
+                fail(client, .session(.silentNode(target)))
             }
             return client
         }
@@ -352,7 +350,7 @@ extension Gateway {
     ) -> Bool {
         guard let header = Grant(grant.span), sessionCount < configuration.sessionsMax else {
             counters[.sessionsRefused] += 1
-            if let client { fail(client, "ERR this node has all the sessions that it may have") }
+            if let client { fail(client, .limit(.sessions)) }
             return false
         }
         counters[.sessionsMovedIn] += 1

@@ -41,7 +41,7 @@ extension Gateway {
         guard isResumption || hasRoom(.user, 1..<2, input, client) else { return .handled }
         finishArrivals(client)
         if let destination {
-            fail(client, "DRAINING this node is leaving: attach at \(destination)")
+            fail(client, .state(.draining(destination: destination)))
             return .handled
         }
         if arguments.count == 2 {
@@ -59,22 +59,19 @@ extension Gateway {
         guard equals(2, "resume", input),
             arguments.count == 4 || arguments.count == 6 && equals(4, "seen", input)
         else {
-            fail(
-                client,
-                "ERR syntax error: MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]"
-            )
+            fail(client, .syntax(.unknownAttachment))
             return .handled
         }
         var seen: UInt64?
         if arguments.count == 6 {
             seen = integer(5, input).flatMap { UInt64(exactly: $0) }
             guard seen != nil else {
-                fail(client, "ERR value is not an integer or out of range")
+                fail(client, .syntax(.notAnInteger))
                 return .handled
             }
         }
         guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
-            fail(client, "ERR this is no token: MESH.ATTACH user SESSION answers one")
+            fail(client, .syntax(.notAToken))
             return .handled
         }
         return resume(user, token, seen: seen, input, client)
@@ -98,7 +95,7 @@ extension Gateway {
     ) -> UserSessionIndex? {
         guard sessionCount < configuration.sessionsMax else {
             counters[.sessionsRefused] += 1
-            fail(client, "ERR this node has all the sessions that it may have")
+            fail(client, .limit(.sessions))
             return nil
         }
         let index = makeSession(user, .attached(client))
@@ -125,7 +122,7 @@ extension Gateway {
             return .handled
         }
         guard isReady else {
-            fail(client, "LOADING Smallworld is joining the mesh")
+            fail(client, .state(.joining))
             return .handled
         }
         guard hasRoom(.user, 1..<2, input, client) else { return .handled }
@@ -134,10 +131,7 @@ extension Gateway {
 
     mutating func refuseToken(_ client: ClientIndex) {
         counters[.sessionTokensRefused] += 1
-        fail(
-            client,
-            "NOSESSION no session of this user has this token: it is wrong, a later one was used, "
-                + "or its time is over")
+        fail(client, .session(.unknownToken))
     }
 
     mutating func resumeHere(
