@@ -125,11 +125,11 @@ extension Gateway {
         }
         offset = commandStart + size
         switch admission {
-        case .refused(let text):
-            fail(client, text)
+        case .refused(let refusal):
+            fail(client, refusal)
             return .handled
-        case .refusedExec(let text):
-            refuseExecution(text, client)
+        case .refusedExec(let refusal):
+            fail(client, .transaction(.aborted(because: refusal)))
             return .handled
         case .dropped:
             counters[.clientProtocolErrors] += 1
@@ -159,8 +159,7 @@ extension Gateway {
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
         let name = table[commandAtHand(of: client)].fullName
-        fail(
-            client, "NOPERM User default has no permissions to run the '\(name)' command")
+        fail(client, .rights(.notPermitted(command: name)))
     }
 
     /// The command that was taken last, and waits for leave or is being carried out.
@@ -210,19 +209,18 @@ extension Gateway {
 
     enum Admission {
         case admitted(Command)
-        case refused(String)
+        case refused(ClientRefusal)
         /// EXEC itself: between MULTI and EXEC the transaction is over.
-        case refusedExec(String)
+        case refusedExec(ClientRefusal)
         /// The words of another protocol: somebody lets a browser talk to us.
         case dropped
     }
 
     private func admit(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
         let admission = inspect(input, client)
-        guard case .refused(let text) = admission, let found = named(input), found == .exec else {
-            return admission
-        }
-        return .refusedExec(text)
+        guard case .refused(let refusal) = admission, let found = named(input), found == .exec
+        else { return admission }
+        return .refusedExec(refusal)
     }
 
     private func named(_ input: Span<UInt8>) -> Command? {
@@ -235,38 +233,38 @@ extension Gateway {
         let flags = clients[client.slot].flags
         guard var command = named(input) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
-            return .refused(unknownCommand(input))
+            return .refused(.redis(unknownCommand(input)))
         }
         if arguments.count > 1, hasSubcommands(command) {
             guard let found = subcommand(of: command, input) else {
-                let parent = table[command].fullName.uppercased()
                 return .refused(
-                    "ERR unknown subcommand '\(quoted(1, input))'. "
-                        + "Try \(parent) HELP.")
+                    .redis(
+                        .unknownSubcommand(
+                            name: excerpt(1, input), parent: table[command].fullName)))
             }
             command = found
         }
         let spec = table[command]
         guard spec.accepts(arguments.count) else {
-            return .refused("ERR wrong number of arguments for '\(spec.fullName)' command")
+            return .refused(.syntax(.argumentCount(command: spec.fullName)))
         }
         if !flags.contains(.authenticated), !spec.traits.contains(.open) {
-            return .refused("NOAUTH Authentication required.")
+            return .refused(.rights(.notAuthenticated))
         }
         if !flags.isDisjoint(with: [.queueing, .executing]), spec.traits.contains(.alone) {
-            return .refused("ERR Command not allowed inside a transaction")
+            return .refused(.transaction(.notInside))
         }
         // What EXEC carries out was judged when it was queued.
         if flags.contains(.restricted), !flags.contains(.executing),
             !spec.traits.contains(.subscribed)
         {
             // All that CLUSTER can be asked is refused alike; Redis names what was asked.
-            let asked =
-                command == .cluster ? "cluster|" + quoted(1, input).lowercased() : spec.fullName
-            return .refused(notWhileSubscribed(asked))
+            let asked = command == .cluster ? excerpt(1, input) : nil
+            return .refused(
+                .redis(.whileSubscribed(command: spec.fullName, subcommand: asked)))
         }
         if !isReady, spec.traits.contains(.mesh) {
-            return .refused("LOADING Smallworld is joining the mesh")
+            return .refused(.state(.joining))
         }
         return .admitted(command)
     }
@@ -283,24 +281,18 @@ extension Gateway {
             .flatMap { table.find($0, parent: command) }
     }
 
-    private func notWhileSubscribed(_ name: String) -> String {
-        "ERR Can't execute '\(name)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "
-            + "PING / QUIT / RESET are allowed in this context"
-    }
-
-    private func unknownCommand(_ input: Span<UInt8>) -> String {
+    private func unknownCommand(_ input: Span<UInt8>) -> ClientRefusal.Redis {
         // Redis gives at most 128 bytes of the name and about as many of the arguments.
-        var list = ""
+        var words: [[UInt8]] = []
         var size = 0
         var index = 1
         while index < arguments.count, size < 128 {
-            let word = bytes(index, input, countMax: 128 - size).prefix { $0 != 0 }
-            list += "'\(Self.quoted(word))' "
+            let word = excerpt(index, input, countMax: 128 - size)
+            words.append(word)
             size += word.count + 3
             index += 1
         }
-        return "ERR unknown command '\(quoted(0, input))', with args beginning with: "
-            + list
+        return .unknownCommand(name: excerpt(0, input), arguments: words)
     }
 
     private mutating func run(
@@ -313,8 +305,7 @@ extension Gateway {
         case .psubscribe: return subscribe(.pattern, input, client)
         case .ssubscribe:
             if clients[client.slot].flags.contains(.executing) {
-                // Redis lets only the older two be subscribed to here, and says it so.
-                fail(client, "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
+                fail(client, .transaction(.subscribingInside))
                 return .handled
             }
             return subscribe(.shardChannel, input, client)
@@ -347,7 +338,7 @@ extension Gateway {
         case .configGet: getConfiguration(input, client)
         case .configSet: setConfiguration(input, client)
         case .configResetStatistics: ok(client)
-        case .configRewrite: fail(client, "ERR The server is running without a config file")
+        case .configRewrite: fail(client, .redis(.noConfigurationFile))
         case .command: describeCommands(table.specs.map(\.command), client)
         case .commandCount: integer(topLevelCommands.count, client)
         case .commandDocs: documentCommands(input, client)
@@ -356,18 +347,18 @@ extension Gateway {
         case .aclWhoAmI: reply(client, .text("default"))
         case .aclList: reply(client, .array([.text(accessRule)]))
         case .aclUsers: reply(client, .array([.text("default")]))
-        case .aclSetUser: fail(client, "ERR this server has one user, default, and its password")
+        case .aclSetUser: fail(client, .redis(.oneUser))
         case .moduleList: reply(client, .array([]))
         case .role: reply(client, .array([.text("master"), .integer(0), .array([])]))
         case .cluster, .readonly, .readwrite, .asking:
-            fail(client, "ERR This instance has cluster support disabled")
+            fail(client, .redis(.noCluster))
         case .dbsize: integer(0, client)
         case .flushall, .flushdb: removeKeys(input, client)
         case .watch, .unwatch: ok(client)
 
         case .multi: begin(client)
-        case .exec: fail(client, "ERR EXEC without MULTI")
-        case .discard: fail(client, "ERR DISCARD without MULTI")
+        case .exec: fail(client, .transaction(.executionOutside))
+        case .discard: fail(client, .transaction(.discardOutside))
 
         case .meshAttach: return attach(input, client)
         case .meshDetach: detach(input, client)

@@ -20,25 +20,25 @@ extension Gateway {
     ) -> Request? {
         let slot = client.slot
         switch admission {
-        case .refused(let text):
+        case .refused(let refusal):
             if let end = keepInput(size, client) { return end }
             clients[slot].flags.insert(.aborted)
-            fail(client, text)
+            fail(client, refusal)
             return .handled
-        case .refusedExec(let text):
+        case .refusedExec(let refusal):
             endQueueing(client)
             offset = commandStart + size
-            refuseExecution(text, client)
+            fail(client, .transaction(.aborted(because: refusal)))
             return .handled
         case .dropped:
             return nil
         case .admitted(.multi):
             if let end = keepInput(size, client) { return end }
-            fail(client, "ERR MULTI calls can not be nested")
+            fail(client, .transaction(.nested))
             return .handled
         case .admitted(.watch):
             if let end = keepInput(size, client) { return end }
-            fail(client, "ERR WATCH inside MULTI is not allowed")
+            fail(client, .transaction(.watchInside))
             return .handled
         case .admitted(.exec):
             let isAborted = clients[slot].flags.contains(.aborted)
@@ -46,7 +46,7 @@ extension Gateway {
             endQueueing(client)
             if isAborted {
                 offset = commandStart + size
-                fail(client, "EXECABORT Transaction discarded because of previous errors.")
+                fail(client, .transaction(.abortedBefore))
                 return .handled
             }
             clients[slot].flags.insert(.executing)
@@ -85,11 +85,6 @@ extension Gateway {
         clients[slot].transaction.queuedBytes += size
         guard clients[slot].transaction.queuedBytes > limits.requestBytesMax else { return nil }
         return refuse(.tooBig, client)
-    }
-
-    mutating func refuseExecution(_ text: String, _ client: ClientIndex) {
-        let reason = text.hasPrefix("ERR ") ? text.dropFirst(4) : text[...]
-        fail(client, "EXECABORT Transaction discarded because of: \(reason)")
     }
 
     private mutating func endQueueing(_ client: ClientIndex) {
