@@ -188,9 +188,10 @@ extension OutputLimitFault {
 
 extension RESPError {
     /// The line behind the `-` of the error that ends the connection.
-    var inRESP: String { "ERR Protocol error: \(reason)" }
+    var inRESP: String { "ERR Protocol error: \(text)" }
 
-    private var reason: String {
+    /// The fault, in Redis's words.
+    var text: String {
         switch self {
         case .multibulkLength: "invalid multibulk length"
         case .bulkLength: "invalid bulk length"
