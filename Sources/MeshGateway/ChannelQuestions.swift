@@ -56,7 +56,7 @@ extension Gateway {
         guard arguments.count <= 3 else { return wrongPubSub(input, client) }
         let pattern = arguments.count == 3 ? bytes(2, input) : nil
         if (pattern?.count ?? 0) > Frame.nameLengthMax {
-            fail(client, "ERR patterns have at most \(Frame.nameLengthMax) bytes")
+            fail(client, .syntax(.name(.pattern, bytesMax: Frame.nameLengthMax)))
             return .handled
         }
         clients[client.slot].flags.insert(.asking)
@@ -263,14 +263,11 @@ extension Gateway {
         guard let awaited = endAsking(question) else { return nil }
         guard awaited else { return client }
         if question.isCut {
-            fail(
-                client,
-                "ERR the names of all channels have more than \(Self.answerBytesMax) bytes: "
-                    + "ask with a pattern that fewer match")
+            fail(client, .limit(.channelNames(bytesMax: Self.answerBytesMax)))
         } else if let first = question.unheard.first {
             fail(
                 client,
-                Self.unheard(unheard ?? "\(first)", count: question.unheard.count))
+                .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
         } else {
             clients[client.slot].output.appendArray(question.names.count)
             question.names.forEach { clients[client.slot].output.appendBulk($0, $1, $2) }

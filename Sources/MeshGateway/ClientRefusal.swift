@@ -56,6 +56,8 @@ indirect enum ClientRefusal: Equatable, Sendable {
         /// Questions whose answers would be too long.
         case commandsAskedFor
         case channelsAskedFor
+        /// The names of the channels that match, all together.
+        case channelNames(bytesMax: Int)
     }
 
     /// A client wants a session that it cannot have, or says of one what cannot be.
@@ -76,6 +78,8 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case joining
         /// The node is leaving: the client should connect to this address.
         case draining(destination: String)
+        /// So many nodes have not answered a question; the name of one of them.
+        case silentNodes(String, count: Int)
     }
 
     /// A transaction is not as it should be, or cannot have this in it.

@@ -108,7 +108,7 @@ extension Gateway {
         var size = 0
         for index in 2..<arguments.count { size += Int(arguments[index].count) }
         guard count <= Self.countedNamesMax, size <= Self.countedBytesMax else {
-            fail(client, "ERR too many channels in one question")
+            fail(client, .limit(.channelsAskedFor))
             return .handled
         }
         var names: [[UInt8]] = []
@@ -116,7 +116,7 @@ extension Gateway {
         for index in 2..<arguments.count {
             let name = bytes(index, input)
             if name.count > Frame.nameLengthMax {
-                fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+                fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
                 return .handled
             }
             names.append(name)
@@ -140,12 +140,12 @@ extension Gateway {
         } else if equals(1, "channel", input) {
             kind = .channel
         } else {
-            fail(client, "ERR syntax error: MESH.TRACE USER|CHANNEL name")
+            fail(client, .syntax(.unknownTraceTarget))
             return .handled
         }
         let name = absolute(2)
         guard Int(name.count) <= Frame.nameLengthMax else {
-            fail(client, "ERR channel names have at most \(Frame.nameLengthMax) bytes")
+            fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
             return .handled
         }
         questionBytes.removeAll()
@@ -180,10 +180,7 @@ extension Gateway {
     }
 
     mutating func wrongPubSub(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        fail(
-            client,
-            "ERR unknown subcommand or wrong number of arguments for "
-                + "'\(quoted(1, input))'. Try PUBSUB HELP.")
+        fail(client, .redis(.wrongPubSub(name: excerpt(1, input))))
         return .handled
     }
 
@@ -370,12 +367,6 @@ extension Gateway {
     /// The one node that a question went to; nil: it went to several.
     public func target(of query: QueryID) -> NodeID? { questions[query]?.target }
 
-    static func unheard(_ name: String, count: Int) -> String {
-        count == 1
-            ? "TRYAGAIN \(name) has not answered"
-            : "TRYAGAIN \(name) and \(count - 1) more have not answered"
-    }
-
     // MARK: Where a user is
 
     /// Asks the nodes that hold a user which of them has it; the answer is `location` when the
@@ -472,7 +463,7 @@ extension Gateway {
             if let first = question.unheard.first {
                 fail(
                     question.client,
-                    Self.unheard(unheard ?? "\(first)", count: question.unheard.count))
+                    .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
                 return question.client
             }
             // A flat list in RESP3 too, as in Redis.

@@ -427,26 +427,6 @@ extension Gateway {
         Array(bytes(index, input, countMax: countMax).prefix { $0 != 0 })
     }
 
-    /// The argument in an error's text, where Redis prints it up to the first zero, mostly at most
-    /// 128 bytes.
-    func quoted(_ index: Int, _ input: Span<UInt8>, countMax: Int = 128) -> String {
-        Self.quoted(bytes(index, input, countMax: countMax).prefix { $0 != 0 })
-    }
-
-    /// Bytes that are no UTF-8 are each carried by a scalar that nobody uses, which `appendLine`
-    /// turns back into the byte.
-    private static func quoted(_ bytes: ArraySlice<UInt8>) -> String {
-        if let text = String(validating: bytes, as: UTF8.self) { return text }
-        var scalars = String.UnicodeScalarView()
-        for byte in bytes {
-            scalars.append(
-                byte < 0x80
-                    ? Unicode.Scalar(byte)
-                    : Unicode.Scalar(ByteQueue.carriedBytes + UInt32(byte)) ?? " ")
-        }
-        return String(scalars)
-    }
-
     /// The argument as an integer, written as Redis wants it: no blanks, no `+`, no leading zeros.
     func integer(_ index: Int, _ input: Span<UInt8>) -> Int? {
         let digits = bytes(index, input, countMax: 21)
@@ -466,15 +446,10 @@ extension Gateway {
 
     /// Answers a command with a refusal.
     mutating func fail(_ client: ClientIndex, _ refusal: ClientRefusal) {
-        fail(client, refusal.inRESP)
-    }
-
-    /// - Parameter text: begins with the error's code: `ERR …`.
-    mutating func fail(_ client: ClientIndex, _ text: String) {
         counters[.commandErrors] += 1
         let slot = client.slot
         if clients[slot].flags.contains(.muted) { return }
-        clients[slot].output.appendError(text)
+        clients[slot].output.appendError(refusal.inRESP)
         wrote(client)
     }
 

@@ -64,6 +64,9 @@ extension ClientRefusal.Limit {
         case .sessions: "ERR this node has all the sessions that it may have"
         case .commandsAskedFor: "ERR too many commands in one question"
         case .channelsAskedFor: "ERR too many channels in one question"
+        case .channelNames(let bytesMax):
+            "ERR the names of all channels have more than \(bytesMax) bytes: "
+                + "ask with a pattern that fewer match"
         }
     }
 }
@@ -90,6 +93,9 @@ extension ClientRefusal.State {
         switch self {
         case .joining: "LOADING Smallworld is joining the mesh"
         case .draining(let destination): "DRAINING this node is leaving: attach at \(destination)"
+        case .silentNodes(let name, count: 1): "TRYAGAIN \(name) has not answered"
+        case .silentNodes(let name, let count):
+            "TRYAGAIN \(name) and \(count - 1) more have not answered"
         }
     }
 }
