@@ -1,0 +1,144 @@
+import Foundation
+import MeshWire
+import Testing
+
+@testable import MeshGateway
+
+/// Bytes of a client, as many as a refusal quotes at most: ends of lines, and what is no UTF-8.
+private let hostile = [UInt8]("a\r\n-ERR\n\r".utf8) + [UInt8](repeating: 0xFE, count: 4_087)
+
+/// One refusal of each case, and of each kind of name in them.
+private let samples: [ClientRefusal] = {
+    let text = "a\r\nb"
+    let syntax: [ClientRefusal.Syntax] =
+        [
+            .unknownArgument, .argumentCount(command: text), .notAnInteger, .user(bytesMax: .max),
+            .neitherOnNorOff, .unknownPolicy, .unknownPublishOption, .unknownTraceTarget,
+            .unknownAttachment, .notAToken,
+        ] + ClientRefusal.TooLong.allCases.map { .name($0, bytesMax: .max) }
+    let rights: [ClientRefusal.Rights] = [
+        .notAuthenticated, .wrongPassword, .passwordNotAsked, .notPermitted(command: text),
+    ]
+    let limits: [ClientRefusal.Limit] = [
+        .connections, .patterns(countMax: .max), .subscriptions, .sessions, .commandsAskedFor,
+        .channelsAskedFor,
+    ]
+    let sessions: [ClientRefusal.Sessions] = [
+        .unknownToken, .miscounted, .notCounted, .seenTooMany(sentCount: .max),
+        .silentNode(NodeID(.max)),
+    ]
+    let states: [ClientRefusal.State] = [.joining, .draining(destination: text)]
+    let transactions: [ClientRefusal.Transactions] = [
+        .notInside, .nested, .watchInside, .subscribingInside, .executionOutside, .discardOutside,
+        .abortedBefore, .aborted(because: .redis(.unknownUser(name: hostile))),
+    ]
+    var redis: [ClientRefusal.Redis] = [
+        .unknownCommand(name: Array(hostile.prefix(128)), arguments: [hostile, hostile]),
+        .unknownSubcommand(name: hostile, parent: text), .wrongPubSub(name: hostile),
+        .whileSubscribed(command: text, subcommand: nil),
+        .whileSubscribed(command: text, subcommand: hostile),
+        .versionNotAnInteger, .unknownVersion, .unknownGreeting(option: hostile),
+        .greetingUnauthenticated, .databaseIndex, .clientName(bytesMax: .max),
+        .unknownClientText(name: hostile), .unknownClientType(name: hostile), .clientIDListed,
+        .clientIDKilled, .unknownClient, .unknownUser(name: hostile), .ageMax, .tracking,
+        .unknownParameter(name: hostile), .clientCount(max: .max), .noConfigurationFile, .oneUser,
+        .noCluster,
+    ]
+    redis += ClientRefusal.ClientText.allCases.map { .characters($0) }
+    redis += OutputLimitFault.allCases.map { .outputLimits($0) }
+    return syntax.map { .syntax($0) } + rights.map { .rights($0) } + limits.map { .limit($0) }
+        + sessions.map { .session($0) } + states.map { .state($0) }
+        + transactions.map { .transaction($0) } + redis.map { .redis($0) }
+}()
+
+@Suite struct `Refusals in RESP` {
+    /// The error's line as it leaves.
+    private func line(_ refusal: ClientRefusal) -> [UInt8] {
+        var queue = ByteQueue()
+        queue.appendError(refusal.inRESP)
+        return queue.withSpan { Array(copying: $0) }
+    }
+
+    @Test func `each begins with a word in capitals, and a sentence follows`() throws {
+        var words: Set<String> = []
+        for refusal in samples {
+            let match = try #require(refusal.inRESP.wholeMatch(of: /(?s)([A-Z]+) (\S.*)/))
+            words.insert(String(match.1))
+        }
+        // Programs tell refusals apart by these.
+        #expect(
+            words == [
+                "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
+                "TRYAGAIN", "NOSESSION", "DRAINING",
+            ])
+    }
+
+    @Test func `each is one line of a bounded length, whatever it quotes`() {
+        for refusal in samples {
+            let line = line(refusal)
+            #expect(line.first == UInt8(ascii: "-"))
+            #expect(line.suffix(2) == [0x0D, 0x0A])
+            let inner = line.dropFirst().dropLast(2)
+            #expect(!inner.contains(0x0D) && !inner.contains(0x0A), "\(refusal)")
+            // The longest quote of one argument, or the arguments of an unknown command.
+            let quoted = if case .redis(.unknownCommand) = refusal { 2 } else { 1 }
+            #expect(line.count <= quoted * hostile.count + 256, "\(refusal)")
+        }
+    }
+
+    @Test func `each has words of its own`() {
+        #expect(Set(samples.map(line)).count == samples.count)
+    }
+
+    @Test func `bytes are quoted as they came`() {
+        let name: [UInt8] = [0x61, 0xC3, 0xFF]
+        #expect(
+            line(.redis(.unknownUser(name: name)))
+                == Array("-ERR No such user '".utf8) + name + Array("'\r\n".utf8))
+    }
+
+    @Test func `a transaction's abortion names the cause without the word for any error`() {
+        #expect(
+            ClientRefusal.transaction(.aborted(because: .syntax(.notAnInteger))).inRESP
+                == "EXECABORT Transaction discarded because of: value is not an integer or out of "
+                + "range")
+        #expect(
+            ClientRefusal.transaction(.aborted(because: .state(.joining))).inRESP
+                == "EXECABORT Transaction discarded because of: LOADING Smallworld is joining the "
+                + "mesh")
+    }
+
+    @Test func `a refusal is one word in size`() {
+        #expect(MemoryLayout<ClientRefusal>.size == MemoryLayout<Int>.size)
+    }
+
+    /// `group.case`, as the declaration names them.
+    private func name(_ refusal: ClientRefusal) -> String {
+        let group = Mirror(reflecting: refusal).children.first!
+        let fault = Mirror(reflecting: group.value).children.first?.label ?? "\(group.value)"
+        return "\(group.label!).\(fault)"
+    }
+
+    @Test func `the samples above are of all cases`() throws {
+        let root = URL(filePath: #filePath)
+            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let source = try String(
+            contentsOf: root.appending(path: "Sources/MeshGateway/ClientRefusal.swift"),
+            encoding: .utf8)
+        // Of each group the name of its case, by its type.
+        var groups: [Substring: Substring] = [:]
+        var group: Substring?
+        var declared: Set<String> = []
+        for line in source.split(separator: "\n") {
+            if let match = line.firstMatch(of: /^    case (\w+)\((\w+)\)$/) {
+                groups[match.2] = match.1
+            } else if let match = line.firstMatch(of: /\benum (\w+):/) {
+                group = groups[match.1]
+            } else if let group, let match = line.firstMatch(of: /^        case (\w+)(\(.*\))?$/) {
+                declared.insert("\(group).\(match.1)")
+            }
+        }
+        #expect(declared.count > 50)
+        #expect(declared == Set(samples.map(name)))
+    }
+}
