@@ -29,10 +29,9 @@ extension Server {
         while !step.isEnding {
             switch HTTPHead.read(bytes, at: step.used, limit: headBytesMax) {
             case .incomplete: return step
-            case .refused(let status, let reason):
+            case .refused(let refusal):
                 refusals &+= 1
-                let response = HTTPResponse(status: status, reason: reason, body: reason + "\n")
-                output.append(response.bytes(keepsAlive: false, hasBody: true))
+                output.append(refusal.response.bytes(keepsAlive: false, hasBody: true))
                 step.isEnding = true
             case .request(let request, let end):
                 step.used = end
@@ -50,15 +49,13 @@ extension Server {
 
     private func response(to request: HTTPRequest, _ facts: DriverFacts) -> HTTPResponse {
         guard request.method == "GET" || request.method == "HEAD" else {
-            return HTTPResponse(
-                status: 405, reason: "Method Not Allowed", body: "Only GET and HEAD.\n")
+            return HTTPRefusal.unknownMethod.response
         }
         switch request.path {
         case "/healthz": return HTTPResponse(status: 200, reason: "OK", body: "ok\n")
         case "/readyz":
             if let reason = unreadyReason {
-                return HTTPResponse(
-                    status: 503, reason: "Service Unavailable", body: reason + "\n")
+                return HTTPRefusal.notReady(reason: reason).response
             }
             return HTTPResponse(status: 200, reason: "OK", body: "ready\n")
         case "/metrics":
@@ -66,9 +63,7 @@ extension Server {
                 status: 200, reason: "OK",
                 contentType: "text/plain; version=0.0.4; charset=utf-8", body: metrics(facts))
         default:
-            return HTTPResponse(
-                status: 404, reason: "Not Found",
-                body: "There are /healthz, /readyz and /metrics.\n")
+            return HTTPRefusal.unknownPath.response
         }
     }
 }

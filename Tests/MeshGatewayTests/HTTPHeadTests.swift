@@ -8,7 +8,7 @@ private func read(_ text: String, limit: Int = 1_024) -> HTTPHead {
 }
 
 private func status(_ head: HTTPHead) -> Int? {
-    if case .refused(let status, _) = head { status } else { nil }
+    if case .refused(let refusal) = head { refusal.response.status } else { nil }
 }
 
 @Suite struct HTTPHeadTests {

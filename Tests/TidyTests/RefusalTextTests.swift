@@ -47,4 +47,30 @@ import Testing
         let file = SourceFile(path: "A.swift", text: code)
         #expect(try !Self.spelled(in: file, Self.codes()).isEmpty == isSpelled)
     }
+
+    /// Places where an answer of HTTP gets a status of 400 or more.
+    private static func statuses(in file: SourceFile) -> [String] {
+        file.places { $0.contains(/status: [45][0-9][0-9]/) }
+    }
+
+    @Test(arguments: ["MeshGateway", "MeshServer"])
+    func `of HTTP stand in its table alone`(module: String) throws {
+        let files = try Repository.swiftFiles(ofModule: module)
+        for file in files where !file.path.hasSuffix("HTTP/HTTPRefusal.swift") {
+            let places = Self.statuses(in: file)
+            #expect(places.isEmpty, "\(places.joined(separator: "\n"))")
+        }
+    }
+
+    /// The check above must be able to fail.
+    @Test func `of HTTP elsewhere are found`() {
+        let file = SourceFile(
+            path: "A.swift",
+            text: """
+                return HTTPResponse(
+                    status: 404, reason: "Not Found", body: "")
+                return HTTPResponse(status: 200, reason: "OK", body: "")
+                """)
+        #expect(Self.statuses(in: file).count == 1)
+    }
 }

@@ -14,8 +14,8 @@ public enum HTTPHead: Equatable, Sendable {
     case incomplete
     /// A request; the next one starts at `end`.
     case request(HTTPRequest, end: Int)
-    /// Answer with this status and close.
-    case refused(status: Int, reason: String)
+    /// Answer with this refusal and close.
+    case refused(HTTPRefusal)
 
     /// Reads the head that starts at `start`; at most `limit` bytes of it.
     ///
@@ -25,10 +25,9 @@ public enum HTTPHead: Equatable, Sendable {
         _ bytes: Span<UInt8>, at start: Int, limit: Int
     ) -> HTTPHead {
         guard let end = headEnd(bytes, start, limit) else {
-            return bytes.count - start >= limit
-                ? .refused(status: 431, reason: "Request Header Fields Too Large") : .incomplete
+            return bytes.count - start >= limit ? .refused(.headTooLong) : .incomplete
         }
-        let malformed = HTTPHead.refused(status: 400, reason: "Bad Request")
+        let malformed = HTTPHead.refused(.malformed)
         var lines: [[UInt8]] = [[]]
         for index in start..<(end - 4) {
             let byte = bytes[index]
@@ -45,7 +44,7 @@ public enum HTTPHead: Equatable, Sendable {
         else { return malformed }
         let version = String(decoding: words[2], as: UTF8.self)
         guard version == "HTTP/1.1" || version == "HTTP/1.0" else {
-            return .refused(status: 505, reason: "HTTP Version Not Supported")
+            return .refused(.unknownVersion)
         }
         var request = HTTPRequest(
             method: String(decoding: words[0], as: UTF8.self),
@@ -63,8 +62,8 @@ public enum HTTPHead: Equatable, Sendable {
             switch name {
             case "connection": if value == "close" { request.keepsAlive = false }
             case "content-length":
-                if value != "0" { return .refused(status: 413, reason: "Content Too Large") }
-            case "transfer-encoding": return .refused(status: 413, reason: "Content Too Large")
+                if value != "0" { return .refused(.hasBody) }
+            case "transfer-encoding": return .refused(.hasBody)
             default: break
             }
         }
