@@ -21,13 +21,16 @@ private let samples: [ClientRefusal] = {
     ]
     let limits: [ClientRefusal.Limit] = [
         .connections, .patterns(countMax: .max), .subscriptions, .sessions, .commandsAskedFor,
-        .channelsAskedFor,
+        .channelsAskedFor, .channelNames(bytesMax: .max),
     ]
     let sessions: [ClientRefusal.Sessions] = [
         .unknownToken, .miscounted, .notCounted, .seenTooMany(sentCount: .max),
         .silentNode(NodeID(.max)),
     ]
-    let states: [ClientRefusal.State] = [.joining, .draining(destination: text)]
+    let states: [ClientRefusal.State] = [
+        .joining, .draining(destination: text), .silentNodes(text, count: 1),
+        .silentNodes(text, count: .max),
+    ]
     let transactions: [ClientRefusal.Transactions] = [
         .notInside, .nested, .watchInside, .subscribingInside, .executionOutside, .discardOutside,
         .abortedBefore, .aborted(because: .redis(.unknownUser(name: hostile))),
