@@ -82,8 +82,9 @@ public struct TracedWay: Sendable {
 }
 
 extension Gateway {
-    /// The most bytes of names that one question gathers: at 20 bytes each 1.5 million channels.
-    static let answerBytesMax = 64 * 1024 * 1024
+    /// The most bytes that the names gathered by one question take (`NameSet.cost`): at 20 bytes
+    /// each 3 million channels.
+    static let answerBytesMax = 128 * 1024 * 1024
     /// The most bytes of answers to others that wait in one queue while another is added.
     static let answersBytesMax = 512 * 1024 * 1024
     /// The most channels that one PUBSUB NUMSUB may ask for, and the most bytes of their names.

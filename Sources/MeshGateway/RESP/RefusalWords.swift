@@ -65,7 +65,7 @@ extension ClientRefusal.Limit {
         case .commandsAskedFor: "ERR too many commands in one question"
         case .channelsAskedFor: "ERR too many channels in one question"
         case .channelNames(let bytesMax):
-            "ERR the names of all channels have more than \(bytesMax) bytes: "
+            "ERR the names of these channels take more than \(bytesMax) bytes: "
                 + "ask with a pattern that fewer match"
         }
     }
