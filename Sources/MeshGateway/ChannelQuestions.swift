@@ -27,19 +27,21 @@ struct ChannelQuestions {
         let place: UInt32
     }
 
-    /// Questions that the other nodes have been asked and that are not answered.
-    var openCount = 0
+    /// Questions that the other nodes have been asked and that are not answered, the first one first.
+    var open: [QueryID] = []
     /// Questions that wait until others are answered, the first one first.
     var waiting = FIFO<QueryID>()
     /// When so many wait, those whose clients have gone are forgotten.
     var waitingMax = 1_024
+    /// Parts that are on their way here.
     var partsAsked = 0
-    var partsWanted = FIFO<Part>()
 
     /// The most questions that are open at once: each node answers each of them at once.
     static let openMax = 32
-    /// The most parts that are on their way here at once.
+    /// The most parts that are on their way here at once, and the most questions that they are for. If
+    /// all grew together, they would all move what they have to larger memory at the same time.
     static let partsAskedMax = 8
+    static let growingMax = 2
     /// The most bytes of names in the part that everyone is asked for, and in each later one. One
     /// name is told in any case.
     static let firstPartBytes = 16 * 1024
@@ -86,7 +88,7 @@ extension Gateway {
     }
 
     private mutating func startChannelQuestions() {
-        while channels.openCount < ChannelQuestions.openMax,
+        while channels.open.count < ChannelQuestions.openMax,
             let id = channels.waiting.popFirst()
         {
             guard isAwaited(id), var question = questions.removeValue(forKey: id),
@@ -97,7 +99,7 @@ extension Gateway {
             }
             gatherChannels(kind, pattern, &question)
             questions[id] = question
-            channels.openCount += 1
+            channels.open.append(id)
             send(id, kind, pattern, from: 0, to: nil)
         }
     }
@@ -223,7 +225,7 @@ extension Gateway {
         }
         if next != 0 {
             question.partsLeft += 1
-            channels.partsWanted.append(
+            question.partsWanted.append(
                 ChannelQuestions.Part(question: id, node: node, place: next))
         }
     }
@@ -257,7 +259,8 @@ extension Gateway {
             return nil
         }
         questions[id] = nil
-        channels.openCount -= 1
+        channels.open.removeAll { $0 == id }
+        askParts()
         defer { startChannelQuestions() }
         let client = question.client
         guard let awaited = endAsking(question) else { return nil }
@@ -276,17 +279,19 @@ extension Gateway {
         return client
     }
 
-    /// Asks for the parts that are wanted, few at once.
+    /// Asks for the parts that are wanted, few at once, and first for those of the oldest questions.
     private mutating func askParts() {
-        while channels.partsAsked < ChannelQuestions.partsAskedMax,
-            let part = channels.partsWanted.popFirst()
-        {
-            guard let question = questions[part.question],
-                case .channels(let kind, let pattern) = question.subject
-            else { continue }
-            channels.partsAsked += 1
-            let id = openQuestion(.part(part), .none, target: part.node)
-            send(id, kind, pattern, from: part.place, to: part.node)
+        let growing = channels.open.filter { questions[$0].map { $0.partsLeft > 0 } ?? false }
+        for id in growing.prefix(ChannelQuestions.growingMax) {
+            guard case .channels(let kind, let pattern) = questions[id]?.subject else { continue }
+            while channels.partsAsked < ChannelQuestions.partsAskedMax,
+                let part = questions[id]!.partsWanted.popLast()
+            {
+                channels.partsAsked += 1
+                send(
+                    openQuestion(.part(part), .none, target: part.node), kind, pattern,
+                    from: part.place, to: part.node)
+            }
         }
     }
 }

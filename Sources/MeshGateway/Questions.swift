@@ -40,6 +40,8 @@ struct Question {
     var isCut = false
     /// Parts of names that nodes have announced and that are not here.
     var partsLeft = 0
+    /// Those of them that no node has been asked for yet.
+    var partsWanted: [ChannelQuestions.Part] = []
     /// Subscribers of the names asked for, so far.
     var counts: [Int] = []
     var ways: [TracedWay] = []

@@ -48,8 +48,8 @@ import Testing
 
         /// Nothing is remembered of any question.
         func isIdle() -> Bool {
-            gateway.questions.isEmpty && gateway.channels.openCount == 0
-                && gateway.channels.partsAsked == 0 && gateway.channels.partsWanted.isEmpty
+            gateway.questions.isEmpty && gateway.channels.open.isEmpty
+                && gateway.channels.partsAsked == 0
                 && gateway.channels.waiting.isEmpty
         }
     }
@@ -120,11 +120,11 @@ import Testing
         var (open, parts) = (0, 0)
         for _ in 0..<2_000 {
             scene.servers.run(for: .milliseconds(1))
-            open = max(open, scene.gateway.channels.openCount)
+            open = max(open, scene.gateway.channels.open.count)
             parts = max(parts, scene.gateway.channels.partsAsked)
             if scene.isIdle() { break }
         }
-        #expect(open == ChannelQuestions.openMax && parts == ChannelQuestions.partsAskedMax)
+        #expect(open == ChannelQuestions.openMax && parts == ChannelQuestions.growingMax)
         for client in clients {
             #expect(scene.servers.read(client).hasPrefix("*4000·$43·channel-100000-"))
         }
