@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import resp
 from mesh import Subscriber, eventually, note, receivers, steadily
 
 NODES = range(5)
@@ -251,3 +252,36 @@ def test_a_thousand_channels_over_all_nodes(five):
         assert sorted((m[2], m[3]) for m in one.messages) == sorted(
             (name, b"%d" % i) for name in held[j] for i in NODES)
         one.close()
+
+
+@pytest.mark.deadline(120)
+def test_megabytes_of_channel_names_for_twelve_at_once_end_no_link(five):
+    count, askers = 60_000, 12
+    lost = [node.status()["linksLost"] for node in five]
+    holder = five[1].wire(3, 60)
+    names = [b"%090d" % number for number in range(count)]
+    for start in range(0, count, 1_000):
+        some = names[start:start + 1_000]
+        holder.send(resp.encode("SUBSCRIBE", *some))
+        for name in some:
+            assert holder.read(60)[1] == name
+    replies = [None] * askers
+
+    def ask(number):
+        with five[0].client(socket_timeout=60) as client:
+            replies[number] = client.execute_command("PUBSUB", "CHANNELS", "0*")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(askers)]
+    eventually(5, lambda: numsub(five[0], names[-1]) == [(names[-1], 1)])
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+    note("5.4 MB of names to each of twelve after", time.monotonic() - began)
+    assert all(reply is not None and len(reply) == count for reply in replies), [
+        reply if reply is None else len(reply) for reply in replies]
+    assert all(set(reply) == set(names) for reply in replies)
+    assert [node.status()["linksLost"] for node in five] == lost
+    assert all(five[0].status_of(node) == "alive" for node in five)
+    holder.close()
