@@ -30,9 +30,7 @@ struct ChannelQuestions {
     /// Questions that the other nodes have been asked and that are not answered, the first one first.
     var open: [QueryID] = []
     /// Questions that wait until others are answered, the first one first.
-    var waiting = FIFO<QueryID>()
-    /// When so many wait, those whose clients have gone are forgotten.
-    var waitingMax = 1_024
+    var waiting = WaitingQuestions()
     /// Parts that are on their way here.
     var partsAsked = 0
 
@@ -63,33 +61,14 @@ extension Gateway {
         }
         clients[client.slot].flags.insert(.asking)
         let id = openQuestion(.channels(kind, pattern: pattern), client, target: nil)
-        if channels.waiting.count >= channels.waitingMax { forgetUnawaited() }
-        channels.waiting.append(id)
+        channels.waiting = wait(id, behind: channels.waiting)
         startChannelQuestions()
         return .handled
     }
 
-    /// Forgets the questions that have not begun and whose clients have gone.
-    private mutating func forgetUnawaited() {
-        var kept = FIFO<QueryID>()
-        while let id = channels.waiting.popFirst() {
-            if isAwaited(id) { kept.append(id) } else { questions[id] = nil }
-        }
-        channels.waitingMax = max(1_024, 2 * kept.count)
-        channels.waiting = kept
-    }
-
-    /// Whether the client of a question still waits for it.
-    private func isAwaited(_ query: QueryID) -> Bool {
-        guard let question = questions[query] else { return false }
-        let slot = question.client.slot
-        return clients[slot].flags.contains([.open, .asking])
-            && clients[slot].id == question.clientID
-    }
-
     private mutating func startChannelQuestions() {
         while channels.open.count < ChannelQuestions.openMax,
-            let id = channels.waiting.popFirst()
+            let id = channels.waiting.ids.popFirst()
         {
             guard isAwaited(id), var question = questions.removeValue(forKey: id),
                 case .channels(let kind, let pattern) = question.subject

@@ -181,6 +181,7 @@ public struct Gateway: ~Copyable {
     var questions: [QueryID: Question] = [:]
     var nextQuestion = QueryID(1)
     var channels = ChannelQuestions()
+    var counts = CountQuestions()
 
     /// - Parameter secret: two random words, from which the tokens of sessions are made.
     public init(

@@ -1,14 +1,11 @@
 import MeshCore
 import MeshWire
 
-// What only the other nodes know: PUBSUB NUMSUB, MESH.TRACE, and what all questions have in common.
-// PUBSUB CHANNELS is in ChannelQuestions.
+// What only the other nodes know: MESH.TRACE, and what all questions have in common. PUBSUB CHANNELS is
+// in ChannelQuestions, NUMSUB in CountQuestions.
 //
 // A subject starts with a byte that says what is asked and a byte for the kind of topic; names are
 // two bytes of length, little-endian, and their bytes.
-//
-//     counts:  2, kind, then names
-//     answer:  four bytes of subscribers for each name, in order
 
 /// A question of a local client that is open.
 struct Question {
@@ -16,7 +13,7 @@ struct Question {
         case channels(TopicKind, pattern: [UInt8]?)
         /// More names of one node for a question `channels`.
         case part(ChannelQuestions.Part)
-        case counts([[UInt8]])
+        case counts(TopicKind, [[UInt8]])
         /// The nodes that have a user or channel, and the ways there.
         case trace(AskedUser)
         /// A client wants its session, which another node has.
@@ -44,6 +41,9 @@ struct Question {
     var partsWanted: [ChannelQuestions.Part] = []
     /// Subscribers of the names asked for, so far.
     var counts: [Int] = []
+    /// The names, by their places, whose subscribers elsewhere are asked for now.
+    var asked = 0..<0
+    var isLarge = false
     var ways: [TracedWay] = []
     /// Live nodes that were asked and whose part of the answer is missing.
     var unheard: [NodeID] = []
@@ -96,45 +96,9 @@ extension Gateway {
     static let traceCountMax = 10_000
 
     static let channelsTag: UInt8 = 1
-    private static let countsTag: UInt8 = 2
+    static let countsTag: UInt8 = 2
 
     // MARK: Asking
-
-    mutating func askCounts(
-        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Request {
-        let count = arguments.count - 2
-        if count == 0 {
-            clients[client.slot].output.appendArray(0)
-            return .handled
-        }
-        var size = 0
-        for index in 2..<arguments.count { size += Int(arguments[index].count) }
-        guard count <= Self.countedNamesMax, size <= Self.countedBytesMax else {
-            fail(client, .limit(.channelsAskedFor))
-            return .handled
-        }
-        var names: [[UInt8]] = []
-        names.reserveCapacity(count)
-        for index in 2..<arguments.count {
-            let name = bytes(index, input)
-            if name.count > Frame.nameLengthMax {
-                fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
-                return .handled
-            }
-            names.append(name)
-        }
-        questionBytes.removeAll()
-        for name in names {
-            questionBytes.append(integer: hasher.key(kind.keyKind, name).rawValue)
-        }
-        let keys = Slice(start: 0, count: questionBytes.count)
-        questionBytes.append(Self.countsTag)
-        questionBytes.append(kind.rawValue)
-        for name in names { Self.append(name, to: &questionBytes) }
-        let subject = Slice(start: keys.end, count: questionBytes.count - keys.end)
-        return ask(.counts(names), .holders(keys: keys, subject: subject), client, kind)
-    }
 
     mutating func trace(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         let kind: KeyKind
@@ -158,28 +122,10 @@ extension Gateway {
         let digest = hasher.nameDigest(
             kind == .user ? .user : .channel, input, start, count)
         // This node itself answers at once, if it has it.
-        return ask(
-            .trace(AskedUser(key: key, name: digest, isHere: false)), .trace(key), client)
-    }
-
-    private mutating func ask(
-        _ subject: Question.Subject, _ query: Query, _ client: ClientIndex,
-        _ kind: TopicKind = .channel
-    ) -> Request {
-        let slot = client.slot
-        var question = Question(client: client, clientID: clients[slot].id, subject: subject)
-        switch subject {
-        case .counts(let names):
-            question.counts = names.map { localCount(kind, $0) }
-        case .channels, .part, .trace, .resume, .forward, .handOver, .addresses, .location:
-            break
-        }
-        let id = nextQuestion
-        nextQuestion = id.next
-        questions[id] = question
-        counters[.questions] += 1
-        clients[slot].flags.insert(.asking)
-        return .ask(id, query)
+        let asked = AskedUser(key: key, name: digest, isHere: false)
+        let id = openQuestion(.trace(asked), client, target: nil)
+        clients[client.slot].flags.insert(.asking)
+        return .ask(id, .trace(key))
     }
 
     mutating func wrongPubSub(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
@@ -187,7 +133,7 @@ extension Gateway {
         return .handled
     }
 
-    private func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
+    func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
         let key = hasher.key(kind.keyKind, name)
         let topic = registry.topics.find(kind, key, name.span, 0, name.count)
         return topic.isNone ? 0 : Int(registry.topics[topic].count)
@@ -284,22 +230,16 @@ extension Gateway {
         case .part(let part):
             gatherPart(answer, input, of: part.question, from: node, place: part.place)
             return
+        case .counts:
+            gatherCounts(answer, input, of: query, from: node)
+            return
         default: break
         }
         guard var question = questions.removeValue(forKey: query) else { return }
         defer { questions[query] = question }
         question.isAnswered = true
         switch question.subject {
-        case .channels, .part: break
-        case .counts(let names):
-            guard Int(answer.count) == names.count * 4 else {
-                counters[.answersMalformed] += 1
-                question.unheard.append(node)
-                return
-            }
-            for index in names.indices {
-                question.counts[index] += Int(input.load(UInt32.self, at: start + index * 4))
-            }
+        case .channels, .part, .counts: break
         case .trace:
             counters[.answersMalformed] += 1
         case .resume:
@@ -435,6 +375,9 @@ extension Gateway {
         if case .channels = questions[query]?.subject {
             return finishChannels(query, unheard: unheard)
         }
+        if case .counts = questions[query]?.subject {
+            return finishCounts(query, unheard: unheard)
+        }
         guard let question = questions.removeValue(forKey: query) else { return nil }
         switch question.subject {
         case .channels, .counts, .trace, .location: break
@@ -461,20 +404,6 @@ extension Gateway {
         guard let isHeard = endAsking(question) else { return nil }
         guard isHeard else { return question.client }
         switch question.subject {
-        case .counts(let names):
-            // Nothing says of a sum which part is missing: 0 reads as nobody there.
-            if let first = question.unheard.first {
-                fail(
-                    question.client,
-                    .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
-                return question.client
-            }
-            // A flat list in RESP3 too, as in Redis.
-            clients[slot].output.appendArray(names.count * 2)
-            for (name, count) in zip(names, question.counts) {
-                clients[slot].output.appendBulk(name)
-                clients[slot].output.appendInteger(count)
-            }
         case .trace:
             let isRESP3 = clients[slot].isRESP3
             let ways = question.ways.map { way in
@@ -486,7 +415,7 @@ extension Gateway {
                 ])
             }
             clients[slot].output.appendReply(.array(ways), isRESP3: isRESP3)
-        case .channels, .part, .resume, .forward, .handOver, .addresses, .location: break
+        case .channels, .part, .counts, .resume, .forward, .handOver, .addresses, .location: break
         }
         wrote(question.client)
         return question.client

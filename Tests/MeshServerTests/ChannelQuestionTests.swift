@@ -50,7 +50,7 @@ import Testing
         func isIdle() -> Bool {
             gateway.questions.isEmpty && gateway.channels.open.isEmpty
                 && gateway.channels.partsAsked == 0
-                && gateway.channels.waiting.isEmpty
+                && gateway.channels.waiting.ids.isEmpty
         }
     }
 
@@ -140,7 +140,7 @@ import Testing
             scene.servers.send("PUBSUB CHANNELS\r\n", from: client)
             _ = scene.servers.close(client, .inOrder)
         }
-        #expect(scene.gateway.channels.waiting.count <= 1_024)
+        #expect(scene.gateway.channels.waiting.ids.count <= 1_024)
         #expect(scene.gateway.questions.count <= 1_024 + ChannelQuestions.openMax)
         scene.servers.send("PUBSUB CHANNELS\r\n", from: scene.client)
         scene.servers.run(for: .seconds(1))
@@ -169,5 +169,107 @@ import Testing
         // The names that it has told before are told.
         #expect(scene.servers.read(scene.client).hasPrefix("*"))
         #expect(scene.isIdle())
+    }
+}
+
+/// PUBSUB NUMSUB for many names at once: they are asked for in parts, and few large parts at once.
+@Suite struct CountQuestionTests {
+    private final class Scene {
+        let servers = Servers(3)
+        /// Bytes of each question's frame that came to the second server.
+        var questions: [Int] = []
+
+        init() {
+            let reader = servers.open(1)
+            for name in ["m1000", "m1999", "m2000"] {
+                _ = servers.exchange(reader, "SUBSCRIBE \(name)\r\n", 1)
+            }
+            // Names that nobody has are asked of nobody.
+            let other = servers.open(1)
+            for start in stride(from: 1_000, to: 3_000, by: 500) {
+                let names = (start..<start + 500).map { "m\($0)" }.joined(separator: " ")
+                _ = servers.exchange(other, "SUBSCRIBE \(names)\r\n", 1)
+            }
+            servers.run(for: .milliseconds(500))
+            servers.mesh.judge = { [unowned self] _, to, frame in
+                if to == 1, frame[7] == 4, frame.count > 48,
+                    frame[48] == Message.Number.query.rawValue
+                {
+                    questions.append(frame.count)
+                }
+                return .delay(.milliseconds(1))
+            }
+        }
+
+        var gateway: Gateway {
+            _read { yield servers.mesh.hosts[0].server.edge.gateway }
+        }
+    }
+
+    private let words = (1_000..<3_000).map { "m\($0)" }
+
+    private func right(_ reply: String) -> Bool {
+        let twice: Set = ["m1000", "m1999", "m2000"]
+        return reply
+            == "*4000·" + words.map { "$5·\($0)·:\(twice.contains($0) ? 2 : 1)·" }.joined()
+    }
+
+    @Test func `each name has its number, in parts of 64 KiB`() {
+        let scene = Scene()
+        let client = scene.servers.open(0)
+        let names = words.joined(separator: " ")
+        scene.servers.send("PUBSUB NUMSUB \(names)\r\n", from: client)
+        scene.servers.run(for: .seconds(1))
+        #expect(right(scene.servers.read(client)))
+        // The keys, 8 bytes of each name, do not travel: 2,000 names of 5 bytes and 2 do.
+        #expect(scene.questions.count == 1)
+        scene.questions = []
+        // Each name again as often as a line takes: 9,000 names, 135,000 bytes.
+        scene.servers.send("PUBSUB NUMSUB \(names) \(names) \(names) \(names) ", from: client)
+        scene.servers.send("m1000\r\n", from: client)
+        scene.servers.run(for: .seconds(1))
+        #expect(scene.servers.read(client).hasPrefix("*16002·$5·m1000·:2·$5·m1001·:1·"))
+        #expect(scene.questions.count == 2 && scene.questions.max()! < 65 * 1024)
+        #expect(scene.gateway.questions.isEmpty && scene.gateway.counts.largeOpen == 0)
+    }
+
+    @Test func `few large parts are open at once, and small ones pass`() {
+        let scene = Scene()
+        let names = words.joined(separator: " ")
+        let clients = (0..<100).map { _ in scene.servers.open(0) }
+        for client in clients {
+            scene.servers.send("PUBSUB NUMSUB \(names)\r\n", from: client)
+        }
+        #expect(scene.gateway.counts.largeOpen == CountQuestions.largeMax)
+        #expect(scene.gateway.counts.waiting.ids.count == 100 - CountQuestions.largeMax)
+        let quick = scene.servers.open(0)
+        scene.servers.send("PUBSUB NUMSUB m1000\r\n", from: quick)
+        _ = scene.servers.close(clients[99], .inOrder)
+        scene.servers.run(for: .milliseconds(3))
+        #expect(scene.servers.read(quick) == "*2·$5·m1000·:2·")
+        scene.servers.run(for: .seconds(1))
+        for client in clients.dropLast() { #expect(right(scene.servers.read(client))) }
+        #expect(scene.gateway.questions.isEmpty && scene.gateway.counts.largeOpen == 0)
+        #expect(scene.gateway.counts.waiting.ids.isEmpty)
+    }
+
+    @Test func `no further part is asked for when one was not answered`() {
+        let scene = Scene()
+        scene.servers.mesh.judge = { [unowned scene] _, to, frame in
+            if to == 1, frame[7] == 4, frame.count > 48,
+                frame[48] == Message.Number.query.rawValue
+            {
+                scene.questions.append(frame.count)
+            }
+            let isAnswer = frame.count > 48 && frame[48] == Message.Number.answer.rawValue
+            return to == 0 && frame[7] == 4 && isAnswer ? .drop : .pass
+        }
+        let client = scene.servers.open(0)
+        let names = words.joined(separator: " ")
+        scene.servers.send("PUBSUB NUMSUB \(names) \(names) \(names) \(names)\r\n", from: client)
+        scene.servers.run(for: .milliseconds(1_100))
+        #expect(scene.servers.read(client) == "-TRYAGAIN n1 has not answered·")
+        #expect(scene.questions.count == 1)
+        #expect(scene.gateway.questions.isEmpty && scene.gateway.counts.largeOpen == 0)
     }
 }

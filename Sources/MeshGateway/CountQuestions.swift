@@ -1,0 +1,196 @@
+import MeshCore
+import MeshWire
+
+// PUBSUB NUMSUB and SHARDNUMSUB: the subscribers that other nodes have, asked for in parts.
+//
+// One command may name 65,536 channels, with 8 MiB of names. So a question names no more than fit into
+// 64 KiB, and the next one follows when the nodes that hold those channels have answered.
+//
+//     keys:     8 bytes for each name: who holds one of them is asked
+//     subject:  2, kind, then names: two bytes of length, and their bytes
+//     answer:   four bytes of subscribers for each name, in order
+
+/// What this node's clients want to know of the numbers of subscribers elsewhere.
+struct CountQuestions {
+    /// Large parts that are not answered.
+    var largeOpen = 0
+    /// Questions whose next part is large and waits for others to be answered, the first one first.
+    var waiting = WaitingQuestions()
+
+    /// The most bytes of names and keys in one part; a single name may have more.
+    static let partBytes = 64 * 1024
+    /// A part with more bytes is large.
+    static let smallBytes = 4 * 1024
+    /// The most large parts that are open at once.
+    static let largeMax = 64
+}
+
+/// Questions that wait for their turn, in the order in which they came.
+struct WaitingQuestions {
+    var ids = FIFO<QueryID>()
+    /// When so many wait, those whose clients have gone are forgotten.
+    var bound = 64
+}
+
+extension Gateway {
+    mutating func askCounts(
+        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
+        let count = arguments.count - 2
+        if count == 0 {
+            clients[client.slot].output.appendArray(0)
+            return .handled
+        }
+        var size = 0
+        for index in 2..<arguments.count { size += Int(arguments[index].count) }
+        guard count <= Self.countedNamesMax, size <= Self.countedBytesMax else {
+            fail(client, .limit(.channelsAskedFor))
+            return .handled
+        }
+        var names: [[UInt8]] = []
+        names.reserveCapacity(count)
+        for index in 2..<arguments.count {
+            let name = bytes(index, input)
+            if name.count > Frame.nameLengthMax {
+                fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
+                return .handled
+            }
+            names.append(name)
+        }
+        let id = openQuestion(.counts(kind, names), client, target: nil)
+        questions[id]!.counts = names.map { localCount(kind, $0) }
+        clients[client.slot].flags.insert(.asking)
+        askNextCounts(id)
+        return .handled
+    }
+
+    /// Asks for the next names of a question, now or when it is its turn.
+    private mutating func askNextCounts(_ id: QueryID) {
+        guard case .counts(_, let names) = questions[id]?.subject else { return }
+        let start = questions[id]!.asked.upperBound
+        var (end, size) = (start, 0)
+        while end < names.count {
+            let more = names[end].count + 10
+            if end > start, size + more > CountQuestions.partBytes { break }
+            size += more
+            end += 1
+        }
+        questions[id]!.asked = start..<end
+        questions[id]!.isLarge = size > CountQuestions.smallBytes
+        if questions[id]!.isLarge {
+            counts.waiting = wait(id, behind: counts.waiting)
+            startLargeCounts()
+        } else {
+            sendCounts(id)
+        }
+    }
+
+    private mutating func startLargeCounts() {
+        while counts.largeOpen < CountQuestions.largeMax, let id = counts.waiting.ids.popFirst() {
+            guard isAwaited(id) else {
+                questions[id] = nil
+                continue
+            }
+            counts.largeOpen += 1
+            sendCounts(id)
+        }
+    }
+
+    private mutating func sendCounts(_ id: QueryID) {
+        guard let question = questions[id], case .counts(let kind, let names) = question.subject
+        else { return }
+        var bytes = ByteQueue()
+        for name in names[question.asked] {
+            bytes.append(integer: hasher.key(kind.keyKind, name).rawValue)
+        }
+        let keys = Slice(start: 0, count: bytes.count)
+        bytes.append(Self.countsTag)
+        bytes.append(kind.rawValue)
+        for name in names[question.asked] { Self.append(name, to: &bytes) }
+        let subject = Slice(start: keys.end, count: bytes.count - keys.end)
+        hasWork = true
+        errands.append(
+            Errand(
+                id: id, query: .holders(keys: keys, subject: subject),
+                bytes: bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }))
+    }
+
+    /// One node's subscribers of the names that were asked for.
+    mutating func gatherCounts(
+        _ answer: Slice, _ input: Span<UInt8>, of id: QueryID, from node: NodeID
+    ) {
+        guard let asked = questions[id]?.asked else { return }
+        guard Int(answer.count) == asked.count * 4 else {
+            counters[.answersMalformed] += 1
+            questions[id]!.unheard.append(node)
+            return
+        }
+        for (place, index) in asked.enumerated() {
+            questions[id]!.counts[index] += Int(
+                input.load(UInt32.self, at: Int(answer.start) + place * 4))
+        }
+    }
+
+    /// All have told the subscribers of the names that were asked for.
+    ///
+    /// - Returns: the client to go on with, if its question is answered with that.
+    mutating func finishCounts(_ id: QueryID, unheard: String?) -> ClientIndex? {
+        let isAwaited = self.isAwaited(id)
+        guard let question = questions.removeValue(forKey: id),
+            case .counts(_, let names) = question.subject
+        else { return nil }
+        if question.isLarge { counts.largeOpen -= 1 }
+        defer { startLargeCounts() }
+        if isAwaited, question.unheard.isEmpty, question.asked.upperBound < names.count {
+            // Under a number of its own: what comes late for this part is not taken for the next one.
+            let next = nextQuestion
+            nextQuestion = next.next
+            questions[next] = question
+            askNextCounts(next)
+            return nil
+        }
+        guard let isHeard = endAsking(question) else { return nil }
+        let client = question.client
+        guard isHeard else { return client }
+        // Nothing says of a sum which part is missing: 0 reads as nobody there.
+        if let first = question.unheard.first {
+            fail(
+                client,
+                .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
+            return client
+        }
+        // A flat list in RESP3 too, as in Redis.
+        clients[client.slot].output.appendArray(names.count * 2)
+        for (name, count) in zip(names, question.counts) {
+            clients[client.slot].output.appendBulk(name)
+            clients[client.slot].output.appendInteger(count)
+        }
+        wrote(client)
+        return client
+    }
+
+    /// Whether the client of a question still waits for it.
+    func isAwaited(_ query: QueryID) -> Bool {
+        guard let question = questions[query] else { return false }
+        let slot = question.client.slot
+        return clients[slot].flags.contains([.open, .asking])
+            && clients[slot].id == question.clientID
+    }
+
+    /// Puts a question behind those that wait. At times those whose clients have gone are forgotten.
+    ///
+    /// - Returns: those that wait then.
+    mutating func wait(_ id: QueryID, behind waiting: WaitingQuestions) -> WaitingQuestions {
+        var waiting = waiting
+        if waiting.ids.count >= waiting.bound {
+            var kept = WaitingQuestions()
+            while let other = waiting.ids.popFirst() {
+                if isAwaited(other) { kept.ids.append(other) } else { questions[other] = nil }
+            }
+            kept.bound = max(kept.bound, 2 * kept.ids.count)
+            waiting = kept
+        }
+        waiting.ids.append(id)
+        return waiting
+    }
+}
