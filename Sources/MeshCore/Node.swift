@@ -224,7 +224,11 @@ public struct Node: ~Copyable {
                 receivedMessage(message, from: link, bytes, &effects)
             }
         } catch {
-            breach(error, on: link, &effects)
+            if case .unknownMessage = error, links[link].isPeerLater {
+                counters[.unknownMessages] &+= 1
+            } else {
+                breach(error, on: link, &effects)
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 38>
+public typealias NodeCounters = Counters<NodeCounter, 42>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -30,6 +30,12 @@ public enum NodeCounter: String, CounterName {
     case gaps = "Messages that their origins had given up."
     case acknowledgementsSent = "Acknowledgements in frames of their own."
     case acknowledgementsCarried = "Acknowledgements that travelled with messages."
+    /// They are passed on where others are to have them.
+    case unknownMessages = "Messages between nodes of a later version, passed over unread."
+    case unknownRecords = "Directory changes of a later version, passed over."
+    /// Their origins were told.
+    case unsupported = "Messages of a later version that ended here and were dropped."
+    case unsupportedElsewhere = "Messages of this node that their destinations do not support."
     case protocolErrors = "Frames of peers that broke the protocol."
     case linksRefused = "Links refused, by us or by peers."
     case handshakesAbandoned = "Connections that did not say in time who they were."

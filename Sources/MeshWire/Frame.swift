@@ -57,6 +57,9 @@ public enum Frame {
     /// The most bytes behind the destinations of a traced frame: a query and the ids of the nodes on
     /// its way. Each forwarder writes all of them anew for each link.
     public static let tracedBytesMax = 4_096
+    /// The longest arc frame with a message of a later version, which goes to every node unread: as
+    /// long as one with the most records, patterns of the greatest length among them.
+    public static let unknownArcLengthMax = 4 * 1024 * 1024
     /// The longest name of a user, room or channel. Redis has no such bound; a name that
     /// travels in every message needs one (two bytes of length).
     public static let nameLengthMax = 65_535
@@ -87,6 +90,17 @@ public struct FrameFlags: OptionSet, Sendable {
     @inlinable public static var volatile: FrameFlags { FrameFlags(rawValue: 4) }
     /// An acknowledgement stands behind the one destination.
     @inlinable public static var acknowledges: FrameFlags { FrameFlags(rawValue: 8) }
+    /// A label stands in front of the payload (`RoutedHeader.behindLabel`). Nobody sends one yet.
+    @inlinable public static var labelled: FrameFlags { FrameFlags(rawValue: 16) }
+
+    /// A destination need not look for anything beyond the flags above the label's.
+    @inlinable @inline(__always)
+    public var arePlain: Bool { rawValue < FrameFlags.labelled.rawValue }
+
+    /// Without those that are not plain.
+    @inlinable public var plain: FrameFlags {
+        FrameFlags(rawValue: rawValue & (FrameFlags.labelled.rawValue - 1))
+    }
 }
 
 /// The first eight bytes of a frame, checked.
@@ -194,6 +208,29 @@ public struct RoutedHeader: Sendable {
             nameLength: nameLength, hopsTaken: bytes.load(UInt16.self, at: offset + 30),
             restOffset: restOffset, nameOffset: nameOffset,
             payloadOffset: nameOffset + nameLength)
+    }
+
+    /// The header of a labelled frame with its payload behind the label; nil: this version does not
+    /// know what the label says.
+    ///
+    ///     offset size
+    ///          0    2  length of the label, these two bytes included
+    ///          2    1  its parts: 1, the sender; the other bits are of later versions
+    ///          3    …  the parts
+    ///
+    /// Forwarders copy a label unread. No client is ever given one.
+    public func behindLabel(
+        _ bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix
+    ) -> RoutedHeader? {
+        let available = prefix.length - payloadOffset
+        guard available >= 3 else { return nil }
+        let length = Int(bytes.load(UInt16.self, at: offset + payloadOffset))
+        guard length >= 3, length <= available, bytes[offset + payloadOffset + 2] == 1 else {
+            return nil
+        }
+        var header = self
+        header.payloadOffset += length
+        return header
     }
 }
 

@@ -39,11 +39,12 @@ extension ByteQueue {
         unsafe (target + 8).storeBytes(of: word.littleEndian, as: UInt64.self)
     }
 
-    /// The header of an `.arc` frame of `length` bytes.
+    /// The header of an `.arc` frame of `length` bytes. No version so far gives arcs flags or bodies.
     public mutating func appendArcHeader(
-        length: Int, hopsLeft: UInt8, origin: NodeID, end: NodeID
+        length: Int, _ flags: FrameFlags = [], hopsLeft: UInt8, body: UInt8 = 0, origin: NodeID,
+        end: NodeID
     ) {
-        appendPrefix(length: length, .arc, [], hopsLeft: hopsLeft, body: 0)
+        appendPrefix(length: length, .arc, flags, hopsLeft: hopsLeft, body: body)
         append(origin)
         append(end)
     }

@@ -66,6 +66,8 @@ public enum Message: Equatable, Sendable {
     /// To the destination of a flow: what has found nobody of these messages is the origin's again.
     /// All that it has sent to their users has numbers up to `last`.
     case takenBack(FlowRange, last: UInt32)
+    /// To the origin of a message: its destination speaks an earlier version, and has dropped it.
+    case unsupported(Unsupported)
 
     /// Whom a message is exchanged between.
     public enum Scope: Sendable {
@@ -87,7 +89,7 @@ public enum Message: Equatable, Sendable {
             .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair:
             .link
         case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName,
-            .nobody, .takenBack:
+            .nobody, .takenBack, .unsupported:
             .mesh
         }
     }
@@ -98,7 +100,26 @@ public enum Message: Equatable, Sendable {
         case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
         case logSummaries = 22, coordinates, wrongName, linkChanges, linksWanted, statuses
-        case nobody = 34, takenBack
+        case nobody = 34, takenBack, unsupported
+    }
+}
+
+/// A routed frame that its destination does not understand, by the fields that it had.
+public struct Unsupported: Equatable, Sendable {
+    /// Its number in the flow, if it is in one.
+    public var sequence: UInt32
+    public var body: UInt8
+    public var flags: FrameFlags
+
+    public init(sequence: UInt32, body: UInt8, flags: FrameFlags) {
+        self.sequence = sequence
+        self.body = body
+        self.flags = flags
+    }
+
+    /// What is in no flow says so, also of a version to come.
+    public var isInFlow: Bool {
+        body != RoutedBody.control.rawValue && !flags.contains(.volatile)
     }
 }
 
@@ -143,13 +164,20 @@ public struct Greeting: Equatable, Sendable {
     }
 
     public static let currentVersion: UInt16 = 2
+    /// The features of this version, which has none beyond itself.
+    public static let currentFeatures: UInt64 = 0
+
+    /// The sender may say what this version does not know.
+    public var isLater: Bool {
+        versionMax > Self.currentVersion || features & ~Self.currentFeatures != 0
+    }
 
     public init(
         cluster: String, clusterID: UInt64, purpose: Purpose, stratum: UInt8, member: MemberRecord
     ) {
         versionMin = Self.currentVersion
         versionMax = Self.currentVersion
-        features = 0
+        features = Self.currentFeatures
         self.cluster = cluster
         self.clusterID = clusterID
         self.purpose = purpose
@@ -347,11 +375,35 @@ public struct DirectoryRecords: Equatable, Sendable {
 
 /// One change: seven bytes on the wire, and the text of a pattern that is added.
 public struct DirectoryRecord: Equatable, Sendable {
-    public enum Operation: UInt8, Sendable {
-        case addKey = 0
-        case removeKey = 1
-        case addPattern = 2
-        case removePattern = 3
+    public enum Operation: Hashable, Sendable {
+        case addKey
+        case removeKey
+        case addPattern
+        case removePattern
+        /// One that a later version has added, by its number: it has no text, and changes nothing here.
+        case unknown(UInt8)
+
+        /// The operation of this number. 4 and 5 will say of a key that is removed how it went: lost
+        /// its connection, or was kicked.
+        @inlinable public init(rawValue: UInt8) {
+            switch rawValue {
+            case 0: self = .addKey
+            case 1, 4, 5: self = .removeKey
+            case 2: self = .addPattern
+            case 3: self = .removePattern
+            default: self = .unknown(rawValue)
+            }
+        }
+
+        @inlinable public var rawValue: UInt8 {
+            switch self {
+            case .addKey: 0
+            case .removeKey: 1
+            case .addPattern: 2
+            case .removePattern: 3
+            case .unknown(let number): number
+            }
+        }
     }
     public var operation: Operation
     public var key: Key

@@ -156,6 +156,12 @@ extension Message {
                 throw .invalidValue(field: "range of numbers")
             }
             return .takenBack(range, last: try reader.integer(UInt32.self, bytes))
+        case .unsupported:
+            return .unsupported(
+                Unsupported(
+                    sequence: try reader.integer(UInt32.self, bytes),
+                    body: try reader.byte(bytes),
+                    flags: FrameFlags(rawValue: try reader.byte(bytes))))
         }
     }
 }
@@ -303,9 +309,7 @@ extension ByteReader {
         var records: [DirectoryRecord] = []
         records.reserveCapacity(count)
         for _ in 0..<count {
-            guard let operation = DirectoryRecord.Operation(rawValue: try byte(bytes)) else {
-                throw .invalidValue(field: "operation")
-            }
+            let operation = DirectoryRecord.Operation(rawValue: try byte(bytes))
             let key = try key(bytes)
             records.append(
                 DirectoryRecord(

@@ -130,6 +130,11 @@ extension ByteQueue {
             append(integer: range.first)
             append(integer: range.last)
             append(integer: last)
+        case .unsupported(let what):
+            append(Message.Number.unsupported.rawValue)
+            append(integer: what.sequence)
+            append(what.body)
+            append(what.flags.rawValue)
         case .query, .answer, .traceAnswer:
             preconditionFailure("written by append(query…), which is given the bytes")
         }

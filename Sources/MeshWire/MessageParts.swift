@@ -25,7 +25,7 @@ extension Message {
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
         case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch, .records,
             .digests, .snapshot, .cannotRepair, .query, .answer, .traceAnswer, .acknowledge,
-            .skip, .wrongName, .nobody, .takenBack:
+            .skip, .wrongName, .nobody, .takenBack, .unsupported:
             nil
         }
     }

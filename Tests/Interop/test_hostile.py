@@ -471,7 +471,7 @@ LIAR, NOBODY = 0x1111, 0x2222
         "<QQQQQBHBBBH", LIAR, 1, 1, 10, 5, 0, 3, 1, 1, 1, 0))),
     ("bytes after the message", wire.link(wire.BYE, b"more")),
     ("a second hello", None),
-    ("an arc with a broken message", wire.arc(LIAR, 0, b"\xff\xff")),
+    ("an arc with a broken message", wire.arc(LIAR, 0, bytes([wire.RECORDS, 0xff]))),
     ("a control message that is broken", wire.routed(
         LIAR, [NOBODY], b"", b"\xff\xff", body=wire.CONTROL))],
     ids=lambda v: v if isinstance(v, str) else "")

@@ -80,6 +80,7 @@ import Testing
         case .skip: return .skip(through: 1)
         case .nobody: return .nobody([1, 2], sequence: 3)
         case .takenBack: return .takenBack(FlowRange(first: 1, last: 1), last: 2)
+        case .unsupported: return .unsupported(Unsupported(sequence: 1, body: 99, flags: []))
         case .query, .answer, .traceAnswer: return nil
         }
     }

@@ -297,7 +297,8 @@ import Testing
         incoming.highest = .max - 2
         func message(_ number: UInt8) -> ReorderedMessage {
             ReorderedMessage(
-                body: .user, key: Key(1), number: 0, hops: 1, nameCount: 0, bytes: [number])
+                content: .message(.user), key: Key(1), number: 0, hops: 1, nameCount: 0,
+                bytes: [number])
         }
         #expect(incoming.distance(to: 2) == 4)
         for ahead in [4, 2, 3] {

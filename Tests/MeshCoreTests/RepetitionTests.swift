@@ -99,7 +99,7 @@ import Testing
         var flow = IncomingFlow(from: NodeID(7), at: Instant(nanoseconds: 0))
         for _ in 0..<3 { flow.pass() }
         let message = ReorderedMessage(
-            body: .user, key: Key(1), number: 6, hops: 1, nameCount: 0, bytes: [1])
+            content: .message(.user), key: Key(1), number: 6, hops: 1, nameCount: 0, bytes: [1])
         flow.highest = 6
         flow.wait(message, ahead: 2, capacity: 8)
         #expect(flow.hasGap && flow.missing == 2)

@@ -69,6 +69,7 @@ private let messages: [Message] = [
     .wrongName(Key(0xFFFF_0000_0001), name: .max, sequence: 9),
     .nobody([1], sequence: 0), .nobody([.max - 1, 0, 7], sequence: 1 << 61),
     .takenBack(FlowRange(first: .max - 1, last: 2), last: 3),
+    .unsupported(Unsupported(sequence: .max, body: 255, flags: [.labelled, .volatile])),
 ]
 
 @Suite struct MessageTests {

@@ -1,8 +1,15 @@
 import MeshWire
 
+/// What a flow has in the place of a number.
+enum FlowContent {
+    case message(RoutedBody)
+    /// A message of a later version: its origin is told when the flow passes it.
+    case unsupported(Unsupported)
+}
+
 /// A message that came before an earlier one, copied until that comes.
 struct ReorderedMessage {
-    var body: RoutedBody
+    var content: FlowContent
     var key: Key
     var number: UInt32
     var hops: UInt64

@@ -33,7 +33,7 @@ extension Node {
     /// A message that is not the next of its flow, or the first of a flow.
     @inline(never)
     mutating func receivedOutOfOrder(
-        _ sequence: UInt32, _ header: RoutedHeader, _ body: RoutedBody, name: Slice,
+        _ sequence: UInt32, _ header: RoutedHeader, _ content: FlowContent, name: Slice,
         payload: Slice, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         var flow = flows.flow(from: header.origin)
@@ -48,13 +48,16 @@ extension Node {
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
             flows.incoming[flow].pass()
-            if !givesBack(body, header.key, number: sequence, flow) {
+            switch content {
+            case .message(let body) where !givesBack(body, header.key, number: sequence, flow):
                 counters[.messagesDelivered] &+= 1
                 counters[.messageHops] &+= hops
                 effects.append(
                     .deliver(
                         body, number: sequence, header.key, name: name, payload: payload,
                         id: header.id))
+            case .message: break
+            case .unsupported(let what): tellUnsupported(what, to: header.origin, &effects)
             }
             passed(flow, &effects)
         } else if ahead < 0 {
@@ -69,7 +72,7 @@ extension Node {
             counters[.protocolErrors] &+= 1
         } else {
             let message = ReorderedMessage(
-                body: body, key: header.key, number: header.number, hops: hops,
+                content: content, key: header.key, number: header.number, hops: hops,
                 nameCount: Int(name.count),
                 bytes: bytes.array(name) + bytes.array(payload))
             wait(message, ahead: ahead, sequence, flow)
@@ -126,12 +129,19 @@ extension Node {
     ) {
         flows.reorderBytes -= message.cost
         let number = flows.incoming[flow].expected &- 1
-        if givesBack(message.body, message.key, number: number, flow) { return }
+        let body: RoutedBody
+        switch message.content {
+        case .message(let known): body = known
+        case .unsupported(let what):
+            tellUnsupported(what, to: flows.incoming[flow].origin, &effects)
+            return
+        }
+        if givesBack(body, message.key, number: number, flow) { return }
         counters[.messagesDelivered] &+= 1
         counters[.messageHops] &+= message.hops
         let id = MessageID(origin: flows.incoming[flow].origin, number: message.number)
         deliverKept(
-            message.body, number: number, message.key, message.bytes,
+            body, number: number, message.key, message.bytes,
             nameCount: message.nameCount, id: id, &effects)
     }
 

@@ -225,7 +225,7 @@ extension Node {
 
     /// So many messages of a flow are looked at for one `.nobody`: whoever returns some acknowledges
     /// everything before them.
-    private static var returnReach: Int { 8_192 }
+    static var returnReach: Int { 8_192 }
 
     private mutating func takeBack(
         _ flow: FlowIndex, at offset: Int, _ barrier: ReturnBarrier, _ effects: inout EffectBuffer

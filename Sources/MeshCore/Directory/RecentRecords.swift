@@ -11,7 +11,7 @@ struct RecentRecords {
 
         var key: Key { Key(packed >> 16) }
         var operation: DirectoryRecord.Operation {
-            DirectoryRecord.Operation(rawValue: UInt8(truncatingIfNeeded: packed & 3))!
+            DirectoryRecord.Operation(rawValue: UInt8(truncatingIfNeeded: packed))
         }
     }
 

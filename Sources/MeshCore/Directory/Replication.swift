@@ -66,6 +66,10 @@ extension Node {
         case .removePattern:
             let removed = directory.patterns.remove(record.key, node: origin.node)
             change = (-removed, 0 &- UInt64(removed) &* Self.weight(record.key))
+        case .unknown:
+            // It has its place in the log, and is passed on to whoever asks for what this node has.
+            counters[.unknownRecords] &+= 1
+            change = (0, 0)
         }
         members.updateLog(origin) {
             $0.sequence = sequence

@@ -82,6 +82,7 @@ extension Node {
             refuse(index, reason, &effects)
             return
         }
+        links[index].isPeerLater = greeting.isLater
         let record = greeting.member
         guard record.status == .alive, isPlausible(record.incarnation, of: record.id) else {
             breach(.invalidValue(field: "status or birth"), on: index, &effects)
@@ -265,6 +266,7 @@ extension Node {
             forget(index, &effects)
             return
         }
+        links[index].isPeerLater = greeting.isLater
         let record = greeting.member
         // Whoever was expected here is gone: somebody else answers at its address.
         if links[index].purpose != .introduce, links[index].peer != record.id,

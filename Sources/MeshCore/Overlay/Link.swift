@@ -69,6 +69,8 @@ struct Link {
     var isListPassed = false
     var endpoint = Endpoint(ipv4: 0, port: 0)
     var isDialled = false
+    /// The peer has greeted with a later version or features: it may say what this node does not know.
+    var isPeerLater = false
     var purpose = Greeting.Purpose.introduce
     private var rawStratum: Int16 = 0
     /// When the peer last sent records or a part of a set that was asked for.

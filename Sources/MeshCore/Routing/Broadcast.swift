@@ -64,14 +64,7 @@ extension Node {
     ) throws(WireError) {
         let origin = NodeID(bytes.load(UInt64.self, at: start + 8))
         let end = NodeID(bytes.load(UInt64.self, at: start + 16))
-        let message = try Message.decode(
-            bytes, from: start + Frame.arcHeaderSize, to: start + prefix.length)
-        switch message {
-        case .records(let records) where records.origin == origin && !records.isRepair:
-            try checkPatterns(records.records)
-        case .coordinates(let items) where items.count == 1 && items[0].id == origin: break
-        default: throw .invalidValue(field: "message for all")
-        }
+        let message = try messageForAll(prefix, start, from: origin, bytes)
         guard origin != id else { return }
         if prefix.hopsLeft > 0 {
             let body = Slice(
@@ -81,8 +74,8 @@ extension Node {
             {
                 let head = effects.bytes.count
                 effects.bytes.appendArcHeader(
-                    length: prefix.length, hopsLeft: prefix.hopsLeft - 1, origin: origin,
-                    end: target.end)
+                    length: prefix.length, prefix.flags, hopsLeft: prefix.hopsLeft - 1,
+                    body: prefix.body, origin: origin, end: target.end)
                 transmit(
                     Slice(start: head, count: effects.bytes.count - head), body, .control,
                     over: target.link, &effects)
@@ -90,11 +83,37 @@ extension Node {
         } else {
             counters[.droppedHopLimit] &+= 1
         }
-        if case .records(let records) = message {
+        switch message {
+        case .records(let records):
             counters[.recordBytesLive] &+= UInt64(prefix.length)
             applyRecords(records, from: link, isLive: true, &effects)
-        } else if case .coordinates(let items) = message {
-            accept(items, from: origin)
+        case .coordinates(let items): accept(items, from: origin)
+        default: counters[.unknownMessages] &+= 1
         }
+    }
+
+    /// The message of an arc frame; nil: a later version's, of whose frame no more is read.
+    ///
+    /// - Throws: for a message that is not for all. It costs the link that it came over: no node of
+    ///   this protocol passes it on.
+    private func messageForAll(
+        _ prefix: FramePrefix, _ start: Int, from origin: NodeID, _ bytes: Span<UInt8>
+    ) throws(WireError) -> Message? {
+        let at = start + Frame.arcHeaderSize
+        guard prefix.flags.isEmpty, prefix.body == 0, Message.Number(rawValue: bytes[at]) != nil
+        else {
+            guard prefix.length <= Frame.unknownArcLengthMax else {
+                throw .invalidValue(field: "length of an arc")
+            }
+            return nil
+        }
+        let message = try Message.decode(bytes, from: at, to: start + prefix.length)
+        switch message {
+        case .records(let records) where records.origin == origin && !records.isRepair:
+            try checkPatterns(records.records)
+        case .coordinates(let items) where items.count == 1 && items[0].id == origin: break
+        default: throw .invalidValue(field: "message for all")
+        }
+        return message
     }
 }

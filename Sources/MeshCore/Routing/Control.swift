@@ -81,6 +81,8 @@ extension Node {
             receivedNobody(numbers, sequence: sequence, from: origin, &effects)
         case .takenBack(let range, let last):
             receivedTakenBack(range, last: last, from: origin)
+        case .unsupported(let what):
+            receivedUnsupported(what, by: origin, &effects)
         case .skip(let last):
             receivedSkip(through: last, from: origin, &effects)
         case .query(let number, let isTrace, let subject):

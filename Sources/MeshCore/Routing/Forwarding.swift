@@ -126,12 +126,12 @@ extension Node {
         if header.destinationCount == 1 {
             let destination = Destination.read(bytes, frame: start, index: 0)
             if destination.id == id {
-                try deliver(destination.sequence, header, prefix, start, bytes, &effects)
+                deliver(destination.sequence, header, prefix, start, bytes, &effects)
             } else {
                 forward(destination, header, prefix, start, from: link, bytes, &effects)
             }
         } else {
-            try forwardList(header, prefix, start, from: link, bytes, &effects)
+            forwardList(header, prefix, start, from: link, bytes, &effects)
         }
     }
 
@@ -140,9 +140,10 @@ extension Node {
     private mutating func deliver(
         _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
-    ) throws(WireError) {
-        guard let body = RoutedBody(rawValue: prefix.body) else {
-            throw .invalidValue(field: "body of a routed frame")
+    ) {
+        guard let body = RoutedBody(rawValue: prefix.body), prefix.flags.arePlain else {
+            deliverUnfamiliar(sequence, header, prefix, start, bytes, &effects)
+            return
         }
         let payload = Slice(
             start: start + header.payloadOffset, count: prefix.length - header.payloadOffset)
@@ -161,7 +162,8 @@ extension Node {
                 !flows.incoming[flow].givesBack
             else {
                 receivedOutOfOrder(
-                    sequence, header, body, name: name, payload: payload, bytes, &effects)
+                    sequence, header, .message(body), name: name, payload: payload, bytes,
+                    &effects)
                 return
             }
             flows.incoming[flow].pass()
@@ -179,6 +181,31 @@ extension Node {
         effects.append(
             .deliver(
                 body, number: 0, header.key, name: name, payload: payload, id: header.id))
+    }
+
+    /// A message with a label, or one of a later version of the wire. It has no fault of the link that
+    /// it came over: forwarders do not read what they pass on.
+    @inline(never)
+    private mutating func deliverUnfamiliar(
+        _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        var plain = prefix
+        plain.flags = prefix.flags.plain
+        if RoutedBody(rawValue: prefix.body) != nil,
+            prefix.flags.subtracting(plain.flags) == .labelled,
+            let header = header.behindLabel(bytes, at: start, prefix)
+        {
+            deliver(sequence, header, plain, start, bytes, &effects)
+            return
+        }
+        if prefix.flags.contains(.acknowledges) {
+            receivedAcknowledgement(
+                Acknowledgement.read(bytes, frame: start, header), from: header.origin, &effects)
+        }
+        receivedUnsupported(
+            Unsupported(sequence: sequence, body: prefix.body, flags: prefix.flags), header,
+            bytes, &effects)
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.
@@ -231,7 +258,7 @@ extension Node {
     private mutating func forwardList(
         _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int, from link: LinkIndex,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
-    ) throws(WireError) {
+    ) {
         let isStrict = prefix.flags.contains(.strictlyGreedy)
         var ownSequence: UInt32?
         forwarding.entries.removeAll(keepingCapacity: true)
@@ -270,7 +297,7 @@ extension Node {
             rest: rest, bytes, &effects)
         // Last, because what this leads to may need the list of entries itself.
         if let ownSequence {
-            try deliver(ownSequence, header, prefix, start, bytes, &effects)
+            deliver(ownSequence, header, prefix, start, bytes, &effects)
         }
     }
 

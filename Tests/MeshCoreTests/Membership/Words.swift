@@ -167,6 +167,7 @@ final class Words {
         case .nobody(let numbers, _): "nobody(\(numbers.map(String.init).joined(separator: ", ")))"
         case .takenBack(let range, let last):
             "taken-back(\(range.first) to \(range.last) of \(last))"
+        case .unsupported(let what): "unsupported(\(what.sequence), body \(what.body))"
         }
     }
 
