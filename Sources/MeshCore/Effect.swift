@@ -76,6 +76,8 @@ public enum LogEvent: Sendable {
     case linkUp(NodeID)
     case linkDown(NodeID, LinkDownReason)
     case refused(Endpoint, RefusalReason)
+    /// The peer has greeted in another version, which the error tells.
+    case wrongVersion(LinkIndex, WireError)
     case refuted
     /// The node is the peer by its own account, or whom the link was dialled for; nil: unknown.
     case protocolError(LinkIndex, NodeID?, WireError)

@@ -20,6 +20,7 @@ import MeshWire
         var endpoint: Endpoint
         var name: String
         var zone: String
+        var capabilities: Capabilities
         /// The part of `Member.digest` that no log changes.
         var digest: UInt64
         /// How many table slots name it; 0: the entry is free.
@@ -28,7 +29,7 @@ import MeshWire
         static var none: Facts {
             Facts(
                 id: NodeID(0), incarnation: Incarnation(0), endpoint: Endpoint(ipv4: 0, port: 0),
-                name: "", zone: "", digest: 0, references: 0)
+                name: "", zone: "", capabilities: .current, digest: 0, references: 0)
         }
     }
 
@@ -41,11 +42,13 @@ import MeshWire
         @inline(__always) var endpoint: Endpoint { unsafe facts.pointee.endpoint }
         @inline(__always) var name: String { unsafe facts.pointee.name }
         @inline(__always) var zone: String { unsafe facts.pointee.zone }
+        @inline(__always) var capabilities: Capabilities { unsafe facts.pointee.capabilities }
         @inline(__always) var digest: UInt64 { unsafe facts.pointee.digest }
 
         fileprivate func holds(_ record: MemberRecord) -> Bool {
             id == record.id && incarnation == record.incarnation && endpoint == record.endpoint
                 && name == record.name && zone == record.zone
+                && capabilities == record.capabilities
         }
     }
 
@@ -87,7 +90,7 @@ import MeshWire
         let fresh = reference(index)
         unsafe fresh.facts.pointee = Facts(
             id: record.id, incarnation: record.incarnation, endpoint: record.endpoint,
-            name: record.name, zone: record.zone,
+            name: record.name, zone: record.zone, capabilities: record.capabilities,
             digest: Member.digest(record.id, record.incarnation), references: 1)
         map.insert(index, hash) { self.hash($0) }
         return fresh

@@ -224,10 +224,10 @@ public struct Node: ~Copyable {
                 receivedMessage(message, from: link, bytes, &effects)
             }
         } catch {
-            if case .unknownMessage = error, links[link].isPeerLater {
-                counters[.unknownMessages] &+= 1
-            } else {
-                breach(error, on: link, &effects)
+            switch error {
+            case .unknownMessage where links[link].isPeerLater: counters[.unknownMessages] &+= 1
+            case .otherVersion: receivedOtherVersion(error, on: link, &effects)
+            default: breach(error, on: link, &effects)
             }
         }
     }

@@ -11,6 +11,7 @@ extension Node {
             return MemberReport(
                 id: member.id, incarnation: member.incarnation, status: member.status,
                 endpoint: member.endpoint, name: member.name, zone: member.zone,
+                wireVersion: member.capabilities.version,
                 keyCount: Int(member.log.keyCount), isSelf: index == .oneself)
         }
     }

@@ -8,6 +8,8 @@ public struct MemberReport: Sendable {
     public var endpoint: Endpoint
     public var name: String
     public var zone: String
+    /// The latest version of the wire that it speaks.
+    public var wireVersion: UInt16
     /// Keys and patterns that this member holds, as far as this node knows.
     public var keyCount: Int
     public var isSelf: Bool

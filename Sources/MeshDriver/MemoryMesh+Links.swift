@@ -51,6 +51,12 @@ extension MemoryMesh {
             $0.array(Slice(start: 0, count: size))
         }
         hosts[sender].outputs[link.slot].drop(size)
+        for translated in translator?(sender, wire.host, frame) ?? [frame] {
+            post(translated, sender, wire)
+        }
+    }
+
+    private mutating func post(_ frame: [UInt8], _ sender: Int, _ wire: MemoryHost.Wire) {
         var delay = latency
         var copies = 1
         switch judge?(sender, wire.host, frame) ?? .pass {

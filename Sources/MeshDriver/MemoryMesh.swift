@@ -32,6 +32,12 @@ public struct MemoryMesh: ~Copyable {
         didSet { watch() }
     }
 
+    /// What a host that speaks another version sends in the place of each frame. It may not look at the
+    /// mesh.
+    public var translator: ((_ from: Int, _ to: Int, _ frame: [UInt8]) -> [[UInt8]])? {
+        didSet { watch() }
+    }
+
     /// Sees what each event of a server led to, and the bytes that the event came with. It may not
     /// look at the mesh.
     public var witness:
@@ -110,7 +116,9 @@ public struct MemoryMesh: ~Copyable {
     }
 
     private mutating func watch() {
-        isWatched = latency > .zero || judge != nil || witness != nil || inspector != nil
+        isWatched =
+            latency > .zero || judge != nil || translator != nil || witness != nil
+            || inspector != nil
         for host in 0..<hosts.count { hosts[host].needsMore = isWatched }
     }
 

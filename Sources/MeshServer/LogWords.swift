@@ -39,9 +39,20 @@ extension Server {
         case .refused(let endpoint, let reason):
             // A cluster or version that does not fit needs a person; the rest is everyday life.
             let needsPerson = reason == .wrongCluster || reason == .wrongVersion
+            let own = Greeting.currentVersion
+            let words =
+                reason == .wrongVersion
+                ? "it does not speak version \(own) of the wire, this node no other" : "\(reason)"
             return LogLine(
                 needsPerson ? .warning : .debug, "refused",
-                [("endpoint", .text(endpoint.description)), ("reason", .text("\(reason)"))])
+                [("endpoint", .text(endpoint.description)), ("reason", .text(words))])
+        case .wrongVersion(let link, let error):
+            return LogLine(
+                .warning, "refused",
+                [
+                    ("endpoint", .text(endpoint(link).description)),
+                    ("reason", .text(error.description)),
+                ])
         case .refuted: return LogLine(.notice, "refuted")
         case .protocolError(let link, let peer, let error):
             return breach(

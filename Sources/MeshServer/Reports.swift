@@ -108,6 +108,7 @@ extension Server {
             ("status", .text("\(member.status)")),
             ("incarnation", .integer(Int(truncatingIfNeeded: member.incarnation.rawValue))),
             ("keys", .integer(member.keyCount)),
+            ("wire", .integer(Int(member.wireVersion))),
             ("self", .integer(member.isSelf ? 1 : 0)),
         ])
     }

@@ -51,7 +51,9 @@ public enum Frame {
     public static let arcHeaderSize = 24
     /// The longest frame: a payload of 64 MiB with its name and many destinations. Longer ones close the link.
     public static let lengthMax = 66 * 1024 * 1024
-    /// The longest frame of a peer that has not been greeted yet. A greeting has at most 260 bytes;
+    /// The largest payload that a node says it takes. Publishers are bounded by `lengthMax` alone so far.
+    public static let payloadMax = 64 * 1024 * 1024
+    /// The longest frame of a peer that has not been greeted yet. A greeting has at most 272 bytes;
     /// a stranger who announces more gets no memory for it.
     public static let greetingLengthMax = 512
     /// The most bytes behind the destinations of a traced frame: a query and the ids of the nodes on

@@ -208,10 +208,11 @@ public struct MemberRecord: Equatable, Sendable {
     public var endpoint: Endpoint
     public var name: String
     public var zone: String
+    public var capabilities: Capabilities
 
     public init(
         id: NodeID, incarnation: Incarnation, status: MemberStatus, endpoint: Endpoint,
-        name: String, zone: String
+        name: String, zone: String, capabilities: Capabilities = .current
     ) {
         self.id = id
         self.incarnation = incarnation
@@ -219,7 +220,11 @@ public struct MemberRecord: Equatable, Sendable {
         self.endpoint = endpoint
         self.name = name
         self.zone = zone
+        self.capabilities = capabilities
     }
+
+    /// The least bytes of one: with an IPv4 address, without name and zone.
+    static let sizeMin = 26 + Capabilities.size
 }
 
 /// A member's new status, in thirteen bytes: whoever knows the member knows the rest of its record.

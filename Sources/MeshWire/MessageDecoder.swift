@@ -35,7 +35,8 @@ extension Message {
                     echoDelay: try reader.integer(UInt32.self, bytes)))
         case .members:
             let isRepair = try reader.flag(bytes)
-            let count = try reader.count(least: 26, max: Message.memberCountMax, bytes)
+            let count = try reader.count(
+                least: MemberRecord.sizeMin, max: Message.memberCountMax, bytes)
             var records: [MemberRecord] = []
             records.reserveCapacity(count)
             for _ in 0..<count { records.append(try reader.member(bytes)) }
@@ -81,7 +82,8 @@ extension Message {
         case .origins:
             let isReply = try reader.flag(bytes)
             let mask = try reader.integer(UInt64.self, bytes)
-            let count = try reader.count(least: 46, max: Message.memberCountMax, bytes)
+            let count = try reader.count(
+                least: MemberRecord.sizeMin + 20, max: Message.memberCountMax, bytes)
             var entries: [OriginEntry] = []
             for _ in 0..<count {
                 entries.append(
@@ -214,6 +216,11 @@ extension ByteReader {
     mutating func greeting(_ bytes: Span<UInt8>) throws(WireError) -> Greeting {
         let versionMin = try integer(UInt16.self, bytes)
         let versionMax = try integer(UInt16.self, bytes)
+        guard versionMin <= versionMax else { throw .invalidValue(field: "version range") }
+        // What follows in another version is not known, not even its length.
+        guard versionMin <= Greeting.currentVersion, versionMax >= Greeting.currentVersion else {
+            throw .otherVersion(min: versionMin, max: versionMax)
+        }
         let features = try integer(UInt64.self, bytes)
         let cluster = try shortText(bytes)
         let clusterID = try integer(UInt64.self, bytes)
@@ -224,7 +231,6 @@ extension ByteReader {
         var greeting = Greeting(
             cluster: cluster, clusterID: clusterID, purpose: purpose, stratum: stratum,
             member: try member(bytes))
-        guard versionMin <= versionMax else { throw .invalidValue(field: "version range") }
         greeting.versionMin = versionMin
         greeting.versionMax = versionMax
         greeting.features = features
@@ -237,7 +243,8 @@ extension ByteReader {
         let status = try status(bytes)
         return MemberRecord(
             id: id, incarnation: incarnation, status: status, endpoint: try endpoint(bytes),
-            name: try shortText(bytes), zone: try shortText(bytes))
+            name: try shortText(bytes), zone: try shortText(bytes),
+            capabilities: try capabilities(bytes))
     }
 
     mutating func status(_ bytes: Span<UInt8>) throws(WireError) -> MemberStatus {

@@ -213,6 +213,7 @@ extension ByteQueue {
         append(record.endpoint)
         append(shortText: record.name)
         append(shortText: record.zone)
+        append(record.capabilities)
     }
 
     private mutating func append(_ list: LinkList) {

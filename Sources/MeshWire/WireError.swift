@@ -15,6 +15,8 @@ public enum WireError: Error, Equatable, Sendable {
     /// Bytes are left over after the message.
     case trailingBytes(Int)
     case notUTF8
+    /// A greeting that has no version in common with this node.
+    case otherVersion(min: UInt16, max: UInt16)
 
     public static func == (left: WireError, right: WireError) -> Bool {
         left.description == right.description
@@ -37,6 +39,9 @@ extension WireError: CustomStringConvertible {
         case .invalidValue(let field): "invalid \(field)"
         case .trailingBytes(let count): "\(count) bytes after the message"
         case .notUTF8: "text that is not UTF-8"
+        case .otherVersion(let min, let max):
+            "it speaks \(min == max ? "version \(min)" : "versions \(min) to \(max)") of the wire, "
+                + "this node version \(Greeting.currentVersion)"
         }
     }
 }

@@ -14,7 +14,7 @@ LINK, ROUTED, ARC = 1, 2, 3
  ORIGINS, REPAIR, SNAPSHOT, CANNOT_REPAIR, QUESTION, ANSWER, TRACE_ANSWER) = range(1, 20)
 LOG_SUMMARIES = 22
 LINK_CHANGES, LINKS_WANTED, STATUSES = 25, 26, 27
-NOBODY, TAKEN_BACK = 34, 35
+NOBODY, TAKEN_BACK, UNSUPPORTED = 34, 35, 36
 INTRODUCE, NEIGHBOUR = 1, 2
 CHANNEL, SHARD_CHANNEL, USER, CONTROL = 1, 2, 3, 4
 WRONG_CLUSTER, WRONG_VERSION, FULL, STRATUM_TAKEN, DUPLICATE, ONESELF, DEAD = range(1, 8)
@@ -54,9 +54,10 @@ def endpoint(host, port):
         ">I", socket.inet_aton(host))[0])
 
 
-def member(id, incarnation, status=0, address=("127.0.0.1", 1), name=b"liar", zone=b""):
+def member(id, incarnation, status=0, address=("127.0.0.1", 1), name=b"liar", zone=b"",
+           version=2):
     return struct.pack("<QQB", id, incarnation, status) + endpoint(*address) \
-        + short(name) + short(zone)
+        + short(name) + short(zone) + struct.pack("<HII", version, 0, 64 << 20)
 
 
 class Greeting:

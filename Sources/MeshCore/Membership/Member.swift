@@ -29,6 +29,7 @@ struct Member {
     var endpoint: Endpoint
     var name: String
     var zone: String
+    var capabilities: Capabilities
     /// The established link to it.
     var link = LinkIndex.none
 
@@ -41,6 +42,7 @@ struct Member {
         endpoint = record.endpoint
         name = record.name
         zone = record.zone
+        capabilities = record.capabilities
         if !status.isPresent { rare.since = now }
     }
 
@@ -52,6 +54,7 @@ struct Member {
         endpoint = slot.facts.endpoint
         name = slot.facts.name
         zone = slot.facts.zone
+        capabilities = slot.facts.capabilities
         link = slot.link
         rare = slot.rare
     }
@@ -59,7 +62,7 @@ struct Member {
     var record: MemberRecord {
         MemberRecord(
             id: id, incarnation: incarnation, status: status, endpoint: endpoint, name: name,
-            zone: zone)
+            zone: zone, capabilities: capabilities)
     }
 
     var log: OriginLog { rare.log }

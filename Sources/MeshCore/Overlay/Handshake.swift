@@ -66,8 +66,6 @@ extension Node {
         if greeting.cluster != configuration.cluster || greeting.clusterID != clusterID {
             return .wrongCluster
         }
-        let version = Greeting.currentVersion
-        if greeting.versionMin > version || greeting.versionMax < version { return .wrongVersion }
         if greeting.member.id == id { return .oneself }
         if departure.hasBegun { return .leaving }
         return nil
@@ -243,7 +241,7 @@ extension Node {
         [-2, -1, 1, 2].contains { members.neighbour($0) == member }
     }
 
-    private mutating func refuse(
+    mutating func refuse(
         _ index: LinkIndex, _ reason: RefusalReason, holder: NodeID = NodeID(0),
         knownAs incarnation: Incarnation = Incarnation(0), _ effects: inout EffectBuffer
     ) {

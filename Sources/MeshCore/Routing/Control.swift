@@ -56,16 +56,26 @@ extension Node {
             &effects)
     }
 
+    /// Whether a node, however far away, may say what this version does not know.
+    private func isLater(_ node: NodeID) -> Bool {
+        members.index(of: node).map { members[$0].capabilities.areLater } ?? false
+    }
+
     /// A control message that another node, perhaps far away, has sent to this one. A malformed one
     /// is counted and dropped: the link that it came over belongs to somebody else.
     mutating func receivedControl(
         _ payload: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
         _ effects: inout EffectBuffer
     ) {
-        guard
-            let message = try? Message.decode(bytes, from: Int(payload.start), to: payload.end)
-        else {
-            counters[.protocolErrors] &+= 1
+        let message: Message
+        do throws(WireError) {
+            message = try Message.decode(bytes, from: Int(payload.start), to: payload.end)
+        } catch {
+            if case .unknownMessage = error, isLater(origin) {
+                counters[.unknownMessages] &+= 1
+            } else {
+                counters[.protocolErrors] &+= 1
+            }
             return
         }
         switch message {

@@ -266,6 +266,7 @@ final class Words {
         case .linkDown(let id, let reason): "link down with \(name(id)), \(reason)"
         case .refused(let endpoint, let reason):
             "refused by \(names(at: endpoint).last ?? "?"), \(reason)"
+        case .wrongVersion(_, let error): "refused: \(error)"
         case .refuted: "refuted"
         case .protocolError(_, let id, let error):
             "protocol error of \(id.map(name) ?? "somebody"): \(error)"
