@@ -6,9 +6,9 @@
 /// of length.
 public enum Message: Equatable, Sendable {
     /// First on a dialled connection: who calls, and what for.
-    case hello(Greeting)
+    indirect case hello(Greeting)
     /// The answer that makes it a link, or begins an introduction.
-    case welcome(Greeting)
+    indirect case welcome(Greeting)
     /// The answer that does not. `incarnation` is what the refuser knows of the caller (`.dead`).
     case refuse(RefusalReason, holder: NodeID, Incarnation)
     /// Sent on an idle link; carries the digest of members and directory.
