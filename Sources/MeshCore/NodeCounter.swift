@@ -43,7 +43,7 @@ public enum NodeCounter: String, CounterName {
     case linksLost = "Links lost."
     case suspicions = "Members suspected by this node."
     case deaths = "Members declared dead."
-    /// What a question was told lacks what they know.
+    /// The answer lacks whatever they know.
     case suspectsNotHeard = "Suspects that were not asked, or not waited for, by questions to all."
     case refutations = "Times that this node refuted its own death."
     case recordsLive = "Directory changes received as they happened."

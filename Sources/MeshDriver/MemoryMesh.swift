@@ -32,8 +32,8 @@ public struct MemoryMesh: ~Copyable {
         didSet { watch() }
     }
 
-    /// What a host that speaks another version sends in the place of each frame. It may not look at the
-    /// mesh.
+    /// Gives the frames that a host of another version sends in the place of each one. It may not look
+    /// at the mesh.
     public var translator: ((_ from: Int, _ to: Int, _ frame: [UInt8]) -> [[UInt8]])? {
         didSet { watch() }
     }

@@ -1,4 +1,4 @@
-/// What a node understands and takes, as its member record tells every other node.
+/// The version and the bounds of a node, as its member record tells them to every other node.
 public struct Capabilities: Hashable, Sendable {
     /// The latest version of the wire that it speaks; 2 or later, for earlier ones do not tell.
     public var version: UInt16

@@ -117,7 +117,7 @@ public struct Unsupported: Equatable, Sendable {
         self.flags = flags
     }
 
-    /// What is in no flow says so, also of a version to come.
+    /// A frame that is in no flow says so, also one of a version to come.
     public var isInFlow: Bool {
         body != RoutedBody.control.rawValue && !flags.contains(.volatile)
     }

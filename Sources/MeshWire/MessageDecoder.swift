@@ -217,7 +217,7 @@ extension ByteReader {
         let versionMin = try integer(UInt16.self, bytes)
         let versionMax = try integer(UInt16.self, bytes)
         guard versionMin <= versionMax else { throw .invalidValue(field: "version range") }
-        // What follows in another version is not known, not even its length.
+        // The rest of a greeting of another version is not known, not even its length.
         guard versionMin <= Greeting.currentVersion, versionMax >= Greeting.currentVersion else {
             throw .otherVersion(min: versionMin, max: versionMax)
         }

@@ -8,7 +8,7 @@ import Testing
 /// A mesh of this build and of one that speaks a later version of the wire: what the last three of
 /// twelve hosts send is rewritten, so that it has what this build does not know.
 @Suite struct LaterVersionTests {
-    /// What the later build does to frames.
+    /// The changes that the later build makes to frames.
     private struct Translator {
         static let bodyNumber: UInt8 = 9
         static let flag: UInt8 = 64
@@ -130,7 +130,7 @@ import Testing
         }
     }
 
-    /// What early hosts have passed on, which the judge sees.
+    /// Frames that early hosts have passed on, which the judge sees.
     private final class Passed {
         var bodies: Set<UInt8> = []
         var flags: Set<UInt8> = []
@@ -220,7 +220,7 @@ import Testing
             servers.run(for: .milliseconds(200))
         }
         servers.run(for: .seconds(2))
-        // What this build understands is delivered, without a label.
+        // A message that this build understands is delivered, without a label.
         let texts = zip(users, clients).map { servers.read($1, scene.far) }
         for (user, text) in zip(users, texts) {
             let got = text.matches(of: /·(m\d)·/).map { String($0.1) }
@@ -378,7 +378,7 @@ import Testing
         #expect(pair.inject([0, 0, 0, 0, 1, 0, 0, 0, Translator.linkMessage]) == isLater)
         #expect(pair.counter(.unknownMessages) == (isLater ? 1 : 0))
         #expect(pair.counter(.protocolErrors) == (isLater ? 0 : 1))
-        // What it says in messages that are known is held to them.
+        // Its messages that are known are held to their form.
         #expect(!pair.inject([0, 0, 0, 0, 1, 0, 0, 0, Message.Number.role.rawValue]))
     }
 

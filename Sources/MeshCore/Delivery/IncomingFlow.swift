@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a flow has in the place of a number.
+/// The content of one place in a flow.
 enum FlowContent {
     case message(RoutedBody)
     /// A message of a later version: its origin is told when the flow passes it.
