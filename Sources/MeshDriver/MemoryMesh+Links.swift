@@ -154,9 +154,7 @@ extension MemoryMesh {
     mutating func close(_ link: LinkIndex, _ host: Int) {
         let peer = hosts[host].wires[link.slot]
         connect(host, link, to: MemoryHost.Wire())
-        let last = hosts[host].outputs[link.slot].withSpan {
-            $0.array(Slice(start: 0, count: $0.count))
-        }
+        let last = hosts[host].outputs[link.slot].array
         hosts[host].outputs[link.slot].removeAll()
         guard peer.host >= 0 else { return }
         // The peer can send no more.

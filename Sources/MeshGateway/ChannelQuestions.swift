@@ -18,7 +18,7 @@ import MeshWire
 // Places are those of the node's table of topics, where a topic stays as long as it exists. So each
 // that exists all the while is told, as in Redis's SCAN; one that comes or goes meanwhile may be or not.
 
-/// What this node's clients want to know of the channels elsewhere.
+/// Questions of this node's clients about the channels elsewhere.
 struct ChannelQuestions {
     /// The rest of one node's names, from a place on.
     struct Part {
@@ -88,20 +88,14 @@ extension Gateway {
         _ id: QueryID, _ kind: TopicKind, _ pattern: [UInt8]?, from place: UInt32,
         to node: NodeID?
     ) {
-        var bytes = [Self.channelsTag, kind.rawValue]
-        for shift in stride(from: 0, to: 32, by: 8) {
-            bytes.append(UInt8(truncatingIfNeeded: place >> UInt32(shift)))
-        }
+        var bytes = ByteQueue()
+        bytes.append(Self.channelsTag)
+        bytes.append(kind.rawValue)
+        bytes.append(integer: place)
         // No pattern and `*` differ only for the empty name, as in Redis.
-        bytes.append(pattern == nil ? 0 : 1)
-        bytes += pattern ?? []
-        let subject = Slice(start: 0, count: bytes.count)
-        hasWork = true
-        errands.append(
-            Errand(
-                id: id,
-                query: node.map { .node($0, subject: subject) } ?? .everyone(subject: subject),
-                bytes: bytes))
+        bytes.append(UInt8(pattern == nil ? 0 : 1))
+        bytes.append(pattern ?? [])
+        ask(id, to: node, bytes.array)
     }
 
     /// The channels here whose names match.

@@ -10,7 +10,7 @@ import MeshWire
 //     subject:  2, kind, then names: two bytes of length, and their bytes
 //     answer:   four bytes of subscribers for each name, in order
 
-/// What this node's clients want to know of the numbers of subscribers elsewhere.
+/// Questions of this node's clients about the numbers of subscribers elsewhere.
 struct CountQuestions {
     /// Large parts that are not answered.
     var largeOpen = 0
@@ -23,13 +23,6 @@ struct CountQuestions {
     static let smallBytes = 4 * 1024
     /// The most large parts that are open at once.
     static let largeMax = 64
-}
-
-/// Questions that wait for their turn, in the order in which they came.
-struct WaitingQuestions {
-    var ids = FIFO<QueryID>()
-    /// When so many wait, those whose clients have gone are forgotten.
-    var bound = 64
 }
 
 extension Gateway {
@@ -108,11 +101,7 @@ extension Gateway {
         bytes.append(kind.rawValue)
         for name in names[question.asked] { Self.append(name, to: &bytes) }
         let subject = Slice(start: keys.end, count: bytes.count - keys.end)
-        hasWork = true
-        errands.append(
-            Errand(
-                id: id, query: .holders(keys: keys, subject: subject),
-                bytes: bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }))
+        ask(id, .holders(keys: keys, subject: subject), bytes.array)
     }
 
     /// One node's subscribers of the names that were asked for.
@@ -167,30 +156,5 @@ extension Gateway {
         }
         wrote(client)
         return client
-    }
-
-    /// Whether the client of a question still waits for it.
-    func isAwaited(_ query: QueryID) -> Bool {
-        guard let question = questions[query] else { return false }
-        let slot = question.client.slot
-        return clients[slot].flags.contains([.open, .asking])
-            && clients[slot].id == question.clientID
-    }
-
-    /// Puts a question behind those that wait. At times those whose clients have gone are forgotten.
-    ///
-    /// - Returns: those that wait then.
-    mutating func wait(_ id: QueryID, behind waiting: WaitingQuestions) -> WaitingQuestions {
-        var waiting = waiting
-        if waiting.ids.count >= waiting.bound {
-            var kept = WaitingQuestions()
-            while let other = waiting.ids.popFirst() {
-                if isAwaited(other) { kept.ids.append(other) } else { questions[other] = nil }
-            }
-            kept.bound = max(kept.bound, 2 * kept.ids.count)
-            waiting = kept
-        }
-        waiting.ids.append(id)
-        return waiting
     }
 }

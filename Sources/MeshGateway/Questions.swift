@@ -1,8 +1,8 @@
 import MeshCore
 import MeshWire
 
-// What only the other nodes know: MESH.TRACE, and what all questions have in common. PUBSUB CHANNELS is
-// in ChannelQuestions, NUMSUB in CountQuestions.
+// Questions to the other nodes: all that they have in common, and MESH.TRACE. PUBSUB CHANNELS is in
+// ChannelQuestions, NUMSUB in CountQuestions.
 //
 // A subject starts with a byte that says what is asked and a byte for the kind of topic; names are
 // two bytes of length, little-endian, and their bytes.
@@ -83,6 +83,13 @@ public struct TracedWay: Sendable {
     }
 }
 
+/// Questions that wait for their turn, in the order in which they came.
+struct WaitingQuestions {
+    var ids = FIFO<QueryID>()
+    /// When so many wait, those whose clients have gone are forgotten.
+    var bound = 64
+}
+
 extension Gateway {
     /// The most bytes that the names gathered by one question take (`NameSet.cost`): at 20 bytes
     /// each 3 million channels.
@@ -142,6 +149,47 @@ extension Gateway {
     static func append(_ name: [UInt8], to queue: inout ByteQueue) {
         queue.append(integer: UInt16(name.count))
         queue.append(name)
+    }
+
+    /// Whether the client of a question still waits for it.
+    func isAwaited(_ query: QueryID) -> Bool {
+        questions[query].map { isAwaited($0) } ?? false
+    }
+
+    func isAwaited(_ question: Question) -> Bool {
+        let slot = question.client.slot
+        return clients[slot].flags.contains([.open, .asking])
+            && clients[slot].id == question.clientID
+    }
+
+    /// Puts a question behind those that wait. At times those whose clients have gone are forgotten.
+    ///
+    /// - Returns: those that wait then.
+    mutating func wait(_ id: QueryID, behind waiting: WaitingQuestions) -> WaitingQuestions {
+        var waiting = waiting
+        if waiting.ids.count >= waiting.bound {
+            var kept = WaitingQuestions()
+            while let other = waiting.ids.popFirst() {
+                if isAwaited(other) { kept.ids.append(other) } else { questions[other] = nil }
+            }
+            kept.bound = max(kept.bound, 2 * kept.ids.count)
+            waiting = kept
+        }
+        waiting.ids.append(id)
+        return waiting
+    }
+
+    /// Has the driver ask a node, or everyone, under the number of an open question.
+    mutating func ask(_ id: QueryID, to target: NodeID?, _ bytes: [UInt8]) {
+        let subject = Slice(start: 0, count: bytes.count)
+        ask(
+            id, target.map { .node($0, subject: subject) } ?? .everyone(subject: subject), bytes)
+    }
+
+    /// Has the driver ask `query`, whose slices are of `bytes`.
+    mutating func ask(_ id: QueryID, _ query: Query, _ bytes: [UInt8]) {
+        hasWork = true
+        errands.append(Errand(id: id, query: query, bytes: bytes))
     }
 
     // MARK: Answering others
@@ -340,9 +388,7 @@ extension Gateway {
             return nil
         }
         let slot = question.client.slot
-        guard clients[slot].flags.contains([.open, .asking]),
-            clients[slot].id == question.clientID,
-            clients[slot].flags.isDisjoint(with: [.doomed, .muted])
+        guard isAwaited(question), clients[slot].flags.isDisjoint(with: [.doomed, .muted])
         else { return nil }
         let all = holders(asked)
         let nodes = all.filter { !question.departed.contains($0) }
@@ -425,10 +471,8 @@ extension Gateway {
     ///
     /// - Returns: whether it wants the answer; nil: it has gone.
     mutating func endAsking(_ question: Question) -> Bool? {
+        guard isAwaited(question) else { return nil }
         let slot = question.client.slot
-        guard clients[slot].flags.contains([.open, .asking]),
-            clients[slot].id == question.clientID
-        else { return nil }
         clients[slot].flags.remove(.asking)
         return clients[slot].flags.isDisjoint(with: [.doomed, .muted])
     }

@@ -164,6 +164,11 @@
                 start: base.map { unsafe UnsafeRawPointer($0 + head) }, count: count))
     }
 
+    /// A copy of the waiting bytes.
+    public var array: [UInt8] {
+        withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+    }
+
     /// The waiting bytes as a span, for the length of the call.
     @inlinable @inline(__always)
     public func withSpan<Result: ~Copyable>(_ body: (Span<UInt8>) -> Result) -> Result {

@@ -242,7 +242,7 @@ extension Node {
             count: header.nameCount + header.payloadCount, to: &bytes)
         let message = ParkedMessage(
             sender: header.sender, number: header.number, nameCount: header.nameCount,
-            bytes: bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) })
+            bytes: bytes.array)
         let due = now + configuration.timing.reattachGrace
         // A user who is nowhere by then is waited for: later messages wait behind these.
         if parked.due(header.key, at: now) == nil {

@@ -99,13 +99,7 @@ extension Gateway {
     ) {
         let id = openQuestion(subject, client, target: target)
         questions[id]?.redirections = redirections
-        let slice = Slice(start: 0, count: bytes.count)
-        hasWork = true
-        errands.append(
-            Errand(
-                id: id,
-                query: target.map { .node($0, subject: slice) } ?? .everyone(subject: slice),
-                bytes: bytes))
+        ask(id, to: target, bytes)
     }
 
     /// All that know something of the session have answered. Returns the client to go on with.
@@ -114,9 +108,7 @@ extension Gateway {
         isTargetPresent: Bool
     ) -> ClientIndex? {
         let slot = question.client.slot
-        let isThere =
-            clients[slot].flags.contains([.open, .asking])
-            && clients[slot].id == question.clientID
+        let isThere = isAwaited(question)
         let isWanted = isThere && clients[slot].flags.isDisjoint(with: [.doomed, .ending])
         if let index = sessionOfToken[token], sessions[index].user == user, !isMoved(index) {
             // It has come meanwhile: the client broke off as it asked, and asks for the second time.
