@@ -112,9 +112,10 @@ extension Gateway {
     ) {
         let first = registry.topics[topic].first
         if registry.topics[topic].count == 1 {
-            let client = registry.subscription(first).client
-            let slot = client.slot
-            if canReceive(client) {
+            let receiver = registry.subscription(first).receiver
+            if receiver.isClient, canReceive(receiver.client) {
+                let client = receiver.client
+                let slot = client.slot
                 let isRESP3 = clients[slot].isRESP3
                 clients[slot].output.appendMessage(
                     word, isRESP3: isRESP3, name: name, payload: payload, input)
@@ -125,7 +126,9 @@ extension Gateway {
         }
         frame.removeAll()
         frame.appendMessage(word, isRESP3: false, name: name, payload: payload, input)
-        label = FrameLabel(word.kind, registry.topics[topic].key, id: id)
+        label = FrameLabel(MessageTitle(word.kind, registry.topics[topic].key, id: id))
+        label.parts.name = word.name(Int(name.count))
+        label.parts.payload = frame.lastBulk(Int(payload.count))
         copyFrame(first)
     }
 
@@ -136,21 +139,30 @@ extension Gateway {
             let topic = patternTopics[matched[index].slot]
             frame.removeAll()
             frame.append("*4\r\n$8\r\npmessage\r\n")
-            registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
+            label = FrameLabel(MessageTitle(key, under: topic, id: id))
+            label.parts.pattern = registry.topics.withName(topic) { name in
+                frame.appendBulk(name, 0, name.count)
+                return frame.lastBulk(name.count)
+            }
             frame.appendBulk(input, Int(name.start), Int(name.count))
+            label.parts.name = frame.lastBulk(Int(name.count))
             frame.appendBulk(input, Int(payload.start), Int(payload.count))
-            label = FrameLabel(key, under: topic, id: id)
+            label.parts.payload = frame.lastBulk(Int(payload.count))
             copyFrame(registry.topics[topic].first)
         }
         frame.removeAll()
     }
 
-    /// Copies `frame`, a RESP2 array, to the clients of a topic's subscriptions from `first` on.
+    /// Copies the message at hand to the receivers of a topic's subscriptions from `first` on.
     mutating func copyFrame(_ first: SubscriptionIndex) {
         var index = first
         while !index.isNone {
             let subscription = registry.subscription(index)
-            copyFrame(toClient: subscription.client)
+            if subscription.receiver.isClient {
+                copyFrame(toClient: subscription.receiver.client)
+            } else {
+                receive(subscription.receiver.mailbox)
+            }
             index = subscription.nextInTopic
         }
     }
@@ -182,7 +194,7 @@ extension Gateway {
     private mutating func hold(_ client: ClientIndex) {
         let slot = client.slot
         if clients[slot].flags.contains(.tracked) {
-            enqueue(client)
+            receive(client)
             return
         }
         guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else {
@@ -195,6 +207,16 @@ extension Gateway {
         if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
         counters[.clientCopies] += 1
         if clients[slot].held.count > outputAlarm { cut(client, .frame) }
+    }
+
+    /// The message at hand for one mailbox more.
+    mutating func storeMessage() -> StoredMessageIndex {
+        if let index = stored.retain(label.stored) { return index }
+        let index = frame.withSpan { frame in
+            stored.insert(label.title, label.parts, size: frame.count, of: frame)
+        }
+        label.stored = stored.reference(to: index)
+        return index
     }
 
     // MARK: Presence
@@ -224,45 +246,26 @@ extension Gateway {
     private mutating func encodePresence(_ topic: TopicIndex, _ isOnline: Bool) {
         frame.removeAll()
         frame.append("*3\r\n$8\r\npresence\r\n")
-        registry.topics.withName(topic) { frame.appendBulk($0, 0, $0.count) }
-        label = FrameLabel(.presence, registry.topics[topic].key)
-        frame.append(isOnline ? "$6\r\nonline\r\n" : "$7\r\noffline\r\n")
+        label = FrameLabel(MessageTitle(.presence, registry.topics[topic].key))
+        label.parts.name = registry.topics.withName(topic) { name in
+            frame.appendBulk(name, 0, name.count)
+            return frame.lastBulk(name.count)
+        }
+        let state: StaticString = isOnline ? "online" : "offline"
+        frame.appendBulk(state)
+        label.parts.payload = frame.lastBulk(state.utf8CodeUnitCount)
     }
 }
 
-/// What the frame is that is copied to clients.
+/// The message at hand beside its frame, an array of RESP2.
 struct FrameLabel {
-    var kind = MessageKind.channel
-    /// Messages of one group are of one channel or user: of them `latest` keeps the newest.
-    var group: UInt64 = 0
-    var key = Key(0)
-    /// The message that it is a copy of.
-    var id = MessageID.none
+    var title = MessageTitle()
+    /// Where its parts stand in the frame.
+    var parts = MessageSlices()
+    /// The message, once it is stored for somebody.
+    var stored = StoredMessages.Reference.none
 
-    init() {}
-
-    init(_ kind: MessageKind, _ key: Key, id: MessageID = .none) {
-        self.kind = kind
-        self.key = key
-        self.id = id
-        group = key.rawValue | UInt64(kind.rawValue) << 56
-    }
-
-    /// A channel's message for the subscribers of a pattern.
-    ///
-    /// - Parameter topic: the pattern's.
-    init(_ channel: Key, under topic: TopicIndex, id: MessageID) {
-        self.init(.pattern, channel, id: id)
-        // The key has 48 bits. A pattern's number may meet other bits of it; that two channels of
-        // one client share a group is as rare as that their keys are equal.
-        group ^= (UInt64(UInt32(bitPattern: topic.rawValue)) &* 0x9E37_79B9_7F4A_7C15) >> 8
-    }
-
-    /// The key of the user whose messages have this group; nil: they are no user's.
-    @inline(__always)
-    static func userKey(of group: UInt64) -> Key? {
-        group >> 56 == UInt64(MessageKind.user.rawValue) ? Key(group & 0xFF_FFFF_FFFF_FFFF) : nil
-    }
+    init(_ title: MessageTitle = MessageTitle()) { self.title = title }
 }
 
 extension MessageWord {

@@ -156,8 +156,10 @@ public struct Gateway: ~Copyable {
     public internal(set) var report = Report.members
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
-    /// What `frame` is; valid while it is copied to clients.
+    /// The message at hand beside its frame; valid while it is copied to receivers.
     var label = FrameLabel()
+    /// The messages that wait in mailboxes.
+    var stored = StoredMessages()
 
     // Sessions.
     var sessions = UserSessions()
@@ -172,7 +174,8 @@ public struct Gateway: ~Copyable {
     var graceTimers: [SessionTimer] = []
     var graceHead = 0
     var shortTimers: [SessionTimer] = []
-    var openGhostCount = 0
+    var mailboxes = Slab<SessionMailbox>()
+    var freeMailboxes: [MailboxIndex] = []
     var tokenCount: UInt64 = 0
     let tokenHasher: KeyHasher
     /// The frame at hand was forwarded by another node.
@@ -214,14 +217,20 @@ public struct Gateway: ~Copyable {
             counters[.connectionsRefused] += 1
             return nil
         }
-        let client = takePlace()
+        let client: ClientIndex
+        if let free = freeClients.popLast() {
+            client = free
+        } else {
+            clients.append(Session())
+            client = ClientIndex(clients.count - 1)
+        }
         let slot = client.slot
         clients[slot].flags = configuration.password == nil ? [.open, .authenticated] : .open
         clients[slot].id = nextClientID
         clients[slot].address = address
         clients[slot].openedAt = now
         clients[slot].lastSeenAt = now
-        clients[slot].policy = configuration.slowConsumerPolicy
+        clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         if configuration.slowConsumerPolicy != .disconnect {
             clients[slot].flags.insert(.tracked)
         }
@@ -248,6 +257,7 @@ public struct Gateway: ~Copyable {
         }
         // What was asked for it is still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
+        clients[slot].mailbox.empty(&stored)
         clients[slot] = Session()
         // The index may be used again before the driver looks into `dirty`.
         if isDirty { dirty.removeAll { $0 == client } }
@@ -289,7 +299,7 @@ public struct Gateway: ~Copyable {
 
     /// The bytes that wait for this client.
     public mutating func outputCount(_ client: ClientIndex) -> Int {
-        clients[client.slot].output.count - clients[client.slot].sentFront
+        clients[client.slot].output.count
     }
 
     /// True when the client has lost its output, to a limit or to CLIENT KILL: close it at once.
@@ -306,7 +316,7 @@ public struct Gateway: ~Copyable {
         self.now = max(now, self.now)
         for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
             clients[slot].output.trim()
-            clients[slot].backlog.trim()
+            clients[slot].mailbox.waiting.trim()
             if !clients[slot].flags.contains(.doomed) { checkSoftLimit(ClientIndex(slot), now) }
             if clients[slot].flags.contains(.doomed) { result.append(ClientIndex(slot)) }
         }
@@ -318,7 +328,8 @@ public struct Gateway: ~Copyable {
         let limit = outputLimit(client)
         let waiting =
             outputCount(client)
-            + (clients[slot].policy == .disconnect ? clients[slot].backlog.byteCount : 0)
+            + (clients[slot].mailbox.policy == .disconnect
+                ? clients[slot].mailbox.waiting.byteCount : 0)
         guard limit.soft > 0, waiting > limit.soft else {
             clients[slot].overSoftLimitSince = nil
             return
@@ -367,11 +378,9 @@ public struct Gateway: ~Copyable {
         }
         let discarded =
             clients[slot].output.count + clients[slot].held.count
-            + clients[slot].backlog.byteCount
+            + clients[slot].mailbox.waiting.byteCount
         counters[.discardedOutputBytes] += UInt64(discarded)
-        clients[slot].sentFront = 0
-        clients[slot].kept = KeptFrames()
-        clients[slot].backlog.removeAll()
+        clients[slot].mailbox.empty(&stored)
         clients[slot].output.drop(clients[slot].output.count, retaining: 0)
         clients[slot].held.drop(clients[slot].held.count, retaining: 0)
         if !clients[slot].flags.contains(.dirty) {

@@ -403,7 +403,9 @@ extension Gateway {
         var index = registry.topics[topic].first
         while !index.isNone {
             let subscription = registry.subscription(index)
-            if !clients[subscription.client.slot].flags.contains(.movedAway) { return false }
+            guard !subscription.receiver.isClient,
+                mailboxes[subscription.receiver.mailbox].purpose == .forwards
+            else { return false }
             index = subscription.nextInTopic
         }
         return true

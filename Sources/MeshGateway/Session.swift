@@ -5,7 +5,6 @@ import MeshWire
 ///
 ///     open ─▶ (HELLO, AUTH) ─▶ serving ⇄ asking (a question to the mesh is open)
 ///                                  ⇄ queueing (after MULTI) ─▶ executing (after EXEC) ─▶ serving
-///     ghost: no connection; what waits for a session (Sessions)
 ///          ─▶ ending: an error or QUIT is in the output, then the connection closes
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
@@ -19,7 +18,7 @@ struct Session: ~Copyable {
     /// The arguments of a long command of which more is to come.
     var partial = ArgumentList()
     var transaction = Transaction()
-    /// The sessions that this connection, or ghost, has.
+    /// The sessions that this connection has.
     var sessions = HeldSessions()
     /// Those of them that were taken from another node and may still be arriving, with some that
     /// are not any more.
@@ -29,27 +28,13 @@ struct Session: ~Copyable {
 
     // Clients that may be behind, see SlowConsumers.
 
-    var policy = SlowConsumerPolicy.disconnect
-    var backlog = Backlog()
+    var mailbox = Mailbox()
     /// Messages dropped for this client by its policy.
     var droppedCount = 0
-    /// When a session without a connection lost its first message.
-    var droppedSince = Instant(nanoseconds: 0)
     /// The position of the output's first byte in all that was written to it, while tracked.
     var outputBase: UInt64 = 0
-    /// Bytes at the output's front that have been sent: the beginning of a session's message.
-    var sentFront = 0
-    /// The messages of a session that stand in the output.
-    var kept = KeptFrames()
     /// The sessions that it had, and that may have lost something with its connection.
     var parted: [PartedSession] = []
-    /// What the client has missed and was not told yet, in the order of the first losses.
-    var gaps: [Gap] = []
-    /// Where in `gaps` those of a name and kind are, by `Gap.key`.
-    var gapIndex: [[UInt8]: Int] = [:]
-    /// The gaps are told when the backlog's front has come to this number.
-    var gapsAfter: UInt64 = 0
-    var gapsToldAt: Instant?
 
     /// Topics whose present state the driver has been asked for, in order.
     var watching: [TopicIndex] = []
@@ -100,25 +85,16 @@ struct SessionFlags: OptionSet {
     static let noEvict = SessionFlags(rawValue: 1 << 14)
     static let noTouch = SessionFlags(rawValue: 1 << 15)
 
-    /// Its messages pass the backlog: it has a policy other than to be disconnected, or a session.
+    /// Its messages pass its mailbox: it has a policy other than to be disconnected, or a session.
     static let tracked = SessionFlags(rawValue: 1 << 16)
     /// MESH.GAPS ON.
     static let gaps = SessionFlags(rawValue: 1 << 17)
     /// There are gaps that it has not been told of.
     static let gapPending = SessionFlags(rawValue: 1 << 18)
-    /// No connection: what waits for a session, in the place of a client.
-    static let ghost = SessionFlags(rawValue: 1 << 19)
     /// It has attached a user with a session.
     static let session = SessionFlags(rawValue: 1 << 20)
     /// Its session has just come from another node: messages may come twice.
     static let settling = SessionFlags(rawValue: 1 << 23)
-    /// A ghost whose session is another node's: what comes is forwarded.
-    static let movedAway = SessionFlags(rawValue: 1 << 24)
-    /// A ghost that only passes messages on, to another node or to the client that has the session: bounded
-    /// in bytes alone.
-    static let passing = SessionFlags(rawValue: 1 << 26)
-    /// A ghost of a counted session: what it loses is seen from the numbers.
-    static let counted = SessionFlags(rawValue: 1 << 25)
     /// MESH.REPORTS ON.
     static let reports = SessionFlags(rawValue: 1 << 21)
     /// MESH.MOVES ON.

@@ -93,7 +93,8 @@ extension Server {
         gauge("patterns", "Pairs of pattern and node.", sizes.patterns)
         gauge("clients", "Client connections.", edge.gateway.clientCount)
         gauge("sessions", "Sessions of users.", edge.gateway.sessionCount)
-        gauge("sessions_waiting", "Sessions without a connection.", edge.gateway.ghostCount)
+        gauge(
+            "sessions_waiting", "Sessions without a connection.", edge.gateway.waitingSessionCount)
         gauge("http_connections", "HTTP connections.", facts.httpConnectionCount)
         let links = node.linkStatuses()
         func perLink(

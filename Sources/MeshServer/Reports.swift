@@ -150,7 +150,7 @@ extension Server {
             ("patterns", .integer(sizes.patterns)),
             ("clients", .integer(edge.gateway.clientCount)),
             ("sessions", .integer(edge.gateway.sessionCount)),
-            ("sessionsWaiting", .integer(edge.gateway.ghostCount)),
+            ("sessionsWaiting", .integer(edge.gateway.waitingSessionCount)),
             ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
             ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters[.droppedOldest]))),
             ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters[.droppedNewest]))),

@@ -1,5 +1,6 @@
 import MeshDriver
 import MeshWire
+import Testing
 
 @testable import MeshCore
 @testable import MeshGateway
@@ -8,6 +9,14 @@ import MeshWire
 /// The mesh that the harnesses of one test share.
 final class SharedMesh {
     var mesh = MemoryMesh(hasher: Harness.hasher, at: Instant(nanoseconds: 0))
+
+    /// No test leaves a message that nobody has, or that is gone from where it waits.
+    deinit {
+        for host in 0..<mesh.hosts.count {
+            let isSound = mesh.hosts[host].server.edge.gateway.hasSoundMailboxes()
+            #expect(isSound, "the mailboxes of node \(host)")
+        }
+    }
 }
 
 /// One server of a mesh, with clients: sends what a test says and collects what clients would read.

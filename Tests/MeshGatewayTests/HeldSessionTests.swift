@@ -60,7 +60,7 @@ import Testing
         default: harness.send(client, Array("\(end)\r\n".utf8))
         }
         let duration = clock.now - start
-        let waiting = harness.gateway.ghostCount
+        let waiting = harness.gateway.waitingSessionCount
         #expect(waiting == (end == "close" ? count : 0))
         let sessions = harness.gateway.sessionCount
         #expect(sessions == (end == "close" ? count : 0))

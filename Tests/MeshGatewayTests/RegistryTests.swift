@@ -30,10 +30,10 @@ import Testing
             #expect(topic.isNone == !others)
             if dice.roll(100) < (range == 500 ? 60 : 40) {
                 let outcome = registry.join(
-                    client, &lists[client.slot], kind, key, name.span, 0, name.count)
+                    Receiver(client), &lists[client.slot], kind, key, name.span, 0, name.count)
                 #expect(outcome.isChanged == model.insert(pair).inserted)
                 #expect(outcome.isEdge == !others)
-            } else if !topic.isNone, case let subscription = registry.find(client, topic),
+            } else if !topic.isNone, case let subscription = registry.find(Receiver(client), topic),
                 !subscription.isNone
             {
                 #expect(model.remove(pair) != nil)
@@ -66,7 +66,7 @@ import Testing
                         Pair(
                             client: ClientIndex(client), kind: kind,
                             name: registry.topics.name(subscription.topic)))
-                    index = subscription.nextInClient
+                    index = subscription.nextOfReceiver
                     length += 1
                 }
                 #expect(length == Int(lists[client][count: kind]))
@@ -81,7 +81,7 @@ import Testing
                 let subscription = registry.subscription(index)
                 fromTopics.insert(
                     Pair(
-                        client: subscription.client, kind: registry.topics[topic].kind,
+                        client: subscription.receiver.client, kind: registry.topics[topic].kind,
                         name: registry.topics.name(topic)))
                 index = subscription.nextInTopic
                 length += 1
@@ -98,15 +98,16 @@ import Testing
         let name = Array("a".utf8)
         let key = KeyHasher(1, 2).key(.channel, name)
         for client in [3, 0, 4, 1] {
-            _ = registry.join(ClientIndex(client), &lists[client], .channel, key, name.span, 0, 1)
+            _ = registry.join(
+                Receiver(ClientIndex(client)), &lists[client], .channel, key, name.span, 0, 1)
         }
         let topic = registry.topics.find(.channel, key, name.span, 0, 1)
-        let middle = registry.find(ClientIndex(0), topic)
+        let middle = registry.find(Receiver(ClientIndex(0)), topic)
         _ = registry.leave(middle, &lists[0])
         var clients: [Int] = []
         var index = registry.topics[topic].first
         while !index.isNone {
-            clients.append(registry.subscription(index).client.slot)
+            clients.append(registry.subscription(index).receiver.client.slot)
             index = registry.subscription(index).nextInTopic
         }
         #expect(clients == [3, 4, 1])
@@ -141,7 +142,8 @@ import Testing
         for number in 0..<100_000 {
             let name = Array("user:\(number):inbox".utf8)
             _ = registry.join(
-                ClientIndex(0), &lists, .channel, hasher.key(.channel, name), name.span, 0,
+                Receiver(ClientIndex(0)), &lists, .channel, hasher.key(.channel, name), name.span,
+                0,
                 name.count)
         }
         // malloc rounds a name of up to 24 bytes to 32.

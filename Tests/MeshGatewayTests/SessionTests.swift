@@ -60,7 +60,7 @@ import MeshDriver
         pair.there.close(fourth)
         pair.pass(.milliseconds(5_000))
         // The first node has forgotten the session, but not where it went.
-        #expect(pair.here.gateway.ghostCount == 0)
+        #expect(pair.here.gateway.waitingSessionCount == 0)
         let fifth = pair.here.open()
         pair.here.send(fifth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
@@ -137,9 +137,9 @@ import MeshDriver
         let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         pair.pass(.milliseconds(9_999))
-        #expect(pair.here.gateway.ghostCount == 1)
+        #expect(pair.here.gateway.waitingSessionCount == 1)
         pair.pass(.milliseconds(1))
-        #expect(pair.here.gateway.ghostCount == 0)
+        #expect(pair.here.gateway.waitingSessionCount == 0)
         #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
@@ -203,7 +203,9 @@ import MeshDriver
         #expect(pair.here.changes.map(\.operation) == [.addKey])
         pair.pass(.seconds(2))
         #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
-        #expect(pair.here.gateway.ghostCount == 0 && pair.there.gateway.ghostCount == 0)
+        #expect(
+            pair.here.gateway.waitingSessionCount == 0
+                && pair.there.gateway.waitingSessionCount == 0)
         pair.pass(.seconds(10))
         pair.there.deliver(.user, "ann", "e")
         let again = pair.there.read(second)
@@ -289,7 +291,7 @@ import MeshDriver
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.giveUp()
-        #expect(pair.here.gateway.ghostCount == 1)
+        #expect(pair.here.gateway.waitingSessionCount == 1)
         let failed = pair.there.read(second)
         #expect(failed.hasPrefix("-TRYAGAIN "))
         pair.judge { _, _ in .pass }

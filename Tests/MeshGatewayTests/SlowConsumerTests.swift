@@ -28,7 +28,7 @@ private final class SentMessages {
         _ policy: String, _ wishes: String = "", protocolVersion: Int = 3
     ) -> Harness {
         var configuration = GatewayConfiguration()
-        configuration.slowBytesMax = 20 * (36 + Backlog.entryCost)
+        configuration.slowBytesMax = 20 * (36 + WaitingMessages.entryCost)
         var harness = Harness(configuration)
         precondition(harness.open(protocolVersion) == client)
         _ = harness.exchange(client, "SUBSCRIBE a b\r\nMESH.POLICY \(policy)\r\n\(wishes)")
@@ -227,33 +227,5 @@ private final class SentMessages {
         #expect(answer == ":1·:1·:1·" + refused + refused)
         #expect(sent.areVolatile == [true, true, false])
         #expect(sent.bodies == [.user, .channel, .channel])
-    }
-
-    @Test func `a backlog keeps order and bounds through any sequence of changes`() {
-        var dice = Dice(state: 5)
-        var backlog = Backlog()
-        var model: [(group: UInt64, text: [UInt8])] = []
-        for step in 0..<20_000 {
-            if dice.roll(5) == 0, !backlog.isEmpty {
-                let first = backlog.takeFirst { span, length in
-                    Array(copying: span.extracting(0..<length))
-                }
-                #expect(first == model.removeFirst().text)
-                continue
-            }
-            let group = UInt64(dice.roll(step % 1_000 < 500 ? 4 : 400))
-            let text = Array("\(step):\(String(repeating: "y", count: dice.roll(200)))".utf8)
-            var frame = ByteQueue()
-            frame.append(text)
-            var label = FrameLabel()
-            label.group = group
-            let isReplaced = backlog.appendLatest(frame, label)
-            let place = model.firstIndex { $0.group == group }
-            #expect(isReplaced == (place != nil))
-            if let place { model.remove(at: place) }
-            model.append((group, text))
-            #expect(backlog.count == model.count)
-            #expect(backlog.byteCount == model.reduce(0) { $0 + $1.text.count })
-        }
     }
 }

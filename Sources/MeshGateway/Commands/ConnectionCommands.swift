@@ -62,7 +62,7 @@ extension Gateway {
             }
             isRESP3 = version == 3
             // What waits was to be read by the protocol that was.
-            releaseBacklog(client)
+            releaseMailbox(client)
         }
         var isAuthenticated = clients[slot].flags.contains(.authenticated)
         var name: [UInt8]?
@@ -146,7 +146,7 @@ extension Gateway {
     mutating func reset(_ client: ClientIndex) {
         let slot = client.slot
         finishArrivals(client)
-        releaseBacklog(client)
+        releaseMailbox(client)
         for kind in TopicKind.allCases {
             while !clients[slot].lists[first: kind].isNone {
                 leave(client, clients[slot].lists[first: kind])
@@ -157,9 +157,8 @@ extension Gateway {
             .moves,
             .gapPending,
         ])
-        clients[slot].gaps = []
-        clients[slot].gapIndex = [:]
-        clients[slot].policy = configuration.slowConsumerPolicy
+        clients[slot].mailbox.gaps.removeAll()
+        clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         chooseTracking(client)
         if configuration.password != nil { clients[slot].flags.remove(.authenticated) }
         clients[slot].name = []
@@ -312,8 +311,8 @@ extension Gateway {
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         if letters.isEmpty { letters = "N" }
-        let waiting = clients[client.slot].output.count - clients[client.slot].sentFront
-        let backlog = clients[slot].backlog.byteCount
+        let waiting = clients[slot].output.count
+        let mailbox = clients[slot].mailbox.waiting.byteCount
         let queued =
             flags.contains(.queueing) ? clients[slot].transaction.queuedCount : -1
         let command = clients[slot].lastCommand.map { table[$0].fullName } ?? "NULL"
@@ -329,13 +328,14 @@ extension Gateway {
             ("ssub", "\(clients[slot].lists[count: .shardChannel])"), ("multi", "\(queued)"),
             ("qbuf", "0"), ("qbuf-free", "0"), ("argv-mem", "0"), ("multi-mem", "0"),
             ("rbs", "0"), ("rbp", "0"), ("obl", "\(waiting)"),
-            ("oll", "\(clients[slot].backlog.count)"), ("omem", "\(backlog)"),
+            ("oll", "\(clients[slot].mailbox.waiting.count)"), ("omem", "\(mailbox)"),
             ("tot-mem", "\(clients[slot].output.byteCapacity + MemoryLayout<Session>.stride)"),
             ("events", "r"), ("cmd", command), ("user", "default"), ("redir", "-1"),
             ("resp", clients[slot].isRESP3 ? "3" : "2"),
             ("lib-name", String(decoding: clients[slot].libraryName, as: UTF8.self)),
             ("lib-ver", String(decoding: clients[slot].libraryVersion, as: UTF8.self)),
-            ("policy", clients[slot].policy.name), ("dropped", "\(clients[slot].droppedCount)"),
+            ("policy", clients[slot].mailbox.policy.name),
+            ("dropped", "\(clients[slot].droppedCount)"),
         ]
         return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
     }

@@ -35,7 +35,7 @@ extension Gateway {
         let slot = client.slot
         guard areUsers(1..<arguments.count, input, client) else { return }
         finishArrivals(client)
-        releaseBacklog(client)
+        releaseMailbox(client)
         var count = 0
         if arguments.count == 1 {
             while !clients[slot].lists[first: .user].isNone {

@@ -93,7 +93,7 @@ extension Gateway {
             let (start, count) = (Int(name.start), Int(name.count))
             let key = hasher.key(kind.keyKind, input, start, count)
             let topic = registry.topics.find(kind, key, input, start, count)
-            if !topic.isNone, !registry.find(client, topic).isNone { continue }
+            if !topic.isNone, !registry.find(Receiver(client), topic).isNone { continue }
             guard seen.insert(bytes(index, input)).inserted else { continue }
             addition.subscriptions += 1
             if topic.isNone {
@@ -108,7 +108,7 @@ extension Gateway {
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
         let slot = client.slot
-        releaseBacklog(client)
+        releaseMailbox(client)
         if arguments.count == 1 {
             leaveAll(kind, client)
             chooseRestriction(client)
@@ -196,7 +196,7 @@ extension Gateway {
         let count = Int(name.count)
         let key = hasher.key(kind.keyKind, input, start, count)
         let outcome = registry.join(
-            client, &clients[slot].lists, kind, key, input, start, count)
+            Receiver(client), &clients[slot].lists, kind, key, input, start, count)
         if outcome.isEdge { firstJoined(outcome.topic) }
         return outcome.topic
     }
@@ -212,7 +212,7 @@ extension Gateway {
         let key = hasher.key(kind.keyKind, input, start, count)
         let topic = registry.topics.find(kind, key, input, start, count)
         guard !topic.isNone else { return false }
-        let subscription = registry.find(client, topic)
+        let subscription = registry.find(Receiver(client), topic)
         guard !subscription.isNone else { return false }
         leave(client, subscription)
         return true
@@ -228,7 +228,7 @@ extension Gateway {
     }
 
     /// A topic is new here: the node's directory must know.
-    private mutating func firstJoined(_ topic: TopicIndex) {
+    mutating func firstJoined(_ topic: TopicIndex) {
         if registry.topics[topic].kind == .pattern {
             let number = patterns.insert(registry.topics.name(topic)).slot
             while patternTopics.count <= number { patternTopics.append(.none) }
@@ -238,7 +238,7 @@ extension Gateway {
     }
 
     /// A topic has nobody left here.
-    private mutating func lastLeft(_ topic: TopicIndex) {
+    mutating func lastLeft(_ topic: TopicIndex) {
         noteChange(topic, .remove)
         if registry.topics[topic].kind == .pattern,
             let number = patterns.id(of: registry.topics.name(topic))

@@ -52,7 +52,7 @@ extension Gateway {
         switch culprit {
         case .unknown: []
         case .topic(let topic): registry.topics.name(topic)
-        case .frame: frame.withSpan { Self.bytes($0, FrameTitle($0).name) }
+        case .frame: frame.withSpan { Self.bytes($0, label.parts.name) }
         }
     }
 }

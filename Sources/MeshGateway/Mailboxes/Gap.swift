@@ -9,8 +9,8 @@ struct Gap {
     /// When the first of them was lost.
     var since: Instant
 
-    /// The name by which `Session.gapIndex` finds a gap.
-    static func key(_ kind: MessageKind, _ name: [UInt8]) -> [UInt8] {
+    /// The name by which `UntoldGaps` finds a gap.
+    fileprivate static func key(_ kind: MessageKind, _ name: [UInt8]) -> [UInt8] {
         var key = name
         key.append(kind.rawValue)
         return key
@@ -44,66 +44,46 @@ enum MessageKind: UInt8 {
     }
 }
 
-/// The kind and the name of a message, and where it is in a frame of RESP2.
-///
-///     *3 message channel payload      *4 pmessage pattern channel payload
-///     *3 smessage channel payload     *3 user user payload      *3 presence user state
-struct FrameTitle {
-    var kind: MessageKind
-    var name: Slice
+/// What a receiver has missed and was not told, in the order of the first losses.
+struct UntoldGaps {
+    private(set) var list: [Gap] = []
+    /// Where in `list` those of a name and kind are, by `Gap.key`.
+    private var places: [[UInt8]: Int] = [:]
+    /// They are told when the front of what waits has come to this number.
+    private(set) var after: UInt64 = 0
+    /// When the last ones were told.
+    var toldAt: Instant?
 
-    /// Reads a frame that this gateway has written.
-    init(_ bytes: Span<UInt8>) {
-        // `*3` and CR LF, then a word that its first two letters tell.
-        var at = 4
-        let word = Self.bulk(bytes, &at)
-        var name = Self.bulk(bytes, &at)
-        switch (bytes[Int(word.start)], bytes[Int(word.start) + 1]) {
-        case (UInt8(ascii: "m"), _): kind = .channel
-        case (UInt8(ascii: "s"), _): kind = .shard
-        case (UInt8(ascii: "u"), _): kind = .user
-        case (UInt8(ascii: "p"), UInt8(ascii: "m")):
-            kind = .pattern
-            name = Self.bulk(bytes, &at)
-        default: kind = .presence
-        }
-        self.name = name
+    /// The most names of which losses are told apart; what is beyond is told together.
+    static let nameCountMax = 1_024
+
+    /// The messages of this name that were missed; nil: none that are told apart from others.
+    func first(_ kind: MessageKind, _ name: [UInt8]) -> Gap? {
+        places[Gap.key(kind, name)].map { list[$0] }
     }
 
-    /// Whether another node's bytes are a message to a user as this gateway writes it.
-    static func isUser(_ bytes: Span<UInt8>, _ start: Int, _ length: Int) -> Bool {
-        let head: StaticString = "*3\r\n$4\r\nuser\r\n"
-        guard length >= head.utf8CodeUnitCount else { return false }
-        for index in 0..<head.utf8CodeUnitCount {
-            if unsafe bytes[start + index] != head.utf8Start[index] { return false }
+    /// - Parameter position: of the message at the front that comes after what was missed.
+    mutating func note(_ gap: Gap, before position: UInt64) {
+        if list.isEmpty { after = position }
+        // The list is short but for clients that are far behind on many names.
+        let key = Gap.key(gap.kind, gap.name)
+        if let place = places[key] {
+            list[place].count = Gateway.sumOfLost(list[place].count, gap.count)
+            return
         }
-        var at = start + head.utf8CodeUnitCount
-        for _ in 0..<2 {
-            guard at < start + length, bytes[at] == UInt8(ascii: "$") else { return false }
-            at += 1
-            var count = 0
-            while at < start + length, bytes[at] &- 0x30 < 10, count <= Frame.lengthMax {
-                count = count * 10 + Int(bytes[at] &- 0x30)
-                at += 1
-            }
-            guard at + 4 + count <= start + length, bytes[at] == 0x0D, bytes[at + 1] == 0x0A,
-                bytes[at + 2 + count] == 0x0D, bytes[at + 3 + count] == 0x0A
-            else { return false }
-            at += 4 + count
+        guard list.count < Self.nameCountMax else {
+            let last = list.count - 1
+            list[last].name = []
+            list[last].kind = .node
+            list[last].count = Gateway.sumOfLost(list[last].count, gap.count)
+            return
         }
-        return at == start + length
+        places[key] = list.count
+        list.append(gap)
     }
 
-    /// A bulk string at `at`, which moves past it.
-    static func bulk(_ bytes: Span<UInt8>, _ at: inout Int) -> Slice {
-        at += 1
-        var count = 0
-        while bytes[at] != 0x0D {
-            count = count * 10 + Int(bytes[at] - UInt8(ascii: "0"))
-            at += 1
-        }
-        let start = at + 2
-        at = start + count + 2
-        return Slice(start: start, count: count)
+    mutating func removeAll() {
+        list.removeAll()
+        places.removeAll()
     }
 }

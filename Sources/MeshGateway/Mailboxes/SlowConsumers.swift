@@ -2,172 +2,98 @@ import MeshCore
 import MeshWire
 
 // Clients that may lose messages, or must not lose them with their connection. Their messages pass
-// a backlog of whole frames once more than `aheadBytes` wait in their output:
+// their mailbox once more than `aheadBytes` wait in their output:
 //
 //     message ─▶ output, if little waits in it ─────────────┐
-//        └─────▶ backlog, by the policy ─▶ (flush: refill) ─▶ output ─▶ socket
+//        └─────▶ mailbox, by the policy ─▶ (flush: refill) ─▶ output ─▶ socket
 //
 // Replies go straight to the output: they may overtake messages that wait. Where that would
-// confuse (a message of a channel after the confirmation that it was left), the backlog is emptied
+// confuse (a message of a channel after the confirmation that it was left), the mailbox is emptied
 // into the output first.
 
 extension Gateway {
     /// Output that is filled with messages ahead of the socket. Less would cost system calls; more
     /// could not be dropped any more. A guess, not yet measured.
     public static let aheadBytes = 128 * 1024
-    /// The most names of which one client's losses are told apart; what is beyond is told together.
-    static let gapNameCountMax = 1_024
     /// The shortest time between two rounds of gap notices to one client that stays behind.
     static let gapNoticePause: Delay = .milliseconds(100)
 
     // MARK: In
 
-    /// `frame`, a RESP2 array titled `label`, for a client whose messages are kept apart from its
-    /// output.
+    /// The message at hand comes to a client whose messages are kept apart from its output.
     @inline(never)
-    mutating func enqueue(_ client: ClientIndex) {
+    mutating func receive(_ client: ClientIndex) {
         let slot = client.slot
-        if clients[slot].flags.contains(.settling), label.kind == .user, isTwin(client) { return }
-        admitFrame(client)
-    }
-
-    /// The same, for what is known to be no twin.
-    mutating func admitFrame(_ client: ClientIndex) {
-        let slot = client.slot
+        if clients[slot].flags.contains(.settling), label.title.kind == .user, isTwin(client) {
+            return
+        }
         guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else {
-            if clients[slot].flags.contains(.session), label.kind == .user {
+            if clients[slot].flags.contains(.session), label.title.kind == .user {
                 // It waits for the next connection. A turn of the driver brings so much at most.
-                clients[slot].backlog.append(frame, label)
+                let message = storeMessage()
+                clients[slot].mailbox.waiting.append(message, size: stored[message].size)
             } else {
                 counters[.droppedClientCopies] += 1
             }
             return
         }
-        if !clients[slot].flags.contains(.ghost) { counters[.clientCopies] += 1 }
+        counters[.clientCopies] += 1
         let isAhead =
-            clients[slot].flags.isDisjoint(with: [.executing, .ghost, .gapPending])
-            && clients[slot].backlog.isEmpty
+            clients[slot].flags.isDisjoint(with: [.executing, .gapPending])
+            && clients[slot].mailbox.waiting.isEmpty
             && outputCount(client) < Self.aheadBytes
         if isAhead {
             let start = clients[slot].output.count
-            let length = frame.count
             frame.withSpan { clients[slot].output.append($0, 0, $0.count) }
-            noteFrame(client, at: start, length, label.group, label.id)
+            if clients[slot].isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
+            if let (session, number) = countMessage(client, label.title.group) {
+                keep(storeMessage(), at: start, session, number, client)
+            }
             wrote(client, .frame)
             return
         }
-        let policy = clients[slot].policy
-        let isGhost = clients[slot].flags.contains(.ghost)
-        let bytesMax = isGhost ? configuration.sessionBytesMax : configuration.slowBytesMax
-        let isBounded = isGhost && !clients[slot].flags.contains(.passing)
-        let countMax = isBounded ? configuration.sessionCountMax : .max
-        let cost = frame.count + Backlog.entryCost
-        if policy == .disconnect, !isGhost {
-            clients[slot].backlog.append(frame, label)
-            checkBacklogLimit(client)
-        } else if cost > bytesMax {
-            // Not even alone.
-            lose(client, policy)
-        } else if policy == .dropNewest {
-            if clients[slot].backlog.cost + cost > bytesMax
-                || clients[slot].backlog.count >= countMax
-            {
-                lose(client, policy)
-            } else {
-                clients[slot].backlog.append(frame, label)
-            }
-        } else {
-            if policy == .latest {
-                if clients[slot].backlog.appendLatest(frame, label) {
-                    lose(client, policy)
-                }
-            } else {
-                clients[slot].backlog.append(frame, label)
-            }
-            while clients[slot].backlog.cost > bytesMax
-                || clients[slot].backlog.count > countMax
-            {
-                loseOldest(client, policy)
-            }
-        }
-        if !isGhost {
-            wrote(client)
-        } else if clients[slot].flags.contains(.movedAway),
-            let entry = clients[slot].sessions.entries.first
-        {
-            forwarding.insert(entry.session)
-        }
+        let bound = Mailbox.Bound(bytes: configuration.slowBytesMax)
+        let losses = clients[slot].mailbox.admit(storeMessage(), bound, stored)
+        for loss in losses { noteLoss(loss, client) }
+        if clients[slot].mailbox.policy == .disconnect { checkMailboxLimit(client) }
+        wrote(client)
     }
 
-    /// A frame of `length` bytes stands at `start` in the output as an array.
-    private mutating func noteFrame(
-        _ client: ClientIndex, at start: Int, _ length: Int, _ group: UInt64, _ id: MessageID
+    /// A message of a session was written to its client's output, from `start` to the end.
+    private mutating func keep(
+        _ message: StoredMessageIndex, at start: Int, _ session: UserSessionIndex,
+        _ number: UInt64, _ client: ClientIndex
     ) {
         let slot = client.slot
-        if clients[slot].isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
-        if clients[slot].flags.contains(.session),
-            let (session, number) = countMessage(client, group)
-        {
-            clients[slot].kept.append(
-                KeptFrame(
-                    start: clients[slot].outputBase &+ UInt64(start), length: length, id: id,
-                    session: session, life: sessions[session].life, number: number))
-        }
+        let base = clients[slot].outputBase
+        clients[slot].mailbox.given.append(
+            GivenMessage(
+                message: message, start: base &+ UInt64(start),
+                end: base &+ UInt64(clients[slot].output.count), session: session,
+                life: sessions[session].life, number: number))
     }
 
-    private mutating func checkBacklogLimit(_ client: ClientIndex) {
+    private mutating func checkMailboxLimit(_ client: ClientIndex) {
         let slot = client.slot
-        let waiting = clients[slot].backlog.byteCount + outputCount(client)
+        let waiting = clients[slot].mailbox.waiting.byteCount + outputCount(client)
         if waiting > configuration.pubsubOutputLimit.bound { cut(client, .frame) }
     }
 
     // MARK: Losses
 
-    /// The message in `frame` is lost to the client, or one of the same title in its backlog.
-    private mutating func lose(_ client: ClientIndex, _ policy: SlowConsumerPolicy) {
+    private mutating func noteLoss(_ loss: Mailbox.Loss, _ client: ClientIndex) {
         let slot = client.slot
-        count(client, policy)
-        if clients[slot].flags.contains(.gaps) {
-            let title = frame.withSpan { FrameTitle($0) }
-            let name = frame.withSpan { span in Self.bytes(span, title.name) }
-            noteGap(client, title.kind, name, 1)
-        }
-    }
-
-    private mutating func loseOldest(_ client: ClientIndex, _ policy: SlowConsumerPolicy) {
-        let slot = client.slot
-        count(client, policy, isOldest: true)
-        if clients[slot].flags.contains(.gaps) {
-            let (kind, name) = clients[slot].backlog.takeFirst { span, _ in
-                let title = FrameTitle(span)
-                return (title.kind, Self.bytes(span, title.name))
-            }
-            noteGap(client, kind, name, 1)
-        } else {
-            clients[slot].backlog.takeFirst { _, _ in }
-        }
-    }
-
-    private mutating func count(
-        _ client: ClientIndex, _ policy: SlowConsumerPolicy, isOldest: Bool = false
-    ) {
-        let slot = client.slot
-        if clients[slot].flags.contains(.ghost) {
-            counters[.sessionMessagesDropped] += 1
-            if clients[slot].droppedCount == 0 { clients[slot].droppedSince = now }
-            // The oldest of a counted session may have been seen.
-            if isOldest, clients[slot].flags.contains(.counted) { return }
-            // What comes here for another node's session may have come there too: nobody knows.
-            addLost(
-                clients[slot].flags.contains(.movedAway) ? Self.unknownCount : 1, to: client)
-            return
-        }
         clients[slot].droppedCount += 1
-        switch policy {
+        switch clients[slot].mailbox.policy {
         case .disconnect, .dropOldest: counters[.droppedOldest] += 1
         case .dropNewest: counters[.droppedNewest] += 1
-        case .latest: counters[.droppedSuperseded] += 1
+        case .latest:
+            counters[.droppedSuperseded] += 1
         }
+        if clients[slot].flags.contains(.gaps) {
+            noteGap(client, stored[loss.message].title.kind, stored[loss.message].name, 1)
+        }
+        stored.release(loss.message)
     }
 
     static func bytes(_ span: Span<UInt8>, _ slice: Slice) -> [UInt8] {
@@ -179,42 +105,16 @@ extension Gateway {
 
     /// The client has missed messages, and will be told once it takes what it is sent.
     mutating func noteGap(
-        _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int,
-        since: Instant? = nil
+        _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int
     ) {
         let slot = client.slot
-        if clients[slot].gaps.isEmpty { clients[slot].gapsAfter = gapPosition(client) }
         clients[slot].flags.insert(.gapPending)
-        // The list is short but for clients that are far behind on many names.
-        let key = Gap.key(kind, name)
-        if let index = clients[slot].gapIndex[key] {
-            let sum = Self.sumOfLost(clients[slot].gaps[index].count, count)
-            clients[slot].gaps[index].count = sum
-            return
-        }
-        guard clients[slot].gaps.count < Self.gapNameCountMax else {
-            let last = clients[slot].gaps.count - 1
-            clients[slot].gaps[last].name = []
-            clients[slot].gaps[last].kind = .node
-            clients[slot].gaps[last].count = Self.sumOfLost(
-                clients[slot].gaps[last].count, count)
-            return
-        }
-        clients[slot].gapIndex[key] = clients[slot].gaps.count
-        clients[slot].gaps.append(
-            Gap(kind: kind, name: name, count: count, since: since ?? now))
-    }
-
-    /// The messages of this name that the client has missed and was not told of; nil: none that are told
-    /// apart from others.
-    func untoldGap(_ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8]) -> Gap? {
-        clients[client.slot].gapIndex[Gap.key(kind, name)].map { clients[client.slot].gaps[$0] }
-    }
-
-    /// The frames up to this number came before what is missing: they are sent first.
-    private func gapPosition(_ client: ClientIndex) -> UInt64 {
-        clients[client.slot].policy == .dropNewest
-            ? clients[client.slot].backlog.nextNumber : 0
+        // With `drop-newest` what waits came before what is missing: it is sent first.
+        let position =
+            clients[slot].mailbox.policy == .dropNewest
+            ? clients[slot].mailbox.waiting.nextNumber : 0
+        clients[slot].mailbox.gaps.note(
+            Gap(kind: kind, name: name, count: count, since: now), before: position)
     }
 
     /// A flow from another node has a gap (`Effect.gap`): whoever asked is told that messages are
@@ -237,88 +137,76 @@ extension Gateway {
         let slot = client.slot
         while true {
             refill(client)
-            let front = clients[slot].sentFront
-            let offered = clients[slot].output.count - front
+            let offered = clients[slot].output.count
             guard offered > 0 else { return }
-            let sent = unsafe clients[slot].output.withBytes { bytes in
-                unsafe body(UnsafeRawBufferPointer(rebasing: bytes[front...]))
-            }
+            let sent = unsafe clients[slot].output.withBytes { unsafe body($0) }
             precondition(sent >= 0 && sent <= offered)
-            forget(client, front + sent)
-            guard sent == offered, !clients[slot].backlog.isEmpty else { break }
+            clients[slot].output.drop(sent)
+            clients[slot].outputBase &+= UInt64(sent)
+            forgetGiven(client)
+            guard sent == offered, !clients[slot].mailbox.waiting.isEmpty else { break }
         }
-        if clients[slot].policy == .disconnect, clients[slot].flags.isDisjoint(with: .session) {
+        if clients[slot].mailbox.policy == .disconnect,
+            clients[slot].flags.isDisjoint(with: .session)
+        {
             chooseTracking(client)
         }
     }
 
-    /// The first `sent` bytes of the output are the kernel's. A message of a session stays as long
-    /// as a part of it has not left, one of a counted session until it is acknowledged, or too many
-    /// are kept: if the connection breaks, they wait again.
-    private mutating func forget(_ client: ClientIndex, _ sent: Int) {
+    /// The kernel has the output before `outputBase`. A message of a session is kept as long as a part
+    /// of it has not left, one of a counted session until it is acknowledged, or too many are kept: if
+    /// the connection breaks, they wait again.
+    private mutating func forgetGiven(_ client: ClientIndex) {
         let slot = client.slot
-        let base = clients[slot].outputBase
-        let end = base &+ UInt64(sent)
-        clients[slot].kept.pass(end)
-        while clients[slot].kept.passedCount > 0, let first = clients[slot].kept.first {
+        let end = clients[slot].outputBase
+        clients[slot].mailbox.given.pass(end)
+        while clients[slot].mailbox.given.passedCount > 0,
+            let first = clients[slot].mailbox.given.first
+        {
             if isAwaited(first), end &- first.start <= UInt64(configuration.sessionBytesMax),
-                clients[slot].kept.passedCount <= configuration.sessionCountMax
+                clients[slot].mailbox.given.passedCount <= configuration.sessionCountMax
             {
                 break
             }
-            if first.number == 0, isOwned(first) {
-                noteUnproven(first.session, upTo: first.start &+ UInt64(first.length))
-            }
-            clients[slot].kept.removeFirst()
+            if first.number == 0, isOwned(first) { noteUnproven(first.session, upTo: first.end) }
+            clients[slot].mailbox.given.removeFirst()
+            stored.release(first.message)
         }
-        var gone = sent
-        if let start = clients[slot].kept.first?.start, start < base &+ UInt64(sent) {
-            gone = Int(start &- base)
-        }
-        clients[slot].output.drop(gone)
-        clients[slot].outputBase = base &+ UInt64(gone)
-        clients[slot].sentFront = sent - gone
     }
 
-    /// Moves messages from the backlog to the output, gap notices before what came after the gap.
+    /// Moves messages from the mailbox to the output, gap notices before what came after the gap.
     mutating func refill(_ client: ClientIndex, all: Bool = false) {
         let slot = client.slot
         guard clients[slot].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
-        while all
-            || outputCount(client) < Self.aheadBytes
-        {
+        while all || outputCount(client) < Self.aheadBytes {
             announceGaps(client)
-            guard !clients[slot].backlog.isEmpty else { return }
-            // Taken out for the time of the copy: two parts of one session cannot be borrowed
-            // through the slab at once.
-            var output = ByteQueue()
-            swap(&output, &clients[slot].output)
-            let start = output.count
-            let id = clients[slot].backlog.firstID
-            let group = clients[slot].backlog.firstGroup
-            let length = clients[slot].backlog.takeFirst { span, length in
-                output.append(span, 0, length)
-                return length
+            guard !clients[slot].mailbox.waiting.isEmpty else { return }
+            let message = clients[slot].mailbox.waiting.takeFirst(stored)
+            let start = clients[slot].output.count
+            let isRESP3 = clients[slot].isRESP3
+            clients[slot].output.append(stored[message], isRESP3: isRESP3)
+            if let (session, number) = countMessage(client, stored[message].title.group) {
+                keep(message, at: start, session, number, client)
+            } else {
+                stored.release(message)
             }
-            swap(&output, &clients[slot].output)
-            noteFrame(client, at: start, length, group, id)
         }
     }
 
     private mutating func announceGaps(_ client: ClientIndex) {
         let slot = client.slot
         guard clients[slot].flags.contains(.gapPending),
-            clients[slot].backlog.firstNumber >= clients[slot].gapsAfter
+            clients[slot].mailbox.waiting.firstNumber >= clients[slot].mailbox.gaps.after
         else { return }
-        if !clients[slot].backlog.isEmpty, let last = clients[slot].gapsToldAt,
+        if !clients[slot].mailbox.waiting.isEmpty, let last = clients[slot].mailbox.gaps.toldAt,
             now - last < Self.gapNoticePause
         {
             return
         }
-        clients[slot].gapsToldAt = now
+        clients[slot].mailbox.gaps.toldAt = now
         let isRESP3 = clients[slot].isRESP3
-        for index in clients[slot].gaps.indices {
-            let gap = clients[slot].gaps[index]
+        let gaps = clients[slot].mailbox.gaps.list
+        for gap in gaps {
             clients[slot].output.appendPush(5, isRESP3: isRESP3)
             clients[slot].output.append("$3\r\ngap\r\n")
             clients[slot].output.appendBulk(gap.kind.name)
@@ -331,15 +219,14 @@ extension Gateway {
                 noteTold(index, gap.count, since: gap.since, upTo: end)
             }
         }
-        counters[.gapNotices] += UInt64(clients[slot].gaps.count)
-        clients[slot].gaps.removeAll()
-        clients[slot].gapIndex.removeAll()
+        counters[.gapNotices] += UInt64(gaps.count)
+        clients[slot].mailbox.gaps.removeAll()
         clients[slot].flags.remove(.gapPending)
     }
 
-    /// Puts all that waits into the output, ahead of a reply that must not overtake it. The queue's
+    /// Puts all that waits into the output, ahead of a reply that must not overtake it. The mailbox's
     /// bound still bounds it: commands wait while much output does (the driver's throttle).
-    mutating func releaseBacklog(_ client: ClientIndex) {
+    mutating func releaseMailbox(_ client: ClientIndex) {
         let slot = client.slot
         if clients[slot].flags.isDisjoint(with: [.tracked, .gapPending]) { return }
         refill(client, all: true)
@@ -354,30 +241,31 @@ extension Gateway {
             return
         }
         if arguments.count == 1 {
-            clients[slot].output.appendBulk(clients[slot].policy.name)
+            clients[slot].output.appendBulk(clients[slot].mailbox.policy.name)
             return
         }
         guard let policy = SlowConsumerPolicy(name: text(1, input, countMax: 32)) else {
             fail(client, .syntax(.unknownPolicy))
             return
         }
-        clients[slot].policy = policy
+        clients[slot].mailbox.policy = policy
         chooseTracking(client)
         ok(client)
     }
 
-    /// Decides whether the client's messages pass its backlog.
+    /// Decides whether the client's messages pass its mailbox.
     mutating func chooseTracking(_ client: ClientIndex) {
         let slot = client.slot
         let needsIt =
-            clients[slot].policy != .disconnect || clients[slot].flags.contains(.session)
+            clients[slot].mailbox.policy != .disconnect || clients[slot].flags.contains(.session)
         if needsIt {
             clients[slot].flags.insert(.tracked)
             return
         }
         refill(client, all: true)
-        // A gap notice or a transaction may still hold something back: then the next flush decides.
-        if clients[slot].backlog.isEmpty, clients[slot].sentFront == 0 {
+        // A gap notice or a transaction may still hold something back, and what was given may be of a
+        // session that has ended: then the next flush decides.
+        if clients[slot].mailbox.waiting.isEmpty, clients[slot].mailbox.given.first == nil {
             clients[slot].flags.remove(.tracked)
         }
     }
@@ -390,8 +278,7 @@ extension Gateway {
         } else if equals(1, "off", input) {
             clients[slot].flags.remove(flag)
             if flag == .gaps {
-                clients[slot].gaps = []
-                clients[slot].gapIndex = [:]
+                clients[slot].mailbox.gaps.removeAll()
                 clients[slot].flags.remove(.gapPending)
             }
         } else {
@@ -399,62 +286,5 @@ extension Gateway {
             return
         }
         ok(client)
-    }
-}
-
-/// Where a message of a session stands in a client's output.
-struct KeptFrame {
-    /// Its position in all that was ever written there.
-    var start: UInt64
-    var length: Int
-    var id: MessageID
-    /// Its session's place, and that place's life: another one says that the session has ended, and
-    /// nobody counts its messages any more.
-    var session: UserSessionIndex
-    var life: UInt32
-    /// Its number among the messages of a counted session; 0: nobody counts.
-    var number: UInt64
-}
-
-/// The messages of sessions that stand in a client's output, oldest first.
-struct KeptFrames {
-    private var frames: [KeptFrame] = []
-    private var head = 0
-    /// Of them the kernel has so many wholly, the first.
-    private(set) var passedCount = 0
-
-    var first: KeptFrame? { head < frames.count ? frames[head] : nil }
-
-    mutating func append(_ frame: KeptFrame) { frames.append(frame) }
-
-    /// The kernel has all bytes before this position.
-    mutating func pass(_ position: UInt64) {
-        while head + passedCount < frames.count,
-            frames[head + passedCount].start &+ UInt64(frames[head + passedCount].length)
-                <= position
-        {
-            passedCount += 1
-        }
-    }
-
-    /// Forgets the oldest, which the kernel has.
-    mutating func removeFirst() {
-        head += 1
-        passedCount -= 1
-        if head == frames.count {
-            frames.removeAll(keepingCapacity: true)
-            head = 0
-        } else if head > 1_024, head * 2 > frames.count {
-            frames.removeFirst(head)
-            head = 0
-        }
-    }
-
-    mutating func takeAll() -> ArraySlice<KeptFrame> {
-        let all = frames[head...]
-        frames = []
-        head = 0
-        passedCount = 0
-        return all
     }
 }

@@ -143,6 +143,35 @@ extension ByteQueue {
         }
     }
 
+    /// Where the bulk string at the back, of `count` bytes, stands without its header and end.
+    func lastBulk(_ count: Int) -> Slice { Slice(start: self.count - 2 - count, count: count) }
+
+    /// A message that waited, as a client of this protocol gets it.
+    mutating func append(_ message: borrowing StoredMessage, isRESP3: Bool) {
+        let (bytes, slices) = (message.bytes.span, message.slices)
+        let word: MessageWord
+        switch message.title.kind {
+        case .channel, .node: word = .message
+        case .shard: word = .shardMessage
+        case .user: word = .user
+        case .pattern:
+            appendPush(4, isRESP3: isRESP3)
+            append("$8\r\npmessage\r\n")
+            appendBulk(bytes, Int(slices.pattern.start), Int(slices.pattern.count))
+            appendBulk(bytes, Int(slices.name.start), Int(slices.name.count))
+            appendBulk(bytes, Int(slices.payload.start), Int(slices.payload.count))
+            return
+        case .presence:
+            appendPush(3, isRESP3: isRESP3)
+            append("$8\r\npresence\r\n")
+            appendBulk(bytes, Int(slices.name.start), Int(slices.name.count))
+            appendBulk(bytes, Int(slices.payload.start), Int(slices.payload.count))
+            return
+        }
+        appendMessage(
+            word, isRESP3: isRESP3, name: slices.name, payload: slices.payload, bytes)
+    }
+
     /// Overwrites the first byte of a frame at `offset` from the front: array or push.
     @inline(__always)
     mutating func setFrame(at offset: Int, isRESP3: Bool) {
@@ -164,6 +193,11 @@ enum MessageWord {
         case .shardMessage: "*3\r\n$8\r\nsmessage\r\n      "
         case .user: "*3\r\n$4\r\nuser\r\n          "
         }
+    }
+
+    /// Where a name of `count` bytes stands in a frame that begins so.
+    func name(_ count: Int) -> Slice {
+        Slice(start: startCount + BulkHeader(count).count, count: count)
     }
 
     /// Without the blanks.

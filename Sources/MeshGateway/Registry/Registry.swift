@@ -8,25 +8,25 @@ struct SubscriptionIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// Who here has which topic: clients, topics, and the subscriptions between them.
+/// Who here has which topic: receivers, topics, and the subscriptions between them.
 ///
-/// A subscription stands in two lists, its topic's, oldest first, and its client's; both are
+/// A subscription stands in two lists, its topic's, oldest first, and its receiver's; both are
 /// doubly linked, so that joining and leaving are O(1) however long they are. A table of
-/// (client, topic) tells whether a subscription exists.
+/// (receiver, topic) tells whether a subscription exists.
 ///
-///     topic ──▶ subscription ⇄ subscription ⇄ …         client ──▶ subscription ⇄ …
+///     topic ──▶ subscription ⇄ subscription ⇄ …         receiver ──▶ subscription ⇄ …
 ///
 /// A subscription costs 24 bytes and about 7 in the table; alone on its topic some 110 bytes with
 /// everything, the name included.
 struct Registry: ~Copyable {
     struct Subscription {
         /// None: free; `nextInTopic` then chains the free ones.
-        var client: ClientIndex
+        var receiver: Receiver
         var topic: TopicIndex
         var nextInTopic: SubscriptionIndex
         var previousInTopic: SubscriptionIndex
-        var nextInClient: SubscriptionIndex
-        var previousInClient: SubscriptionIndex
+        var nextOfReceiver: SubscriptionIndex
+        var previousOfReceiver: SubscriptionIndex
     }
 
     var topics = Topics()
@@ -35,7 +35,7 @@ struct Registry: ~Copyable {
     private var freeSubscription = SubscriptionIndex.none
     /// Subscriptions of all kinds.
     private(set) var count = 0
-    /// Subscriptions by client and topic.
+    /// Subscriptions by receiver and topic.
     private var map = IndexMap()
     private let secret: UInt64
 
@@ -47,22 +47,22 @@ struct Registry: ~Copyable {
     /// What a join or a departure has changed.
     struct Outcome {
         var topic: TopicIndex
-        /// The client was not there before, or was.
+        /// The receiver was not there before, or was.
         var isChanged: Bool
         /// It is the topic's first subscriber, or was the last.
         var isEdge: Bool
     }
 
-    /// Makes the client a subscriber of the topic of this name, which may be new.
+    /// Makes the receiver a subscriber of the topic of this name, which may be new.
     mutating func join(
-        _ client: ClientIndex, _ lists: inout SubscriptionLists, _ kind: TopicKind, _ key: Key,
+        _ receiver: Receiver, _ lists: inout SubscriptionLists, _ kind: TopicKind, _ key: Key,
         _ bytes: Span<UInt8>, _ start: Int, _ count: Int
     ) -> Outcome {
         var topic = topics.find(kind, key, bytes, start, count)
         let isNewTopic = topic.isNone
         if isNewTopic {
             topic = topics.insert(kind, key, bytes, start, count)
-        } else if !self.find(client, topic).isNone {
+        } else if !self.find(receiver, topic).isNone {
             return Outcome(topic: topic, isChanged: false, isEdge: false)
         }
 
@@ -74,14 +74,14 @@ struct Registry: ~Copyable {
             index = SubscriptionIndex(subscriptions.count)
             subscriptions.append(
                 Subscription(
-                    client: .none, topic: .none, nextInTopic: .none, previousInTopic: .none,
-                    nextInClient: .none, previousInClient: .none))
+                    receiver: .none, topic: .none, nextInTopic: .none, previousInTopic: .none,
+                    nextOfReceiver: .none, previousOfReceiver: .none))
         }
         let last = topics[topic].last
         let first = lists[first: kind]
         subscriptions[index.slot] = Subscription(
-            client: client, topic: topic, nextInTopic: .none, previousInTopic: last,
-            nextInClient: first, previousInClient: .none)
+            receiver: receiver, topic: topic, nextInTopic: .none, previousInTopic: last,
+            nextOfReceiver: first, previousOfReceiver: .none)
         if !last.isNone {
             subscriptions[last.slot].nextInTopic = index
         } else {
@@ -89,24 +89,24 @@ struct Registry: ~Copyable {
         }
         topics[topic].last = index
         topics[topic].count += 1
-        if !first.isNone { subscriptions[first.slot].previousInClient = index }
+        if !first.isNone { subscriptions[first.slot].previousOfReceiver = index }
         lists[first: kind] = index
         lists[count: kind] += 1
         self.count += 1
-        map.insert(index.slot, Self.hash(client, topic, secret)) {
-            subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) }
+        map.insert(index.slot, Self.hash(receiver, topic, secret)) {
+            subscriptions.read($0) { Self.hash($0.receiver, $0.topic, secret) }
         }
         return Outcome(topic: topic, isChanged: true, isEdge: isNewTopic)
     }
 
-    /// Ends a subscription of the client whose lists these are. Its topic stays, even without
+    /// Ends a subscription of the receiver whose lists these are. Its topic stays, even without
     /// subscribers, until `removeTopic`, so that the caller can still read its name.
     mutating func leave(_ index: SubscriptionIndex, _ lists: inout SubscriptionLists) -> Outcome {
         let gone = subscriptions[index.slot]
-        precondition(!gone.client.isNone, "no subscription \(index)")
+        precondition(!gone.receiver.isNone, "no subscription \(index)")
         map.remove(
-            Self.hash(gone.client, gone.topic, secret),
-            rehash: { subscriptions.read($0) { Self.hash($0.client, $0.topic, secret) } },
+            Self.hash(gone.receiver, gone.topic, secret),
+            rehash: { subscriptions.read($0) { Self.hash($0.receiver, $0.topic, secret) } },
             where: { $0 == index.slot })
         let topic = gone.topic
         let kind = topics[topic].kind
@@ -121,17 +121,17 @@ struct Registry: ~Copyable {
             topics[topic].first = gone.nextInTopic
         }
         topics[topic].count -= 1
-        if !gone.nextInClient.isNone {
-            subscriptions[gone.nextInClient.slot].previousInClient = gone.previousInClient
+        if !gone.nextOfReceiver.isNone {
+            subscriptions[gone.nextOfReceiver.slot].previousOfReceiver = gone.previousOfReceiver
         }
-        if !gone.previousInClient.isNone {
-            subscriptions[gone.previousInClient.slot].nextInClient = gone.nextInClient
+        if !gone.previousOfReceiver.isNone {
+            subscriptions[gone.previousOfReceiver.slot].nextOfReceiver = gone.nextOfReceiver
         } else {
-            lists[first: kind] = gone.nextInClient
+            lists[first: kind] = gone.nextOfReceiver
         }
         lists[count: kind] -= 1
         count -= 1
-        subscriptions[index.slot].client = .none
+        subscriptions[index.slot].receiver = .none
         subscriptions[index.slot].nextInTopic = freeSubscription
         freeSubscription = index
         return Outcome(topic: topic, isChanged: true, isEdge: topics[topic].count == 0)
@@ -145,19 +145,19 @@ struct Registry: ~Copyable {
     @inline(__always)
     func subscription(_ index: SubscriptionIndex) -> Subscription { subscriptions[index.slot] }
 
-    /// The subscription of this client to this topic; none where there is none.
-    func find(_ client: ClientIndex, _ topic: TopicIndex) -> SubscriptionIndex {
-        let found = map.find(Self.hash(client, topic, secret)) {
-            subscriptions[$0].client == client && subscriptions[$0].topic == topic
+    /// The subscription of this receiver to this topic; none where there is none.
+    func find(_ receiver: Receiver, _ topic: TopicIndex) -> SubscriptionIndex {
+        let found = map.find(Self.hash(receiver, topic, secret)) {
+            subscriptions[$0].receiver == receiver && subscriptions[$0].topic == topic
         }
         return found.map { SubscriptionIndex($0) } ?? .none
     }
 
     /// MurmurHash3's finaliser, which spreads every bit (Appleby 2011).
     private static func hash(
-        _ client: ClientIndex, _ topic: TopicIndex, _ secret: UInt64
+        _ receiver: Receiver, _ topic: TopicIndex, _ secret: UInt64
     ) -> UInt64 {
-        var word = UInt64(UInt32(bitPattern: client.rawValue)) << 32
+        var word = UInt64(UInt32(bitPattern: receiver.rawValue)) << 32
         word |= UInt64(UInt32(bitPattern: topic.rawValue))
         word ^= secret
         word = (word ^ (word >> 33)) &* 0xFF51_AFD7_ED55_8CCD

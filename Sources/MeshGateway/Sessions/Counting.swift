@@ -5,10 +5,10 @@ import MeshWire
 // with `MESH.ACK`, or when it comes back, how many it has seen. What it has not seen comes again, so
 // that not even what the kernel had taken is lost with a connection.
 //
-//     number      1 … acknowledged … │ sent, not acknowledged │ in the output │ in the backlog
+//     number      1 … acknowledged … │ sent, not acknowledged │ in the output │ waiting
 //                    forgotten       └──────────── kept ──────┴───────────────┴─ ─ (no number yet)
 //
-// What is kept stands at the front of the output, where it was sent from: it is never copied.
+// What is kept stays in the client's mailbox (GivenMessages).
 //
 // A notice of lost messages has no number. It is known to have come when a message behind it has; until
 // then its loss counts as untold, and is told again to the client's next connection.
@@ -58,7 +58,7 @@ extension Gateway {
         _ client: ClientIndex, _ group: UInt64
     ) -> (session: UserSessionIndex, number: UInt64)? {
         let slot = client.slot
-        guard let key = FrameLabel.userKey(of: group),
+        guard let key = MessageTitle.userKey(of: group),
             let index = clients[slot].sessions.first(key)
         else { return nil }
         guard sessions[index].isCounted else { return (index, 0) }
@@ -67,12 +67,12 @@ extension Gateway {
     }
 
     /// The message's session is still the one that it was written for.
-    func isOwned(_ frame: KeptFrame) -> Bool { sessions[frame.session].life == frame.life }
+    func isOwned(_ given: GivenMessage) -> Bool { sessions[given.session].life == given.life }
 
     /// Whether a message that the kernel has may be asked for again.
-    func isAwaited(_ frame: KeptFrame) -> Bool {
-        frame.number > 0 && isOwned(frame)
-            && frame.number > sessions[frame.session].acknowledged
+    func isAwaited(_ given: GivenMessage) -> Bool {
+        given.number > 0 && isOwned(given)
+            && given.number > sessions[given.session].acknowledged
     }
 
     /// A new connection has the session: counting begins anew.
@@ -95,52 +95,52 @@ extension Gateway {
     }
 
     /// What the session's client may not have heard of counts as missed again.
-    mutating func addUntold(_ index: UserSessionIndex, to ghost: ClientIndex) {
-        for loss in sessions[index].told.losses { missed(loss.count, since: loss.since, by: ghost) }
+    mutating func addUntold(_ index: UserSessionIndex, to box: MailboxIndex) {
+        for loss in sessions[index].told.losses { missed(loss.count, since: loss.since, by: box) }
         sessions[index].told.removeAll()
     }
 
-    /// A ghost waits with a session's messages, of which the first that it is given has this number.
-    mutating func beginWaiting(_ index: UserSessionIndex, _ ghost: ClientIndex, from number: Int) {
-        sessions[index].waitingFrom = number - (Int(clients[ghost.slot].backlog.firstNumber) - 1)
-        if sessions[index].isCounted { clients[ghost.slot].flags.insert(.counted) }
+    /// A mailbox waits with a session's messages, of which the first that it is given has this number.
+    mutating func beginWaiting(_ index: UserSessionIndex, _ box: MailboxIndex, from number: Int) {
+        let first = Int(mailboxes[box].messages.waiting.firstNumber)
+        sessions[index].waitingFrom = number - (first - 1)
+        if sessions[index].isCounted { mailboxes[box].isNumbered = true }
     }
 
-    /// The number of the first message that waits in the ghost of a counted session.
-    func firstWaiting(_ index: UserSessionIndex, _ ghost: ClientIndex) -> Int {
-        sessions[index].waitingFrom + Int(clients[ghost.slot].backlog.firstNumber) - 1
+    /// The number of the first message that waits in the mailbox of a counted session.
+    func firstWaiting(_ index: UserSessionIndex, _ box: MailboxIndex) -> Int {
+        sessions[index].waitingFrom + Int(mailboxes[box].messages.waiting.firstNumber) - 1
     }
 
-    /// What the client has seen leaves the ghost; what it has not and is no longer there is missed.
+    /// What the client has seen leaves the mailbox; what it has not and is no longer there is missed.
     ///
     /// With the former token it says what it had seen on the connection before: of the one that broke
     /// before it heard of the new token it has seen nothing.
     mutating func skip(
-        _ index: UserSessionIndex, _ ghost: ClientIndex, seen: UInt64, _ token: SessionToken
+        _ index: UserSessionIndex, _ box: MailboxIndex, seen: UInt64, _ token: SessionToken
     ) {
-        let slot = ghost.slot
         let isFormer = token != sessions[index].token
         let next = isFormer ? 1 : Int(seen) + 1
-        var first = firstWaiting(index, ghost)
-        addLost(max(0, first - next), to: ghost)
+        var first = firstWaiting(index, box)
+        addLost(max(0, first - next), to: box)
         // All that stood behind a token which the client has not heard of is untold.
         if !isFormer { sessions[index].told.forget(seen: seen) }
-        addUntold(index, to: ghost)
-        while first < next, !clients[slot].backlog.isEmpty {
-            clients[slot].backlog.takeFirst { _, _ in }
+        addUntold(index, to: box)
+        while first < next, !mailboxes[box].messages.waiting.isEmpty {
+            stored.release(mailboxes[box].messages.waiting.takeFirst(stored))
             first += 1
         }
         // Of those that wait the first had been sent. What another node says of that may be wrong.
         let repeated = Int(sessions[index].sentCount) + 1 - first
         counters[.sessionMessagesRepeated] += UInt64(
-            max(0, min(repeated, clients[slot].backlog.count)))
+            max(0, min(repeated, mailboxes[box].messages.waiting.count)))
         // From here on it is as if the first that waits came next; and who asks again, because the
         // answer was lost, has seen as many.
         if isFormer {
             sessions[index].sentCount = min(
                 sessions[index].sentCount + seen, UInt64(Self.countMax))
         }
-        beginWaiting(index, ghost, from: Int(seen) + 1)
-        clients[slot].flags.remove(.counted)
+        beginWaiting(index, box, from: Int(seen) + 1)
+        mailboxes[box].isNumbered = false
     }
 }

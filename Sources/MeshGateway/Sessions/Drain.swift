@@ -53,8 +53,8 @@ extension Gateway {
         if drain.destinations.isEmpty { return true }
         if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
         for index in sessions.indices where isLive(index) {
-            guard case .moved(let ghost, _, _) = sessions[index].state,
-                sessions[index].batch == nil, clients[ghost.slot].backlog.isEmpty,
+            guard case .moved(let box, _, _) = sessions[index].state,
+                sessions[index].batch == nil, mailboxes[box].messages.waiting.isEmpty,
                 !forwarding.contains(index)
             else { return false }
         }
@@ -167,11 +167,7 @@ extension Gateway {
 
     /// A session that has just come and that nobody has fetched yet goes on at once.
     private mutating func finishArrivalIfWaiting(_ index: UserSessionIndex) {
-        if case .arriving(let client, _, _) = sessions[index].state,
-            clients[client.slot].flags.contains(.ghost)
-        {
-            finishArrival(index)
-        }
+        if case .arriving(.mailbox, _, _) = sessions[index].state { finishArrival(index) }
     }
 
     private func isLive(_ index: UserSessionIndex) -> Bool { !sessions[index].user.isEmpty }

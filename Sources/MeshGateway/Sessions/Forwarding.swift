@@ -25,18 +25,18 @@ extension Gateway {
         let due = forwarding.sorted()
         forwarding.removeAll(keepingCapacity: true)
         for index in due {
-            guard case .moved(let ghost, let node, _) = sessions[index].state,
+            guard case .moved(let box, let node, _) = sessions[index].state,
                 sessions[index].batch == nil,
-                !clients[ghost.slot].backlog.isEmpty || clients[ghost.slot].droppedCount > 0
+                !mailboxes[box].messages.waiting.isEmpty || mailboxes[box].lostCount > 0
             else { continue }
             var batch = ByteQueue()
             batch.append(SessionTag.forward)
             sessions[index].token.append(to: &batch)
             sessions[index].batchNumber += 1
             batch.append(integer: sessions[index].batchNumber)
-            batch.append(integer: UInt32(clamping: clients[ghost.slot].droppedCount))
-            clients[ghost.slot].droppedCount = 0
-            takeFrames(ghost, &batch, bytesMax: Self.batchBytesMax)
+            batch.append(integer: UInt32(clamping: mailboxes[box].lostCount))
+            mailboxes[box].lostCount = 0
+            takeMessages(box, &batch, bytesMax: Self.batchBytesMax)
             let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
             sessions[index].batch = bytes
             send(
@@ -51,7 +51,7 @@ extension Gateway {
         isAnswered: Bool
     ) {
         guard sessions[index].token == token, sessions[index].batchNumber == number,
-            case .moved(let ghost, let node, let until) = sessions[index].state,
+            case .moved(let box, let node, let until) = sessions[index].state,
             sessions[index].batch != nil
         else { return }
         if !isAnswered, now < until + Self.forwardTime {
@@ -64,17 +64,17 @@ extension Gateway {
         if !isTaken {
             counters[.sessionBatchesLost] += 1
             // The next batch says so.
-            addLost(Self.unknownCount, to: ghost)
+            addLost(Self.unknownCount, to: box)
         }
         sessions[index].batch = nil
         // One that was not taken is announced with what comes next, or at the end: alone it would
         // be refused for ever.
-        if !clients[ghost.slot].backlog.isEmpty
-            || isTaken && clients[ghost.slot].droppedCount > 0
+        if !mailboxes[box].messages.waiting.isEmpty
+            || isTaken && mailboxes[box].lostCount > 0
         {
             forwarding.insert(index)
         } else if now >= until {
-            endForwarding(index, ghost, to: node)
+            endForwarding(index, box, to: node)
         }
     }
 
@@ -93,18 +93,18 @@ extension Gateway {
 
     /// All that came for a session is with its new node.
     private mutating func endForwarding(
-        _ index: UserSessionIndex, _ ghost: ClientIndex, to node: NodeID
+        _ index: UserSessionIndex, _ box: MailboxIndex, to node: NodeID
     ) {
         var batch = ByteQueue()
         batch.append(SessionTag.forward)
         sessions[index].token.append(to: &batch)
         batch.append(integer: Self.lastBatch)
-        batch.append(integer: UInt32(clamping: clients[ghost.slot].droppedCount))
+        batch.append(integer: UInt32(clamping: mailboxes[box].lostCount))
         let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), .none, to: node, bytes)
         for token in sessions[index].tokens { remember(token, isAt: node) }
-        closeGhost(ghost)
+        closeMailbox(box)
         forget(index)
     }
 
@@ -131,11 +131,11 @@ extension Gateway {
         if case .moved = sessions[index].state { true } else { false }
     }
 
-    /// The client that has the session, or the ghost that waits for one.
-    private func holder(of index: UserSessionIndex) -> ClientIndex {
+    private func holder(of index: UserSessionIndex) -> UserSession.Holder {
         switch sessions[index].state {
-        case .attached(let client), .arriving(let client, _, _): client
-        case .waiting(let ghost, _), .moved(let ghost, _, _): ghost
+        case .attached(let client): .client(client)
+        case .arriving(let holder, _, _): holder
+        case .waiting(let box, _), .moved(let box, _, _): .mailbox(box)
         }
     }
 
@@ -159,8 +159,11 @@ extension Gateway {
         sessions[index].batchSeen = number
         isForwarded = true
         defer { isForwarded = false }
-        readFrames(input, Int(rest.start) + 8, rest.end, sessions[index].key) { gateway in
-            gateway.enqueue(holder)
+        readMessages(input, Int(rest.start) + 8, rest.end, index) { gateway in
+            switch holder {
+            case .client(let client): gateway.receive(client)
+            case .mailbox(let box): gateway.receive(box)
+            }
         }
         return true
     }
@@ -169,19 +172,24 @@ extension Gateway {
 
     /// What came directly follows what was forwarded; from now on it comes as to any other.
     mutating func finishArrival(_ index: UserSessionIndex) {
-        guard case .arriving(let client, let ghost, _) = sessions[index].state else { return }
-        join(client, sessions[index].user)
-        release(index, from: ghost)
-        tellMissed(
-            client, sessions[index].user, clients[ghost.slot].droppedCount,
-            since: clients[ghost.slot].droppedSince)
-        pour(from: ghost, to: client, sessions[index].key)
-        closeGhost(ghost)
-        if clients[client.slot].flags.contains(.ghost) {
-            change(index, .waiting(client, until: now + configuration.sessionGrace))
-        } else {
-            change(index, .attached(client))
+        guard case .arriving(let holder, let direct, _) = sessions[index].state else { return }
+        // First here, then away from there: the directory sees no change.
+        switch holder {
+        case .client(let client): join(client, sessions[index].user)
+        case .mailbox(let box): subscribe(box)
         }
+        tellMissed(
+            holder, sessions[index].user, mailboxes[direct].lostCount,
+            since: mailboxes[direct].lostSince)
+        switch holder {
+        case .client(let client):
+            pour(from: direct, to: client)
+            change(index, .attached(client))
+        case .mailbox(let box):
+            pour(from: direct, to: box)
+            change(index, .waiting(box, until: now + configuration.sessionGrace))
+        }
+        closeMailbox(direct)
     }
 
     /// Before the client itself changes what it is attached to.
@@ -191,7 +199,7 @@ extension Gateway {
         clients[client.slot].arriving = []
         for index in indices {
             // It may have ended meanwhile, and its place may be another client's session.
-            guard case .arriving(client, _, _) = sessions[index].state else { continue }
+            guard case .arriving(.client(client), _, _) = sessions[index].state else { continue }
             finishArrival(index)
         }
     }
@@ -200,47 +208,51 @@ extension Gateway {
         switch sessions[index].state {
         case .arriving:
             finishArrival(index)
-        case .moved(let ghost, let node, let until):
+        case .moved(let box, let node, let until):
             // The key is given up; what is under way is still forwarded.
-            if clients[ghost.slot].backlog.isEmpty, sessions[index].batch == nil {
-                endForwarding(index, ghost, to: node)
+            if mailboxes[box].messages.waiting.isEmpty, sessions[index].batch == nil {
+                endForwarding(index, box, to: node)
             } else {
-                // Not the client's own departure: that would end the session.
-                clients[ghost.slot].flags.remove(.session)
-                leave(ghost, named: sessions[index].user)
-                change(index, .moved(ghost, to: node, until: until))
+                unsubscribe(box)
+                change(index, .moved(box, to: node, until: until))
                 shortTimers.removeLast()
             }
-        case .attached(let client), .waiting(let client, _):
-            endTwins(index, client)
+        case .attached(let client):
+            if endTwins(index) { endSettling(at: client) }
+        case .waiting:
+            _ = endTwins(index)
         }
     }
 
-    private mutating func endTwins(_ index: UserSessionIndex, _ client: ClientIndex) {
-        guard let until = sessions[index].twinsUntil, until <= now else { return }
+    /// Nothing of the session can come twice any more. False: it is too early for that.
+    private mutating func endTwins(_ index: UserSessionIndex) -> Bool {
+        guard let until = sessions[index].twinsUntil, until <= now else { return false }
         sessions[index].twinsUntil = nil
         sessions[index].seen = SeenMessages()
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }
         sessions[index].origin = nil
-        endSettling(at: client)
+        return true
     }
 
-    /// True when `frame`, for a session that has just come from another node, was given out already:
-    /// it came here directly and by that node.
+    /// Whether the message at hand is a twin for the client (below).
     mutating func isTwin(_ client: ClientIndex) -> Bool {
-        let slot = client.slot
-        guard
-            let index = clients[slot].sessions.first(
-                label.key, where: { sessions[$0].twinsUntil != nil })
-        else { return false }
-        if sessions[index].seen.insert(label.id) { return false }
+        let index = clients[client.slot].sessions.first(
+            label.title.key, where: { sessions[$0].twinsUntil != nil })
+        return index.map { isTwin($0) } ?? false
+    }
+
+    /// True when the message at hand, for a session that has just come from another node, was given out
+    /// already: it came here directly and by that node.
+    mutating func isTwin(_ index: UserSessionIndex) -> Bool {
+        if sessions[index].seen.insert(label.title.id) { return false }
         counters[.sessionTwins] += 1
         // One that still waits for the forwarded ones to be ahead of it leaves with them.
-        if isForwarded, case .arriving(_, let ghost, _) = sessions[index].state,
-            clients[ghost.slot].backlog.remove(label.id)
+        if isForwarded, case .arriving(_, let direct, _) = sessions[index].state,
+            let waiting = mailboxes[direct].messages.waiting.remove(label.title.id, stored)
         {
+            stored.release(waiting)
             return false
         }
         return true
@@ -251,30 +263,14 @@ extension Gateway {
         min(min(count, unknownCount) + min(other, unknownCount), unknownCount)
     }
 
-    /// So many messages are lost to the client, or ghost.
-    mutating func addLost(_ count: Int, to client: ClientIndex) {
-        let slot = client.slot
-        clients[slot].droppedCount = Self.sumOfLost(clients[slot].droppedCount, count)
-    }
-
-    /// So many messages are lost to the ghost, the first of them then.
-    mutating func missed(_ count: Int, since: Instant, by ghost: ClientIndex) {
-        let slot = ghost.slot
-        let isFirst = clients[slot].droppedCount == 0
-        clients[slot].droppedSince = isFirst ? since : min(clients[slot].droppedSince, since)
-        addLost(count, to: ghost)
-    }
-
     /// So many messages of a session are lost: its client is told, at once or when it comes back.
     private mutating func tellMissed(
-        _ client: ClientIndex, _ user: [UInt8], _ count: Int, since: Instant
+        _ holder: UserSession.Holder, _ user: [UInt8], _ count: Int, since: Instant
     ) {
-        let slot = client.slot
         if count == 0 { return }
-        if clients[slot].flags.contains(.ghost) {
-            missed(count, since: since, by: client)
-        } else {
-            tellSessionGap(client, user, count, since: since)
+        switch holder {
+        case .client(let client): tellSessionGap(client, user, count, since: since)
+        case .mailbox(let box): missed(count, since: since, by: box)
         }
     }
 }

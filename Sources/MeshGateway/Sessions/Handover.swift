@@ -29,7 +29,7 @@ import MeshWire
 //                                                                   answer: 1; 0: refused
 //     address:  6                          answer: where its clients connect, as text; empty: nowhere
 //     location: 7, user                    answer: 1; 0: the user has moved from there
-//     message:  length 4, origin 8, number 4, a frame of RESP2
+//     message:  length of the payload 4, origin 8, number 4, payload
 //
 // All integers are little-endian. Of 0xFFFF_FFFF missed messages nobody knows how many they were.
 
@@ -48,8 +48,8 @@ extension Gateway {
     static let redirectionMax = 4
     /// A count of lost messages that nobody knows.
     static let unknownCount = Int(UInt32.max)
-    /// What a message on its way between nodes has in front of its frame.
-    private static let frameHeaderSize = 16
+    /// What a message on its way between nodes has in front of its payload.
+    private static let messageHeaderSize = 16
     /// The most bytes of messages in a grant, unless one alone has more: it must fit into a frame
     /// with room to spare. What is beyond is forwarded.
     static let grantBytesMax = 32 * 1024 * 1024
@@ -231,15 +231,15 @@ extension Gateway {
             doom(client)
         }
         switch sessions[index].state {
-        case .waiting(let ghost, _):
+        case .waiting(let box, _):
             // It may have been offered to a node that has not answered yet.
-            if !sessions[index].handover.isEmpty { takeBack(index, ghost) }
+            if !sessions[index].handover.isEmpty { takeBack(index, box) }
             answer.append(UInt8(1))
-            if let seen { skip(index, ghost, seen: seen, token) }
+            if let seen { skip(index, box, seen: seen, token) }
             settle(index, on: token)
-            let grant = grant(of: index, ghost)
+            let grant = grant(of: index, box)
             answer.append(grant)
-            move(index, ghost, to: asker, handover: grant)
+            move(index, box, to: asker, handover: grant)
         case .moved(_, let node, _) where node == asker:
             // The answer was lost on its way: the same again.
             answer.append(UInt8(1))
@@ -252,82 +252,84 @@ extension Gateway {
         }
     }
 
-    /// What waits in a session's ghost, taken out of it, with the gap.
-    private mutating func grant(of index: UserSessionIndex, _ ghost: ClientIndex) -> [UInt8] {
-        let slot = ghost.slot
+    /// What waits in a session's mailbox, taken out of it, with the gap.
+    private mutating func grant(of index: UserSessionIndex, _ box: MailboxIndex) -> [UInt8] {
         // The other node is not told where in the count those notices stood.
         if !sessions[index].told.losses.isEmpty {
-            missed(Self.unknownCount, since: now, by: ghost)
+            missed(Self.unknownCount, since: now, by: box)
             sessions[index].told.removeAll()
         }
         var grant = ByteQueue()
-        let missed = clients[slot].droppedCount
-        let age = missed == 0 ? 0 : (now - clients[slot].droppedSince).milliseconds
+        let missed = mailboxes[box].lostCount
+        let age = missed == 0 ? 0 : (now - mailboxes[box].lostSince).milliseconds
         grant.append(integer: UInt32(clamping: missed))
         grant.append(integer: UInt32(clamping: age))
         let isCounted = sessions[index].isCounted
-        let from = isCounted ? min(firstWaiting(index, ghost), Self.countMax) : 0
+        let from = isCounted ? min(firstWaiting(index, box), Self.countMax) : 0
         grant.append(integer: UInt64(clamping: from))
         grant.append(integer: min(sessions[index].sentCount, UInt64(Self.countMax)))
-        clients[slot].droppedCount = 0
-        clients[slot].flags.remove(.counted)
-        takeFrames(ghost, &grant, bytesMax: Self.grantBytesMax)
+        mailboxes[box].lostCount = 0
+        mailboxes[box].isNumbered = false
+        takeMessages(box, &grant, bytesMax: Self.grantBytesMax)
         return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
     }
 
-    /// Moves messages out of a backlog, each with its header: as many as `bytesMax` has room for,
+    /// Moves messages out of a mailbox, each with its header: as many as `bytesMax` has room for,
     /// and at least one.
-    mutating func takeFrames(_ client: ClientIndex, _ queue: inout ByteQueue, bytesMax: Int) {
-        let slot = client.slot
-        var backlog = Backlog()
-        swap(&backlog, &clients[slot].backlog)
+    mutating func takeMessages(_ box: MailboxIndex, _ queue: inout ByteQueue, bytesMax: Int) {
         let start = queue.count
-        while !backlog.isEmpty {
-            let size = Self.frameHeaderSize + backlog.firstLength
+        while let first = mailboxes[box].messages.waiting.first {
+            let payload = stored[first].slices.payload
+            let size = Self.messageHeaderSize + Int(payload.count)
             if queue.count > start, queue.count - start + size > bytesMax { break }
-            let id = backlog.firstID
-            queue.append(integer: UInt32(backlog.firstLength))
+            let message = mailboxes[box].messages.waiting.takeFirst(stored)
+            let id = stored[message].title.id
+            queue.append(integer: UInt32(payload.count))
             queue.append(id.origin)
             queue.append(integer: id.number)
-            backlog.takeFirst { span, length in queue.append(span, 0, length) }
+            queue.append(stored[message].bytes.span, Int(payload.start), Int(payload.count))
+            stored.release(message)
         }
-        swap(&backlog, &clients[slot].backlog)
     }
 
     /// The session is another node's from now on; what comes for it here is forwarded.
     private mutating func move(
-        _ index: UserSessionIndex, _ ghost: ClientIndex, to node: NodeID, handover: [UInt8]
+        _ index: UserSessionIndex, _ box: MailboxIndex, to node: NodeID, handover: [UInt8]
     ) {
         counters[.sessionsMovedOut] += 1
-        clients[ghost.slot].flags.formUnion([.movedAway, .passing])
-        clients[ghost.slot].policy = .dropOldest
+        mailboxes[box].purpose = .forwards
+        mailboxes[box].messages.policy = .dropOldest
         sessions[index].handover = handover
-        change(index, .moved(ghost, to: node, until: now + Self.movedTime))
-        if !clients[ghost.slot].backlog.isEmpty || clients[ghost.slot].droppedCount > 0 {
+        change(index, .moved(box, to: node, until: now + Self.movedTime))
+        if !mailboxes[box].messages.waiting.isEmpty || mailboxes[box].lostCount > 0 {
             forwarding.insert(index)
         }
     }
 
-    /// Puts each message into `frame`, titled by `label`, and calls `body`; stops at what is
-    /// malformed.
-    mutating func readFrames(
-        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ key: Key,
+    /// Has each message for a session at hand in turn and calls `body`; stops at what is malformed.
+    mutating func readMessages(
+        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ index: UserSessionIndex,
         _ body: (inout Gateway) -> Void
     ) {
+        let user = sessions[index].user
         var at = start
-        while at + Self.frameHeaderSize <= end {
+        while at + Self.messageHeaderSize <= end {
             let length = Int(input.load(UInt32.self, at: at))
             let id = MessageID(
                 origin: NodeID(input.load(UInt64.self, at: at + 4)),
                 number: input.load(UInt32.self, at: at + 12))
-            at += Self.frameHeaderSize
-            guard length <= end - at, FrameTitle.isUser(input, at, length) else {
+            at += Self.messageHeaderSize
+            guard length <= end - at else {
                 counters[.answersMalformed] += 1
                 return
             }
+            label = FrameLabel(MessageTitle(.user, sessions[index].key, id: id))
             frame.removeAll()
-            frame.append(input, at, length)
-            label = FrameLabel(.user, key, id: id)
+            frame.append("*3\r\n$4\r\nuser\r\n")
+            frame.appendBulk(user)
+            label.parts.name = frame.lastBulk(user.count)
+            frame.appendBulk(input, at, length)
+            label.parts.payload = frame.lastBulk(length)
             body(&self)
             at += length
         }
@@ -348,10 +350,7 @@ extension Gateway {
         counters[.sessionsMovedIn] += 1
         let span = grant.span
         let since = now - header.age
-        let receiver = client ?? openGhost(.dropOldest)
-        let ghost = openGhost(.dropOldest)
-        clients[ghost.slot].flags.insert(.passing)
-        let index = makeSession(user, .attached(receiver))
+        let index = makeSession(user, .attached(client ?? .none))
         if client == nil {
             // The client knows the old tokens alone.
             settle(index, on: token)
@@ -366,37 +365,50 @@ extension Gateway {
         sessions[index].batchSeen = 0
         sessions[index].twinsUntil = now + Self.twinTime
         arrivals[token] = index
-        hold(index, at: receiver)
-        hold(index, at: ghost)
-        join(ghost, user)
-        change(index, .arriving(receiver, ghost: ghost, until: now + Self.arrivalTime))
+        let holder: UserSession.Holder
         if let client {
+            holder = .client(client)
+            hold(index, at: client)
             clients[client.slot].arriving.append(index)
             answerToken(index, client)
             tellSessionGap(client, user, header.missed, since: since)
         } else {
-            clients[receiver.slot].droppedCount = header.missed
-            clients[receiver.slot].droppedSince = since
+            let box = openMailbox(index, isSubscribed: false)
+            holder = .mailbox(box)
+            mailboxes[box].lostCount = header.missed
+            mailboxes[box].lostSince = since
             sessions[index].sentCount = UInt64(header.sent)
-            beginWaiting(index, receiver, from: header.from)
+            beginWaiting(index, box, from: header.from)
         }
-        readFrames(span, Grant.size, span.count, sessions[index].key) { gateway in
-            gateway.clients[receiver.slot].backlog.append(gateway.frame, gateway.label)
+        let direct = openMailbox(index, purpose: .passes)
+        change(index, .arriving(holder, direct: direct, until: now + Self.arrivalTime))
+        readMessages(span, Grant.size, span.count, index) { gateway in
+            gateway.append(gateway.storeMessage(), to: holder)
             // The user may have been here a moment ago: then what waited elsewhere comes here too.
-            _ = gateway.sessions[index].seen.insert(gateway.label.id)
+            _ = gateway.sessions[index].seen.insert(gateway.label.title.id)
         }
-        if client != nil { wrote(receiver) }
+        if let client { wrote(client) }
         return true
+    }
+
+    /// A message that comes whatever the bound is.
+    private mutating func append(_ message: StoredMessageIndex, to holder: UserSession.Holder) {
+        let size = stored[message].size
+        switch holder {
+        case .client(let client):
+            clients[client.slot].mailbox.waiting.append(message, size: size)
+        case .mailbox(let box): mailboxes[box].messages.waiting.append(message, size: size)
+        }
     }
 
     // MARK: Handing over
 
     /// Offers a session that waits here to another node, under the token that its client has.
     mutating func offer(_ index: UserSessionIndex, to node: NodeID) {
-        guard case .waiting(let ghost, _) = sessions[index].state,
+        guard case .waiting(let box, _) = sessions[index].state,
             sessions[index].handover.isEmpty
         else { return }
-        let grant = grant(of: index, ghost)
+        let grant = grant(of: index, box)
         sessions[index].handover = grant
         var bytes = ByteQueue()
         bytes.append(SessionTag.handOver)
@@ -413,37 +425,30 @@ extension Gateway {
         _ index: UserSessionIndex, _ token: SessionToken, to node: NodeID, isTaken: Bool
     ) {
         guard sessions[index].token == token, !sessions[index].handover.isEmpty,
-            case .waiting(let ghost, _) = sessions[index].state
+            case .waiting(let box, _) = sessions[index].state
         else { return }
         if isTaken {
             drain?.lastMoveAt = now
-            move(index, ghost, to: node, handover: sessions[index].handover)
+            move(index, box, to: node, handover: sessions[index].handover)
             return
         }
-        takeBack(index, ghost)
+        takeBack(index, box)
     }
 
     /// What was offered goes back to where it was, ahead of what has come since: the next node may
     /// take it.
-    private mutating func takeBack(_ index: UserSessionIndex, _ ghost: ClientIndex) {
+    private mutating func takeBack(_ index: UserSessionIndex, _ box: MailboxIndex) {
         let grant = sessions[index].handover
         sessions[index].handover = []
-        let key = sessions[index].key
-        var later = Backlog()
-        swap(&later, &clients[ghost.slot].backlog)
+        let later = mailboxes[box].messages.waiting.takeAll()
         let span = grant.span
         guard let header = Grant(span) else { preconditionFailure("a grant of our own") }
-        if header.missed > 0 { missed(header.missed, since: now - header.age, by: ghost) }
-        beginWaiting(index, ghost, from: header.from)
-        readFrames(span, Grant.size, span.count, key) { gateway in
-            gateway.clients[ghost.slot].backlog.append(gateway.frame, gateway.label)
+        if header.missed > 0 { missed(header.missed, since: now - header.age, by: box) }
+        beginWaiting(index, box, from: header.from)
+        readMessages(span, Grant.size, span.count, index) { gateway in
+            gateway.append(gateway.storeMessage(), to: .mailbox(box))
         }
-        while !later.isEmpty {
-            let label = FrameLabel(.user, key, id: later.firstID)
-            later.takeFirst { span, length in
-                clients[ghost.slot].backlog.append(span, 0, length, label)
-            }
-        }
+        for message in later { append(message, to: .mailbox(box)) }
     }
 
     private mutating func receiveHandover(

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// The sessions that one client, or ghost, has, found by the user's key.
+/// The sessions that one client has, found by the user's key.
 ///
 /// Almost every client has one; a client that stands for many users may have hundreds of thousands.
 /// A few are looked through, more are indexed: adding, finding and removing are O(1) either way, and

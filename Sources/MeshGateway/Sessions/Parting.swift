@@ -89,7 +89,7 @@ extension Gateway {
     /// open.
     mutating func judge(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
         let slot = client.slot
-        let given = clients[slot].outputBase &+ UInt64(clients[slot].sentFront)
+        let given = clients[slot].outputBase
         let doubts = clients[slot].parted.map { parted in
             SessionDoubt(
                 session: parted.session, life: parted.life,

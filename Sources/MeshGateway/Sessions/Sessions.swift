@@ -3,8 +3,7 @@ import MeshWire
 
 // Sessions on one node: MESH.ATTACH user SESSION and RESUME, and what waits between two connections.
 //
-// What waits has the place of a client that has no connection, a ghost: it is subscribed to the user
-// like any other, so that the directory's entry stays, and messages find it on the usual way.
+// What waits is in a mailbox that is subscribed to the user as a client is (SessionMailbox).
 
 /// Something that the gateway asks other nodes for by itself; the driver sends it as
 /// `Event.query`, with these bytes.
@@ -28,9 +27,8 @@ extension Gateway {
         return earliest
     }
 
-    /// Sessions, and those of them that have no connection.
+    /// Sessions, with and without a connection.
     public var sessionCount: Int { sessions.count }
-    public var ghostCount: Int { openGhostCount }
 
     // MARK: Commands
 
@@ -152,12 +150,12 @@ extension Gateway {
             keepSessions(other)
             doom(other)
         }
-        guard case .waiting(let ghost, _) = sessions[index].state else {
+        guard case .waiting(let box, _) = sessions[index].state else {
             refuseToken(client)
             return
         }
         counters[.sessionsResumed] += 1
-        if let seen { skip(index, ghost, seen: seen, token) }
+        if let seen { skip(index, box, seen: seen, token) }
         restartCount(index)
         // First here, then away from there: the directory sees no change.
         join(client, sessions[index].user)
@@ -166,10 +164,10 @@ extension Gateway {
         renew(index, token)
         answerToken(index, client)
         tellSessionGap(
-            client, sessions[index].user, clients[ghost.slot].droppedCount,
-            since: clients[ghost.slot].droppedSince)
-        pour(from: ghost, to: client, sessions[index].key)
-        closeGhost(ghost)
+            client, sessions[index].user, mailboxes[box].lostCount,
+            since: mailboxes[box].lostSince)
+        pour(from: box, to: client)
+        closeMailbox(box)
     }
 
     /// Writes the session's token as a reply.
@@ -205,49 +203,35 @@ extension Gateway {
 
     /// The connection of a client is gone, or taken from it: its sessions wait.
     ///
-    /// What was not wholly handed to the kernel waits too: messages in the output, whose positions
-    /// are known, and those in the backlog.
+    /// What was not wholly handed to the kernel waits too: messages that were given to the connection,
+    /// and those that waited for it.
     mutating func keepSessions(_ client: ClientIndex) {
         let slot = client.slot
         let indices = clients[slot].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
         for index in indices { finishArrival(index) }
-        let passedCount = clients[slot].kept.passedCount
-        let waiting = clients[slot].kept.takeAll().enumerated()
-            .filter { $0.offset >= passedCount || isAwaited($0.element) }.map(\.element)
+        let unread = takeUnread(client)
         var firstNumbers: [UserSessionIndex: UInt64] = [:]
-        for frame in waiting where firstNumbers[frame.session] == nil && isOwned(frame) {
-            firstNumbers[frame.session] = frame.number
+        for given in unread where firstNumbers[given.session] == nil && isOwned(given) {
+            firstNumbers[given.session] = given.number
         }
         for index in indices {
-            let isLatest = clients[slot].policy == .latest && !sessions[index].isCounted
-            let ghost = openGhost(isLatest ? .latest : .dropOldest)
-            clients[ghost.slot].droppedSince = now
-            join(ghost, sessions[index].user)
-            hold(index, at: ghost)
+            let isLatest =
+                clients[slot].mailbox.policy == .latest && !sessions[index].isCounted
+            let box = openMailbox(index, isLatest ? .latest : .dropOldest)
+            mailboxes[box].lostSince = now
             let first = firstNumbers[index] ?? sessions[index].sentCount + 1
-            beginWaiting(index, ghost, from: Int(first))
+            beginWaiting(index, box, from: Int(first))
             part(index, from: client)
-            change(index, .waiting(ghost, until: now + configuration.sessionGrace))
-            if let gap = untoldGap(client, .user, sessions[index].user) {
-                clients[ghost.slot].droppedCount = gap.count
-                clients[ghost.slot].droppedSince = gap.since
+            change(index, .waiting(box, until: now + configuration.sessionGrace))
+            if let gap = clients[slot].mailbox.gaps.first(.user, sessions[index].user) {
+                mailboxes[box].lostCount = gap.count
+                mailboxes[box].lostSince = gap.since
             }
         }
-        var output = ByteQueue()
-        swap(&output, &clients[slot].output)
-        let base = clients[slot].outputBase
-        clients[slot].outputBase = base &+ UInt64(clients[slot].sentFront)
-        for kept in waiting {
-            output.withSpan { keep($0, Int(kept.start &- base), kept.length, kept.id, client) }
-        }
-        var backlog = Backlog()
-        swap(&backlog, &clients[slot].backlog)
-        while !backlog.isEmpty {
-            let id = backlog.firstID
-            backlog.takeFirst { span, length in keep(span, 0, length, id, client) }
-        }
-        clients[slot].sentFront = 0
+        for given in unread { keep(given.message, of: client) }
+        for message in clients[slot].mailbox.waiting.takeAll() { keep(message, of: client) }
+        clients[slot].output.drop(clients[slot].output.count, retaining: 0)
         clients[slot].sessions.removeAll()
         clients[slot].arriving = []
         clients[slot].settlingCount = 0
@@ -257,29 +241,37 @@ extension Gateway {
         }
     }
 
-    /// One frame of a client that is gone, for the ghost of its session if it has one.
-    private mutating func keep(
-        _ span: Span<UInt8>, _ start: Int, _ length: Int, _ id: MessageID, _ client: ClientIndex
-    ) {
+    /// Takes what was given to a connection, and did not wholly go to the kernel or is not acknowledged
+    /// by those who count.
+    private mutating func takeUnread(_ client: ClientIndex) -> [GivenMessage] {
         let slot = client.slot
-        let bytes = span.extracting(start..<start + length)
-        let title = FrameTitle(bytes)
-        guard title.kind == .user else { return }
-        let user = Self.bytes(bytes, title.name)
+        let passedCount = clients[slot].mailbox.given.passedCount
+        var unread: [GivenMessage] = []
+        for (offset, given) in clients[slot].mailbox.given.takeAll().enumerated() {
+            if offset >= passedCount || isAwaited(given) {
+                unread.append(given)
+            } else {
+                stored.release(given.message)
+            }
+        }
+        return unread
+    }
+
+    /// One message of a client that is gone, for the mailbox of its session if it has one.
+    private mutating func keep(_ message: StoredMessageIndex, of client: ClientIndex) {
+        defer { stored.release(message) }
+        guard stored[message].title.kind == .user else { return }
+        let user = stored[message].name
         // Two, if it has taken another session of the same user from another connection.
         var indices: [UserSessionIndex] = []
-        let key = hasher.key(.user, user)
-        _ = clients[slot].sessions.first(key) { index in
+        _ = clients[client.slot].sessions.first(stored[message].title.key) { index in
             if sessions[index].user == user { indices.append(index) }
             return false
         }
         for index in indices {
-            guard case .waiting(let ghost, _) = sessions[index].state else { continue }
-            frame.removeAll()
-            frame.append(bytes, 0, length)
-            frame.setFrame(at: 0, isRESP3: false)
-            label = FrameLabel(.user, key, id: id)
-            admitFrame(ghost)
+            guard case .waiting(let box, _) = sessions[index].state else { continue }
+            stored.retain(message)
+            admit(message, to: box)
         }
     }
 
@@ -287,7 +279,7 @@ extension Gateway {
     mutating func endSession(_ client: ClientIndex, ofTopic topic: TopicIndex) {
         let user = registry.topics.name(topic)
         guard let index = session(of: user, at: client) else { return }
-        if case .arriving(_, let ghost, _) = sessions[index].state { closeGhost(ghost) }
+        if case .arriving(_, let direct, _) = sessions[index].state { closeMailbox(direct) }
         release(index, from: client)
         forget(index)
         counters[.sessionsEnded] += 1
@@ -324,10 +316,10 @@ extension Gateway {
 
     /// Nobody has come back for the session.
     private mutating func expire(_ index: UserSessionIndex) {
-        guard case .waiting(let ghost, _) = sessions[index].state else { return }
+        guard case .waiting(let box, _) = sessions[index].state else { return }
         counters[.sessionsExpired] += 1
-        counters[.sessionMessagesDropped] += UInt64(clients[ghost.slot].backlog.count)
-        closeGhost(ghost)
+        counters[.sessionMessagesDropped] += UInt64(mailboxes[box].messages.waiting.count)
+        closeMailbox(box)
         forget(index)
     }
 
@@ -413,7 +405,7 @@ extension Gateway {
         sessions.remove(index)
     }
 
-    /// The session of this user that a client, or a ghost, has.
+    /// The session of this user that a client has.
     func session(of user: [UInt8], at client: ClientIndex) -> UserSessionIndex? {
         let slot = client.slot
         if clients[slot].sessions.isEmpty { return nil }
@@ -422,7 +414,7 @@ extension Gateway {
         }
     }
 
-    /// From now on the client or ghost has the session.
+    /// From now on the client has the session.
     mutating func hold(_ index: UserSessionIndex, at client: ClientIndex) {
         let slot = client.slot
         clients[slot].sessions.append(index, sessions[index].key)
@@ -448,53 +440,6 @@ extension Gateway {
         let slot = client.slot
         clients[slot].settlingCount -= 1
         if clients[slot].settlingCount == 0 { clients[slot].flags.remove(.settling) }
-    }
-
-    // MARK: Ghosts
-
-    mutating func openGhost(_ policy: SlowConsumerPolicy) -> ClientIndex {
-        let ghost = takePlace()
-        clients[ghost.slot].flags = [.ghost, .tracked]
-        clients[ghost.slot].policy = policy
-        openGhostCount += 1
-        return ghost
-    }
-
-    mutating func closeGhost(_ ghost: ClientIndex) {
-        let slot = ghost.slot
-        precondition(clients[slot].flags.contains(.ghost), "client \(ghost) is no ghost")
-        // Not a departure of its own: the session goes on elsewhere, or has ended.
-        clients[slot].flags.remove(.session)
-        while !clients[slot].lists[first: .user].isNone {
-            leave(ghost, clients[slot].lists[first: .user])
-        }
-        clients[slot] = Session()
-        freeClients.append(ghost)
-        openGhostCount -= 1
-    }
-
-    /// A free place for a client or a ghost.
-    mutating func takePlace() -> ClientIndex {
-        if let free = freeClients.popLast() { return free }
-        clients.append(Session())
-        return ClientIndex(clients.count - 1)
-    }
-
-    /// Moves all that waits in a ghost to the back of another backlog, whatever its bound.
-    mutating func pour(from ghost: ClientIndex, to client: ClientIndex, _ key: Key) {
-        let slot = client.slot
-        var backlog = Backlog()
-        swap(&backlog, &clients[ghost.slot].backlog)
-        guard !backlog.isEmpty else { return }
-        let isGhost = clients[slot].flags.contains(.ghost)
-        while !backlog.isEmpty {
-            let label = FrameLabel(.user, key, id: backlog.firstID)
-            backlog.takeFirst { span, length in
-                clients[slot].backlog.append(span, 0, length, label)
-            }
-            if !isGhost { counters[.clientCopies] += 1 }
-        }
-        if !isGhost { wrote(client) }
     }
 
     mutating func join(_ client: ClientIndex, _ user: [UInt8]) {

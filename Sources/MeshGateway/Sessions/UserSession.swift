@@ -22,13 +22,19 @@ struct UserSession {
     enum State {
         /// A connection has it.
         case attached(ClientIndex)
-        /// Nobody has it; a ghost keeps what comes, until then.
-        case waiting(ClientIndex, until: Instant)
-        /// Another node has it; a ghost takes what still comes here, and it is forwarded.
-        case moved(ClientIndex, to: NodeID, until: Instant)
-        /// It has come from another node: what comes here directly waits with the second, a ghost,
-        /// so that what that node still forwards is ahead of it.
-        case arriving(ClientIndex, ghost: ClientIndex, until: Instant)
+        /// Nobody has it; a mailbox keeps what comes, until then.
+        case waiting(MailboxIndex, until: Instant)
+        /// Another node has it; a mailbox takes what still comes here, and it is forwarded.
+        case moved(MailboxIndex, to: NodeID, until: Instant)
+        /// It has come from another node: what comes here directly waits in a mailbox of its own, so that
+        /// what that node still forwards is ahead of it.
+        case arriving(Holder, direct: MailboxIndex, until: Instant)
+    }
+
+    /// Who has a session's messages on this node.
+    enum Holder {
+        case client(ClientIndex)
+        case mailbox(MailboxIndex)
     }
 
     var state: State
@@ -56,7 +62,7 @@ struct UserSession {
     var unprovenEnd: UInt64?
     /// What the present connection of a counted session was told that was lost (Counting).
     var told = ToldLosses()
-    /// Waiting: the number of the message that was the first ever in the ghost's backlog.
+    /// Waiting: the number of the message that was the first ever in its mailbox.
     var waitingFrom = 0
 
     /// What another node has been answered when it took the session: it may ask again.

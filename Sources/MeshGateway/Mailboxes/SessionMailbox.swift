@@ -1,0 +1,162 @@
+import MeshCore
+import MeshWire
+
+/// The place of a mailbox that is no client's in the gateway's table; reused after `closeMailbox`.
+struct MailboxIndex: TableIndex {
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+}
+
+/// Whoever a subscription's messages go to: a client, or the mailbox of a session.
+struct Receiver: TableIndex {
+    /// Twice the place of a client, or twice that of a mailbox and one.
+    var rawValue: Int32
+
+    @inline(__always)
+    init(rawValue: Int32) { self.rawValue = rawValue }
+
+    @inline(__always)
+    init(_ client: ClientIndex) { rawValue = client.rawValue << 1 }
+
+    @inline(__always)
+    init(_ mailbox: MailboxIndex) { rawValue = mailbox.rawValue << 1 | 1 }
+
+    @inline(__always) var isClient: Bool { rawValue & 1 == 0 }
+    /// Only of a client.
+    @inline(__always) var client: ClientIndex { ClientIndex(rawValue: rawValue >> 1) }
+    /// Only of a mailbox.
+    @inline(__always) var mailbox: MailboxIndex { MailboxIndex(rawValue: rawValue >> 1) }
+}
+
+/// What comes for a session that no connection has, or not yet. It is subscribed to the session's user
+/// as a client is: so the directory's entry stays, and messages find it on the usual way.
+struct SessionMailbox: ~Copyable {
+    enum Purpose {
+        /// The messages wait for the next connection.
+        case waits
+        /// They pass to the client, or mailbox, that has the session: bounded in bytes alone.
+        case passes
+        /// They pass to another node, which has the session.
+        case forwards
+    }
+
+    var session: UserSessionIndex
+    var purpose = Purpose.waits
+    var messages = Mailbox()
+    var lists = SubscriptionLists()
+    /// Messages that were lost, and when the first of them was.
+    var lostCount = 0
+    var lostSince = Instant(nanoseconds: 0)
+    /// What the mailbox of a counted session loses is seen from the numbers.
+    var isNumbered = false
+}
+
+extension Gateway {
+    /// Sessions' mailboxes that are open.
+    public var waitingSessionCount: Int { mailboxes.count - freeMailboxes.count }
+
+    /// A mailbox for a session, subscribed to its user.
+    mutating func openMailbox(
+        _ session: UserSessionIndex, _ policy: SlowConsumerPolicy = .dropOldest,
+        purpose: SessionMailbox.Purpose = .waits, isSubscribed: Bool = true
+    ) -> MailboxIndex {
+        var fresh = SessionMailbox(session: session, purpose: purpose)
+        fresh.messages.policy = policy
+        let box: MailboxIndex
+        if let free = freeMailboxes.popLast() {
+            box = free
+            mailboxes[box] = fresh
+        } else {
+            box = MailboxIndex(mailboxes.count)
+            mailboxes.append(fresh)
+        }
+        if isSubscribed { subscribe(box) }
+        return box
+    }
+
+    /// From now on the mailbox receives what is sent to its session's user.
+    mutating func subscribe(_ box: MailboxIndex) {
+        let index = mailboxes[box].session
+        let (user, key) = (sessions[index].user, sessions[index].key)
+        let outcome = registry.join(
+            Receiver(box), &mailboxes[box].lists, .user, key, user.span, 0, user.count)
+        if outcome.isEdge { firstJoined(outcome.topic) }
+    }
+
+    mutating func unsubscribe(_ box: MailboxIndex) {
+        let subscription = mailboxes[box].lists[first: .user]
+        guard !subscription.isNone else { return }
+        let outcome = registry.leave(subscription, &mailboxes[box].lists)
+        if outcome.isEdge { lastLeft(outcome.topic) }
+    }
+
+    /// Takes a mailbox away, with what waits in it. Not a departure of its own: the session goes on
+    /// elsewhere, or has ended.
+    mutating func closeMailbox(_ box: MailboxIndex) {
+        unsubscribe(box)
+        mailboxes[box].messages.empty(&stored)
+        mailboxes[box].session = .none
+        freeMailboxes.append(box)
+    }
+
+    /// The message at hand comes to a session that no client has.
+    mutating func receive(_ box: MailboxIndex) {
+        let index = mailboxes[box].session
+        if sessions[index].twinsUntil != nil, isTwin(index) { return }
+        admit(storeMessage(), to: box)
+    }
+
+    /// A message for a mailbox, whatever its session has had already.
+    mutating func admit(_ message: StoredMessageIndex, to box: MailboxIndex) {
+        let bound = Mailbox.Bound(
+            bytes: configuration.sessionBytesMax,
+            count: mailboxes[box].purpose == .waits ? configuration.sessionCountMax : .max)
+        let losses = mailboxes[box].messages.admit(message, bound, stored)
+        for loss in losses {
+            noteLoss(box, isOldest: loss.isOldest)
+            stored.release(loss.message)
+        }
+        if mailboxes[box].purpose == .forwards { forwarding.insert(mailboxes[box].session) }
+    }
+
+    private mutating func noteLoss(_ box: MailboxIndex, isOldest: Bool) {
+        counters[.sessionMessagesDropped] += 1
+        if mailboxes[box].lostCount == 0 { mailboxes[box].lostSince = now }
+        // The oldest of a counted session may have been seen.
+        if isOldest, mailboxes[box].isNumbered { return }
+        // What comes here for another node's session may have come there too: nobody knows.
+        addLost(mailboxes[box].purpose == .forwards ? Self.unknownCount : 1, to: box)
+    }
+
+    /// So many messages are lost to the mailbox.
+    mutating func addLost(_ count: Int, to box: MailboxIndex) {
+        mailboxes[box].lostCount = Self.sumOfLost(mailboxes[box].lostCount, count)
+    }
+
+    /// So many messages are lost to the mailbox, the first of them then.
+    mutating func missed(_ count: Int, since: Instant, by box: MailboxIndex) {
+        let isFirst = mailboxes[box].lostCount == 0
+        mailboxes[box].lostSince = isFirst ? since : min(mailboxes[box].lostSince, since)
+        addLost(count, to: box)
+    }
+
+    /// Moves all that waits in a mailbox to the back of a client's, whatever its bound.
+    mutating func pour(from box: MailboxIndex, to client: ClientIndex) {
+        let all = mailboxes[box].messages.waiting.takeAll()
+        guard !all.isEmpty else { return }
+        for message in all {
+            clients[client.slot].mailbox.waiting.append(message, size: stored[message].size)
+            counters[.clientCopies] += 1
+        }
+        wrote(client)
+    }
+
+    /// The same, to the back of another session mailbox.
+    mutating func pour(from box: MailboxIndex, to other: MailboxIndex) {
+        for message in mailboxes[box].messages.waiting.takeAll() {
+            mailboxes[other].messages.waiting.append(message, size: stored[message].size)
+        }
+    }
+}
