@@ -124,12 +124,21 @@ extension Gateway {
                 return
             }
         }
+        fanOutFrame(topic, word, name, payload, input, id)
+    }
+
+    /// The same where it is not written straight to the one receiver's output.
+    @inline(never)
+    private mutating func fanOutFrame(
+        _ topic: TopicIndex, _ word: MessageWord, _ name: Slice, _ payload: Slice,
+        _ input: Span<UInt8>, _ id: MessageID
+    ) {
         frame.removeAll()
         frame.appendMessage(word, isRESP3: false, name: name, payload: payload, input)
         label = FrameLabel(MessageTitle(word.kind, registry.topics[topic].key, id: id))
         label.parts.name = word.name(Int(name.count))
         label.parts.payload = frame.lastBulk(Int(payload.count))
-        copyFrame(first)
+        copyFrame(registry.topics[topic].first)
     }
 
     private mutating func fanOutToPatterns(

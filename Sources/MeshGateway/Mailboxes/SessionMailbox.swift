@@ -11,23 +11,24 @@ struct MailboxIndex: TableIndex {
 
 /// Whoever a subscription's messages go to: a client, or the mailbox of a session.
 struct Receiver: TableIndex {
-    /// Twice the place of a client, or twice that of a mailbox and one.
+    /// The place of a client; or -2 and less: those of mailboxes downwards.
     var rawValue: Int32
 
     @inline(__always)
     init(rawValue: Int32) { self.rawValue = rawValue }
 
     @inline(__always)
-    init(_ client: ClientIndex) { rawValue = client.rawValue << 1 }
+    init(_ client: ClientIndex) { rawValue = client.rawValue }
 
     @inline(__always)
-    init(_ mailbox: MailboxIndex) { rawValue = mailbox.rawValue << 1 | 1 }
+    init(_ mailbox: MailboxIndex) { rawValue = -2 - mailbox.rawValue }
 
-    @inline(__always) var isClient: Bool { rawValue & 1 == 0 }
+    @inline(__always) var isNone: Bool { rawValue == -1 }
+    @inline(__always) var isClient: Bool { rawValue >= 0 }
     /// Only of a client.
-    @inline(__always) var client: ClientIndex { ClientIndex(rawValue: rawValue >> 1) }
+    @inline(__always) var client: ClientIndex { ClientIndex(rawValue: rawValue) }
     /// Only of a mailbox.
-    @inline(__always) var mailbox: MailboxIndex { MailboxIndex(rawValue: rawValue >> 1) }
+    @inline(__always) var mailbox: MailboxIndex { MailboxIndex(rawValue: -2 - rawValue) }
 }
 
 /// What comes for a session that no connection has, or not yet. It is subscribed to the session's user
