@@ -397,6 +397,26 @@ import MeshDriver
         #expect(counted == 1)
     }
 
+    @Test
+    func `a node that stood still as long as it should have passed on a session ends it once`() {
+        var configuration = GatewayConfiguration()
+        configuration.sessionBytesMax = 100
+        var pair = Pair(configuration)
+        let second = moveSession(&pair)
+        pair.pass(.milliseconds(100))
+        // It is lost at once; that it is, is to be passed on, as the node stands still.
+        pair.here.deliver(.user, "ann", String(repeating: "x", count: 200))
+        let later = pair.here.now + .seconds(3)
+        pair.here.gateway.tick(at: later)
+        let waiting = pair.here.gateway.waitingSessionCount
+        let sessions = pair.here.gateway.sessionCount
+        #expect(waiting == 0 && sessions == 0)
+        pair.pass(.milliseconds(4_000))
+        let lost = pair.here.gateway.counters[.sessionBatchesLost]
+        #expect(lost == 0)
+        #expect(pair.there.read(second) == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
+    }
+
     @Test func `whoever asks for a session that has moved is sent there`() {
         var pair = Pair()
         let first = pair.here.open()

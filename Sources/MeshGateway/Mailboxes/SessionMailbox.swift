@@ -96,6 +96,7 @@ extension Gateway {
     /// Takes a mailbox away, with what waits in it. Not a departure of its own: the session goes on
     /// elsewhere, or has ended.
     mutating func closeMailbox(_ box: MailboxIndex) {
+        precondition(!mailboxes[box].session.isNone, "mailbox \(box) is not open")
         unsubscribe(box)
         mailboxes[box].messages.empty(&stored)
         mailboxes[box].session = .none

@@ -402,6 +402,7 @@ extension Gateway {
         if let origin = sessions[index].origin, arrivals[origin] == index {
             arrivals[origin] = nil
         }
+        forwarding.remove(index)
         sessions.remove(index)
     }
 
