@@ -135,7 +135,8 @@ extension Gateway {
     ) -> Bool {
         guard at + 5 <= end, input[at + 4] <= 1 else { return false }
         let place = input.load(UInt32.self, at: at)
-        let pattern = input[at + 4] == 0 ? nil : Self.bytes(input, at + 5, end - at - 5)
+        let pattern =
+            input[at + 4] == 0 ? nil : input.array(Slice(start: at + 5, count: end - at - 5))
         let bytesMax =
             place == 0 ? ChannelQuestions.firstPartBytes : ChannelQuestions.partBytes
         let nextOffset = answer.count

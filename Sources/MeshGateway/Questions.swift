@@ -20,8 +20,8 @@ struct Question {
         case resume(user: [UInt8], token: SessionToken, seen: UInt64?)
         /// Messages for a session that has moved, and the batch's number.
         case forward(UserSessionIndex, UInt32, SessionToken)
-        /// A session is offered to another node.
-        case handOver(UserSessionIndex, SessionToken)
+        /// A session is offered to another node, in so many bytes.
+        case handOver(UserSessionIndex, SessionToken, Int)
         /// Where clients of the other nodes connect.
         case addresses
         /// Which of several nodes has a user, and not only passes on what still comes for it.
@@ -231,7 +231,7 @@ extension Gateway {
             var count = 0
             while at < subject.end {
                 guard count < Self.countedNamesMax,
-                    let name = Self.name(input, &at, subject.end).map({ Self.bytes(input, $0) })
+                    let name = Self.name(input, &at, subject.end).map({ input.array($0) })
                 else {
                     counters[.answersMalformed] += 1
                     answer.truncate(to: before)
@@ -244,13 +244,6 @@ extension Gateway {
         default:
             counters[.answersMalformed] += 1
         }
-    }
-
-    static func bytes(_ input: Span<UInt8>, _ start: Int, _ count: Int) -> [UInt8] {
-        var result: [UInt8] = []
-        result.reserveCapacity(count)
-        for index in start..<start + count { result.append(input[index]) }
-        return result
     }
 
     /// The name at `at`, which moves past it; nil when it reaches past the end.
@@ -297,7 +290,7 @@ extension Gateway {
             }
             let rest = Slice(start: start + 1, count: Int(answer.count) - 1)
             if input[start] == 1, question.grant == nil {
-                let grant = Self.bytes(input, rest)
+                let grant = input.array(rest)
                 if Grant(grant.span) != nil {
                     question.grant = grant
                 } else {
@@ -311,7 +304,7 @@ extension Gateway {
         case .forward, .handOver:
             question.isTaken = answer.count == 1 && input[start] == 1
         case .addresses:
-            noteAddress(of: node, Self.bytes(input, answer))
+            noteAddress(of: node, input.array(answer))
         case .location:
             if answer.count == 1, input[start] == 0 { question.departed.append(node) }
         }
@@ -440,7 +433,8 @@ extension Gateway {
                 index, number, token, isTaken: question.isTaken,
                 isAnswered: question.isAnswered || !isTargetPresent)
             return nil
-        case .handOver(let index, let token):
+        case .handOver(let index, let token, let bytes):
+            noteOffer(bytes, isTaken: question.isTaken)
             finishHandover(
                 index, token, to: question.target ?? nodeID, isTaken: question.isTaken)
             return nil

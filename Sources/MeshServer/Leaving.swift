@@ -18,7 +18,7 @@ extension Server {
             sayGoodbye(&effects)
             return
         }
-        // Sessions that cannot be moved in this time are not waited for.
+        // Sessions that cannot be moved in this time are waited for only as long as others are taken.
         phase = .draining(deadline: now + options.drainTime + options.drainTime + .seconds(1))
         edge.gateway.beginDrain(options.drainTime, at: now)
         settle(&effects)
@@ -27,7 +27,8 @@ extension Server {
     mutating func advancePhase(_ effects: inout ServerEffects) {
         switch phase {
         case .running, .left: return
-        case .draining(let deadline):
+        case .draining(let planned):
+            let deadline = edge.gateway.drainEnd(planned, most: options.drainMax)
             if edge.gateway.isEndingClients, !hasStoppedListening {
                 hasStoppedListening = true
                 effects.orders.append(.stopListening(toLinks: false))

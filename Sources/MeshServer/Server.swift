@@ -19,6 +19,8 @@ public struct ServerOptions: Sendable {
     /// A node that leaves sends its clients elsewhere within this time; 0: it ends their connections
     /// at once.
     public var drainTime: Delay = .seconds(2)
+    /// The longest that a drain goes on, as long as other nodes take the node's sessions.
+    public var drainMax: Delay = .seconds(30)
     /// A node that leaves has this long to say so.
     public var leaveTime: Delay = .seconds(3)
     /// Output of a client above which its commands wait until half of it has left: a client that asks
@@ -160,7 +162,9 @@ public struct Server: ~Copyable {
         if edge.gateway.clientCount > 0 { consider(nextOverdueCheck) }
         switch phase {
         case .running, .left: break
-        case .draining(let deadline), .leaving(let deadline): consider(deadline)
+        case .draining(let planned):
+            consider(edge.gateway.drainEnd(planned, most: options.drainMax))
+        case .leaving(let deadline): consider(deadline)
         }
         return earliest
     }

@@ -104,15 +104,8 @@ extension Span<UInt8> {
 
     /// A copy of the bytes that `slice` names.
     public func array(_ slice: Slice) -> [UInt8] {
-        // The initializer below would write 0 into the one empty array that all threads share.
-        if slice.count == 0 { return [] }
-        let start = Int(slice.start)
-        return unsafe [UInt8](unsafeUninitializedCapacity: Int(slice.count)) { buffer, count in
-            for index in 0..<Int(slice.count) {
-                unsafe buffer[index] = self[start + index]
-            }
-            count = Int(slice.count)
-        }
+        let part = extracting(Int(slice.start)..<slice.end)
+        return unsafe part.withUnsafeBufferPointer { unsafe [UInt8]($0) }
     }
 }
 

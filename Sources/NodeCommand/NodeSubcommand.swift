@@ -76,6 +76,9 @@ enum NodeSubcommand {
             name: "drain-seconds", argument: "SECONDS",
             help: "How long a node that ends takes to send its clients to others (2)."),
         Flag(
+            name: "drain-max", argument: "SECONDS",
+            help: "The longest that this goes on while others take its sessions (30)."),
+        Flag(
             name: "log-level", argument: "LEVEL",
             help: "\(LogLevel.allCases.map(\.name).joined(separator: ", ")) (info)."),
         Flag(name: "log-format", argument: "text|json", help: "How log lines look (text)."),
@@ -281,6 +284,7 @@ enum NodeSubcommand {
         try setClientOptions(values, &options.gateway)
         options.reattachGrace = try duration("reattach-grace", values, options.reattachGrace)
         options.drainTime = try duration("drain-seconds", values, options.drainTime)
+        options.drainMax = try duration("drain-max", values, options.drainMax)
         options.allowsInsecureAddresses = values["insecure"]?.last == "true"
         return options
     }

@@ -51,6 +51,8 @@ public final class MeshNode: Sendable {
         public var reattachGrace = Duration.seconds(10)
         /// How long a node that leaves takes to send its clients elsewhere.
         public var drainTime = Duration.seconds(2)
+        /// The longest that this goes on, as long as other nodes take sessions of this one.
+        public var drainMax = Duration.seconds(30)
         public var log = Log()
         /// Called each time that the node has members and directory; must not block.
         public var onReady: @Sendable () -> Void = {}
@@ -117,6 +119,7 @@ public final class MeshNode: Sendable {
         server.gateway = options.gateway
         server.gateway.sessionGrace = configuration.timing.reattachGrace
         server.drainTime = MeshNode.delay(options.drainTime)
+        server.drainMax = MeshNode.delay(options.drainMax)
         var reactor = ReactorOptions(server: server)
         reactor.log = log
         reactor.onReady = options.onReady

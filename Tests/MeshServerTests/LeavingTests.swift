@@ -1,6 +1,7 @@
 import MeshCore
 import MeshDriver
 import MeshServer
+import MeshWire
 import Testing
 
 /// running → draining → leaving → left, and no phase lasts longer than its deadline.
@@ -114,5 +115,56 @@ import Testing
         #expect(!servers.isUp(0))
         let reply = servers.exchange(servers.open(1), "MESH.ATTACH ann RESUME \(token)\r\n", 1)
         #expect(reply.hasSuffix("·*5·$3·gap·$4·user·$3·ann·:0·:0·"))
+    }
+
+    /// Of 24 sessions of 1 MiB eight are offered at once, and each answer takes 600 ms.
+    @Test(arguments: [(Delay.seconds(30), 24), (.seconds(1), 24 - 8)])
+    func `a drain goes on while sessions are taken, as long as it may`(
+        _ most: Delay, _ count: Int
+    ) {
+        let servers = Servers(2) {
+            $0.drainTime = .milliseconds(300)
+            $0.drainMax = most
+        }
+        var tokens: [String] = []
+        for number in 0..<24 {
+            let client = servers.open()
+            tokens.append(
+                sessionToken(servers.exchange(client, "MESH.ATTACH u\(number) SESSION\r\n")))
+            servers.mesh.close(client, 0)
+        }
+        servers.run(for: .milliseconds(100))
+        let sender = servers.open(1)
+        let payload = String(repeating: "x", count: 1 << 20)
+        for number in 0..<24 {
+            servers.send(
+                "*3\r\n$9\r\nMESH.SEND\r\n$\("u\(number)".utf8.count)\r\nu\(number)\r\n"
+                    + "$\(payload.utf8.count)\r\n\(payload)\r\n", from: sender, 1)
+            // A flow's window is full with the first.
+            servers.run(for: .milliseconds(20))
+            let reply = servers.read(sender, 1)
+            #expect(reply == ":1·")
+        }
+        servers.run(for: .milliseconds(100))
+        servers.mesh.judge = { _, _, frame in
+            guard frame[4] == FrameKind.routed.rawValue,
+                frame[7] == RoutedBody.control.rawValue
+            else { return .pass }
+            return .delay(.milliseconds(300))
+        }
+        servers.mesh.handle(.leave, 0)
+        servers.run(for: .seconds(5))
+        #expect(!servers.isUp(0))
+        let isLate = servers.logged(Self.words).contains("drainTimedOut")
+        #expect(isLate == (count < 24))
+        servers.mesh.judge = nil
+        var taken = 0
+        for (number, token) in tokens.enumerated() {
+            let client = servers.open(1)
+            let reply = servers.exchange(
+                client, "MESH.ATTACH u\(number) RESUME \(token)\r\n", 1)
+            if reply.hasSuffix("$\(payload.utf8.count)·\(payload)·") { taken += 1 }
+        }
+        #expect(taken == count)
     }
 }

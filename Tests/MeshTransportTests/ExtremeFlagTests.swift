@@ -43,7 +43,7 @@ private let literals: [String] = [
         #expect((0...most).contains(options.gateway.pubsubOutputLimit.hard))
         #expect((0...most).contains(options.gateway.pubsubOutputLimit.soft))
         #expect((4...64).contains(options.degree))
-        for time in [options.reattachGrace, options.drainTime] {
+        for time in [options.reattachGrace, options.drainTime, options.drainMax] {
             #expect(time >= .zero && time <= .seconds(3_600))
         }
     }

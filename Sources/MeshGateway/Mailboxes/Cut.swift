@@ -52,7 +52,7 @@ extension Gateway {
         switch culprit {
         case .unknown: []
         case .topic(let topic): registry.topics.name(topic)
-        case .frame: frame.withSpan { Self.bytes($0, label.parts.name) }
+        case .frame: frame.withSpan { $0.array(label.parts.name) }
         }
     }
 }

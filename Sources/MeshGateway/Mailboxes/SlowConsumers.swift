@@ -96,13 +96,6 @@ extension Gateway {
         stored.release(loss.message)
     }
 
-    static func bytes(_ span: Span<UInt8>, _ slice: Slice) -> [UInt8] {
-        var result: [UInt8] = []
-        result.reserveCapacity(Int(slice.count))
-        for index in Int(slice.start)..<slice.end { result.append(span[index]) }
-        return result
-    }
-
     /// The client has missed messages, and will be told once it takes what it is sent.
     mutating func noteGap(
         _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int

@@ -20,8 +20,13 @@ struct Drain {
     var told = 0
     var ended = 0
     var nextStepAt: Instant
-    /// When the last session was taken by another node.
+    /// When another node has last taken a session, or messages of one.
     var lastMoveAt: Instant?
+    /// Sessions that are being offered, and the bytes of their messages.
+    var offeredCount = 0
+    var offeredBytes = 0
+    /// The session that is looked at next.
+    var nextSession = UserSessionIndex(0)
 
     func destination(_ number: Int) -> (node: NodeID, address: String) {
         destinations[number % destinations.count]
@@ -29,8 +34,12 @@ struct Drain {
 }
 
 extension Gateway {
-    /// Sessions that are offered to other nodes at once.
+    /// Sessions that are offered to other nodes at once, and the bytes of their messages; one may have
+    /// more. A node answers a question within a second, and a link has room for some questions only.
     private static let offersMax = 256
+    private static let offeredBytesMax = 8 * 1024 * 1024
+    /// A drain that makes progress goes on for this long.
+    private static let progressTime: Delay = .seconds(1)
     /// Between two steps of a drain.
     private static let drainStep: Delay = .milliseconds(10)
     /// What is sent to a session's user by nodes that do not know yet where it went is forwarded
@@ -59,6 +68,13 @@ extension Gateway {
             else { return false }
         }
         return true
+    }
+
+    /// When a drain that was to end at `planned` ends: not as long as other nodes take sessions, but at most
+    /// `most` after it began.
+    public func drainEnd(_ planned: Instant, most: Delay) -> Instant {
+        guard let drain, let last = drain.lastMoveAt else { return planned }
+        return max(planned, min(last + Self.progressTime, drain.startedAt + most))
     }
 
     /// New connections are of no use any more: from now on connections are ended.
@@ -144,25 +160,37 @@ extension Gateway {
         farewells.append(client)
     }
 
-    /// Hands the sessions that wait to other nodes.
+    /// Hands the sessions that wait to other nodes, as many at once as there may be.
     private mutating func offerSessions() {
-        guard let progress = drain else { return }
-        var underWay = 0
-        for index in sessions.indices where isLive(index) {
-            if case .waiting = sessions[index].state, !sessions[index].handover.isEmpty {
-                underWay += 1
-            }
-        }
-        for index in sessions.indices where isLive(index) && underWay < Self.offersMax {
+        for _ in 0..<sessions.indices.count {
+            guard let progress = drain, progress.offeredCount < Self.offersMax,
+                progress.offeredBytes < Self.offeredBytesMax
+            else { return }
+            let index =
+                sessions.indices.contains(progress.nextSession)
+                ? progress.nextSession : UserSessionIndex(0)
+            drain?.nextSession = index.advanced(by: 1)
+            guard isLive(index) else { continue }
             finishArrivalIfWaiting(index)
             guard case .waiting = sessions[index].state, sessions[index].handover.isEmpty else {
                 continue
             }
             let number = index.slot + Int(sessions[index].offers)
             sessions[index].offers += 1
-            offer(index, to: progress.destination(number).node)
-            underWay += 1
+            let bytes = offer(index, to: progress.destination(number).node)
+            drain?.offeredCount += 1
+            drain?.offeredBytes += bytes
         }
+    }
+
+    /// A node has taken a session of so many bytes that it was offered, or it has not.
+    mutating func noteOffer(_ bytes: Int, isTaken: Bool) {
+        guard let progress = drain else { return }
+        drain?.offeredCount -= 1
+        drain?.offeredBytes -= bytes
+        if isTaken { drain?.lastMoveAt = now }
+        // The next one is due at once, unless it is one that was refused.
+        if isTaken, progress.nextStepAt > now { drain?.nextStepAt = now }
     }
 
     /// A session that has just come and that nobody has fetched yet goes on at once.

@@ -37,7 +37,7 @@ extension Gateway {
             batch.append(integer: UInt32(clamping: mailboxes[box].lostCount))
             mailboxes[box].lostCount = 0
             takeMessages(box, &batch, bytesMax: Self.batchBytesMax)
-            let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+            let bytes = batch.array
             sessions[index].batch = bytes
             send(
                 .forward(index, sessions[index].batchNumber, sessions[index].token), .none,
@@ -61,7 +61,9 @@ extension Gateway {
                 BatchRetry(due: now + Self.retryPause, session: index, number: number))
             return
         }
-        if !isTaken {
+        if isTaken {
+            drain?.lastMoveAt = now
+        } else {
             counters[.sessionBatchesLost] += 1
             // The next batch says so.
             addLost(Self.unknownCount, to: box)
@@ -100,7 +102,7 @@ extension Gateway {
         sessions[index].token.append(to: &batch)
         batch.append(integer: Self.lastBatch)
         batch.append(integer: UInt32(clamping: mailboxes[box].lostCount))
-        let bytes = batch.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        let bytes = batch.array
         // If it is lost, the new node believes for some seconds more that something could come.
         send(.forward(index, Self.lastBatch, sessions[index].token), .none, to: node, bytes)
         for token in sessions[index].tokens { remember(token, isAt: node) }

@@ -126,7 +126,7 @@ extension Gateway {
         guard isThere else { return nil }
         var bytes = ByteQueue()
         Self.appendTake(user, token, seen: seen, to: &bytes)
-        let subject = bytes.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        let subject = bytes.array
         if let next = question.redirection, question.redirections < Self.redirectionMax,
             next != nodeID
         {
@@ -179,7 +179,7 @@ extension Gateway {
             return
         }
         if tag == SessionTag.location {
-            let user = Self.bytes(input, Slice(start: start + 1, count: Int(subject.count) - 1))
+            let user = input.array(Slice(start: start + 1, count: Int(subject.count) - 1))
             answer.append(UInt8(isDeparted(user, hasher.key(.user, user)) ? 0 : 1))
             return
         }
@@ -196,7 +196,7 @@ extension Gateway {
             let seen = input.load(UInt64.self, at: Int(rest.start))
             let user = Slice(start: Int(rest.start) + 8, count: Int(rest.count) - 8)
             give(
-                token, Self.bytes(input, user), seen: seen == .max ? nil : seen, to: asker,
+                token, input.array(user), seen: seen == .max ? nil : seen, to: asker,
                 into: &answer)
         case SessionTag.forward:
             answer.append(UInt8(receiveBatch(token, input, rest) ? 1 : 0))
@@ -271,7 +271,7 @@ extension Gateway {
         mailboxes[box].lostCount = 0
         mailboxes[box].isNumbered = false
         takeMessages(box, &grant, bytesMax: Self.grantBytesMax)
-        return grant.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
+        return grant.array
     }
 
     /// Moves messages out of a mailbox, each with its header: as many as `bytesMax` has room for,
@@ -403,11 +403,12 @@ extension Gateway {
 
     // MARK: Handing over
 
-    /// Offers a session that waits here to another node, under the token that its client has.
-    mutating func offer(_ index: UserSessionIndex, to node: NodeID) {
-        guard case .waiting(let box, _) = sessions[index].state,
-            sessions[index].handover.isEmpty
-        else { return }
+    /// Offers a session that waits here to another node, under the token that its client has. Returns
+    /// how many bytes that takes.
+    mutating func offer(_ index: UserSessionIndex, to node: NodeID) -> Int {
+        guard case .waiting(let box, _) = sessions[index].state else {
+            preconditionFailure("a session that does not wait is offered")
+        }
         let grant = grant(of: index, box)
         sessions[index].handover = grant
         var bytes = ByteQueue()
@@ -417,8 +418,9 @@ extension Gateway {
         bytes.append(integer: UInt16(sessions[index].user.count))
         bytes.append(sessions[index].user)
         bytes.append(grant)
-        let subject = bytes.withSpan { Self.bytes($0, Slice(start: 0, count: $0.count)) }
-        send(.handOver(index, sessions[index].token), .none, to: node, subject)
+        let subject = bytes.array
+        send(.handOver(index, sessions[index].token, subject.count), .none, to: node, subject)
+        return subject.count
     }
 
     mutating func finishHandover(
@@ -428,7 +430,6 @@ extension Gateway {
             case .waiting(let box, _) = sessions[index].state
         else { return }
         if isTaken {
-            drain?.lastMoveAt = now
             move(index, box, to: node, handover: sessions[index].handover)
             return
         }
@@ -467,9 +468,9 @@ extension Gateway {
         // The offer comes again when its answer was lost.
         if arrivals[token] != nil || sessionOfToken[token] != nil { return true }
         let start = Int(rest.start) + header
-        let user = Self.bytes(input, Slice(start: start, count: count))
-        let grant = Self.bytes(
-            input, Slice(start: start + count, count: rest.end - start - count))
+        let user = input.array(Slice(start: start, count: count))
+        let grant = input.array(
+            Slice(start: start + count, count: rest.end - start - count))
         guard Grant(grant.span) != nil else {
             counters[.answersMalformed] += 1
             return false
