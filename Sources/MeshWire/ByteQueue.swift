@@ -1,19 +1,19 @@
 /// A growable queue of bytes: written at the back, drained at the front.
 ///
-///     base ──▶ [ drained … head │ waiting … head + count │ free … capacity ]
+///     base ──▶ [ drained … head │ waiting … end │ free … capacity ]
 ///
-/// `0 ≤ head`, `0 ≤ count`, `head + count ≤ capacity`. It owns its memory and cannot be copied.
+/// `0 ≤ head ≤ end ≤ capacity`. It owns its memory and cannot be copied.
 /// This is the one unsafe file of the sending path: `reserve` hands out where to write, so that a
 /// message is copied once, from the bytes that arrived to the bytes that leave.
 @safe public struct ByteQueue: ~Copyable {
     @usableFromInline var base: UnsafeMutableRawPointer?
     @usableFromInline var head = 0
+    @usableFromInline var end = 0
     @usableFromInline var capacity = 0
     /// It was drained since the last `trim`.
     @usableFromInline var isUsed = false
-    @usableFromInline var waiting = 0
     /// Bytes that wait.
-    @inlinable public var count: Int { waiting }
+    @inlinable public var count: Int { end &- head }
 
     public init() {
         unsafe base = nil
@@ -23,7 +23,7 @@
         unsafe base?.deallocate()
     }
 
-    @inlinable public var isEmpty: Bool { count == 0 }
+    @inlinable public var isEmpty: Bool { head == end }
 
     /// The bytes of memory that the queue holds on to.
     public var byteCapacity: Int { capacity }
@@ -32,9 +32,10 @@
     /// write `slack` bytes behind them too, which are not counted.
     @inlinable @inline(__always)
     public mutating func reserve(_ size: Int, slack: Int = 0) -> UnsafeMutableRawPointer {
-        if head + count + size + slack > capacity { grow(size + slack) }
-        let target = unsafe base.unsafelyUnwrapped + (head + count)
-        waiting += size
+        // The difference cannot overflow, as a sum with a size from anywhere could.
+        if size + slack > capacity &- end { grow(size + slack) }
+        let target = unsafe base.unsafelyUnwrapped + end
+        end &+= size
         return unsafe target
     }
 
@@ -45,6 +46,7 @@
     @inline(never)
     @usableFromInline mutating func grow(_ size: Int) {
         precondition(size >= 0 && size <= Self.countMax - count, "a queue beyond 2 GiB")
+        let count = self.count
         if count + size <= capacity, head >= capacity / 2 {
             unsafe base!.copyMemory(from: base! + head, byteCount: count)
         } else {
@@ -58,12 +60,13 @@
             capacity = larger
         }
         head = 0
+        end = count
     }
 
     /// Appends `bytes[start ..< start + size]`.
     @inlinable @inline(__always)
     public mutating func append(_ bytes: Span<UInt8>, _ start: Int, _ size: Int) {
-        precondition(start >= 0 && size >= 0 && start + size <= bytes.count)
+        precondition(start >= 0 && size >= 0 && start <= bytes.count &- size)
         if size == 0 { return }
         let target = unsafe reserve(size)
         unsafe bytes.withUnsafeBufferPointer {
@@ -112,10 +115,10 @@
     @inlinable @inline(__always)
     public mutating func drop(_ size: Int) {
         precondition(size >= 0 && size <= count)
-        head += size
-        waiting -= size
-        if count == 0 {
+        head &+= size
+        if head == end {
             head = 0
+            end = 0
             isUsed = true
         }
     }
@@ -144,14 +147,14 @@
     /// Forgets the bytes from `size` on: undoes what was written last.
     public mutating func truncate(to size: Int) {
         precondition(size >= 0 && size <= count)
-        waiting = size
+        end = head + size
     }
 
     /// Forgets everything and keeps the memory.
     @inlinable @inline(__always)
     public mutating func removeAll() {
         head = 0
-        waiting = 0
+        end = 0
     }
 
     /// The waiting bytes, for the length of the call.
