@@ -138,14 +138,14 @@ public struct FramePrefix: Sendable {
             needed = Frame.prefixSize
             return nil
         }
-        let length = Int(bytes.load(UInt32.self, at: offset))
+        let word = bytes.load(UInt64.self, at: offset)
+        let length = Int(word & 0xFFFF_FFFF)
         guard length >= Frame.prefixSize else { throw .frameTooShort(length) }
         guard length <= lengthMax else {
             throw length <= Frame.lengthMax ? .greetingTooLong(length) : .frameTooLong(length)
         }
-        guard let kind = FrameKind(rawValue: bytes[offset + 4]) else {
-            throw .unknownFrameKind(bytes[offset + 4])
-        }
+        let rawKind = UInt8(truncatingIfNeeded: word >> 32)
+        guard let kind = FrameKind(rawValue: rawKind) else { throw .unknownFrameKind(rawKind) }
         let least = kind == .link ? 9 : kind == .routed ? 48 : 25
         guard length >= least else { throw .frameTooShort(length) }
         guard available >= length else {
@@ -153,8 +153,10 @@ public struct FramePrefix: Sendable {
             return nil
         }
         return FramePrefix(
-            length: length, kind: kind, flags: FrameFlags(rawValue: bytes[offset + 5]),
-            hopsLeft: bytes[offset + 6], body: bytes[offset + 7])
+            length: length, kind: kind,
+            flags: FrameFlags(rawValue: UInt8(truncatingIfNeeded: word >> 40)),
+            hopsLeft: UInt8(truncatingIfNeeded: word >> 48),
+            body: UInt8(truncatingIfNeeded: word >> 56))
     }
 }
 
@@ -195,9 +197,9 @@ public struct RoutedHeader: Sendable {
     public static func read(
         _ bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix
     ) throws(WireError) -> RoutedHeader {
-        let word = bytes.load(UInt64.self, at: offset + 16)
+        let (_, origin, word, rest) = bytes.loadFourWords(at: offset)
         let destinationCount = Int(word >> 48)
-        let nameLength = Int(bytes.load(UInt16.self, at: offset + 28))
+        let nameLength = Int(rest >> 32 & 0xFFFF)
         let restOffset = Frame.routedHeaderSize + destinationCount * Frame.destinationSize
         let acknowledges = prefix.flags.contains(.acknowledges)
         let nameOffset = restOffset + (acknowledges ? Frame.acknowledgementSize : 0)
@@ -205,10 +207,9 @@ public struct RoutedHeader: Sendable {
             !acknowledges || destinationCount == 1
         else { throw .lengthsDisagree }
         return RoutedHeader(
-            origin: NodeID(bytes.load(UInt64.self, at: offset + 8)), key: Key(word),
-            destinationCount: destinationCount, number: bytes.load(UInt32.self, at: offset + 24),
-            nameLength: nameLength, hopsTaken: bytes.load(UInt16.self, at: offset + 30),
-            restOffset: restOffset, nameOffset: nameOffset,
+            origin: NodeID(origin), key: Key(word), destinationCount: destinationCount,
+            number: UInt32(truncatingIfNeeded: rest), nameLength: nameLength,
+            hopsTaken: UInt16(truncatingIfNeeded: rest >> 48), restOffset: restOffset, nameOffset: nameOffset,
             payloadOffset: nameOffset + nameLength)
     }
 
@@ -291,10 +292,10 @@ public struct Destination: Sendable {
     @inlinable @inline(__always)
     public static func read(_ bytes: Span<UInt8>, frame offset: Int, index: Int) -> Destination {
         let at = offset + Frame.routedHeaderSize + index * Frame.destinationSize
+        let (id, rest) = bytes.loadTwoWords(at: at)
         return Destination(
-            id: NodeID(bytes.load(UInt64.self, at: at)),
-            sequence: bytes.load(UInt32.self, at: at + 8),
-            potential: bytes.load(UInt32.self, at: at + 12))
+            id: NodeID(id), sequence: UInt32(truncatingIfNeeded: rest),
+            potential: UInt32(truncatingIfNeeded: rest >> 32))
     }
 }
 
@@ -304,9 +305,31 @@ extension Span<UInt8> {
     public func load<Value: FixedWidthInteger & BitwiseCopyable>(
         _ type: Value.Type, at offset: Int
     ) -> Value {
-        precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
-        return unsafe Value(
-            littleEndian: bytes.unsafeLoadUnaligned(
-                fromUncheckedByteOffset: offset, as: Value.self))
+        unsafe Value(littleEndian: loadWhole(type, at: offset))
+    }
+
+    /// Two words from `offset` on, by one check; traps outside the span.
+    @inlinable @inline(__always)
+    func loadTwoWords(at offset: Int) -> (UInt64, UInt64) {
+        let words = unsafe loadWhole((UInt64, UInt64).self, at: offset)
+        return (UInt64(littleEndian: words.0), UInt64(littleEndian: words.1))
+    }
+
+    /// Four words in the same way.
+    @inlinable @inline(__always)
+    func loadFourWords(at offset: Int) -> (UInt64, UInt64, UInt64, UInt64) {
+        let words = unsafe loadWhole((UInt64, UInt64, UInt64, UInt64).self, at: offset)
+        return (
+            UInt64(littleEndian: words.0), UInt64(littleEndian: words.1),
+            UInt64(littleEndian: words.2), UInt64(littleEndian: words.3)
+        )
+    }
+
+    /// The bytes as they lie there, whatever they mean as a value of this type.
+    @unsafe @inlinable @inline(__always)
+    func loadWhole<Value: BitwiseCopyable>(_ type: Value.Type, at offset: Int) -> Value {
+        // The difference cannot overflow, as the sum could.
+        precondition(offset >= 0 && offset <= count &- MemoryLayout<Value>.size)
+        return unsafe bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: type)
     }
 }
