@@ -25,6 +25,7 @@ extension Node {
     /// no use.
     ///
     /// Lies off the path of users' messages; two binary searches, or a look at each link.
+    @inline(__always)
     mutating func treePathHop(
         to destination: NodeID, potential: UInt32, body: UInt8, isStrict: Bool, arrival: LinkIndex
     ) -> Hop? {
@@ -32,6 +33,13 @@ extension Node {
         guard potential >> 4 != 0, !Potential.isOneSided(potential), !isStrict,
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
         else { return nil }
+        return pathHop(to: destination, potential: potential, arrival: arrival)
+    }
+
+    @inline(never)
+    private mutating func pathHop(
+        to destination: NodeID, potential: UInt32, arrival: LinkIndex
+    ) -> Hop? {
         if potential & 3 == 0 {
             let link = router.alongArc(
                 to: destination, from: id, links: links, lists: lists, except: arrival)
