@@ -56,7 +56,8 @@ import MeshWire
     mutating func store(_ effect: Effect) {
         if used == capacity { grow() }
         unsafe (base + used).initialize(to: effect)
-        used += 1
+        // Below the capacity.
+        used &+= 1
     }
 
     @inline(never)

@@ -196,7 +196,7 @@ public struct Node: ~Copyable {
     ) {
         guard links.isValid(link), links[link].state != .free else { return }
         links[link].framesIn &+= 1
-        links[link].bytesIn &+= UInt64(prefix.length)
+        links[link].bytesIn &+= UInt64(truncatingIfNeeded: prefix.length)
         do throws(WireError) {
             switch prefix.kind {
             case .routed:

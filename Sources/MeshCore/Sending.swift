@@ -44,7 +44,8 @@ extension Node {
     ) {
         links[link].sentAt = now
         links[link].framesOut &+= 1
-        links[link].bytesOut &+= UInt64(head.count) &+ UInt64(body.count)
+        links[link].bytesOut &+= UInt64(
+            truncatingIfNeeded: Int(head.count) &+ Int(body.count))
         effects.appendSend(link, head: head, body: body, priority)
     }
 }

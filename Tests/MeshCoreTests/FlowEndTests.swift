@@ -271,7 +271,7 @@ import Testing
 
     @Test func `numbers wrap round at both ends`() {
         var flow = OutgoingFlow(
-            to: MemberIndex(1), after: .max - 2, window: 1 << 20, roundTrip: .zero,
+            to: MemberIndex(1), NodeID(1), after: .max - 2, window: 1 << 20, roundTrip: .zero,
             at: Instant(nanoseconds: 0))
         var retransmission = RetransmissionBuffer()
         let bytes = [UInt8](repeating: 0, count: 10)

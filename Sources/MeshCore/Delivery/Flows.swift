@@ -39,16 +39,18 @@ struct Flows: ~Copyable {
 
     // MARK: Outgoing
 
+    /// Members' places are dense, and nobody else chooses them: an odd factor spreads them, and of two
+    /// places no two meet that differ in the low bits that a map uses.
     @inline(__always)
-    private static func hash(_ member: MemberIndex, _ secret: UInt64) -> UInt64 {
-        RandomSource.mix(UInt64(UInt32(bitPattern: member.rawValue)) ^ secret)
+    private static func hash(_ member: MemberIndex) -> UInt64 {
+        UInt64(UInt32(bitPattern: member.rawValue)) &* 0x9E37_79B9_7F4A_7C15
     }
 
     /// None: it is not open.
     @inline(__always)
     func flow(to member: MemberIndex) -> FlowIndex {
         FlowIndex(
-            found: outgoingOf.find(Self.hash(member, secret)) { outgoing[$0].member == member })
+            found: outgoingOf.find(Self.hash(member)) { outgoing[$0].member == member })
     }
 
     @inline(never)
@@ -57,7 +59,7 @@ struct Flows: ~Copyable {
     ) -> FlowIndex {
         let last = former.removeValue(forKey: id) ?? 0
         var fresh = OutgoingFlow(
-            to: member, after: last, window: window, roundTrip: roundTrip, at: now)
+            to: member, id, after: last, window: window, roundTrip: roundTrip, at: now)
         fresh.reverse = flow(from: id)
         let flow: FlowIndex
         if let reused = freeOutgoing.popLast() {
@@ -67,8 +69,8 @@ struct Flows: ~Copyable {
             flow = FlowIndex(outgoing.count)
             outgoing.append(fresh)
         }
-        outgoingOf.insert(flow.slot, Self.hash(member, secret)) {
-            outgoing.read($0) { Self.hash($0.member, secret) }
+        outgoingOf.insert(flow.slot, Self.hash(member)) {
+            outgoing.read($0) { Self.hash($0.member) }
         }
         return flow
     }
@@ -172,8 +174,7 @@ struct Flows: ~Copyable {
             former[id] = outgoing[flow].last
             outgoing[flow].queue = ByteQueue()
             outgoingOf.remove(
-                Self.hash(member, secret),
-                rehash: { outgoing.read($0) { Self.hash($0.member, secret) } },
+                Self.hash(member), rehash: { outgoing.read($0) { Self.hash($0.member) } },
                 where: { $0 == flow.slot })
             freeOutgoing.append(flow)
         }

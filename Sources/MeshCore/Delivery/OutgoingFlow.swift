@@ -10,6 +10,8 @@ import MeshWire
 /// meanwhile takes its turn behind. `acknowledged` and `last` are modulo 2^32.
 struct OutgoingFlow: ~Copyable {
     let member: MemberIndex
+    /// The member's.
+    let destination: NodeID
     /// The entries of `RetransmissionBuffer`.
     var queue = ByteQueue()
     var acknowledged: UInt32
@@ -59,9 +61,12 @@ struct OutgoingFlow: ~Copyable {
     /// The destination has said that it leaves: what is kept then is given up.
     var giveUpDue: Instant?
 
-    init(to member: MemberIndex, after last: UInt32, window: Int, roundTrip: Delay, at now: Instant)
-    {
+    init(
+        to member: MemberIndex, _ destination: NodeID, after last: UInt32, window: Int,
+        roundTrip: Delay, at now: Instant
+    ) {
         self.member = member
+        self.destination = destination
         acknowledged = last
         self.last = last
         self.window = window

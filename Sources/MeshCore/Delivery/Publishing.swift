@@ -104,7 +104,7 @@ extension Node {
             nameLength: Int(name.count), hopsTaken: 0)
         effects.bytes.append(
             Destination(
-                id: members.id(of: index), sequence: flows.outgoing[flow].last,
+                id: flows.outgoing[flow].destination, sequence: flows.outgoing[flow].last,
                 potential: hop.potential))
         if let acknowledgement { effects.bytes.append(acknowledgement) }
         effects.bytes.append(bytes, Int(name.start), Int(name.count))
@@ -118,7 +118,7 @@ extension Node {
     mutating func hop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
         // As if they had come from there: nobody gives a message back who knows any other way.
         hop(
-            to: members.id(of: index), index, potential: .max, isStrict: false,
+            to: flows.outgoing[flow].destination, index, potential: .max, isStrict: false,
             arrival: flows.outgoing[flow].detour.avoided)
     }
 
@@ -250,7 +250,7 @@ extension Node {
             forwarding.entries.append(
                 ForwardingScratch.Entry(
                     destination: Destination(
-                        id: members.id(of: index), sequence: flows.outgoing[flow].last,
+                        id: flows.outgoing[flow].destination, sequence: flows.outgoing[flow].last,
                         potential: hop.potential),
                     link: hop.link, isStrict: hop.isStrict))
         }

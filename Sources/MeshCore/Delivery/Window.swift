@@ -24,6 +24,12 @@ extension Node {
     func mayKeep(_ cost: Int, _ flow: FlowIndex) -> Bool {
         let limits = configuration.flows
         let bytes = flows.outgoing[flow].bytes
+        // Nearly always it is within the window itself.
+        if bytes + cost <= limits.windowBytes, flows.outgoing[flow].count < limits.windowCount,
+            flows.retransmission.byteCount <= limits.totalBytes
+        {
+            return true
+        }
         return
             (bytes == 0
             || bytes + cost <= limits.windowBytes * 2

@@ -26,7 +26,10 @@ struct LinkTable: ~Copyable {
     var indices: Range<LinkIndex> { LinkIndex(0)..<end }
 
     @inline(__always)
-    func isValid(_ index: LinkIndex) -> Bool { !index.isNone && index.slot < slots.count }
+    func isValid(_ index: LinkIndex) -> Bool {
+        // Of no link the slot is a very large number.
+        UInt(bitPattern: index.slot) < UInt(bitPattern: slots.count)
+    }
 
     /// A slot to be used now, which is free; nil when there is none.
     mutating func free() -> LinkIndex? {
