@@ -209,8 +209,8 @@ public struct RoutedHeader: Sendable {
         return RoutedHeader(
             origin: NodeID(origin), key: Key(word), destinationCount: destinationCount,
             number: UInt32(truncatingIfNeeded: rest), nameLength: nameLength,
-            hopsTaken: UInt16(truncatingIfNeeded: rest >> 48), restOffset: restOffset, nameOffset: nameOffset,
-            payloadOffset: nameOffset + nameLength)
+            hopsTaken: UInt16(truncatingIfNeeded: rest >> 48), restOffset: restOffset,
+            nameOffset: nameOffset, payloadOffset: nameOffset + nameLength)
     }
 
     /// The header of a labelled frame with its payload behind the label; nil: this version does not
