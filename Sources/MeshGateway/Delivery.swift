@@ -291,7 +291,7 @@ extension MessageWord {
         switch body {
         case .shardChannel: self = .shardMessage
         case .user: self = .user
-        case .channel, .control: self = .message
+        case .channel, .control, .session: self = .message
         }
     }
 }

@@ -20,11 +20,11 @@
 ///         30    2  hops taken so far, counted up by each receiver that forwards
 ///         32  16n  destinations, each: NodeID (8), sequence in its flow (4), potential (4)
 ///          …    8  with the flag `acknowledges` alone: acknowledged (4), missing (4), of the flow
-///                  from the destination to the origin (`Message.acknowledge`)
+///                  from the destination to the origin, in the frame's lane (`Message.acknowledge`)
 ///          …       name, then payload up to the frame's end
 ///
-/// A flow is all that one node sends to another; it numbers its messages from 1 on, modulo 2^32.
-/// Control messages and those with the flag `volatile` are in no flow: their sequence is 0.
+/// A flow is all that one node sends to another in one lane; it numbers its messages from 1 on, modulo
+/// 2^32. Control messages and those with the flag `volatile` are in no flow: their sequence is 0.
 ///
 /// The potential is the best the forwarder has seen: (ring distance from the destination to the
 /// nearest node it can reach) >> 36 in the upper 28 bits, the steps to that node in the lower 2.
@@ -94,6 +94,15 @@ public struct FrameFlags: OptionSet, Sendable {
     @inlinable public static var acknowledges: FrameFlags { FrameFlags(rawValue: 8) }
     /// A label stands in front of the payload (`RoutedHeader.behindLabel`). Nobody sends one yet.
     @inlinable public static var labelled: FrameFlags { FrameFlags(rawValue: 16) }
+
+    /// The sequence is one of the bulk lane; of a control message: what it says of a flow is of that
+    /// lane.
+    @inlinable public static var bulk: FrameFlags { FrameFlags(rawValue: 64) }
+
+    @inlinable public init(_ lane: Lane) { self = lane == .bulk ? .bulk : [] }
+
+    /// The lane that the frame's sequence belongs to.
+    @inlinable public var lane: Lane { contains(.bulk) ? .bulk : .messages }
 
     /// A destination need not look for anything beyond the flags above the label's.
     @inlinable @inline(__always)

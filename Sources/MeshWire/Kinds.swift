@@ -8,6 +8,7 @@
 //     shard channel    4     2            –               –       subscribers
 //     pattern          5     –            –               –       subscribers
 //     control          –     4            –               –       nodes
+//     session          –    10            –               –       nodes
 
 /// The kind of a name in the directory. It is part of the hash, so that a user and a channel
 /// of the same name are different keys.
@@ -29,6 +30,18 @@ public enum RoutedBody: UInt8, Sendable {
     case user = 3
     /// The payload is one control message for the node itself; the name is empty.
     case control = 4
+    /// The payload is for the driver of the node itself; the name is empty. In the bulk lane alone.
+    case session = 10
+
+    /// It goes to clients, by its name.
+    @inlinable public var isForClients: Bool {
+        @inline(__always) get {
+            switch self {
+            case .channel, .shardChannel, .user: true
+            case .control, .session: false
+            }
+        }
+    }
 
     /// The kind of the name that it goes to; nil: it has none.
     @inlinable public var keyKind: KeyKind? {
@@ -37,7 +50,7 @@ public enum RoutedBody: UInt8, Sendable {
             case .channel: .channel
             case .shardChannel: .shardChannel
             case .user: .user
-            case .control: nil
+            case .control, .session: nil
             }
         }
     }
@@ -51,4 +64,12 @@ public enum RoutedBody: UInt8, Sendable {
     @inlinable public var isParked: Bool {
         @inline(__always) get { self == .user }
     }
+}
+
+/// The two ways of what one node sends to another, side by side: nothing in one waits for the other.
+public enum Lane: Sendable {
+    /// Messages to users and channels.
+    case messages
+    /// What may be large, and may wait: sessions that move.
+    case bulk
 }

@@ -11,7 +11,7 @@ import Testing
     /// The changes that the later build makes to frames.
     private struct Translator {
         static let bodyNumber: UInt8 = 9
-        static let flag: UInt8 = 64
+        static let flag: UInt8 = 128
         static let linkMessage: UInt8 = 28
         static let arcMessage: UInt8 = 29
         static let controlMessage: UInt8 = 33
