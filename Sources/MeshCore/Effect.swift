@@ -34,6 +34,8 @@ public enum Effect: Sendable {
     /// This many messages of that node will never come: it has given them up while it took this
     /// node for dead, and has told their senders.
     case gap(NodeID, count: UInt32)
+    /// What has come from that node in the bulk lane, or has become of what goes there.
+    case bulk(NodeID, BulkNews)
     /// The watched user's first session in the mesh came, or its last went.
     case presence(Key, isOnline: Bool)
     /// That member is dead, by the account of the mesh: what it had of others is lost with it.
@@ -53,6 +55,21 @@ public enum Effect: Sendable {
     case log(LogEvent)
     /// The node has left; the driver flushes the links and ends.
     case left
+}
+
+/// The bulk lane's effects (`Node.sendSession`).
+public enum BulkNews: Sendable {
+    /// The payload of a `.session`, once and in order; it lies in the event's bytes.
+    case session(payload: Slice)
+    /// The same, for one that has waited in the node: in the effect buffer's own bytes.
+    case sessionKept(payload: Slice)
+    /// The node is gone, or does not understand them: so many were not acknowledged. They may have
+    /// arrived or not, and are not sent again.
+    case givenUp(count: UInt32)
+    /// So many of the node's will never come: it has given them up.
+    case gap(count: UInt32)
+    /// Something was not taken for want of room; now there is some, or the node is gone.
+    case room
 }
 
 /// Control traffic goes ahead of messages and is not dropped at the message bound. Volatile messages

@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 42>
+public typealias NodeCounters = Counters<NodeCounter, 45>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -28,6 +28,9 @@ public enum NodeCounter: String, CounterName {
     case keyCollisions = "Messages for names that only share the key of one that is here."
     case reordered = "Messages that waited for an earlier one."
     case gaps = "Messages that their origins had given up."
+    case sessionsSent = "Parts of sessions sent to other nodes in the bulk lane."
+    case sessionsDelivered = "Parts of sessions of other nodes handed to this one's clients' side."
+    case sessionsGivenUp = "Parts of sessions given up because their node was gone."
     case acknowledgementsSent = "Acknowledgements in frames of their own."
     case acknowledgementsCarried = "Acknowledgements that travelled with messages."
     /// They are passed on where others are to have them.

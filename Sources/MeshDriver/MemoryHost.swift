@@ -97,6 +97,16 @@ public struct MemoryHost: ~Copyable {
         return outcome
     }
 
+    /// A part of a session, and the same.
+    mutating func sendSession(
+        _ payload: Slice, to destination: NodeID, _ input: Span<UInt8>, at now: Instant
+    ) -> BulkOutcome {
+        let outcome = server.sendSession(
+            payload, to: destination, bytes: input, at: now, into: &effects)
+        performBytes(input)
+        return outcome
+    }
+
     /// A client's command, and the same.
     @inlinable @inline(__always)
     mutating func command(

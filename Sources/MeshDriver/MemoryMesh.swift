@@ -205,6 +205,16 @@ public struct MemoryMesh: ~Copyable {
         return outcome
     }
 
+    /// A part of a session, from a host to a node.
+    package mutating func sendSession(
+        _ payload: [UInt8], to destination: NodeID, at host: Int
+    ) -> BulkOutcome {
+        let outcome = hosts[host].sendSession(
+            Slice(start: 0, count: payload.count), to: destination, payload.span, at: now)
+        perform(host, payload.span)
+        return outcome
+    }
+
     /// Ends a host's turn after an event: all but the effects on bytes, which are done already.
     @inlinable @inline(__always)
     mutating func perform(_ host: Int, _ input: Span<UInt8>) {

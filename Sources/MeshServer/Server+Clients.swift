@@ -166,6 +166,17 @@ extension Server {
         return outcome
     }
 
+    /// See `Node.sendSession`.
+    package mutating func sendSession(
+        _ payload: Slice, to destination: NodeID, bytes: Span<UInt8>, at now: Instant,
+        into effects: inout ServerEffects
+    ) -> BulkOutcome {
+        let outcome = node.sendSession(
+            payload, to: destination, bytes: bytes, at: now, into: &effects.mesh)
+        if !effects.mesh.hasSendsAlone { heed(bytes, at: now, &effects) }
+        return outcome
+    }
+
     mutating func ask(
         _ query: QueryID, _ question: Query, _ effects: inout ServerEffects
     ) {

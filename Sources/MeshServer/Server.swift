@@ -257,6 +257,9 @@ public struct Server: ~Copyable {
             }
         case .uncongested: pause.mayEnd = true
         case .gap(_, let count): edge.gateway.missed(count: Int(count))
+        case .bulk:
+            // Nothing of the clients' side goes through the bulk lane: nobody waits for what comes.
+            break
         case .presence(let key, let isOnline): edge.gateway.presence(key, isOnline: isOnline)
         case .queried(let node, let query, let subject):
             let start = ownBytes.count

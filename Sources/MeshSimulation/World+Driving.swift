@@ -112,7 +112,7 @@ extension World {
         case .gap(let origin, let count):
             observations.gaps.append(
                 Observations.Gap(time: now, host: Int32(number), origin: origin, count: count))
-        case .uncongested, .memberDied, .queried, .unanswered: break
+        case .uncongested, .memberDied, .queried, .unanswered, .bulk: break
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
         case .answered(let query, let from, let answer):

@@ -65,7 +65,7 @@ extension Reactor {
             case .log(let event):
                 log.write(server.line(for: event) { endpointOfLink[$0.slot] })
             case .left: beginFlushing()
-            case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap,
+            case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap, .bulk,
                 .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied:
                 // The server has seen to it.
                 break

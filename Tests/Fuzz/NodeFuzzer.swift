@@ -114,6 +114,13 @@ struct Subject: ~Copyable {
                 precondition(payload.start >= 0 && payload.end <= headCount)
             case .undelivered(_, _, _, let name, _, let count):
                 precondition(name.start >= 0 && name.end <= headCount && count > 0)
+            case .bulk(_, .session(let payload)):
+                precondition(payload.start >= 0 && payload.end <= byteCount)
+            case .bulk(_, .sessionKept(let payload)):
+                precondition(payload.start >= 0 && payload.end <= headCount)
+            case .bulk(_, .givenUp(let count)), .bulk(_, .gap(let count)):
+                precondition(count > 0)
+            case .bulk(_, .room): break
             case .dial, .close, .presence, .finished, .log, .left, .takenBack, .uncongested, .gap,
                 .memberDied, .unanswered:
                 break

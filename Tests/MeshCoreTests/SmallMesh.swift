@@ -12,6 +12,13 @@ final class SmallMesh {
         var payload: [UInt8]
     }
 
+    /// A part of a session that has come to a host.
+    struct Part: Equatable {
+        var host: Int
+        var from: NodeID
+        var payload: [UInt8]
+    }
+
     struct Report: Equatable {
         var host: Int
         var sender: UInt64
@@ -26,6 +33,10 @@ final class SmallMesh {
         var reports: [Report] = []
         var gaps: [UInt32] = []
         var uncongestedCount = 0
+        var parts: [Part] = []
+        var givenUp: [UInt32] = []
+        var bulkGaps: [UInt32] = []
+        var rooms: [NodeID] = []
         var sentCount = [Int](repeating: 0, count: 8)
     }
 
@@ -39,6 +50,11 @@ final class SmallMesh {
     var reports: [Report] { journal.reports }
     var gaps: [UInt32] { journal.gaps }
     var uncongestedCount: Int { journal.uncongestedCount }
+    /// Of the bulk lane.
+    var parts: [Part] { journal.parts }
+    var givenUp: [UInt32] { journal.givenUp }
+    var bulkGaps: [UInt32] { journal.bulkGaps }
+    var rooms: [NodeID] { journal.rooms }
     /// Messages, not control, that have left each host.
     var sentCount: [Int] { journal.sentCount }
 
@@ -137,6 +153,21 @@ final class SmallMesh {
         return outcome.nodeCount
     }
 
+    /// Sends a part of a session from one host to another's driver.
+    @discardableResult
+    func sendSession(_ payload: [UInt8], from host: Int, to other: Int) -> BulkOutcome {
+        let destination = mesh.hosts[other].node.id
+        return mesh.sendSession(payload, to: destination, at: host)
+    }
+
+    func sendSession(_ payload: [UInt8], from host: Int, toStranger id: NodeID) -> BulkOutcome {
+        mesh.sendSession(payload, to: id, at: host)
+    }
+
+    func parts(at host: Int) -> [[UInt8]] {
+        parts.filter { $0.host == host }.map(\.payload)
+    }
+
     func forget() {
         journal.deliveries = []
         journal.identities = []
@@ -200,8 +231,27 @@ extension SmallMesh.Journal {
                         name: String(decoding: text, as: UTF8.self)))
             case .uncongested: uncongestedCount += 1
             case .gap(_, let count): gaps.append(count)
+            case .bulk(let id, let news): note(host, id, news, effects, bytes)
             default: break
             }
+        }
+    }
+}
+
+extension SmallMesh.Journal {
+    private func note(
+        _ host: Int, _ id: NodeID, _ news: BulkNews, _ effects: borrowing EffectBuffer,
+        _ bytes: Span<UInt8>
+    ) {
+        switch news {
+        case .session(let payload):
+            parts.append(SmallMesh.Part(host: host, from: id, payload: bytes.array(payload)))
+        case .sessionKept(let payload):
+            let payload = effects.bytes.withSpan { $0.array(payload) }
+            parts.append(SmallMesh.Part(host: host, from: id, payload: payload))
+        case .givenUp(let count): givenUp.append(count)
+        case .gap(let count): bulkGaps.append(count)
+        case .room: rooms.append(id)
         }
     }
 }

@@ -143,6 +143,7 @@ struct CalmWork {
             never
         case .retransmitted, .undelivered, .parked, .duplicates, .reordered, .gaps: never
         case .foundNobody, .foundNoSubscriber, .takenBack: never
+        case .sessionsSent, .sessionsDelivered, .sessionsGivenUp: never
         case .unknownMessages, .unknownRecords, .unsupported, .unsupportedElsewhere: never
         case .keyCollisions, .protocolErrors, .handshakesAbandoned: never
         case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate: never

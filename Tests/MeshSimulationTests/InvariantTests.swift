@@ -201,7 +201,7 @@ extension Node {
                 found.insert("messages wait for one of a member that is dead")
             }
         }
-        if waitingBytes != flows.reorderBytes {
+        if waitingBytes != flows.reorderBytes.messages {
             found.insert("what waits in flows is not what is counted")
         }
         return found

@@ -6,11 +6,11 @@ extension Node {
     /// link that it came over belongs to somebody else.
     @inline(__always)
     mutating func receivedAcknowledgement(
-        _ acknowledgement: Acknowledgement, from destination: NodeID,
+        _ acknowledgement: Acknowledgement, from destination: NodeID, _ lane: Lane,
         _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: destination) else { return }
-        let flow = flows.flow(to: index)
+        let flow = flows.flow(to: index, lane)
         guard !flow.isNone else { return }
         let advance = flows.outgoing[flow].advance(to: acknowledgement.cumulative)
         guard advance <= flows.outgoing[flow].count else {
@@ -40,7 +40,7 @@ extension Node {
             timers.schedule(.retransmission, at: dueTime(flow))
         }
         flows.outgoing[flow].detour.update(at: now)
-        let most = configuration.flows.windowBytes
+        let most = configuration.flows.windowBytes(of: flows.outgoing[flow].lane)
         if flows.outgoing[flow].window < most {
             let gone = before - flows.outgoing[flow].bytes
             let growth = min(gone, Self.burstLeast * gone / flows.outgoing[flow].window + 1)
@@ -107,6 +107,6 @@ extension Node {
         flows.outgoing[flow].skippedAt = now
         sendControl(
             .skip(through: flows.outgoing[flow].acknowledged), to: flows.outgoing[flow].member,
-            &effects)
+            in: flows.outgoing[flow].lane, &effects)
     }
 }

@@ -1,7 +1,24 @@
 import MeshWire
 
-/// The flows of a node: from it and to it, by the node at the other end; made when the first message
-/// comes, forgotten with the member.
+/// One of a kind for each lane.
+struct ByLane<Value> {
+    var messages: Value
+    var bulk: Value
+
+    @inline(__always)
+    subscript(lane: Lane) -> Value {
+        get { lane == .messages ? messages : bulk }
+        _modify {
+            switch lane {
+            case .messages: yield &messages
+            case .bulk: yield &bulk
+            }
+        }
+    }
+}
+
+/// The flows of a node: from it and to it, by the node at the other end and the lane; made when the
+/// first message comes, forgotten with the member.
 struct Flows: ~Copyable {
     var outgoing = Slab<OutgoingFlow>()
     var incoming = Slab<IncomingFlow>()
@@ -9,12 +26,12 @@ struct Flows: ~Copyable {
     private var freeIncoming: [IncomingFlowIndex] = []
     /// Places in `outgoing` by member, in `incoming` by the origin's id. Most members of a large mesh
     /// never exchange a message with this node.
-    private var outgoingOf = IndexMap()
-    private var incomingOf = IndexMap()
+    private var outgoingOf = ByLane(messages: IndexMap(), bulk: IndexMap())
+    private var incomingOf = ByLane(messages: IndexMap(), bulk: IndexMap())
     private let secret: UInt64
     /// The numbers reached in flows to members that were forgotten while they were taken for dead:
     /// should one come back, it must not get the same numbers twice.
-    private var former: [NodeID: UInt32] = [:]
+    private var former = ByLane<[NodeID: UInt32]>(messages: [:], bulk: [:])
     static let formerCountMax = 65_536
 
     /// The number of the last message that was published here.
@@ -28,11 +45,13 @@ struct Flows: ~Copyable {
     var due: [IncomingFlowIndex] = []
     var copiesReturned = CopiesReturned()
     /// What waits in the windows of all incoming flows.
-    var reorderBytes = 0
+    var reorderBytes = ByLane(messages: 0, bulk: 0)
     /// All flows together keep too much.
     var isCongested = false
-    /// Flows that are congested.
+    /// Flows of messages that are congested.
     var congestedCount = 0
+    /// All flows of the bulk lane together keep too much.
+    var isBulkCongested = false
 
     /// - Parameter secret: unknown to others, so that nobody can choose ids that collide.
     init(secret: UInt64 = 0) { self.secret = secret }
@@ -48,19 +67,28 @@ struct Flows: ~Copyable {
 
     /// None: it is not open.
     @inline(__always)
-    func flow(to member: MemberIndex) -> FlowIndex {
-        FlowIndex(
-            found: outgoingOf.find(Self.hash(member)) { outgoing[$0].member == member })
+    func flow(to member: MemberIndex, _ lane: Lane = .messages) -> FlowIndex {
+        switch lane {
+        case .messages:
+            FlowIndex(
+                found: outgoingOf.messages.find(Self.hash(member)) {
+                    outgoing[$0].member == member
+                })
+        case .bulk:
+            FlowIndex(
+                found: outgoingOf.bulk.find(Self.hash(member)) { outgoing[$0].member == member })
+        }
     }
 
     @inline(never)
     mutating func open(
-        to member: MemberIndex, _ id: NodeID, window: Int, roundTrip: Delay, at now: Instant
+        to member: MemberIndex, _ id: NodeID, _ lane: Lane = .messages, window: Int,
+        roundTrip: Delay, at now: Instant
     ) -> FlowIndex {
-        let last = former.removeValue(forKey: id) ?? 0
+        let last = former[lane].removeValue(forKey: id) ?? 0
         var fresh = OutgoingFlow(
-            to: member, id, after: last, window: window, roundTrip: roundTrip, at: now)
-        fresh.reverse = flow(from: id)
+            to: member, id, lane, after: last, window: window, roundTrip: roundTrip, at: now)
+        if lane == .messages { fresh.reverse = flow(from: id) }
         let flow: FlowIndex
         if let reused = freeOutgoing.popLast() {
             flow = reused
@@ -69,7 +97,7 @@ struct Flows: ~Copyable {
             flow = FlowIndex(outgoing.count)
             outgoing.append(fresh)
         }
-        outgoingOf.insert(flow.slot, Self.hash(member)) {
+        outgoingOf[lane].insert(flow.slot, Self.hash(member)) {
             outgoing.read($0) { Self.hash($0.member) }
         }
         return flow
@@ -127,36 +155,50 @@ struct Flows: ~Copyable {
 
     /// None: it is not open.
     @inline(__always)
-    func flow(from origin: NodeID) -> IncomingFlowIndex {
-        IncomingFlowIndex(
-            found: incomingOf.find(origin.hash(secret)) { incoming[$0].origin == origin })
+    func flow(from origin: NodeID, _ lane: Lane = .messages) -> IncomingFlowIndex {
+        let hash = origin.hash(secret)
+        return switch lane {
+        case .messages:
+            IncomingFlowIndex(
+                found: incomingOf.messages.find(hash) { incoming[$0].origin == origin })
+        case .bulk:
+            IncomingFlowIndex(
+                found: incomingOf.bulk.find(hash) { incoming[$0].origin == origin })
+        }
     }
 
     @inline(never)
     mutating func open(
-        from origin: NodeID, _ member: MemberIndex, at now: Instant
+        from origin: NodeID, _ member: MemberIndex, _ lane: Lane = .messages, at now: Instant
     ) -> IncomingFlowIndex {
         let flow: IncomingFlowIndex
         if let reused = freeIncoming.popLast() {
             flow = reused
-            incoming[flow] = IncomingFlow(from: origin, at: now)
+            incoming[flow] = IncomingFlow(from: origin, lane, at: now)
         } else {
             flow = IncomingFlowIndex(incoming.count)
-            incoming.append(IncomingFlow(from: origin, at: now))
+            incoming.append(IncomingFlow(from: origin, lane, at: now))
         }
-        incomingOf.insert(flow.slot, origin.hash(secret)) {
+        incomingOf[lane].insert(flow.slot, origin.hash(secret)) {
             incoming.read($0) { $0.origin.hash(secret) }
         }
-        let other = self.flow(to: member)
-        if !other.isNone { outgoing[other].reverse = flow }
+        if lane == .messages {
+            let other = self.flow(to: member)
+            if !other.isNone { outgoing[other].reverse = flow }
+        }
         return flow
     }
 
     /// What waits for a missing message of this origin is forgotten.
     mutating func dropWaiting(from origin: NodeID) {
-        let flow = flow(from: origin)
+        dropWaiting(from: origin, .messages)
+        dropWaiting(from: origin, .bulk)
+    }
+
+    private mutating func dropWaiting(from origin: NodeID, _ lane: Lane) {
+        let flow = flow(from: origin, lane)
         guard !flow.isNone else { return }
-        reorderBytes -= incoming[flow].waitingBytes
+        reorderBytes[lane] -= incoming[flow].waitingBytes
         incoming[flow].dropWaiting()
     }
 
@@ -167,21 +209,27 @@ struct Flows: ~Copyable {
 
     /// A member is forgotten, and its place will be another's. Nothing is kept for it any more.
     mutating func forget(_ member: MemberIndex, _ id: NodeID) {
-        let flow = flow(to: member)
+        forget(member, id, .messages)
+        forget(member, id, .bulk)
+    }
+
+    private mutating func forget(_ member: MemberIndex, _ id: NodeID, _ lane: Lane) {
+        let flow = flow(to: member, lane)
         if !flow.isNone {
             precondition(outgoing[flow].count == 0, "messages for a dead node were kept")
-            if former.count >= Self.formerCountMax { former.removeAll() }
-            former[id] = outgoing[flow].last
+            if former[lane].count >= Self.formerCountMax { former[lane].removeAll() }
+            former[lane][id] = outgoing[flow].last
             outgoing[flow].queue = ByteQueue()
-            outgoingOf.remove(
+            if lane == .bulk { outgoing[flow].isCongested = false }
+            outgoingOf[lane].remove(
                 Self.hash(member), rehash: { outgoing.read($0) { Self.hash($0.member) } },
                 where: { $0 == flow.slot })
             freeOutgoing.append(flow)
         }
-        let other = self.flow(from: id)
+        let other = self.flow(from: id, lane)
         if !other.isNone {
-            dropWaiting(from: id)
-            incomingOf.remove(
+            dropWaiting(from: id, lane)
+            incomingOf[lane].remove(
                 id.hash(secret), rehash: { incoming.read($0) { $0.origin.hash(secret) } },
                 where: { $0 == other.slot })
             if incoming[other].isListed {
@@ -201,7 +249,7 @@ struct Flows: ~Copyable {
 
 /// What a node keeps for messages under way, in bytes and numbers; for status and checks.
 public struct FlowSizes: Sendable {
-    /// Nodes that this one has sent messages to, and those that it has messages from.
+    /// Flows to other nodes, and from them, two with a node at the most.
     public var outgoing: Int
     public var incoming: Int
     /// Messages that are not acknowledged, and the bytes of all that is kept for them.

@@ -19,20 +19,39 @@ extension Node {
     /// A destination is dead: what it has not acknowledged may have arrived or not, and will not be
     /// sent again, so that nothing is ever delivered twice.
     mutating func giveUp(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        let flow = flows.flow(to: index)
-        if !flow.isNone { giveUp(flow, &effects) }
+        for lane in [Lane.messages, .bulk] {
+            let flow = flows.flow(to: index, lane)
+            if !flow.isNone { giveUp(flow, &effects) }
+        }
     }
 
     mutating func giveUp(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
         flows.outgoing[flow].giveUpDue = nil
         let count = flows.outgoing[flow].count
         guard count > 0 else { return }
-        let destination = members.id(of: flows.outgoing[flow].member)
+        switch flows.outgoing[flow].lane {
+        case .messages: tellSenders(of: flow, &effects)
+        case .bulk: tellGivenUp(flow, &effects)
+        }
+        flows.drop(count, of: flow)
+        flows.outgoing[flow].isRecovering = false
+        flows.outgoing[flow].mustRecover = false
+        flows.outgoing[flow].isTiming = false
+        flows.outgoing[flow].mustSkip = true
+        flows.outgoing[flow].timeouts = 0
+        flows.outgoing[flow].window =
+            configuration.flows.windowBytes(of: flows.outgoing[flow].lane)
+        relieve(flow, &effects)
+    }
+
+    /// Of all that a flow keeps.
+    private mutating func tellSenders(of flow: FlowIndex, _ effects: inout EffectBuffer) {
+        let destination = flows.outgoing[flow].destination
         var offset = 0
         // Messages in a row from one sender to one name are one report.
         var first: (header: RetransmissionBuffer.Header, offset: Int)?
         var run: Int32 = 0
-        for _ in 0..<count {
+        for _ in 0..<flows.outgoing[flow].count {
             let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
             defer { offset += header.entrySize }
             // It has gone another way, or waits here.
@@ -51,14 +70,6 @@ extension Node {
             run += 1
         }
         if let first { tell(first.header, at: first.offset, of: flow, run, destination, &effects) }
-        flows.drop(count, of: flow)
-        flows.outgoing[flow].isRecovering = false
-        flows.outgoing[flow].mustRecover = false
-        flows.outgoing[flow].isTiming = false
-        flows.outgoing[flow].mustSkip = true
-        flows.outgoing[flow].timeouts = 0
-        flows.outgoing[flow].window = configuration.flows.windowBytes
-        relieve(flow, &effects)
     }
 
     private mutating func tell(
@@ -79,11 +90,13 @@ extension Node {
 
     /// A destination has said that it leaves: it still acknowledges what has come to it.
     mutating func awaitLastAcknowledgements(of index: MemberIndex) {
-        let flow = flows.flow(to: index)
-        guard !flow.isNone, flows.outgoing[flow].count > 0 else { return }
-        let due = now + configuration.timing.drain
-        flows.outgoing[flow].giveUpDue = due
-        timers.schedule(.retransmission, at: due)
+        for lane in [Lane.messages, .bulk] {
+            let flow = flows.flow(to: index, lane)
+            guard !flow.isNone, flows.outgoing[flow].count > 0 else { continue }
+            let due = now + configuration.timing.drain
+            flows.outgoing[flow].giveUpDue = due
+            timers.schedule(.retransmission, at: due)
+        }
     }
 
     /// This node ends: nobody will hear any more what becomes of its messages.

@@ -29,12 +29,13 @@ struct IncomingFlowIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// What another node sends to this one: delivered once and in order.
+/// What another node sends to this one in one lane: delivered once and in order.
 ///
 /// In order, a message costs a comparison. One that comes too early waits in a window of places by
 /// the lower bits of its number, made when the first one does.
 struct IncomingFlow: ~Copyable {
     let origin: NodeID
+    let lane: Lane
     /// The number of the next message to deliver, modulo 2^32.
     var expected: UInt32 = 1
     /// The highest number that has been seen; not below `expected`: something is missing.
@@ -61,8 +62,9 @@ struct IncomingFlow: ~Copyable {
     /// origin, and those of a few dozen false deaths can be given up in a row.
     static let distanceMax = 1 << 24
 
-    init(from origin: NodeID, at now: Instant) {
+    init(from origin: NodeID, _ lane: Lane = .messages, at now: Instant) {
         self.origin = origin
+        self.lane = lane
         due = now
         detour = Detour(at: now)
         gapSince = now

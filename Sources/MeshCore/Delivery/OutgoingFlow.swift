@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What this node sends to one other: numbered, and kept until it is acknowledged.
+/// What this node sends to one other in one lane: numbered, and kept until it is acknowledged.
 ///
 ///     … acknowledged │ kept: acknowledged + 1 … last │ not yet written
 ///                           ▲ resendNext, while recovering
@@ -12,6 +12,7 @@ struct OutgoingFlow: ~Copyable {
     let member: MemberIndex
     /// The member's.
     let destination: NodeID
+    let lane: Lane
     /// The entries of `RetransmissionBuffer`.
     var queue = ByteQueue()
     var acknowledged: UInt32
@@ -23,7 +24,8 @@ struct OutgoingFlow: ~Copyable {
     var window: Int
     var isCongested = false
     var detour: Detour
-    /// The incoming flow from the same node, -1: none.
+    /// The incoming flow from the same node, whose acknowledgements messages can carry; none: there is
+    /// none, or this is not the lane of messages.
     var reverse = IncomingFlowIndex.none
     /// Its place in `Flows.active`, -1: nothing is kept.
     var activePlace: Int32 = -1
@@ -62,10 +64,11 @@ struct OutgoingFlow: ~Copyable {
     var giveUpDue: Instant?
 
     init(
-        to member: MemberIndex, _ destination: NodeID, after last: UInt32, window: Int,
-        roundTrip: Delay, at now: Instant
+        to member: MemberIndex, _ destination: NodeID, _ lane: Lane = .messages,
+        after last: UInt32, window: Int, roundTrip: Delay, at now: Instant
     ) {
         self.member = member
+        self.lane = lane
         self.destination = destination
         acknowledged = last
         self.last = last
@@ -97,7 +100,7 @@ struct OutgoingFlow: ~Copyable {
             let header = RetransmissionBuffer.header(queue, at: size)
             size += header.entrySize
             cost += header.cost
-            retransmission.release(header)
+            retransmission.release(header, lane)
         }
         queue.drop(size)
         bytes -= cost

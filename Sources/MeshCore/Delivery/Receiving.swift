@@ -33,22 +33,24 @@ extension Node {
     /// A message that is not the next of its flow, or the first of a flow.
     @inline(never)
     mutating func receivedOutOfOrder(
-        _ sequence: UInt32, _ header: RoutedHeader, _ content: FlowContent, name: Slice,
-        payload: Slice, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+        _ sequence: UInt32, _ lane: Lane, _ header: RoutedHeader, _ content: FlowContent,
+        name: Slice, payload: Slice, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        var flow = flows.flow(from: header.origin)
+        var flow = flows.flow(from: header.origin, lane)
         if flow.isNone {
             guard let member = members.index(of: header.origin), member != .oneself else {
                 counters[.droppedUnknownOrigin] &+= 1
                 return
             }
-            flow = flows.open(from: header.origin, member, at: now)
+            flow = flows.open(from: header.origin, member, lane, at: now)
         }
         let ahead = flows.incoming[flow].distance(to: sequence)
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
             flows.incoming[flow].pass()
             switch content {
+            case .message(.session):
+                deliverSession(payload, from: header.origin, flow, &effects)
             case .message(let body) where !givesBack(body, header.key, number: sequence, flow):
                 counters[.messagesDelivered] &+= 1
                 counters[.messageHops] &+= hops
@@ -100,11 +102,12 @@ extension Node {
         }
         if ahead < limits.reorderCount,
             flows.incoming[flow].waitingBytes + message.cost <= limits.reorderBytes,
-            flows.reorderBytes + message.cost <= limits.reorderTotalBytes
+            flows.reorderBytes[flows.incoming[flow].lane] + message.cost
+                <= limits.reorderTotalBytes
         {
             counters[.reordered] &+= 1
             flows.incoming[flow].wait(message, ahead: ahead, capacity: limits.reorderCount)
-            flows.reorderBytes += message.cost
+            flows.reorderBytes[flows.incoming[flow].lane] += message.cost
         } else {
             counters[.droppedBeyondWindow] &+= 1
         }
@@ -127,10 +130,13 @@ extension Node {
     private mutating func deliver(
         _ message: ReorderedMessage, _ flow: IncomingFlowIndex, _ effects: inout EffectBuffer
     ) {
-        flows.reorderBytes -= message.cost
+        flows.reorderBytes[flows.incoming[flow].lane] -= message.cost
         let number = flows.incoming[flow].expected &- 1
         let body: RoutedBody
         switch message.content {
+        case .message(.session):
+            deliverKept(session: message, flow, &effects)
+            return
         case .message(let known): body = known
         case .unsupported(let what):
             tellUnsupported(what, to: flows.incoming[flow].origin, &effects)
@@ -162,11 +168,11 @@ extension Node {
     /// The origin has given messages up: the flow goes on behind them. What of them has come all the
     /// same is delivered.
     mutating func receivedSkip(
-        through last: UInt32, from origin: NodeID, _ effects: inout EffectBuffer
+        through last: UInt32, from origin: NodeID, _ lane: Lane, _ effects: inout EffectBuffer
     ) {
         guard let member = members.index(of: origin), member != .oneself else { return }
-        var flow = flows.flow(from: origin)
-        if flow.isNone { flow = flows.open(from: origin, member, at: now) }
+        var flow = flows.flow(from: origin, lane)
+        if flow.isNone { flow = flows.open(from: origin, member, lane, at: now) }
         let ahead = flows.incoming[flow].distance(to: last)
         // One that is behind the flow has been answered to something older.
         if ahead < 0 { return }
@@ -190,7 +196,10 @@ extension Node {
         // A flow that begins in the middle, because this node has forgotten it, lacks nothing.
         if gone > 0, !isFresh {
             counters[.gaps] &+= UInt64(gone)
-            effects.append(.gap(origin, count: gone))
+            switch lane {
+            case .messages: effects.append(.gap(origin, count: gone))
+            case .bulk: effects.append(.bulk(origin, .gap(count: gone)))
+            }
         }
         passed(flow, &effects)
     }
@@ -253,7 +262,8 @@ extension Node {
             .acknowledge(
                 Acknowledgement(
                     cumulative: flows.incoming[flow].acknowledgeable, missing: missing)),
-            to: member, avoiding: flows.incoming[flow].detour.avoided, &effects)
+            to: member, in: flows.incoming[flow].lane,
+            avoiding: flows.incoming[flow].detour.avoided, &effects)
     }
 
     /// What a message to the same node can carry in place of a frame; nil: nothing is due.

@@ -55,27 +55,32 @@ struct RetransmissionBuffer {
     struct Parcel {
         var bytes: [UInt8] = []
         var references = 0
+        var lane = Lane.messages
     }
 
     private(set) var parcels: [Parcel] = []
     private var free: [ParcelIndex] = []
-    /// The cost of everything that is kept, each message as often as it is stored.
+    /// The cost of all messages that are kept, each as often as it is stored.
     private(set) var byteCount = 0
+    /// The same of the bulk lane.
+    private(set) var bulkByteCount = 0
 
     /// Stores a large message, to be referred to by at least one entry right away; none for one
     /// that is stored in the queues.
     @inline(__always)
-    mutating func parcel(name: Slice, payload: Slice, _ bytes: Span<UInt8>) -> ParcelIndex {
+    mutating func parcel(
+        name: Slice, payload: Slice, _ bytes: Span<UInt8>, _ lane: Lane = .messages
+    ) -> ParcelIndex {
         guard Int(name.count) + Int(payload.count) >= Self.parcelLeast else { return .none }
-        return makeParcel(name, payload, bytes)
+        return makeParcel(name, payload, bytes, lane)
     }
 
     @inline(never)
     private mutating func makeParcel(
-        _ name: Slice, _ payload: Slice, _ bytes: Span<UInt8>
+        _ name: Slice, _ payload: Slice, _ bytes: Span<UInt8>, _ lane: Lane
     ) -> ParcelIndex {
-        let parcel = Parcel(bytes: bytes.array(name) + bytes.array(payload))
-        byteCount += parcel.bytes.count
+        let parcel = Parcel(bytes: bytes.array(name) + bytes.array(payload), lane: lane)
+        noteBytes(parcel.bytes.count, lane)
         if let index = free.popLast() {
             parcels[index.slot] = parcel
             return index
@@ -90,8 +95,16 @@ struct RetransmissionBuffer {
         discard(parcel)
     }
 
+    @inline(__always)
+    private mutating func noteBytes(_ bytes: Int, _ lane: Lane) {
+        switch lane {
+        case .messages: byteCount += bytes
+        case .bulk: bulkByteCount += bytes
+        }
+    }
+
     private mutating func discard(_ parcel: ParcelIndex) {
-        byteCount -= parcels[parcel.slot].bytes.count
+        noteBytes(-parcels[parcel.slot].bytes.count, parcels[parcel.slot].lane)
         parcels[parcel.slot] = Parcel()
         free.append(parcel)
     }
@@ -101,7 +114,7 @@ struct RetransmissionBuffer {
     mutating func append(
         _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
         sender: UInt64, parcel: ParcelIndex, copyCount: Int, _ bytes: Span<UInt8>,
-        to queue: inout ByteQueue
+        _ lane: Lane = .messages, to queue: inout ByteQueue
     ) {
         let size = Int(name.count) + Int(payload.count)
         let inlineCount = parcel.isNone ? size : 0
@@ -117,7 +130,7 @@ struct RetransmissionBuffer {
         unsafe (target + 8).storeBytes(of: rest.littleEndian, as: UInt64.self)
         unsafe (target + 16).storeBytes(of: key.rawValue.littleEndian, as: UInt64.self)
         unsafe (target + 24).storeBytes(of: sender.littleEndian, as: UInt64.self)
-        byteCount += Self.headerSize + inlineCount
+        noteBytes(Self.headerSize + inlineCount, lane)
         if parcel.isNone {
             queue.append(bytes, Int(name.start), Int(name.count))
             queue.append(bytes, Int(payload.start), Int(payload.count))
@@ -155,8 +168,8 @@ struct RetransmissionBuffer {
 
     /// Takes back what an entry refers to; the entry itself is dropped by its flow.
     @inline(__always)
-    mutating func release(_ header: Header) {
-        byteCount -= header.entrySize
+    mutating func release(_ header: Header, _ lane: Lane) {
+        noteBytes(-header.entrySize, lane)
         if !header.parcel.isNone {
             parcels[header.parcel.slot].references -= 1
             if parcels[header.parcel.slot].references == 0 { discard(header.parcel) }

@@ -55,7 +55,8 @@ extension Node {
                 due = dueTime(flow)
             } else if due <= now {
                 flows.outgoing[flow].timedOut(
-                    windowLeast: Self.burstLeast, windowMost: configuration.flows.windowBytes)
+                    windowLeast: Self.burstLeast,
+                    windowMost: configuration.flows.windowBytes(of: flows.outgoing[flow].lane))
                 let direct = members[flows.outgoing[flow].member].link
                 flows.outgoing[flow].detour.avoidLastHop(unless: direct, at: now)
                 startAgain(flow, &effects)
@@ -113,17 +114,17 @@ extension Node {
     mutating func sendKept(
         _ flow: FlowIndex, _ sequence: UInt32, at offset: Int, _ effects: inout EffectBuffer
     ) -> (cost: Int, entry: Int)? {
-        let index = flows.outgoing[flow].member
-        let destination = members.id(of: index)
-        guard let hop = hop(of: flow, to: index) else { return nil }
+        let destination = flows.outgoing[flow].destination
+        guard let hop = hop(of: flow, to: flows.outgoing[flow].member) else { return nil }
         let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
         let size = header.nameCount + header.payloadCount
         let head = effects.bytes.count
+        var flags = FrameFlags(flows.outgoing[flow].lane)
+        if hop.isStrict { flags.insert(.strictlyGreedy) }
         effects.bytes.appendRoutedHeader(
-            length: Frame.routedHeaderSize + Frame.destinationSize + size,
-            hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
-            body: header.body.rawValue, origin: id, key: header.key, destinationCount: 1,
-            number: header.number, nameLength: header.nameCount, hopsTaken: 0)
+            length: Frame.routedHeaderSize + Frame.destinationSize + size, flags,
+            hopsLeft: Frame.hopLimit, body: header.body.rawValue, origin: id, key: header.key,
+            destinationCount: 1, number: header.number, nameLength: header.nameCount, hopsTaken: 0)
         effects.bytes.append(
             Destination(id: destination, sequence: sequence, potential: hop.potential))
         flows.retransmission.copyBytes(

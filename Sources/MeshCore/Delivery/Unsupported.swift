@@ -17,8 +17,8 @@ extension Node {
     ) {
         if what.isInFlow {
             receivedOutOfOrder(
-                what.sequence, header, .unsupported(what), name: .empty, payload: .empty, bytes,
-                &effects)
+                what.sequence, what.flags.lane, header, .unsupported(what), name: .empty,
+                payload: .empty, bytes, &effects)
         } else {
             tellUnsupported(what, to: header.origin, &effects)
         }
@@ -45,7 +45,7 @@ extension Node {
     ) {
         guard let index = members.index(of: destination), index != .oneself else { return }
         counters[.unsupportedElsewhere] &+= 1
-        let flow = flows.flow(to: index)
+        let flow = flows.flow(to: index, what.flags.lane)
         guard what.isInFlow, !flow.isNone else { return }
         let advance = flows.outgoing[flow].advance(to: what.sequence)
         guard advance <= flows.outgoing[flow].count else {
@@ -61,6 +61,10 @@ extension Node {
         if header.isTakenBack { return }
         // It stays until it is acknowledged, but nobody is told of its end again.
         RetransmissionBuffer.markTakenBack(&flows.outgoing[flow].queue, at: offset)
+        if flows.outgoing[flow].lane == .bulk {
+            giveUpBulk(1, to: destination, &effects)
+            return
+        }
         var name = ByteQueue()
         flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset, count: header.nameCount, to: &name)

@@ -4,17 +4,18 @@ import MeshWire
 extension Node {
     /// The flow to a member, made when there is none.
     @inline(__always)
-    mutating func outgoingFlow(to index: MemberIndex) -> FlowIndex {
-        let flow = flows.flow(to: index)
-        return flow.isNone ? openFlow(to: index) : flow
+    mutating func outgoingFlow(to index: MemberIndex, _ lane: Lane = .messages) -> FlowIndex {
+        let flow = flows.flow(to: index, lane)
+        return flow.isNone ? openFlow(to: index, lane) : flow
     }
 
     @inline(never)
-    private mutating func openFlow(to index: MemberIndex) -> FlowIndex {
+    private mutating func openFlow(to index: MemberIndex, _ lane: Lane) -> FlowIndex {
         // Liars get a second at the most.
         let milliseconds = min(coordinates.estimate(index) ?? 0, 1_000)
         return flows.open(
-            to: index, members.id(of: index), window: configuration.flows.windowBytes,
+            to: index, members.id(of: index), lane,
+            window: configuration.flows.windowBytes(of: lane),
             roundTrip: .milliseconds(Int64(milliseconds)), at: now)
     }
 
@@ -47,6 +48,21 @@ extension Node {
             message.body, message.key, number: number, name: message.name,
             payload: message.payload, sender: message.sender, parcel: parcel,
             copyCount: copyCount, bytes, to: &flows.outgoing[flow].queue)
+        enrol(cost, flow)
+        if flows.outgoing[flow].bytes > flows.outgoing[flow].window
+            || flows.outgoing[flow].count > configuration.flows.windowCount
+        {
+            noteCongestion(flow, &outcome)
+        }
+        if flows.retransmission.byteCount > configuration.flows.totalBytes {
+            flows.isCongested = true
+            outcome.congestion = .allFlows
+        }
+    }
+
+    /// What has just been put into a flow's queue gets its number.
+    @inline(__always)
+    mutating func enrol(_ cost: Int, _ flow: FlowIndex) {
         flows.outgoing[flow].last &+= 1
         flows.outgoing[flow].bytes += cost
         if flows.outgoing[flow].activePlace < 0 {
@@ -59,15 +75,6 @@ extension Node {
             flows.outgoing[flow].isTiming = true
             flows.outgoing[flow].timed = flows.outgoing[flow].last
             flows.outgoing[flow].timedAt = now
-        }
-        if flows.outgoing[flow].bytes > flows.outgoing[flow].window
-            || flows.outgoing[flow].count > configuration.flows.windowCount
-        {
-            noteCongestion(flow, &outcome)
-        }
-        if flows.retransmission.byteCount > configuration.flows.totalBytes {
-            flows.isCongested = true
-            outcome.congestion = .allFlows
         }
     }
 
@@ -140,6 +147,10 @@ extension Node {
     /// A flow keeps less than before: publishers may go on when it is under half its window.
     @inline(__always)
     mutating func relieve(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
+        if flows.outgoing[flow].lane == .bulk {
+            relieveBulk(flow, &effects)
+            return
+        }
         if flows.outgoing[flow].isCongested,
             flows.outgoing[flow].bytes <= flows.outgoing[flow].window / 2,
             flows.outgoing[flow].count <= configuration.flows.windowCount / 2
@@ -158,7 +169,8 @@ extension Node {
     public func flowSizes() -> FlowSizes {
         var sizes = FlowSizes(
             outgoing: flows.outgoing.count, incoming: flows.incoming.count, retainedCount: 0,
-            retainedBytes: flows.retransmission.byteCount, reorderedBytes: flows.reorderBytes,
+            retainedBytes: flows.retransmission.byteCount + flows.retransmission.bulkByteCount,
+            reorderedBytes: flows.reorderBytes.messages + flows.reorderBytes.bulk,
             parkedCount: parked.count, parkedBytes: parked.byteCount, congested: 0)
         for flow in flows.active {
             sizes.retainedCount += flows.outgoing[flow].count

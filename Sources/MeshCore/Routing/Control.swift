@@ -2,12 +2,14 @@ import MeshWire
 
 /// Messages from one node to any other that are no client's: sent, and what is done with each.
 extension Node {
-    /// A small control message to one node, over any link but `avoided` if there is another way.
+    /// A small control message to one node, over any link but `avoided` if there is another way; if it
+    /// says something of a flow, of one in this lane.
     ///
     /// - Returns: the link that it took; none: there was none.
     @discardableResult
     mutating func sendControl(
-        _ message: Message, to index: MemberIndex, avoiding avoided: LinkIndex = .none,
+        _ message: Message, to index: MemberIndex, in lane: Lane = .messages,
+        avoiding avoided: LinkIndex = .none,
         _ effects: inout EffectBuffer
     ) -> LinkIndex {
         let destination = members.id(of: index)
@@ -19,8 +21,10 @@ extension Node {
             return .none
         }
         let head = effects.bytes.count
+        var flags = FrameFlags(lane)
+        if hop.isStrict { flags.insert(.strictlyGreedy) }
         effects.bytes.appendRoutedHeader(
-            length: 0, hop.isStrict ? .strictlyGreedy : [], hopsLeft: Frame.hopLimit,
+            length: 0, flags, hopsLeft: Frame.hopLimit,
             body: RoutedBody.control.rawValue, origin: id, key: Key(0), destinationCount: 1,
             number: 0, nameLength: 0, hopsTaken: 0)
         effects.bytes.append(Destination(id: destination, sequence: 0, potential: hop.potential))
@@ -64,7 +68,7 @@ extension Node {
     /// A control message that another node, perhaps far away, has sent to this one. A malformed one
     /// is counted and dropped: the link that it came over belongs to somebody else.
     mutating func receivedControl(
-        _ payload: Slice, from origin: NodeID, _ bytes: Span<UInt8>,
+        _ payload: Slice, from origin: NodeID, _ lane: Lane, _ bytes: Span<UInt8>,
         _ effects: inout EffectBuffer
     ) {
         let message: Message
@@ -79,12 +83,17 @@ extension Node {
             return
         }
         switch message {
+        case .acknowledge(let acknowledgement):
+            receivedAcknowledgement(acknowledgement, from: origin, lane, &effects)
+        case .skip(let last):
+            receivedSkip(through: last, from: origin, lane, &effects)
+        case _ where lane != .messages:
+            // Nothing else is said of the bulk lane.
+            counters[.protocolErrors] &+= 1
         case .accuse(let subject, let incarnation, let evidence):
             receivedAccusation(of: subject, incarnation, evidence, by: origin, &effects)
         case .vouch(let subject, let incarnation):
             receivedVouch(for: subject, incarnation, &effects)
-        case .acknowledge(let acknowledgement):
-            receivedAcknowledgement(acknowledgement, from: origin, &effects)
         case .wrongName(let key, let name, let sequence):
             receivedWrongName(key, name: name, sequence: sequence, from: origin)
         case .nobody(let numbers, let sequence):
@@ -93,8 +102,6 @@ extension Node {
             receivedTakenBack(range, last: last, from: origin)
         case .unsupported(let what):
             receivedUnsupported(what, by: origin, &effects)
-        case .skip(let last):
-            receivedSkip(through: last, from: origin, &effects)
         case .query(let number, let isTrace, let subject):
             let query = QueryID(number)
             if isTrace {

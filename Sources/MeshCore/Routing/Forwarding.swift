@@ -149,10 +149,11 @@ extension Node {
             start: start + header.payloadOffset, count: prefix.length - header.payloadOffset)
         if prefix.flags.contains(.acknowledges) {
             receivedAcknowledgement(
-                Acknowledgement.read(bytes, frame: start, header), from: header.origin, &effects)
+                Acknowledgement.read(bytes, frame: start, header), from: header.origin, .messages,
+                &effects)
         }
-        if body == .control {
-            receivedControl(payload, from: header.origin, bytes, &effects)
+        if !body.isForClients {
+            deliverToNode(sequence, header, prefix, payload, bytes, &effects)
             return
         }
         let name = Slice(start: start + header.nameOffset, count: header.nameLength)
@@ -162,8 +163,8 @@ extension Node {
                 !flows.incoming[flow].givesBack
             else {
                 receivedOutOfOrder(
-                    sequence, header, .message(body), name: name, payload: payload, bytes,
-                    &effects)
+                    sequence, .messages, header, .message(body), name: name, payload: payload,
+                    bytes, &effects)
                 return
             }
             flows.incoming[flow].pass()
@@ -183,25 +184,46 @@ extension Node {
                 body, number: 0, header.key, name: name, payload: payload, id: header.id))
     }
 
-    /// A message with a label, or one of a later version of the wire. It has no fault of the link that
-    /// it came over: forwarders do not read what they pass on.
+    /// A message that is not for clients, in the lane of messages or in none.
+    @inline(never)
+    private mutating func deliverToNode(
+        _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ payload: Slice,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        if prefix.body == RoutedBody.control.rawValue {
+            receivedControl(payload, from: header.origin, .messages, bytes, &effects)
+        } else {
+            receivedUnsupported(
+                Unsupported(sequence: sequence, body: prefix.body, flags: prefix.flags), header,
+                bytes, &effects)
+        }
+    }
+
+    /// A message with a label or of the bulk lane, or one of a later version of the wire. It has no
+    /// fault of the link that it came over: forwarders do not read what they pass on.
     @inline(never)
     private mutating func deliverUnfamiliar(
         _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
+        let lane = prefix.flags.lane
         var plain = prefix
         plain.flags = prefix.flags.plain
-        if RoutedBody(rawValue: prefix.body) != nil,
-            prefix.flags.subtracting(plain.flags) == .labelled,
-            let header = header.behindLabel(bytes, at: start, prefix)
+        let isLabelled = prefix.flags.contains(.labelled)
+        if let body = RoutedBody(rawValue: prefix.body),
+            prefix.flags.subtracting([plain.flags, .labelled, .bulk]).isEmpty,
+            let header = isLabelled ? header.behindLabel(bytes, at: start, prefix) : header
         {
-            deliver(sequence, header, plain, start, bytes, &effects)
-            return
+            if lane == .messages {
+                deliver(sequence, header, plain, start, bytes, &effects)
+                return
+            }
+            if deliverBulk(body, sequence, header, prefix, start, bytes, &effects) { return }
         }
         if prefix.flags.contains(.acknowledges) {
             receivedAcknowledgement(
-                Acknowledgement.read(bytes, frame: start, header), from: header.origin, &effects)
+                Acknowledgement.read(bytes, frame: start, header), from: header.origin, lane,
+                &effects)
         }
         receivedUnsupported(
             Unsupported(sequence: sequence, body: prefix.body, flags: prefix.flags), header,

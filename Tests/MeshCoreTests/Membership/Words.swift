@@ -241,6 +241,7 @@ final class Words {
         case .takenBack: return "takes a message back"
         case .uncongested: return "has room again"
         case .gap(let id, let count): return "lacks \(count) of \(name(id)) for good"
+        case .bulk(let id, _): return "hears of the bulk lane of \(name(id))"
         case .presence(_, let isOnline): return "a watched user \(isOnline ? "comes" : "goes")"
         case .queried(let id, let number, _): return "\(name(id)) asks query \(number.rawValue)"
         case .answered(let number, let id, _):
