@@ -147,7 +147,7 @@ public struct FramePrefix: Sendable {
             needed = Frame.prefixSize
             return nil
         }
-        let word = bytes.load(UInt64.self, at: offset)
+        let word = unsafe UInt64(littleEndian: bytes.loadWhole(UInt64.self, at: offset))
         let length = Int(word & 0xFFFF_FFFF)
         guard length >= Frame.prefixSize else { throw .frameTooShort(length) }
         guard length <= lengthMax else {
@@ -314,7 +314,11 @@ extension Span<UInt8> {
     public func load<Value: FixedWidthInteger & BitwiseCopyable>(
         _ type: Value.Type, at offset: Int
     ) -> Value {
-        unsafe Value(littleEndian: loadWhole(type, at: offset))
+        // Callers have compared such a sum with the count: the compiler then leaves this out.
+        precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
+        return unsafe Value(
+            littleEndian: bytes.unsafeLoadUnaligned(
+                fromUncheckedByteOffset: offset, as: Value.self))
     }
 
     /// Two words from `offset` on, by one check; traps outside the span.
@@ -326,7 +330,7 @@ extension Span<UInt8> {
 
     /// Four words in the same way.
     @inlinable @inline(__always)
-    func loadFourWords(at offset: Int) -> (UInt64, UInt64, UInt64, UInt64) {
+    public func loadFourWords(at offset: Int) -> (UInt64, UInt64, UInt64, UInt64) {
         let words = unsafe loadWhole((UInt64, UInt64, UInt64, UInt64).self, at: offset)
         return (
             UInt64(littleEndian: words.0), UInt64(littleEndian: words.1),

@@ -100,8 +100,9 @@ struct OutgoingFlow: ~Copyable {
             let header = RetransmissionBuffer.header(queue, at: size)
             size += header.entrySize
             cost += header.cost
-            retransmission.release(header, lane)
+            if !header.parcel.isNone { retransmission.release(header.parcel) }
         }
+        retransmission.noteDropped(size, lane)
         queue.drop(size)
         bytes -= cost
         acknowledged &+= UInt32(truncatingIfNeeded: count)

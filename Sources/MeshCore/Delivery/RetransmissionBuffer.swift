@@ -143,17 +143,15 @@ struct RetransmissionBuffer {
     @inline(__always)
     static func header(_ queue: borrowing ByteQueue, at offset: Int) -> Header {
         queue.withSpan { span in
-            let rest = span.load(UInt64.self, at: offset + 8)
+            let (numbered, rest, key, sender) = span.loadFourWords(at: offset)
             return Header(
-                number: span.load(UInt32.self, at: offset),
-                payloadCount: Int(span.load(UInt32.self, at: offset + 4)),
+                number: UInt32(truncatingIfNeeded: numbered), payloadCount: Int(numbered >> 32),
                 nameCount: Int(rest & 0xFFFF),
                 body: RoutedBody(rawValue: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,
                 parcel: ParcelIndex(
                     rawValue: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32))),
-                key: Key(span.load(UInt64.self, at: offset + 16)),
-                sender: span.load(UInt64.self, at: offset + 24),
-                copyCount: Int(rest >> 24 & 0x7F), isTakenBack: rest & fateBit != 0)
+                key: Key(key), sender: sender, copyCount: Int(rest >> 24 & 0x7F),
+                isTakenBack: rest & fateBit != 0)
         }
     }
 
@@ -166,15 +164,14 @@ struct RetransmissionBuffer {
         queue.overwrite(integer: rest | fateBit, at: offset + 8)
     }
 
-    /// Takes back what an entry refers to; the entry itself is dropped by its flow.
-    @inline(__always)
-    mutating func release(_ header: Header, _ lane: Lane) {
-        noteBytes(-header.entrySize, lane)
-        if !header.parcel.isNone {
-            parcels[header.parcel.slot].references -= 1
-            if parcels[header.parcel.slot].references == 0 { discard(header.parcel) }
-        }
+    /// An entry refers to a parcel no more.
+    mutating func release(_ parcel: ParcelIndex) {
+        parcels[parcel.slot].references -= 1
+        if parcels[parcel.slot].references == 0 { discard(parcel) }
     }
+
+    /// Entries of so many bytes have been dropped by their flow, which has released their parcels.
+    mutating func noteDropped(_ bytes: Int, _ lane: Lane) { noteBytes(-bytes, lane) }
 
     /// Appends `count` of an entry's bytes (its name, then its payload) to `target`.
     func copyBytes(
