@@ -1,5 +1,5 @@
-/// A client's side of the protocol, RESP2 and RESP3: takes a connection's bytes apart into replies and
-/// messages, as far as a schedule needs to know.
+/// A client's side of the protocol, RESP2 and RESP3: takes a connection's bytes apart into replies
+/// and messages, as far as a schedule needs to know.
 struct ClientReader {
     enum Item {
         /// A reply that is the token of a session.
@@ -53,7 +53,7 @@ struct ClientReader {
         String(decoding: bytes[range], as: UTF8.self)
     }
 
-    /// Moves `at` past a reply; -1: it is not whole. `words` are its text, or those of its elements.
+    /// Moves `at` past a reply; -1: it is not whole. `words`: its text, or those of its elements.
     ///
     /// - Returns: false: this is no RESP.
     private func skip(_ at: inout Int, depth: Int, _ words: inout [Range<Int>]) -> Bool {

@@ -65,8 +65,10 @@ final class Schedule {
     var faults: [String] = []
     var leaving: Set<Int> = []
     var frozen: Set<Int> = []
-    /// Messages of up to 300 KB are among the others.
+    /// Many messages are long, up to 300 KB, and many clients read slowly.
     let isLarge: Bool
+    /// Clients mostly have sessions, not subscriptions.
+    let hasSessions: Bool
     let latency: Delay
     let grace: Delay
     let seed: UInt64
@@ -83,10 +85,11 @@ final class Schedule {
         record = Record(isRead: isRead)
         words = Choice(Word.allCases.map { ($0, $0.weight) }, without: leftOut)
         isLarge = random.next(below: 3) == 0
+        hasSessions = random.next(below: 2) == 0 || !isLarge
         // Where bytes take no time nodes neither die nor leave: what they ask one another without a
         // pause, because the one that they need is gone, would have no end.
         latency = random.next(below: 2) == 0 ? .milliseconds(1) : .zero
-        let fatal = latency > .zero ? [] : [Step.drain, .crash, .freeze].map(\.rawValue)
+        let fatal = latency > .zero ? [] : [Step.drain, .crash, .freeze, .thaw].map(\.rawValue)
         steps = Choice(Step.allCases.map { ($0, $0.weight) }, without: leftOut.union(fatal))
         grace = random.pick([.seconds(1), .seconds(3), .seconds(10)])
         mesh = MemoryMesh(
@@ -129,7 +132,7 @@ final class Schedule {
         options.gateway.sessionCountMax = random.pick([1, 3, 8, 50])
         options.gateway.sessionBytesMax = random.pick([700, 8_000, 100_000, 1_000_000])
         options.gateway.sessionGrace = grace
-        options.gateway.sessionsMax = random.pick([3, 1_000, 1_000])
+        options.gateway.sessionsMax = random.pick([3, 1_000, 1_000, 1_000, 1_000, 1_000])
         options.gateway.pubsubOutputLimit.hard = random.pick([0, 200_000, 600_000, 2_000_000])
         options.gateway.pubsubOutputLimit.soft = random.pick([0, 0, 50_000])
         options.gateway.pubsubOutputLimit.softDuration = .seconds(2)
@@ -147,7 +150,7 @@ final class Schedule {
 
     func play() {
         for actor in actors.indices { open(actor) }
-        let end = 40 + random.next(below: 120)
+        let end = 40 + random.next(below: isLarge ? 60 : 120)
         while stepCount < end {
             stepCount += 1
             perform(steps.draw(&random))
@@ -360,7 +363,8 @@ final class Schedule {
     static let figureNames = [
         "sessions", "sessionsWaiting", "clients", "slowDroppedOldest", "slowDroppedNewest",
         "slowDroppedLatest", "slowDisconnected", "messagesOriginated", "messagesDelivered",
-        "undelivered", "parked", "foundNobody", "foundNoSubscriber", "takenBack", "commands",
+        "undelivered", "gaps", "deaths", "parked", "foundNobody", "foundNoSubscriber", "takenBack",
+        "commands",
         "commandErrors", "messagesPublished", "clientCopies", "droppedClientCopies",
         "discardedOutputBytes", "undeliveredReports", "sessionsOpened", "sessionsResumed",
         "sessionsEnded", "sessionsExpired", "sessionsMovedIn", "sessionsMovedOut", "sessionsLost",

@@ -5,12 +5,12 @@ import MeshServer
 /// What happens next in a schedule.
 enum Step: String, CaseIterable {
     case command, burst, pipeline, transaction, half, room, wait, close, open, conclude
-    case drain, crash, freeze, cut
+    case drain, crash, freeze, thaw, cut
 
     var weight: Int {
         switch self {
         case .command: 100
-        case .burst: 34
+        case .burst: 40
         case .pipeline: 10
         case .transaction: 8
         case .half: 6
@@ -21,6 +21,7 @@ enum Step: String, CaseIterable {
         case .conclude: 6
         case .drain, .crash: 2
         case .freeze: 4
+        case .thaw: 16
         case .cut: 1
         }
     }
@@ -78,7 +79,7 @@ extension Schedule {
             let idle = actors.indices.filter { actors[$0].connection == nil }
             if !idle.isEmpty { open(random.pick(idle)) }
         case .conclude: conclude()
-        case .drain, .crash, .freeze, .cut: disturb(step)
+        case .drain, .crash, .freeze, .thaw, .cut: disturb(step)
         }
     }
 
@@ -97,7 +98,10 @@ extension Schedule {
             send(Array(bytes[..<count]), actor, "\(shown(bytes[..<count])) …")
             actors[actor].connection?.unsent = Array(bytes[count...])
         default:
-            let room = random.pick([1, 20, 300, 3_000, 70_000, 500_000, .max])
+            let room = random.pick(
+                isLarge
+                    ? [0, 1, 20, 300, 3_000, 70_000, 200_000, .max]
+                    : [1, 20, 300, 3_000, 70_000, .max, .max])
             record.note("\(name(actor)) has room for \(room)")
             actors[actor].connection!.room = room
         }
@@ -115,14 +119,19 @@ extension Schedule {
             record.note("n\(host) dies")
             leaving.insert(host)
             mesh.crash(host)
-        case .freeze where frozen.contains(host):
-            record.note("n\(host) goes on")
-            frozen.remove(host)
-            mesh.thaw(host)
+        case .thaw:
+            for host in frozen.sorted() {
+                record.note("n\(host) goes on")
+                mesh.thaw(host)
+            }
+            frozen = []
         case .freeze where frozen.isEmpty && mesh.hosts[host].isUp:
             record.note("n\(host) stands still")
             frozen.insert(host)
             mesh.freeze(host)
+            // What was on its way is lost too, or waits.
+            guard random.next(below: 2) == 0 else { return }
+            for other in openCounts.indices where other != host { mesh.reset(host, other) }
         case .cut:
             let other = (host + 1) % openCounts.count
             record.note("n\(host) and n\(other) lose their link")
@@ -155,7 +164,8 @@ extension Schedule {
         actors[actor].destination = nil
         guard let place = mesh.open(host) else { return }
         openCounts[host] += 1
-        let room = random.next(below: 3) > 0 ? Int.max : random.pick([0, 100, 2_000, 40_000])
+        let isEager = random.next(below: isLarge ? 2 : 3) > 0
+        let room = isEager ? Int.max : random.pick([0, 100, 2_000, 40_000])
         actors[actor].connection = Connection(
             serial: connectionCount, host: host, place: place, room: isReturning ? .max : room)
         record.begin(connectionCount)
@@ -163,10 +173,16 @@ extension Schedule {
         connectionCount += 1
         var greeting: [[String]] = []
         if actors[actor].isRESP3 { greeting.append(["HELLO", "3"]) }
-        if random.next(below: 3) == 0 { greeting.append(command(.policy, actor)) }
-        if random.next(below: 2) == 0 { greeting.append(["MESH.GAPS", "ON"]) }
-        if random.next(below: 4) == 0 { greeting.append(command(.subscribe, actor)) }
-        if isReturning || !actors[actor].tokens.isEmpty && random.next(below: 6) > 0 {
+        if random.next(below: hasSessions ? 4 : 2) == 0 {
+            greeting.append(command(.policy, actor))
+        }
+        if random.next(below: 4) > (hasSessions ? 1 : 0) { greeting.append(["MESH.GAPS", "ON"]) }
+        if random.next(below: hasSessions ? 3 : 1) == 0 {
+            greeting.append(command(random.pick([.subscribe, .psubscribe]), actor))
+        }
+        if !hasSessions {
+            if random.next(below: 2) == 0 { greeting.append(command(.attach, actor)) }
+        } else if isReturning || !actors[actor].tokens.isEmpty && random.next(below: 6) > 0 {
             greeting.append(resumption(actor, isRight: isReturning))
         } else if random.next(below: 3) > 0 {
             greeting.append(command(random.pick([.session, .counted]), actor))
@@ -180,7 +196,7 @@ extension Schedule {
 extension Schedule {
     /// Several messages to one place, in one piece or one by one.
     private func burst(_ actor: Int) {
-        let count = 2 + random.next(below: isLarge ? 12 : 8)
+        let count = 2 + random.next(below: isLarge ? 16 : 8)
         let target = target()
         let size = size()
         let isOne = random.next(below: 2) == 0
@@ -219,17 +235,24 @@ extension Schedule {
     }
 
     private func target() -> (word: String, name: String) {
+        // Mostly somebody who is behind already.
+        if isLarge, random.next(below: 2) == 0,
+            let slow = actors.first(where: { $0.connection.map { $0.room < 1_000_000 } ?? false })
+        {
+            return random.next(below: 3) > (hasSessions ? 0 : 1)
+                ? ("MESH.SEND", slow.user) : ("PUBLISH", random.pick(Self.channels))
+        }
         switch random.next(below: 10) {
-        case 0..<7: ("MESH.SEND", random.pick(Self.users))
-        case 7..<9: ("PUBLISH", random.pick(Self.channels))
-        default: ("SPUBLISH", random.pick(Self.shards))
+        case 0..<7: return ("MESH.SEND", random.pick(Self.users))
+        case 7..<9: return ("PUBLISH", random.pick(Self.channels))
+        default: return ("SPUBLISH", random.pick(Self.shards))
         }
     }
 
     private func size() -> Int {
         let number = random.next(below: 20)
-        if isLarge, number < 5 { return 10_000 + random.next(below: 60_000) }
-        if isLarge, number == 5 { return 100_000 + random.next(below: 200_000) }
+        if isLarge, number < 9 { return 3_000 + random.next(below: 60_000) }
+        if isLarge, number == 9 { return 100_000 + random.next(below: 200_000) }
         switch number {
         case 0..<8: return random.next(below: 30)
         case 8..<15: return random.next(below: 300)
@@ -255,15 +278,18 @@ extension Schedule {
 
     func command(_ word: Word, _ actor: Int) -> [String] {
         switch word {
+        // A subscriber of RESP2 may do little else.
+        case .subscribe, .psubscribe, .ssubscribe:
+            if !actors[actor].isRESP3, random.next(below: 4) > 0 {
+                return attachment(.attach, actor)
+            }
+            return subscription(word)
         case .send: return ["MESH.SEND", random.pick(Self.users), payload(actor, size())]
         case .publish: return ["PUBLISH", random.pick(Self.channels), payload(actor, size())]
         case .spublish: return ["SPUBLISH", random.pick(Self.shards), payload(actor, size())]
         case .volatile: return ["MESH.PUBLISH", random.pick(Self.channels), "v", "VOLATILE"]
         // An inline command with quotes, in one piece.
         case .quoted: return ["PUBLISH \(random.pick(Self.channels)) \"a \\x41 b\""]
-        case .subscribe: return ["SUBSCRIBE"] + several(Self.channels)
-        case .psubscribe: return ["PSUBSCRIBE"] + several(Self.patterns)
-        case .ssubscribe: return ["SSUBSCRIBE"] + several(Self.shards)
         case .unsubscribe:
             return random.pick([
                 ["UNSUBSCRIBE"], ["PUNSUBSCRIBE"], ["SUNSUBSCRIBE"],
@@ -280,6 +306,14 @@ extension Schedule {
         case .reports: return ["MESH.REPORTS", random.next(below: 4) > 0 ? "ON" : "OFF"]
         case .moves: return ["MESH.MOVES", random.next(below: 4) > 0 ? "ON" : "OFF"]
         default: return rarity(word, actor)
+        }
+    }
+
+    private func subscription(_ word: Word) -> [String] {
+        switch word {
+        case .psubscribe: ["PSUBSCRIBE"] + several(Self.patterns)
+        case .ssubscribe: ["SSUBSCRIBE"] + several(Self.shards)
+        default: ["SUBSCRIBE"] + several(Self.channels)
         }
     }
 
