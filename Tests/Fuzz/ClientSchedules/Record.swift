@@ -111,7 +111,7 @@ func limitTime() { alarm(20) }
 
 func exitProcess(_ status: Int32) -> Never { exit(status) }
 
-extension Array<UInt8> {
+extension [UInt8] {
     init(littleEndian word: UInt64) {
         self = (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * UInt64($0))) }
     }

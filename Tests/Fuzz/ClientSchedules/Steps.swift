@@ -110,6 +110,7 @@ extension Schedule {
     private func disturb(_ step: Step) {
         let staying = stayingHosts
         let host = random.next(below: openCounts.count)
+        if step != .thaw { isCalm = false }
         switch step {
         case .drain where staying.count > 1 && staying.contains(host) && !frozen.contains(host):
             record.note("n\(host) leaves")
@@ -319,6 +320,7 @@ extension Schedule {
 
     private func attachment(_ word: Word, _ actor: Int) -> [String] {
         let user = user(actor)
+        if word != .detach, word != .ack { noteAttached(user, actor) }
         switch word {
         case .session:
             actors[actor].connection!.asked = (user, false)
@@ -336,6 +338,10 @@ extension Schedule {
         }
     }
 
+    private func noteAttached(_ user: String, _ actor: Int) {
+        if !actors[actor].connection!.attached.insert(user).inserted { muddledUsers.insert(user) }
+    }
+
     /// Mostly the latest token of the actor, with the number of messages that it has read.
     private func resumption(_ actor: Int, isRight: Bool) -> [String] {
         let draw = isRight ? 0 : random.next(below: 20)
@@ -351,6 +357,7 @@ extension Schedule {
         }
         guard let token else { return command(.session, actor) }
         actors[actor].connection!.asked = (token.user, token.isCounted)
+        noteAttached(token.user, actor)
         var words = ["MESH.ATTACH", token.user, "RESUME", token.text]
         let saysSeen = isRight || random.next(below: 16) > 0
         if saysSeen == token.isCounted {
