@@ -1,7 +1,9 @@
 import MeshCore
 import MeshDriver
-import MeshServer
 import Testing
+
+@testable import MeshGateway
+@testable import MeshServer
 
 /// Sessions whose connection, or whose former node, has ended.
 @Suite struct SessionEndTests {
@@ -85,5 +87,41 @@ import Testing
         let members = servers.mesh.hosts[1].server.node.tableSizes().members
         #expect(members == 3)
         #expect(servers.read(second, 1) == (isOther ? "" : Self.gap))
+    }
+
+    /// What it was given of the session that has ended is not taken for what came later.
+    @Test func `a session that is begun again on a connection keeps what has not left`() {
+        let servers = Servers()
+        let client = servers.open()
+        let sender = servers.open()
+        _ = servers.exchange(client, "MESH.ATTACH ann SESSION\r\n")
+        #expect(servers.exchange(sender, "MESH.SEND ann a\r\n") == ":1·")
+        servers.send("MESH.DETACH ann\r\n", from: client)
+        #expect(servers.read(client) == "*3·$4·user·$3·ann·$1·a·:1·")
+        let filling = String(repeating: "z", count: 500)
+        let token = sessionToken(servers.exchange(client, "MESH.ATTACH ann SESSION\r\n"))
+        servers.send("ECHO \(filling)\r\n", from: client)
+        #expect(servers.exchange(sender, "MESH.SEND ann b\r\n") == ":1·")
+        _ = servers.close(client, Self.reset)
+        #expect(Self.resume(servers, token).hasSuffix("*3·$4·user·$3·ann·$1·b·"))
+    }
+
+    /// The node that it was taken from goes on naming the one that has died.
+    @Test func `a session whose new node has died begins anew after a few questions`() {
+        let servers = Servers(3)
+        let (client, token) = Self.begin(servers)
+        _ = servers.close(client)
+        let second = servers.open(1)
+        let reply = servers.exchange(second, "MESH.ATTACH ann RESUME \(token)\r\n", 1)
+        #expect(reply.hasPrefix("$49·"))
+        servers.mesh.crash(1)
+        servers.run(for: .seconds(3))
+        let third = servers.open(2)
+        servers.send("MESH.ATTACH ann RESUME \(token)\r\n", from: third, 2)
+        servers.run(for: .seconds(3))
+        let answer = servers.read(third, 2)
+        #expect(answer.hasPrefix("$49·") && answer.hasSuffix("·\(Self.gap)"))
+        let questions = servers.mesh.hosts[2].server.edge.gateway.counters[.questions]
+        #expect(questions <= 10)
     }
 }

@@ -25,6 +25,10 @@ struct Drain {
     /// Sessions that are being offered, and the bytes of their messages.
     var offeredCount = 0
     var offeredBytes = 0
+    /// Offers in a row that were not taken.
+    var refusedCount = 0
+    /// Until then no session is offered.
+    var restsUntil: Instant?
     /// The session that is looked at next.
     var nextSession = UserSessionIndex(0)
 
@@ -40,6 +44,9 @@ extension Gateway {
     private static let offeredBytesMax = 8 * 1024 * 1024
     /// A drain that makes progress goes on for this long.
     private static let progressTime: Delay = .seconds(1)
+    /// A pause after as many refusals in a row as there are other nodes: whole sessions are sent with
+    /// offers.
+    private static let refusedPause: Delay = .milliseconds(100)
     /// Between two steps of a drain.
     private static let drainStep: Delay = .milliseconds(10)
     /// What is sent to a session's user by nodes that do not know yet where it went is forwarded
@@ -162,6 +169,7 @@ extension Gateway {
 
     /// Hands the sessions that wait to other nodes, as many at once as there may be.
     private mutating func offerSessions() {
+        if let until = drain?.restsUntil, now < until { return }
         for _ in 0..<sessions.indices.count {
             guard let progress = drain, progress.offeredCount < Self.offersMax,
                 progress.offeredBytes < Self.offeredBytesMax
@@ -185,12 +193,22 @@ extension Gateway {
 
     /// A node has taken a session of so many bytes that it was offered, or it has not.
     mutating func noteOffer(_ bytes: Int, isTaken: Bool) {
-        guard let progress = drain else { return }
-        drain?.offeredCount -= 1
-        drain?.offeredBytes -= bytes
-        if isTaken { drain?.lastMoveAt = now }
-        // The next one is due at once, unless it is one that was refused.
-        if isTaken, progress.nextStepAt > now { drain?.nextStepAt = now }
+        guard var progress = drain else { return }
+        progress.offeredCount -= 1
+        progress.offeredBytes -= bytes
+        if isTaken {
+            progress.refusedCount = 0
+            progress.lastMoveAt = now
+            // The next one is due at once.
+            progress.nextStepAt = min(progress.nextStepAt, now)
+        } else {
+            progress.refusedCount += 1
+            if progress.refusedCount >= progress.destinations.count {
+                progress.refusedCount = 0
+                progress.restsUntil = now + Self.refusedPause
+            }
+        }
+        drain = progress
     }
 
     /// A session that has just come and that nobody has fetched yet goes on at once.

@@ -135,9 +135,13 @@ extension Gateway {
                 redirections: question.redirections + 1)
             return nil
         }
-        if question.target != nil, !question.isAnswered, !isTargetPresent {
-            // Its node is gone. A node that leaves gives its sessions to others first.
-            send(question.subject, question.client, to: nil, subject)
+        let isTargetGone = question.target != nil && !question.isAnswered && !isTargetPresent
+        if isTargetGone, question.redirections < Self.redirectionMax {
+            // A node that leaves gives its sessions to others first. Some may still name it: they are
+            // believed as often as any.
+            send(
+                question.subject, question.client, to: nil, subject,
+                redirections: question.redirections + 1)
             return nil
         }
         clients[slot].flags.remove(.asking)
@@ -147,7 +151,7 @@ extension Gateway {
             fail(client, .session(.miscounted))
             return client
         }
-        if let target = question.target {
+        if let target = question.target, !isTargetGone {
             if question.isAnswered {
                 refuseToken(client)
             } else {
