@@ -45,7 +45,7 @@ public struct FlowLimits: Sendable {
     public var windowCount = 65_536
     /// The same for all flows of a node together, in bytes.
     public var totalBytes = 256 * 1024 * 1024
-    /// What a flow of the bulk lane keeps, and all of them, in bytes: above either nothing more is taken
+    /// Bytes that a flow of the bulk lane keeps, and all of them: above either nothing more is taken
     /// until half of it is acknowledged. Small, for it lies on links before messages that come after
     /// it: 1 MiB takes 8 ms at 1 Gb/s. A guess, not yet measured.
     public var bulkWindowBytes = 1024 * 1024

@@ -34,7 +34,7 @@ public enum Effect: Sendable {
     /// This many messages of that node will never come: it has given them up while it took this
     /// node for dead, and has told their senders.
     case gap(NodeID, count: UInt32)
-    /// What has come from that node in the bulk lane, or has become of what goes there.
+    /// News of the bulk lane: something has come from that node, or has become of what goes there.
     case bulk(NodeID, BulkNews)
     /// The watched user's first session in the mesh came, or its last went.
     case presence(Key, isOnline: Bool)

@@ -70,6 +70,6 @@ public enum RoutedBody: UInt8, Sendable {
 public enum Lane: Sendable {
     /// Messages to users and channels.
     case messages
-    /// What may be large, and may wait: sessions that move.
+    /// Messages that may be large, and may wait: sessions that move.
     case bulk
 }

@@ -345,7 +345,7 @@ private func control(
         #expect(mesh.hosts[0].node.flowSizes().retainedCount == 6)
         mesh.inject(control(told, .bulk, in: mesh), to: 0, from: 1)
         #expect(mesh.hosts[0].node.flowSizes().retainedCount == 1)
-        // What was never sent.
+        // Bytes that were never sent.
         let more = Message.acknowledge(Acknowledgement(cumulative: 6, missing: 0))
         mesh.inject(control(more, .bulk, in: mesh), to: 0, from: 1)
         #expect(mesh.hosts[0].node.counters[.protocolErrors] == 2)

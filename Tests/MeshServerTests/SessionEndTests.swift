@@ -89,7 +89,7 @@ import Testing
         #expect(servers.read(second, 1) == (isOther ? "" : Self.gap))
     }
 
-    /// What it was given of the session that has ended is not taken for what came later.
+    /// A message that it was given of the session that has ended is not taken for a later one.
     @Test func `a session that is begun again on a connection keeps what has not left`() {
         let servers = Servers()
         let client = servers.open()

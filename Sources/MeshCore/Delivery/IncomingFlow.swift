@@ -29,7 +29,7 @@ struct IncomingFlowIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// What another node sends to this one in one lane: delivered once and in order.
+/// The messages of another node to this one in one lane: delivered once and in order.
 ///
 /// In order, a message costs a comparison. One that comes too early waits in a window of places by
 /// the lower bits of its number, made when the first one does.

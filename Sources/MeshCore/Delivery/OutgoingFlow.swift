@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What this node sends to one other in one lane: numbered, and kept until it is acknowledged.
+/// The messages of this node to one other in one lane: numbered, and kept until they are acknowledged.
 ///
 ///     … acknowledged │ kept: acknowledged + 1 … last │ not yet written
 ///                           ▲ resendNext, while recovering

@@ -60,7 +60,7 @@ extension Node {
         }
     }
 
-    /// What has just been put into a flow's queue gets its number.
+    /// The message that has just been put into a flow's queue gets its number.
     @inline(__always)
     mutating func enrol(_ cost: Int, _ flow: FlowIndex) {
         flows.outgoing[flow].last &+= 1

@@ -44,7 +44,7 @@ enum MessageKind: UInt8 {
     }
 }
 
-/// What a receiver has missed and was not told, in the order of the first losses.
+/// The losses that a receiver was not told of, in the order of the first ones.
 struct UntoldGaps {
     private(set) var list: [Gap] = []
     /// Where in `list` those of a name and kind are, by `Gap.key`.

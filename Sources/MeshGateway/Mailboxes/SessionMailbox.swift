@@ -31,7 +31,7 @@ struct Receiver: TableIndex {
     @inline(__always) var mailbox: MailboxIndex { MailboxIndex(rawValue: -2 - rawValue) }
 }
 
-/// What comes for a session that no connection has, or not yet. It is subscribed to the session's user
+/// A mailbox for a session that no connection has, or not yet. It is subscribed to the session's user
 /// as a client is: so the directory's entry stays, and messages find it on the usual way.
 struct SessionMailbox: ~Copyable {
     enum Purpose {
@@ -50,7 +50,7 @@ struct SessionMailbox: ~Copyable {
     /// Messages that were lost, and when the first of them was.
     var lostCount = 0
     var lostSince = Instant(nanoseconds: 0)
-    /// What the mailbox of a counted session loses is seen from the numbers.
+    /// The losses of a counted session's mailbox are seen from the numbers.
     var isNumbered = false
 }
 
@@ -128,7 +128,7 @@ extension Gateway {
         if mailboxes[box].lostCount == 0 { mailboxes[box].lostSince = now }
         // The oldest of a counted session may have been seen.
         if isOldest, mailboxes[box].isNumbered { return }
-        // What comes here for another node's session may have come there too: nobody knows.
+        // A message that comes here for another node's session may have come there too: nobody knows.
         addLost(mailboxes[box].purpose == .forwards ? Self.unknownCount : 1, to: box)
     }
 

@@ -9,7 +9,7 @@ struct StoredMessageIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// What a message for clients is, whatever their protocol.
+/// The kind and the origin of a message for clients, whatever their protocol.
 struct MessageTitle {
     var kind = MessageKind.channel
     /// Messages of one group are of one channel or user: of them `latest` keeps the newest.
@@ -117,7 +117,7 @@ struct StoredMessages: ~Copyable {
         return index
     }
 
-    /// What finds the message again as long as it is stored.
+    /// A reference that finds the message again as long as it is stored.
     func reference(to index: StoredMessageIndex) -> Reference {
         Reference(index: index, life: places[index].life)
     }

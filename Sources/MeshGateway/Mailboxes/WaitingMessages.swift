@@ -23,7 +23,7 @@ struct WaitingMessages: ~Copyable {
     /// Bytes and bookkeeping: what the bound of a mailbox is compared with.
     var cost: Int { byteCount + count * Self.entryCost }
 
-    /// What a message costs beside its bytes.
+    /// The cost of a message beside its bytes.
     static let entryCost = 32
 
     var isEmpty: Bool { count == 0 }

@@ -8,7 +8,7 @@ struct SubscriptionIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// Who here has which topic: receivers, topics, and the subscriptions between them.
+/// The subscriptions between receivers and topics.
 ///
 /// A subscription stands in two lists, its topic's, oldest first, and its receiver's; both are
 /// doubly linked, so that joining and leaving are O(1) however long they are. A table of

@@ -8,7 +8,7 @@ import MeshWire
 //     number      1 … acknowledged … │ sent, not acknowledged │ in the output │ waiting
 //                    forgotten       └──────────── kept ──────┴───────────────┴─ ─ (no number yet)
 //
-// What is kept stays in the client's mailbox (GivenMessages).
+// Messages that are kept stay in the client's mailbox (GivenMessages).
 //
 // A notice of lost messages has no number. It is known to have come when a message behind it has; until
 // then its loss counts as untold, and is told again to the client's next connection.
@@ -112,7 +112,8 @@ extension Gateway {
         sessions[index].waitingFrom + Int(mailboxes[box].messages.waiting.firstNumber) - 1
     }
 
-    /// What the client has seen leaves the mailbox; what it has not and is no longer there is missed.
+    /// Messages that the client has seen leave the mailbox; those that it has not and are no longer there
+    /// are missed.
     ///
     /// With the former token it says what it had seen on the connection before: of the one that broke
     /// before it heard of the new token it has seen nothing.

@@ -48,7 +48,7 @@ extension Gateway {
     static let redirectionMax = 4
     /// A count of lost messages that nobody knows.
     static let unknownCount = Int(UInt32.max)
-    /// What a message on its way between nodes has in front of its payload.
+    /// A message on its way between nodes has so many bytes in front of its payload.
     private static let messageHeaderSize = 16
     /// The most bytes of messages in a grant, unless one alone has more: it must fit into a frame
     /// with room to spare. What is beyond is forwarded.
@@ -256,7 +256,7 @@ extension Gateway {
         }
     }
 
-    /// What waits in a session's mailbox, taken out of it, with the gap.
+    /// The messages that wait in a session's mailbox, taken out of it, with the gap.
     private mutating func grant(of index: UserSessionIndex, _ box: MailboxIndex) -> [UInt8] {
         // The other node is not told where in the count those notices stood.
         if !sessions[index].told.losses.isEmpty {

@@ -3,7 +3,7 @@ import MeshWire
 
 // Sessions on one node: MESH.ATTACH user SESSION and RESUME, and what waits between two connections.
 //
-// What waits is in a mailbox that is subscribed to the user as a client is (SessionMailbox).
+// Messages wait in a mailbox that is subscribed to the user as a client is (SessionMailbox).
 
 /// Something that the gateway asks other nodes for by itself; the driver sends it as
 /// `Event.query`, with these bytes.
@@ -203,7 +203,7 @@ extension Gateway {
 
     /// The connection of a client is gone, or taken from it: its sessions wait.
     ///
-    /// What was not wholly handed to the kernel waits too: messages that were given to the connection,
+    /// Messages that did not wholly go to the kernel wait too: those that were given to the connection,
     /// and those that waited for it.
     mutating func keepSessions(_ client: ClientIndex) {
         let slot = client.slot

@@ -31,7 +31,7 @@ struct UserSession {
         case arriving(Holder, direct: MailboxIndex, until: Instant)
     }
 
-    /// Who has a session's messages on this node.
+    /// The holder of a session's messages on this node.
     enum Holder {
         case client(ClientIndex)
         case mailbox(MailboxIndex)

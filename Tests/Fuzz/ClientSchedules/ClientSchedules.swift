@@ -6,7 +6,7 @@ import MeshCore
 ///     ClientSchedules [--from SEED] [--count N] [--leave-out NAME,…]      one line a schedule
 ///     ClientSchedules --seed SEED --print [--leave-out NAME,…]            one schedule, to be read
 ///
-/// What can be left out: steps (`Step`), commands (`Word`) and figures (`Schedule.figureNames`).
+/// Steps (`Step`), commands (`Word`) and figures (`Schedule.figureNames`) can be left out.
 ///
 /// A line is the seed and the hash, and what was wrong by itself: a user's messages that came twice
 /// or out of order. Those are counted in the last line, on standard error.

@@ -38,7 +38,7 @@ struct Connection {
     var reader = ClientReader()
     /// Messages that it has published.
     var published = 0
-    /// What it has last asked a token for.
+    /// The user that it has last asked a token for.
     var asked: (user: String, isCounted: Bool)?
     /// Users that it has attached, or asked for.
     var attached: Set<String> = []
@@ -168,7 +168,7 @@ final class Schedule {
 
     // MARK: The driver's part
 
-    /// What is sent now arrives, mostly, and the sockets take their share.
+    /// Frames that are sent now arrive, mostly, and the sockets take their share.
     func turn() {
         if random.next(below: 8) > 0 { mesh.settle() }
         if latency > .zero, random.next(below: 2) == 0 { mesh.run(for: .milliseconds(2)) }
@@ -230,7 +230,7 @@ final class Schedule {
             if actors[actor].tokens.count > Actor.tokenCountMax {
                 actors[actor].tokens.removeFirst()
             }
-            // What a session has kept may have come to this connection before.
+            // The messages that a session has kept may have come to this connection before.
             actors[actor].connection!.latest = [:]
         case .user(let user, let payload):
             let serial = actors[actor].connection!.serial
@@ -289,7 +289,7 @@ final class Schedule {
         if let number = mesh.close(connection.place, connection.host, parting) {
             doubts.append((number, connection.host))
         }
-        // What has not been acknowledged may not have been read.
+        // Bytes that are not acknowledged may not have been read.
         if parting != .inOrder, random.next(below: 2) == 0 {
             for token in actors[actor].tokens.indices
             where actors[actor].tokens[token].connection == connection.serial {
@@ -367,7 +367,7 @@ final class Schedule {
         record.note(text.joined(separator: "\n    "))
     }
 
-    /// What a server says of itself, as far as it is of clients and their messages.
+    /// A server's report of itself, as far as it is of clients and their messages.
     static let figureNames = [
         "sessions", "sessionsWaiting", "clients", "slowDroppedOldest", "slowDroppedNewest",
         "slowDroppedLatest", "slowDisconnected", "messagesOriginated", "messagesDelivered",

@@ -2,7 +2,7 @@ import MeshCore
 import MeshDriver
 import MeshServer
 
-/// What happens next in a schedule.
+/// A step of a schedule.
 enum Step: String, CaseIterable {
     case command, burst, pipeline, transaction, half, room, wait, close, open, conclude
     case drain, crash, freeze, thaw, cut
@@ -27,7 +27,7 @@ enum Step: String, CaseIterable {
     }
 }
 
-/// What a client asks for.
+/// The requests of clients.
 enum Word: String, CaseIterable {
     case send, publish, spublish, volatile, quoted, subscribe, psubscribe, ssubscribe, unsubscribe
     case attach, session, counted, resume, detach, ack, policy, gaps, reports, moves
@@ -48,7 +48,7 @@ enum Word: String, CaseIterable {
     }
 }
 
-// What happens to the servers and to connections.
+// The fates of servers and connections.
 
 extension Schedule {
     static let users = ["ann", "bob", "cy"]
@@ -130,7 +130,7 @@ extension Schedule {
             record.note("n\(host) stands still")
             frozen.insert(host)
             mesh.freeze(host)
-            // What was on its way is lost too, or waits.
+            // Messages on their way are lost too, or wait.
             guard random.next(below: 2) == 0 else { return }
             for other in openCounts.indices where other != host { mesh.reset(host, other) }
         case .cut:
@@ -192,7 +192,7 @@ extension Schedule {
     }
 }
 
-// What clients send.
+// The commands of clients.
 
 extension Schedule {
     /// Several messages to one place, in one piece or one by one.
