@@ -76,4 +76,42 @@ extension Gateway {
             #expect(byteCount == model.reduce(0) { $0 + $1.text.count })
         }
     }
+
+    @Test func `a message that many have is stored once, and goes with the last of them`() {
+        var messages = StoredMessages()
+        let index = messages.insert(Array("abc".utf8), 1, group: 0)
+        let reference = messages.reference(to: index)
+        let again = messages.retain(reference)
+        #expect(again == index)
+        messages.release(index)
+        let one = messages.count
+        #expect(one == 1)
+        messages.release(index)
+        let none = messages.count
+        let gone = messages.retain(reference)
+        #expect(none == 0 && gone == nil)
+        // Its place is another's by then.
+        let other = messages.insert(Array("d".utf8), 2, group: 0)
+        let still = messages.retain(reference)
+        #expect(other == index && still == nil)
+    }
+
+    @Test func `the places of many messages are given back with the last`() {
+        var messages = StoredMessages()
+        let last = messages.insert([1], 0, group: 0)
+        let reference = messages.reference(to: last)
+        let many = (1...20_000).map { messages.insert([1], UInt32($0), group: 0) }
+        for index in many { messages.release(index) }
+        let kept = messages.retain(reference)
+        #expect(kept == last)
+        messages.release(last)
+        messages.release(last)
+        let (count, capacity) = (messages.count, messages.capacity)
+        #expect(count == 0 && capacity == 0)
+        let gone = messages.retain(reference)
+        #expect(gone == nil)
+        _ = messages.insert([2], 1, group: 0)
+        let other = messages.retain(reference)
+        #expect(other == nil)
+    }
 }

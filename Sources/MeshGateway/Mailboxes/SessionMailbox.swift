@@ -101,7 +101,14 @@ extension Gateway {
         mailboxes[box].messages.empty(&stored)
         mailboxes[box].session = .none
         freeMailboxes.append(box)
+        if waitingSessionCount == 0, mailboxes.count > Self.spareMailboxes {
+            mailboxes = Slab()
+            freeMailboxes = []
+        }
     }
+
+    /// So many places are kept when no mailbox is open; some 300 bytes each.
+    private static var spareMailboxes: Int { 1_024 }
 
     /// The message at hand comes to a session that no client has.
     mutating func receive(_ box: MailboxIndex) {

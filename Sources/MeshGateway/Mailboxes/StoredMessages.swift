@@ -61,8 +61,8 @@ struct StoredMessage {
     var size = 0
     /// The mailboxes, and places in them, that have it; 0: the place is free.
     fileprivate(set) var holders: Int32 = 0
-    /// Raised when the place becomes free.
-    fileprivate var life: UInt32 = 0
+    /// No other message has had it, in this place or another; 0: the place is free.
+    fileprivate var life: UInt64 = 0
 
     var name: [UInt8] { Array(bytes[Int(slices.name.start)..<slices.name.end]) }
 }
@@ -73,13 +73,16 @@ struct StoredMessages: ~Copyable {
     /// A message that may be gone.
     struct Reference {
         fileprivate var index = StoredMessageIndex.none
-        fileprivate var life: UInt32 = 0
+        fileprivate var life: UInt64 = 0
 
         static let none = Reference()
     }
 
     private var places = Slab<StoredMessage>()
     private var free: [StoredMessageIndex] = []
+    private var lastLife: UInt64 = 0
+    /// So many places are kept when nothing is stored; some 100 bytes each.
+    private static let spareCount = 1_024
 
     /// Different messages that are stored.
     var count: Int { places.count - free.count }
@@ -114,6 +117,8 @@ struct StoredMessages: ~Copyable {
         places[index].bytes = bytes
         places[index].size = size
         places[index].holders = 1
+        lastLife += 1
+        places[index].life = lastLife
         return index
     }
 
@@ -125,7 +130,8 @@ struct StoredMessages: ~Copyable {
     /// The message with one holder more; nil: it is gone.
     mutating func retain(_ reference: Reference) -> StoredMessageIndex? {
         let index = reference.index
-        guard !index.isNone, places[index].life == reference.life else { return nil }
+        guard !index.isNone, index.slot < places.count, places[index].life == reference.life
+        else { return nil }
         places[index].holders += 1
         return index
     }
@@ -141,9 +147,16 @@ struct StoredMessages: ~Copyable {
         places[index].holders -= 1
         guard places[index].holders == 0 else { return }
         places[index].bytes = []
-        places[index].life &+= 1
+        places[index].life = 0
         free.append(index)
+        if count == 0, places.count > Self.spareCount {
+            places = Slab()
+            free = []
+        }
     }
+
+    /// Places for messages, used and free.
+    var capacity: Int { places.count }
 }
 
 extension [UInt8] {
