@@ -149,6 +149,35 @@ def test_a_node_without_clients_or_without_others_leaves_at_once():
         note("two nodes have left after", time.monotonic() - start)
 
 
+@pytest.mark.deadline(120)
+def test_sessions_of_many_megabytes_leave_over_one_link():
+    """All together are more than a link takes at once, and more than the drain's time suffices for."""
+    users = [b"large%d" % number for number in range(48)]
+    messages = [b"%04d" % number + bytes(64 * 1024) for number in range(60)]
+    with Mesh(2, extra=["--drain-seconds", "1", "--reattach-grace", "60"]) as two:
+        tokens = {}
+        for user in users:
+            wire, tokens[user] = begin(two[0], user)
+            arrived(two[1], user)
+            wire.close()
+        sender = two[1].wire()
+        for message in messages:
+            for user in users:
+                assert sender.call("MESH.SEND", user, message) == 1
+        start = time.monotonic()
+        two[0].signal(15)
+        ended(two[0], 40)
+        note("48 sessions of 4 MB have left after", time.monotonic() - start)
+        for user in users:
+            wire, _ = resume(two[1], user, tokens[user])
+            got = payloads([wire.read() for _ in messages], user)
+            assert got == messages, user
+            wire.close()
+        for node in two:
+            for word in ("memberSuspect", "memberDead", "misbehaved", "drainTimedOut"):
+                assert word not in node.tail(100), node.tail(100)
+
+
 def test_a_second_signal_ends_a_drain():
     with Mesh(2, extra=["--drain-seconds", "30"]) as two:
         wire, _ = begin(two[0], b"somebody")
