@@ -192,8 +192,10 @@ extension Reactor {
         let descriptor = connections[index].descriptor
         let isBroken = connections[index].isBroken || linux_take_error(descriptor) != 0
         let waiting = linux_unacknowledged(descriptor)
-        // Our own end counts as a byte until it is acknowledged.
-        let count = Int(waiting) - (connections[index].hasEnded ? 1 : 0)
+        // Our own end counts as a byte until it is acknowledged. Where nothing has come from the client
+        // since, a machine that does not even acknowledge that is gone, with what it had not read.
+        let isEndAwaited = connections[index].hasEnded && connections[index].hasPeerEnded
+        let count = Int(waiting) - (isEndAwaited ? 1 : 0)
         return Parting(
             unacknowledgedBytes: waiting < 0 ? .max : max(0, count), wasBroken: isBroken)
     }

@@ -142,6 +142,7 @@ struct SessionChecker {
         var found: [Violation] = []
         for (number, user) in users.enumerated() where user.since != nil {
             var missing = 0
+            var firstMissing = 0
             // Those of senders whose nodes are gone may be lost with them.
             var orphaned = 0
             for position in user.messages where position >= user.first {
@@ -152,14 +153,16 @@ struct SessionChecker {
                     continue
                 }
                 if let unknown = user.unknownAt, message.time < unknown { continue }
+                if missing == 0 { firstMissing = position }
                 missing += 1
             }
             missingCount += missing
             if missing > user.announced + user.undelivered {
                 found.append(
                     violation(
-                        "s\(number) misses \(missing) messages; notices tell of "
-                            + "\(user.announced), reports of \(user.undelivered)", at: now))
+                        "s\(number) misses \(missing) messages, the first is \(firstMissing); "
+                            + "notices tell of \(user.announced), reports of "
+                            + "\(user.undelivered)", at: now))
             } else if user.unknownAt == nil, user.announced > missing + orphaned + user.retold {
                 found.append(
                     violation(

@@ -122,7 +122,10 @@ extension World {
             closeAtHost(line, number, host, parting, Self.partingTime)
             conclude(line, number, host, parting)
         case .lineVerdict:
-            let isLost = lines[line].use != .open && !lines[line].kernel.isEmpty
+            // A machine that is gone does not acknowledge the end either: nobody knows what was read.
+            let isLost =
+                lines[line].use == .vanished
+                || lines[line].use != .open && !lines[line].kernel.isEmpty
             conclude(line, number, host, parting(of: line, wasBroken: isLost))
         default: preconditionFailure("\(action.kind) comes over links")
         }
