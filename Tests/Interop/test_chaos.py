@@ -1,4 +1,4 @@
-"""Nothing lost, nothing twice, nothing out of order, while nodes die. The issue's point 1.
+"""Nothing lost, nothing twice, nothing out of order, while nodes die.
 
 The servers, the faults and the load are those of Tests/Bench/chaos.py, which also runs NATS and
 Redis Cluster under them. CHAOS_SECONDS and CHAOS_RATE change the length and the rate of the load;

@@ -1,7 +1,4 @@
-"""`smallworld demo`: ends by itself with a sound summary, ends when it is told to, leaves nothing.
-
-The issue's paragraph on the demo.
-"""
+"""`smallworld demo`: ends by itself with a sound summary, ends when it is told to, leaves nothing."""
 import fcntl
 import os
 import pty

@@ -1,4 +1,4 @@
-"""A hundred thousand channels on one node: another joins, a link is cut. The issue's point 6."""
+"""A hundred thousand channels on one node: another joins, a link is cut."""
 import socket
 import time
 

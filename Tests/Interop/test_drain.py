@@ -1,7 +1,4 @@
-"""A node that is told to end sends its clients to others first, and then ends well.
-
-The issue's last paragraph.
-"""
+"""A node that is told to end sends its clients to others first, and then ends well."""
 import threading
 import time
 

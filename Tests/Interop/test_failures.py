@@ -1,6 +1,6 @@
 """Nodes that are killed, frozen, restarted, and that leave.
 
-The issue's point 3. Five nodes are a full mesh; twelve nodes with six links each are not, so that
+Five nodes are a full mesh; twelve nodes with six links each are not, so that
 a node that dies is on other nodes' way.
 """
 import contextlib

@@ -1,4 +1,4 @@
-"""Bad input on each port. The issue's point 7.
+"""Bad input on each port.
 
 Whatever comes: a clear error or a closed connection, a count in /metrics, bounded memory, and a
 node that keeps serving everybody else. The fixture checks the last three after each test.

@@ -1,6 +1,6 @@
 """Joining: through any live node, past dead seeds, all at once, before the seed is there.
 
-The issue's point 2. "Ready means ready": what a node answers right after it says that it is ready
+"Ready means ready": what a node answers right after it says that it is ready
 must already be right.
 """
 import contextlib

@@ -1,6 +1,6 @@
 """More than the mesh can carry: who is slowed, who is not, and that it ends.
 
-The issue's paragraph on backpressure and its point 3. A destination that takes nothing is a node
+A destination that takes nothing is a node
 that is stopped for less time than it takes to be declared dead.
 """
 import select

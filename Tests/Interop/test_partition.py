@@ -1,6 +1,6 @@
 """Networks that fall apart and heal: six nodes in six network namespaces.
 
-The issue's point 4. A cut is silent: packets vanish and no connection is reset. Needs root and
+A cut is silent: packets vanish and no connection is reset. Needs root and
 iproute2, and fails without them.
 """
 import time

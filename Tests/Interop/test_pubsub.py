@@ -1,6 +1,6 @@
 """Five processes, redis-py on each: publish there, subscribe here, and what PUBSUB says of it.
 
-The issue's point 1: every pair of (publisher's node, subscriber's node) delivers each message
+Every pair of (publisher's node, subscriber's node) delivers each message
 exactly once, in the publisher's order, binary-safe, 1 byte to 1 MiB, in each of the three kinds.
 """
 import random

@@ -1,7 +1,5 @@
 """Sessions: a user's client that breaks off and comes back, to the same node or to another one,
 misses nothing, gets nothing twice, and nobody sees it go.
-
-The issue's paragraph on sessions, and its point 2.
 """
 import random
 import subprocess
@@ -442,7 +440,7 @@ class Sender(threading.Thread):
 
 @pytest.mark.deadline(120)
 def test_after_the_death_of_its_node_a_client_misses_nothing_that_was_sent_once_it_was_noticed():
-    """The issue's point 2. kill -9 of the subscriber's own node in a stream of messages."""
+    """kill -9 of the subscriber's own node in a stream of messages."""
     user = b"survivor"
     with Mesh(4) as nodes:
         wire, token = begin(nodes[3], user)

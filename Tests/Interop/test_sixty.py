@@ -1,4 +1,4 @@
-"""Sixty processes on one machine. The issue's point 5."""
+"""Sixty processes on one machine."""
 import random
 import time
 

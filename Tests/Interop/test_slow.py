@@ -1,7 +1,4 @@
-"""Clients that read too slowly: what each policy of MESH.POLICY does to them, and to nobody else.
-
-The issue's paragraphs on slow consumers and on the gap notice, and its point 3 at the edge.
-"""
+"""Clients that read too slowly: what each policy of MESH.POLICY does to them, and to nobody else."""
 import threading
 import time
 

@@ -1,7 +1,4 @@
-"""Users: 5 × 200 of them, each written to from every node, each coming and going watched.
-
-The issue's point 2, second half, and its paragraph on users.
-"""
+"""Users: 5 × 200 of them, each written to from every node, each coming and going watched."""
 import random
 import time
 
