@@ -147,15 +147,15 @@ extension Gateway {
         for index in matched.indices {
             let topic = patternTopics[matched[index].slot]
             frame.removeAll()
-            frame.append("*4\r\n$8\r\npmessage\r\n")
+            frame.appendPatternStart(isRESP3: false)
             label = FrameLabel(MessageTitle(key, under: topic, id: id))
             label.parts.pattern = registry.topics.withName(topic) { name in
                 frame.appendBulk(name, 0, name.count)
                 return frame.lastBulk(name.count)
             }
-            frame.appendBulk(input, Int(name.start), Int(name.count))
+            frame.appendBulk(input, name)
             label.parts.name = frame.lastBulk(Int(name.count))
-            frame.appendBulk(input, Int(payload.start), Int(payload.count))
+            frame.appendBulk(input, payload)
             label.parts.payload = frame.lastBulk(Int(payload.count))
             copyFrame(registry.topics[topic].first)
         }
@@ -254,7 +254,7 @@ extension Gateway {
 
     private mutating func encodePresence(_ topic: TopicIndex, _ isOnline: Bool) {
         frame.removeAll()
-        frame.append("*3\r\n$8\r\npresence\r\n")
+        frame.appendPresenceStart(isRESP3: false)
         label = FrameLabel(MessageTitle(.presence, registry.topics[topic].key))
         label.parts.name = registry.topics.withName(topic) { name in
             frame.appendBulk(name, 0, name.count)

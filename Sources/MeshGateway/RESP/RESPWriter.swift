@@ -49,6 +49,11 @@ extension ByteQueue {
         append("\r\n")
     }
 
+    @inline(__always)
+    mutating func appendBulk(_ bytes: Span<UInt8>, _ slice: Slice) {
+        appendBulk(bytes, Int(slice.start), Int(slice.count))
+    }
+
     mutating func appendBulk(_ text: StaticString) {
         appendHeader(UInt8(ascii: "$"), text.utf8CodeUnitCount)
         append(text)
@@ -143,6 +148,18 @@ extension ByteQueue {
         }
     }
 
+    /// The elements before pattern, name and payload of a message to the subscribers of a pattern.
+    mutating func appendPatternStart(isRESP3: Bool) {
+        appendPush(4, isRESP3: isRESP3)
+        append("$8\r\npmessage\r\n")
+    }
+
+    /// The elements before a user's name and state.
+    mutating func appendPresenceStart(isRESP3: Bool) {
+        appendPush(3, isRESP3: isRESP3)
+        append("$8\r\npresence\r\n")
+    }
+
     /// Where the bulk string at the back, of `count` bytes, stands without its header and end.
     func lastBulk(_ count: Int) -> Slice { Slice(start: self.count - 2 - count, count: count) }
 
@@ -155,17 +172,15 @@ extension ByteQueue {
         case .shard: word = .shardMessage
         case .user: word = .user
         case .pattern:
-            appendPush(4, isRESP3: isRESP3)
-            append("$8\r\npmessage\r\n")
-            appendBulk(bytes, Int(slices.pattern.start), Int(slices.pattern.count))
-            appendBulk(bytes, Int(slices.name.start), Int(slices.name.count))
-            appendBulk(bytes, Int(slices.payload.start), Int(slices.payload.count))
+            appendPatternStart(isRESP3: isRESP3)
+            appendBulk(bytes, slices.pattern)
+            appendBulk(bytes, slices.name)
+            appendBulk(bytes, slices.payload)
             return
         case .presence:
-            appendPush(3, isRESP3: isRESP3)
-            append("$8\r\npresence\r\n")
-            appendBulk(bytes, Int(slices.name.start), Int(slices.name.count))
-            appendBulk(bytes, Int(slices.payload.start), Int(slices.payload.count))
+            appendPresenceStart(isRESP3: isRESP3)
+            appendBulk(bytes, slices.name)
+            appendBulk(bytes, slices.payload)
             return
         }
         appendMessage(
