@@ -119,6 +119,9 @@ public struct Gateway: ~Copyable {
     /// Clients that were ended because they read too slowly; the driver empties it. Each of them is
     /// in `dirty` too.
     public var cuts: [CutClient] = []
+    /// Clients that waited for a session which has come: the driver goes on with their input, and empties
+    /// it.
+    package var resumable: [ClientIndex] = []
     var drain: Drain?
     /// The time of the wake-up; the driver sets it before anything else.
     public var now = Instant(nanoseconds: 0)
@@ -165,12 +168,7 @@ public struct Gateway: ~Copyable {
     var sessions = UserSessions()
     var sessionOfToken: [SessionToken: UserSessionIndex] = [:]
     var movedTokens = MovedTokens()
-    /// Sessions that came from other nodes a moment ago, by the token that they had there.
-    var arrivals: [SessionToken: UserSessionIndex] = [:]
-    /// Sessions that have moved and have messages to be forwarded.
-    var forwarding: Set<UserSessionIndex> = []
-    /// Batches of such that were not answered, those that are due first in front.
-    var batchRetries = FIFO<BatchRetry>()
+    var moves = SessionMoves()
     var graceTimers: [SessionTimer] = []
     var graceHead = 0
     var shortTimers: [SessionTimer] = []

@@ -39,8 +39,8 @@ public enum GatewayCounter: String, CounterName {
     /// They came directly, and by the node that the session came from.
     case sessionTwins =
         "Messages that came twice to a session on the move, and were given out once."
-    /// The new node did not take them.
-    case sessionBatchesLost = "Batches of messages that could not follow a session to its new node."
+    /// The new node has died meanwhile, or was taken for dead.
+    case sessionDeparturesLost = "Sessions of which something could not follow to their new node."
     case movedNotices = "Clients told where to go because this node leaves."
     case gapNotices = "Notices of missed messages sent to clients (MESH.GAPS, sessions)."
     case sessionPartingsLost =

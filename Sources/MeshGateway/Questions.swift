@@ -18,10 +18,8 @@ struct Question {
         case trace(AskedUser)
         /// A client wants its session, which another node has.
         case resume(user: [UInt8], token: SessionToken, seen: UInt64?)
-        /// Messages for a session that has moved, and the batch's number.
-        case forward(UserSessionIndex, UInt32, SessionToken)
-        /// A session is offered to another node, in so many bytes.
-        case handOver(UserSessionIndex, SessionToken, Int)
+        /// A session is offered to another node.
+        case handOver(UserSessionIndex, life: UInt32)
         /// Where clients of the other nodes connect.
         case addresses
         /// Which of several nodes has a user, and not only passes on what still comes for it.
@@ -51,10 +49,10 @@ struct Question {
     /// The one node that is asked.
     var target: NodeID?
     var isAnswered = false
-    /// A forwarded batch or an offered session was taken.
+    /// The session that was offered is taken.
     var isTaken = false
-    /// A session, as its node gives it out.
-    var grant: [UInt8]?
+    /// The session that is asked for comes in this stream.
+    var stream: SessionStream?
     /// The session is counted and the client does not count, or the other way round.
     var isMiscounted = false
     /// Where the session has moved.
@@ -288,20 +286,17 @@ extension Gateway {
                 counters[.answersMalformed] += 1
                 return
             }
-            let rest = Slice(start: start + 1, count: Int(answer.count) - 1)
-            if input[start] == 1, question.grant == nil {
-                let grant = input.array(rest)
-                if Grant(grant.span) != nil {
-                    question.grant = grant
-                } else {
-                    counters[.answersMalformed] += 1
-                }
-            } else if input[start] == 2, rest.count == 8 {
+            switch (input[start], answer.count) {
+            case (1, 9):
+                question.stream = SessionStream(
+                    giver: node, number: input.load(UInt64.self, at: start + 1))
+            case (2, 9):
                 question.redirection = NodeID(input.load(UInt64.self, at: start + 1))
-            } else if input[start] == 3 {
-                question.isMiscounted = true
+            case (3, 1): question.isMiscounted = true
+            case (0, 1): break
+            default: counters[.answersMalformed] += 1
             }
-        case .forward, .handOver:
+        case .handOver:
             question.isTaken = answer.count == 1 && input[start] == 1
         case .addresses:
             noteAddress(of: node, input.array(answer))
@@ -427,16 +422,9 @@ extension Gateway {
         case .resume(let user, let token, let seen):
             return finishResume(
                 question, user, token, seen: seen, isTargetPresent: isTargetPresent)
-        case .forward(let index, let number, let token):
-            // A node that is no member any more will not answer: to ask it again would be for ever.
-            finishForward(
-                index, number, token, isTaken: question.isTaken,
-                isAnswered: question.isAnswered || !isTargetPresent)
-            return nil
-        case .handOver(let index, let token, let bytes):
-            noteOffer(bytes, isTaken: question.isTaken)
-            finishHandover(
-                index, token, to: question.target ?? nodeID, isTaken: question.isTaken)
+        case .handOver(let index, let life):
+            finishOffer(
+                index, life: life, to: question.target ?? nodeID, isTaken: question.isTaken)
             return nil
         case .addresses:
             finishAddresses()
@@ -457,7 +445,7 @@ extension Gateway {
                 ])
             }
             clients[slot].output.appendReply(.array(ways), isRESP3: isRESP3)
-        case .channels, .part, .counts, .resume, .forward, .handOver, .addresses, .location: break
+        case .channels, .part, .counts, .resume, .handOver, .addresses, .location: break
         }
         wrote(question.client)
         return question.client

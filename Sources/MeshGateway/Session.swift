@@ -20,9 +20,6 @@ struct Session: ~Copyable {
     var transaction = Transaction()
     /// The sessions that this connection has.
     var sessions = HeldSessions()
-    /// Those of them that were taken from another node and may still be arriving, with some that
-    /// are not any more.
-    var arriving: [UserSessionIndex] = []
     /// Those of them of which messages may still come twice.
     var settlingCount = 0
 

@@ -18,24 +18,29 @@ extension Server {
             sayGoodbye(&effects)
             return
         }
-        // Sessions that cannot be moved in this time are waited for only as long as others are taken.
-        phase = .draining(deadline: now + options.drainTime + options.drainTime + .seconds(1))
-        edge.gateway.beginDrain(options.drainTime, at: now)
+        phase = .draining
+        edge.gateway.beginDrain(options.drainTime, longest: options.drainMax, at: now)
         settle(&effects)
     }
 
     mutating func advancePhase(_ effects: inout ServerEffects) {
         switch phase {
         case .running, .left: return
-        case .draining(let planned):
-            let deadline = edge.gateway.drainEnd(planned, most: options.drainMax)
+        case .draining:
+            let deadline = edge.gateway.drainEnd ?? now
             if edge.gateway.isEndingClients, !hasStoppedListening {
                 hasStoppedListening = true
                 effects.orders.append(.stopListening(toLinks: false))
             }
             // The fate of the connections that it has ended is waited for: losses are announced at the
             // sessions' new nodes.
-            guard edge.gateway.isDrained && doubts.isEmpty || deadline <= now else { return }
+            if doubts.isEmpty, edge.gateway.hasMovedAll {
+                edge.gateway.endMoves()
+                settle(&effects)
+            }
+            guard
+                edge.gateway.isDrained && doubts.isEmpty && !node.keepsSessions || deadline <= now
+            else { return }
             if deadline <= now {
                 effects.orders.append(.log(LogLine(.warning, "drainTimedOut")))
             }

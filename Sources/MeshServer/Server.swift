@@ -80,7 +80,7 @@ public struct Server: ~Copyable {
     enum Phase: Equatable {
         case running
         /// Clients are sent to other nodes first.
-        case draining(deadline: Instant)
+        case draining
         /// The node says goodbye; `.left` is expected before the deadline.
         case leaving(deadline: Instant)
         case left
@@ -159,11 +159,12 @@ public struct Server: ~Copyable {
         }
         if !servesClients { return earliest }
         consider(edge.gateway.nextDeadline())
-        if edge.gateway.clientCount > 0 { consider(nextOverdueCheck) }
+        if edge.gateway.clientCount > 0 || edge.gateway.awaitsSessions {
+            consider(nextOverdueCheck)
+        }
         switch phase {
         case .running, .left: break
-        case .draining(let planned):
-            consider(edge.gateway.drainEnd(planned, most: options.drainMax))
+        case .draining: consider(edge.gateway.drainEnd)
         case .leaving(let deadline): consider(deadline)
         }
         return earliest
@@ -181,6 +182,10 @@ public struct Server: ~Copyable {
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
             for client in edge.gateway.overdue(at: now) { effects.orders.append(.close(client)) }
+            // One that has left without an end to what it gave.
+            for giver in edge.gateway.givers where !node.isPresent(giver) {
+                edge.gateway.nodeDied(giver)
+            }
         }
         settle(&effects)
         advancePhase(&effects)
@@ -257,9 +262,7 @@ public struct Server: ~Copyable {
             }
         case .uncongested: pause.mayEnd = true
         case .gap(_, let count): edge.gateway.missed(count: Int(count))
-        case .bulk:
-            // Nothing of the clients' side goes through the bulk lane: nobody waits for what comes.
-            break
+        case .bulk(let other, let news): heed(news, of: other, bytes, effectBytes)
         case .presence(let key, let isOnline): edge.gateway.presence(key, isOnline: isOnline)
         case .queried(let node, let query, let subject):
             let start = ownBytes.count
@@ -272,6 +275,24 @@ public struct Server: ~Copyable {
         case .unanswered(let query, let node): edge.gateway.unanswered(query, by: node)
         case .finished(let query): finished(query)
         case .memberDied(let id): edge.gateway.nodeDied(id)
+        }
+    }
+
+    private mutating func heed(
+        _ news: BulkNews, of other: NodeID, _ bytes: Span<UInt8>,
+        _ effectBytes: borrowing ByteQueue
+    ) {
+        switch news {
+        case .session(let part):
+            // A session is a client of this node's too, as far as what is sent to it is concerned.
+            servesClients = true
+            edge.gateway.receivePart(part, bytes, from: other)
+        case .sessionKept(let part):
+            servesClients = true
+            effectBytes.withSpan { edge.gateway.receivePart(part, $0, from: other) }
+        case .givenUp: edge.gateway.partsGivenUp(by: other)
+        case .gap: edge.gateway.partsMissed(from: other)
+        case .room: edge.gateway.hasRoomForParts(to: other)
         }
     }
 
@@ -337,16 +358,29 @@ public struct Server: ~Copyable {
                 }
             } else if !own.isEmpty {
                 advanceOwn(&effects)
+            } else if let part = edge.gateway.nextPart() {
+                send(part, &effects)
             } else {
                 break
             }
         }
+        for client in edge.gateway.resumable { pause.resumable.append(client) }
+        edge.gateway.resumable.removeAll()
         if !edge.gateway.farewells.isEmpty {
             for client in edge.gateway.farewells { effects.orders.append(.end(client)) }
             edge.gateway.farewells.removeAll()
         }
         if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
         edge.gateway.hasWork = false
+    }
+
+    /// A part of a session that moves to another node.
+    private mutating func send(_ part: SessionPart, _ effects: inout ServerEffects) {
+        let payload = Slice(start: 0, count: part.bytes.count)
+        let outcome = node.sendSession(
+            payload, to: part.destination, bytes: part.bytes.span, at: now, into: &effects.own)
+        edge.gateway.partWas(outcome, part)
+        transfer(part.bytes.span, &effects)
     }
 
     /// First arrivals and last departures among the clients, for the directory of the node.

@@ -163,6 +163,12 @@ struct Harness: ~Copyable {
         return answer.withSpan { Array(copying: $0) }
     }
 
+    /// A part of a session from another node.
+    mutating func receivePart(_ part: [UInt8], from giver: NodeID = NodeID(2)) {
+        gateway.now = now
+        gateway.receivePart(Slice(start: 0, count: part.count), part.span, from: giver)
+    }
+
     /// The forged answer of another server, which stands still, to the open question.
     mutating func forge(_ answer: [UInt8], from peer: Int) {
         shared.mesh.inject(

@@ -52,6 +52,16 @@ struct Pair: ~Copyable {
         }
     }
 
+    /// The fate of parts of sessions; questions and answers pass.
+    func judgeParts(_ judge: @escaping (_ bytes: [UInt8]) -> MemoryMesh.Verdict) {
+        here.shared.mesh.judge = { _, _, frame in
+            guard frame[4] == FrameKind.routed.rawValue,
+                frame[7] == RoutedBody.session.rawValue
+            else { return .pass }
+            return judge(frame)
+        }
+    }
+
     /// Does what is due, and carries questions and answers to and fro until there are none.
     mutating func settle() {
         for _ in 0..<3 { here.shared.mesh.run(for: .zero) }

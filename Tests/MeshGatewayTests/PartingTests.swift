@@ -186,14 +186,14 @@ import Testing
         pair.settle()
         let told = pair.there.read(second)
         #expect(told == Self.notice)
-        #expect(pair.here.gateway.counters[.sessionBatchesLost] == 0)
+        #expect(pair.here.gateway.counters[.sessionDeparturesLost] == 0)
         pair.pass(.milliseconds(4_000))
         let rest = pair.there.read(second)
         #expect(rest == "", "it is told once")
         #expect(pair.here.gateway.sessionCount == 0)
     }
 
-    @Test func `a loss that is noticed while a batch is under way follows it`() {
+    @Test func `a loss that is noticed while messages are passed on follows them`() {
         var pair = Pair()
         let (first, old) = Self.begin(&pair)
         pair.here.deliver(.user, "ann", "a")
@@ -211,7 +211,7 @@ import Testing
         #expect(told == message("b") + Self.notice)
     }
 
-    @Test func `a loss in a batch that comes twice is told once`() {
+    @Test func `a loss that comes twice is told once`() {
         var pair = Pair()
         let (first, old) = Self.begin(&pair)
         pair.here.deliver(.user, "ann", "a")
@@ -221,17 +221,15 @@ import Testing
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
         _ = pair.there.read(second)
-        // The batch arrives, and its answer does not.
-        var lostCount = 0
-        pair.judge { isAnswer, from in
-            guard isAnswer, from == 1, lostCount == 0 else { return .pass }
-            lostCount += 1
-            return .drop
+        var doubledCount = 0
+        pair.judgeParts { _ in
+            doubledCount += 1
+            return .double
         }
         _ = pair.here.gateway.conclude(doubts, Self.reset)
         pair.settle()
         pair.pass(.seconds(3))
-        #expect(lostCount == 1)
+        #expect(doubledCount > 0)
         #expect(pair.there.read(second) == Self.notice)
     }
 
@@ -348,7 +346,7 @@ import Testing
         let (first, old) = Self.begin(&pair)
         pair.here.deliver(.user, "ann", "a")
         _ = pair.here.read(first)
-        pair.here.gateway.beginDrain(.seconds(2), at: pair.here.now)
+        pair.here.gateway.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(1_000))
         pair.pass(.milliseconds(1_000))
@@ -357,11 +355,11 @@ import Testing
         pair.pass(.milliseconds(10))
         pair.pass(.milliseconds(300))
         #expect(pair.there.gateway.sessionCount == 1)
-        let isDrained = pair.here.gateway.isDrained
-        #expect(isDrained)
+        let hasMovedAll = pair.here.gateway.hasMovedAll
+        #expect(hasMovedAll)
         _ = pair.here.gateway.conclude(doubts, Self.reset)
-        let isDrainedNow = pair.here.gateway.isDrained
-        #expect(!isDrainedNow)
+        let hasMovedAllNow = pair.here.gateway.hasMovedAll
+        #expect(!hasMovedAllNow)
         pair.settle()
         let back = pair.there.open()
         let reply = pair.there.exchange(back, "MESH.ATTACH ann RESUME \(old)\r\n")

@@ -280,7 +280,7 @@ import MeshDriver
         #expect(both > 50)
     }
 
-    @Test func `an answer that was lost is given again, a batch that comes twice is taken once`() {
+    @Test func `an answer that was lost is not missed, a part that comes twice is taken once`() {
         var pair = Pair()
         let first = pair.here.open()
         let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
@@ -291,25 +291,40 @@ import MeshDriver
         let second = pair.there.open()
         pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.giveUp()
-        #expect(pair.here.gateway.waitingSessionCount == 1)
-        let failed = pair.there.read(second)
-        #expect(failed.hasPrefix("-TRYAGAIN "))
-        pair.judge { _, _ in .pass }
-        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
-        pair.settle()
         let reply = pair.there.read(second)
         #expect(reply.hasSuffix("·" + message("a")))
-        // And now a batch.
-        var questionCount = 0
-        pair.judge { isAnswer, _ in
-            if !isAnswer { questionCount += 1 }
-            return isAnswer ? .pass : .double
+        var partCount = 0
+        pair.judgeParts { _ in
+            partCount += 1
+            return .double
         }
         pair.here.deliver(.user, "ann", "b")
         pair.settle()
-        #expect(questionCount == 1)
+        #expect(partCount == 1)
         let read = pair.there.read(second)
         #expect(read == message("b"))
+    }
+
+    @Test func `a client waits for a session that is slow to come, and is told when it does not`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        pair.here.deliver(.user, "ann", "a")
+        pair.judgeParts { _ in .drop }
+        let (second, third) = (pair.there.open(), pair.there.open())
+        pair.there.send(second, Array("MESH.ATTACH ann RESUME \(old)\r\nPING\r\n".utf8))
+        pair.pass(.milliseconds(9_000))
+        let none = pair.there.read(second)
+        #expect(none == "")
+        pair.there.send(third, Array("MESH.ATTACH ann RESUME \(old)\r\nPING\r\n".utf8))
+        pair.pass(.milliseconds(1_100))
+        let failed = pair.there.read(second)
+        #expect(failed.hasPrefix("-TRYAGAIN ") && failed.hasSuffix("·+PONG·"))
+        pair.judgeParts { _ in .pass }
+        pair.pass(.milliseconds(5_000))
+        let reply = pair.there.read(third)
+        #expect(reply == "$49·\(sessionToken(reply))·+PONG·" + message("a"))
     }
 
     @Test func `a session whose node is dead begins anew with a gap of unknown size`() {
@@ -380,21 +395,45 @@ import MeshDriver
         var pair = Pair()
         let second = moveSession(&pair)
         pair.here.deliver(.user, "ann", "a")
-        // Neither the batch nor any answer to it arrives.
-        var lostCount = 0
-        pair.judge { _, _ in
-            lostCount += 1
-            return .drop
-        }
+        // It does not come through until the other node is taken for dead.
+        pair.here.shared.mesh.judge = { _, _, _ in .drop }
         pair.settle()
-        #expect(lostCount == 1)
-        pair.pass(.milliseconds(5_100))
-        pair.judge { _, _ in .pass }
-        pair.pass(.milliseconds(1_000))
+        pair.pass(.seconds(20))
+        let isPresent = pair.here.shared.mesh.hosts[0].server.node.isPresent(Pair.thereID)
+        #expect(!isPresent)
+        pair.judgeParts { _ in .pass }
+        pair.pass(.seconds(10))
         let told = pair.there.read(second)
         #expect(told == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
-        let counted = pair.here.gateway.counters[.sessionBatchesLost]
-        #expect(counted == 1)
+        #expect(pair.here.gateway.sessionCount == 0)
+    }
+
+    @Test func `a session of which nothing has gone stays when its new node dies`() {
+        var pair = Pair()
+        let first = pair.here.open()
+        let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
+        pair.here.close(first)
+        pair.here.deliver(.user, "ann", "a")
+        let asked = takeQuestion(old)
+        // The asker is no member: nothing can be sent there.
+        #expect(pair.here.asked(asked, by: NodeID(7)).first == 1)
+        pair.settle()
+        pair.here.deliver(.user, "ann", "b")
+        let back = pair.here.open()
+        let reply = pair.here.exchange(back, "MESH.ATTACH ann RESUME \(old)\r\n")
+        #expect(reply == "$49·\(sessionToken(reply))·" + message("a") + message("b"))
+        let moved = pair.here.gateway.counters[.sessionsMovedOut]
+        #expect(moved == 0)
+    }
+
+    /// Another node's question for ann's session.
+    private func takeQuestion(_ token: String) -> [UInt8] {
+        var take = ByteQueue()
+        take.append(UInt8(3))
+        SessionToken(Array(token.utf8))!.append(to: &take)
+        take.append(integer: UInt64.max)
+        take.append(Array("ann".utf8))
+        return take.withSpan { Array(copying: $0) }
     }
 
     @Test
@@ -406,13 +445,14 @@ import MeshDriver
         pair.pass(.milliseconds(100))
         // It is lost at once; that it is, is to be passed on, as the node stands still.
         pair.here.deliver(.user, "ann", String(repeating: "x", count: 200))
-        let later = pair.here.now + .seconds(3)
-        pair.here.gateway.tick(at: later)
+        pair.here.shared.mesh.freeze(0)
+        pair.pass(.seconds(3))
+        pair.here.shared.mesh.thaw(0)
+        pair.pass(.seconds(1))
         let waiting = pair.here.gateway.waitingSessionCount
         let sessions = pair.here.gateway.sessionCount
         #expect(waiting == 0 && sessions == 0)
-        pair.pass(.milliseconds(4_000))
-        let lost = pair.here.gateway.counters[.sessionBatchesLost]
+        let lost = pair.here.gateway.counters[.sessionDeparturesLost]
         #expect(lost == 0)
         #expect(pair.there.read(second) == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
     }
@@ -422,17 +462,12 @@ import MeshDriver
         let first = pair.here.open()
         let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
-        var take = ByteQueue()
-        take.append(UInt8(3))
-        SessionToken(Array(old.utf8))!.append(to: &take)
-        take.append(integer: UInt64.max)
-        take.append(Array("ann".utf8))
-        let bytes = take.withSpan { Array(copying: $0) }
+        let bytes = takeQuestion(old)
         var answers: [[UInt8]] = []
         for asker in [NodeID(7), NodeID(8), NodeID(7)] {
             answers.append(pair.here.asked(bytes, by: asker))
         }
-        #expect(answers[0] == [1] + [UInt8](repeating: 0, count: Grant.size))
+        #expect(answers[0] == [1, 1, 0, 0, 0, 0, 0, 0, 0])
         #expect(answers[1] == [2, 7, 0, 0, 0, 0, 0, 0, 0])
         #expect(answers[2] == answers[0])
     }
@@ -446,10 +481,14 @@ import MeshDriver
             var bytes = [UInt8(3 + dice.roll(6))]
             for _ in 0..<dice.roll(80) { bytes.append(UInt8(dice.roll(256))) }
             _ = pair.here.asked(bytes, by: Pair.thereID)
+            bytes[0] = UInt8(dice.roll(8))
+            pair.here.receivePart(bytes, from: Pair.thereID)
         }
         pair.here.deliver(.user, "ann", "a")
         let read = pair.here.read(client)
         #expect(read == message("a"))
+        let malformed = pair.here.gateway.counters[.answersMalformed]
+        #expect(malformed > 5_000)
     }
 
     @Test(arguments: [
@@ -473,7 +512,7 @@ import MeshDriver
         let plain = pair.here.open()
         _ = pair.here.exchange(mover, "MESH.MOVES ON\r\n")
         let old = sessionToken(pair.here.exchange(sleeper, "MESH.ATTACH ann SESSION\r\n"))
-        pair.here.gateway.beginDrain(.seconds(2), at: pair.here.now)
+        pair.here.gateway.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(1_000))
         let told = pair.here.read(mover)
@@ -491,9 +530,13 @@ import MeshDriver
         pair.pass(.milliseconds(10))
         pair.pass(.milliseconds(10))
         pair.here.deliver(.user, "ann", "b")
-        let early = pair.here.gateway.isDrained
+        let early = pair.here.gateway.hasMovedAll
         #expect(!early)
         pair.pass(.milliseconds(300))
+        let hasMovedAll = pair.here.gateway.hasMovedAll
+        #expect(hasMovedAll)
+        pair.here.gateway.endMoves()
+        pair.settle()
         let isDrained = pair.here.gateway.isDrained
         #expect(isDrained)
         let back = pair.there.open()

@@ -117,10 +117,10 @@ import Testing
         #expect(reply.hasSuffix("·*5·$3·gap·$4·user·$3·ann·:0·:0·"))
     }
 
-    /// Of 24 sessions of 1 MiB eight are offered at once, and each answer takes 600 ms.
-    @Test(arguments: [(Delay.seconds(30), 24), (.seconds(1), 24 - 8)])
-    func `a drain goes on while sessions are taken, as long as it may`(
-        _ most: Delay, _ count: Int
+    /// Of 24 sessions of 1 MiB one after another goes, because each acknowledgement takes 300 ms.
+    @Test(arguments: [(Delay.seconds(30), 24...24), (.seconds(4), 4...16), (.seconds(1), 0...1)])
+    func `a drain goes on while sessions are taken, what is left goes as gaps`(
+        _ most: Delay, _ counts: ClosedRange<Int>
     ) {
         let servers = Servers(2) {
             $0.drainTime = .milliseconds(300)
@@ -153,18 +153,21 @@ import Testing
             return .delay(.milliseconds(300))
         }
         servers.mesh.handle(.leave, 0)
-        servers.run(for: .seconds(5))
+        for _ in 0..<150 where servers.isUp(0) { servers.run(for: .milliseconds(100)) }
         #expect(!servers.isUp(0))
-        let isLate = servers.logged(Self.words).contains("drainTimedOut")
-        #expect(isLate == (count < 24))
         servers.mesh.judge = nil
         var taken = 0
+        var gaps = 0
         for (number, token) in tokens.enumerated() {
             let client = servers.open(1)
             let reply = servers.exchange(
                 client, "MESH.ATTACH u\(number) RESUME \(token)\r\n", 1)
             if reply.hasSuffix("$\(payload.utf8.count)·\(payload)·") { taken += 1 }
+            if reply.contains("*5·$3·gap·$4·user·$\("u\(number)".utf8.count)·u\(number)·:1·") {
+                gaps += 1
+            }
         }
-        #expect(taken == count)
+        #expect(counts ~= taken)
+        #expect(taken + gaps == 24)
     }
 }

@@ -100,8 +100,12 @@ struct CalmWork {
 
     /// Frames of acknowledgements.
     private var acknowledgementFramesMax: Int {
-        flows.values.reduce(0) { $0 + $1.acknowledgementsMax * $1.steps }
+        flows.values.reduce(sessionParts.upperBound) { $0 + $1.acknowledgementsMax * $1.steps }
     }
+
+    /// A session that moves has a beginning, what waits if anything does, the word that this was all, and an
+    /// end. The nodes are neighbours.
+    private var sessionParts: ClosedRange<Int> { 3 * sessionsMoved...4 * sessionsMoved }
 
     /// What is passed on on the way of an acknowledgement counts as the messages do.
     private var forwardsMax: Int {
@@ -112,7 +116,9 @@ struct CalmWork {
     }
 
     /// Each flow has ended with an acknowledgement, and each is of one message at least.
-    var acknowledgementsInAll: ClosedRange<Int> { flows.count...max(flows.count, deliveries) }
+    var acknowledgementsInAll: ClosedRange<Int> {
+        flows.count...max(flows.count, deliveries + sessionParts.upperBound)
+    }
 
     func bounds(of counter: NodeCounter) -> ClosedRange<Int> {
         switch counter {
@@ -122,7 +128,7 @@ struct CalmWork {
         case .messageHops: exactly(steps)
         case .messagesForwarded: forwardsMin...forwardsMax
         case .acknowledgementsSent:
-            0...flows.values.reduce(0) { $0 + $1.acknowledgementsMax }
+            0...flows.values.reduce(sessionParts.upperBound) { $0 + $1.acknowledgementsMax }
         // A message to one node can carry one.
         case .acknowledgementsCarried: 0...messages
         case .recordsLive: exactly(changes * (nodes - 1))
@@ -143,7 +149,8 @@ struct CalmWork {
             never
         case .retransmitted, .undelivered, .parked, .duplicates, .reordered, .gaps: never
         case .foundNobody, .foundNoSubscriber, .takenBack: never
-        case .sessionsSent, .sessionsDelivered, .sessionsGivenUp: never
+        case .sessionsSent, .sessionsDelivered: sessionParts
+        case .sessionsGivenUp: never
         case .unknownMessages, .unknownRecords, .unsupported, .unsupportedElsewhere: never
         case .keyCollisions, .protocolErrors, .handshakesAbandoned: never
         case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate: never
@@ -157,20 +164,19 @@ struct CalmWork {
         case .messagesPublished: exactly(publications)
         case .clientCopies: exactly(copies)
         case .sessionsOpened: exactly(sessions)
-        case .sessionsResumed: exactly(sessionsResumed)
+        case .sessionsResumed: exactly(sessionsResumed + sessionsMoved)
         case .sessionsMovedIn, .sessionsMovedOut: exactly(sessionsMoved)
         case .sessionsEnded: exactly(sessionsEnded)
         case .movedNotices: exactly(clientsMoved)
-        // A session that comes from another node is asked for there, and that node says when it has given
-        // all that came to it.
-        case .questions: exactly(questions + 2 * sessionsMoved)
+        // A session that comes from another node is asked for there.
+        case .questions: exactly(questions + sessionsMoved)
         case .connectionsRefused, .commandErrors, .droppedClientCopies, .discardedOutputBytes:
             never
         case .droppedOldest, .droppedNewest, .droppedSuperseded: never
         case .undelivered, .undeliveredReports: never
         case .sessionsExpired, .sessionsLost, .sessionsRefused, .sessionTokensRefused: never
         case .sessionMessagesDropped, .sessionMessagesRepeated, .sessionTwins: never
-        case .sessionBatchesLost, .gapNotices, .sessionPartingsLost: never
+        case .sessionDeparturesLost, .gapNotices, .sessionPartingsLost: never
         case .clientsOverdue, .clientProtocolErrors, .clientsKilled, .subscriptionsRefused: never
         case .answersCut, .answersMalformed, .authenticationFailures: never
         case .keyspaceNotificationsAsked: never
@@ -197,10 +203,12 @@ struct CalmWork {
         case .comparison: comparisonFrames
         case .repair: repairFrames
         // The origins' own copies, one at least and one for each destination at most, and the others'.
-        case .messages: messages + forwardsMin...max(messages + forwardsMin, steps)
+        case .messages:
+            messages + forwardsMin + sessionParts.lowerBound...max(messages + forwardsMin, steps)
+                + sessionParts.upperBound
         case .acknowledgements: 0...acknowledgementFramesMax
         // There and back, over three steps at most.
-        case .control: 0...(questionsTo + 2 * sessionsMoved) * 6
+        case .control: 0...(questionsTo + sessionsMoved) * 6
         }
     }
 }

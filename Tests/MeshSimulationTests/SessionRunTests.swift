@@ -126,20 +126,14 @@ import Testing
         #expect(attach("RESUME \(third)", at: 0).hasPrefix("$49"))
     }
 
-    // Faults that the checker finds and nothing mends yet: sessions are handed over beside the flows, so that
-    // nothing keeps their messages in order with those that come directly.
-
-    @Test func `a message that follows its session may come after a later one`() throws {
+    @Test func `a message that follows its session never comes after a later one`() throws {
         let metrics = try run(
             """
             { nodes: 8, degree: 8, start: { over: 1 }, duration: 12, settle: 6,
               network: { latency: 20, jitter: 5 },
               sessions: { count: 10, messages: 2000, breaks: 20 } }
             """, seed: 2)
-        withKnownIssue("sessions are handed over in flows of their own, later") {
-            #expect(metrics.violations.filter { $0.checker == .sessionOrder } == [])
-        }
-        #expect(metrics.violations.filter { $0.checker != .sessionOrder } == [])
+        #expect(metrics.violations == [])
     }
 
     /// A sender hears late of a user's new node, because one that stands still passes nothing on, and the old

@@ -46,6 +46,9 @@ extension Node {
         return .sent
     }
 
+    /// Something that was sent through the bulk lane is not acknowledged yet.
+    package var keepsSessions: Bool { flows.retransmission.bulkByteCount > 0 }
+
     /// Whether a flow of the bulk lane takes something more. If not, `.room` tells when it does.
     private mutating func hasBulkRoom(_ flow: FlowIndex) -> Bool {
         let limits = configuration.flows

@@ -145,7 +145,7 @@ extension Gateway {
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) {
         let slot = client.slot
-        finishArrivals(client)
+        endHolding(at: client)
         releaseMailbox(client)
         for kind in TopicKind.allCases {
             while !clients[slot].lists[first: kind].isNone {

@@ -34,16 +34,17 @@ extension Gateway {
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
         let slot = client.slot
         guard areUsers(1..<arguments.count, input, client) else { return }
-        finishArrivals(client)
         releaseMailbox(client)
         var count = 0
         if arguments.count == 1 {
+            endHolding(at: client)
             while !clients[slot].lists[first: .user].isNone {
                 leave(client, clients[slot].lists[first: .user])
                 count += 1
             }
         } else {
             for index in 1..<arguments.count {
+                endHolding(at: client, of: bytes(index, input))
                 if leave(client, .user, input, absolute(index)) { count += 1 }
             }
         }

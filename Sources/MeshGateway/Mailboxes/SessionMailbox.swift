@@ -113,7 +113,7 @@ extension Gateway {
     /// The message at hand comes to a session that no client has.
     mutating func receive(_ box: MailboxIndex) {
         let index = mailboxes[box].session
-        if sessions[index].twinsUntil != nil, isTwin(index) { return }
+        if sessions[index].arrival != nil, isTwin(index) { return }
         admit(storeMessage(), to: box)
     }
 
@@ -127,7 +127,7 @@ extension Gateway {
             noteLoss(box, isOldest: loss.isOldest)
             stored.release(loss.message)
         }
-        if mailboxes[box].purpose == .forwards { forwarding.insert(mailboxes[box].session) }
+        if mailboxes[box].purpose == .forwards { queueDeparture(mailboxes[box].session) }
     }
 
     private mutating func noteLoss(_ box: MailboxIndex, isOldest: Bool) {

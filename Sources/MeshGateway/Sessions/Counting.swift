@@ -131,6 +131,10 @@ extension Gateway {
             stored.release(mailboxes[box].messages.waiting.takeFirst(stored))
             first += 1
         }
+        // The rest of them is still on its way here.
+        if first < next, sessions[index].arrival?.hasCaughtUp == false {
+            sessions[index].arrival?.seenAheadCount = next - first
+        }
         // Of those that wait the first had been sent. What another node says of that may be wrong.
         let repeated = Int(sessions[index].sentCount) + 1 - first
         counters[.sessionMessagesRepeated] += UInt64(

@@ -7,7 +7,9 @@ import MeshWire
 //     MOVED, client by client │ connections are ended, one by one; their sessions and those that
 //                             │ wait are handed to other nodes under the tokens that clients have
 //
-// Clients that have gone by themselves by then have noticed nothing but a reconnect.
+// Clients that have gone by themselves by then have noticed nothing but a reconnect. A second before the
+// end the messages of the sessions that are still here are thrown away: the sessions go with their
+// number, as a gap.
 
 /// A drain that goes on.
 struct Drain {
@@ -20,11 +22,14 @@ struct Drain {
     var told = 0
     var ended = 0
     var nextStepAt: Instant
-    /// When another node has last taken a session, or messages of one.
+    /// It goes on for at most so long, as long as other nodes take what is here.
+    var longest: Delay
+    /// When another node has last taken a session, or a part of one.
     var lastMoveAt: Instant?
-    /// Sessions that are being offered, and the bytes of their messages.
+    /// When messages were thrown away for want of time.
+    var strippedAt: Instant?
+    /// Sessions that are being offered.
     var offeredCount = 0
-    var offeredBytes = 0
     /// Offers in a row that were not taken.
     var refusedCount = 0
     /// Until then no session is offered.
@@ -32,20 +37,32 @@ struct Drain {
     /// The session that is looked at next.
     var nextSession = UserSessionIndex(0)
 
+    /// A drain that makes progress goes on for this long.
+    private static let progressTime: Delay = .seconds(1)
+    /// Sessions without their messages move within this time.
+    private static let strippedTime: Delay = .seconds(1)
+
+    private var planned: Instant { startedAt + duration + duration }
+
+    /// When messages are thrown away; nil: nobody has taken anything so far.
+    var stripsAt: Instant? {
+        let time = longest.nanoseconds - Self.strippedTime.nanoseconds
+        let latest = startedAt + Delay(nanoseconds: time)
+        return lastMoveAt.map { max(planned, min($0 + Self.progressTime, latest)) }
+    }
+
+    /// When it ends though not all have moved.
+    var endsAt: Instant { (strippedAt ?? stripsAt ?? planned) + Self.strippedTime }
+
     func destination(_ number: Int) -> (node: NodeID, address: String) {
         destinations[number % destinations.count]
     }
 }
 
 extension Gateway {
-    /// Sessions that are offered to other nodes at once, and the bytes of their messages; one may have
-    /// more. A node answers a question within a second, and a link has room for some questions only.
+    /// Sessions that are offered to other nodes at once: a link has room for some questions only.
     private static let offersMax = 256
-    private static let offeredBytesMax = 8 * 1024 * 1024
-    /// A drain that makes progress goes on for this long.
-    private static let progressTime: Delay = .seconds(1)
-    /// A pause after as many refusals in a row as there are other nodes: whole sessions are sent with
-    /// offers.
+    /// A pause after as many refusals in a row as there are other nodes.
     private static let refusedPause: Delay = .milliseconds(100)
     /// Between two steps of a drain.
     private static let drainStep: Delay = .milliseconds(10)
@@ -53,35 +70,33 @@ extension Gateway {
     /// for at least this long.
     private static let afterMove: Delay = .milliseconds(300)
 
-    /// The node is about to leave: its clients shall go elsewhere within `duration`. Afterwards
-    /// `tick` names in `farewells` the connections to end.
-    public mutating func beginDrain(_ duration: Delay, at now: Instant) {
+    /// The node is about to leave: its clients shall go elsewhere within `duration`, and what waits for them
+    /// within `longest`, as long as other nodes take it. Afterwards `tick` names in `farewells` the
+    /// connections to end.
+    public mutating func beginDrain(_ duration: Delay, longest: Delay, at now: Instant) {
         guard drain == nil else { return }
         self.now = max(now, self.now)
-        drain = Drain(startedAt: self.now, duration: duration, nextStepAt: self.now)
+        drain = Drain(
+            startedAt: self.now, duration: duration, nextStepAt: self.now, longest: longest)
         send(.addresses, .none, to: nil, [SessionTag.address])
     }
 
-    /// There is nobody left to wait for.
+    /// There is nobody left to wait for. What has gone to other nodes may not have arrived yet.
     public var isDrained: Bool {
-        guard let drain, !drain.isAsking else { return false }
-        if clientCount > 0 { return false }
-        if drain.destinations.isEmpty { return true }
-        if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
-        for index in sessions.indices where isLive(index) {
-            guard case .moved(let box, _, _) = sessions[index].state,
-                sessions[index].batch == nil, mailboxes[box].messages.waiting.isEmpty,
-                !forwarding.contains(index)
-            else { return false }
-        }
-        return true
+        guard let drain, !drain.isAsking, clientCount == 0 else { return false }
+        return drain.destinations.isEmpty || sessions.count == 0 && moves.outboxes.isEmpty
     }
 
-    /// When a drain that was to end at `planned` ends: not as long as other nodes take sessions, but at most
-    /// `most` after it began.
-    public func drainEnd(_ planned: Instant, most: Delay) -> Instant {
-        guard let drain, let last = drain.lastMoveAt else { return planned }
-        return max(planned, min(last + Self.progressTime, drain.startedAt + most))
+    /// When the drain ends though not all have gone; nil: nothing is drained.
+    public var drainEnd: Instant? { drain?.endsAt }
+
+    /// All that waits has gone to other nodes, and nothing more has come for a while: the moves can end.
+    package var hasMovedAll: Bool {
+        guard let drain, !drain.isAsking, clientCount == 0, moves.outboxes.isEmpty else {
+            return false
+        }
+        if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
+        return sessions.indices.allSatisfy { !sessions.isUsed($0) || isMoved($0) }
     }
 
     /// New connections are of no use any more: from now on connections are ended.
@@ -122,6 +137,7 @@ extension Gateway {
             elapsed >= 2 * half
             ? clients.count : Int(Int64(clients.count) * (elapsed - half) / half) + 1
         endClients(upTo: min(due, clients.count))
+        if progress.strippedAt == nil, let due = progress.stripsAt, due <= now { stripSessions() }
         offerSessions()
     }
 
@@ -171,31 +187,25 @@ extension Gateway {
     private mutating func offerSessions() {
         if let until = drain?.restsUntil, now < until { return }
         for _ in 0..<sessions.indices.count {
-            guard let progress = drain, progress.offeredCount < Self.offersMax,
-                progress.offeredBytes < Self.offeredBytesMax
-            else { return }
+            guard let progress = drain, progress.offeredCount < Self.offersMax else { return }
             let index =
                 sessions.indices.contains(progress.nextSession)
                 ? progress.nextSession : UserSessionIndex(0)
             drain?.nextSession = index.advanced(by: 1)
-            guard isLive(index) else { continue }
-            finishArrivalIfWaiting(index)
-            guard case .waiting = sessions[index].state, sessions[index].handover.isEmpty else {
-                continue
-            }
+            guard sessions.isUsed(index), !sessions[index].isOffered,
+                case .waiting(let box, _) = sessions[index].state
+            else { continue }
             let number = index.slot + Int(sessions[index].offers)
             sessions[index].offers += 1
-            let bytes = offer(index, to: progress.destination(number).node)
             drain?.offeredCount += 1
-            drain?.offeredBytes += bytes
+            offer(index, box, to: progress.destination(number).node)
         }
     }
 
-    /// A node has taken a session of so many bytes that it was offered, or it has not.
-    mutating func noteOffer(_ bytes: Int, isTaken: Bool) {
+    /// A node has taken a session that it was offered, or it has not.
+    mutating func noteOffer(isTaken: Bool) {
         guard var progress = drain else { return }
         progress.offeredCount -= 1
-        progress.offeredBytes -= bytes
         if isTaken {
             progress.refusedCount = 0
             progress.lastMoveAt = now
@@ -211,12 +221,22 @@ extension Gateway {
         drain = progress
     }
 
-    /// A session that has just come and that nobody has fetched yet goes on at once.
-    private mutating func finishArrivalIfWaiting(_ index: UserSessionIndex) {
-        if case .arriving(.mailbox, _, _) = sessions[index].state { finishArrival(index) }
+    /// There is no time left for the messages that wait here: each session goes with their number.
+    private mutating func stripSessions() {
+        drain?.strippedAt = now
+        for index in sessions.indices where sessions.isUsed(index) {
+            switch sessions[index].state {
+            case .attached: break
+            case .waiting(let box, _), .moved(let box, _, _):
+                let count = mailboxes[box].messages.waiting.count
+                guard count > 0 else { continue }
+                counters[.sessionMessagesDropped] += UInt64(count)
+                missed(count, since: now, by: box)
+                mailboxes[box].messages.empty(&stored)
+                queueDeparture(index)
+            }
+        }
     }
-
-    private func isLive(_ index: UserSessionIndex) -> Bool { !sessions[index].user.isEmpty }
 
     /// When the next step of a drain is due; nil: nothing is drained.
     var drainDeadline: Instant? {

@@ -21,8 +21,8 @@ extension Gateway {
         if graceHead < graceTimers.count {
             earliest = min(earliest ?? graceTimers[graceHead].due, graceTimers[graceHead].due)
         }
-        if !forwarding.isEmpty { earliest = now }
-        if let retry = batchRetries.first { earliest = min(earliest ?? retry.due, retry.due) }
+        if moves.outboxes.hasTurn { earliest = now }
+        if let end = moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
         return earliest
     }
@@ -37,13 +37,16 @@ extension Gateway {
         // A session that waits here has its subscription already: it is let go on at any bound.
         let isResumption = arguments.count > 3 && equals(2, "resume", input)
         guard isResumption || hasRoom(.user, 1..<2, input, client) else { return .handled }
-        finishArrivals(client)
         if let destination {
             fail(client, .state(.draining(destination: destination)))
             return .handled
         }
         if arguments.count == 2 {
-            join(client, .user, input, absolute(1))
+            // What comes directly for a session that is arriving takes its turn.
+            let index = session(of: bytes(1, input), at: client)
+            if !(index.map { isHolding($0) } ?? false) {
+                join(client, .user, input, absolute(1))
+            }
             ok(client)
             return .handled
         }
@@ -107,7 +110,7 @@ extension Gateway {
         _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ input: Span<UInt8>,
         _ client: ClientIndex
     ) -> Request {
-        var holder = movedTokens[token] ?? token.node
+        var holder = movedTokens[token]?.node ?? token.node
         if let index = sessionOfToken[token], sessions[index].user == user {
             if case .moved(_, let node, _) = sessions[index].state {
                 holder = node
@@ -124,6 +127,11 @@ extension Gateway {
             return .handled
         }
         guard hasRoom(.user, 1..<2, input, client) else { return .handled }
+        guard sessionCount < configuration.sessionsMax else {
+            counters[.sessionsRefused] += 1
+            fail(client, .limit(.sessions))
+            return .handled
+        }
         return askForSession(user, token, seen: seen, client, at: holder)
     }
 
@@ -139,7 +147,6 @@ extension Gateway {
             fail(client, objection)
             return
         }
-        finishArrival(index)
         if case .attached(let other) = sessions[index].state {
             if other == client {
                 answerToken(index, client)
@@ -158,7 +165,7 @@ extension Gateway {
         if let seen { skip(index, box, seen: seen, token) }
         restartCount(index)
         // First here, then away from there: the directory sees no change.
-        join(client, sessions[index].user)
+        if !isHolding(index) { join(client, sessions[index].user) }
         hold(index, at: client)
         change(index, .attached(client))
         renew(index, token)
@@ -209,7 +216,6 @@ extension Gateway {
         let slot = client.slot
         let indices = clients[slot].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
-        for index in indices { finishArrival(index) }
         let unread = takeUnread(client)
         var firstNumbers: [UserSessionIndex: UInt64] = [:]
         for given in unread where firstNumbers[given.session] == nil && isOwned(given) {
@@ -218,7 +224,8 @@ extension Gateway {
         for index in indices {
             let isLatest =
                 clients[slot].mailbox.policy == .latest && !sessions[index].isCounted
-            let box = openMailbox(index, isLatest ? .latest : .dropOldest)
+            let box = openMailbox(
+                index, isLatest ? .latest : .dropOldest, isSubscribed: !isHolding(index))
             mailboxes[box].lostSince = now
             let first = firstNumbers[index] ?? sessions[index].sentCount + 1
             beginWaiting(index, box, from: Int(first))
@@ -233,7 +240,6 @@ extension Gateway {
         for message in clients[slot].mailbox.waiting.takeAll() { keep(message, of: client) }
         clients[slot].output.drop(clients[slot].output.count, retaining: 0)
         clients[slot].sessions.removeAll()
-        clients[slot].arriving = []
         clients[slot].settlingCount = 0
         clients[slot].flags.subtract([.session, .settling])
         for index in indices {
@@ -279,7 +285,6 @@ extension Gateway {
     mutating func endSession(_ client: ClientIndex, ofTopic topic: TopicIndex) {
         let user = registry.topics.name(topic)
         guard let index = session(of: user, at: client) else { return }
-        if case .arriving(_, let direct, _) = sessions[index].state { closeMailbox(direct) }
         release(index, from: client)
         forget(index)
         counters[.sessionsEnded] += 1
@@ -309,9 +314,8 @@ extension Gateway {
             }
         }
         movedTokens.forget(endingBy: self.now)
+        giveUpComing()
         drainStep()
-        retryBatches()
-        forwardAll()
     }
 
     /// Nobody has come back for the session.
@@ -367,9 +371,10 @@ extension Gateway {
     }
 
     /// A token is good for nothing any more, or at another node.
-    mutating func remember(_ token: SessionToken, isAt node: NodeID) {
+    mutating func remember(_ token: SessionToken, isAt node: NodeID, stream: UInt64 = 0) {
         movedTokens.add(
-            token, node, until: now + max(configuration.sessionGrace, Self.movedTime * 2))
+            token, MovedTokens.Place(node: node, stream: stream),
+            until: now + max(configuration.sessionGrace, Self.movedTime * 2))
     }
 
     private mutating func dropToken(_ token: SessionToken, of index: UserSessionIndex) {
@@ -381,28 +386,36 @@ extension Gateway {
         sessions[index].serial &+= 1
         let serial = sessions[index].serial
         switch state {
-        case .attached: watchTwins(index)
+        case .attached: break
         case .waiting(_, let until):
             // The grace is the same for all, so this list is in order by itself.
             graceTimers.append(SessionTimer(due: until, session: index, serial: serial))
-            watchTwins(index)
-        case .moved(_, _, let until), .arriving(_, _, let until):
-            shortTimers.append(SessionTimer(due: until, session: index, serial: serial))
+        case .moved(_, _, let until):
+            if let until { setShortTimer(index, until) }
+        }
+        if let arrival = sessions[index].arrival, arrival.direct != nil {
+            setShortTimer(index, arrival.holdsUntil)
         }
     }
 
-    private mutating func watchTwins(_ index: UserSessionIndex) {
-        guard let until = sessions[index].twinsUntil else { return }
+    private mutating func setShortTimer(_ index: UserSessionIndex, _ due: Instant) {
         shortTimers.append(
-            SessionTimer(due: until, session: index, serial: sessions[index].serial))
+            SessionTimer(due: due, session: index, serial: sessions[index].serial))
+    }
+
+    private mutating func shortTimerFired(_ index: UserSessionIndex) {
+        endHoldingIfDue(index)
+        if case .moved(let box, _, let until?) = sessions[index].state, until <= now {
+            giveUpKey(index, box)
+        }
     }
 
     mutating func forget(_ index: UserSessionIndex) {
         for token in sessions[index].tokens { dropToken(token, of: index) }
-        if let origin = sessions[index].origin, arrivals[origin] == index {
-            arrivals[origin] = nil
+        if let arrival = sessions[index].arrival {
+            moves.arrivals[arrival.stream] = nil
+            if let direct = arrival.direct { closeMailbox(direct) }
         }
-        forwarding.remove(index)
         sessions.remove(index)
     }
 
@@ -420,7 +433,7 @@ extension Gateway {
         let slot = client.slot
         clients[slot].sessions.append(index, sessions[index].key)
         clients[slot].flags.formUnion([.session, .tracked])
-        if sessions[index].twinsUntil != nil {
+        if sessions[index].arrival != nil {
             clients[slot].settlingCount += 1
             clients[slot].flags.insert(.settling)
         }
@@ -429,7 +442,7 @@ extension Gateway {
     mutating func release(_ index: UserSessionIndex, from client: ClientIndex) {
         let slot = client.slot
         clients[slot].sessions.remove(index, sessions[index].key)
-        if sessions[index].twinsUntil != nil { endSettling(at: client) }
+        if sessions[index].arrival != nil { endSettling(at: client) }
         if clients[slot].sessions.isEmpty {
             clients[slot].flags.subtract([.session, .settling])
             if clients[slot].flags.contains(.open) { chooseTracking(client) }

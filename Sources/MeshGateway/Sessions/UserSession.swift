@@ -11,24 +11,21 @@ struct UserSessionIndex: TableIndex {
 
 /// A user's session: what survives the connection that began it.
 ///
-///     (MESH.ATTACH user SESSION) ─▶ attached ─▶ waiting ─▶ (the grace is over)
-///                                     ▲  ▲         │
-///                                     │  └─────────┤ resumed here
-///                  (resumed elsewhere)│            │ resumed at another node, or drained
-///                         arriving ───┘            ▼
-///                             ▲                  moved ─▶ (all is forwarded)
-///                             └── (the same session at the other node)
+///     (MESH.ATTACH user SESSION) ─▶ attached ⇄ waiting ─▶ (the grace is over)
+///                                                 │
+///                       resumed at another node, or drained: moved ─▶ (all has gone there)
+///
+/// At the other node it begins as one that waits. As long as more of it comes from the node where it was,
+/// it has an arrival, whatever its state.
 struct UserSession {
     enum State {
         /// A connection has it.
         case attached(ClientIndex)
         /// Nobody has it; a mailbox keeps what comes, until then.
         case waiting(MailboxIndex, until: Instant)
-        /// Another node has it; a mailbox takes what still comes here, and it is forwarded.
-        case moved(MailboxIndex, to: NodeID, until: Instant)
-        /// It has come from another node: what comes here directly waits in a mailbox of its own, so that
-        /// what that node still forwards is ahead of it.
-        case arriving(Holder, direct: MailboxIndex, until: Instant)
+        /// Another node has it; a mailbox takes what still comes here, and it goes there. The key is
+        /// given up then; nil: the other node has not been told of the session yet.
+        case moved(MailboxIndex, to: NodeID, until: Instant?)
     }
 
     /// The holder of a session's messages on this node.
@@ -65,22 +62,13 @@ struct UserSession {
     /// Waiting: the number of the message that was the first ever in its mailbox.
     var waitingFrom = 0
 
-    /// What another node has been answered when it took the session: it may ask again.
-    var handover: [UInt8] = []
-    /// What is being forwarded, and its number; nil: nothing is.
-    var batch: [UInt8]?
-    var batchNumber: UInt32 = 0
-    /// How often it was offered to another node, because this one leaves.
+    /// It is being offered to another node, because this one leaves, and how often it was.
+    var isOffered = false
     var offers: UInt32 = 0
-
-    /// The token under which the session came from another node.
-    var origin: SessionToken?
-    /// The last batch that came from there.
-    var batchSeen: UInt32 = 0
-    /// The messages that have come here, or from there, until nothing more can come from there: one
-    /// that comes both ways is given out once.
-    var seen = SeenMessages()
-    var twinsUntil: Instant?
+    /// It has moved: what has gone to the other node.
+    var departure: Departure?
+    /// It has come from another node, and more of it may come from there.
+    var arrival: Arrival?
 }
 
 /// The sessions of users that are here, or were a moment ago. A place is used again after `remove`.
@@ -94,6 +82,9 @@ struct UserSessions {
     var indices: Range<UserSessionIndex> {
         UserSessionIndex(0)..<UserSessionIndex(sessions.count)
     }
+
+    /// The place is some session's: each has a user.
+    func isUsed(_ index: UserSessionIndex) -> Bool { !sessions[index.slot].user.isEmpty }
 
     subscript(index: UserSessionIndex) -> UserSession {
         @inline(__always) _read { yield sessions[index.slot] }
@@ -119,11 +110,8 @@ struct UserSessions {
         self[index].serial &+= 1
         self[index].life &+= 1
         self[index].user = []
-        self[index].handover = []
-        self[index].batch = nil
-        self[index].seen = SeenMessages()
-        self[index].twinsUntil = nil
-        self[index].origin = nil
+        self[index].departure = nil
+        self[index].arrival = nil
         self[index].isCounted = false
         self[index].told.removeAll()
         free.append(index)
@@ -133,7 +121,13 @@ struct UserSessions {
 /// Where sessions have gone whose tokens clients may still show here. This node itself: a later token
 /// of the session was used here.
 struct MovedTokens {
-    private var nodes: [SessionToken: NodeID] = [:]
+    struct Place {
+        var node: NodeID
+        /// The stream in which this node has given it there; 0: another has.
+        var stream: UInt64
+    }
+
+    private var places: [SessionToken: Place] = [:]
     /// In the order of their ends.
     private var ends: [(token: SessionToken, at: Instant)] = []
     private var head = 0
@@ -141,10 +135,10 @@ struct MovedTokens {
     /// The most that are known; some 100 bytes each. Beyond that the oldest are forgotten.
     static let countMax = 65_536
 
-    subscript(token: SessionToken) -> NodeID? { nodes[token] }
+    subscript(token: SessionToken) -> Place? { places[token] }
 
-    mutating func add(_ token: SessionToken, _ node: NodeID, until: Instant) {
-        nodes[token] = node
+    mutating func add(_ token: SessionToken, _ place: Place, until: Instant) {
+        places[token] = place
         ends.append((token, until))
         if ends.count - head > Self.countMax { forgetFirst() }
     }
@@ -154,7 +148,7 @@ struct MovedTokens {
     }
 
     private mutating func forgetFirst() {
-        nodes[ends[head].token] = nil
+        places[ends[head].token] = nil
         head += 1
         if head > 256, head * 2 > ends.count {
             ends.removeFirst(head)

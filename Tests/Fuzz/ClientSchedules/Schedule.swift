@@ -377,7 +377,7 @@ final class Schedule {
         "discardedOutputBytes", "undeliveredReports", "sessionsOpened", "sessionsResumed",
         "sessionsEnded", "sessionsExpired", "sessionsMovedIn", "sessionsMovedOut", "sessionsLost",
         "sessionsRefused", "sessionTokensRefused", "sessionMessagesDropped",
-        "sessionMessagesRepeated", "sessionTwins", "sessionBatchesLost", "movedNotices",
+        "sessionMessagesRepeated", "sessionTwins", "sessionDeparturesLost", "movedNotices",
         "gapNotices", "sessionPartingsLost", "clientsOverdue", "clientProtocolErrors",
         "clientsKilled", "questions", "publishersPaused",
     ]
