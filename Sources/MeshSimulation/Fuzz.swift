@@ -50,9 +50,8 @@ public enum Fuzz {
 
     /// The findings about sessions that are tolerated: counted and shown, but no violation.
     ///
-    /// Messages follow a session that moves in batches beside the flows, and what comes to its new
-    /// node directly waits for them 250 ms at the most: where that is too short, their order is not
-    /// kept. And while nodes fail, some are lost without a notice.
+    /// What finds its user gone goes back to its sender, and may come after later messages. And while
+    /// nodes fail, some are lost without a notice, or come twice: three seeds of a hundred and fifty.
     private static func tolerated(_ scenario: Scenario) -> [CheckerName] {
         scenario.faults.isEmpty && scenario.churn == nil
             ? [.sessionOrder] : [.session, .sessionOrder]

@@ -50,6 +50,10 @@ public enum Mistake: String, CaseIterable, Sendable {
     case repeatsToSessions
     /// Loses one message in 64 to the client of a session.
     case losesToSessions
+    /// Says of sessions that move that all their messages have gone, in place of sending them.
+    case losesParts
+    /// Numbers the messages of counted sessions that move from one too high on.
+    case miscountsParts
     /// Forgets when a link will have been silent too long, as if whoever is heard again were not timed
     /// anew.
     case forgetsSilence
@@ -64,7 +68,7 @@ public enum Mistake: String, CaseIterable, Sendable {
     var isTowardsClients: Bool {
         switch self {
         case .asksNoKernel, .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens,
-            .repeatsToSessions, .losesToSessions:
+            .repeatsToSessions, .losesToSessions, .losesParts, .miscountsParts:
             true
         default: false
         }
@@ -125,6 +129,11 @@ extension World {
             let message = decode(parcel, from: Frame.prefixSize)
             return rewrite(
                 parcel, from: Frame.prefixSize, message.flatMap { alter($0, of: number) })
+        case .losesParts, .miscountsParts:
+            guard isMessage, !isTransit,
+                parcel.withSpan({ $0[7] }) == RoutedBody.session.rawValue
+            else { return parcel }
+            return alterPart(parcel)
         case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
             .losesToSessions, .forgetsSilence, .keepsTimers:
@@ -152,11 +161,28 @@ extension World {
         var isAgain = false
         for position in 0..<count {
             let destination = parcel.withSpan { Destination.read($0, frame: 0, index: position) }
-            let pair = RandomSource.mix(destination.id.rawValue &+ UInt64(number))
+            // Each lane has numbers of its own.
+            let lane = FrameFlags(rawValue: parcel.withSpan { $0[5] }).lane == .bulk ? 1 << 32 : 0
+            let pair = RandomSource.mix(destination.id.rawValue &+ UInt64(number | lane))
             if destination.sequence <= mutant!.sent[pair] { isAgain = true }
             mutant!.sent[pair] = max(mutant!.sent[pair], destination.sequence)
         }
         return isAgain
+    }
+
+    /// A part of a session as a node with the mistake sends it.
+    private mutating func alterPart(_ parcel: Parcel) -> Parcel {
+        let start = Frame.routedHeaderSize + Frame.destinationSize
+        // The kind, the stream, two tokens, a count and a time are in front of the first number.
+        let number = start + 9 + 2 * 24 + 8
+        let (kind, first) = parcel.withSpan { ($0[start], $0.count > number ? $0[number] : 0) }
+        switch (mutant!.mistake, kind) {
+        case (.losesParts, 2): parcel.write([4].span, 0, 1, at: start)
+        case (.miscountsParts, 1) where 1..<255 ~= first:
+            parcel.write([first + 1].span, 0, 1, at: number)
+        default: break
+        }
+        return parcel
     }
 
     private mutating func drop(_ parcel: Parcel) -> Parcel? {

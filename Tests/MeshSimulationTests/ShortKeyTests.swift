@@ -17,8 +17,7 @@ import Testing
               users: { count: 150, moves: 5, departures: 1, arrivals: 2 },
               channels: { count: 12, subscribers: 3 },
               messages: { toUsers: 60, toChannels: 10, from: 3 },
-              sessions: { count: 60, messages: 300, breaks: 4, counted: 0.3, watchers: 2, probes: 2 },
-              tolerate: ["sessionOrder"] }
+              sessions: { count: 60, messages: 300, breaks: 4, counted: 0.3, watchers: 2, probes: 2 } }
             """)
         var run = Run(scenario, seed: seed)
         while !run.isFinished { run.advance(until: run.now + .seconds(1)) }

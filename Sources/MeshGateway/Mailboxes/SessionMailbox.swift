@@ -125,6 +125,11 @@ extension Gateway {
         let losses = mailboxes[box].messages.admit(message, bound, stored)
         for loss in losses {
             noteLoss(box, isOldest: loss.isOldest)
+            let index = mailboxes[box].session
+            if sessions[index].arrival?.direct == box {
+                // It may still come by the session's former node, ahead of these.
+                _ = sessions[index].arrival?.dropped.insert(stored[loss.message].title.id)
+            }
             stored.release(loss.message)
         }
         if mailboxes[box].purpose == .forwards { queueDeparture(mailboxes[box].session) }

@@ -17,8 +17,14 @@ struct Arrival {
     var seenAheadCount = 0
     /// The first bytes of a message, with its header.
     var partial: [UInt8] = []
+    /// Nothing more comes from there; the rest is kept for some time, because what found nobody there any
+    /// more has gone back to its sender, who sends it here.
+    var hasEnded = false
+    var twinsUntil: Instant
     /// The messages that have come here, or from there: one that comes both ways is given out once.
     var seen = SeenMessages()
+    /// Those of them that came here, and for which there was no room.
+    var dropped = SeenMessages()
 }
 
 /// What moves between this node and others.
@@ -38,6 +44,10 @@ extension Gateway {
     /// What comes directly to the new node waits for so long, if not longer: others still send to the old
     /// one alone.
     static let holdingTime: Delay = .milliseconds(250)
+    /// Twins are told apart for at least so long after a session has begun to come.
+    private static let twinTime: Delay = .seconds(6)
+    /// And so long after its end.
+    private static let lateTwinTime: Delay = .seconds(4)
 
     /// A part of a session that another node sends (`BulkNews.session`).
     package mutating func receivePart(
@@ -74,7 +84,7 @@ extension Gateway {
             endHoldingIfDue(index)
         case .end:
             if sessions[index].arrival?.partial.isEmpty == false { announceUnknownLoss(index) }
-            endArrival(index)
+            receiveEnd(index)
         }
     }
 
@@ -121,10 +131,8 @@ extension Gateway {
     ) -> UserSessionIndex {
         counters[.sessionsMovedIn] += 1
         let (token, former) = (beginning.token, beginning.former)
-        let index = makeSession(beginning.user, .attached(.none))
         // The client knows the old tokens alone.
-        settle(index, on: token)
-        sessionOfToken[token] = index
+        let index = makeSession(beginning.user, .attached(.none), token)
         if former != token {
             sessions[index].former = former
             sessionOfToken[former] = index
@@ -137,7 +145,7 @@ extension Gateway {
         beginWaiting(index, box, from: beginning.from)
         sessions[index].arrival = Arrival(
             stream: stream, direct: openMailbox(index, purpose: .passes),
-            holdsUntil: now + Self.holdingTime)
+            holdsUntil: now + Self.holdingTime, twinsUntil: now + Self.twinTime)
         moves.arrivals[stream] = index
         change(index, .waiting(box, until: now + configuration.sessionGrace))
         return index
@@ -282,21 +290,43 @@ extension Gateway {
     /// True when the message at hand, for a session that has just come from another node, was given out
     /// already: it came here directly and by that node.
     mutating func isTwin(_ index: UserSessionIndex) -> Bool {
-        if sessions[index].arrival?.seen.insert(label.title.id) ?? true { return false }
+        let id = label.title.id
+        if sessions[index].arrival?.seen.insert(id) ?? true { return false }
         counters[.sessionTwins] += 1
-        // One that still waits for the forwarded ones to be ahead of it leaves with them.
-        if isForwarded, let direct = sessions[index].arrival?.direct,
-            let waiting = mailboxes[direct].messages.waiting.remove(label.title.id, stored)
-        {
+        guard isForwarded, let direct = sessions[index].arrival?.direct else { return true }
+        // One that still waits for the forwarded ones to be ahead of it leaves with them; of one for which
+        // there was no room nobody has been told yet.
+        if let waiting = mailboxes[direct].messages.waiting.remove(id, stored) {
             stored.release(waiting)
             return false
         }
-        return true
+        guard sessions[index].arrival?.dropped.remove(id) == true else { return true }
+        if mailboxes[direct].lostCount < Self.unknownCount { mailboxes[direct].lostCount -= 1 }
+        return false
     }
 
     // MARK: Ends and losses
 
-    /// Nothing of the session can come from its former node any more.
+    /// Nothing of the session comes from its former node any more.
+    private mutating func receiveEnd(_ index: UserSessionIndex) {
+        endHolding(index)
+        guard let arrival = sessions[index].arrival else { return }
+        moves.arrivals[arrival.stream] = nil
+        let until = max(arrival.twinsUntil, now + Self.lateTwinTime)
+        sessions[index].arrival?.twinsUntil = until
+        sessions[index].arrival?.hasEnded = true
+        sessions[index].arrival?.partial = []
+        setShortTimer(index, until)
+        queueDeparture(index)
+    }
+
+    mutating func endTwinsIfDue(_ index: UserSessionIndex) {
+        guard let arrival = sessions[index].arrival, arrival.hasEnded, arrival.twinsUntil <= now
+        else { return }
+        endArrival(index)
+    }
+
+    /// Nothing of the session can come twice any more, or it does not matter.
     mutating func endArrival(_ index: UserSessionIndex) {
         guard sessions[index].arrival != nil else { return }
         endHolding(index)

@@ -180,7 +180,7 @@ extension Gateway {
 
     /// Nothing more can come for the session that has moved.
     private func isOver(_ index: UserSessionIndex, _ until: Instant?) -> Bool {
-        sessions[index].arrival == nil && until.map { $0 <= now } ?? false
+        sessions[index].arrival?.hasEnded ?? true && until.map { $0 <= now } ?? false
     }
 
     // MARK: The driver's side

@@ -99,7 +99,7 @@ extension Gateway {
             fail(client, .limit(.sessions))
             return nil
         }
-        let index = makeSession(user, .attached(client))
+        let index = makeSession(user, .attached(client), newToken())
         sessions[index].isCounted = isCounted
         hold(index, at: client)
         join(client, user)
@@ -329,9 +329,10 @@ extension Gateway {
 
     // MARK: The table
 
-    /// A session's place, with a new token.
-    mutating func makeSession(_ user: [UInt8], _ state: UserSession.State) -> UserSessionIndex {
-        let token = newToken()
+    /// A session's place.
+    mutating func makeSession(
+        _ user: [UInt8], _ state: UserSession.State, _ token: SessionToken
+    ) -> UserSessionIndex {
         let session = UserSession(
             state: state, token: token, user: user, key: hasher.key(.user, user), serial: 0)
         let index = sessions.insert(session)
@@ -393,18 +394,20 @@ extension Gateway {
         case .moved(_, _, let until):
             if let until { setShortTimer(index, until) }
         }
-        if let arrival = sessions[index].arrival, arrival.direct != nil {
-            setShortTimer(index, arrival.holdsUntil)
+        if let arrival = sessions[index].arrival {
+            if arrival.direct != nil { setShortTimer(index, arrival.holdsUntil) }
+            if arrival.hasEnded { setShortTimer(index, arrival.twinsUntil) }
         }
     }
 
-    private mutating func setShortTimer(_ index: UserSessionIndex, _ due: Instant) {
+    mutating func setShortTimer(_ index: UserSessionIndex, _ due: Instant) {
         shortTimers.append(
             SessionTimer(due: due, session: index, serial: sessions[index].serial))
     }
 
     private mutating func shortTimerFired(_ index: UserSessionIndex) {
         endHoldingIfDue(index)
+        endTwinsIfDue(index)
         if case .moved(let box, _, let until?) = sessions[index].state, until <= now {
             giveUpKey(index, box)
         }

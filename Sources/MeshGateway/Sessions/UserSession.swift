@@ -201,6 +201,11 @@ struct SeenMessages {
     /// both nodes comes to the second of them this much later only if that is frozen.
     static let countMin = 65_536
 
+    /// False: it is not there.
+    mutating func remove(_ id: MessageID) -> Bool {
+        recent.remove(id) != nil || earlier.remove(id) != nil
+    }
+
     /// False: it is there already.
     mutating func insert(_ id: MessageID) -> Bool {
         if earlier.contains(id) || !recent.insert(id).inserted { return false }
