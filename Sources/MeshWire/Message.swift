@@ -31,6 +31,8 @@ public enum Message: Equatable, Sendable {
     case accuse(subject: NodeID, Incarnation, Evidence)
     /// To an accuser: I hear `subject`.
     case vouch(subject: NodeID, Incarnation)
+    /// To somebody else, for an accuser: dial `subject`, unless you hear it, and accuse or vouch.
+    case indirectProbe(subject: NodeID, Incarnation)
     /// Directory changes of one origin, in order.
     case records(DirectoryRecords)
     /// Digests of the 64 parts of the member list (by the ids' upper six bits); they differ somewhere.
@@ -88,8 +90,8 @@ public enum Message: Equatable, Sendable {
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
             .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair:
             .link
-        case .accuse, .vouch, .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName,
-            .nobody, .takenBack, .unsupported:
+        case .accuse, .vouch, .indirectProbe, .query, .answer, .traceAnswer, .acknowledge, .skip,
+            .wrongName, .nobody, .takenBack, .unsupported:
             .mesh
         }
     }
@@ -100,7 +102,7 @@ public enum Message: Equatable, Sendable {
         case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
         case logSummaries = 22, coordinates, wrongName, linkChanges, linksWanted, statuses
-        case nobody = 34, takenBack, unsupported
+        case nobody = 34, takenBack, unsupported, indirectProbe
     }
 }
 
@@ -161,6 +163,16 @@ public struct Greeting: Equatable, Sendable {
         case longRange = 3
         /// The same, after many refusals: any free place.
         case longRangeAnywhere = 4
+        /// Are you there? No link, and nothing is told.
+        case probe = 5
+
+        /// The caller wants a link.
+        public var isForLink: Bool {
+            switch self {
+            case .neighbour, .longRange, .longRangeAnywhere: true
+            case .introduce, .probe: false
+            }
+        }
     }
 
     public static let currentVersion: UInt16 = 2

@@ -73,6 +73,9 @@ extension Message {
             return .accuse(subject: subject, incarnation, evidence)
         case .vouch:
             return .vouch(subject: try reader.id(bytes), try reader.incarnation(bytes))
+        case .indirectProbe:
+            return .indirectProbe(
+                subject: try reader.id(bytes), try reader.incarnation(bytes))
         case .records: return .records(try reader.directoryRecords(bytes))
         case .digests:
             let count = try reader.count(least: 8, max: 64, bytes)

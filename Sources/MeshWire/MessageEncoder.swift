@@ -54,6 +54,10 @@ extension ByteQueue {
             append(Message.Number.vouch.rawValue)
             append(subject)
             append(integer: incarnation.rawValue)
+        case .indirectProbe(let subject, let incarnation):
+            append(Message.Number.indirectProbe.rawValue)
+            append(subject)
+            append(integer: incarnation.rawValue)
         case .records(let records):
             append(Message.Number.records.rawValue)
             append(records)

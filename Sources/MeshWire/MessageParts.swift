@@ -23,9 +23,9 @@ extension Message {
         case .repair(let requests): cut(requests, Self.memberCountMax) { .repair($0) }
         case .coordinates(let items):
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
-        case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch, .records,
-            .digests, .snapshot, .cannotRepair, .query, .answer, .traceAnswer, .acknowledge,
-            .skip, .wrongName, .nobody, .takenBack, .unsupported:
+        case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch,
+            .indirectProbe, .records, .digests, .snapshot, .cannotRepair, .query, .answer,
+            .traceAnswer, .acknowledge, .skip, .wrongName, .nobody, .takenBack, .unsupported:
             nil
         }
     }

@@ -39,6 +39,8 @@ import Testing
         case .bye: return .bye
         case .accuse: return .accuse(subject: other.id, other.incarnation, .silence)
         case .vouch: return .vouch(subject: other.id, other.incarnation)
+        case .indirectProbe:
+            return .indirectProbe(subject: other.id, other.incarnation)
         case .records:
             return .records(
                 DirectoryRecords(

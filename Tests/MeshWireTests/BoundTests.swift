@@ -31,6 +31,7 @@ import Testing
             ]),
             .accuse(subject: NodeID(1), incarnation, .silence),
             .vouch(subject: NodeID(1), incarnation),
+            .indirectProbe(subject: NodeID(1), incarnation),
             .origins(
                 [OriginEntry(member: record, sequence: 1, keyCount: 0, keySum: 0)], mask: 1,
                 isReply: false),

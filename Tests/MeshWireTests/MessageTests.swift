@@ -37,6 +37,7 @@ private let messages: [Message] = [
     .role([.successor, .longRange]), .bye,
     .accuse(subject: NodeID(1), Incarnation(2), .refused),
     .vouch(subject: NodeID(1), Incarnation(2)),
+    .indirectProbe(subject: NodeID(1), Incarnation(2)),
     .records(
         DirectoryRecords(
             origin: NodeID(1), life: 2, firstSequence: 3, isRepair: false,

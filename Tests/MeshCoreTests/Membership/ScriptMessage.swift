@@ -29,7 +29,7 @@ extension Words {
             return .members(try items.map(record), isRepair: kind == "known")
         case "statuses": return .statuses(try items.map(record).map { StatusChange($0) })
         case "hello", "welcome", "refuse": return try handshake(kind, items, speaker)
-        case "accuse", "vouch": return try doubt(kind, items[0])
+        case "accuse", "vouch", "probe": return try doubt(kind, items[0])
         case "entries", "reply":
             var entries: [OriginEntry] = []
             for item in items { entries.append(try entry(item, listener)) }
@@ -132,7 +132,12 @@ extension Words {
             let known = items.count > 1 ? try incarnation(items[1][1]) : Incarnation(0)
             return .refuse(reason, holder: NodeID(0), known)
         }
-        let purpose: Greeting.Purpose = items[0][0] == "introduce" ? .introduce : .neighbour
+        let purpose: Greeting.Purpose =
+            switch items[0][0] {
+            case "introduce": .introduce
+            case "probe": .probe
+            default: .neighbour
+            }
         let greeting = greeting(purpose, items.count > 1 ? try record(items[1]) : speaker)
         return kind == "hello" ? .hello(greeting) : .welcome(greeting)
     }
@@ -144,11 +149,12 @@ extension Words {
                 .rawValue, purpose: purpose, stratum: 0, member: record)
     }
 
-    /// `accuse(D 3.0 silence)`, `vouch(D 3.0)`
+    /// `accuse(D 3.0 silence)`, `vouch(D 3.0)`, `probe(D 3.0)`
     private func doubt(_ kind: Substring, _ item: [Substring]) throws(ScriptError) -> Message {
         let subject = try known(item[0])
         let claim = try incarnation(item[1])
         if kind == "vouch" { return .vouch(subject: subject.id, claim) }
+        if kind == "probe" { return .indirectProbe(subject: subject.id, claim) }
         return .accuse(subject: subject.id, claim, item[2] == "refused" ? .refused : .silence)
     }
 

@@ -145,6 +145,8 @@ final class Words {
         case .accuse(let subject, let known, let evidence):
             "accuse(\(name(subject)) \(incarnation(known)) \(evidence))"
         case .vouch(let subject, let known): "vouch(\(name(subject)) \(incarnation(known)))"
+        case .indirectProbe(let subject, let known):
+            "probe(\(name(subject)) \(incarnation(known)))"
         case .records(let records):
             "records(\(name(records.origin)) \(records.firstSequence) to "
                 + "\(records.firstSequence + UInt64(records.records.count) - 1))"
