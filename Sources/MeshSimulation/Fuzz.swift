@@ -45,6 +45,11 @@ public enum Fuzz {
         }
         if random.next(below: 16) == 0 { scenario.keyBits = 8 }
         scenario.timerLooks = 2
+        if random.next(below: 4) == 0 {
+            var fault = fault(&random)
+            fault.kind = random.next(below: 3) == 0 ? .refuse : .reject
+            scenario.faults.append(fault)
+        }
         return scenario
     }
 
@@ -146,8 +151,13 @@ public enum Fuzz {
         return churn
     }
 
+    /// Not all that there are: what older seeds drew stays.
+    private static let drawnKinds: [Scenario.Fault.Kind] = [
+        .crash, .vanish, .leave, .join, .restart, .freeze, .slow, .partition, .cut, .reset, .skew,
+    ]
+
     private static func fault(_ random: inout RandomSource) -> Scenario.Fault {
-        let kinds = Scenario.Fault.Kind.allCases
+        let kinds = drawnKinds
         var fault = Scenario.Fault(
             kind: kinds[random.next(below: kinds.count)],
             at: .milliseconds(Int64(8_000 + random.next(below: 15_000))))

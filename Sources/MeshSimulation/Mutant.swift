@@ -20,6 +20,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case keepsRecords
     /// Its removals never leave it, neither live nor in repairs.
     case ignoresRemovals
+    /// Says that an address refuses as soon as somebody else says so, though it hears the node.
+    case believesOneWitness
     /// Tells everybody that a neighbour is dead.
     case slanders
     /// Never refutes what is said of it: its own record leaves it in greetings alone, and with the
@@ -117,6 +119,12 @@ extension World {
             else { return parcel }
             told.cumulative &+= 1
             return rewrite(parcel, from: offset, .acknowledge(told))
+        case .believesOneWitness:
+            let offset = Frame.routedHeaderSize + Frame.destinationSize
+            guard kind == FrameKind.routed.rawValue, !isMessage, !isTransit,
+                case .vouch(let subject, let incarnation) = decode(parcel, from: offset)
+            else { return parcel }
+            return rewrite(parcel, from: offset, .accuse(subject: subject, incarnation, .refused))
         case .keepsRecords:
             return kind == FrameKind.arc.rawValue && !isTransit ? drop(parcel) : parcel
         case .ignoresRemovals where kind == FrameKind.arc.rawValue:

@@ -26,6 +26,10 @@ public struct Network: Sendable {
     private var cutsFrom: [Int32] = []
     private(set) var isParted = false
     private var isolatedCount = 0
+    /// Firewalls that refuse new connections, by (from, to). Only ever asked, never walked.
+    private var rejections: Set<UInt64> = []
+    /// Hosts whose addresses refuse everybody.
+    private var refusing: Set<Int> = []
 
     public init() {}
 
@@ -77,6 +81,11 @@ public struct Network: Sendable {
     mutating func mend(from: Int, to: Int) {
         if cuts.remove(Self.pair(from, to)) != nil { cutsFrom[from] -= 1 }
     }
+    mutating func reject(from: Int, to: Int) { rejections.insert(Self.pair(from, to)) }
+    mutating func admit(from: Int, to: Int) { rejections.remove(Self.pair(from, to)) }
+    mutating func refuse(to host: Int, _ isRefusing: Bool) {
+        if isRefusing { refusing.insert(host) } else { refusing.remove(host) }
+    }
     mutating func isolate(_ host: Int) {
         isolated[host] = true
         isolatedCount += 1
@@ -98,6 +107,11 @@ public struct Network: Sendable {
     /// Something may be blocked somewhere; false nearly always, and known without looking at hosts.
     @inline(__always)
     var mayBlock: Bool { isParted || isolatedCount > 0 || !cuts.isEmpty }
+
+    /// A new connection from one host to the other is refused.
+    func isRejected(from: Int, to: Int) -> Bool {
+        refusing.contains(to) || rejections.contains(Self.pair(from, to))
+    }
 
     /// Nothing gets from one host to the other now.
     @inline(__always)

@@ -56,6 +56,20 @@ extension Run {
             overLinks(fault.amount) { run, one, other in run.world.reset(one, other) }
             truth.trouble(from: now, to: now)
             note("reset")
+        case .reject:
+            overLinks(fault.amount) { run, one, other in
+                run.world.reject(one, other)
+                run.cutLinks[index].append((one, other))
+                // The two dial each other again at most 10 s after it.
+                run.cuts.append(CutLink(one, other, until: run.now + fault.lasts + .seconds(10)))
+            }
+            excuseCornered()
+            lasting(index, fault)
+        case .refuse:
+            let hosts = faultRandom.sample(count, of: live)
+            for host in hosts { world.refuse(to: host, true) }
+            hurtHosts[index] += hosts
+            lasting(index, fault)
         case .skew:
             for host in faultRandom.sample(count, of: live) {
                 world.skew(host, jump: fault.by, partsPerMillion: fault.drift)
@@ -196,6 +210,12 @@ extension Run {
         case .cut:
             for (one, other) in cutLinks[index] { world.network.mend(from: one, to: other) }
             cutLinks[index] = []
+        case .reject:
+            for (one, other) in cutLinks[index] { world.admit(one, other) }
+            cutLinks[index] = []
+        case .refuse:
+            for host in hurtHosts[index] { world.refuse(to: host, false) }
+            hurtHosts[index] = []
         default: break
         }
         truth.trouble(from: now, to: now)
@@ -209,7 +229,7 @@ extension Run {
     }
 }
 
-/// A link that lets nothing through, in one direction at least.
+/// A link that lets nothing through, in one direction at least, or is not there.
 struct CutLink {
     private let one: Int
     private let other: Int

@@ -97,12 +97,13 @@ public struct Scenario: Sendable {
     public struct Fault: Sendable {
         public enum Kind: String, CaseIterable, Sendable {
             case crash, vanish, leave, join, restart, freeze, slow, partition, cut, reset, skew
+            case reject, refuse
         }
         public var kind: Kind
         public var at: Delay
-        /// Of cut and reset links, else nodes.
+        /// Of cut, reset and rejected links, else nodes.
         public var amount = Amount.count(1)
-        /// How long it lasts: of freeze, slow, partition, cut; the pause of a restart.
+        /// How long it lasts: of freeze, slow, partition, cut, reject, refuse; the pause of a restart.
         public var lasts = Delay.seconds(5)
         /// What a slow node adds; how far a clock jumps.
         public var by = Delay.milliseconds(100)

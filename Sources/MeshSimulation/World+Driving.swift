@@ -537,7 +537,8 @@ extension World {
             return
         }
         let back = now + network.latency(from: to, to: from)
-        guard let host = hosts[to], let accepted = host.server.acceptLink(at: host.localTime(now))
+        guard !network.isRejected(from: from, to: to), let host = hosts[to],
+            let accepted = host.server.acceptLink(at: host.localTime(now))
         else {
             answer(.refused, connection, from, at: back)
             return

@@ -70,6 +70,25 @@ extension World {
     /// Nothing goes from one host to another any more; the other way is unhurt.
     public mutating func cut(from: Int, to: Int) { network.cut(from: from, to: to) }
 
+    /// A firewall between two hosts: it refuses their new connections, and resets those that stand.
+    public mutating func reject(_ one: Int, _ other: Int) {
+        network.reject(from: one, to: other)
+        network.reject(from: other, to: one)
+        reset(one, other)
+    }
+
+    /// The firewall is no more.
+    public mutating func admit(_ one: Int, _ other: Int) {
+        network.admit(from: one, to: other)
+        network.admit(from: other, to: one)
+    }
+
+    /// A host's address refuses new connections, or does so no more; those that stand are unhurt. So do a
+    /// wrong address, and a proxy whose server is not there yet.
+    public mutating func refuse(to host: Int, _ isRefusing: Bool) {
+        network.refuse(to: host, isRefusing)
+    }
+
     /// Everything that this host sends takes so much longer.
     public mutating func slow(_ host: Int, by delay: Delay) { network.slow(host, by: delay) }
 
