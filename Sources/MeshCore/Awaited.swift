@@ -189,9 +189,13 @@ extension Node {
 
     /// Lazy: those that come to an end before their time leave it as it is.
     private func accusationsAwaited() -> Awaited {
-        var awaited = Awaited(within: max(configuration.timing.accusation, .milliseconds(150)))
+        // Round trips may have become shorter since.
+        var awaited = Awaited(within: max(configuration.timing.accusation, .milliseconds(2_300)))
         for accusation in suspicions.accusations {
             awaited.add(accusation.due, "the accusation of \(members.id(of: accusation.subject))")
+        }
+        for inquiry in suspicions.inquiries {
+            awaited.add(inquiry.due, "an inquiry about \(members.id(of: inquiry.subject))")
         }
         return awaited
     }

@@ -112,15 +112,17 @@ extension Node {
             }
         }
         var absent: Set<MemberIndex> = []
-        var addresses: Set<Endpoint> = []
         for slot in 0..<members.slotCount where members.contains(MemberIndex(slot)) {
             let index = MemberIndex(slot)
             guard members.status(of: index).isPresent else {
                 absent.insert(index)
                 continue
             }
-            if !addresses.insert(members.endpoint(of: index)).inserted {
-                found.insert("two members are present at one address")
+            if let other = members.index(at: members.endpoint(of: index)),
+                !members.status(of: other).isPresent
+                    || members.endpoint(of: other) != members.endpoint(of: index)
+            {
+                found.insert("an address leads to a member that is not there")
             }
         }
         let gone = departed.indices

@@ -89,7 +89,7 @@ extension Node {
         }
         guard let index = members.index(of: record.id) else {
             guard record.status.isPresent else { return nil }
-            return admit(record, from: link, &effects)
+            return admit(record, from: link, isFirstHand: isFirstHand, &effects)
         }
         // Nearly all news is old: it came over another link before.
         let status = members.status(of: index)
@@ -111,7 +111,9 @@ extension Node {
             send(.members([record], isRepair: false), over: known.link, &effects)
             if record.status != .suspect { return index }
         }
-        if record.status.isPresent, !takesAddress(record, &effects) {
+        if record.status.isPresent, !status.isPresent || record.endpoint != known.endpoint,
+            !takesAddress(record, from: link, isFirstHand: isFirstHand, &effects)
+        {
             return status.isPresent ? index : nil
         }
         if record.incarnation.life != known.incarnation.life, known.status.isPresent {
@@ -129,9 +131,12 @@ extension Node {
 
     /// Somebody new, or back from the dead after having been forgotten.
     private mutating func admit(
-        _ record: MemberRecord, from link: LinkIndex, _ effects: inout EffectBuffer
+        _ record: MemberRecord, from link: LinkIndex, isFirstHand: Bool,
+        _ effects: inout EffectBuffer
     ) -> MemberIndex? {
-        guard takesAddress(record, &effects) else { return nil }
+        guard takesAddress(record, from: link, isFirstHand: isFirstHand, &effects) else {
+            return nil
+        }
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
         coordinates.admit(index)
@@ -140,16 +145,31 @@ extension Node {
         return index
     }
 
-    /// A node restarted at the same address replaces its former self (<doc:Membership>): whoever else is
-    /// there is dead. False: it is the later born, and what is said of the other came late.
+    /// A node restarted at the same address replaces its former self (<doc:Membership>), and two can claim
+    /// one address by mistake. Who answers there decides: a member is dead when another does who has
+    /// that address. Its watchers dial it to find out, and whoever the newcomer greets.
+    ///
+    /// False: somebody later born is known there, and what is said of this one came late.
     private mutating func takesAddress(
-        _ record: MemberRecord, _ effects: inout EffectBuffer
+        _ record: MemberRecord, from link: LinkIndex, isFirstHand: Bool,
+        _ effects: inout EffectBuffer
     ) -> Bool {
         guard let other = members.index(at: record.endpoint), members.id(of: other) != record.id
         else { return true }
-        if other == .oneself || members[other].incarnation > record.incarnation { return false }
-        declareDead(other, &effects)
+        if other == .oneself { return false }
+        if isFirstHand, links[link].isDialled, links[link].endpoint == record.endpoint {
+            declareDead(other, &effects)
+            return true
+        }
+        if !isFirstHand, members[other].incarnation > record.incarnation { return false }
+        if isFirstHand || isWatched(other) { probe(other, &effects) }
         return true
+    }
+
+    /// This node has, or wants, a link to the member, or has just lost it.
+    private func isWatched(_ index: MemberIndex) -> Bool {
+        !members.link(of: index).isNone || members[index].wantedSince != nil
+            || suspicions.accusations.contains { $0.subject == index }
     }
 
     /// Draws the consequences of a new status, which the table already has.
@@ -169,6 +189,7 @@ extension Node {
             }
             withdrawAccusation(of: index)
         case .suspect:
+            reviewAccusations()
             counters[.suspicions] &+= 1
             effects.append(.log(.memberSuspect(id)))
             let due = deathDue(of: index)
@@ -184,7 +205,10 @@ extension Node {
                 effects.append(.log(.memberLeft(id)))
             }
             departed.append(index)
+            noteStrike(index)
             withdrawAccusation(of: index)
+            _ = takeInquiries(about: index)
+            reviewAccusations()
             lists.remove(id)
             withdrawKeys(of: index, &effects)
             members.adjust(index) {

@@ -53,7 +53,7 @@ extension Node {
     }
 
     /// A probe has come back without an answer.
-    mutating func probeFailed(_ effects: inout EffectBuffer) {
+    mutating func isolationProbeFailed(_ effects: inout EffectBuffer) {
         guard isCutOff else { return }
         suspicions.isolation.unanswered += 1
         guard

@@ -101,6 +101,11 @@ extension Node {
         links[index].endpoint = record.endpoint
         links[index].purpose = greeting.purpose
         links[index].stratum = Int(greeting.stratum)
+        if greeting.purpose == .probe {
+            send(.welcome(self.greeting(.probe, 0)), over: index, &effects)
+            forget(index, &effects)
+            return
+        }
         if greeting.purpose == .introduce {
             links[index].state = .introducing
             send(.welcome(self.greeting(.introduce, 0)), over: index, &effects)
@@ -266,12 +271,10 @@ extension Node {
         }
         links[index].isPeerLater = greeting.isLater
         let record = greeting.member
-        // Whoever was expected here is gone: somebody else answers at its address.
-        if links[index].purpose != .introduce, links[index].peer != record.id,
-            let former = members.index(of: links[index].peer),
-            members.status(of: former).isPresent
-        {
-            declareDead(former, &effects)
+        metAnother(record, on: index, &effects)
+        if links[index].purpose == .probe {
+            answeredProbe(record, on: index, &effects)
+            return
         }
         if let known = members.index(of: record.id), !members.status(of: known).isPresent,
             record.incarnation <= members[known].incarnation
@@ -339,6 +342,11 @@ extension Node {
             return
         }
         forget(index, &effects)
+        if link.purpose == .probe, reason != .dead {
+            // Who answers so has not said who it is.
+            dialFailed(link, .unreachable, &effects)
+            return
+        }
         switch reason {
         case .introduced: break
         case .oneself: strikeSeed(link.endpoint, &effects)
@@ -358,6 +366,7 @@ extension Node {
             timers.schedule(.maintenance, at: now + .milliseconds(20))
         case .duplicate:
             join.heard(link.endpoint)
+            askWhoRefuses(link, &effects)
         case .full:
             if link.purpose == .neighbour { postpone(link.member) }
             if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
@@ -523,9 +532,14 @@ extension Node {
         guard link.peer != NodeID(0), let member = members.index(of: link.peer),
             members.status(of: member).isPresent
         else { return }
+        let evidence: Evidence = reason == .refused ? .refused : .silence
+        if link.purpose == .probe {
+            probeFailed(member, evidence, &effects)
+            return
+        }
         if link.purpose == .introduce {
-            accuse(member, reason == .refused ? .refused : .silence, &effects)
-            probeFailed(&effects)
+            accuse(member, evidence, &effects)
+            isolationProbeFailed(&effects)
             return
         }
         if reason == .closed, members[member].dialFailures < 3 {
@@ -539,7 +553,7 @@ extension Node {
         } else {
             postpone(member)
         }
-        accuse(member, reason == .refused ? .refused : .silence, &effects)
+        accuse(member, evidence, &effects)
         checkReady(&effects)
     }
 

@@ -70,10 +70,7 @@ extension Node {
 
     /// Asks the node at `endpoint` who is there; tells it the same.
     private mutating func introduce(at endpoint: Endpoint, _ effects: inout EffectBuffer) {
-        let isUnderWay = links.indices.contains {
-            links[$0].isShakingHands && links[$0].isDialled && links[$0].endpoint == endpoint
-        }
-        if isUnderWay { return }
+        if links.isDialling(endpoint) { return }
         dial(endpoint, peer: nil, .introduce, stratum: 0, &effects)
     }
 

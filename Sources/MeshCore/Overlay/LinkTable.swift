@@ -69,8 +69,15 @@ struct LinkTable: ~Copyable {
     func handshake(with peer: NodeID, at endpoint: Endpoint) -> LinkIndex? {
         for index in indices where self[index].isShakingHands {
             let isSame = self[index].peer == peer || self[index].endpoint == endpoint
-            if isSame, self[index].isDialled, self[index].purpose != .introduce { return index }
+            if isSame, self[index].isDialled, self[index].purpose.isForLink { return index }
         }
         return nil
+    }
+
+    /// This node dials the address, for whatever purpose, and has no answer yet.
+    func isDialling(_ endpoint: Endpoint) -> Bool {
+        indices.contains {
+            self[$0].isShakingHands && self[$0].isDialled && self[$0].endpoint == endpoint
+        }
     }
 }

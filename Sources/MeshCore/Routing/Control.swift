@@ -93,7 +93,9 @@ extension Node {
         case .accuse(let subject, let incarnation, let evidence):
             receivedAccusation(of: subject, incarnation, evidence, by: origin, &effects)
         case .vouch(let subject, let incarnation):
-            receivedVouch(for: subject, incarnation, &effects)
+            receivedVouch(for: subject, incarnation, by: origin)
+        case .indirectProbe(let subject, let incarnation):
+            receivedIndirectProbe(of: subject, incarnation, for: origin, &effects)
         case .wrongName(let key, let name, let sequence):
             receivedWrongName(key, name: name, sequence: sequence, from: origin)
         case .nobody(let numbers, let sequence):

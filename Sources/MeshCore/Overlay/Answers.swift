@@ -1,0 +1,54 @@
+import MeshWire
+
+/// Who answers where a member was expected: the member itself, whoever has its address now, or somebody
+/// to whom something between has led.
+extension Node {
+    /// Somebody else answers where a member was expected. If this is the answerer's own address, as it
+    /// says itself, the member has it no more and is gone. If not, whatever stands between has led here,
+    /// and the member could not be dialled.
+    mutating func metAnother(
+        _ record: MemberRecord, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        guard links[index].peer != record.id, let expected = members.index(of: links[index].peer),
+            members.status(of: expected).isPresent
+        else { return }
+        if record.endpoint == links[index].endpoint {
+            declareDead(expected, &effects)
+        } else if links[index].purpose.isForLink {
+            postpone(expected)
+            accuse(expected, .silence, &effects)
+        }
+    }
+
+    mutating func answeredProbe(
+        _ record: MemberRecord, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        let link = links[index]
+        if let known = members.index(of: record.id), !members.status(of: known).isPresent,
+            record.incarnation <= members[known].incarnation
+        {
+            // Told of its death on a link it refutes; here nothing more is said.
+        } else {
+            _ = merge(record, from: index, isFirstHand: true, &effects)
+        }
+        forget(index, &effects)
+        guard let expected = members.index(of: link.peer), members.status(of: expected).isPresent
+        else { return }
+        if link.peer == record.id {
+            probeAnswered(expected, &effects)
+        } else {
+            probeFailed(expected, .silence, &effects)
+        }
+    }
+
+    /// The answerer has a link with this node, or dials it, and has not said who it is. If it is the
+    /// member that was expected there, a link to that one is here or comes soon. If not, whoever answers
+    /// a probe says so.
+    mutating func askWhoRefuses(_ link: Link, _ effects: inout EffectBuffer) {
+        guard let expected = members.index(of: link.peer), expected != .oneself,
+            members.status(of: expected).isPresent, members.link(of: expected).isNone
+        else { return }
+        if members[expected].dialFailures > 0 { probe(expected, &effects) }
+        postpone(expected)
+    }
+}
