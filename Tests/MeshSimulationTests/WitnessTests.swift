@@ -1,0 +1,146 @@
+import MeshCore
+import MeshWire
+import Testing
+
+@testable import MeshSimulation
+
+/// What one node sees of another is no proof: addresses refuse while their nodes live.
+@Suite struct WitnessTests {
+    private func settled(_ count: Int, seed: UInt64, degree: Int = 16) -> World {
+        var world = mesh(of: count, seed: seed, degree: degree)
+        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
+        #expect(ready)
+        world.run(for: .seconds(6))
+        for host in 0..<count { world.change(host, .user, "user\(host)", .add) }
+        world.run(for: .seconds(1))
+        return world
+    }
+
+    private func expectNoDoubt(
+        _ world: borrowing World, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        for host in world.everyone {
+            #expect(world.counters(host)[.deaths] == 0, sourceLocation: sourceLocation)
+            #expect(world.counters(host)[.suspicions] == 0, sourceLocation: sourceLocation)
+        }
+    }
+
+    /// Returns how long it took until all that live agreed, at most so long.
+    private func agreement(of world: inout World, atMost bound: Delay) -> Delay? {
+        let start = world.now
+        return world.run(atMost: bound) { $0.agree() } ? world.now - start : nil
+    }
+
+    @Test(arguments: [3, 5, 24], [1_000, 10_000])
+    func `a firewall between two nodes kills neither`(count: Int, milliseconds: Int64) {
+        var world = settled(count, seed: 61)
+        world.reject(1, 2)
+        world.run(for: .milliseconds(200))
+        world.clearDeliveries()
+        for round in 0..<10 {
+            #expect(world.publish(1, .user, "user2", [UInt8(round)]) == 1)
+            #expect(world.publish(2, .user, "user1", [UInt8(round)]) == 1)
+            world.run(for: Delay(nanoseconds: milliseconds * 100_000))
+        }
+        world.admit(1, 2)
+        world.run(for: .seconds(1))
+        #expect(world.deliveries.count == 20)
+        world.run(for: .seconds(12))
+        expectNoDoubt(world)
+        #expect(world.agree() == true)
+        #expect(world.links(1).contains { world.host(of: $0.peer) == 2 } == (count <= 17))
+    }
+
+    @Test func `a firewall that comes and goes kills nobody`() {
+        var world = settled(5, seed: 63)
+        for round in 0..<20 {
+            world.reject(1, 2)
+            world.run(for: .milliseconds(Int64(100 + round * 50)))
+            world.admit(1, 2)
+            world.run(for: .milliseconds(Int64(1_050 - round * 50)))
+        }
+        world.run(for: .seconds(1))
+        expectNoDoubt(world)
+    }
+
+    @Test func `new connections refused one way alone kill nobody, and the other way is taken`() {
+        var world = settled(5, seed: 65)
+        world.network.reject(from: 1, to: 2)
+        for _ in 0..<5 {
+            world.reset(1, 2)
+            world.run(for: .seconds(2))
+            #expect(world.links(1).contains { world.host(of: $0.peer) == 2 })
+        }
+        expectNoDoubt(world)
+    }
+
+    /// A wrong address; a proxy whose server is not there yet.
+    @Test(arguments: [3, 8])
+    func `a node whose address refuses everybody lives, and newcomers kill it not`(count: Int) {
+        var world = settled(count, seed: 67)
+        world.refuse(to: 2, true)
+        for _ in 0..<4 {
+            _ = world.start(seeds: [0])
+            world.reset(0, 2)
+            world.run(for: .seconds(3))
+        }
+        for host in world.everyone { #expect(world.counters(host)[.deaths] == 0) }
+        let agreed = world.run(atMost: .seconds(3)) { $0.agree() }
+        #expect(agreed)
+    }
+
+    @Test func `in a mesh of two nobody can contradict, and a crash is a death at once`() {
+        var world = settled(2, seed: 69)
+        world.crash(1)
+        let time = agreement(of: &world, atMost: .milliseconds(100))
+        #expect(time.map { $0 <= .milliseconds(10) } == true)
+    }
+
+    @Test func `of two that a firewall parts again and again neither dies each time`() {
+        var world = settled(2, seed: 71)
+        for _ in 0..<6 {
+            world.reject(0, 1)
+            world.run(for: .milliseconds(500))
+            world.admit(0, 1)
+            world.run(for: .seconds(4))
+        }
+        for host in world.everyone {
+            #expect(world.counters(host)[.deaths] == 1)
+            #expect(world.members(host).count == 2)
+        }
+    }
+
+    @Test(arguments: [
+        (3, [1]), (5, [1, 2]), (5, [1, 2, 3]), (3, [1, 2]), (24, [1, 2, 3, 4, 5]),
+    ])
+    func `crashes at one instant are known as fast as one`(count: Int, crashed: [Int]) {
+        var world = settled(count, seed: 73)
+        for host in crashed { world.crash(host) }
+        let time = agreement(of: &world, atMost: .seconds(1))
+        #expect(time.map { $0 <= .milliseconds(50) } == true, "\(time as Delay?)")
+    }
+
+    @Test(arguments: [(24, 4), (24, 16), (40, 8)])
+    func `half of all crash at one instant and the others know soon`(count: Int, degree: Int) {
+        var world = settled(count, seed: 75, degree: degree)
+        for host in 0..<count where host % 2 == 1 { world.crash(host) }
+        let time = agreement(of: &world, atMost: .seconds(10))
+        #expect(time.map { $0 <= .milliseconds(4_500) } == true, "\(time as Delay?)")
+    }
+
+    @Test func `a node all of whose watchers crash with it is found by others`() {
+        var world = settled(30, seed: 77, degree: 4)
+        let watchers = world.links(7).compactMap { world.host(of: $0.peer) }
+        for host in watchers + [7] { world.crash(host) }
+        let time = agreement(of: &world, atMost: .seconds(10))
+        #expect(time.map { $0 <= .seconds(5) } == true, "\(time as Delay?)")
+    }
+
+    @Test func `what two nodes see of a third that others reach is not enough`() {
+        var world = settled(6, seed: 79)
+        world.reject(1, 2)
+        world.reject(3, 2)
+        world.run(for: .seconds(10))
+        expectNoDoubt(world)
+    }
+}
