@@ -344,4 +344,36 @@ import Testing
         mesh.run(for: .milliseconds(50))
         #expect(mesh.payloads(at: 1) == numbers(1...9))
     }
+
+    // MARK: Forgotten
+
+    private func open(_ flows: inout Flows, _ number: Int, _ lane: Lane) -> FlowIndex {
+        flows.open(
+            to: MemberIndex(number % 100 + 1), NodeID(UInt64(number) + 1), lane, window: 1,
+            roundTrip: .zero, at: Instant(nanoseconds: 0))
+    }
+
+    /// It may have kept how far the flow was, and would take the same numbers for the same messages.
+    @Test(arguments: [Lane.messages, .bulk], [10, Flows.formerCountMax + 10])
+    func `to a member that was forgotten and is back numbers go on, however many were`(
+        lane: Lane, count: Int
+    ) {
+        var flows = Flows()
+        for number in 0..<count {
+            let flow = open(&flows, number, lane)
+            flows.outgoing[flow].last = UInt32(1_000 + number % 7)
+            flows.outgoing[flow].acknowledged = flows.outgoing[flow].last
+            flows.forget(MemberIndex(number % 100 + 1), NodeID(UInt64(number) + 1))
+        }
+        for number in [0, 5, count - 1] {
+            let flow = open(&flows, number, lane)
+            let last = flows.outgoing[flow].last
+            #expect(last >= UInt32(1_000 + number % 7))
+            #expect(last <= 1_006)
+            flows.forget(MemberIndex(number % 100 + 1), NodeID(UInt64(number) + 1))
+        }
+        let flow = open(&flows, count + 7, lane)
+        let last = flows.outgoing[flow].last
+        #expect((last == 0) == (count < Flows.formerCountMax))
+    }
 }

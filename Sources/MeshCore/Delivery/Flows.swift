@@ -32,6 +32,9 @@ struct Flows: ~Copyable {
     /// The numbers reached in flows to members that were forgotten while they were taken for dead:
     /// should one come back, it must not get the same numbers twice.
     private var former = ByLane<[NodeID: UInt32]>(messages: [:], bulk: [:])
+    /// At the bound the highest of those numbers stands for all of them: a flow to anybody who is not
+    /// in the list begins after it. A flow may begin in the middle (`IncomingFlow.isFresh`).
+    private var formerHighest = ByLane<UInt32>(messages: 0, bulk: 0)
     static let formerCountMax = 65_536
 
     /// The number of the last message that was published here.
@@ -85,7 +88,7 @@ struct Flows: ~Copyable {
         to member: MemberIndex, _ id: NodeID, _ lane: Lane = .messages, window: Int,
         roundTrip: Delay, at now: Instant
     ) -> FlowIndex {
-        let last = former[lane].removeValue(forKey: id) ?? 0
+        let last = former[lane].removeValue(forKey: id) ?? formerHighest[lane]
         var fresh = OutgoingFlow(
             to: member, id, lane, after: last, window: window, roundTrip: roundTrip, at: now)
         if lane == .messages { fresh.reverse = flow(from: id) }
@@ -217,7 +220,10 @@ struct Flows: ~Copyable {
         let flow = flow(to: member, lane)
         if !flow.isNone {
             precondition(outgoing[flow].count == 0, "messages for a dead node were kept")
-            if former[lane].count >= Self.formerCountMax { former[lane].removeAll() }
+            if former[lane].count >= Self.formerCountMax {
+                formerHighest[lane] = former[lane].values.reduce(formerHighest[lane], max)
+                former[lane].removeAll()
+            }
             former[lane][id] = outgoing[flow].last
             outgoing[flow].queue = ByteQueue()
             if lane == .bulk { outgoing[flow].isCongested = false }
