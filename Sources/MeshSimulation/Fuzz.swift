@@ -49,6 +49,7 @@ public enum Fuzz {
             var fault = fault(&random)
             fault.kind = random.next(below: 3) == 0 ? .refuse : .reject
             scenario.faults.append(fault)
+            if scenario.sessions.count > 0 { scenario.tolerated = tolerated(scenario) }
         }
         return scenario
     }
