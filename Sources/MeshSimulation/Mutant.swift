@@ -20,8 +20,6 @@ public enum Mistake: String, CaseIterable, Sendable {
     case keepsRecords
     /// Its removals never leave it, neither live nor in repairs.
     case ignoresRemovals
-    /// Says that an address refuses as soon as somebody else says so, though it hears the node.
-    case believesOneWitness
     /// Tells everybody that a neighbour is dead.
     case slanders
     /// Never refutes what is said of it: its own record leaves it in greetings alone, and with the
@@ -61,6 +59,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case forgetsSilence
     /// Leaves the timer of its link list set when there is nothing to tell.
     case keepsTimers
+    /// Says that an address refuses as soon as somebody else says so, though it hears the node.
+    case believesOneWitness
 
     /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
     /// waits for such a line is taken for silence still.
