@@ -45,8 +45,9 @@ struct ChannelQuestions {
     static let firstPartBytes = 16 * 1024
     static let partBytes = 128 * 1024
     /// The work that a part may cost the node that gives it: a place costs 8, a match the product of
-    /// both lengths, as far as that is looked at (`Glob.stepMax`). About 3 ms.
+    /// both lengths, as far as that is counted (`matchWorkMax`). About 3 ms.
     static let partWork = 2 * 1024 * 1024
+    static let matchWorkMax = 1024 * 1024
 }
 
 extension Gateway {
@@ -152,7 +153,8 @@ extension Gateway {
             if registry.topics.isLive(topic), registry.topics[topic].kind == kind {
                 let name = registry.topics.name(topic)
                 if let pattern {
-                    workLeft -= min(Glob.stepMax, name.count * (pattern.count + 1))
+                    workLeft -= min(
+                        ChannelQuestions.matchWorkMax, name.count * (pattern.count + 1))
                 }
                 if pattern.map({ Glob.matches($0, name) }) ?? true {
                     if bytesLeft < bytesMax, name.count + 2 > bytesLeft {

@@ -102,19 +102,100 @@ struct Dice {
         #expect(!Glob.matches([0xFF, 0x2A], [0xFE]))
     }
 
-    @Test func `a pattern made to be slow ends at the bound`() {
-        let name = [UInt8](repeating: 0x61, count: 65_535)
-        let stars = (0..<20_000).flatMap { _ in bytes("*a") } + bytes("b")
-        let longTail = bytes("*") + [UInt8](repeating: 0x61, count: 30_000) + bytes("b")
-        let bigClass = bytes("*[") + [UInt8](repeating: 0x62, count: 60_000) + bytes("]")
-        let clock = ContinuousClock()
-        let taken = clock.measure {
-            #expect(!Glob.matches(stars, name))
-            #expect(!Glob.matches(longTail, name))
-            #expect(!Glob.matches(bigClass, name))
+    /// The definition again, row by row over the name: for names that recursion would be too slow for.
+    private func defined(_ pattern: [UInt8], _ name: [UInt8]) -> Bool {
+        if name.isEmpty { return pattern.isEmpty }
+        // matched[n]: the pattern so far matches the first n bytes.
+        var matched = [true] + [Bool](repeating: false, count: name.count)
+        var rest = pattern[...]
+        while let first = rest.first {
+            var end = rest.index(after: rest.startIndex)
+            if first == UInt8(ascii: "[") {
+                // The shortest start of the rest that is one element: it matches what it does alone.
+                let whole = Array(rest)
+                end = rest.startIndex + Glob.matchClass(whole.span, 0, whole.count, 0).next
+            } else if first == UInt8(ascii: "\\"), end < rest.endIndex {
+                end += 1
+            }
+            let element = rest[..<end]
+            rest = rest[end...]
+            var next = [Bool](repeating: false, count: name.count + 1)
+            if first == UInt8(ascii: "*") {
+                for n in 0...name.count { next[n] = matched[n] || n > 0 && next[n - 1] }
+            } else {
+                for n in 1...name.count where matched[n - 1] {
+                    next[n] = naive(element, name[(n - 1)..<n])
+                }
+            }
+            matched = next
         }
-        #expect(taken < .seconds(5))
-        #expect(Glob.matches(bytes("*a*a*a*a*a"), name))
+        return matched[name.count]
+    }
+
+    @Test func `64 places at once match as the definition says, in whatever steps`() {
+        var dice = Dice(state: 3)
+        var matchCount = 0
+        for round in 0..<20_000 {
+            let isLong = round % 10 == 0
+            let pattern = bytes("*") + dice.text("ab*?[]^-\\", isLong ? 12 : 7)
+            let name = dice.text("abc-]\\", isLong ? 200 : 7) + bytes("a")
+            let expected = isLong ? defined(pattern, name) : naive(pattern[...], name[...])
+            var places = BytePlaces()
+            var outcome = Glob.Outcome.pending(Glob.Place(pattern: 0, name: 0))
+            var steps = 0
+            while case .pending(let place) = outcome {
+                var units = 1 + dice.roll(4)
+                if steps == 0 { units += BytePlaces.cost(name.count) }
+                outcome = Glob.resume(
+                    place, pattern.span, 0, pattern.count, name: name.span, 0, name.count,
+                    &places, &units)
+                steps += 1
+            }
+            if (outcome == .matches) != expected {
+                Issue.record("\(String(decoding: pattern, as: UTF8.self)) on \(name)")
+                return
+            }
+            if expected { matchCount += 1 }
+        }
+        #expect(matchCount > 2_000)
+    }
+
+    @Test func `long names match as the definition says`() {
+        var dice = Dice(state: 4)
+        var matchCount = 0
+        for _ in 0..<1_000 {
+            // Hard: two letters, many stars, and names that nearly match.
+            let pattern = dice.text("aab**?", 60)
+            let name = dice.text("aaab", 400)
+            let expected = defined(pattern, name)
+            if Glob.matches(pattern, name) != expected {
+                Issue.record("\(String(decoding: pattern, as: UTF8.self)) on \(name)")
+                return
+            }
+            if expected { matchCount += 1 }
+        }
+        #expect(matchCount > 100)
+    }
+
+    @Test(arguments: [
+        String(repeating: "*a", count: 500) + "b", "*" + String(repeating: "a", count: 1_000) + "b",
+        "*[" + String(repeating: "b", count: 1_000) + "]*c",
+        "*" + String(repeating: "?", count: 1_000) + "b*",
+        "*" + String(repeating: "[^b]", count: 250) + "b*",
+        "*" + String(repeating: "[-z]", count: 250) + "b*",
+    ])
+    func `the slowest pattern costs the name's bytes times its words`(_ pattern: String) {
+        let count = 65_535
+        var name = [UInt8](repeating: 0x61, count: count)
+        for place in stride(from: 0, to: count, by: 999) { name[place] = 0x62 }
+        let pattern = bytes(pattern)
+        var places = BytePlaces()
+        let most = 4 * count * (pattern.count + 63) / 64 + 4 * count
+        var units = most
+        let outcome = Glob.match(
+            pattern.span, 0, pattern.count, name: name.span, 0, count, &places, &units)
+        #expect(outcome != .pending(Glob.Place(pattern: 0, name: 0)))
+        #expect(units > 0)
     }
 }
 
@@ -206,6 +287,85 @@ struct Dice {
         index.matches(name.span, 0, name.count, into: &found)
         #expect(found.isEmpty)
         #expect(one != two)
+    }
+
+    /// Patterns that are tried for each name, and nearly match `hardName`.
+    private func hardPatterns(_ count: Int) -> [[UInt8]] {
+        (0..<count).map { number in
+            let digits = String(100_000 + number).dropFirst()
+            return bytes("*" + String(repeating: "a*", count: 8))
+                + [UInt8](repeating: 0x61, count: 40) + bytes(digits + "*")
+        }
+    }
+
+    private let hardName = bytes("0123456789") + [UInt8](repeating: 0x61, count: 20_000)
+
+    @Test func `a search in steps finds what a match does, and no step costs more than it may`() {
+        var index = PatternIndex(hasher: hasher)
+        for pattern in hardPatterns(200) { index.insert(pattern) }
+        for text in ["*", "0*", "*a", "*9aaa*", "a*", "*b*", "0123*aaa"] {
+            index.insert(bytes(text))
+        }
+        let name = hardName
+        var whole: [PatternNumber] = []
+        index.matches(name.span, 0, name.count, into: &whole)
+        var units = Work.perEvent
+        var part: [PatternNumber] = []
+        let isWhole = index.matches(name.span, 0, name.count, into: &part, &units)
+        #expect(!isWhole && part.count < whole.count)
+
+        var search = PatternSearch(of: index)
+        var searched = SearchedName(name)
+        var (steps, isDone) = (0, false)
+        while !isDone {
+            var units = 1_000
+            isDone = index.advance(&search, &searched, &units)
+            // The tables of the name are made in one go, after some bytes; else no more than a block.
+            #expect(units > (steps == 0 ? -BytePlaces.cost(name.count) - 10_000 : -200))
+            steps += 1
+        }
+        var found: [PatternNumber] = []
+        index.found(by: search, into: &found)
+        #expect(found.sorted() == whole.sorted() && found.count == 5)
+        #expect(steps > 50)
+    }
+
+    @Test func `patterns come and go between the steps of a search`() {
+        var index = PatternIndex(hasher: hasher)
+        for pattern in hardPatterns(50) { index.insert(pattern) }
+        let ids = ["*a", "0*", "*9aaa*", "*"].map { index.insert(bytes($0)) }
+        for pattern in hardPatterns(70).dropFirst(50) { index.insert(pattern) }
+        var search = PatternSearch(of: index)
+        var searched = SearchedName(hardName)
+        var steps = 0
+        while true {
+            var units = 500
+            if index.advance(&search, &searched, &units) { break }
+            steps += 1
+            if steps == 2 {
+                // One that is still to be tried and one that is another under the same number.
+                index.remove(ids[1])
+                index.remove(ids[2])
+                index.insert(bytes("*aa*"))
+            }
+        }
+        #expect(steps > 10)
+        index.remove(ids[0])
+        index.insert(bytes("*aaa"))
+        var found: [PatternNumber] = []
+        index.found(by: search, into: &found)
+        #expect(found == [ids[3]])
+    }
+
+    @Test func `most patterns that are tried are ruled out without a look at their text`() {
+        var index = PatternIndex(hasher: hasher)
+        for number in 0..<10_000 { index.insert(bytes("*user\(100_000 + number)*")) }
+        var found: [PatternNumber] = []
+        let name = bytes("room.12.user104711.typing")
+        var units = Work.perEvent
+        let isWhole = index.matches(name.span, 0, name.count, into: &found, &units)
+        #expect(isWhole && found.count == 1)
+        #expect(units > Work.perEvent / 10)
     }
 
     @Test func `a publish among 100,000 patterns tries few of them`() {

@@ -11,30 +11,81 @@
 ///
 /// Differences from Redis 7 (`stringmatchlen`): ranges compare bytes as unsigned. A match is found
 /// by going back to the last `*` alone, which suffices because everything else matches one byte; so
-/// nothing is recursive, and instead of 1,000 nested stars the bound is `stepMax`.
+/// nothing is recursive, and no number of stars is too large.
+///
+/// Between two stars the leftmost match of what stands there is the best: more of the name is left for
+/// the rest. It is looked for byte by byte first. Where that takes more than some steps for each byte of
+/// the name, it goes on at 64 places at once (`BytePlaces`). So a match costs at most
+/// O(name × ⌈pattern / 64⌉), and an ordinary one what its bytes do.
 public enum Glob {
-    /// A match gives up, and says no, after looking at this many bytes of the pattern. The longest
-    /// name against a pattern of sixteen bytes stays below it; without a bound a pattern and a name
-    /// of 64 KiB each could cost 2^32 steps. About a millisecond.
-    public static let stepMax = 1 << 20
+    /// What is known of a match.
+    enum Outcome: Equatable {
+        case matches
+        case differs
+        /// The work was used up before it was known: to be gone on with by `resume`.
+        case pending(Place)
+    }
+
+    /// Where a match has come to: the pattern from `pattern` on, which stands behind a star, is to be
+    /// found in the name from `name` on. Both count from the first byte.
+    struct Place: Equatable {
+        var pattern: Int
+        var name: Int
+    }
 
     /// True when `pattern[patternStart ..< patternStart + patternCount]` matches
-    /// `name[start ..< start + count]`. Cost: the length of both, at worst their product up to `stepMax`.
+    /// `name[start ..< start + count]`.
     public static func matches(
         _ pattern: Span<UInt8>, _ patternStart: Int, _ patternCount: Int,
         name: Span<UInt8>, _ start: Int, _ count: Int
     ) -> Bool {
+        var places = BytePlaces()
+        var units = Int.max
+        return match(
+            pattern, patternStart, patternCount, name: name, start, count, &places, &units)
+            == .matches
+    }
+
+    public static func matches(_ pattern: [UInt8], _ name: [UInt8]) -> Bool {
+        matches(pattern.span, 0, pattern.count, name: name.span, 0, name.count)
+    }
+
+    /// The same, and its cost is taken off `units` (`Work`).
+    public static func matches(
+        _ pattern: [UInt8], _ name: [UInt8], _ units: inout Int
+    ) -> Bool {
+        var places = BytePlaces()
+        var left = Int.max
+        let outcome = match(
+            pattern.span, 0, pattern.count, name: name.span, 0, name.count, &places, &left)
+        units -= Int.max - left
+        return outcome == .matches
+    }
+
+    /// The same with a bound: a unit is a byte compared, or 64 places of the name.
+    ///
+    /// - Parameters:
+    ///   - places: of this name, or cleared.
+    ///   - units: what the match may cost; its cost is taken off, a little beyond zero at times. Above
+    ///     zero the match is never `.pending`.
+    static func match(
+        _ pattern: Span<UInt8>, _ patternStart: Int, _ patternCount: Int,
+        name: Span<UInt8>, _ start: Int, _ count: Int, _ places: inout BytePlaces,
+        _ units: inout Int
+    ) -> Outcome {
         let patternEnd = patternStart + patternCount
         let end = start + count
         precondition(patternStart >= 0 && patternCount >= 0 && patternEnd <= pattern.count)
         precondition(start >= 0 && count >= 0 && end <= name.count)
-        if count == 0 { return patternCount == 0 }
+        if count == 0 { return patternCount == 0 ? .matches : .differs }
 
         var p = patternStart
         var n = start
         var afterStar = -1
         var starAt = 0
-        var stepsLeft = stepMax
+        var steps = 0
+        var patience = min(2 * count + patternCount + 64, stepsMax)
+        defer { units -= steps }
         while n < end {
             var matched = false
             var next = p + 1
@@ -44,15 +95,16 @@ public enum Glob {
                 case star:
                     p += 1
                     while p < patternEnd, pattern[p] == star { p += 1 }
-                    if p == patternEnd { return true }
+                    if p == patternEnd { return .matches }
                     afterStar = p
                     starAt = n
+                    if places.isBuilt { patience = min(patience, steps + 64) }
                     continue
                 case questionMark:
                     matched = true
                 case openBracket:
                     (matched, next) = matchClass(pattern, p, patternEnd, name[n])
-                    stepsLeft -= next - p
+                    steps += next - p
                 case backslash where p + 1 < patternEnd:
                     matched = pattern[p + 1] == name[n]
                     next = p + 2
@@ -60,27 +112,28 @@ public enum Glob {
                     matched = byte == name[n]
                 }
             }
-            stepsLeft -= 1
+            steps += 1
             if matched {
                 p = next
                 n += 1
                 continue
             }
-            guard afterStar >= 0, stepsLeft > 0 else { return false }
+            guard afterStar >= 0 else { return .differs }
             starAt += 1
+            guard steps < patience else {
+                return resume(
+                    Place(pattern: afterStar - patternStart, name: starAt - start), pattern,
+                    patternStart, patternCount, name: name, start, count, &places, &units)
+            }
             n = starAt
             p = afterStar
         }
         while p < patternEnd, pattern[p] == star { p += 1 }
-        return p == patternEnd
-    }
-
-    public static func matches(_ pattern: [UInt8], _ name: [UInt8]) -> Bool {
-        matches(pattern.span, 0, pattern.count, name: name.span, 0, name.count)
+        return p == patternEnd ? .matches : .differs
     }
 
     /// Whether `byte` is in the class that opens at `open`, and where the pattern goes on after it.
-    private static func matchClass(
+    static func matchClass(
         _ pattern: Span<UInt8>, _ open: Int, _ end: Int, _ byte: UInt8
     ) -> (matched: Bool, next: Int) {
         var p = open + 1
@@ -104,6 +157,41 @@ public enum Glob {
             }
         }
         return (isMember != isNegated, end)
+    }
+
+    /// The bit of two bytes that stand side by side.
+    @inline(__always)
+    static func pair(_ first: UInt8, _ second: UInt8) -> UInt64 {
+        1 << ((UInt64(first) &* 37 &+ UInt64(second) &* 11) & 63)
+    }
+
+    /// The length of the shortest name that matches, and the pairs of bytes that every one has.
+    static func demands(of pattern: [UInt8]) -> (nameCountMin: Int32, pairs: UInt64) {
+        var (count, pairs) = (Int32(0), UInt64(0))
+        var last: UInt8?
+        var p = 0
+        while p < pattern.count {
+            var byte = pattern[p]
+            p += 1
+            switch byte {
+            case star:
+                last = nil
+                continue
+            case questionMark: last = nil
+            case openBracket:
+                last = nil
+                p = matchClass(pattern.span, p - 1, pattern.count, 0).next
+            default:
+                if byte == backslash, p < pattern.count {
+                    byte = pattern[p]
+                    p += 1
+                }
+                if let last { pairs |= pair(last, byte) }
+                last = byte
+            }
+            count += 1
+        }
+        return (count, pairs)
     }
 
     /// The bytes that every match starts with, at most `countMax` of them.
@@ -150,11 +238,14 @@ public enum Glob {
         return Array(literal.reversed().prefix(countMax))
     }
 
-    private static let star = UInt8(ascii: "*")
-    private static let questionMark = UInt8(ascii: "?")
-    private static let openBracket = UInt8(ascii: "[")
-    private static let closeBracket = UInt8(ascii: "]")
-    private static let backslash = UInt8(ascii: "\\")
-    private static let caret = UInt8(ascii: "^")
-    private static let dash = UInt8(ascii: "-")
+    /// The bytes that are compared one by one at the most before 64 places are looked at at once.
+    private static let stepsMax = 8_192
+
+    static let star = UInt8(ascii: "*")
+    static let questionMark = UInt8(ascii: "?")
+    static let openBracket = UInt8(ascii: "[")
+    static let closeBracket = UInt8(ascii: "]")
+    static let backslash = UInt8(ascii: "\\")
+    static let caret = UInt8(ascii: "^")
+    static let dash = UInt8(ascii: "-")
 }

@@ -17,14 +17,24 @@ public struct PatternNumber: TableIndex {
 ///     *.error    ─▶ suffixes["rorre."]         they grow, byte by byte; one lookup for each
 ///     *part*     ─▶ unanchored                 length under which patterns are filed
 ///
+/// Of those that are tried most are ruled out without a look at their text: each pattern has a shortest
+/// name, and a word with a bit for each pair of plain bytes that stand side by side in it. A name has
+/// a bit for each of its pairs; one that lacks a bit of the pattern's does not match.
+///
 /// Patterns are numbered with small integers, which are used again, so that the owner keeps what
 /// belongs to a pattern in an array.
 ///
-/// Cost of `matches`: the name's length (up to `affixCountMax`, at both ends), and a match for each
-/// pattern filed under the same bytes. Insert and remove are O(1) expected.
+/// Cost of `matches`: the name's length (up to `affixCountMax`, at both ends; once in full where any
+/// are tried), and for each pattern filed under the same bytes a visit and mostly no match. It is
+/// bounded in units of work. A name that costs more is matched in steps (`PatternSearch`). Insert
+/// and remove are O(1) expected.
 public struct PatternIndex: ~Copyable {
     /// Longer prefixes and suffixes are filed under this many bytes: it bounds what a name costs.
     public static let affixCountMax = 128
+    /// What it costs to visit a pattern, in units of work: a byte compared is one.
+    static let visitUnits = 8
+    /// A longer name has nearly all pairs that a word can tell apart: they are not looked at.
+    private static let pairedNameMax = 256
 
     private let hasher: KeyHasher
     private var entries: [Entry] = []
@@ -39,6 +49,10 @@ public struct PatternIndex: ~Copyable {
     private var deadTextCount = 0
     /// Patterns in the set.
     public private(set) var count = 0
+    /// How many patterns have been inserted so far; numbers those in the set by their age.
+    private(set) var lastBirth: UInt64 = 0
+    /// The places of the name at hand, for patterns that are hard to match.
+    private var places = BytePlaces()
 
     fileprivate struct Entry {
         var key = Key(0)
@@ -50,6 +64,12 @@ public struct PatternIndex: ~Copyable {
         var previous = PatternNumber.none
         var affixHash: UInt64 = 0
         var affixCount: Int32 = 0
+        /// Bytes of the shortest name that matches.
+        var nameCountMin: Int32 = 0
+        /// The pairs that every name that matches has.
+        var pairs: UInt64 = 0
+        /// `lastBirth` when it was inserted.
+        var birth: UInt64 = 0
     }
 
     fileprivate enum Filing: UInt8 { case free, prefix, suffix, unanchored }
@@ -113,6 +133,9 @@ public struct PatternIndex: ~Copyable {
         entry.key = key
         entry.textStart = text.count
         entry.textCount = Int32(pattern.count)
+        (entry.nameCountMin, entry.pairs) = Glob.demands(of: pattern)
+        lastBirth += 1
+        entry.birth = lastBirth
         text.append(contentsOf: pattern)
         let prefix = Glob.literalPrefix(pattern, countMax: Self.affixCountMax)
         let suffix = Glob.reversedLiteralSuffix(pattern, countMax: Self.affixCountMax)
@@ -169,40 +192,138 @@ public struct PatternIndex: ~Copyable {
 
     /// Appends the numbers of the patterns that match `name[start ..< start + count]` to `ids`,
     /// each once, in an order that depends on the history of the set alone.
-    public func matches(
+    public mutating func matches(
         _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [PatternNumber]
     ) {
-        if self.count == 0 { return }
-        appendMatches(unanchoredFirst, name, start, count, into: &ids)
+        var units = Int.max
+        _ = matches(name, start, count, into: &ids, &units)
+    }
+
+    /// The same with a bound.
+    ///
+    /// - Parameter units: the work that it may cost; what it costs is taken off.
+    /// - Returns: false if that was not enough: not all are in `ids`.
+    public mutating func matches(
+        _ name: Span<UInt8>, _ start: Int, _ count: Int, into ids: inout [PatternNumber],
+        _ units: inout Int
+    ) -> Bool {
+        if self.count == 0 { return true }
+        // Only patterns that are tried ask for the pairs.
+        var pairs: UInt64 = 0
+        units -= 2 * min(count, Self.affixCountMax)
+        // Taken out for the time of the call: the text cannot be read while another part is written.
+        var places = BytePlaces()
+        swap(&places, &self.places)
+        appendMatches(unanchoredFirst, name, start, count, &pairs, &places, into: &ids, &units)
         var hash: UInt64 = 0
         for length in 0..<min(count, prefixes.longest) {
             hash = prefixes.extend(hash, name[start + length])
             if prefixes.isUsed(length + 1) {
-                appendMatches(prefixes.first(hash, entries), name, start, count, into: &ids)
+                let first = prefixes.first(hash, entries)
+                appendMatches(first, name, start, count, &pairs, &places, into: &ids, &units)
             }
         }
         hash = 0
         for length in 0..<min(count, suffixes.longest) {
             hash = suffixes.extend(hash, name[start + count - 1 - length])
             if suffixes.isUsed(length + 1) {
-                appendMatches(suffixes.first(hash, entries), name, start, count, into: &ids)
+                let first = suffixes.first(hash, entries)
+                appendMatches(first, name, start, count, &pairs, &places, into: &ids, &units)
             }
+        }
+        if places.isBuilt { places.clear() }
+        swap(&places, &self.places)
+        return units >= 0
+    }
+
+    /// - Parameter pairs: those of the name; 0: nobody has asked for them yet, or there are none.
+    @inline(never)
+    private func appendMatches(
+        _ first: PatternNumber, _ name: Span<UInt8>, _ start: Int, _ count: Int,
+        _ pairs: inout UInt64, _ places: inout BytePlaces, into ids: inout [PatternNumber],
+        _ units: inout Int
+    ) {
+        if first.isNone || units < 0 { return }
+        if pairs == 0 { pairs = Self.pairs(of: name, start, count) }
+        var id = first
+        while !id.isNone, units >= 0 {
+            let entry = entries[id.slot]
+            units -= Self.visitUnits
+            if entry.nameCountMin <= count, entry.pairs & ~pairs == 0 {
+                let outcome = Glob.match(
+                    text.span, entry.textStart, Int(entry.textCount), name: name, start, count,
+                    &places, &units)
+                switch outcome {
+                case .matches: ids.append(id)
+                case .differs: break
+                case .pending: units = -1
+                }
+            }
+            id = entry.next
         }
     }
 
-    private func appendMatches(
-        _ first: PatternNumber, _ name: Span<UInt8>, _ start: Int, _ count: Int,
-        into ids: inout [PatternNumber]
-    ) {
-        var id = first
-        while !id.isNone {
-            let entry = entries[id.slot]
-            if Glob.matches(
-                text.span, entry.textStart, Int(entry.textCount), name: name, start, count)
+    /// The pairs of bytes of a name, as `Entry.pairs` has those of a pattern.
+    private static func pairs(of name: Span<UInt8>, _ start: Int, _ count: Int) -> UInt64 {
+        if count > pairedNameMax { return .max }
+        var pairs: UInt64 = 0
+        var place = start + 1
+        while place < start + count {
+            pairs |= Glob.pair(name[place - 1], name[place])
+            place += 1
+        }
+        return pairs
+    }
+
+    // MARK: In steps
+
+    /// Goes on with a search; see `PatternSearch`.
+    ///
+    /// - Parameter units: what this step may cost; its cost is taken off.
+    /// - Returns: whether all patterns have been tried.
+    public mutating func advance(
+        _ search: inout PatternSearch, _ name: inout SearchedName, _ units: inout Int
+    ) -> Bool {
+        let bytes = name.bytes
+        let count = bytes.count
+        while search.next < entries.count {
+            if units <= 0 { return false }
+            units -= Self.visitUnits
+            let entry = entries[search.next]
+            if entry.filing != .free, entry.birth <= search.birthMax,
+                entry.nameCountMin <= count
             {
-                ids.append(id)
+                let (start, length) = (entry.textStart, Int(entry.textCount))
+                let outcome: Glob.Outcome
+                if let place = search.place, search.birth == entry.birth {
+                    outcome = Glob.resume(
+                        place, text.span, start, length, name: bytes.span, 0, count,
+                        &name.places, &units)
+                } else {
+                    outcome = Glob.match(
+                        text.span, start, length, name: bytes.span, 0, count,
+                        &name.places, &units)
+                }
+                switch outcome {
+                case .matches: search.found.append((PatternNumber(search.next), entry.birth))
+                case .differs: break
+                case .pending(let place):
+                    search.place = place
+                    search.birth = entry.birth
+                    return false
+                }
             }
-            id = entry.next
+            search.place = nil
+            search.next += 1
+        }
+        return true
+    }
+
+    /// Appends what a search has found, but for patterns that have been taken out since.
+    public func found(by search: PatternSearch, into ids: inout [PatternNumber]) {
+        for (id, birth) in search.found
+        where entries[id.slot].filing != .free && entries[id.slot].birth == birth {
+            ids.append(id)
         }
     }
 

@@ -11,8 +11,10 @@ struct ReplicatedPatterns: ~Copyable {
     private var holders: [[UInt16]] = []
     /// The numbers of each node's patterns. Sorted before their order matters.
     private var numbers: [UInt16: Set<PatternNumber>] = [:]
-    /// The numbers that the last `match` found.
+    /// The numbers that match the name at hand.
     private var matched: [PatternNumber] = []
+    /// `matched` is known before the message is published: `match` has only to be told so.
+    private var isMatched = false
 
     init(hasher: KeyHasher) {
         index = PatternIndex(hasher: hasher)
@@ -73,12 +75,81 @@ struct ReplicatedPatterns: ~Copyable {
         (numbers[node]?.sorted() ?? []).map { index.pattern($0) }
     }
 
-    /// Finds the patterns that match a name; see `matchCount` and `matchedHolders`.
+    /// Finds the patterns that match a name, if they are not known; see `matchCount` and
+    /// `matchedHolders`.
     mutating func match(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) {
+        if isMatched {
+            isMatched = false
+            return
+        }
         matched.removeAll(keepingCapacity: true)
         index.matches(bytes, start, count, into: &matched)
     }
 
+    /// Finds them ahead, for the next `match`.
+    ///
+    /// - Parameter units: see `PatternIndex.matches`.
+    /// - Returns: false if that was not enough.
+    mutating func matchAhead(
+        _ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ units: inout Int
+    ) -> Bool {
+        matched.removeAll(keepingCapacity: true)
+        isMatched = index.matches(bytes, start, count, into: &matched, &units)
+        return isMatched
+    }
+
+    /// The next `match` looks for itself.
+    mutating func forgetMatch() { isMatched = false }
+
+    /// The next `match` is about the name of this search, which is complete.
+    mutating func use(_ search: PatternSearch) {
+        matched.removeAll(keepingCapacity: true)
+        index.found(by: search, into: &matched)
+        isMatched = true
+    }
+
+    /// A search that is to begin.
+    func search() -> PatternSearch { PatternSearch(of: index) }
+
+    /// See `PatternIndex.advance`.
+    mutating func advance(
+        _ search: inout PatternSearch, _ name: inout SearchedName, _ units: inout Int
+    ) -> Bool {
+        index.advance(&search, &name, &units)
+    }
+
     var matchCount: Int { matched.count }
     func matchedHolders(_ position: Int) -> [UInt16] { holders[matched[position].slot] }
+}
+
+// For drivers that let no event cost more than it may: names are matched before they are published.
+
+extension Node {
+    /// Somebody in the mesh has a pattern.
+    @inline(__always)
+    public var hasPatterns: Bool { !directory.patterns.isEmpty }
+
+    /// Finds the patterns in the mesh that match the name of the next message to be published.
+    ///
+    /// - Parameter units: the work that it may cost (`Work`); its cost is taken off.
+    /// - Returns: false if that was not enough, and nothing is known then.
+    public mutating func match(_ name: Slice, _ bytes: Span<UInt8>, _ units: inout Int) -> Bool {
+        directory.patterns.matchAhead(bytes, Int(name.start), Int(name.count), &units)
+    }
+
+    /// The next message is another than the one that `match` was about.
+    public mutating func forgetMatch() { directory.patterns.forgetMatch() }
+
+    /// A search for the patterns in the mesh that match a name, before its first step.
+    public func patternSearch() -> PatternSearch { directory.patterns.search() }
+
+    /// See `PatternIndex.advance`.
+    public mutating func advance(
+        _ search: inout PatternSearch, _ name: inout SearchedName, _ units: inout Int
+    ) -> Bool {
+        directory.patterns.advance(&search, &name, &units)
+    }
+
+    /// In place of `match`: the next message has the name of this search, which is complete.
+    public mutating func use(_ search: PatternSearch) { directory.patterns.use(search) }
 }
