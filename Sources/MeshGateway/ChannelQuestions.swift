@@ -18,8 +18,17 @@ import MeshWire
 // Places are those of the node's table of topics, where a topic stays as long as it exists. So each
 // that exists all the while is told, as in Redis's SCAN; one that comes or goes meanwhile may be or not.
 
-/// Questions of this node's clients about the channels elsewhere.
+/// Questions of this node's clients about the channels here and elsewhere.
 struct ChannelQuestions {
+    /// A question that the other nodes have been asked.
+    struct Open {
+        let id: QueryID
+        /// Some have not answered yet.
+        var isAsking = true
+        /// Where this node's own names go on, which are gathered in steps too; nil: that was all.
+        var place: UInt32? = 0
+    }
+
     /// The rest of one node's names, from a place on.
     struct Part {
         let question: QueryID
@@ -27,8 +36,8 @@ struct ChannelQuestions {
         let place: UInt32
     }
 
-    /// Questions that the other nodes have been asked and that are not answered, the first one first.
-    var open: [QueryID] = []
+    /// Questions that are not answered, the first one first.
+    var open: [Open] = []
     /// Questions that wait until others are answered, the first one first.
     var waiting = WaitingQuestions()
     /// Parts that are on their way here.
@@ -44,10 +53,9 @@ struct ChannelQuestions {
     /// name is told in any case.
     static let firstPartBytes = 16 * 1024
     static let partBytes = 128 * 1024
-    /// The work that a part may cost the node that gives it: a place costs 8, a match the product of
-    /// both lengths, as far as that is counted (`matchWorkMax`). About 3 ms.
-    static let partWork = 2 * 1024 * 1024
-    static let matchWorkMax = 1024 * 1024
+    /// What a place of the table costs, and a name that is told, in units of work.
+    static let placeUnits = 8
+    static let nameUnits = 16
 }
 
 extension Gateway {
@@ -56,8 +64,8 @@ extension Gateway {
     ) -> Request {
         guard arguments.count <= 3 else { return wrongPubSub(input, client) }
         let pattern = arguments.count == 3 ? bytes(2, input) : nil
-        if (pattern?.count ?? 0) > Frame.nameLengthMax {
-            fail(client, .syntax(.name(.pattern, bytesMax: Frame.nameLengthMax)))
+        if (pattern?.count ?? 0) > Frame.patternLengthMax {
+            fail(client, .syntax(.name(.pattern, bytesMax: Frame.patternLengthMax)))
             return .handled
         }
         clients[client.slot].flags.insert(.asking)
@@ -71,17 +79,32 @@ extension Gateway {
         while channels.open.count < ChannelQuestions.openMax,
             let id = channels.waiting.ids.popFirst()
         {
-            guard isAwaited(id), var question = questions.removeValue(forKey: id),
-                case .channels(let kind, let pattern) = question.subject
+            guard isAwaited(id), case .channels(let kind, let pattern) = questions[id]?.subject
             else {
                 questions[id] = nil
                 continue
             }
-            gatherChannels(kind, pattern, &question)
-            questions[id] = question
-            channels.open.append(id)
+            channels.open.append(ChannelQuestions.Open(id: id))
+            var units = Work.perEvent
+            gatherChannels(channels.open.count - 1, &units)
             send(id, kind, pattern, from: 0, to: nil)
         }
+    }
+
+    /// Some names of this node are still to be gathered: `gatherChannels` is to be called, once a turn.
+    public var isGathering: Bool { channels.open.contains { $0.place != nil } }
+
+    /// Gathers some of this node's own names for the first question that lacks them.
+    ///
+    /// - Returns: the client to go on with, if its question is answered with that.
+    public mutating func gatherChannels() -> ClientIndex? {
+        guard let position = channels.open.firstIndex(where: { $0.place != nil }) else {
+            return nil
+        }
+        let id = channels.open[position].id
+        var units = Work.perEvent
+        gatherChannels(position, &units)
+        return channels.open[position].place == nil ? concludeChannels(id, unheard: nil) : nil
     }
 
     /// Asks a node, or everyone, for the names from a place on.
@@ -99,16 +122,31 @@ extension Gateway {
         ask(id, to: node, bytes.array)
     }
 
-    /// The channels here whose names match.
-    private func gatherChannels(
-        _ kind: TopicKind, _ pattern: [UInt8]?, _ question: inout Question
-    ) {
-        for topic in registry.topics.indices
-        where registry.topics.isLive(topic) && registry.topics[topic].kind == kind {
-            let name = registry.topics.name(topic)
-            if let pattern, !Glob.matches(pattern, name) { continue }
-            if !note(name.span, 0, name.count, in: &question) { return }
+    /// Goes on with the channels here whose names match.
+    private mutating func gatherChannels(_ position: Int, _ units: inout Int) {
+        let id = channels.open[position].id
+        guard var question = questions.removeValue(forKey: id),
+            case .channels(let kind, let pattern) = question.subject,
+            var index = channels.open[position].place.map({ Int($0) })
+        else {
+            channels.open[position].place = nil
+            return
         }
+        defer { questions[id] = question }
+        let count = isAwaited(question) ? registry.topics.indices.count : 0
+        while index < count, units > 0 {
+            let topic = TopicIndex(rawValue: Int32(index))
+            index += 1
+            units -= ChannelQuestions.placeUnits
+            guard registry.topics.isLive(topic), registry.topics[topic].kind == kind else {
+                continue
+            }
+            let name = registry.topics.name(topic)
+            if let pattern, !Glob.matches(pattern, name, &units) { continue }
+            units -= ChannelQuestions.nameUnits
+            if !note(name.span, 0, name.count, in: &question) { index = count }
+        }
+        channels.open[position].place = index < count ? UInt32(index) : nil
     }
 
     /// Remembers that the question's answer is not all when it has gathered all that it may.
@@ -138,34 +176,34 @@ extension Gateway {
         let place = input.load(UInt32.self, at: at)
         let pattern =
             input[at + 4] == 0 ? nil : input.array(Slice(start: at + 5, count: end - at - 5))
+        guard (pattern?.count ?? 0) <= Frame.patternLengthMax else { return false }
         let bytesMax =
             place == 0 ? ChannelQuestions.firstPartBytes : ChannelQuestions.partBytes
         let nextOffset = answer.count
         answer.append(integer: UInt32(0))
         var bytesLeft = bytesMax
-        var workLeft = ChannelQuestions.partWork
+        var units = Work.perEvent
         var index = Int(place)
         let count = registry.topics.indices.count
         while index < count {
             let topic = TopicIndex(rawValue: Int32(index))
             index += 1
-            workLeft -= 8
+            units -= ChannelQuestions.placeUnits
             if registry.topics.isLive(topic), registry.topics[topic].kind == kind {
                 let name = registry.topics.name(topic)
-                if let pattern {
-                    workLeft -= min(
-                        ChannelQuestions.matchWorkMax, name.count * (pattern.count + 1))
-                }
-                if pattern.map({ Glob.matches($0, name) }) ?? true {
+                var matches = true
+                if let pattern { matches = Glob.matches(pattern, name, &units) }
+                if matches {
                     if bytesLeft < bytesMax, name.count + 2 > bytesLeft {
                         index -= 1
                         break
                     }
                     bytesLeft -= name.count + 2
+                    units -= ChannelQuestions.nameUnits
                     Self.append(name, to: &answer)
                 }
             }
-            if workLeft <= 0 || bytesLeft <= 0 { break }
+            if units <= 0 || bytesLeft <= 0 { break }
         }
         if index < count {
             answer.overwrite(integer: UInt32(truncatingIfNeeded: index), at: nextOffset)
@@ -222,20 +260,32 @@ extension Gateway {
         guard questions[part.question] != nil else { return nil }
         questions[part.question]!.unheard += unheard
         questions[part.question]!.partsLeft -= 1
-        return finishChannels(part.question, unheard: name)
+        return concludeChannels(part.question, unheard: name)
     }
 
-    /// Everyone has answered, or one node has told a later part of its names.
+    /// Everyone has answered.
     ///
     /// - Returns: the client to go on with, if its question is answered with that.
     mutating func finishChannels(_ id: QueryID, unheard: String?) -> ClientIndex? {
-        guard let question = questions[id] else { return nil }
-        if question.partsLeft > 0, question.unheard.isEmpty, !question.isCut, isAwaited(id) {
+        guard let position = channels.open.firstIndex(where: { $0.id == id }) else { return nil }
+        channels.open[position].isAsking = false
+        return concludeChannels(id, unheard: unheard)
+    }
+
+    /// Everyone has answered, one node has told a later part of its names, or this node has all its own.
+    ///
+    /// - Returns: the client to go on with, if its question is answered with that.
+    private mutating func concludeChannels(_ id: QueryID, unheard: String?) -> ClientIndex? {
+        guard let question = questions[id],
+            let open = channels.open.first(where: { $0.id == id })
+        else { return nil }
+        let isComplete = !open.isAsking && open.place == nil && question.partsLeft == 0
+        if !isComplete, question.unheard.isEmpty, !question.isCut, isAwaited(id) {
             askParts()
             return nil
         }
         questions[id] = nil
-        channels.open.removeAll { $0 == id }
+        channels.open.removeAll { $0.id == id }
         askParts()
         defer { startChannelQuestions() }
         let client = question.client
@@ -257,7 +307,7 @@ extension Gateway {
 
     /// Asks for the parts that are wanted, few at once, and first for those of the oldest questions.
     private mutating func askParts() {
-        let growing = channels.open.filter { questions[$0].map { $0.partsLeft > 0 } ?? false }
+        let growing = channels.open.map(\.id).filter { (questions[$0]?.partsLeft ?? 0) > 0 }
         for id in growing.prefix(ChannelQuestions.growingMax) {
             guard case .channels(let kind, let pattern) = questions[id]?.subject else { continue }
             while channels.partsAsked < ChannelQuestions.partsAskedMax,

@@ -24,7 +24,12 @@ extension Gateway {
         let topic = currentTopic(publication, input)
         var localCount = topic.isNone ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
-        if hasPatterns { localCount += findPatterns(message.name, input) }
+        if hasPatterns {
+            // A driver that publishes without a look at the cost has it all here.
+            var units = Int.max
+            if !isMatched { match(message.name, input, within: &units) }
+            localCount += countMatched()
+        }
         let slot = client.slot
         if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open {
             var reply =
@@ -39,6 +44,65 @@ extension Gateway {
         }
         if hasPatterns {
             fanOutToPatterns(message.key, message.name, message.payload, input, id)
+        }
+    }
+
+    // MARK: Matching ahead
+
+    /// Finds the patterns of clients here that match the name of the next message.
+    ///
+    /// - Returns: false if it would cost more than it may in this event or turn (`Work`).
+    public mutating func match(_ name: Slice, _ input: Span<UInt8>) -> Bool {
+        let units = min(unitsLeft, Work.perEvent)
+        var left = units
+        defer { charge(units - left) }
+        return match(name, input, within: &left)
+    }
+
+    /// The same within a bound of the caller's, from which the cost is taken off.
+    @discardableResult
+    public mutating func match(
+        _ name: Slice, _ input: Span<UInt8>, within units: inout Int
+    ) -> Bool {
+        matched.removeAll(keepingCapacity: true)
+        isMatched = patterns.matches(
+            input, Int(name.start), Int(name.count), into: &matched, &units)
+        return isMatched
+    }
+
+    /// This much of the turn's work has been done.
+    @inline(__always)
+    public mutating func charge(_ units: Int) {
+        if units > Work.trifle { unitsLeft = max(0, unitsLeft - units) }
+    }
+
+    /// A search for the patterns of clients here that match a name, before its first step.
+    public func patternSearch() -> PatternSearch { PatternSearch(of: patterns) }
+
+    /// See `PatternIndex.advance`.
+    public mutating func advance(
+        _ search: inout PatternSearch, _ name: inout SearchedName, _ units: inout Int
+    ) -> Bool {
+        patterns.advance(&search, &name, &units)
+    }
+
+    /// In place of `match`: the next message has the name of this search. Nil: no pattern matches it.
+    public mutating func use(_ search: PatternSearch?) {
+        matched.removeAll(keepingCapacity: true)
+        if let search { patterns.found(by: search, into: &matched) }
+        isMatched = true
+    }
+
+    /// Instead of `published`, in whatever state the client is: the command is not carried out, and
+    /// will be given to `next` again.
+    public mutating func putBack(_ client: ClientIndex) {
+        let slot = client.slot
+        counters[.commands] -= 1
+        // Its SKIP was used up. What a transaction carries out is silenced with EXEC.
+        if clients[slot].flags.contains(.muted),
+            clients[slot].flags.isDisjoint(with: [.replyOff, .executing])
+        {
+            clients[slot].flags.insert(.replySkip)
         }
     }
 
@@ -65,7 +129,10 @@ extension Gateway {
             kind, message.key, input, Int(message.name.start), Int(message.name.count))
     }
 
-    /// A message from another node for local clients. Returns how many clients it went to.
+    /// A message from another node for local clients.
+    ///
+    /// - Returns: how many clients it went to; -1: to none, because it would cost more than an event may
+    ///   to find them. Then the name is to be matched in steps, and the message given again (`use`).
     @discardableResult
     public mutating func deliver(
         _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>,
@@ -73,13 +140,15 @@ extension Gateway {
     ) -> Int {
         guard let kind = TopicKind(body) else { return 0 }
         var receivers = 0
+        let hasPatterns = body.matchesPatterns && patterns.count > 0
+        if hasPatterns, !isMatched, !match(name, input) { return -1 }
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
         if !topic.isNone {
             receivers = Int(registry.topics[topic].count)
             fanOut(topic, MessageWord(body), name, payload, input, id)
         }
-        if body.matchesPatterns, patterns.count > 0 {
-            receivers += findPatterns(name, input)
+        if hasPatterns {
+            receivers += countMatched()
             fanOutToPatterns(key, name, payload, input, id)
         }
         return receivers
@@ -94,10 +163,9 @@ extension Gateway {
         return found
     }
 
-    /// Puts the patterns that match into `matched`; returns how many subscribers they have.
-    private mutating func findPatterns(_ name: Slice, _ input: Span<UInt8>) -> Int {
-        matched.removeAll(keepingCapacity: true)
-        patterns.matches(input, Int(name.start), Int(name.count), into: &matched)
+    /// How many subscribers the patterns have that match the message at hand. The next is another.
+    private mutating func countMatched() -> Int {
+        isMatched = false
         var receivers = 0
         for number in matched {
             receivers += Int(registry.topics[patternTopics[number.slot]].count)

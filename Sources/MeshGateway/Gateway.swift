@@ -145,6 +145,10 @@ public struct Gateway: ~Copyable {
     var patternTopics: [TopicIndex] = []
     /// Patterns that match the name at hand; reused.
     var matched: [PatternNumber] = []
+    /// `matched` is that of the next message already.
+    var isMatched = false
+    /// What matching may still cost in this turn; the driver sets it at its begin, if it does.
+    public var unitsLeft = Work.perTurn
 
     /// The arguments of the command at hand, relative to `argumentBase`.
     var arguments = ArgumentList()

@@ -31,6 +31,7 @@ extension Server {
         edge.gateway.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         servesClients = true
+        deliversAtOnce = patternSteps.lanes.isEmpty
         noteReadiness()
         return edge.gateway.open(address: address, at: now)
     }
@@ -113,6 +114,10 @@ extension Server {
             pause.isPostponed = true
             return .paused
         }
+        if node.hasPatterns, !isMatched(publication, bytes, client) {
+            pause.isPostponed = true
+            return .paused
+        }
         let copies = edge.gateway.counters[.clientCopies]
         let outcome: PublishOutcome
         if publication.isDecoded {
@@ -192,6 +197,7 @@ extension Server {
     /// Clients whose output has grown since the last call, each once, in place of what was in
     /// `clients`.
     public mutating func takeDirty(into clients: inout [ClientIndex]) {
+        edge.gateway.unitsLeft = Work.perTurn
         clients.removeAll(keepingCapacity: true)
         swap(&clients, &edge.gateway.dirty)
         // Both grow in the turn in which one does, not one of them later.

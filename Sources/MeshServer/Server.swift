@@ -56,6 +56,8 @@ public struct Server: ~Copyable {
     let edge: Edge
     /// A client has come, or the node leaves: until then only the node has to be looked after.
     var servesClients = false
+    /// There are clients, and no message waits for its name to be matched.
+    var deliversAtOnce = false
     /// The time of what is being handled.
     var now: Instant
     var phase = Phase.running
@@ -64,6 +66,7 @@ public struct Server: ~Copyable {
     /// The readiness that the gateway was last told.
     private var wasReady = false
     var pause = Pause()
+    var patternSteps = PatternSteps()
     var counters = ServerCounters()
     /// The command that waits for what only the driver knows.
     var pendingReport: (client: ClientIndex, report: Report)?
@@ -159,6 +162,8 @@ public struct Server: ~Copyable {
         }
         if !servesClients { return earliest }
         consider(edge.gateway.nextDeadline())
+        // At once, and yet later: time must pass where it does so from deadline to deadline.
+        if hasSteps { consider(now + .microseconds(1)) }
         if edge.gateway.clientCount > 0 || edge.gateway.awaitsSessions {
             consider(nextOverdueCheck)
         }
@@ -179,6 +184,7 @@ public struct Server: ~Copyable {
         self.now = now
         edge.gateway.now = now
         if let due = edge.gateway.nextDeadline(), due <= now { edge.gateway.tick(at: now) }
+        if hasSteps { step(&effects) }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
             for client in edge.gateway.overdue(at: now) { effects.orders.append(.close(client)) }
@@ -205,11 +211,17 @@ public struct Server: ~Copyable {
             switch effects.mesh[position] {
             case .send, .dial, .close: break
             case .deliver(let body, let number, let key, let name, let payload, let id):
-                if servesClients {
+                if deliversAtOnce {
                     self.now = now
                     edge.gateway.now = now
-                    deliver(body, number, key, name, payload, id, bytes, &effects)
+                    deliver(body, number, key, name, payload, id, bytes, &effects.clientBytes)
                     if edge.gateway.hasWork || !own.isEmpty { needsSettling = true }
+                } else if servesClients {
+                    self.now = now
+                    edge.gateway.now = now
+                    deliverInTurn(
+                        body, number, key, name, payload, id, bytes, &effects.clientBytes)
+                    needsSettling = true
                 }
             default:
                 self.now = now
@@ -223,13 +235,20 @@ public struct Server: ~Copyable {
     }
 
     @inline(__always)
-    private mutating func deliver(
+    mutating func deliver(
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
-        _ id: MessageID, _ bytes: Span<UInt8>, _ effects: inout ServerEffects
+        _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
     ) {
         let copies = edge.gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
-        if copies == 0 { noteUnclaimed(body, number, key, name, bytes, from: id.origin) }
-        effects.clientBytes += copies * (Int(name.count) + Int(payload.count))
+        if copies <= 0 {
+            if copies < 0 {
+                hold(body, number, key, name, payload, id, bytes, &clientBytes)
+            } else {
+                noteUnclaimed(body, number, key, name, bytes, from: id.origin)
+            }
+            return
+        }
+        clientBytes += copies * (Int(name.count) + Int(payload.count))
     }
 
     /// - Parameters:
@@ -246,15 +265,9 @@ public struct Server: ~Copyable {
         case .left: phase = .left
         case .deliverKept(let body, let number, let key, let name, let payload, let id):
             if !servesClients { return }
-            let copies = effectBytes.withSpan {
-                let copies = edge.gateway.deliver(
-                    body, key, name: name, payload: payload, $0, id: id)
-                if copies == 0, id.origin != node.id {
-                    noteUnclaimed(body, number, key, name, $0, from: id.origin)
-                }
-                return copies
+            effectBytes.withSpan {
+                deliverInTurn(body, number, key, name, payload, id, $0, &clientBytes)
             }
-            clientBytes += copies * (Int(name.count) + Int(payload.count))
         case .undelivered(let sender, let body, let key, let name, let node, let count):
             effectBytes.withSpan {
                 edge.gateway.undelivered(
@@ -302,6 +315,7 @@ public struct Server: ~Copyable {
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>,
         from origin: NodeID
     ) {
+        if origin == node.id { return }
         let sharesKey = edge.gateway.hasAnother(body, key)
         if sharesKey {
             let start = ownBytes.count

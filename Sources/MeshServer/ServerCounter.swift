@@ -1,9 +1,13 @@
 import MeshCore
 
-public typealias ServerCounters = Counters<ServerCounter, 1>
+public typealias ServerCounters = Counters<ServerCounter, 3>
 
 /// The counters of a server besides those of its node and its gateway.
 public enum ServerCounter: String, CounterName {
     case publishersPaused =
         "Times that a publisher was not read from because of a congested link or destination."
+    case namesMatchedInSteps =
+        "Names of messages whose matching patterns took more than one event to find."
+    case patternSearchesCut =
+        "Messages of other nodes given to some of their patterns only: too much waited for the rest."
 }
