@@ -24,12 +24,7 @@ extension Gateway {
         let topic = currentTopic(publication, input)
         var localCount = topic.isNone ? 0 : Int(registry.topics[topic].count)
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
-        if hasPatterns {
-            // A driver that publishes without a look at the cost has it all here.
-            var units = Int.max
-            if !isMatched { match(message.name, input, within: &units) }
-            localCount += countMatched()
-        }
+        if hasPatterns { localCount += countMatched(message.name, input) }
         let slot = client.slot
         if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open {
             var reply =
@@ -52,6 +47,7 @@ extension Gateway {
     /// Finds the patterns of clients here that match the name of the next message.
     ///
     /// - Returns: false if it would cost more than it may in this event or turn (`Work`).
+    @inline(never)
     public mutating func match(_ name: Slice, _ input: Span<UInt8>) -> Bool {
         let units = min(unitsLeft, Work.perEvent)
         var left = units
@@ -139,18 +135,31 @@ extension Gateway {
         id: MessageID
     ) -> Int {
         guard let kind = TopicKind(body) else { return 0 }
+        if body.matchesPatterns, patterns.count > 0 {
+            return deliverToPatterns(kind, key, name: name, payload: payload, input, id: id)
+        }
+        let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
+        if topic.isNone { return 0 }
+        let receivers = Int(registry.topics[topic].count)
+        fanOut(topic, MessageWord(body), name, payload, input, id)
+        return receivers
+    }
+
+    /// The same where patterns have to be looked at.
+    @inline(never)
+    private mutating func deliverToPatterns(
+        _ kind: TopicKind, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>,
+        id: MessageID
+    ) -> Int {
+        if !isMatched, !match(name, input) { return -1 }
         var receivers = 0
-        let hasPatterns = body.matchesPatterns && patterns.count > 0
-        if hasPatterns, !isMatched, !match(name, input) { return -1 }
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
         if !topic.isNone {
             receivers = Int(registry.topics[topic].count)
-            fanOut(topic, MessageWord(body), name, payload, input, id)
+            fanOut(topic, .message, name, payload, input, id)
         }
-        if hasPatterns {
-            receivers += countMatched()
-            fanOutToPatterns(key, name, payload, input, id)
-        }
+        receivers += countMatched()
+        fanOutToPatterns(key, name, payload, input, id)
         return receivers
     }
 
@@ -161,6 +170,14 @@ extension Gateway {
         var found = false
         registry.topics.forEach(kind, key) { _ in found = true }
         return found
+    }
+
+    /// The same, where a driver has not matched the name before: it has all the cost here.
+    @inline(never)
+    private mutating func countMatched(_ name: Slice, _ input: Span<UInt8>) -> Int {
+        var units = Int.max
+        if !isMatched { match(name, input, within: &units) }
+        return countMatched()
     }
 
     /// How many subscribers the patterns have that match the message at hand. The next is another.

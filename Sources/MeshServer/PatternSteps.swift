@@ -76,7 +76,6 @@ extension Server {
     // MARK: Publishing
 
     /// Whether the patterns that match a message's name are known; if not, the client waits for them.
-    @inline(never)
     mutating func isMatched(
         _ publication: Publication, _ bytes: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
@@ -100,6 +99,7 @@ extension Server {
             if edge.gateway.patternCount == 0 || edge.gateway.match(name, bytes) { return true }
             node.forgetMatch()
         }
+        hasSteps = true
         edge.gateway.putBack(client)
         patternSteps.turns.append(
             .publisher(
@@ -125,6 +125,7 @@ extension Server {
     // MARK: Delivering
 
     /// Delivers a message, unless others of its origin wait: then it does too.
+    @inline(never)
     mutating func deliverInTurn(
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
         _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
@@ -147,6 +148,7 @@ extension Server {
             body: body, number: number, key: key, id: id, nameCount: Int(name.count),
             bytes: bytes.array(name) + bytes.array(payload))
         deliversAtOnce = false
+        hasSteps = true
         patternSteps.heldBytes += delivery.cost
         if patternSteps.lanes[origin] == nil { patternSteps.turns.append(.lane(origin)) }
         patternSteps.lanes[origin, default: FIFO()].append(delivery)
@@ -190,11 +192,6 @@ extension Server {
 
     // MARK: Steps
 
-    /// There is work that goes in steps, one in each turn.
-    var hasSteps: Bool {
-        mutating get { !patternSteps.turns.isEmpty || edge.gateway.isGathering }
-    }
-
     /// One step of each kind of work.
     @inline(never)
     mutating func step(_ effects: inout ServerEffects) {
@@ -202,6 +199,7 @@ extension Server {
         if edge.gateway.isGathering, let client = edge.gateway.gatherChannels() {
             pause.resumable.append(client)
         }
+        hasSteps = !patternSteps.turns.isEmpty
     }
 
     /// Goes on with those that wait, for as much work as one event may cost.

@@ -84,11 +84,23 @@ extension Server {
             Pause.Publisher(tag: edge.gateway.senderTag(of: client), client: client, cause: cause))
     }
 
+    /// Whether a message is not taken yet: its command stays in the client's input, and the client waits.
+    @inline(never)
+    mutating func mustWait(
+        _ publication: Publication, _ bytes: Span<UInt8>, _ client: ClientIndex
+    ) -> Bool {
+        pause.isPostponed =
+            node.hasCongestion && isPostponed(publication, client)
+            || node.hasPatterns && !isMatched(publication, bytes, client)
+        return pause.isPostponed
+    }
+
     /// A message for a destination that has more than enough is not taken: its command stays in the
     /// client's input, and the client waits. Taken, one from each of many publishers would fill the
     /// flow beyond its window.
-    @inline(never)
-    mutating func isPostponed(_ publication: Publication, _ client: ClientIndex) -> Bool {
+    private mutating func isPostponed(
+        _ publication: Publication, _ client: ClientIndex
+    ) -> Bool {
         let message = publication.message
         if message.isVolatile { return false }
         guard let congestion = node.congestion(of: message.key), edge.gateway.postpone(client)

@@ -110,14 +110,7 @@ extension Server {
             edge.gateway.deny(client)
             return .next
         }
-        if node.hasCongestion, isPostponed(publication, client) {
-            pause.isPostponed = true
-            return .paused
-        }
-        if node.hasPatterns, !isMatched(publication, bytes, client) {
-            pause.isPostponed = true
-            return .paused
-        }
+        if !node.takesAll, mustWait(publication, bytes, client) { return .paused }
         let copies = edge.gateway.counters[.clientCopies]
         let outcome: PublishOutcome
         if publication.isDecoded {

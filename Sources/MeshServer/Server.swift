@@ -67,6 +67,8 @@ public struct Server: ~Copyable {
     private var wasReady = false
     var pause = Pause()
     var patternSteps = PatternSteps()
+    /// There is work that goes in steps, one in each turn.
+    var hasSteps = false
     var counters = ServerCounters()
     /// The command that waits for what only the driver knows.
     var pendingReport: (client: ClientIndex, report: Report)?
@@ -240,15 +242,12 @@ public struct Server: ~Copyable {
         _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
     ) {
         let copies = edge.gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
-        if copies <= 0 {
-            if copies < 0 {
-                hold(body, number, key, name, payload, id, bytes, &clientBytes)
-            } else {
-                noteUnclaimed(body, number, key, name, bytes, from: id.origin)
-            }
-            return
+        if copies == 0 { noteUnclaimed(body, number, key, name, bytes, from: id.origin) }
+        if copies >= 0 {
+            clientBytes += copies * (Int(name.count) + Int(payload.count))
+        } else {
+            hold(body, number, key, name, payload, id, bytes, &clientBytes)
         }
-        clientBytes += copies * (Int(name.count) + Int(payload.count))
     }
 
     /// - Parameters:
@@ -361,6 +360,7 @@ public struct Server: ~Copyable {
     /// asked and not been answered yet, until there is nothing left.
     mutating func settle(_ effects: inout ServerEffects) {
         noteReadiness()
+        if edge.gateway.isGathering { hasSteps = true }
         while true {
             if !edge.gateway.changes.isEmpty {
                 applyChanges(&effects)

@@ -104,6 +104,9 @@ extension Node {
     @inline(__always)
     public var hasCongestion: Bool { flows.congestedCount > 0 || flows.isCongested }
 
+    /// Nothing is congested, and nobody in the mesh has a pattern: `publish` may be called as it is.
+    public var takesAll: Bool { !hasCongestion && directory.patterns.isEmpty }
+
     /// The fullest congested flow among those that a message with this key would be kept in; nil:
     /// none is, it can be published. Holders of patterns are left out.
     public func congestion(of key: Key) -> Congestion? {
