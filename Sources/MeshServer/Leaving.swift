@@ -9,7 +9,7 @@ import MeshWire
 extension Server {
     mutating func beginLeaving(_ effects: inout ServerEffects) {
         guard phase == .running else { return }
-        servesClients = true
+        beginServing()
         edge.gateway.now = now
         effects.orders.append(
             .log(LogLine(.info, "draining", [("clients", .integer(edge.gateway.clientCount))])))

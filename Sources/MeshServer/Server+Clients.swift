@@ -30,10 +30,15 @@ extension Server {
         self.now = now
         edge.gateway.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
-        servesClients = true
-        deliversAtOnce = patternSteps.lanes.isEmpty
+        beginServing()
         noteReadiness()
         return edge.gateway.open(address: address, at: now)
+    }
+
+    /// From now on what comes for clients, and for sessions, is looked at.
+    mutating func beginServing() {
+        servesClients = true
+        deliversAtOnce = patternSteps.lanes.isEmpty
     }
 
     /// Carries out the command at `offset` in a client's input, and moves `offset` past it.

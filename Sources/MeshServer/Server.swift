@@ -296,11 +296,10 @@ public struct Server: ~Copyable {
     ) {
         switch news {
         case .session(let part):
-            // A session is a client of this node's too, as far as what is sent to it is concerned.
-            servesClients = true
+            beginServing()
             edge.gateway.receivePart(part, bytes, from: other)
         case .sessionKept(let part):
-            servesClients = true
+            beginServing()
             effectBytes.withSpan { edge.gateway.receivePart(part, $0, from: other) }
         case .givenUp: edge.gateway.partsGivenUp(by: other)
         case .gap: edge.gateway.partsMissed(from: other)
