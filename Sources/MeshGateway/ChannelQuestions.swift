@@ -92,7 +92,10 @@ extension Gateway {
     }
 
     /// Some names of this node are still to be gathered: `gatherChannels` is to be called, once a turn.
-    public var isGathering: Bool { channels.open.contains { $0.place != nil } }
+    public var isGathering: Bool {
+        // Not a mere `get`: the caller would copy the whole gateway for it.
+        mutating get { channels.open.contains { $0.place != nil } }
+    }
 
     /// Gathers some of this node's own names for the first question that lacks them.
     ///

@@ -220,9 +220,8 @@ public struct Server: ~Copyable {
                     if edge.gateway.hasWork || !own.isEmpty { needsSettling = true }
                 } else if servesClients {
                     self.now = now
-                    edge.gateway.now = now
-                    deliverInTurn(
-                        body, number, key, name, payload, id, bytes, &effects.clientBytes)
+                    heedRare(
+                        effects.mesh[position], bytes, effects.mesh.bytes, &effects.clientBytes)
                     needsSettling = true
                 }
             default:
@@ -260,7 +259,11 @@ public struct Server: ~Copyable {
     ) {
         edge.gateway.now = now
         switch effect {
-        case .send, .dial, .close, .deliver, .log, .takenBack: break
+        case .send, .dial, .close, .log, .takenBack: break
+        case .deliver(let body, let number, let key, let name, let payload, let id):
+            if servesClients {
+                deliverInTurn(body, number, key, name, payload, id, bytes, &clientBytes)
+            }
         case .left: phase = .left
         case .deliverKept(let body, let number, let key, let name, let payload, let id):
             if !servesClients { return }
