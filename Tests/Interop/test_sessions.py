@@ -438,6 +438,46 @@ class Sender(threading.Thread):
         return sum(push[3] for push in self.wire.pushes if push[0] == b"undelivered")
 
 
+@pytest.mark.deadline(90)
+def test_many_large_sessions_go_to_another_node_at_once():
+    """All their clients come there in the same moment, and small messages between the nodes pass what waited."""
+    users = [b"heavy%d" % number for number in range(32)]
+    messages = [b"%04d" % number + bytes(64 * 1024) for number in range(60)]
+    with Mesh(2, extra=["--reattach-grace", "60"]) as two:
+        tokens = {}
+        for user in users:
+            wire, tokens[user] = begin(two[0], user)
+            arrived(two[1], user)
+            wire.close()
+        sender = two[0].wire()
+        for message in messages:
+            for user in users:
+                assert sender.call("MESH.SEND", user, message) == 1
+        listener = two[1].wire()
+        listener.call("MESH.ATTACH", "light")
+        arrived(two[0], "light")
+        wires = {user: two[1].wire(3) for user in users}
+        start = time.monotonic()
+        for user, wire in wires.items():
+            wire.send(encode("MESH.ATTACH", user, "RESUME", tokens[user]))
+        delays = []
+        for number in range(100):
+            sent = time.monotonic()
+            assert sender.call("MESH.SEND", "light", "%d" % number) == 1
+            assert delivery(listener.read(10)) == (b"light", b"%d" % number)
+            delays.append(time.monotonic() - sent)
+            time.sleep(0.01)
+        for user, wire in wires.items():
+            assert len(wire.read(20)) == 49, "the new token"
+            assert payloads([wire.read(20) for _ in messages], user) == messages, user
+        note("32 sessions of 4 MB have come after", time.monotonic() - start)
+        note("a small message beside them took at most", max(delays))
+        assert max(delays) < 2, "small messages wait for sessions"
+        for node in two:
+            for word in ("memberSuspect", "memberDead", "misbehaved", "linkDown"):
+                assert word not in node.tail(100), node.tail(100)
+
+
 @pytest.mark.deadline(120)
 def test_after_the_death_of_its_node_a_client_misses_nothing_that_was_sent_once_it_was_noticed():
     """kill -9 of the subscriber's own node in a stream of messages."""

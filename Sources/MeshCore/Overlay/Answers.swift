@@ -1,7 +1,7 @@
 import MeshWire
 
-/// Who answers where a member was expected: the member itself, whoever has its address now, or somebody
-/// to whom something between has led.
+/// An answer where a member was expected: by the member itself, by the one that has its address now, or by
+/// somebody to whom something between has led.
 extension Node {
     /// Somebody else answers where a member was expected. If this is the answerer's own address, as it
     /// says itself, the member has it no more and is gone. If not, whatever stands between has led here,
@@ -24,13 +24,12 @@ extension Node {
         _ record: MemberRecord, on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
         let link = links[index]
-        if let known = members.index(of: record.id), !members.status(of: known).isPresent,
-            record.incarnation <= members[known].incarnation
-        {
-            // Told of its death on a link it refutes; here nothing more is said.
-        } else {
-            _ = merge(record, from: index, isFirstHand: true, &effects)
-        }
+        let isKnownDead =
+            members.index(of: record.id).map {
+                !members.status(of: $0).isPresent && record.incarnation <= members[$0].incarnation
+            } ?? false
+        // One that is told of its death on a link refutes it; here nothing more is said.
+        if !isKnownDead { _ = merge(record, from: index, isFirstHand: true, &effects) }
         forget(index, &effects)
         guard let expected = members.index(of: link.peer), members.status(of: expected).isPresent
         else { return }
