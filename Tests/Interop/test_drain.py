@@ -6,7 +6,7 @@ import pytest
 
 from mesh import Mesh, eventually, note
 from resp import Closed, Failure, Push, encode
-from test_sessions import arrived, begin, payloads, resume
+from test_sessions import arrived, begin, fill, payloads, resume
 from test_users import delivery, watch
 
 pytestmark = pytest.mark.mesh
@@ -152,15 +152,7 @@ def test_sessions_of_many_megabytes_leave_over_one_link():
     users = [b"large%d" % number for number in range(48)]
     messages = [b"%04d" % number + bytes(64 * 1024) for number in range(60)]
     with Mesh(2, extra=["--drain-seconds", "1", "--reattach-grace", "60"]) as two:
-        tokens = {}
-        for user in users:
-            wire, tokens[user] = begin(two[0], user)
-            arrived(two[1], user)
-            wire.close()
-        sender = two[1].wire()
-        for message in messages:
-            for user in users:
-                assert sender.call("MESH.SEND", user, message) == 1
+        tokens = fill(two[0], two[1], users, messages)
         start = time.monotonic()
         two[0].signal(15)
         ended(two[0], 40)

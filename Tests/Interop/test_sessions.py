@@ -43,6 +43,20 @@ def resume(node, user, token, protocol=3):
     return wire, fresh
 
 
+def fill(node, sender, users, messages):
+    """Sessions that wait on a node with these messages, sent by a client of the other: the tokens, by user."""
+    tokens = {}
+    for user in users:
+        wire, tokens[user] = begin(node, user)
+        arrived(sender, user)
+        wire.close()
+    wire = sender.wire()
+    for message in messages:
+        for user in users:
+            assert wire.call("MESH.SEND", user, message) == 1
+    return tokens
+
+
 def arrived(node, user, nodes=1):
     eventually(5, lambda: len(node.call("MESH.WHERE", user)) == nodes)
 
@@ -444,15 +458,8 @@ def test_many_large_sessions_go_to_another_node_at_once():
     users = [b"heavy%d" % number for number in range(32)]
     messages = [b"%04d" % number + bytes(64 * 1024) for number in range(60)]
     with Mesh(2, extra=["--reattach-grace", "60"]) as two:
-        tokens = {}
-        for user in users:
-            wire, tokens[user] = begin(two[0], user)
-            arrived(two[1], user)
-            wire.close()
+        tokens = fill(two[0], two[1], users, messages)
         sender = two[0].wire()
-        for message in messages:
-            for user in users:
-                assert sender.call("MESH.SEND", user, message) == 1
         listener = two[1].wire()
         listener.call("MESH.ATTACH", "light")
         arrived(two[0], "light")
