@@ -9,17 +9,8 @@ import MeshWire
 struct Pair: ~Copyable {
     var here: Harness
     var there: Harness
-    private let sizes = Sizes()
     static let hereID = NodeID(1)
     static let thereID = NodeID(2)
-
-    /// The bytes of questions and answers.
-    private final class Sizes {
-        var largest = 0
-    }
-
-    /// The bytes of the longest question or answer so far, with its frame.
-    var largestAnswer: Int { sizes.largest }
 
     init(_ configuration: GatewayConfiguration = GatewayConfiguration()) {
         let shared = SharedMesh()
@@ -35,18 +26,14 @@ struct Pair: ~Copyable {
     func judge(
         _ judge: @escaping (_ isAnswer: Bool, _ from: Int) -> MemoryMesh.Verdict
     ) {
-        here.shared.mesh.judge = { [sizes] from, _, frame in
+        here.shared.mesh.judge = { from, _, frame in
             guard frame[4] == FrameKind.routed.rawValue,
                 frame[7] == RoutedBody.control.rawValue
             else { return .pass }
             let start = Frame.routedHeaderSize + Frame.destinationSize
             switch try? Message.decode(frame.span, from: start, to: frame.count) {
-            case .query:
-                sizes.largest = max(sizes.largest, frame.count)
-                return judge(false, from)
-            case .answer:
-                sizes.largest = max(sizes.largest, frame.count)
-                return judge(true, from)
+            case .query: return judge(false, from)
+            case .answer: return judge(true, from)
             default: return .pass
             }
         }
