@@ -1,4 +1,4 @@
-/// What an event may cost before it yields, in units of work: a byte compared, 64 places of a name or 64
+/// The cost that an event may have before it yields, in units of work: a byte compared, 64 places of a name or 64
 /// bytes copied are one, an entry visited by its hash or over a pointer is eight. A unit is 1 to 3 ns.
 public enum Work {
     /// The most that one event costs, but for the last thing that it has begun.

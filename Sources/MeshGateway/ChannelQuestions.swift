@@ -53,7 +53,7 @@ struct ChannelQuestions {
     /// name is told in any case.
     static let firstPartBytes = 16 * 1024
     static let partBytes = 128 * 1024
-    /// What a place of the table costs, and a name that is told, in units of work.
+    /// The cost of a place of the table, and of a name that is told, in units of work.
     static let placeUnits = 8
     static let nameUnits = 16
 }

@@ -147,7 +147,7 @@ public struct Gateway: ~Copyable {
     var matched: [PatternNumber] = []
     /// `matched` is that of the next message already.
     var isMatched = false
-    /// What matching may still cost in this turn; the driver sets it at its begin, if it does.
+    /// The cost that matching may still have in this turn; the driver sets it at its begin, if it does.
     public var unitsLeft = Work.perTurn
 
     /// The arguments of the command at hand, relative to `argumentBase`.

@@ -51,7 +51,7 @@ struct PatternSteps {
         var local: PatternSearch
     }
 
-    /// What a publisher's search has found.
+    /// The result of a publisher's search.
     struct Finding {
         let tag: UInt64
         let search: Search
@@ -60,7 +60,7 @@ struct PatternSteps {
     var turns = FIFO<Turn>()
     var search: Search?
     var lanes: [NodeID: FIFO<Delivery>] = [:]
-    /// What the messages in all lanes cost.
+    /// The cost of the messages in all lanes.
     var heldBytes = 0
     /// Those of publishers that have not been listened to since.
     var findings: [Finding] = []

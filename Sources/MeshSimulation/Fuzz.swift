@@ -56,7 +56,7 @@ public enum Fuzz {
 
     /// The findings about sessions that are tolerated: counted and shown, but no violation.
     ///
-    /// What finds its user gone goes back to its sender, and may come after later messages. And while
+    /// A message that finds its user gone goes back to its sender, and may come after later ones. And while
     /// nodes fail, some are lost without a notice, or come twice: three seeds of a hundred and fifty.
     private static func tolerated(_ scenario: Scenario) -> [CheckerName] {
         scenario.faults.isEmpty && scenario.churn == nil

@@ -102,7 +102,7 @@ private struct Forgery {
             _ = harness.exchange(client, "MESH.ATTACH ann RESUME \(forgery.token.text)\r\n")
             for part in stream { harness.receivePart(forgery.part(.messages, part)) }
             #expect(harness.read(client) == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
-            // What follows is of no session.
+            // The rest is of no session.
             harness.receivePart(forgery.part(.missed, [1, 0, 0, 0]))
             harness.receivePart(forgery.part(.end))
             #expect(harness.read(client) == "")

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshSimulation
 
-/// What one node sees of another is no proof: addresses refuse while their nodes live.
+/// One node's view of another is no proof: addresses refuse while their nodes live.
 @Suite struct WitnessTests {
     private func settled(_ count: Int, seed: UInt64, degree: Int = 16) -> World {
         var world = mesh(of: count, seed: seed, degree: degree)

@@ -24,7 +24,7 @@ struct BytePlaces {
     /// The memory that `clear` keeps.
     private static let wordsKept = 8 * 1024
 
-    /// What `build` costs for a name of this length, in units of work.
+    /// The cost of `build` for a name of this length, in units of work.
     static func cost(_ count: Int) -> Int { 512 + count * 2 }
 
     /// Forgets the name, and memory that only long names need.

@@ -18,7 +18,7 @@
 /// the name, it goes on at 64 places at once (`BytePlaces`). So a match costs at most
 /// O(name × ⌈pattern / 64⌉), and an ordinary one what its bytes do.
 public enum Glob {
-    /// What is known of a match.
+    /// As much as is known of a match.
     enum Outcome: Equatable {
         case matches
         case differs

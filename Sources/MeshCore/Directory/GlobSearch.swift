@@ -1,6 +1,6 @@
-/// What is behind the first star of a pattern, looked for at 64 places of the name at once.
+/// The part of a pattern behind its first star, looked for at 64 places of the name at once.
 extension Glob {
-    /// What stands between two stars, or behind the last.
+    /// The bytes between two stars, or behind the last.
     private struct Segment {
         var start: Int
         var end: Int

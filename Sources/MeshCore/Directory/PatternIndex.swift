@@ -31,7 +31,7 @@ public struct PatternNumber: TableIndex {
 public struct PatternIndex: ~Copyable {
     /// Longer prefixes and suffixes are filed under this many bytes: it bounds what a name costs.
     public static let affixCountMax = 128
-    /// What it costs to visit a pattern, in units of work: a byte compared is one.
+    /// The cost of a visit to a pattern, in units of work: a byte compared is one.
     static let visitUnits = 8
     /// A longer name has nearly all pairs that a word can tell apart: they are not looked at.
     private static let pairedNameMax = 256

@@ -2,7 +2,7 @@ import MeshWire
 
 /// A member that this node does not hear, and what others say of it (<doc:Membership>).
 struct Accusation {
-    /// What a node says of the accused.
+    /// A node's word on the accused.
     enum Word: Equatable {
         case accuses(Evidence)
         case vouches
@@ -12,7 +12,7 @@ struct Accusation {
 
     var subject: MemberIndex
     var incarnation: Incarnation
-    /// What this node itself has found.
+    /// This node's own finding.
     var evidence: Evidence
     /// The latest word of each node, this one's first, the others' in the order of their first.
     private(set) var words: [(node: NodeID, word: Word)]
@@ -22,7 +22,7 @@ struct Accusation {
     var probers: [NodeID] = []
     /// The next look at it.
     var due: Instant
-    /// What is not settled by then makes a suspicion, or comes to nothing if somebody vouches.
+    /// If it is not settled by then it makes a suspicion, or comes to nothing if somebody vouches.
     var end: Instant
 
     init(
@@ -222,7 +222,7 @@ extension Node {
         guard let index = members.index(of: subject), index != .oneself,
             members.status(of: index).isPresent, members[index].incarnation == incarnation
         else { return }
-        // Whose process has just ended was heard lately too: what is newer counts.
+        // A member whose process has just ended was heard lately too: what is newer counts.
         let age = configuration.timing.heartbeat * (evidence == .silence ? 2 : 1)
         if hears(index, within: age) {
             send(.vouch(subject: subject, incarnation), to: [accuser], &effects)

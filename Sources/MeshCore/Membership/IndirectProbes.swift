@@ -45,8 +45,8 @@ extension Node {
                     end: now + configuration.timing.handshake, due: due))
             timers.schedule(.accusation, at: due)
         }
-        // What comes over a link that stands, or ends it, tells more than a dial: an address can refuse
-        // though its node is there.
+        // News over a link that stands, or its end, tells more than a dial: an address can refuse though
+        // its node is there.
         if !hasTrustedLink(to: index) { probe(index, &effects) }
     }
 

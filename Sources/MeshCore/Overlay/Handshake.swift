@@ -343,7 +343,7 @@ extension Node {
         }
         forget(index, &effects)
         if link.purpose == .probe, reason != .dead {
-            // Who answers so has not said who it is.
+            // A peer that answers so has not said who it is.
             dialFailed(link, .unreachable, &effects)
             return
         }

@@ -6,8 +6,8 @@ import MeshWire
 /// More of a session may come from the node where it was.
 struct Arrival {
     var stream: SessionStream
-    /// What comes here directly waits in it, subscribed in place of the session's holder, so that what the
-    /// other node has is ahead; nil: that is over.
+    /// The mailbox of what comes here directly, subscribed in place of the session's holder, so that what
+    /// the other node has is ahead; nil: that is over.
     var direct: MailboxIndex?
     /// It waits for at least so long: what is on its way to the other node gets there.
     var holdsUntil: Instant
@@ -27,7 +27,7 @@ struct Arrival {
     var dropped = SeenMessages()
 }
 
-/// What moves between this node and others.
+/// All that moves between this node and others.
 struct SessionMoves {
     /// Sessions of which something may still come.
     var arrivals: [SessionStream: UserSessionIndex] = [:]
@@ -35,14 +35,14 @@ struct SessionMoves {
     var newestStreams: [NodeID: UInt64] = [:]
     /// Clients that wait for sessions which are on their way here.
     var coming = ComingSessions()
-    /// What goes to other nodes.
+    /// The parts that go to other nodes.
     var outboxes = SessionOutboxes()
     var lastStream: UInt64 = 0
 }
 
 extension Gateway {
-    /// What comes directly to the new node waits for so long, if not longer: others still send to the old
-    /// one alone.
+    /// Messages that come directly to the new node wait for so long, if not longer: others still send to
+    /// the old one alone.
     static let holdingTime: Delay = .milliseconds(250)
     /// Twins are told apart for at least so long after a session has begun to come.
     private static let twinTime: Delay = .seconds(6)
@@ -238,7 +238,7 @@ extension Gateway {
 
     // MARK: What comes directly
 
-    /// What comes here directly waits for what the session's former node has.
+    /// Messages that come here directly wait for what the session's former node has.
     func isHolding(_ index: UserSessionIndex) -> Bool { sessions[index].arrival?.direct != nil }
 
     mutating func endHoldingIfDue(_ index: UserSessionIndex) {
@@ -247,7 +247,7 @@ extension Gateway {
         endHolding(index)
     }
 
-    /// What came directly follows what has come by the former node; from now on it comes as to any other.
+    /// Messages that came directly follow those by the former node; from now on they come as to any other.
     mutating func endHolding(_ index: UserSessionIndex) {
         guard let direct = sessions[index].arrival?.direct else { return }
         sessions[index].arrival?.direct = nil

@@ -3,7 +3,7 @@ import MeshWire
 
 // The old node of a session that moves: what has gone to the new one, and what goes next.
 
-/// What the new node of a session has been sent.
+/// How far a session has gone to its new node.
 struct Departure {
     var stream: UInt64
     var hasBegun = false
@@ -155,10 +155,13 @@ extension Gateway {
         guard case .moved(_, let node, _) = sessions[index].state,
             sessions[index].departure?.isQueued == false, hasPart(index)
         else { return }
-        sessions[index].departure?.isQueued = true
-        let entry = SessionOutboxes.Entry(session: index, life: sessions[index].life)
-        moves.outboxes.append(entry, stage(index), to: node)
+        moves.outboxes.append(queuedEntry(index), stage(index), to: node)
         hasWork = true
+    }
+
+    private mutating func queuedEntry(_ index: UserSessionIndex) -> SessionOutboxes.Entry {
+        sessions[index].departure?.isQueued = true
+        return SessionOutboxes.Entry(session: index, life: sessions[index].life)
     }
 
     private func stage(_ index: UserSessionIndex) -> SessionOutboxes.Stage {
@@ -220,7 +223,7 @@ extension Gateway {
         hasWork = true
     }
 
-    /// What was on its way to a node has been given up.
+    /// The parts on their way to a node have been given up.
     package mutating func partsGivenUp(by node: NodeID) { endDepartures(to: node) }
 
     // MARK: Parts
@@ -253,9 +256,7 @@ extension Gateway {
         }
         part.bytes = bytes.array
         if stage(index) == .waiting, part.beginning == nil, hasPart(index) {
-            sessions[index].departure?.isQueued = true
-            moves.outboxes.goOn(
-                SessionOutboxes.Entry(session: index, life: sessions[index].life), to: node)
+            moves.outboxes.goOn(queuedEntry(index), to: node)
         } else {
             queueDeparture(index)
         }

@@ -30,7 +30,7 @@ import MeshWire
 //     address:   6                          answer: where its clients connect, as text; empty: nowhere
 //     location:  7, user                    answer: 1; 0: the user has moved from there
 //
-// What goes through the lane is in SessionParts.swift; the old node's side of it in Departures.swift, the
+// The lane's part of it is in SessionParts.swift; the old node's side in Departures.swift, the
 // new one's in Arrivals.swift. All integers are little-endian.
 
 enum SessionTag {

@@ -42,7 +42,7 @@ extension Gateway {
             return .handled
         }
         if arguments.count == 2 {
-            // What comes directly for a session that is arriving takes its turn.
+            // A message that comes directly for a session that is arriving takes its turn.
             let index = session(of: bytes(1, input), at: client)
             if !(index.map { isHolding($0) } ?? false) {
                 join(client, .user, input, absolute(1))
