@@ -87,8 +87,9 @@ extension Run {
         }
     }
 
-    /// Cut links, and the deaths of those beside them, that leave some without any link to the others
-    /// are a partition: nodes dial others only when they know of those deaths.
+    /// Cut links, and the ends of those beside them, that leave some without any link to the others
+    /// are a partition: nodes dial others only when they know of those ends. A node that says good-bye
+    /// is no way any more.
     mutating func excuseCornered() {
         let now = now
         cuts.removeAll { $0.until < now }
@@ -96,14 +97,15 @@ extension Run {
         let linked = live.filter { world.isReady($0) }
         guard let first = linked.first else { return }
         var reached = [first]
-        var isReached = [Bool](repeating: false, count: world.hostCount)
+        var isReached = [Bool](repeating: true, count: world.hostCount)
+        for host in live { isReached[host] = false }
         isReached[first] = true
         var at = 0
         while at < reached.count {
             let host = reached[at]
             at += 1
             for link in world.links(host) {
-                guard let other = world.host(of: link.peer), world.isUp(other), !isReached[other],
+                guard let other = world.host(of: link.peer), !isReached[other],
                     !cuts.contains(where: { $0.isBetween(host, other) })
                 else {
                     continue
