@@ -48,6 +48,9 @@ public enum Message: Equatable, Sendable {
     case snapshot(SnapshotPart)
     /// The sender cannot serve the repair of this origin.
     case cannotRepair(NodeID)
+    /// The origin's changes up to this sequence of that life are entered: over a link, at the sender and
+    /// at all whom it has passed them on to; in a routed frame to the origin, at the sender.
+    case recordsKnown(origin: NodeID, life: UInt64, sequence: UInt64)
     /// A query of a gateway, or (`isTrace`) a request to be told the way it came.
     case query(UInt32, isTrace: Bool, subject: Slice)
     case answer(UInt32, Slice)
@@ -88,7 +91,7 @@ public enum Message: Equatable, Sendable {
         case .hello, .welcome, .refuse: .handshake
         case .members, .coordinates, .bye: .connection
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
-            .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair:
+            .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair, .recordsKnown:
             .link
         case .accuse, .vouch, .indirectProbe, .query, .answer, .traceAnswer, .acknowledge, .skip,
             .wrongName, .nobody, .takenBack, .unsupported:
@@ -102,6 +105,7 @@ public enum Message: Equatable, Sendable {
         case records, digests, origins, repair, snapshot, cannotRepair, query, answer
         case traceAnswer, acknowledge, skip
         case logSummaries = 22, coordinates, wrongName, linkChanges, linksWanted, statuses
+        case recordsKnown = 31
         case nobody = 34, takenBack, unsupported, indirectProbe
     }
 }

@@ -125,6 +125,10 @@ extension Message {
             return .repair(requests)
         case .snapshot: return .snapshot(try reader.snapshotPart(bytes))
         case .cannotRepair: return .cannotRepair(try reader.id(bytes))
+        case .recordsKnown:
+            return .recordsKnown(
+                origin: try reader.id(bytes), life: try reader.life(bytes),
+                sequence: try reader.sequence(bytes))
         case .query:
             let query = try reader.integer(UInt32.self, bytes)
             let isTrace = try reader.flag(bytes)

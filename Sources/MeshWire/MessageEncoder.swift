@@ -102,6 +102,11 @@ extension ByteQueue {
         case .cannotRepair(let origin):
             append(Message.Number.cannotRepair.rawValue)
             append(origin)
+        case .recordsKnown(let origin, let life, let sequence):
+            append(Message.Number.recordsKnown.rawValue)
+            append(origin)
+            append(integer: life)
+            append(integer: sequence)
         case .coordinates(let items):
             append(Message.Number.coordinates.rawValue)
             append(integer: UInt16(items.count))

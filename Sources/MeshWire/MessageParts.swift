@@ -24,8 +24,9 @@ extension Message {
         case .coordinates(let items):
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
         case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch,
-            .indirectProbe, .records, .digests, .snapshot, .cannotRepair, .query, .answer,
-            .traceAnswer, .acknowledge, .skip, .wrongName, .nobody, .takenBack, .unsupported:
+            .indirectProbe, .records, .digests, .snapshot, .cannotRepair, .recordsKnown,
+            .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName, .nobody, .takenBack,
+            .unsupported:
             nil
         }
     }
