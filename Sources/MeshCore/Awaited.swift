@@ -81,6 +81,7 @@ extension Node {
         case .gossip: return gossipAwaited()
         case .linkList: return linkListsAwaited()
         case .records: return recordsAwaited()
+        case .confirmation: return confirmationsAwaited()
         case .departure: return departureAwaited()
         case .seeds: return seedsAwaited()
         case .query: return queriesAwaited()
@@ -229,6 +230,15 @@ extension Node {
             awaited.add(
                 max(now, directory.unsentAfter),
                 "\(directory.unsent.count) changes of the directory")
+        }
+        return awaited
+    }
+
+    /// Lazy: acknowledgements leave it as it is.
+    private func confirmationsAwaited() -> Awaited {
+        var awaited = Awaited(within: Confirmations.patienceMax)
+        for batch in directory.confirmations.batches where !batch.isKnown {
+            awaited.add(max(now, batch.due), "changes up to \(batch.records.last) to be known")
         }
         return awaited
     }

@@ -51,6 +51,8 @@ public enum Effect: Sendable {
     case unanswered(QueryID, by: NodeID)
     /// All that will answer have answered.
     case finished(QueryID)
+    /// More of this node's changes are known to all others (`Node.knownBatch`).
+    case recordsKnown
     /// Something an operator may want to read.
     case log(LogEvent)
     /// The node has left; the driver flushes the links and ends.

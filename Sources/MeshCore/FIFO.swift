@@ -15,6 +15,9 @@ public struct FIFO<Element> {
     /// The element that was appended first of all that wait.
     public var first: Element? { head < items.count ? items[head] : nil }
 
+    /// The element that was appended last of all that wait.
+    public var last: Element? { isEmpty ? nil : items[items.count - 1] }
+
     public mutating func append(_ element: Element) { items.append(element) }
 
     /// Takes what was appended first; nil: nothing waits.

@@ -171,6 +171,7 @@ public struct Node: ~Copyable {
             case .gossip: disseminate(&effects)
             case .linkList: tellLinkLists(&effects)
             case .records: spreadRecords(&effects)
+            case .confirmation: checkConfirmations(&effects)
             case .maintenance: maintain(&effects)
             case .departure: depart(&effects)
             case .seeds: dialSeeds(&effects)
@@ -303,6 +304,9 @@ public struct Node: ~Copyable {
             applySnapshot(part, from: link, &effects)
         case (.established, .cannotRepair(let origin)):
             repairFailed(origin, on: link, &effects)
+        case (.established, .recordsKnown(let origin, let life, let sequence)):
+            receivedKnown(
+                origin, life, sequence, from: links[link].peer, over: link, &effects)
         default:
             // Out of place: not in this state, or not over a single hop.
             breach(.invalidValue(field: "message for this state"), on: link, &effects)

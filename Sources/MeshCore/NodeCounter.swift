@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 45>
+public typealias NodeCounters = Counters<NodeCounter, 46>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -49,6 +49,7 @@ public enum NodeCounter: String, CounterName {
     /// The answer lacks whatever they know.
     case suspectsNotHeard = "Suspects that were not asked, or not waited for, by questions to all."
     case refutations = "Times that this node refuted its own death."
+    case confirmedEarly = "Nodes not waited for when this node confirmed a subscription."
     case recordsLive = "Directory changes received as they happened."
     case recordsDuplicate = "Directory changes received again."
     case recordsRepaired = "Directory changes received by repair."

@@ -16,6 +16,8 @@ package enum Timer: Int, CaseIterable {
     case linkList
     /// This node's directory changes are spread.
     case records
+    /// Changes that not all have acknowledged are sent again, or not waited for any more.
+    case confirmation
     /// The set of links is looked at.
     case maintenance
     /// A node that leaves has forwarded what was under way through it.
@@ -53,7 +55,7 @@ struct Timers {
     private var least = Int64.max
 
     /// A number and not `allCases.count`, which makes an array to count it.
-    @inline(__always) static var count: Int { 20 }
+    @inline(__always) static var count: Int { 21 }
 
     init() {
         precondition(Self.count == Timer.allCases.count && Self.count <= slots.count)

@@ -72,6 +72,8 @@ import Testing
                     last: SnapshotPart.lastPosition, endsAnswer: true, keys: [key],
                     patterns: [pattern]))
         case .cannotRepair: return .cannotRepair(other.id)
+        case .recordsKnown:
+            return .recordsKnown(origin: other.id, life: other.incarnation.life, sequence: 1)
         case .coordinates:
             return .coordinates([
                 MemberCoordinate(

@@ -114,9 +114,10 @@ import Testing
                 SnapshotPart(
                     origin: peer.id, life: 1, sequence: 1, first: 0, last: 1, endsAnswer: true,
                     keys: [], patterns: [])),
-            .cannotRepair(peer.id), .coordinates([]),
+            .cannotRepair(peer.id), .recordsKnown(origin: peer.id, life: 1, sequence: 1),
+            .coordinates([]),
         ]
-        #expect(early.filter { $0.scope == .link }.count == 13)
+        #expect(early.filter { $0.scope == .link }.count == 14)
         for message in early {
             try receive(message)
             #expect(node.counters[.protocolErrors] == 0, "\(message)")

@@ -10,6 +10,7 @@ struct Directory: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
+    var confirmations = Confirmations()
     /// Whole sets that are arriving.
     var arriving: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()

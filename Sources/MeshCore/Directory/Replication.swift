@@ -34,7 +34,8 @@ extension Node {
         if directory.unsent.count >= DirectoryRecords.countMax { spreadRecords(&effects) }
     }
 
-    /// Spreads what has gathered; the next changes then gather for `Timing.batch`.
+    /// Spreads what has gathered; the next changes then gather until all have these, or for
+    /// `Timing.batch`.
     mutating func spreadRecords(_ effects: inout EffectBuffer) {
         guard !directory.unsent.isEmpty else { return }
         timers[.records] = nil
@@ -44,7 +45,8 @@ extension Node {
             origin: id, life: incarnation.life, firstSequence: first, isRepair: false,
             records: directory.unsent)
         directory.unsent.removeAll(keepingCapacity: true)
-        spread(.records(records), &effects)
+        let arcs = spread(.records(records), &effects)
+        awaitKnown(records, over: arcs, &effects)
     }
 
     // MARK: Applying
@@ -143,14 +145,16 @@ extension Node {
             members.status(of: origin).isPresent,
             members[origin].incarnation.life == received.life
         else { return }
-        let last = received.firstSequence + UInt64(received.records.count) - 1
-        members.adjust(origin) { $0.log.target = max($0.log.target, last) }
+        members.adjust(origin) { $0.log.target = max($0.log.target, received.last) }
         let log = members[origin].log
         if log.snapshotSequence != nil || isWithdrawn(origin) { return }
         if !isLive { links[link].repairedAt = now }
         guard received.firstSequence <= log.sequence + 1 else {
             if let request = repairRequest(origin, over: link) {
                 requestRepairs([request], over: link, &effects)
+            } else if isAskedInVain(log) {
+                // Whoever brings later ones lives.
+                requestRepairs([request(origin, over: link)], over: link, &effects)
             }
             return
         }
@@ -168,6 +172,7 @@ extension Node {
             }
             sequence += 1
         }
+        noteEntered(of: origin, &effects)
         finishRepair(origin, &effects)
     }
 
@@ -179,6 +184,14 @@ extension Node {
         guard !log.isComplete, !isWithdrawn(index), log.repairDue.map({ $0 <= now }) ?? true
         else { return nil }
         return request(index, over: link)
+    }
+
+    /// The neighbour who was asked for what lacks of this log has sent nothing for a while.
+    private func isAskedInVain(_ log: OriginLog) -> Bool {
+        guard let due = log.repairDue else { return false }
+        if log.repairLink.isNone { return true }
+        let asked = due - Self.repairPatience
+        return now - max(asked, links[log.repairLink].repairedAt) >= .milliseconds(50)
     }
 
     /// The same, whatever is under way: from the sequence, or the part of a set, that came last.
@@ -495,6 +508,7 @@ extension Node {
         if let request = repairRequest(origin, over: link) {
             requestRepairs([request], over: link, &effects)
         }
+        noteEntered(of: origin, &effects)
         finishRepair(origin, &effects)
     }
 

@@ -14,8 +14,13 @@ import MeshWire
 /// a node dies meanwhile is found by its numbering (`Directory/Replication`).
 extension Node {
     /// Sends a message to every other node.
-    mutating func spread(_ message: Message, _ effects: inout EffectBuffer) {
-        guard !links.established.isEmpty else { return }
+    ///
+    /// - Returns: the arcs that it went to.
+    @discardableResult
+    mutating func spread(
+        _ message: Message, _ effects: inout EffectBuffer
+    ) -> [Confirmations.Arc] {
+        guard !links.established.isEmpty else { return [] }
         let start = effects.bytes.count
         effects.bytes.append(message)
         let slice = Slice(start: start, count: effects.bytes.count - start)
@@ -31,6 +36,9 @@ extension Node {
             transmit(
                 Slice(start: head, count: effects.bytes.count - head), .empty, .control,
                 over: target.link, &effects)
+        }
+        return targets.map {
+            Confirmations.Arc(link: $0.link, peer: links[$0.link].peer, end: $0.end)
         }
     }
 
@@ -58,6 +66,24 @@ extension Node {
         return targets
     }
 
+    /// The members from this node's successor on that lie nearer than this, clockwise. Where no link of
+    /// an arc leads to them their neighbours on the ring have just died or come.
+    func membersBefore(_ position: UInt64, not origin: NodeID) -> [MemberIndex] {
+        var skipped: [MemberIndex] = []
+        let count = members.ring.count
+        let rank = members.rank(of: id)
+        for step in 1..<max(1, count) {
+            let entry = members.ring[(rank + step) % count]
+            if id.clockwise(to: entry.id) >= position { break }
+            if entry.id == origin || members.status(of: entry.index) != .alive { continue }
+            skipped.append(entry.index)
+            if skipped.count == Self.skippedCountMax { break }
+        }
+        return skipped
+    }
+
+    private static var skippedCountMax: Int { 64 }
+
     mutating func receivedArc(
         _ prefix: FramePrefix, _ start: Int, from link: LinkIndex, _ bytes: Span<UInt8>,
         _ effects: inout EffectBuffer
@@ -66,12 +92,12 @@ extension Node {
         let end = NodeID(bytes.load(UInt64.self, at: start + 16))
         let message = try messageForAll(prefix, start, from: origin, bytes)
         guard origin != id else { return }
+        let length = id.clockwise(to: end)
+        let targets = arcTargets(length: length, end: end, origin: origin)
         if prefix.hopsLeft > 0 {
             let body = Slice(
                 start: start + Frame.arcHeaderSize, count: prefix.length - Frame.arcHeaderSize)
-            for target in arcTargets(
-                length: id.clockwise(to: end), end: end, origin: origin)
-            {
+            for target in targets {
                 let head = effects.bytes.count
                 effects.bytes.appendArcHeader(
                     length: prefix.length, prefix.flags, hopsLeft: prefix.hopsLeft - 1,
@@ -87,6 +113,14 @@ extension Node {
         case .records(let records):
             counters[.recordBytesLive] &+= UInt64(prefix.length)
             applyRecords(records, from: link, isLive: true, &effects)
+            guard prefix.hopsLeft > 0 else { break }
+            let skipped = membersBefore(targets.first?.position ?? length, not: origin)
+            for index in skipped { sendControl(.records(records), to: index, &effects) }
+            // Somebody may not have been reached: nothing is said for the arc.
+            if skipped.count == Self.skippedCountMax { break }
+            let children =
+                targets.map { links[$0.link].peer } + skipped.map { members.id(of: $0) }
+            acknowledge(records, passedTo: children, from: link, &effects)
         case .coordinates(let items): accept(items, from: origin)
         default: counters[.unknownMessages] &+= 1
         }

@@ -104,6 +104,9 @@ extension Node {
             receivedTakenBack(range, last: last, from: origin)
         case .unsupported(let what):
             receivedUnsupported(what, by: origin, &effects)
+        case .records(let records): receivedDirectly(records, from: origin, &effects)
+        case .recordsKnown(let subject, let life, let sequence):
+            receivedKnown(subject, life, sequence, from: origin, &effects)
         case .query(let number, let isTrace, let subject):
             let query = QueryID(number)
             if isTrace {

@@ -1,0 +1,396 @@
+import MeshWire
+
+/// This node's changes that not all others are known to have entered, and others' changes of which this
+/// node has yet to say so.
+///
+///     origin ──records──▶ forwarder ──records──▶ …     each enters them
+///     origin ◀───known─── forwarder ◀───known─── …     each says so for its whole arc, once
+///
+/// The acknowledgement goes back the way that the records came, so that n − 1 messages speak for n − 1
+/// nodes. A forwarder sends the records directly to those who lie in its arc and whom no link of the ring
+/// leads to. Where the acknowledgement stays away for a quarter of the patience, a forwarder may have died with what it had to
+/// pass on: all nodes of that arc are sent the records directly, and answer directly; those who do not in
+/// another quarter are sent them over another link, and so on. A node that is suspect, or silent for all
+/// of the patience, is not waited for.
+struct Confirmations {
+    /// Batches of which not all have been heard, oldest first.
+    var batches: [Batch] = []
+    /// Batches spread since the start.
+    var spreadCount: UInt64 = 0
+    /// The time until a batch was known everywhere, smoothed; nil: none was yet.
+    var smoothed: Delay?
+    var relays: [RelayKey: Relay] = [:]
+    /// The keys of `relays`, and of some that have gone, with the time at which they came.
+    var relayOrder = FIFO<(key: RelayKey, since: Instant)>()
+    /// Those of them whose records this node itself lacks.
+    var unentered: [RelayKey] = []
+
+    /// Changes of this node that were spread together.
+    struct Batch {
+        let records: DirectoryRecords
+        let sentAt: Instant
+        let patience: Delay
+        /// When it is looked at again.
+        var due: Instant
+        /// Parts of the ring that have not acknowledged.
+        var arcs: [Arc]
+        /// Nodes that were sent the records directly and have not acknowledged.
+        var silent: [Silent] = []
+        /// Somebody was not waited for.
+        var isGivenUp = false
+
+        var isKnown: Bool { arcs.isEmpty && silent.isEmpty }
+    }
+
+    struct Silent {
+        var node: NodeID
+        /// The link over which it was last sent the records.
+        var link: LinkIndex
+    }
+
+    /// The nodes from the peer of a link clockwise to `end`, exclusive.
+    struct Arc {
+        var link: LinkIndex
+        var peer: NodeID
+        var end: NodeID
+    }
+
+    /// Records that this node has passed on.
+    struct RelayKey: Hashable {
+        var origin: NodeID
+        var life: UInt64
+        var last: UInt64
+    }
+
+    /// What lacks until this node may acknowledge them, and to whom.
+    struct Relay {
+        var since: Instant
+        var isEntered: Bool
+        /// Peers who have not acknowledged for their arcs.
+        var children: [NodeID] = []
+        /// The link that they came over, and its peer; none: they came directly.
+        var link: LinkIndex
+        var peer: NodeID
+        /// Nodes that have sent them directly.
+        var senders: [NodeID] = []
+    }
+
+    /// The batches whose end all have entered, or are not waited for.
+    var knownCount: UInt64 { spreadCount - UInt64(batches.count) }
+
+    /// Nobody waits longer for an acknowledgement.
+    static var patienceMax: Delay { .seconds(5) }
+    private static var relayCountMax: Int { 4_096 }
+
+    mutating func insert(_ key: RelayKey, _ relay: Relay) {
+        while let oldest = relayOrder.first,
+            relayOrder.count >= Self.relayCountMax || oldest.since + Self.patienceMax < relay.since
+        {
+            _ = relayOrder.popFirst()
+            if relays[oldest.key]?.since == oldest.since { relays[oldest.key] = nil }
+        }
+        relays[key] = relay
+        relayOrder.append((key, relay.since))
+        if !relay.isEntered {
+            unentered.removeAll { relays[$0] == nil || $0 == key }
+            unentered.append(key)
+        }
+    }
+
+    /// The last sequences ascend from batch to batch.
+    mutating func acknowledge(upTo last: UInt64, by node: NodeID) {
+        for place in batches.indices {
+            if batches[place].records.last > last { break }
+            batches[place].silent.removeAll { $0.node == node }
+        }
+    }
+
+    mutating func acknowledge(_ last: UInt64, over link: LinkIndex, by peer: NodeID) {
+        guard let place = batches.firstIndex(where: { $0.records.last == last }) else { return }
+        batches[place].arcs.removeAll { $0.link == link && $0.peer == peer }
+    }
+
+    /// Takes the known batches from the front, and learns from how long they took; false: there are none.
+    mutating func takeKnown(at now: Instant) -> Bool {
+        let count = batches.firstIndex { !$0.isKnown } ?? batches.count
+        for batch in batches[..<count] where !batch.isGivenUp {
+            let sample = now - batch.sentAt
+            // An exponentially weighted mean, 1/8 a sample.
+            let mean = smoothed?.nanoseconds ?? sample.nanoseconds
+            smoothed = Delay(nanoseconds: mean + (sample.nanoseconds - mean) / 8)
+        }
+        batches.removeFirst(count)
+        return count > 0
+    }
+}
+
+extension DirectoryRecords {
+    /// The sequence of the last one.
+    var last: UInt64 { firstSequence + UInt64(records.count) - 1 }
+}
+
+extension Node {
+    // MARK: This node's own changes
+
+    /// The batch that this node's latest change is in; all others have it when `knownBatch` has come so far.
+    public var latestBatch: UInt64 {
+        // With nobody else there is nobody to wait for.
+        if members.ring.count == 1 { return knownBatch }
+        return directory.confirmations.spreadCount + (directory.unsent.isEmpty ? 0 : 1)
+    }
+
+    /// All nodes that this one holds for alive have entered its changes up to this batch, but for those
+    /// that are behind: suspect, or silent about them for `confirmationPatience`.
+    public var knownBatch: UInt64 { directory.confirmations.knownCount }
+
+    /// 100 ms and three times as long as it took lately; at first eight of the longest round trips.
+    private var confirmationPatience: Delay {
+        let usual = directory.confirmations.smoothed ?? longestRoundTrip * 8
+        return min(.milliseconds(100) + usual * 3, Confirmations.patienceMax)
+    }
+
+    private var longestRoundTrip: Delay {
+        var longest = Delay.zero
+        for index in links.established {
+            if let measured = links[index].roundTrips.smoothed { longest = max(longest, measured) }
+        }
+        for entry in members.ring {
+            if let milliseconds = coordinates.estimate(entry.index) {
+                longest = max(longest, Delay(nanoseconds: Int64(milliseconds * 1e6)))
+            }
+        }
+        return longest
+    }
+
+    /// Waits for all to say that they have entered these records, which went over these arcs.
+    mutating func awaitKnown(
+        _ records: DirectoryRecords, over arcs: [Confirmations.Arc], _ effects: inout EffectBuffer
+    ) {
+        let patience = confirmationPatience
+        directory.confirmations.spreadCount += 1
+        directory.confirmations.batches.append(
+            Confirmations.Batch(
+                records: records, sentAt: now, patience: patience,
+                due: now + Delay(nanoseconds: patience.nanoseconds / 4), arcs: arcs,
+                silent: outside(arcs)))
+        sendDirectly(directory.confirmations.batches.count - 1, &effects)
+        settleBatches(&effects)
+    }
+
+    /// The nodes that these arcs of this node's do not reach: all, or those before the only one.
+    private func outside(_ arcs: [Confirmations.Arc]) -> [Confirmations.Silent] {
+        var end = UInt64.max
+        if let first = arcs.first {
+            if arcs.count > 1 { return [] }
+            end = id.clockwise(to: first.peer)
+        }
+        return membersBefore(end, not: id).map {
+            Confirmations.Silent(node: members.id(of: $0), link: .none)
+        }
+    }
+
+    /// Sends a batch to the nodes that are known not to have been reached.
+    private mutating func sendDirectly(_ place: Int, _ effects: inout EffectBuffer) {
+        let batch = directory.confirmations.batches[place]
+        var silent = batch.silent
+        for position in silent.indices {
+            guard let index = members.index(of: silent[position].node) else { continue }
+            silent[position].link = sendControl(
+                .records(batch.records), to: index, avoiding: silent[position].link, &effects)
+        }
+        directory.confirmations.batches[place].silent = silent
+    }
+
+    private func isAwaited(_ index: MemberIndex) -> Bool {
+        index != .oneself && members.status(of: index) == .alive
+    }
+
+    private func awaited(on arc: Confirmations.Arc) -> [Confirmations.Silent] {
+        var awaited: [Confirmations.Silent] = []
+        let count = members.ring.count
+        let first = members.rank(of: arc.peer)
+        let length = arc.peer.clockwise(to: arc.end)
+        for step in 0..<count {
+            let entry = members.ring[(first + step) % count]
+            if arc.peer.clockwise(to: entry.id) >= length { break }
+            if isAwaited(entry.index) {
+                awaited.append(Confirmations.Silent(node: entry.id, link: .none))
+            }
+        }
+        return awaited
+    }
+
+    /// Batches that were not acknowledged in time are sent once more, directly; at last those who are
+    /// silent are not waited for.
+    mutating func checkConfirmations(_ effects: inout EffectBuffer) {
+        for place in directory.confirmations.batches.indices {
+            let batch = directory.confirmations.batches[place]
+            if batch.due > now || batch.isKnown { continue }
+            var silent = batch.silent.filter {
+                members.index(of: $0.node).map { isAwaited($0) } ?? false
+            }
+            // Others may have lost it.
+            for arc in batch.arcs { silent += awaited(on: arc) }
+            directory.confirmations.batches[place].arcs = []
+            let end = batch.sentAt + batch.patience
+            if end <= now, !silent.isEmpty {
+                counters[.confirmedEarly] &+= UInt64(silent.count)
+                directory.confirmations.batches[place].isGivenUp = true
+                silent = []
+            }
+            directory.confirmations.batches[place].silent = silent
+            sendDirectly(place, &effects)
+            directory.confirmations.batches[place].due = min(
+                end, now + Delay(nanoseconds: batch.patience.nanoseconds / 4))
+        }
+        settleBatches(&effects)
+    }
+
+    private mutating func settleBatches(_ effects: inout EffectBuffer) {
+        if directory.confirmations.takeKnown(at: now) {
+            effects.append(.recordsKnown)
+            if directory.confirmations.batches.isEmpty {
+                // Nothing is under way: the next changes need not gather.
+                directory.unsentAfter = now
+                if !directory.unsent.isEmpty { timers.schedule(.records, at: now) }
+            }
+        }
+        for batch in directory.confirmations.batches where !batch.isKnown {
+            timers.schedule(.confirmation, at: batch.due)
+        }
+    }
+
+    // MARK: Acknowledging others'
+
+    private func hasEntered(_ key: Confirmations.RelayKey) -> Bool {
+        guard let origin = members.index(of: key.origin), members.status(of: origin).isPresent,
+            members[origin].incarnation.life == key.life, !isWithdrawn(origin)
+        else { return false }
+        let log = members[origin].log
+        return log.snapshotSequence == nil && log.sequence >= key.last
+    }
+
+    /// Acknowledges records that came over an arc, when this node and all to whom it has passed them on
+    /// have entered them.
+    mutating func acknowledge(
+        _ records: DirectoryRecords, passedTo children: [NodeID], from link: LinkIndex,
+        _ effects: inout EffectBuffer
+    ) {
+        let key = Confirmations.RelayKey(
+            origin: records.origin, life: records.life, last: records.last)
+        let isEntered = hasEntered(key)
+        if isEntered, children.isEmpty {
+            tellKnown(key, over: link, &effects)
+            return
+        }
+        directory.confirmations.insert(
+            key,
+            Confirmations.Relay(
+                since: now, isEntered: isEntered, children: children, link: link,
+                peer: links[link].peer))
+    }
+
+    private mutating func tellKnown(
+        _ key: Confirmations.RelayKey, over link: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        send(
+            .recordsKnown(origin: key.origin, life: key.life, sequence: key.last), over: link,
+            &effects)
+    }
+
+    private mutating func tellKnown(
+        _ key: Confirmations.RelayKey, to sender: NodeID, _ effects: inout EffectBuffer
+    ) {
+        guard let sender = members.index(of: sender), members.status(of: sender).isPresent
+        else { return }
+        sendControl(
+            .recordsKnown(origin: key.origin, life: key.life, sequence: key.last), to: sender,
+            &effects)
+    }
+
+    private mutating func passOnIfComplete(
+        _ key: Confirmations.RelayKey, _ effects: inout EffectBuffer
+    ) {
+        guard let relay = directory.confirmations.relays[key], relay.isEntered,
+            relay.children.isEmpty
+        else { return }
+        directory.confirmations.relays[key] = nil
+        guard !relay.link.isNone, links[relay.link].state == .established,
+            links[relay.link].peer == relay.peer
+        else { return }
+        tellKnown(key, over: relay.link, &effects)
+    }
+
+    /// Records that came from a node, perhaps far away, are entered there; or, if they have come over a
+    /// link from a neighbour, also by all to whom it has passed them on.
+    mutating func receivedKnown(
+        _ origin: NodeID, _ life: UInt64, _ sequence: UInt64, from node: NodeID,
+        over link: LinkIndex = .none, _ effects: inout EffectBuffer
+    ) {
+        if origin == id {
+            guard life == incarnation.life else { return }
+            if link.isNone {
+                directory.confirmations.acknowledge(upTo: sequence, by: node)
+            } else {
+                directory.confirmations.acknowledge(sequence, over: link, by: node)
+            }
+            settleBatches(&effects)
+            return
+        }
+        let key = Confirmations.RelayKey(origin: origin, life: life, last: sequence)
+        guard let place = directory.confirmations.relays[key]?.children.firstIndex(of: node)
+        else { return }
+        directory.confirmations.relays[key]!.children.remove(at: place)
+        passOnIfComplete(key, &effects)
+    }
+
+    /// Records that a node has sent to this one alone: their origin, or a forwarder that has no link
+    /// to it.
+    mutating func receivedDirectly(
+        _ records: DirectoryRecords, from sender: NodeID, _ effects: inout EffectBuffer
+    ) {
+        guard records.origin != id, !records.isRepair,
+            (try? checkPatterns(records.records)) != nil
+        else {
+            counters[.protocolErrors] &+= 1
+            return
+        }
+        // What lacks before them is asked of the sender, or of anybody.
+        let usable = links.established.filter { links[$0].isUsable }
+        guard !usable.isEmpty else { return }
+        let direct = members.index(of: sender).map { members[$0].link } ?? .none
+        let link =
+            !direct.isNone && links[direct].isUsable
+            ? direct : usable[random.next(below: usable.count)]
+        applyRecords(records, from: link, isLive: true, &effects)
+        let key = Confirmations.RelayKey(
+            origin: records.origin, life: records.life, last: records.last)
+        if hasEntered(key) {
+            tellKnown(key, to: sender, &effects)
+        } else if let relay = directory.confirmations.relays[key] {
+            if relay.senders.count < 8, !relay.senders.contains(sender) {
+                directory.confirmations.relays[key]!.senders.append(sender)
+            }
+        } else {
+            directory.confirmations.insert(
+                key,
+                Confirmations.Relay(
+                    since: now, isEntered: false, link: .none, peer: sender, senders: [sender]))
+        }
+    }
+
+    /// This node has entered more of that member's changes.
+    mutating func noteEntered(of origin: MemberIndex, _ effects: inout EffectBuffer) {
+        if directory.confirmations.unentered.isEmpty { return }
+        let id = members.id(of: origin)
+        for key in directory.confirmations.unentered where key.origin == id {
+            guard let relay = directory.confirmations.relays[key], hasEntered(key) else { continue }
+            directory.confirmations.relays[key]!.isEntered = true
+            for sender in relay.senders { tellKnown(key, to: sender, &effects) }
+            passOnIfComplete(key, &effects)
+        }
+        directory.confirmations.unentered.removeAll { key in
+            directory.confirmations.relays[key].map { $0.isEntered } ?? true
+        }
+    }
+}
