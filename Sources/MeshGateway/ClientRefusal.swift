@@ -25,6 +25,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case name(TooLong, bytesMax: Int)
         case user(bytesMax: Int)
         case neitherOnNorOff
+        case unknownOption
         case unknownPolicy
         case unknownPublishOption
         case unknownTraceTarget

@@ -167,6 +167,7 @@ public struct Gateway: ~Copyable {
     var label = FrameLabel()
     /// The messages that wait in mailboxes.
     var stored = StoredMessages()
+    var confirmations = WaitingConfirmations()
 
     // Sessions.
     var sessions = UserSessions()
@@ -289,7 +290,7 @@ public struct Gateway: ~Copyable {
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
         let slot = client.slot
         clients[slot].flags.remove(.dirty)
-        if !clients[slot].flags.isDisjoint(with: [.tracked, .gapPending]) {
+        if !clients[slot].flags.isDisjoint(with: .deliberate) {
             unsafe flushTracked(client, body)
             return
         }
@@ -329,7 +330,7 @@ public struct Gateway: ~Copyable {
         let slot = client.slot
         let limit = outputLimit(client)
         let waiting =
-            outputCount(client)
+            leavingCount(client)
             + (clients[slot].mailbox.policy == .disconnect
                 ? clients[slot].mailbox.waiting.byteCount : 0)
         guard limit.soft > 0, waiting > limit.soft else {

@@ -28,8 +28,11 @@ struct Session: ~Copyable {
     var mailbox = Mailbox()
     /// Messages dropped for this client by its policy.
     var droppedCount = 0
-    /// The position of the output's first byte in all that was written to it, while tracked.
+    /// The position of the output's first byte in all that was written to it, while tracked or
+    /// confirming.
     var outputBase: UInt64 = 0
+    /// Places behind which nothing leaves yet, the first one first (Confirmations).
+    var marks = FIFO<OutputMark>()
     /// The sessions that it had, and that may have lost something with its connection.
     var parted: [PartedSession] = []
 
@@ -96,6 +99,14 @@ struct SessionFlags: OptionSet {
     static let reports = SessionFlags(rawValue: 1 << 21)
     /// MESH.MOVES ON.
     static let moves = SessionFlags(rawValue: 1 << 22)
+
+    /// Something in its output waits until other nodes know of it.
+    static let confirming = SessionFlags(rawValue: 1 << 24)
+    /// MESH.CONFIRM LOCAL.
+    static let confirmsLocally = SessionFlags(rawValue: 1 << 25)
+
+    /// Its output does not simply go to the socket.
+    static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming]
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [

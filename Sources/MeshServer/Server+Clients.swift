@@ -230,6 +230,11 @@ extension Server {
         edge.gateway.outputCount(client)
     }
 
+    /// Those of them that may leave: what confirms a subscription waits until other nodes know of it.
+    public mutating func leavingCount(_ client: ClientIndex) -> Int {
+        edge.gateway.leavingCount(client)
+    }
+
     // MARK: End
 
     /// Whether `close` depends on how this client's connection has ended.

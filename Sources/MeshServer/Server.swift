@@ -276,6 +276,7 @@ public struct Server: ~Copyable {
                     sender: sender, body, key, name: name, to: node, $0, count: Int(count))
             }
         case .uncongested: pause.mayEnd = true
+        case .recordsKnown: edge.gateway.confirm(through: node.knownBatch)
         case .gap(_, let count): edge.gateway.missed(count: Int(count))
         case .bulk(let other, let news): heed(news, of: other, bytes, effectBytes)
         case .presence(let key, let isOnline): edge.gateway.presence(key, isOnline: isOnline)
@@ -380,6 +381,7 @@ public struct Server: ~Copyable {
                 break
             }
         }
+        if edge.gateway.hasFreshConfirmations { awaitKnown() }
         for client in edge.gateway.resumable { pause.resumable.append(client) }
         edge.gateway.resumable.removeAll()
         if !edge.gateway.farewells.isEmpty {
@@ -388,6 +390,16 @@ public struct Server: ~Copyable {
         }
         if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
         edge.gateway.hasWork = false
+    }
+
+    /// Subscriptions are confirmed when all other nodes know of them.
+    private mutating func awaitKnown() {
+        let batch = node.latestBatch
+        if batch == node.knownBatch || phase == .left {
+            edge.gateway.confirmAtOnce()
+        } else {
+            edge.gateway.awaitKnown(batch)
+        }
     }
 
     /// A part of a session that moves to another node.

@@ -150,9 +150,10 @@ extension Reactor {
             starve(index)
             return
         }
-        let waiting = server.outputCount(client)
-        watch(index, writes: waiting > 0)
-        if waiting == 0, connections[index].isEnding { closeClient(index, lingers: true) }
+        watch(index, writes: server.leavingCount(client) > 0)
+        if connections[index].isEnding, server.outputCount(client) == 0 {
+            closeClient(index, lingers: true)
+        }
     }
 
     /// Takes no more commands; the connection ends when its replies have left.

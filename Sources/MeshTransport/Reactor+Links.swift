@@ -66,7 +66,8 @@ extension Reactor {
                 log.write(server.line(for: event) { endpointOfLink[$0.slot] })
             case .left: beginFlushing()
             case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap, .bulk,
-                .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied:
+                .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied,
+                .recordsKnown:
                 // The server has seen to it.
                 break
             }

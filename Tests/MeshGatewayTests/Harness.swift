@@ -93,6 +93,8 @@ struct Harness: ~Copyable {
     mutating func open(_ protocolVersion: Int = 2) -> ClientIndex {
         let count = shared.mesh.hosts[host].clientEnd
         let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count.slot)")!
+        // Where nothing is carried by itself, no confirmation waits for the others to know.
+        if !carries { gateway.clients[client.slot].flags.insert(.confirmsLocally) }
         if protocolVersion == 3 { _ = exchange(client, "HELLO 3\r\n") }
         return client
     }

@@ -13,7 +13,8 @@ private let samples: [ClientRefusal] = {
     let syntax: [ClientRefusal.Syntax] =
         [
             .unknownArgument, .argumentCount(command: text), .notAnInteger, .user(bytesMax: .max),
-            .neitherOnNorOff, .unknownPolicy, .unknownPublishOption, .unknownTraceTarget,
+            .neitherOnNorOff, .unknownOption, .unknownPolicy, .unknownPublishOption,
+            .unknownTraceTarget,
             .unknownAttachment, .notAToken,
         ] + ClientRefusal.TooLong.allCases.map { .name($0, bytesMax: .max) }
     let rights: [ClientRefusal.Rights] = [

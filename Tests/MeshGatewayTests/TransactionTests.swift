@@ -120,9 +120,9 @@ import Testing
         var peer = harness.peer(1)
         _ = peer.exchange(peer.open(), "SUBSCRIBE a\r\n")
         harness.pass(.milliseconds(500))
-        harness.freezePeers()
         let client = harness.open(3)
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
+        harness.freezePeers()
         let before = harness.exchange(
             client, "MULTI\r\nPUBSUB NUMSUB a\r\nPING\r\nEXEC\r\nECHO x\r\n")
         #expect(before == "+OK·+QUEUED·+QUEUED·*2·")

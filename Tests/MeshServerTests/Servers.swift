@@ -49,6 +49,8 @@ final class Servers {
 
     func exchange(_ client: ClientIndex, _ text: String, _ host: Int = 0) -> String {
         send(text, from: client, host)
+        // What is confirmed is known to the others first.
+        mesh.run(for: .zero)
         return read(client, host)
     }
 

@@ -17,7 +17,7 @@ enum Command: UInt8, CaseIterable {
     case moduleList
     case meshAttach, meshDetach, meshAck, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
-    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshHelp
+    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption, meshHelp
 }
 
 /// What is known about a command before it runs.
@@ -226,6 +226,10 @@ struct CommandSpec {
         CommandSpec(
             .meshMoves, "mesh.moves", 2, [.subscribed],
             "MESH.MOVES ON|OFF: be told where to go when this node is about to leave."),
+        CommandSpec(
+            .meshOption, "mesh.option", 3, [.subscribed],
+            "MESH.OPTION CONFIRM MESH|LOCAL: confirm subscriptions when all nodes know, or at once."
+        ),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
     ]
 }

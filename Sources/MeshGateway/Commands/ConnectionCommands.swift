@@ -154,8 +154,7 @@ extension Gateway {
         }
         clients[slot].flags.subtract([
             .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
-            .moves,
-            .gapPending,
+            .moves, .gapPending, .confirmsLocally,
         ])
         clients[slot].mailbox.gaps.removeAll()
         clients[slot].mailbox.policy = configuration.slowConsumerPolicy

@@ -377,6 +377,7 @@ extension Gateway {
         case .meshMoves: setWish(.moves, input, client)
         case .meshReports: setWish(.reports, input, client)
         case .meshGaps: setWish(.gaps, input, client)
+        case .meshOption: setOption(input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp:
             help(command, client)

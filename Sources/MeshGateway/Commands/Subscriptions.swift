@@ -32,6 +32,7 @@ extension Gateway {
         let slot = client.slot
         let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.joined(kind)
+        if kind != .watch { confirmWhenKnown(client) }
         for index in 1..<arguments.count {
             let name = absolute(index)
             join(client, kind, input, name)

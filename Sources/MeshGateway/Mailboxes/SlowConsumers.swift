@@ -130,9 +130,11 @@ extension Gateway {
         let slot = client.slot
         while true {
             refill(client)
-            let offered = clients[slot].output.count
+            let offered = leavingCount(client)
             guard offered > 0 else { return }
-            let sent = unsafe clients[slot].output.withBytes { unsafe body($0) }
+            let sent = unsafe clients[slot].output.withBytes {
+                unsafe body(UnsafeRawBufferPointer(rebasing: $0[..<offered]))
+            }
             precondition(sent >= 0 && sent <= offered)
             clients[slot].output.drop(sent)
             clients[slot].outputBase &+= UInt64(sent)

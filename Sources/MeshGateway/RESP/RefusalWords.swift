@@ -29,6 +29,7 @@ extension ClientRefusal.Syntax {
         case .name(.pattern, let bytesMax): "ERR patterns have at most \(bytesMax) bytes"
         case .user(let bytesMax): "ERR user names have 1 to \(bytesMax) bytes"
         case .neitherOnNorOff: "ERR syntax error: ON or OFF"
+        case .unknownOption: "ERR syntax error: MESH.OPTION CONFIRM MESH|LOCAL"
         case .unknownPolicy:
             "ERR syntax error: MESH.POLICY "
                 + SlowConsumerPolicy.allCases.map(\.name).joined(separator: "|")

@@ -47,6 +47,7 @@ extension Gateway {
             if !(index.map { isHolding($0) } ?? false) {
                 join(client, .user, input, absolute(1))
             }
+            confirmWhenKnown(client)
             ok(client)
             return .handled
         }
@@ -180,6 +181,7 @@ extension Gateway {
     /// Writes the session's token as a reply.
     mutating func answerToken(_ index: UserSessionIndex, _ client: ClientIndex) {
         guard !clients[client.slot].flags.contains(.muted) else { return }
+        confirmWhenKnown(client)
         clients[client.slot].output.appendBulk(sessions[index].token.text)
         wrote(client)
     }

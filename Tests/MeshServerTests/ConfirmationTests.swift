@@ -1,0 +1,134 @@
+import MeshCore
+import MeshDriver
+import MeshWire
+import Testing
+
+@testable import MeshGateway
+@testable import MeshServer
+
+/// What is confirmed to a client is known to the other nodes.
+@Suite struct ConfirmationTests {
+    /// Frames that spread changes of the directory, or acknowledge them.
+    private static func isChange(_ frame: [UInt8]) -> Bool { isRecords(frame) || isKnown(frame) }
+
+    private static func isRecords(_ frame: [UInt8]) -> Bool {
+        frame[4] == FrameKind.arc.rawValue || number(frame) == .records
+    }
+
+    private static func isKnown(_ frame: [UInt8]) -> Bool { number(frame) == .recordsKnown }
+
+    private static func number(_ frame: [UInt8]) -> Message.Number? {
+        switch FrameKind(rawValue: frame[4]) {
+        case .link: Message.Number(rawValue: frame[Frame.prefixSize])
+        case .routed where frame[7] == RoutedBody.control.rawValue:
+            Message.Number(rawValue: frame[Frame.routedHeaderSize + Frame.destinationSize])
+        default: nil
+        }
+    }
+
+    private static let confirmation = "*3·$9·subscribe·$1·a·:1·"
+
+    @Test(arguments: [
+        ("SUBSCRIBE a", "*3·$9·subscribe·$1·a·:1·"),
+        ("PSUBSCRIBE a*", "*3·$10·psubscribe·$2·a*·:1·"),
+        ("SSUBSCRIBE a", "*3·$10·ssubscribe·$1·a·:1·"), ("MESH.ATTACH ann", "+OK·"),
+        ("MESH.ATTACH ann SESSION", "$49·"),
+    ])
+    func `nothing behind a confirmation leaves until it is known`(
+        command: String, confirmation: String
+    ) {
+        let servers = Servers(3)
+        let client = servers.open()
+        servers.mesh.judge = { _, _, frame in Self.isKnown(frame) ? .drop : .pass }
+        #expect(servers.exchange(client, "ECHO x\r\n\(command)\r\nPING y\r\n") == "$1·x·")
+        servers.run(for: .milliseconds(90))
+        #expect(servers.read(client) == "")
+        // The others are silent for 100 ms and somewhat more: they are behind.
+        servers.run(for: .milliseconds(400))
+        let rest = servers.read(client)
+        #expect(rest.hasPrefix(confirmation))
+        #expect(rest.hasSuffix("$1·y·"))
+        #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == 2)
+    }
+
+    @Test func `it leaves as soon as all have said so`() {
+        let servers = Servers(3)
+        let client = servers.open()
+        #expect(servers.exchange(client, "SUBSCRIBE a\r\n") == Self.confirmation)
+        #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == 0)
+        #expect(servers.exchange(servers.open(1), "PUBLISH a m\r\n", 1) == ":1·")
+        servers.run(for: .zero)
+        #expect(servers.read(client) == "*3·$7·message·$1·a·$1·m·")
+    }
+
+    @Test func `the second subscriber of a name waits for the record of the first`() {
+        let servers = Servers(2)
+        let (first, second) = (servers.open(), servers.open())
+        servers.mesh.judge = { _, _, frame in Self.isChange(frame) ? .drop : .pass }
+        #expect(servers.exchange(first, "SUBSCRIBE a\r\n") == "")
+        #expect(servers.exchange(second, "SUBSCRIBE a\r\n") == "")
+        servers.mesh.judge = { _, _, _ in .pass }
+        servers.run(for: .milliseconds(60))
+        #expect(servers.read(first) == Self.confirmation)
+        #expect(servers.read(second) == Self.confirmation)
+    }
+
+    @Test func `records that a forwarder has kept are sent again, and over another link`() {
+        let servers = Servers(4)
+        let client = servers.open()
+        var sentCount = 0
+        servers.mesh.judge = { _, to, frame in
+            guard to == 2, Self.isRecords(frame) else { return .pass }
+            sentCount += 1
+            return sentCount <= 2 ? .drop : .pass
+        }
+        #expect(servers.exchange(client, "SUBSCRIBE a\r\n") == "")
+        servers.run(for: .milliseconds(90))
+        #expect(servers.read(client) == Self.confirmation)
+        #expect(sentCount == 3)
+        #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == 0)
+        #expect(servers.exchange(servers.open(2), "PUBLISH a m\r\n", 2) == ":1·")
+    }
+
+    @Test func `a client can ask for the old way, and what watches and leaves waits for nobody`() {
+        let servers = Servers(2)
+        servers.mesh.judge = { _, _, frame in Self.isChange(frame) ? .drop : .pass }
+        let client = servers.open()
+        #expect(servers.exchange(client, "MESH.OPTION CONFIRM LOCAL\r\n") == "+OK·")
+        #expect(servers.exchange(client, "SUBSCRIBE a\r\n") == Self.confirmation)
+        #expect(
+            servers.exchange(client, "UNSUBSCRIBE a\r\n") == "*3·$11·unsubscribe·$1·a·:0·")
+        let watcher = servers.open()
+        #expect(servers.exchange(watcher, "MESH.WATCH ann\r\n").hasPrefix("*3·$5·watch·"))
+        #expect(servers.exchange(client, "RESET\r\n") == "+RESET·")
+        #expect(servers.exchange(client, "SUBSCRIBE a\r\n") == "")
+        #expect(
+            servers.exchange(watcher, "MESH.OPTION CONFIRM NEVER\r\n").hasPrefix("-ERR syntax"))
+    }
+
+    @Test func `many confirmations in one pipeline come in order`() {
+        let servers = Servers(3)
+        let client = servers.open()
+        let commands = (1...500).map { "SUBSCRIBE c\($0)\r\nPING \($0)\r\n" }.joined()
+        servers.send(commands, from: client)
+        servers.run(for: .milliseconds(50))
+        let expected = (1...500).map {
+            "*3·$9·subscribe·$\("c\($0)".utf8.count)·c\($0)·:\($0)·"
+                + "*2·$4·pong·$\("\($0)".utf8.count)·\($0)·"
+        }.joined()
+        #expect(servers.read(client) == expected)
+    }
+
+    @Test func `a client that goes while it waits leaves nothing behind`() {
+        let servers = Servers(2)
+        servers.mesh.judge = { _, _, frame in Self.isKnown(frame) ? .drop : .pass }
+        let client = servers.open()
+        #expect(servers.exchange(client, "SUBSCRIBE a\r\n") == "")
+        _ = servers.close(client)
+        let other = servers.open()
+        #expect(other == client)
+        #expect(servers.exchange(other, "ECHO x\r\n") == "$1·x·")
+        servers.run(for: .seconds(1))
+        #expect(servers.read(other) == "")
+    }
+}
