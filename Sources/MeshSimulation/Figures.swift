@@ -23,6 +23,12 @@ public struct Figures: Sendable {
     public var traffic: [(purpose: String, bytes: Int, frames: Int)] = []
     /// Milliseconds from a change of the directory to each other node's having it.
     public var spread = Distribution()
+    /// Milliseconds from a key's coming to a node until the node says that all others know of it.
+    public var confirmation = Distribution()
+    /// Nodes that did not know then and could not, because of a fault.
+    public var confirmationsExcused = 0
+    /// Nodes that did not know then and could, in the time of some fault.
+    public var confirmationsLate = 0
     /// Changes that came to a node beside those that were news to it, of all that were.
     public var redundancy = 0.0
     /// Bytes for comparing and repairing, of those that spread changes.
@@ -95,6 +101,20 @@ public struct Figures: Sendable {
         },
         named("spread.max", "the longest") { $0.spread.max },
         named("spread.count", "pairs of change and other node") { Double($0.spread.count) },
+        named("confirmation.mean", "milliseconds until a node says that all know of a key") {
+            $0.confirmation.mean
+        },
+        named("confirmation.p99", "of 100 times 99 are at most this") { $0.confirmation.p99 },
+        named("confirmation.max", "the longest") { $0.confirmation.max },
+        named("confirmation.count", "keys of which a node has said so") {
+            Double($0.confirmation.count)
+        },
+        named("confirmation.excused", "nodes that could not know, because of a fault") {
+            Double($0.confirmationsExcused)
+        },
+        named("confirmation.late", "nodes that could and did not, in the time of a fault") {
+            Double($0.confirmationsLate)
+        },
         named("redundancy", "changes that came again, of those that were news") { $0.redundancy },
         named("comparisonShare", "bytes to compare and repair, of those that spread changes") {
             $0.comparisonShare
@@ -146,6 +166,9 @@ public struct Figures: Sendable {
                     + "\"frames\": \($0.frames)}"
             })
         object["spread"] = spread.json
+        object["confirmation"] = confirmation.json
+        object["confirmationsExcused"] = String(confirmationsExcused)
+        object["confirmationsLate"] = String(confirmationsLate)
         object["redundancy"] = decimal(redundancy, places: 6)
         object["comparisonShare"] = decimal(comparisonShare, places: 6)
         object["repair"] =

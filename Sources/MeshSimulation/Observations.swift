@@ -82,6 +82,7 @@ struct Observations {
     var gaps: [Gap] = []
     var news: [News] = []
     var detours: [Detour] = []
+    var surprises: [ConfirmationChecker.Surprise] = []
 
     /// Whether anybody reads such news. Most are of new members, n² of them.
     static func isRead(_ event: LogEvent) -> Bool {
@@ -99,5 +100,6 @@ struct Observations {
         gaps.removeAll(keepingCapacity: true)
         news.removeAll(keepingCapacity: true)
         detours.removeAll(keepingCapacity: true)
+        surprises.removeAll(keepingCapacity: true)
     }
 }

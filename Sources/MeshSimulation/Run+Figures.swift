@@ -185,6 +185,9 @@ extension Run {
             ($0.name, trafficCount.sum($0), trafficCount.frameCount($0))
         }
         figures.spread = trafficCount.spread
+        figures.confirmation = world.confirmations.latency.distribution
+        figures.confirmationsExcused = world.confirmations.excusedCount
+        figures.confirmationsLate = world.confirmations.lateCount
         let news = trafficCount.changesLive + trafficCount.changesRepaired
         figures.redundancy = news == 0 ? 0 : Double(trafficCount.changesSpare) / Double(news)
         let changeBytes = trafficCount.sum(.changes)

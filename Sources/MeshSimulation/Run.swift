@@ -416,6 +416,9 @@ public struct Run: ~Copyable {
             report(LoopChecker().check(detour, truth, settle: scenario.settle))
         }
         for arrival in world.observations.changes { spread.take(arrival, truth) }
+        for surprise in world.observations.surprises {
+            report(world.confirmations.check(surprise, truth))
+        }
         for news in world.observations.news {
             let host = Int(news.host)
             if let id = NewsChecker.subject(of: news.event), let subject = world.host(of: id) {

@@ -175,5 +175,5 @@ public struct Scenario: Sendable {
 /// The checkers by the names under which a scenario can tolerate them.
 public enum CheckerName: String, CaseIterable, Sendable {
     case loops, once, order, loss, removal, agreement, degree, bounds, readiness, news, spread,
-        session, sessionOrder, timers
+        confirmation, session, sessionOrder, timers
 }

@@ -85,9 +85,9 @@ public struct Sizing: Sendable {
     public var heartbeatBytesPerSecond: Double { links * 29 / 0.45 }
 
     /// Each change reaches each node once, in 7 bytes; what its node gathers for 10 ms shares a
-    /// frame with 53 more. What comes in is passed on once, on average.
+    /// frame with 53 more, and an acknowledgement of 33. What comes in is passed on once, on average.
     public var directoryBytesPerSecond: Double {
-        churn * 7 + min(churn, Double(nodes) * 100) * 53
+        churn * 7 + min(churn, Double(nodes) * 100) * 86
     }
 
     /// Sent by a node: its own messages, and those that it passes on for others. Frame and name take

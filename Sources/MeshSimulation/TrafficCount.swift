@@ -91,6 +91,7 @@ struct TrafficCount {
         case .linkLists, .linkChanges, .linksWanted, .role, .coordinates: return .links
         case .digests, .logSummaries, .origins: return .comparison
         case .repair, .records, .snapshot, .cannotRepair: return .repair
+        case .recordsKnown: return .changes
         default: return .membership
         }
     }

@@ -21,6 +21,7 @@ extension World {
                 bytes: bytes)
         } else {
             handle(host, .directory(key, change))
+            if change == .add { noteAnnounced(key, by: host) }
         }
     }
 

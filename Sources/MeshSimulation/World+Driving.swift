@@ -113,6 +113,7 @@ extension World {
             observations.gaps.append(
                 Observations.Gap(time: now, host: Int32(number), origin: origin, count: count))
         case .uncongested, .memberDied, .queried, .unanswered, .bulk: break
+        case .recordsKnown: lookAround(number)
         case .presence(let key, let isOnline):
             host.presences.append((key, isOnline))
         case .answered(let query, let from, let answer):

@@ -48,6 +48,7 @@ public struct World: ~Copyable {
     var observations = Observations()
     /// What to write down for `smallworld-sim trace`; nil: nothing.
     var tracer: Tracer?
+    var confirmations = ConfirmationChecker()
     /// What has travelled, and how changes and messages spread.
     var trafficCount = TrafficCount()
     /// A seeded mistake for the checkers to find; nil: none.

@@ -43,6 +43,9 @@ struct SoakTally {
     var sessionDelivered = 0
     var sessionMissing = 0
     var sessionNotices = 0
+    var confirmations = 0
+    var confirmationsLate = 0
+    var confirmationsExcused = 0
     var violations = 0
     var seconds = 0.0
 
@@ -64,6 +67,9 @@ struct SoakTally {
         sessionDelivered += metrics.sessionDelivered
         sessionMissing += metrics.sessionMissing
         sessionNotices += metrics.sessionNotices
+        confirmations += metrics.figures.confirmation.count
+        confirmationsLate += metrics.figures.confirmationsLate
+        confirmationsExcused += metrics.figures.confirmationsExcused
         violations += metrics.violationCount + (metrics.isStuck ? 1 : 0)
     }
 
@@ -81,6 +87,8 @@ struct SoakTally {
         out of order  \(reordered)
         to sessions   \(toSessions), \(sessionDelivered) came, \(sessionMissing) missing beside \
         notices of unknown size, \(sessionNotices) notices
+        confirmed     \(confirmations) arrivals of users and subscribers; late \
+        \(confirmationsLate), unable \(confirmationsExcused) others
         violations    \(violations)
         \(decimal(seconds, places: 1)) s, \(Int(Double(delivered) / max(seconds, 1e-9))) messages/s
 
@@ -96,6 +104,8 @@ struct SoakTally {
         "lost": \(lost), "duplicated": \(duplicated), "reordered": \(reordered), \
         "toSessions": \(toSessions), "sessionDelivered": \(sessionDelivered), \
         "sessionMissing": \(sessionMissing), "sessionNotices": \(sessionNotices), \
+        "confirmations": \(confirmations), "confirmationsLate": \(confirmationsLate), \
+        "confirmationsExcused": \(confirmationsExcused), \
         "violations": \(violations), "seconds": \(decimal(seconds))}
         """
     }

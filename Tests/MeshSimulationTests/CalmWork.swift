@@ -153,7 +153,9 @@ struct CalmWork {
         case .sessionsGivenUp: never
         case .unknownMessages, .unknownRecords, .unsupported, .unsupportedElsewhere: never
         case .keyCollisions, .protocolErrors, .handshakesAbandoned: never
-        case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate: never
+        case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate,
+            .confirmedEarly:
+            never
         }
     }
 
@@ -199,8 +201,8 @@ struct CalmWork {
                 Double(linkEnds) * (seconds / 0.45 + 1))
         case .membership: membershipFrames
         case .links: linkFrames
-        // Each node is sent each change once, by whomever.
-        case .changes: changes * (nodes - 1)...(changes + spreadsMax) * (nodes - 1)
+        // Each node is sent each change once, by whomever, and acknowledges it once.
+        case .changes: 2 * changes * (nodes - 1)...(2 * changes + spreadsMax) * (nodes - 1)
         case .comparison: comparisonFrames
         case .repair: repairFrames
         // The origins' own copies, one at least and one for each destination at most, and the others'.

@@ -1,0 +1,109 @@
+import MeshCore
+import MeshWire
+
+/// What is confirmed is known: when a node says that all know that it holds a key, every other node that
+/// serves clients finds the node under the key.
+///
+/// It is looked at in the moment in which the node says so, in the others' own tables. Who stands still or
+/// has no way to the node cannot know: those whom a fault has hurt, or the node itself, are counted alone.
+/// Where a link was cut, or a node went, at the time or just before, somebody may be late; those are
+/// counted too.
+struct ConfirmationChecker {
+    /// Of a larger mesh so many nodes are looked at for each change.
+    static let hostCountMax = 64
+
+    /// Changes that others need not have been told of, by host, in order.
+    private var announced: [FIFO<Announcement>] = []
+    private(set) var latency = LatencyHistogram()
+    private(set) var count = 0
+    /// Nodes that did not know, and could not.
+    private(set) var excusedCount = 0
+    /// Those that did not know, and could have.
+    private(set) var lateCount = 0
+    /// A link that carries nothing is believed for so long.
+    private static let silence = Delay.milliseconds(1_500)
+
+    private struct Announcement {
+        var key: Key
+        var made: Instant
+        var batch: UInt64
+    }
+
+    /// A node has said that others know of a key, and one does not.
+    struct Surprise {
+        var time: Instant
+        var made: Instant
+        var host: Int32
+        var other: Int32
+    }
+
+    /// A host holds a key from now on; others know of it when this batch of its changes is known.
+    mutating func announce(_ key: Key, by host: Int, in batch: UInt64, at now: Instant) {
+        while announced.count <= host { announced.append(FIFO()) }
+        announced[host].append(Announcement(key: key, made: now, batch: batch))
+    }
+
+    /// The keys that others know of now, by what the host says.
+    mutating func confirm(through batch: UInt64, by host: Int, at now: Instant) -> [(Key, Instant)]
+    {
+        guard host < announced.count else { return [] }
+        var known: [(Key, Instant)] = []
+        while let first = announced[host].first, first.batch <= batch {
+            _ = announced[host].popFirst()
+            known.append((first.key, first.made))
+            latency.add(now - first.made)
+            count += 1
+        }
+        return known
+    }
+
+    mutating func check(_ surprise: Surprise, _ truth: Truth) -> Violation? {
+        let (host, other) = (Int(surprise.host), Int(surprise.other))
+        // A node that leaves takes no client's messages any more.
+        if truth.departedAt[host] != nil || truth.departedAt[other] != nil { return nil }
+        if truth.hurtUntil[host] >= surprise.made || truth.hurtUntil[other] >= surprise.made {
+            excusedCount += 1
+            return nil
+        }
+        if truth.isTroubled(from: surprise.made - Self.silence, to: surprise.time) {
+            lateCount += 1
+            return nil
+        }
+        return Violation(
+            checker: .confirmation, time: surprise.time, host: host,
+            text: "says that all know what came to it, and host \(other) does not")
+    }
+}
+
+extension World {
+    /// Clients of a host have held a key since now.
+    mutating func noteAnnounced(_ key: Key, by host: Int) {
+        let node = hosts[host]!
+        let batch = node.server.node.latestBatch
+        confirmations.announce(key, by: host, in: batch, at: now)
+        if batch <= node.server.node.knownBatch { lookAround(host) }
+    }
+
+    /// A host says that more of its changes are known to all.
+    mutating func lookAround(_ number: Int) {
+        let host = hosts[number]!
+        let known = confirmations.confirm(
+            through: host.server.node.knownBatch, by: number, at: now)
+        if known.isEmpty { return }
+        let lookCount = min(hosts.count, ConfirmationChecker.hostCountMax)
+        for (key, made) in known where host.server.node.isHeldHere(key) {
+            // Others of a large mesh with each key.
+            let first = Int(key.rawValue % UInt64(hosts.count))
+            let step = max(1, hosts.count / lookCount)
+            for place in 0..<lookCount {
+                let other = (first + place * step) % hosts.count
+                guard other != number, let peer = hosts[other], peer.server.node.isReady,
+                    !peer.server.node.holders(of: key).contains(ids[number])
+                else { continue }
+                observations.surprises.append(
+                    ConfirmationChecker.Surprise(
+                        time: now, made: made, host: Int32(number), other: Int32(other)))
+            }
+        }
+    }
+}
