@@ -305,8 +305,7 @@ public struct Node: ~Copyable {
         case (.established, .cannotRepair(let origin)):
             repairFailed(origin, on: link, &effects)
         case (.established, .recordsKnown(let origin, let life, let sequence)):
-            receivedKnown(
-                origin, life, sequence, from: links[link].peer, over: link, &effects)
+            receivedKnown(origin, life, sequence, from: links[link].peer, &effects)
         default:
             // Out of place: not in this state, or not over a single hop.
             breach(.invalidValue(field: "message for this state"), on: link, &effects)

@@ -50,7 +50,6 @@ struct Confirmations {
 
     /// The nodes from the peer of a link clockwise to `end`, exclusive.
     struct Arc {
-        var link: LinkIndex
         var peer: NodeID
         var end: NodeID
     }
@@ -68,9 +67,8 @@ struct Confirmations {
         var isEntered: Bool
         /// Peers who have not acknowledged for their arcs.
         var children: [NodeID] = []
-        /// The link that they came over, and its peer; none: they came directly.
-        var link: LinkIndex
-        var peer: NodeID
+        /// Who has passed them on for an arc; nil: they came directly.
+        var peer: NodeID?
         /// Nodes that have sent them directly.
         var senders: [NodeID] = []
     }
@@ -97,17 +95,16 @@ struct Confirmations {
         }
     }
 
-    /// The last sequences ascend from batch to batch.
+    /// A node has entered the records up to `last`, and so have all behind it in its arc, if it has one.
     mutating func acknowledge(upTo last: UInt64, by node: NodeID) {
+        // The last sequences ascend from batch to batch.
         for place in batches.indices {
             if batches[place].records.last > last { break }
             batches[place].silent.removeAll { $0.node == node }
+            if batches[place].records.last == last {
+                batches[place].arcs.removeAll { $0.peer == node }
+            }
         }
-    }
-
-    mutating func acknowledge(_ last: UInt64, over link: LinkIndex, by peer: NodeID) {
-        guard let place = batches.firstIndex(where: { $0.records.last == last }) else { return }
-        batches[place].arcs.removeAll { $0.link == link && $0.peer == peer }
     }
 
     /// Takes the known batches from the front, and learns from how long they took; false: there are none.
@@ -280,32 +277,29 @@ extension Node {
             origin: records.origin, life: records.life, last: records.last)
         let isEntered = hasEntered(key)
         if isEntered, children.isEmpty {
-            tellKnown(key, over: link, &effects)
+            tellKnown(key, to: links[link].peer, &effects)
             return
         }
         directory.confirmations.insert(
             key,
             Confirmations.Relay(
-                since: now, isEntered: isEntered, children: children, link: link,
-                peer: links[link].peer))
+                since: now, isEntered: isEntered, children: children, peer: links[link].peer))
     }
 
+    /// Over the link, if there is one still.
     private mutating func tellKnown(
-        _ key: Confirmations.RelayKey, over link: LinkIndex, _ effects: inout EffectBuffer
+        _ key: Confirmations.RelayKey, to peer: NodeID, _ effects: inout EffectBuffer
     ) {
-        send(
-            .recordsKnown(origin: key.origin, life: key.life, sequence: key.last), over: link,
-            &effects)
-    }
-
-    private mutating func tellKnown(
-        _ key: Confirmations.RelayKey, to sender: NodeID, _ effects: inout EffectBuffer
-    ) {
-        guard let sender = members.index(of: sender), members.status(of: sender).isPresent
+        guard let index = members.index(of: peer), members.status(of: index).isPresent
         else { return }
-        sendControl(
-            .recordsKnown(origin: key.origin, life: key.life, sequence: key.last), to: sender,
-            &effects)
+        let message = Message.recordsKnown(
+            origin: key.origin, life: key.life, sequence: key.last)
+        let link = members[index].link
+        if !link.isNone, links[link].isUsable {
+            send(message, over: link, &effects)
+        } else {
+            sendControl(message, to: index, &effects)
+        }
     }
 
     private mutating func passOnIfComplete(
@@ -315,25 +309,18 @@ extension Node {
             relay.children.isEmpty
         else { return }
         directory.confirmations.relays[key] = nil
-        guard !relay.link.isNone, links[relay.link].state == .established,
-            links[relay.link].peer == relay.peer
-        else { return }
-        tellKnown(key, over: relay.link, &effects)
+        if let peer = relay.peer { tellKnown(key, to: peer, &effects) }
     }
 
-    /// Records that came from a node, perhaps far away, are entered there; or, if they have come over a
-    /// link from a neighbour, also by all to whom it has passed them on.
+    /// A node has entered records that this one has sent it, and so have all to whom it has passed them
+    /// on.
     mutating func receivedKnown(
         _ origin: NodeID, _ life: UInt64, _ sequence: UInt64, from node: NodeID,
-        over link: LinkIndex = .none, _ effects: inout EffectBuffer
+        _ effects: inout EffectBuffer
     ) {
         if origin == id {
             guard life == incarnation.life else { return }
-            if link.isNone {
-                directory.confirmations.acknowledge(upTo: sequence, by: node)
-            } else {
-                directory.confirmations.acknowledge(sequence, over: link, by: node)
-            }
+            directory.confirmations.acknowledge(upTo: sequence, by: node)
             settleBatches(&effects)
             return
         }
@@ -375,7 +362,7 @@ extension Node {
             directory.confirmations.insert(
                 key,
                 Confirmations.Relay(
-                    since: now, isEntered: false, link: .none, peer: sender, senders: [sender]))
+                    since: now, isEntered: false, senders: [sender]))
         }
     }
 

@@ -38,7 +38,7 @@ extension Node {
                 over: target.link, &effects)
         }
         return targets.map {
-            Confirmations.Arc(link: $0.link, peer: links[$0.link].peer, end: $0.end)
+            Confirmations.Arc(peer: links[$0.link].peer, end: $0.end)
         }
     }
 
