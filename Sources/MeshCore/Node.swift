@@ -37,6 +37,8 @@ public struct Node: ~Copyable {
     var suspicions = Suspicions()
     /// The dead and the departed, oldest first.
     var departed = DepartedMembers()
+    /// The way back to those that are forgotten.
+    var lost: LostMembers
 
     // Overlay.
     var longRange: LongRangeLinks
@@ -76,6 +78,7 @@ public struct Node: ~Copyable {
         bootMilliseconds = incarnation.life
         self.now = now
         gossip = Gossip(at: now)
+        lost = LostMembers(at: now)
         directory = Directory(
             hasher: hasher, recentCapacity: configuration.recentRecordCount, at: now)
         random = RandomSource(seed: seed)

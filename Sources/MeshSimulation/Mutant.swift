@@ -61,10 +61,12 @@ public enum Mistake: String, CaseIterable, Sendable {
     case keepsTimers
     /// Says that an address refuses as soon as somebody else says so, though it hears the node.
     case believesOneWitness
+    /// Dials nobody whom it has forgotten.
+    case forgetsTheLost
 
     /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
-    /// waits for such a line is taken for silence still.
-    public var showsAtRandom: Bool { self != .hearsWholeFrames }
+    /// waits for such a line is taken for silence still. And they end long before the dead are forgotten.
+    public var showsAtRandom: Bool { self != .hearsWholeFrames && self != .forgetsTheLost }
 
     /// It shows where there are sessions alone.
     var isTowardsClients: Bool {
@@ -144,8 +146,17 @@ extension World {
             return alterPart(parcel)
         case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
-            .losesToSessions, .forgetsSilence, .keepsTimers:
+            .losesToSessions, .forgetsSilence, .keepsTimers, .forgetsTheLost:
             return parcel
+        }
+    }
+
+    /// Whether a host with the mistake does not know any more that there is somebody to dial.
+    func isForgotten(_ endpoint: Endpoint, _ number: Int, _ host: Host) -> Bool {
+        guard let mutant, mutant.mistake == .forgetsTheLost, mutant.isActive(number, now)
+        else { return false }
+        return !host.server.node.memberReports(includingDeparted: true).contains {
+            $0.endpoint == endpoint
         }
     }
 

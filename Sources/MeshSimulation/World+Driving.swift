@@ -495,7 +495,7 @@ extension World {
     private mutating func dial(
         _ endpoint: Endpoint, for link: LinkIndex, _ number: Int, _ host: Host
     ) {
-        guard let target = hostAt[endpoint] else {
+        guard let target = hostAt[endpoint], !isForgotten(endpoint, number, host) else {
             let connection = connections.open(from: number, link, to: number)
             host[link] = connection
             answer(.refused, connection, number, at: now + network.latency * 2)

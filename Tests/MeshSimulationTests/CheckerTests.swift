@@ -76,6 +76,19 @@ import Testing
         #expect(metrics.suspicions > 0)
     }
 
+    @Test func `a partition that outlasts the memory of the dead heals`() throws {
+        var scenario = try ScenarioReader.read(
+            """
+            { nodes: 6, duration: 3750, settle: 20, users: { count: 20 },
+              faults: [{ at: 20, partition: [1, 1], for: 3700 }] }
+            """)
+        let well = Run(scenario, seed: 1).completed()
+        #expect(well.violations == [])
+        scenario.mistake = .forgetsTheLost
+        let metrics = Run(scenario, seed: 1).completed()
+        #expect(metrics.violations.contains { $0.checker == .agreement })
+    }
+
     @Test func `news that nobody tells on is found when a machine ends`() throws {
         var scenario = try ScenarioReader.read(
             """

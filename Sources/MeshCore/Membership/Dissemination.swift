@@ -184,6 +184,7 @@ extension Node {
         case .alive:
             if !former.isPresent {
                 departed.remove(index)
+                lost.remove(members.endpoint(of: index))
                 effects.append(.log(.memberUp(id)))
                 timers.schedule(.maintenance, at: now + .milliseconds(20))
             }
@@ -199,6 +200,9 @@ extension Node {
             guard former.isPresent else { return }
             if status == .dead {
                 counters[.deaths] &+= 1
+                let endpoint = members.endpoint(of: index)
+                // A new life at the same address has answered for it.
+                if members.index(at: endpoint) == nil { lost.insert(endpoint, at: id, now) }
                 effects.append(.memberDied(id))
                 effects.append(.log(.memberDead(id)))
             } else {

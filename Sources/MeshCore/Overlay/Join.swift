@@ -93,6 +93,7 @@ extension Node {
         } else if let seed = join.overdueSeed(at: now, members) {
             introduce(at: seed, &effects)
         }
+        askLost(&effects)
         var candidates: [Endpoint] = []
         for index in departed.indices where members[index].status == .dead {
             let endpoint = members[index].endpoint
@@ -107,6 +108,15 @@ extension Node {
         let first = random.next(below: candidates.count)
         for position in first..<(first + count) {
             introduce(at: candidates[position % candidates.count], &effects)
+        }
+    }
+
+    /// Asks at the addresses of those that were lost long ago, and that nobody here knows any more.
+    private mutating func askLost(_ effects: inout EffectBuffer) {
+        for _ in 0..<Self.redialCountMax {
+            guard let endpoint = lost.due(at: now) else { return }
+            // Another life there is a member, or was told to this node before it asked.
+            if members.index(at: endpoint) == nil { introduce(at: endpoint, &effects) }
         }
     }
 
