@@ -12,6 +12,13 @@ public struct Configuration: Sendable {
     public var zone: String
     /// Live nodes to join through; empty for the first node.
     public var seeds: [Endpoint]
+    /// The seeds as they were written, where names are among them: their addresses are asked for again
+    /// and again (`Effect.resolveSeeds`), and `seeds` are the first ones.
+    public var seedNames: [String] = []
+    /// Addresses of members of a former life, which are asked as seeds are; at most 64.
+    public var remembered: [Endpoint] = []
+    /// A node none of whose seeds has answered begins to serve alone after this; nil: never.
+    public var aloneAfter: Delay? = .seconds(10)
     /// The degree budget d: at most this many links, ever. 4 … 64.
     public var degree: Int = 16
     public var timing = Timing()

@@ -53,6 +53,8 @@ public enum Effect: Sendable {
     case finished(QueryID)
     /// More of this node's changes are known to all others (`Node.knownBatch`).
     case recordsKnown
+    /// Find the addresses that the seeds' names lead to now, and tell them (`Node.learnSeeds`).
+    case resolveSeeds
     /// Something an operator may want to read.
     case log(LogEvent)
     /// The node has left; the driver flushes the links and ends.
@@ -86,6 +88,8 @@ public enum SendClass: UInt8, Sendable {
 public enum LogEvent: Sendable {
     /// No seed has answered in so many attempts at all of them.
     case seedsSilent(attempts: Int)
+    /// No seed has answered for long.
+    case servesAlone
     case joined(members: Int)
     case ready(members: Int, keys: Int)
     case memberUp(NodeID)

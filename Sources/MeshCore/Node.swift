@@ -38,7 +38,7 @@ public struct Node: ~Copyable {
     /// The dead and the departed, oldest first.
     var departed = DepartedMembers()
     /// The way back to those that are forgotten.
-    var lost: LostMembers
+    var lostMembers: LostMembers
 
     // Overlay.
     var longRange: LongRangeLinks
@@ -78,7 +78,7 @@ public struct Node: ~Copyable {
         bootMilliseconds = incarnation.life
         self.now = now
         gossip = Gossip(at: now)
-        lost = LostMembers(at: now)
+        lostMembers = LostMembers(at: now)
         directory = Directory(
             hasher: hasher, recentCapacity: configuration.recentRecordCount, at: now)
         random = RandomSource(seed: seed)
@@ -95,17 +95,16 @@ public struct Node: ~Copyable {
         links = LinkTable(slotCount: configuration.linkSlotCount)
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         coordinates = Coordinates(at: now)
-        let seeds = configuration.seeds.filter { $0 != configuration.endpoint }
-        join = JoinState(seeds: seeds, startedAt: now)
+        join = JoinState(configuration, startedAt: now)
+        for remembered in configuration.remembered.prefix(64)
+        where remembered != configuration.endpoint {
+            lostMembers.recall(remembered, now)
+        }
         router.admit(.oneself)
         timers[.heartbeat] = now + configuration.timing.heartbeat
         timers[.maintenance] = now + configuration.timing.maintenance
         timers[.redial] = now + configuration.timing.redial
-        if seeds.isEmpty {
-            isReady = true
-        } else {
-            timers[.seeds] = now
-        }
+        if join.hasSeeds { timers[.seeds] = now } else { isReady = true }
     }
 
     /// When `.deadline` is due, at the latest; nil: never.

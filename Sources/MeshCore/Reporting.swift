@@ -59,6 +59,27 @@ extension Node {
     /// Whether some node has told who is there; true from the start without seeds.
     public var isIntroduced: Bool { join.isIntroduced }
 
+    /// It was given seeds, with or without addresses.
+    public var hasSeeds: Bool { join.hasSeeds }
+
+    /// It serves, though it was given seeds and knows nobody.
+    public var isAlone: Bool { isReady && join.hasSeeds && members.ring.count == 1 }
+
+    /// Where this node would find the mesh after a restart: members that are spread evenly over the
+    /// ring, and then those that were lost, the latest first; at most `countMax`.
+    public func addressesToRemember(countMax: Int) -> [Endpoint] {
+        let others = members.ring.count - 1
+        let count = min(others, countMax * 3 / 4)
+        var endpoints = (0..<count).map { number in
+            let steps = 1 + number * others / count
+            return members.endpoint(of: members.clockwise(from: id, steps: steps))
+        }
+        for entry in lostMembers.entries.reversed() where endpoints.count < countMax {
+            endpoints.append(entry.endpoint)
+        }
+        return endpoints
+    }
+
     /// The nodes that hold this key, this one among them, in order of their ids.
     public func holders(of key: Key) -> [NodeID] {
         holderIndices(of: key).map { members.id(of: $0) }.sorted()

@@ -12,17 +12,28 @@ extension Server {
         func node(_ id: NodeID) -> LogLine.Field { ("node", .text(id.description)) }
         switch event {
         case .seedsSilent(let attempts):
-            let seeds = self.node.configuration.seeds.map(\.description)
             return LogLine(
                 .warning, "noSeedAnswers",
                 [
-                    ("seeds", .text(seeds.joined(separator: " "))),
+                    ("seeds", .text(seedsInWords)),
                     ("attempts", .integer(attempts)),
                     (
                         "hint",
                         .text(
                             "is a node of this cluster running there? The first node of a mesh "
                                 + "needs no seed; trying again")
+                    ),
+                ])
+        case .servesAlone:
+            return LogLine(
+                .warning, "servesAlone",
+                [
+                    ("seeds", .text(seedsInWords)),
+                    (
+                        "hint",
+                        .text(
+                            "no seed has answered, so this may be the first node; it goes on asking, "
+                                + "and merges with the mesh that answers (see --alone-after)")
                     ),
                 ])
         case .joined(let members): return LogLine(.info, "joined", [("members", .integer(members))])
@@ -58,6 +69,14 @@ extension Server {
             return breach(
                 "protocolError", at: endpoint(link), by: peer, error.description)
         }
+    }
+
+    private var seedsInWords: String {
+        let configuration = node.configuration
+        let all =
+            configuration.seedNames.isEmpty
+            ? configuration.seeds.map(\.description) : configuration.seedNames
+        return all.joined(separator: " ")
     }
 
     /// One line about a peer whose link is ended for what it did.

@@ -57,7 +57,9 @@ extension Server {
             if let reason = unreadyReason {
                 return HTTPRefusal.notReady(reason: reason).response
             }
-            return HTTPResponse(status: 200, reason: "OK", body: "ready\n")
+            let words =
+                node.isAlone ? "ready, alone: no seed has answered, or all are gone" : "ready"
+            return HTTPResponse(status: 200, reason: "OK", body: words + "\n")
         case "/metrics":
             return HTTPResponse(
                 status: 200, reason: "OK",

@@ -141,6 +141,7 @@ extension Server {
             ("version", .text(options.version)),
             ("endpoint", .text(node.configuration.endpoint.description)),
             ("ready", .integer(unreadyReason == nil ? 1 : 0)),
+            ("alone", .integer(node.isAlone ? 1 : 0)),
             ("uptimeSeconds", .integer(uptimeSeconds)),
             ("members", .integer(sizes.members)),
             ("links", .integer(sizes.links)),

@@ -146,6 +146,11 @@ public struct Server: ~Copyable {
     /// A free link for a connection that the driver has accepted; nil: close it.
     public mutating func acceptLink(at now: Instant) -> LinkIndex? { node.acceptLink(at: now) }
 
+    /// See `Node.learnSeeds`.
+    public mutating func learnSeeds(_ endpoints: [Endpoint], at now: Instant) {
+        node.learnSeeds(endpoints, at: now)
+    }
+
     /// The node that a message to this one would be sent to next; nil: none.
     public mutating func nextHop(to destination: NodeID) -> NodeID? {
         node.nextHop(to: destination)
@@ -259,7 +264,7 @@ public struct Server: ~Copyable {
     ) {
         edge.gateway.now = now
         switch effect {
-        case .send, .dial, .close, .log, .takenBack: break
+        case .send, .dial, .close, .log, .takenBack, .resolveSeeds: break
         case .deliver(let body, let number, let key, let name, let payload, let id):
             if servesClients {
                 deliverInTurn(body, number, key, name, payload, id, bytes, &clientBytes)
@@ -512,7 +517,7 @@ public struct Server: ~Copyable {
     public var unreadyReason: String? {
         if phase != .running { return "leaving" }
         if node.isReady { return nil }
-        if node.configuration.seeds.isEmpty { return "starting" }
+        if !node.hasSeeds { return "starting" }
         return node.isIntroduced
             ? "joining: members and directory have not arrived yet"
             : "joining: no seed has answered yet"

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import MeshWire
 import Synchronization
 
 /// The way into a reactor from other threads: the only state that two threads share.
@@ -9,6 +10,10 @@ public final class Inbox: Sendable {
         case leave
         /// End now.
         case stop
+        /// The addresses that the seeds have now; nil: they are not to be used.
+        case found([Endpoint]?)
+        /// The members' addresses are written down.
+        case remembered
     }
 
     private let requests = Mutex<[Request]>([])
@@ -30,6 +35,10 @@ public final class Inbox: Sendable {
 
     /// Asks the reactor to end now: what waits is lost.
     public func stop() { post(.stop) }
+
+    func found(_ seeds: [Endpoint]?) { post(.found(seeds)) }
+
+    func hasRemembered() { post(.remembered) }
 
     private func post(_ request: Request) {
         let wasEmpty = requests.withLock { waiting in

@@ -9,6 +9,8 @@ extension Reactor {
             switch request {
             case .stop: phase = .ended(.stopped)
             case .leave: handle(.leave)
+            case .found(let seeds): found(seeds)
+            case .remembered: isRemembering = false
             }
         }
     }

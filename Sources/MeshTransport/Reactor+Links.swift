@@ -64,6 +64,7 @@ extension Reactor {
             case .close(let link): closeLink(link)
             case .log(let event):
                 log.write(server.line(for: event) { endpointOfLink[$0.slot] })
+            case .resolveSeeds: resolveSeeds()
             case .left: beginFlushing()
             case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap, .bulk,
                 .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied,

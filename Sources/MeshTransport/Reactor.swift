@@ -9,6 +9,12 @@ public struct ReactorOptions: Sendable {
     public var server: ServerOptions
     public var limits = Limits()
     public var log = Log()
+    /// Finds the addresses that the seeds have now; nil: leave them as they are. It is called on a thread
+    /// of its own and may block. Nil: they do not change.
+    public var resolveSeeds: (@Sendable () -> [Endpoint]?)?
+    /// Writes down where members are, at most `rememberedCountMax` addresses; on a thread of its own too.
+    public var remember: (@Sendable ([Endpoint]) -> Void)?
+    public var rememberedCountMax = 64
     /// Called on the reactor's thread each time that the node becomes ready; must not block.
     public var onReady: @Sendable () -> Void = {}
 
@@ -99,6 +105,12 @@ public struct ReactorOptions: Sendable {
     /// Bytes written to queues since they were flushed, nearly: replies are not counted.
     var gatheredBytes = 0
     var wasReady = false
+    /// Threads of errands that are under way.
+    var isResolving = false
+    var isRemembering = false
+    /// The addresses that were written down last, and when they may be again.
+    var remembered: [Endpoint] = []
+    var nextMemory: Instant
     /// The server has left, and connections have not been told to end yet.
     var hasLeft = false
     var httpConnectionCount = 0
@@ -165,6 +177,7 @@ public struct ReactorOptions: Sendable {
         let started = Clock.now
         now = started
         nextTrim = started + .seconds(1)
+        nextMemory = started + .seconds(1)
         nextDescriptorComplaint = started
         var random = SystemRandomNumberGenerator()
         host = HostFacts(random: (random.next(), random.next(), random.next()))
@@ -433,6 +446,7 @@ public struct ReactorOptions: Sendable {
         if nextTrim <= now {
             nextTrim = now + .seconds(1)
             for index in connectionOfLink where !index.isNone { connections[index].output.trim() }
+            rememberMembers()
         }
         advancePhase()
     }

@@ -30,8 +30,14 @@ enum NodeSubcommand {
             help: "Where other nodes connect (127.0.0.1:7400)."),
         Flag(
             name: "seed", argument: "HOST:PORT", isRepeatable: true,
-            help: "A live node to join through; repeat it for several.\n"
-                + "The first node has none; its own address is ignored."),
+            help: "A live node to join through; repeat it for several. Names are\n"
+                + "resolved again and again. The node's own address is ignored."),
+        Flag(
+            name: "alone-after", argument: "SECONDS|off",
+            help: "A node none of whose seeds answers serves alone after this (10)."),
+        Flag(
+            name: "state", argument: "FILE",
+            help: "Keep where members are in FILE, to find them after a restart."),
         Flag(
             name: "redis", argument: "HOST:PORT|off",
             help: "Where Redis clients connect (127.0.0.1:7379)."),
@@ -259,6 +265,15 @@ enum NodeSubcommand {
         options.http = try optionalAddress("http", options.http)
         options.advertise = try optionalAddress("advertise", nil)
         for text in values["seed"] ?? [] { options.seeds.append(try address("seed", text)) }
+        if values["alone-after"]?.last == "off" {
+            options.aloneAfter = nil
+        } else {
+            options.aloneAfter = try duration("alone-after", values, .seconds(10))
+        }
+        if let path = values["state"]?.last {
+            if path.isEmpty { throw UsageError("state: a file has a name") }
+            options.state = path
+        }
         options.name = values["name"]?.last
         options.zone = values["zone"]?.last ?? options.zone
         options.cluster = values["cluster"]?.last ?? options.cluster

@@ -32,8 +32,15 @@ public final class MeshNode: Sendable {
         /// the machine, the one on the way to the first seed.
         public var advertise: HostPort?
         /// Live nodes to join through; all addresses of each host are tried. This node's own
-        /// address among them is ignored.
+        /// address among them is ignored. Names are resolved again and again, also those that have
+        /// no address yet.
         public var seeds: [HostPort]
+        /// A node none of whose seeds has answered begins to serve alone after this, as the first
+        /// one; nil: it waits for ever.
+        public var aloneAfter: Duration? = .seconds(10)
+        /// A file in which the node keeps where members are, so that it finds them after a restart
+        /// when its seeds are gone; nil: none. A file that is broken is told to the log, no more.
+        public var state: String?
         /// For people; at most 64 bytes. Nil: the host's name and the mesh port.
         public var name: String?
         /// Where the node runs, for people; at most 64 bytes.
@@ -91,8 +98,8 @@ public final class MeshNode: Sendable {
         if let address = options.redis { redis = try MeshNode.local("--redis", address, options) }
         var http: Endpoint?
         if let address = options.http { http = try MeshNode.local("--http", address, options) }
-        var log = options.log
-        let seeds = try MeshNode.resolve(options, &log)
+        let resolver = try SeedResolver(options)
+        let seeds = try resolver.resolve()
         let bound: Listeners
         do {
             bound = try Listeners(mesh: mesh, redis: redis, http: http)
@@ -106,23 +113,31 @@ public final class MeshNode: Sendable {
 
         let name = options.name ?? "\(MeshNode.hostName()):\(bound.meshEndpoint.port)"
         try MeshNode.check("the node's name", name, bytes: 1...64)
-        let own = [advertised, bound.meshEndpoint]
+        let own = OwnAddresses(advertised: advertised, listening: bound.meshEndpoint)
         var configuration = Configuration(
-            endpoint: advertised, name: name, zone: options.zone,
-            seeds: seeds.filter {
-                !own.contains($0) && !MeshNode.isOwn($0, listening: bound.meshEndpoint)
-            })
+            endpoint: advertised, name: name, zone: options.zone, seeds: own.strike(from: seeds))
+        if resolver.hasNames { configuration.seedNames = options.seeds.map(\.description) }
+        configuration.aloneAfter = options.aloneAfter.map(MeshNode.delay)
         configuration.cluster = options.cluster
         configuration.degree = options.degree
         configuration.timing.reattachGrace = MeshNode.delay(options.reattachGrace)
+        let file = options.state.map { StateFile(path: $0) }
+        if let file { configuration.remembered = own.strike(from: MeshNode.recall(file, options)) }
         var server = ServerOptions(node: configuration)
         server.gateway = options.gateway
         server.gateway.sessionGrace = configuration.timing.reattachGrace
         server.drainTime = MeshNode.delay(options.drainTime)
         server.drainMax = MeshNode.delay(options.drainMax)
         var reactor = ReactorOptions(server: server)
-        reactor.log = log
+        reactor.log = options.log
         reactor.onReady = options.onReady
+        if resolver.hasNames {
+            reactor.resolveSeeds = { (try? resolver.resolve()).map { own.strike(from: $0) } }
+        }
+        if let file {
+            reactor.rememberedCountMax = StateFile.addressCountMax
+            reactor.remember = MeshNode.memory(file, options.log)
+        }
         reactorOptions = reactor
         listeners = Mutex(bound)
     }
@@ -213,29 +228,39 @@ public final class MeshNode: Sendable {
         }
     }
 
-    /// The addresses of all seeds. One that cannot be resolved is skipped while there are others.
-    private static func resolve(
-        _ options: Options, _ log: inout Log
-    ) throws(MeshNodeError) -> [Endpoint] {
-        var found: [Endpoint] = []
-        var failure: MeshNodeError?
-        for seed in options.seeds {
-            do throws(MeshNodeError) {
-                guard seed.port != 0 else {
-                    throw .invalidAddress(seed.description, reason: "a seed's port is not 0")
+    /// The addresses of a former life's members.
+    private static func recall(_ file: StateFile, _ options: Options) -> [Endpoint] {
+        let (addresses, fault) = file.read()
+        let allowed = addresses.filter { $0.isLoopback || options.allowsInsecureAddresses }
+        let isAllowed = allowed.count == addresses.count
+        if let fault = fault ?? (isAllowed ? nil : "it has addresses that need --insecure") {
+            var log = options.log
+            log.write(
+                .warning, "stateUnreadable",
+                [
+                    ("file", .text(file.path)), ("reason", .text(fault)),
+                    ("hint", .text("its other addresses are used; it is written anew")),
+                ])
+        }
+        return allowed
+    }
+
+    /// Writes members' addresses to the file; what goes wrong is told once in a row.
+    private static func memory(
+        _ file: StateFile, _ log: Log
+    ) -> @Sendable ([Endpoint]) -> Void {
+        let state = Mutex((log: log, isFailing: false))
+        return { addresses in
+            let fault = file.write(addresses)
+            state.withLock { state in
+                if let fault, !state.isFailing {
+                    state.log.write(
+                        .warning, "stateUnwritable",
+                        [("file", .text(file.path)), ("reason", .text(fault))])
                 }
-                for endpoint in try Resolver.endpoints(of: seed) where !found.contains(endpoint) {
-                    try require(endpoint, "--seed", seed, options)
-                    found.append(endpoint)
-                }
-            } catch {
-                guard case .unknownHost = error else { throw error }
-                log.write(.warning, "seedUnknown", [("reason", .text(error.description))])
-                failure = error
+                state.isFailing = fault != nil
             }
         }
-        if found.isEmpty, let failure { throw failure }
-        return found
     }
 
     private static func advertised(
@@ -263,13 +288,6 @@ public final class MeshNode: Sendable {
             }
         }
         throw .noAdvertisableAddress(options.mesh)
-    }
-
-    /// True when connecting to `seed` would reach this node's own listener: the kernel takes the
-    /// way to a machine's own address from that same address.
-    private static func isOwn(_ seed: Endpoint, listening mesh: Endpoint) -> Bool {
-        seed.port == mesh.port && mesh.isUnspecified
-            && Endpoint.source(towards: seed, port: seed.port) == seed
     }
 
     private static func hostName() -> String {

@@ -3,6 +3,13 @@ import MeshWire
 
 /// Host names to addresses, by the system's resolver. Blocks, for as long as the resolver does.
 enum Resolver {
+    /// Whether the host is an address already, which no resolver is asked for.
+    static func isNumeric(_ host: String) -> Bool {
+        var bytes = in6_addr()
+        return unsafe inet_pton(AF_INET, host, &bytes) == 1
+            || inet_pton(AF_INET6, host, &bytes) == 1
+    }
+
     /// Every address of the host, IPv4 first: what listens on `127.0.0.1` is then found under
     /// `localhost` too. Never empty.
     static func endpoints(of address: HostPort) throws(MeshNodeError) -> [Endpoint] {

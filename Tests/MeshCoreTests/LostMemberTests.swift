@@ -71,7 +71,7 @@ import Testing
         while now - begun < .seconds(1_800) {
             // As late as a node looks.
             now = now + .milliseconds(2_250)
-            while let endpoint = lost.due(at: now) {
+            while let endpoint = lost.nextToAsk(at: now) {
                 #expect(now - (asked[endpoint] ?? begun) <= .seconds(600))
                 #expect(now - last <= .seconds(10))
                 asked[endpoint] = now
@@ -85,11 +85,11 @@ import Testing
         var lost = LostMembers(at: start)
         for number in 0..<4 { lost.insert(endpoint(number), at: position(number), start) }
         var now = start + .seconds(8)
-        #expect(lost.due(at: now) == endpoint(0))
+        #expect(lost.nextToAsk(at: now) == endpoint(0))
         lost.remove(endpoint(0))
         for expected in [1, 2, 3, 1] {
             now = now + .seconds(8)
-            #expect(lost.due(at: now) == endpoint(expected))
+            #expect(lost.nextToAsk(at: now) == endpoint(expected))
         }
     }
 }

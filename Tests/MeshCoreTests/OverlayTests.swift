@@ -148,21 +148,83 @@ import Testing
         #expect(links.outgoing.allSatisfy { !$0.isDialling && $0.refusals == 1 })
     }
 
-    @Test func `seeds that have never answered are tried in turn`() {
-        let seeds = (1...3).map { Endpoint(ipv4: $0, port: 7) }
-        let start = Instant(nanoseconds: 0)
-        let members = MemberTable(
-            oneself: MemberRecord(
-                id: NodeID(1), incarnation: Incarnation(1), status: .alive,
-                endpoint: Endpoint(ipv4: 9, port: 7), name: "", zone: ""), at: start)
-        var join = JoinState(seeds: seeds, startedAt: start)
+    private static let own = Endpoint(ipv4: 9, port: 7)
+
+    private static func seeded(_ seeds: [Endpoint]) -> JoinState {
+        let configuration = Configuration(endpoint: own, name: "", seeds: seeds + [own])
+        var join = JoinState(configuration, startedAt: Instant(nanoseconds: 0))
         join.isIntroduced = true
-        var tried: [Endpoint] = []
-        for minute in 1...7 as ClosedRange<Int64> {
-            let now = start + .seconds(minute * 61)
-            if let seed = join.overdueSeed(at: now, members) { tried.append(seed) }
-            if minute == 3 { join.heard(seeds[1]) }
+        return join
+    }
+
+    private static func lonely() -> MemberTable {
+        MemberTable(
+            oneself: MemberRecord(
+                id: NodeID(1), incarnation: Incarnation(1), status: .alive, endpoint: own, name: "",
+                zone: ""), at: Instant(nanoseconds: 0))
+    }
+
+    private static func admit(_ id: UInt64, at endpoint: Endpoint, _ members: inout MemberTable) {
+        _ = members.insert(
+            Member(
+                MemberRecord(
+                    id: NodeID(id), incarnation: Incarnation(1), status: .alive,
+                    endpoint: endpoint, name: "", zone: ""), at: Instant(nanoseconds: 0)))
+    }
+
+    @Test func `seeds that are no members are asked every five seconds, later every thirty`() {
+        let seeds = (1...3).map { Endpoint(ipv4: $0, port: 7) }
+        var join = Self.seeded(seeds)
+        var members = Self.lonely()
+        Self.admit(2, at: seeds[1], &members)
+        var rounds: [Instant] = []
+        for look in 0..<2_000 {
+            let now = Instant(nanoseconds: 0) + .milliseconds(Int64(look) * 2_000)
+            guard let asked = join.nextRound(at: now, members) else { continue }
+            #expect(asked == [seeds[0], seeds[2]])
+            if let last = rounds.last {
+                #expect(
+                    now - last <= (now.nanoseconds < 240_000_000_000 ? .seconds(5) : .seconds(31)))
+            }
+            rounds.append(now)
         }
-        #expect(tried == seeds + [seeds[0], seeds[2], seeds[0], seeds[2]])
+        #expect(rounds.count < 200)
+        // The one that was there is lost: it is asked at once.
+        members.update(members.index(of: NodeID(2))!, to: .dead, at: rounds.last!)
+        Self.admit(3, at: seeds[0], &members)
+        Self.admit(4, at: seeds[2], &members)
+        let later = rounds.last! + .seconds(40)
+        let after = join.nextRound(at: later, members)
+        #expect(after == [seeds[1]])
+    }
+
+    @Test func `a seed is there when the node that answered for it is, whatever address that has`()
+    {
+        let seed = Endpoint(ipv4: 1, port: 7)
+        var join = Self.seeded([seed])
+        var members = Self.lonely()
+        Self.admit(2, at: Endpoint(ipv4: 2, port: 7), &members)
+        let first = join.nextRound(at: Instant(nanoseconds: 0), members)
+        #expect(first == [seed])
+        join.heard(seed, NodeID(2))
+        let then = join.nextRound(at: Instant(nanoseconds: 0) + .seconds(60), members)
+        #expect(then == [])
+        members.update(members.index(of: NodeID(2))!, to: .dead, at: Instant(nanoseconds: 0))
+        let lost = join.nextRound(at: Instant(nanoseconds: 0) + .seconds(61), members)
+        #expect(lost == [seed])
+    }
+
+    @Test func `new addresses of seeds are asked at once, old and own ones no more`() {
+        let seeds = (1...3).map { Endpoint(ipv4: $0, port: 7) }
+        var join = Self.seeded([seeds[0], seeds[1]])
+        var members = Self.lonely()
+        Self.admit(2, at: Endpoint(ipv4: 8, port: 7), &members)
+        join.strike(seeds[1])
+        _ = join.nextRound(at: Instant(nanoseconds: 0), members)
+        let isNews = join.learn([seeds[1], seeds[2]], at: Instant(nanoseconds: 1))
+        let isNewsAgain = join.learn([seeds[2], seeds[1]], at: Instant(nanoseconds: 1))
+        #expect(isNews && !isNewsAgain)
+        let asked = join.nextRound(at: Instant(nanoseconds: 1), members)
+        #expect(asked == [seeds[2]])
     }
 }

@@ -33,7 +33,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "gossip": ("Membership", ["Directory": "a log has changed"]),
     "suspicions": ("Membership", ["Overlay": "somebody has answered"]),
     "departed": ("Membership", ["Overlay": "the oldest makes room for a newcomer"]),
-    "lost": ("Membership", ["Overlay": "their addresses are asked in turn"]),
+    "lostMembers": ("Membership", ["Overlay": "their addresses are asked in turn"]),
     "longRange": ("Overlay", [:]),
     "join": ("Overlay", [:]),
     "departure": ("Overlay", [:]),

@@ -184,7 +184,7 @@ extension Node {
         case .alive:
             if !former.isPresent {
                 departed.remove(index)
-                lost.remove(members.endpoint(of: index))
+                lostMembers.remove(members.endpoint(of: index))
                 effects.append(.log(.memberUp(id)))
                 timers.schedule(.maintenance, at: now + .milliseconds(20))
             }
@@ -202,7 +202,7 @@ extension Node {
                 counters[.deaths] &+= 1
                 let endpoint = members.endpoint(of: index)
                 // A new life at the same address has answered for it.
-                if members.index(at: endpoint) == nil { lost.insert(endpoint, at: id, now) }
+                if members.index(at: endpoint) == nil { lostMembers.insert(endpoint, at: id, now) }
                 effects.append(.memberDied(id))
                 effects.append(.log(.memberDead(id)))
             } else {

@@ -5,7 +5,7 @@ import MeshWire
 ///
 /// Members that are lost within 10 s of the first of them are a group: the other side of a partition,
 /// or what crashed together. Of a group `groupCount` addresses are kept, chosen evenly over the ring, so
-/// that not all of them are of one machine or zone by chance. They are asked in turn (`due`).
+/// that not all of them are of one machine or zone by chance. They are asked in turn (`nextToAsk`).
 ///
 ///     0 ≤ entries.count ≤ countMax      0 ≤ turn ≤ entries.count
 ///     entries[n].begun ≤ entries[n + 1].begun
@@ -62,7 +62,7 @@ struct LostMembers {
 
     /// The address to ask now; nil: none, or not yet. After a pause of the process, when many are
     /// overdue, the caller bounds how many it takes at a time.
-    mutating func due(at now: Instant) -> Endpoint? {
+    mutating func nextToAsk(at now: Instant) -> Endpoint? {
         guard !entries.isEmpty, nextDue <= now else { return nil }
         let pause = min(
             Self.pauseMax,

@@ -295,7 +295,7 @@ extension Node {
         if links[index].purpose == .introduce {
             links[index].state = .introducing
             suspicions.isolation.unanswered = 0
-            join.heard(links[index].endpoint)
+            join.heard(links[index].endpoint, record.id)
             tellEverything(over: index, &effects)
             return
         }
@@ -365,7 +365,6 @@ extension Node {
             longRange.refused(stratum: link.stratum, by: link.peer)
             timers.schedule(.maintenance, at: now + .milliseconds(20))
         case .duplicate:
-            join.heard(link.endpoint)
             askWhoRefuses(link, &effects)
         case .full:
             if link.purpose == .neighbour { postpone(link.member) }
@@ -383,9 +382,11 @@ extension Node {
 
     /// One of the seeds is this node itself; if it was the only one, this is the first node.
     private mutating func strikeSeed(_ endpoint: Endpoint, _ effects: inout EffectBuffer) {
-        join.heard(endpoint)
-        join.seeds.removeAll { $0 == endpoint }
-        if join.seeds.isEmpty { introduced(&effects) }
+        join.strike(endpoint)
+        // A name may lead elsewhere in a moment.
+        if join.endpoints.isEmpty, configuration.seedNames.isEmpty, lostMembers.entries.isEmpty {
+            introduced(&effects)
+        }
     }
 
     /// Some node has told who is there.

@@ -1,9 +1,20 @@
 import MeshWire
 
 /// How this node finds the mesh: it asks all its seeds at once who is there, and again with
-/// back-off until one has answered.
+/// back-off until one has answered; and then, for ever, those that are no members.
 struct JoinState {
-    var seeds: [Endpoint]
+    /// An address that a seed has now.
+    private struct Seed {
+        var endpoint: Endpoint
+        /// The node that has answered there. Behind a balancer's address it advertises another.
+        var answerer: NodeID?
+    }
+
+    /// The node was given seeds, whether or not they have addresses.
+    let hasSeeds: Bool
+    private var seeds: [Seed]
+    /// Addresses that have turned out to be this node's own, the latest last.
+    private var own: [Endpoint]
     var startedAt: Instant
     var attempts = 0
     /// Some node has told who is there, or there is nobody to ask: the first node knows all there is.
@@ -11,43 +22,106 @@ struct JoinState {
     /// The first round of asking has come to nothing. Then whoever takes this node in introduces it
     /// as well as a seed would: the two compare all that they know.
     var areSeedsSilent: Bool { !isIntroduced && attempts > 1 }
-    /// Seeds that have never answered, and when the next of them is tried once this node has joined
-    /// through others.
-    private var unheard: [Endpoint]
-    private var nextTry: Instant
-    private var pause = JoinState.pauseMin
-    /// A seed may be down for good: it costs a dial a minute then.
-    private static var pauseMin: Delay { .seconds(2) }
-    private static var pauseMax: Delay { .seconds(60) }
+    /// When the absent seeds are asked again, and how often they were since all were there.
+    private var nextRound: Instant
+    private var roundCount = 0
 
-    init(seeds: [Endpoint], startedAt: Instant) {
-        self.seeds = seeds
+    /// Behind a name there may be many; a round asks them all. A guess.
+    private static var seedCountMax: Int { 64 }
+    private static var ownCountMax: Int { 8 }
+    /// With the time until a node looks again, 5 s and 30 s.
+    private static var pauseMin: Delay { .seconds(4) }
+    private static var pauseMax: Delay { .seconds(29) }
+    /// For five minutes a seed is expected back; then it may be down for good.
+    private static var quickRoundCount: Int { 60 }
+
+    init(_ configuration: Configuration, startedAt: Instant) {
+        hasSeeds =
+            configuration.seeds.contains { $0 != configuration.endpoint }
+            || !configuration.seedNames.isEmpty || !configuration.remembered.isEmpty
+        own = [configuration.endpoint]
+        seeds = []
         self.startedAt = startedAt
-        isIntroduced = seeds.isEmpty
-        unheard = seeds
-        nextTry = startedAt
+        isIntroduced = !hasSeeds
+        nextRound = startedAt
+        _ = learn(configuration.seeds, at: startedAt)
     }
 
-    /// Whoever is at this address has answered.
-    mutating func heard(_ endpoint: Endpoint) {
-        if !unheard.isEmpty { unheard.removeAll { $0 == endpoint } }
+    /// The seeds' addresses.
+    var endpoints: [Endpoint] { seeds.map(\.endpoint) }
+
+    /// Takes the addresses that the seeds have now. Returns whether one of them is new.
+    mutating func learn(_ endpoints: [Endpoint], at now: Instant) -> Bool {
+        var next: [Seed] = []
+        var isNews = false
+        for endpoint in endpoints
+        where next.count < Self.seedCountMax && !own.contains(endpoint)
+            && !next.contains(where: { $0.endpoint == endpoint })
+        {
+            let known = seeds.first { $0.endpoint == endpoint }
+            if known == nil { isNews = true }
+            next.append(known ?? Seed(endpoint: endpoint))
+        }
+        seeds = next
+        if isNews {
+            roundCount = 0
+            nextRound = now
+        }
+        return isNews
     }
 
-    /// The seed to try now, each in its turn; nil: none, or not yet.
-    mutating func overdueSeed(at now: Instant, _ members: borrowing MemberTable) -> Endpoint? {
-        guard isIntroduced, now >= nextTry, !unheard.isEmpty else { return nil }
-        var rest: [Endpoint] = []
-        for seed in unheard where members.index(at: seed) == nil { rest.append(seed) }
-        unheard = rest
-        guard let seed = unheard.first else { return nil }
-        unheard.append(unheard.removeFirst())
-        nextTry = now + pause
-        pause = min(pause * 2, Self.pauseMax)
-        return seed
+    /// Whoever is at this address has answered; nil: it has not said who it is.
+    mutating func heard(_ endpoint: Endpoint, _ answerer: NodeID) {
+        for place in seeds.indices where seeds[place].endpoint == endpoint {
+            seeds[place].answerer = answerer
+        }
+    }
+
+    /// This address is the node's own.
+    mutating func strike(_ endpoint: Endpoint) {
+        seeds.removeAll { $0.endpoint == endpoint }
+        if own.contains(endpoint) { return }
+        if own.count == Self.ownCountMax { own.remove(at: 1) }
+        own.append(endpoint)
+    }
+
+    /// The seeds that are to be asked now, those that are no members; nil: it is not time.
+    mutating func nextRound(
+        at now: Instant, _ members: borrowing MemberTable
+    ) -> [Endpoint]? {
+        guard hasSeeds, isIntroduced else { return nil }
+        var absent: [Endpoint] = []
+        for seed in seeds where members.index(at: seed.endpoint) == nil {
+            if let answerer = seed.answerer, let index = members.index(of: answerer),
+                members.status(of: index).isPresent
+            {
+                continue
+            }
+            absent.append(seed.endpoint)
+        }
+        let isAlone = members.ring.count == 1
+        if absent.isEmpty, !isAlone {
+            roundCount = 0
+        } else if roundCount == 0 {
+            nextRound = min(nextRound, now)
+        }
+        guard now >= nextRound else { return nil }
+        if !absent.isEmpty || isAlone { roundCount += 1 }
+        let isQuick = isAlone || (1...Self.quickRoundCount).contains(roundCount)
+        nextRound = now + (isQuick ? Self.pauseMin : Self.pauseMax)
+        return absent
     }
 }
 
 extension Node {
+    /// Takes the addresses that the names of the seeds lead to now (`Effect.resolveSeeds`); at most 64
+    /// of them. Those that are no members are asked.
+    public mutating func learnSeeds(_ endpoints: [Endpoint], at now: Instant) {
+        if now > self.now { self.now = now }
+        let isNews = join.learn(endpoints, at: self.now)
+        if isNews, !join.isIntroduced, !departure.hasBegun { timers[.seeds] = self.now }
+    }
+
     /// Dials every seed that is not being dialled, and schedules the next attempt.
     mutating func dialSeeds(_ effects: inout EffectBuffer) {
         guard !join.isIntroduced, !departure.hasBegun else { return }
@@ -55,7 +129,14 @@ extension Node {
             introduced(&effects)
             return
         }
-        for seed in join.seeds { introduce(at: seed, &effects) }
+        let aloneDue = configuration.aloneAfter.map { join.startedAt + $0 }
+        if let aloneDue, now >= aloneDue {
+            serveAlone(&effects)
+            return
+        }
+        resolveSeeds(&effects)
+        for seed in join.endpoints { introduce(at: seed, &effects) }
+        for entry in lostMembers.entries { introduce(at: entry.endpoint, &effects) }
         let backOff = min(
             configuration.timing.seedRetry * (1 << Int64(min(join.attempts, 10))),
             configuration.timing.seedRetryMax)
@@ -65,7 +146,22 @@ extension Node {
         }
         join.attempts += 1
         let jitter = Int64(random.next(below: Int(backOff.nanoseconds / 4 + 1)))
-        timers[.seeds] = now + backOff + Delay(nanoseconds: jitter)
+        let next = now + backOff + Delay(nanoseconds: jitter)
+        timers[.seeds] = min(next, aloneDue ?? next)
+    }
+
+    /// The driver is asked for the addresses that the seeds have now.
+    private func resolveSeeds(_ effects: inout EffectBuffer) {
+        if !configuration.seedNames.isEmpty { effects.append(.resolveSeeds) }
+    }
+
+    /// No seed has answered for long: there may be no mesh yet, or it cannot be reached. If there is
+    /// one, this node and it merge like the two sides of a partition.
+    private mutating func serveAlone(_ effects: inout EffectBuffer) {
+        join.isIntroduced = true
+        timers[.seeds] = nil
+        effects.append(.log(.servesAlone))
+        checkReady(&effects)
     }
 
     /// Asks the node at `endpoint` who is there; tells it the same.
@@ -78,9 +174,9 @@ extension Node {
     private static var redialCountMax: Int { 16 }
 
     /// A partition heals because each side goes on trying the other's nodes, all of them in one
-    /// period as long as a node need not try more than `redialCountMax` (<doc:Membership>). A node that has
-    /// lost everybody tries its seeds too; and whoever has joined goes on trying those seeds that did
-    /// not answer: it may have met another newcomer, and the mesh that it is to join be behind them.
+    /// period as long as a node need not try more than `redialCountMax` (<doc:Membership>). And each goes on
+    /// asking those seeds that are no members: it may have met another newcomer, and the mesh that it is
+    /// to join be behind them; or a seed has come back at another address.
     mutating func redialDead(_ effects: inout EffectBuffer) {
         let period = configuration.timing.redial
         timers[.redial] =
@@ -88,10 +184,9 @@ extension Node {
             + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
         forgetDeparted(&effects)
         guard !departure.hasBegun else { return }
-        if links.established.isEmpty, members.ring.count == 1 {
-            for seed in join.seeds { introduce(at: seed, &effects) }
-        } else if let seed = join.overdueSeed(at: now, members) {
-            introduce(at: seed, &effects)
+        if let absent = join.nextRound(at: now, members) {
+            resolveSeeds(&effects)
+            for seed in absent { introduce(at: seed, &effects) }
         }
         askLost(&effects)
         var candidates: [Endpoint] = []
@@ -114,7 +209,7 @@ extension Node {
     /// Asks at the addresses of those that were lost long ago, and that nobody here knows any more.
     private mutating func askLost(_ effects: inout EffectBuffer) {
         for _ in 0..<Self.redialCountMax {
-            guard let endpoint = lost.due(at: now) else { return }
+            guard let endpoint = lostMembers.nextToAsk(at: now) else { return }
             // Another life there is a member, or was told to this node before it asked.
             if members.index(at: endpoint) == nil { introduce(at: endpoint, &effects) }
         }

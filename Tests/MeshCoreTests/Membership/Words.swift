@@ -234,6 +234,7 @@ final class Words {
         switch effect {
         case .send, .dial, .close, .left: preconditionFailure("the stage carries it out")
         case .log(let event): return "log: \(describe(event))"
+        case .resolveSeeds: return "asks for the addresses of its seeds"
         case .memberDied(let id): return "tells its clients that \(name(id)) died"
         case .undelivered(_, _, _, let text, let id, let count):
             let user = effects.bytes.withSpan { $0.array(text) }
@@ -261,6 +262,7 @@ final class Words {
     private func describe(_ event: LogEvent) -> String {
         switch event {
         case .seedsSilent(let attempts): "seeds silent, \(attempts) attempts"
+        case .servesAlone: "serves alone"
         case .joined(let count): "joined, \(count) members"
         case .ready(let count, let keys): "ready, \(count) members, \(keys) keys"
         case .memberUp(let id): "\(name(id)) up"
