@@ -205,4 +205,22 @@ import Testing
         let met = world.run(atMost: .seconds(8)) { $0.agree() }
         #expect(met)
     }
+    /// The one node whose seeds are on the other side dies while the two are parted.
+    @Test func `sides that have forgotten each other, and have no seeds there, merge`() {
+        var world = World(seed: 71)
+        for (host, seeds) in [[], [0], [0], [2], [2]].enumerated() {
+            world.start(seeds: seeds)
+            world.run(for: .milliseconds(Int64(200 + host)))
+        }
+        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
+        #expect(ready)
+        world.partition { $0 < 2 ? 0 : 1 }
+        world.run(for: .seconds(20))
+        world.crash(2)
+        world.run(for: .seconds(3_700))
+        for host in world.everyone { #expect(world.members(host).count == 2) }
+        world.heal()
+        let merged = world.run(atMost: .seconds(12)) { $0.agree() }
+        #expect(merged)
+    }
 }
