@@ -44,6 +44,7 @@ public struct Node: ~Copyable {
     var longRange: LongRangeLinks
     var join: JoinState
     var departure = Departure()
+    var complaints = Complaints()
 
     // Routing.
     var lists = LinkLists()

@@ -59,6 +59,9 @@ extension Node {
     /// Whether some node has told who is there; true from the start without seeds.
     public var isIntroduced: Bool { join.isIntroduced }
 
+    /// The name of the other cluster whose node was refused last.
+    public var otherCluster: String { complaints.cluster }
+
     /// It was given seeds, with or without addresses.
     public var hasSeeds: Bool { join.hasSeeds }
 

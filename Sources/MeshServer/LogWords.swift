@@ -57,6 +57,37 @@ extension Server {
             return LogLine(
                 needsPerson ? .warning : .debug, "refused",
                 [("endpoint", .text(endpoint.description)), ("reason", .text(words))])
+        case .otherCluster(let link):
+            return LogLine(
+                .warning, "otherCluster",
+                [
+                    ("address", .text(endpoint(link).description)),
+                    ("cluster", .text(self.node.otherCluster)),
+                    ("hint", .text("it was refused; see --cluster")),
+                ])
+        case .addressShared(let endpoint, let other, let holder):
+            let names = Members(self.node.memberReports())
+            return LogLine(
+                .warning, "addressShared",
+                [
+                    ("address", .text(endpoint.description)), ("name", .text(names.name(other))),
+                    node(other), ("holder", .text(names.name(holder))),
+                    ("hint", .text("two nodes advertise this address; see --advertise")),
+                ])
+        case .memberUnreachable(let id):
+            let member = self.node.memberReports().first { $0.id == id }
+            return LogLine(
+                .warning, "memberUnreachable",
+                [
+                    ("address", .text(member?.endpoint.description ?? "")),
+                    ("name", .text(member?.name ?? "")), node(id),
+                    (
+                        "hint",
+                        .text(
+                            "others hear it, but this node cannot connect to it: a wrong --advertise "
+                                + "there, or a firewall or NAT between them")
+                    ),
+                ])
         case .wrongVersion(let link, let error):
             return LogLine(
                 .warning, "refused",

@@ -150,3 +150,26 @@ def test_a_state_file_that_cannot_be_written_is_a_warning(tmp_path):
         node.start().wait_ready(5)
         eventually(15, lambda: "stateUnwritable" in node.printed())
         deliver_everywhere(mesh)
+
+
+def test_two_nodes_with_one_advertised_address_are_named_and_talk():
+    with Mesh(3) as mesh:
+        wrong = mesh.add(seeds=[mesh[0].mesh], extra=["--advertise", text(mesh[2].mesh)]).start()
+        wrong.wait_ready(5)
+        for node in (mesh[2], wrong):
+            eventually(20, lambda: "addressShared" in node.printed()
+                       and text(mesh[2].mesh) in node.printed().partition("addressShared")[2])
+            assert node.printed().count("addressShared") == 1
+        mesh.wait_members(20)
+        deliver_everywhere(mesh)
+
+
+def test_a_node_of_another_cluster_is_named_on_both_sides_once():
+    with Mesh(1) as mesh:
+        other = mesh.add(seeds=[mesh[0].mesh], extra=["--cluster", "staging", "--alone-after", "1"])
+        other.start().wait_ready(5)
+        steadily(5, lambda: len(other.members()) == 1 and len(mesh[0].members()) == 1)
+        assert mesh[0].printed().count("otherCluster") == 1
+        assert "cluster=staging" in mesh[0].printed()
+        assert other.printed().count("wrongCluster") == 1
+        assert text(mesh[0].mesh) in other.printed().partition("refused")[2]

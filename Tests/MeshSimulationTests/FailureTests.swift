@@ -223,4 +223,32 @@ import Testing
         let merged = world.run(atMost: .seconds(12)) { $0.agree() }
         #expect(merged)
     }
+
+    /// One of two that advertise an address answers there. The other one dials, and is a member like all;
+    /// it is taken for the other's next life once, when it comes.
+    @Test func `two nodes that advertise one address are members, and stay it`() {
+        var world = World(seed: 73)
+        world.start(seeds: [])
+        for host in 1..<6 {
+            let shared = host == 4 ? world.endpoint(2) : nil
+            world.start(seeds: [host == 1 ? 0 : 1]) { if let shared { $0.endpoint = shared } }
+        }
+        world.run(for: .seconds(25))
+        for host in world.everyone {
+            #expect(world.isReady(host) && world.members(host).count == 6)
+            world.change(host, .user, "user\(host)", .add)
+        }
+        world.run(for: .seconds(2))
+        let deaths = world.everyone.map { world.counters($0)[.deaths] }
+        #expect(deaths.allSatisfy { $0 <= 1 })
+        world.clearDeliveries()
+        for (from, to) in [(2, 4), (4, 2), (4, 5), (3, 4)] {
+            #expect(world.publish(from, .user, "user\(to)", [UInt8(from * 10 + to)]) == 1)
+        }
+        world.run(for: .seconds(30))
+        let arrived = world.deliveries.map { $0.payload[0] }.sorted()
+        #expect(arrived == [24, 34, 42, 45])
+        #expect(world.everyone.map { world.counters($0)[.deaths] } == deaths)
+        #expect(world.agree() == true)
+    }
 }

@@ -37,6 +37,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "longRange": ("Overlay", [:]),
     "join": ("Overlay", [:]),
     "departure": ("Overlay", [:]),
+    "complaints": ("Overlay", [:]),
     "lists": ("Routing", ["Membership": "a member has gone"]),
     "router": (
         "Routing",

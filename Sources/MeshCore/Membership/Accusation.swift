@@ -422,6 +422,11 @@ extension Node {
     private mutating func endVouched(_ accusation: Accusation, _ effects: inout EffectBuffer) {
         withdrawAccusation(of: accusation.subject)
         let link = members[accusation.subject].link
+        if link.isNone {
+            complain(
+                of: members.endpoint(of: accusation.subject),
+                .memberUnreachable(members.id(of: accusation.subject)), &effects)
+        }
         guard !link.isNone, links[link].isDoubted else { return }
         if now - links[link].heardAt > configuration.timing.silence * 3 {
             drop(link, .silent, &effects)

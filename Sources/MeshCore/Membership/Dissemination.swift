@@ -156,7 +156,7 @@ extension Node {
     ) -> Bool {
         guard let other = members.index(at: record.endpoint), members.id(of: other) != record.id
         else { return true }
-        if other == .oneself { return false }
+        if other == .oneself { return sharesOwnAddress(record, &effects) }
         if isFirstHand, links[link].isDialled, links[link].endpoint == record.endpoint {
             declareDead(other, &effects)
             return true
@@ -165,6 +165,21 @@ extension Node {
         if isFirstHand || isWatched(other) { probe(other, &effects) }
         return true
     }
+
+    /// Another node advertises this one's address. It is a member like others, which this node does not
+    /// dial: nobody reaches it there. False: it may be this node's own former life, of which the others
+    /// will have heard that it is over.
+    private mutating func sharesOwnAddress(
+        _ record: MemberRecord, _ effects: inout EffectBuffer
+    ) -> Bool {
+        guard record.incarnation > incarnation || now - join.startedAt > Self.formerLifeTime
+        else { return false }
+        complain(of: record.endpoint, .addressShared(record.endpoint, record.id, id), &effects)
+        return true
+    }
+
+    /// A guess: watchers find out in milliseconds, and a node that heals from a partition in seconds.
+    private static var formerLifeTime: Delay { .seconds(10) }
 
     /// This node has, or wants, a link to the member, or has just lost it.
     private func isWatched(_ index: MemberIndex) -> Bool {

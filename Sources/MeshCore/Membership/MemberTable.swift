@@ -258,9 +258,10 @@ struct MemberTable: ~Copyable {
         }
     }
 
-    /// The member's address leads to it from now on, whoever was there before.
+    /// The member's address leads to it from now on, whoever was there before; but this node's own.
     private mutating func enterEndpoint(_ index: MemberIndex) {
         let endpoint = slots[index.slot]!.facts.endpoint
+        if index != .oneself, endpoint == slots[0]!.facts.endpoint { return }
         let former = byEndpoint.replace(
             endpoint.hash(secret), with: index.slot,
             rehash: { slots[$0]!.facts.endpoint.hash(secret) },

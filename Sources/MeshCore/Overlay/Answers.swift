@@ -34,6 +34,11 @@ extension Node {
         guard let expected = members.index(of: link.peer), members.status(of: expected).isPresent
         else { return }
         if link.peer == record.id {
+            if let other = members.index(at: record.endpoint), other != expected, hears(other) {
+                complain(
+                    of: record.endpoint,
+                    .addressShared(record.endpoint, members.id(of: other), record.id), &effects)
+            }
             probeAnswered(expected, &effects)
         } else {
             probeFailed(expected, .silence, &effects)

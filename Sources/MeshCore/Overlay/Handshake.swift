@@ -77,6 +77,9 @@ extension Node {
         _ greeting: Greeting, on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
         if let reason = objection(to: greeting) {
+            if reason == .wrongCluster {
+                complain(of: greeting.cluster, greeting.clusterID, on: index, &effects)
+            }
             refuse(index, reason, &effects)
             return
         }
@@ -265,7 +268,7 @@ extension Node {
             if reason == .oneself {
                 strikeSeed(endpoint, &effects)
             }
-            effects.append(.log(.refused(endpoint, reason)))
+            tellRefusal(endpoint, reason, &effects)
             forget(index, &effects)
             return
         }
@@ -349,7 +352,10 @@ extension Node {
         }
         switch reason {
         case .introduced: break
-        case .oneself: strikeSeed(link.endpoint, &effects)
+        case .oneself:
+            strikeSeed(link.endpoint, &effects)
+            // Another member advertises this node's address.
+            postpone(link.member)
         case .dead:
             guard isPlausible(known, of: id) else {
                 counters[.protocolErrors] &+= 1
@@ -376,27 +382,8 @@ extension Node {
             postpone(link.member)
         }
         if reason != .duplicate && reason != .stratumTaken && reason != .full {
-            effects.append(.log(.refused(link.endpoint, reason)))
+            tellRefusal(link.endpoint, reason, &effects)
         }
-    }
-
-    /// One of the seeds is this node itself; if it was the only one, this is the first node.
-    private mutating func strikeSeed(_ endpoint: Endpoint, _ effects: inout EffectBuffer) {
-        join.strike(endpoint)
-        // A name may lead elsewhere in a moment.
-        if join.endpoints.isEmpty, configuration.seedNames.isEmpty, lostMembers.entries.isEmpty {
-            introduced(&effects)
-        }
-    }
-
-    /// Some node has told who is there.
-    mutating func introduced(_ effects: inout EffectBuffer) {
-        timers.schedule(.maintenance, at: now)
-        if join.isIntroduced { return }
-        join.isIntroduced = true
-        timers[.seeds] = nil
-        effects.append(.log(.joined(members: members.ring.count)))
-        checkReady(&effects)
     }
 
     /// Everybody who is present, for a node that asks who is here.

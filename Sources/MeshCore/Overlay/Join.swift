@@ -170,6 +170,25 @@ extension Node {
         dial(endpoint, peer: nil, .introduce, stratum: 0, &effects)
     }
 
+    /// One of the seeds is this node itself; if it was the only one, this is the first node.
+    mutating func strikeSeed(_ endpoint: Endpoint, _ effects: inout EffectBuffer) {
+        join.strike(endpoint)
+        // A name may lead elsewhere in a moment.
+        if join.endpoints.isEmpty, configuration.seedNames.isEmpty, lostMembers.entries.isEmpty {
+            introduced(&effects)
+        }
+    }
+
+    /// Some node has told who is there.
+    mutating func introduced(_ effects: inout EffectBuffer) {
+        timers.schedule(.maintenance, at: now)
+        if join.isIntroduced { return }
+        join.isIntroduced = true
+        timers[.seeds] = nil
+        effects.append(.log(.joined(members: members.ring.count)))
+        checkReady(&effects)
+    }
+
     /// The dead that one node tries at a time, at most.
     private static var redialCountMax: Int { 16 }
 

@@ -273,6 +273,10 @@ final class Words {
         case .linkDown(let id, let reason): "link down with \(name(id)), \(reason)"
         case .refused(let endpoint, let reason):
             "refused by \(names(at: endpoint).last ?? "?"), \(reason)"
+        case .otherCluster: "refused: of another cluster"
+        case .addressShared(_, let one, let other):
+            "\(name(one)) and \(name(other)) advertise one address"
+        case .memberUnreachable(let id): "\(name(id)) cannot be reached"
         case .wrongVersion(_, let error): "refused: \(error)"
         case .refuted: "refuted"
         case .protocolError(_, let id, let error):
