@@ -101,8 +101,8 @@ public enum LogEvent: Sendable {
     case refused(Endpoint, RefusalReason)
     /// The peer, which was refused, is of another cluster (`Node.otherCluster`).
     case otherCluster(LinkIndex)
-    /// Both advertise this address. The second one answers there, or is this node.
-    case addressShared(Endpoint, NodeID, NodeID)
+    /// Both advertise one address. The second one answers there, or is this node.
+    case addressShared(NodeID, NodeID)
     /// Others hear the member, but this node cannot connect to it.
     case memberUnreachable(NodeID)
     /// The peer has greeted in another version, which the error tells.

@@ -65,12 +65,14 @@ extension Server {
                     ("cluster", .text(self.node.otherCluster)),
                     ("hint", .text("it was refused; see --cluster")),
                 ])
-        case .addressShared(let endpoint, let other, let holder):
-            let names = Members(self.node.memberReports())
+        case .addressShared(let other, let holder):
+            let reports = self.node.memberReports()
+            let names = Members(reports)
+            let address = reports.first { $0.id == holder }?.endpoint.description ?? ""
             return LogLine(
                 .warning, "addressShared",
                 [
-                    ("address", .text(endpoint.description)), ("name", .text(names.name(other))),
+                    ("address", .text(address)), ("name", .text(names.name(other))),
                     node(other), ("holder", .text(names.name(holder))),
                     ("hint", .text("two nodes advertise this address; see --advertise")),
                 ])

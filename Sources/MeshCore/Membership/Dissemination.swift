@@ -174,7 +174,7 @@ extension Node {
     ) -> Bool {
         guard record.incarnation > incarnation || now - join.startedAt > Self.formerLifeTime
         else { return false }
-        complain(of: record.endpoint, .addressShared(record.endpoint, record.id, id), &effects)
+        complain(of: record.endpoint, .addressShared(record.id, id), &effects)
         return true
     }
 

@@ -37,7 +37,7 @@ extension Node {
             if let other = members.index(at: record.endpoint), other != expected, hears(other) {
                 complain(
                     of: record.endpoint,
-                    .addressShared(record.endpoint, members.id(of: other), record.id), &effects)
+                    .addressShared(members.id(of: other), record.id), &effects)
             }
             probeAnswered(expected, &effects)
         } else {
