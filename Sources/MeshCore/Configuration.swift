@@ -15,7 +15,8 @@ public struct Configuration: Sendable {
     /// The seeds as they were written, where names are among them: their addresses are asked for again
     /// and again (`Effect.resolveSeeds`), and `seeds` are the first ones.
     public var seedNames: [String] = []
-    /// Addresses of members of a former life, which are asked as seeds are; at most 64.
+    /// Addresses of members of a former life, which are asked as seeds are; at most 32,
+    /// for which there are links beside those of the seeds.
     public var remembered: [Endpoint] = []
     /// A node none of whose seeds has answered begins to serve alone after this; nil: never.
     public var aloneAfter: Delay? = .seconds(10)

@@ -97,7 +97,7 @@ public struct Node: ~Copyable {
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         coordinates = Coordinates(at: now)
         join = JoinState(configuration, startedAt: now)
-        for remembered in configuration.remembered.prefix(64)
+        for remembered in configuration.remembered.prefix(32)
         where remembered != configuration.endpoint {
             lostMembers.recall(remembered, now)
         }

@@ -14,7 +14,7 @@ public struct ReactorOptions: Sendable {
     public var resolveSeeds: (@Sendable () -> [Endpoint]?)?
     /// Writes down where members are, at most `rememberedCountMax` addresses; on a thread of its own too.
     public var remember: (@Sendable ([Endpoint]) -> Void)?
-    public var rememberedCountMax = 64
+    public var rememberedCountMax = 32
     /// Called on the reactor's thread each time that the node becomes ready; must not block.
     public var onReady: @Sendable () -> Void = {}
 

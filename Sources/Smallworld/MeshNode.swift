@@ -99,7 +99,7 @@ public final class MeshNode: Sendable {
         var http: Endpoint?
         if let address = options.http { http = try MeshNode.local("--http", address, options) }
         let resolver = try SeedResolver(options)
-        let seeds = try resolver.resolve()
+        let seeds = try resolver.resolve(isAgain: false)
         let bound: Listeners
         do {
             bound = try Listeners(mesh: mesh, redis: redis, http: http)
@@ -132,7 +132,9 @@ public final class MeshNode: Sendable {
         reactor.log = options.log
         reactor.onReady = options.onReady
         if resolver.hasNames {
-            reactor.resolveSeeds = { (try? resolver.resolve()).map { own.strike(from: $0) } }
+            reactor.resolveSeeds = {
+                (try? resolver.resolve(isAgain: true)).map { own.strike(from: $0) }
+            }
         }
         if let file {
             reactor.rememberedCountMax = StateFile.addressCountMax

@@ -41,8 +41,10 @@ final class SeedResolver: Sendable {
 
     /// Every address of every seed, each once. Blocks as long as the system's resolver does.
     ///
-    /// - Throws: for an address that other machines can reach, without the permission to use it.
-    func resolve() throws(MeshNodeError) -> [Endpoint] {
+    /// - Parameter isAgain: an address that other machines can reach, without the permission to use it,
+    ///   is told to the log: the node runs already.
+    /// - Throws: for such an address, the first time.
+    func resolve(isAgain: Bool) throws(MeshNodeError) -> [Endpoint] {
         for place in seeds.indices {
             do throws(MeshNodeError) {
                 let addresses = try Resolver.endpoints(of: seeds[place])
@@ -52,7 +54,10 @@ final class SeedResolver: Sendable {
                 }
                 note(addresses, for: place)
             } catch {
-                guard case .unknownHost = error else { throw error }
+                switch error {
+                case .unknownHost: break
+                default: if !isAgain { throw error }
+                }
                 note(error.description, for: place)
             }
         }

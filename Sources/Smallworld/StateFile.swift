@@ -13,7 +13,7 @@ import MeshWire
 /// Anybody may have written to it: at most `bytesMax` are read, and a file that is not like this is told
 /// to the log and left alone until it is written anew.
 struct StateFile: Sendable {
-    static let addressCountMax = 64
+    static let addressCountMax = 32
     private static let bytesMax = 16 * 1024
     private static let firstLine = "smallworld members 1"
 
