@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// What would block the loop is done on threads of their own: one of each kind at a time, and none while
+// Errands that would block the loop are done on threads of their own: one of each kind at a time, and none while
 // there is nothing to do.
 
 extension Reactor {

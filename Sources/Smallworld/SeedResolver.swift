@@ -6,7 +6,7 @@ import Synchronization
 /// after this node has started, and another one later.
 ///
 /// A name that cannot be resolved keeps the addresses that it had: it is the resolver that may be down.
-/// What becomes of each name is told to the log when it changes.
+/// Each change of a name is told to the log.
 final class SeedResolver: Sendable {
     private struct State {
         var log: Log
