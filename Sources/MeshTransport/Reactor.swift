@@ -237,12 +237,10 @@ public struct ReactorOptions: Sendable {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
             counters[.wakeUps] &+= 1
-            var index = 0
-            while index < ready {
-                dispatch(poller[index])
-                index += 1
-                if Clock.now - now >= limits.turnTime { pauseForBreath() }
-            }
+            // What other nodes have said comes before what clients do: after a pause of this process
+            // their messages would else miss those who have subscribed meanwhile.
+            dispatch(ready, ofClients: false)
+            dispatch(ready, ofClients: true)
             if !deferred.isEmpty { handleDeferred() }
             runDeadlines()
             flushAll()
@@ -253,6 +251,22 @@ public struct ReactorOptions: Sendable {
                 return ending
             }
         }
+    }
+
+    private mutating func dispatch(_ ready: Int, ofClients: Bool) {
+        var index = 0
+        while index < ready {
+            if isClient(poller[index].token) == ofClients {
+                dispatch(poller[index])
+                if Clock.now - now >= limits.turnTime { pauseForBreath() }
+            }
+            index += 1
+        }
+    }
+
+    private func isClient(_ token: Token) -> Bool {
+        let slot = token.index.slot
+        return slot >= 0 && slot < connections.used && connections[token.index].role == .client
     }
 
     /// In the middle of a long wake-up: what is due is done, what waits is sent.
