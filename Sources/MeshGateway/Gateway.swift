@@ -360,6 +360,9 @@ public struct Gateway: ~Copyable {
         if outputCount(client) > outputLimit(client).bound { cut(client, culprit) }
     }
 
+    /// The output with which the client is ended at once, in bytes.
+    public mutating func outputBound(_ client: ClientIndex) -> Int { outputLimit(client).bound }
+
     private func outputLimit(_ client: ClientIndex) -> OutputLimit {
         clients[client.slot].lists.isEmpty
             ? configuration.normalOutputLimit : configuration.pubsubOutputLimit

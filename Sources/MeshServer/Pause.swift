@@ -20,6 +20,9 @@ struct Pause {
     var resumable = FIFO<ClientIndex>()
     /// Clients that ask faster than they read.
     var throttled: [ClientIndex] = []
+    /// The output of clients that have much of it, by place, and all of it together.
+    private var outputs: [Int] = []
+    private(set) var outputBytes = 0
     /// Those that have waited longest first.
     var publishers: [Publisher] = []
     /// Publishers that are looked at again, now that something has drained, and how many were.
@@ -33,6 +36,13 @@ struct Pause {
     var congestedLinks: [LinkIndex] = []
     /// The last publication was not taken: its command is to be given again.
     var isPostponed = false
+
+    /// So much output waits for the client; 0: little.
+    mutating func noteOutput(_ bytes: Int, of client: ClientIndex) {
+        while outputs.count <= client.slot { outputs.append(0) }
+        outputBytes += bytes - outputs[client.slot]
+        outputs[client.slot] = bytes
+    }
 }
 
 extension Server {
@@ -131,19 +141,39 @@ extension Server {
 
     /// Pauses a client that asks faster than it reads: its replies leave before it is listened to
     /// again. False: it does not.
+    @inline(__always)
     mutating func isThrottled(_ client: ClientIndex) -> Bool {
-        guard edge.gateway.outputCount(client) > options.clientOutputBytes else { return false }
-        pause.throttled.append(client)
+        let waiting = edge.gateway.outputCount(client)
+        return waiting > options.clientOutputBytes && mustRead(client, waiting)
+    }
+
+    @inline(never)
+    private mutating func mustRead(_ client: ClientIndex, _ waiting: Int) -> Bool {
+        pause.noteOutput(waiting, of: client)
+        if pause.outputBytes <= options.outputBytesMax, waiting <= readingBound(client) {
+            return false
+        }
+        if !pause.throttled.contains(client) { pause.throttled.append(client) }
         return true
     }
 
-    /// A client that asked faster than it read is listened to again when half of its output has left.
+    /// With less than this waiting, its class's limit does not end the client for what it asks.
+    private mutating func readingBound(_ client: ClientIndex) -> Int {
+        max(options.clientOutputBytes, edge.gateway.outputBound(client) / 4 * 3)
+    }
+
+    /// A client that asked faster than it read has read something: half of what may wait has left, and it
+    /// is listened to again.
     @inline(never)
     mutating func endThrottle(_ client: ClientIndex) {
-        guard edge.gateway.outputCount(client) < options.clientOutputBytes / 2,
-            let slot = pause.throttled.firstIndex(of: client)
-        else { return }
-        pause.throttled.remove(at: slot)
+        let waiting = edge.gateway.outputCount(client)
+        pause.noteOutput(waiting > options.clientOutputBytes ? waiting : 0, of: client)
+        guard let place = pause.throttled.firstIndex(of: client) else { return }
+        let bound =
+            pause.outputBytes <= options.outputBytesMax / 2
+            ? readingBound(client) : options.clientOutputBytes
+        guard waiting < bound / 2 else { return }
+        pause.throttled.remove(at: place)
         pause.resumable.append(client)
     }
 }

@@ -221,7 +221,7 @@ extension Server {
         edge.gateway.now = now
         unsafe edge.gateway.flush(client, body)
         if edge.gateway.isDoomed(client) { return false }
-        if !pause.throttled.isEmpty { endThrottle(client) }
+        if pause.outputBytes > 0 { endThrottle(client) }
         return true
     }
 
@@ -257,6 +257,7 @@ extension Server {
         if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
         let doubts = edge.gateway.close(client, parting)
         pause.throttled.removeAll { $0 == client }
+        if pause.outputBytes > 0 { pause.noteOutput(0, of: client) }
         settle(&effects)
         if doubts.isEmpty { return nil }
         lastDoubt &+= 1

@@ -124,6 +124,7 @@ public final class MeshNode: Sendable {
         let file = options.state.map { StateFile(path: $0) }
         if let file { configuration.remembered = own.strike(from: MeshNode.recall(file, options)) }
         var server = ServerOptions(node: configuration)
+        server.outputBytesMax = MachineMemory.bytes / 8
         server.gateway = options.gateway
         server.gateway.sessionGrace = configuration.timing.reattachGrace
         server.drainTime = MeshNode.delay(options.drainTime)

@@ -106,7 +106,9 @@ import Testing
     }
 
     @Test func `a client that asks faster than it reads is bounded, and gets all it asked for`() {
-        let servers = Servers { $0.clientOutputBytes = 10_000 }
+        let servers = Servers {
+            ($0.clientOutputBytes, $0.outputBytesMax) = (10_000, 0)
+        }
         let client = servers.open()
         servers.send(
             String(repeating: "ECHO \(Self.payload)\r\n", count: 100), from: client)
@@ -128,8 +130,50 @@ import Testing
         #expect(isDone)
     }
 
+    @Test func `a whole pipeline is taken before its replies are read`() {
+        let servers = Servers {
+            $0.clientOutputBytes = 10_000
+            $0.gateway.normalOutputLimit.hard = 400_000
+        }
+        let client = servers.open()
+        servers.send(
+            String(repeating: "ECHO \(Self.payload)\r\n", count: 250), from: client)
+        #expect(!servers.mesh.isPaused(client, 0))
+        servers.send(
+            String(repeating: "ECHO \(Self.payload)\r\n", count: 250), from: client)
+        // Beyond three quarters of it the client would be ended for what it asks.
+        let isPaused = servers.mesh.isPaused(client, 0)
+        #expect(isPaused)
+        var count = 0
+        while case let bytes = servers.mesh.read(client, 0, countMax: 50_000), !bytes.isEmpty {
+            count += bytes.count
+        }
+        #expect(count == 500 * "$1000\r\n\(Self.payload)\r\n".utf8.count)
+    }
+
+    @Test func `the output of all together is bounded, and who has little goes on`() {
+        let servers = Servers {
+            ($0.clientOutputBytes, $0.outputBytesMax) = (10_000, 100_000)
+        }
+        let hasty = (0..<4).map { _ in servers.open() }
+        for client in hasty {
+            servers.send(
+                String(repeating: "ECHO \(Self.payload)\r\n", count: 100), from: client)
+        }
+        let waiting = hasty.map { servers.mesh.hosts[0].server.outputCount($0) }
+        #expect(waiting.reduce(0, +) < 100_000 + 4 * 12_000, "\(waiting)")
+        #expect(servers.exchange(servers.open(), "PING\r\n") == "+PONG·")
+        for client in hasty { _ = servers.read(client) }
+        for client in hasty {
+            while !servers.read(client).isEmpty {}
+            #expect(servers.exchange(client, "PING\r\n") == "+PONG·")
+        }
+    }
+
     @Test func `a client in the place of one that asked too fast is not taken for it`() {
-        let servers = Servers { $0.clientOutputBytes = 10_000 }
+        let servers = Servers {
+            ($0.clientOutputBytes, $0.outputBytesMax) = (10_000, 0)
+        }
         let hasty = servers.open()
         servers.send(String(repeating: "ECHO \(Self.payload)\r\n", count: 100), from: hasty)
         let isPaused = servers.mesh.isPaused(hasty, 0)

@@ -102,7 +102,9 @@ import Testing
     }
 
     @Test func `a client that asks without reading waits, and then gets every answer`() throws {
-        let reactor = try TestReactor { $0.server.clientOutputBytes = 100_000 }
+        let reactor = try TestReactor {
+            ($0.server.clientOutputBytes, $0.server.outputBytesMax) = (100_000, 0)
+        }
         let socket = try TestSocket(reactor.redis)
         let command = TestSocket.command(["ECHO", String(repeating: "e", count: 10_000)])
         let commands = (0..<3_000).flatMap { _ in command }

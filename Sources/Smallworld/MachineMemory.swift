@@ -1,0 +1,18 @@
+import Foundation
+
+/// The memory that this process may take: the machine's, or less if its control group has a limit
+/// (cgroup v2, `memory.max`; v1, `memory.limit_in_bytes`).
+enum MachineMemory {
+    static var bytes: Int {
+        var least = Int(clamping: ProcessInfo.processInfo.physicalMemory)
+        for path in [
+            "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        ] {
+            guard let text = try? String(contentsOfFile: path, encoding: .utf8),
+                let limit = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)), limit > 0
+            else { continue }
+            least = min(least, limit)
+        }
+        return least
+    }
+}
