@@ -133,10 +133,11 @@ extension Node {
 
     /// Lazy: what is heard does not move the timer, which finds that out.
     private func silenceAwaited() -> Awaited {
-        var awaited = Awaited(within: configuration.timing.silence)
+        let timing = configuration.timing
+        var awaited = Awaited(within: max(timing.silence, timing.greetingPause))
         for index in links.established where !links[index].isDoubted {
             awaited.add(
-                links[index].heardAt + configuration.timing.silence,
+                silenceDue(index),
                 "the silence of link \(index.rawValue)")
         }
         return awaited
@@ -148,7 +149,7 @@ extension Node {
         for index in links.indices
         where links[index].isShakingHands || links[index].state == .closing {
             awaited.add(
-                links[index].since + configuration.timing.handshake,
+                handshakeDue(index),
                 "link \(index.rawValue), which is \(links[index].state)")
         }
         return awaited

@@ -94,8 +94,20 @@ public struct Timing: Sendable {
     public var accusation: Delay = .milliseconds(400)
     /// Directory changes are gathered this long before they are spread.
     public var batch: Delay = .milliseconds(10)
-    /// A dialled or accepted connection that has not shaken hands is given up.
-    public var handshake: Delay = .milliseconds(1_500)
+    /// A dialled connection that does not stand after this is given up: the kernel asks again after 1
+    /// and 3 s.
+    public var connect: Delay = .seconds(7)
+    /// The same for one that is to tell whether a node is there, if the node is not known to be far.
+    public var probe: Delay = .milliseconds(1_500)
+    /// A connection that stands, dialled or accepted, is given up when its first byte does not come in
+    /// this time: a geostationary satellite's round trip takes 0.6 s, with a queue before it 1.6 s.
+    public var greeting: Delay = .seconds(2)
+    /// The same for each pause between bytes, until hands are shaken.
+    public var greetingPause: Delay = .seconds(3)
+    /// The same for all of it.
+    public var handshake: Delay = .seconds(10)
+    /// A link that is ended in order is closed after this, if the peer has not done so.
+    public var closing: Delay = .milliseconds(1_500)
     /// A node that leaves goes on forwarding this long after it has said so.
     public var departure: Delay = .milliseconds(150)
     /// Between attempts to reach a seed, growing to `seedRetryMax`.

@@ -86,8 +86,8 @@ public enum SendClass: UInt8, Sendable {
 
 /// What a node reports for the log; the driver words it.
 public enum LogEvent: Sendable {
-    /// No seed has answered in so many attempts at all of them.
-    case seedsSilent(attempts: Int)
+    /// No seed has answered in so many attempts at all of them; what the last one has come to.
+    case seedsSilent(attempts: Int, SeedFailure)
     /// No seed has answered for long.
     case servesAlone
     case joined(members: Int)
@@ -110,6 +110,20 @@ public enum LogEvent: Sendable {
     case refuted
     /// The node is the peer by its own account, or whom the link was dialled for; nil: unknown.
     case protocolError(LinkIndex, NodeID?, WireError)
+}
+
+/// What became of an attempt to ask a seed who is there.
+public enum SeedFailure: UInt8, Sendable {
+    /// Nothing yet: it is still waited for.
+    case waiting
+    /// Nothing listens at its address.
+    case refused
+    /// No connection has come about (`Timing.connect`), or there is no way to it.
+    case silent
+    /// The connection stands, but its greeting has taken too long (`Timing.greeting`).
+    case late
+    /// The connection was ended before the greeting.
+    case closed
 }
 
 public enum LinkDownReason: UInt8, Sendable {

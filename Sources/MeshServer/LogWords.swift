@@ -11,18 +11,13 @@ extension Server {
     public func line(for event: LogEvent, endpoint: (LinkIndex) -> Endpoint) -> LogLine {
         func node(_ id: NodeID) -> LogLine.Field { ("node", .text(id.description)) }
         switch event {
-        case .seedsSilent(let attempts):
+        case .seedsSilent(let attempts, let failure):
             return LogLine(
                 .warning, "noSeedAnswers",
                 [
                     ("seeds", .text(seedsInWords)),
                     ("attempts", .integer(attempts)),
-                    (
-                        "hint",
-                        .text(
-                            "is a node of this cluster running there? The first node of a mesh "
-                                + "needs no seed; trying again")
-                    ),
+                    ("hint", .text(hint(failure) + "; trying again")),
                 ])
         case .servesAlone:
             return LogLine(
@@ -110,6 +105,21 @@ extension Server {
             configuration.seedNames.isEmpty
             ? configuration.seeds.map(\.description) : configuration.seedNames
         return all.joined(separator: " ")
+    }
+
+    /// What may be wrong where no seed answers.
+    private func hint(_ failure: SeedFailure) -> String {
+        switch failure {
+        case .waiting: "no answer yet"
+        case .refused:
+            "nothing listens there: is a node of this cluster running? The first node of a mesh needs "
+                + "no seed"
+        case .silent:
+            "no connection comes about: is the address right, the machine up, and no firewall between?"
+        case .late:
+            "it answers too late: the connection stands, and the greeting takes more than 2 s"
+        case .closed: "it ends the connection: is that a node of this cluster?"
+        }
     }
 
     /// One line about a peer whose link is ended for what it did.

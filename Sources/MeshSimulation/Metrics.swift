@@ -190,6 +190,9 @@ public struct Metrics: Sendable {
         Named(name: "deaths", meaning: "times a node declared another dead") {
             Double($0.deaths)
         },
+        Named(name: "suspicions", meaning: "times a node suspected another") {
+            Double($0.suspicions)
+        },
         Named(name: "linksPerNode", meaning: "at the end") { $0.linksPerNode },
         Named(name: "inFlightMax", meaning: "bytes that waited for one link") {
             Double($0.inFlightMax)

@@ -6,8 +6,8 @@ public struct Network: Sendable {
     public var latency = Delay.microseconds(200)
     /// Up to this much more, uniformly.
     public var jitter = Delay.microseconds(100)
-    /// How long an attempt to connect to a silent address takes to fail.
-    public var connectTimeout = Delay.seconds(3)
+    /// How long an attempt to connect to a silent address takes to fail; as on Linux.
+    public var connectTimeout = Delay.seconds(127)
     /// What a node can send, in bytes a second; nil: as much as it likes.
     public var bytesPerSecond: Int64?
     /// One-way latency by zone of the sender × zone of the receiver; nil: `latency`.

@@ -53,7 +53,7 @@ public struct Scenario: Sendable {
     public struct NetworkShape: Sendable {
         public var latency = Delay.microseconds(200)
         public var jitter = Delay.microseconds(100)
-        public var connectTimeout = Delay.seconds(3)
+        public var connectTimeout = Delay.seconds(127)
         public var bytesPerSecond: Int64?
         /// One-way latency by pairs of zones, both ways.
         public var between: [(String, String, Delay)] = []

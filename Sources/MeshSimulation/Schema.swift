@@ -37,7 +37,7 @@ public enum Schema {
         Key("network", "object", "", "what lies between the nodes"),
         Key("network.latency", "milliseconds", "0.2", "one way"),
         Key("network.jitter", "milliseconds", "0.1", "up to this much more, uniformly"),
-        Key("network.connectTimeout", "seconds", "3", "to fail at a silent address"),
+        Key("network.connectTimeout", "seconds", "127", "to fail at a silent address"),
         Key("network.megabitsPerSecond", "number", "", "what each node can send; else unbounded"),
         Key("network.between", "list", "", "latency between zones, both ways"),
         Key("network.between.from", "zone", "", "one zone"),

@@ -503,6 +503,7 @@ extension World {
         }
         let connection = connections.open(from: number, link, to: target)
         host[link] = connection
+        connections[connection].toAcceptor.lastArrival = now
         connections[connection].pending += 1
         queue.schedule(
             Action(kind: .reach, host: Int32(number), connection: connection),
@@ -529,12 +530,7 @@ extension World {
             return
         }
         if network.isBlocked(from: from, to: to) || network.isBlocked(from: to, to: from) {
-            // Its own machine gives up; nothing of this passes the network.
-            connections[connection].pending += 1
-            queue.schedule(
-                Action(
-                    kind: .unreachable, isToDialler: true, host: Int32(from),
-                    connection: connection), at: now + network.connectTimeout)
+            askAgain(action, from: from)
             return
         }
         let back = now + network.latency(from: to, to: from)
@@ -548,6 +544,24 @@ extension World {
         connections[connection].acceptorLink = accepted
         host[accepted] = connection
         answer(.connected, connection, from, at: back)
+    }
+
+    /// Nobody has heard the dial. TCP asks again 1, 3, 7, … s after the first time, until its own machine
+    /// gives up; nothing of that passes the network.
+    private mutating func askAgain(_ action: Action, from dialler: Int) {
+        let connection = action.connection
+        let began = connections[connection].toAcceptor.lastArrival
+        var pause = Delay.seconds(1)
+        while began + pause <= now { pause = pause * 2 + .seconds(1) }
+        connections[connection].pending += 1
+        if pause < network.connectTimeout {
+            queue.schedule(action, at: began + pause)
+        } else {
+            queue.schedule(
+                Action(
+                    kind: .unreachable, isToDialler: true, host: Int32(dialler),
+                    connection: connection), at: began + network.connectTimeout)
+        }
     }
 
     /// One side ends a connection; the other hears of it after all that is on its way.

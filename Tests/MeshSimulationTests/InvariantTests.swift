@@ -151,8 +151,7 @@ extension Node {
                 fallthrough
             case .greeting, .introducing, .closing:
                 // Deadlines are looked at with the next event.
-                let age = now - links[link].since
-                if age > configuration.timing.handshake + .milliseconds(500) {
+                if now > handshakeDue(link) + .milliseconds(500) {
                     found.insert("a link begins or ends for too long")
                 }
             }

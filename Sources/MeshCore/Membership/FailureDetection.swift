@@ -50,16 +50,27 @@ extension Node {
         return !link.isNone && !links[link].isDoubted
     }
 
+    /// When a link has been silent too long. The first word over one that was accepted is a whole round
+    /// trip behind this node's own.
+    func silenceDue(_ index: LinkIndex) -> Instant {
+        let timing = configuration.timing
+        let isFirst = !links[index].isDialled && links[index].heardAt == links[index].since
+        return links[index].heardAt
+            + (isFirst ? max(timing.silence, timing.greetingPause) : timing.silence)
+    }
+
     /// Finds links that are silent too long, and when the next one can be.
     mutating func checkSilence(_ effects: inout EffectBuffer) {
         var next: Instant?
         var silent: [LinkIndex] = []
         for index in links.established where !links[index].isDoubted {
-            let due = links[index].heardAt + configuration.timing.silence
+            let due = silenceDue(index)
             if due <= now {
                 silent.append(index)
             } else {
-                next = min(next ?? due, due)
+                // What is heard meanwhile may make it due earlier.
+                let look = min(due, now + configuration.timing.silence)
+                next = min(next ?? look, look)
             }
         }
         if let next { timers.schedule(.silence, at: next) }

@@ -42,7 +42,7 @@ extension Node {
             suspicions.inquiries.append(
                 Inquiry(
                     subject: index, incarnation: incarnation, asker: asker,
-                    end: now + configuration.timing.handshake, due: due))
+                    end: now + configuration.timing.probe, due: due))
             timers.schedule(.accusation, at: due)
         }
         // News over a link that stands, or its end, tells more than a dial: an address can refuse though

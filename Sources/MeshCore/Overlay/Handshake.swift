@@ -16,17 +16,22 @@ extension Node {
         links[index].since = now
         links[index].heardAt = now
         links[index].sentAt = now
-        timers.schedule(.handshake, at: now + configuration.timing.handshake)
+        timers.schedule(.handshake, at: handshakeDue(index))
     }
 
     /// Opens a connection for a link or an introduction; nothing happens when no slot is free.
+    ///
+    /// - Parameter former: the dead member that had this address.
     mutating func dial(
-        _ endpoint: Endpoint, peer: MemberIndex?, _ purpose: Greeting.Purpose, stratum: Int,
-        _ effects: inout EffectBuffer
+        _ endpoint: Endpoint, peer: MemberIndex?, former: MemberIndex? = nil,
+        _ purpose: Greeting.Purpose, stratum: Int, _ effects: inout EffectBuffer
     ) {
         guard let index = links.free() else { return }
         links[index].state = .dialling
-        begin(index)
+        links[index].connectPatience = configuration.timing.connect
+        if let asked = peer ?? former, !purpose.isForLink {
+            links[index].connectPatience = patience(with: asked)
+        }
         links[index].isDialled = true
         links[index].endpoint = endpoint
         links[index].purpose = purpose
@@ -35,13 +40,16 @@ extension Node {
             links[index].member = peer
             links[index].peer = members[peer].id
         }
+        begin(index)
         effects.append(.dial(index, endpoint))
     }
 
     mutating func connected(_ index: LinkIndex, _ effects: inout EffectBuffer) {
         guard links.isValid(index), links[index].state == .dialling else { return }
         links[index].state = .greeting
+        links[index].since = now
         links[index].heardAt = now
+        timers.schedule(.handshake, at: handshakeDue(index))
         send(.hello(greeting(links[index].purpose, links[index].stratum)), over: index, &effects)
     }
 
@@ -444,7 +452,7 @@ extension Node {
     }
 
     /// Ends a link on purpose, so that nothing under way is lost: says bye behind all that was sent,
-    /// and goes on to take what comes until the peer's bye. Bounded by the handshake's time.
+    /// and goes on to take what comes until the peer's bye. Bounded by `Timing.closing`.
     mutating func closeInOrder(
         _ index: LinkIndex, _ reason: LinkDownReason, _ effects: inout EffectBuffer
     ) {
@@ -453,7 +461,7 @@ extension Node {
         let link = links[index]
         links.beginClosing(index)
         links[index].since = now
-        timers.schedule(.handshake, at: now + configuration.timing.handshake)
+        timers.schedule(.handshake, at: handshakeDue(index))
         unlinked(link, index, reason, &effects)
     }
 
@@ -497,6 +505,8 @@ extension Node {
         case .introducing:
             if link.isDialled, link.purpose == .introduce { introduced(&effects) }
         case .dialling, .greeting:
+            noteSeedFailure(
+                link, reason == .refused ? .refused : reason == .closed ? .closed : .silent)
             dialFailed(link, reason, &effects)
         case .established:
             if reason == .misbehaved { counters[.protocolErrors] &+= 1 }
@@ -511,7 +521,7 @@ extension Node {
         }
     }
 
-    private mutating func dialFailed(
+    mutating func dialFailed(
         _ link: Link, _ reason: Disconnection, _ effects: inout EffectBuffer
     ) {
         if link.purpose == .longRange || link.purpose == .longRangeAnywhere {
@@ -557,29 +567,5 @@ extension Node {
             $0.dialNotBefore = due
         }
         timers.schedule(.maintenance, at: due)
-    }
-
-    /// Handshakes and introductions that take too long.
-    mutating func abandonHandshakes(_ effects: inout EffectBuffer) {
-        var next: Instant?
-        for index in links.indices
-        where links[index].isShakingHands || links[index].state == .closing {
-            let due = links[index].since + configuration.timing.handshake
-            if due > now {
-                next = min(next ?? due, due)
-                continue
-            }
-            let link = links[index]
-            forget(index, &effects)
-            if link.state == .awaiting {
-                // Whoever it was has not said who it is.
-                counters[.handshakesAbandoned] &+= 1
-            } else if link.state == .introducing {
-                if link.isDialled { introduced(&effects) }
-            } else if link.isDialled {
-                dialFailed(link, .unreachable, &effects)
-            }
-        }
-        if let next { timers.schedule(.handshake, at: next) }
     }
 }

@@ -17,6 +17,8 @@ struct JoinState {
     private var own: [Endpoint]
     var startedAt: Instant
     var attempts = 0
+    /// What the last attempt at a seed has come to.
+    var failure = SeedFailure.waiting
     /// Some node has told who is there, or there is nobody to ask: the first node knows all there is.
     var isIntroduced: Bool
     /// The first round of asking has come to nothing. Then whoever takes this node in introduces it
@@ -142,7 +144,7 @@ extension Node {
             configuration.timing.seedRetryMax)
         // After some 3 s, and then once a minute.
         if join.attempts == 4 || join.attempts > 0 && join.attempts % 12 == 0 {
-            effects.append(.log(.seedsSilent(attempts: join.attempts)))
+            effects.append(.log(.seedsSilent(attempts: join.attempts, join.failure)))
         }
         join.attempts += 1
         let jitter = Int64(random.next(below: Int(backOff.nanoseconds / 4 + 1)))
@@ -164,10 +166,18 @@ extension Node {
         checkReady(&effects)
     }
 
+    /// A connection that was dialled to ask a seed has come to nothing.
+    mutating func noteSeedFailure(_ link: Link, _ failure: SeedFailure) {
+        guard !join.isIntroduced, link.isDialled, link.purpose == .introduce else { return }
+        join.failure = failure
+    }
+
     /// Asks the node at `endpoint` who is there; tells it the same.
-    private mutating func introduce(at endpoint: Endpoint, _ effects: inout EffectBuffer) {
+    private mutating func introduce(
+        at endpoint: Endpoint, former: MemberIndex? = nil, _ effects: inout EffectBuffer
+    ) {
         if links.isDialling(endpoint) { return }
-        dial(endpoint, peer: nil, .introduce, stratum: 0, &effects)
+        dial(endpoint, peer: nil, former: former, .introduce, stratum: 0, &effects)
     }
 
     /// One of the seeds is this node itself; if it was the only one, this is the first node.
@@ -208,11 +218,11 @@ extension Node {
             for seed in absent { introduce(at: seed, &effects) }
         }
         askLost(&effects)
-        var candidates: [Endpoint] = []
+        var candidates: [MemberIndex] = []
         for index in departed.indices where members[index].status == .dead {
             let endpoint = members[index].endpoint
             // A new life at the same address has answered for it.
-            if members.index(at: endpoint) == nil { candidates.append(endpoint) }
+            if members.index(at: endpoint) == nil { candidates.append(index) }
         }
         guard !candidates.isEmpty else { return }
         // Two survivors of seventeen that are parted would look for each other among fifteen others
@@ -221,7 +231,8 @@ extension Node {
         let count = min((candidates.count + living - 1) / living, Self.redialCountMax)
         let first = random.next(below: candidates.count)
         for position in first..<(first + count) {
-            introduce(at: candidates[position % candidates.count], &effects)
+            let member = candidates[position % candidates.count]
+            introduce(at: members[member].endpoint, former: member, &effects)
         }
     }
 

@@ -67,6 +67,8 @@ struct Link {
     var comparedAt: Instant?
     /// All neighbours have been told the peer's links.
     var isListPassed = false
+    /// For a link that is dialled: how long that may take.
+    private var patienceMilliseconds: UInt16 = 0
     var endpoint = Endpoint(ipv4: 0, port: 0)
     var isDialled = false
     /// The peer has greeted with a later version or features: it may say what this node does not know.
@@ -84,6 +86,11 @@ struct Link {
     var stratum: Int {
         get { Int(rawStratum) }
         set { rawStratum = Int16(newValue) }
+    }
+
+    var connectPatience: Delay {
+        get { .milliseconds(Int64(patienceMilliseconds)) }
+        set { patienceMilliseconds = UInt16(clamping: newValue.microseconds / 1_000) }
     }
 
     /// It carries messages: established and not doubted.

@@ -261,7 +261,8 @@ final class Words {
 
     private func describe(_ event: LogEvent) -> String {
         switch event {
-        case .seedsSilent(let attempts): "seeds silent, \(attempts) attempts"
+        case .seedsSilent(let attempts, let failure):
+            "seeds silent, \(attempts) attempts, \(failure)"
         case .servesAlone: "serves alone"
         case .joined(let count): "joined, \(count) members"
         case .ready(let count, let keys): "ready, \(count) members, \(keys) keys"
