@@ -77,11 +77,12 @@ public enum BulkNews: Sendable {
 }
 
 /// Control traffic goes ahead of messages and is not dropped at the message bound. Volatile messages
-/// are dropped first.
+/// are dropped first. What is bulk goes behind messages.
 public enum SendClass: UInt8, Sendable {
     case control
     case message
     case volatile
+    case bulk
 }
 
 /// What a node reports for the log; the driver words it.

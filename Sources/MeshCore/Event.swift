@@ -20,6 +20,9 @@ public enum Event: Sendable {
     case disconnected(LinkIndex, Disconnection)
     /// Bytes came over this link: it lives, whether or not a frame is complete.
     case heard(LinkIndex)
+    /// So many bytes of what was to be sent over this link wait in the driver. Told when the driver has
+    /// offered them and not all has left, again as they leave, and when none is left.
+    case backlog(LinkIndex, bytes: Int)
     /// One whole frame, `bytes[start ..< start + prefix.length]`.
     case received(FramePrefix, start: Int, from: LinkIndex)
     /// `nextDeadline` has come.

@@ -124,6 +124,8 @@ public struct Node: ~Copyable {
             received(prefix, start, from: link, bytes, &effects)
         case .heard(let link):
             heard(link)
+        case .backlog(let link, let bytes):
+            noteBacklog(of: link, bytes)
         case .directory(let key, let change):
             changeDirectory(key, change, &effects)
         case .pattern(let key, let name, let change):

@@ -376,7 +376,7 @@ extension MessageWord {
         switch body {
         case .shardChannel: self = .shardMessage
         case .user: self = .user
-        case .channel, .control, .session: self = .message
+        case .channel, .control, .session, .part: self = .message
         }
     }
 }

@@ -39,7 +39,7 @@ extension Server {
                 settle(&effects)
             }
             guard
-                edge.gateway.isDrained && doubts.isEmpty && !node.keepsSessions || deadline <= now
+                edge.gateway.isDrained && doubts.isEmpty && !node.keepsBulk || deadline <= now
             else { return }
             if deadline <= now {
                 effects.orders.append(.log(LogLine(.warning, "drainTimedOut")))

@@ -113,7 +113,7 @@ extension Server {
     ) -> Bool {
         let message = publication.message
         if message.isVolatile { return false }
-        guard let congestion = node.congestion(of: message.key), edge.gateway.postpone(client)
+        guard let congestion = node.congestion(of: message), edge.gateway.postpone(client)
         else { return false }
         pausePublisher(client, .mesh(congestion))
         return true

@@ -56,6 +56,8 @@ struct Connection: ~Copyable {
     var isEnding = false
     /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.
     var isCongested = false
+    /// Of a link: the node knows that something waits in its queue.
+    var hasBacklog = false
     /// The kernel had no memory for its output; it stands in the reactor's list of such.
     var isStarved = false
     /// A call of the kernel has failed for good: it was reset, or has timed out.

@@ -29,6 +29,11 @@ public struct Limits: Sendable {
     /// Message bytes on one link above which clients that publish to it are not read from, until
     /// half of it has left.
     public var congestionBytes = 4 * 1024 * 1024
+    /// Bytes of a link that the kernel takes beyond those that are on their way: what waits in this
+    /// process can still be overtaken by control and by small messages. 105 ms at 10 Mbit/s.
+    public var unsentBytes: Int32 = 128 * 1024
+    /// Between looks at what the kernel has not sent yet of a link whose socket was full.
+    public var leavingTime: Delay = .milliseconds(50)
     /// Descriptors that this process may have; nil: what the kernel allows. The last ones are kept
     /// for links, so that clients cannot cut a node off, and a few before them for the HTTP port,
     /// so that it can be asked what is wrong.

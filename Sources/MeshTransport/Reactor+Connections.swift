@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import MeshCore
 import MeshServer
@@ -19,7 +20,9 @@ extension Reactor {
         connections[index].descriptor = descriptor
         connections[index].role = role
         switch role {
-        case .link: connections[index].link = link
+        case .link:
+            connections[index].link = link
+            linux_bound_unsent(descriptor, limits.unsentBytes)
         case .client: connections[index].client = client
         case .free, .http, .lingering: break
         }

@@ -112,6 +112,10 @@ extension Reactor {
     ) {
         let index = connectionOfLink[link.slot]
         guard !index.isNone else { return }
+        if sendClass == .bulk {
+            sendBulk(index, head, bytes, body)
+            return
+        }
         let isControl = sendClass == .control
         if !isControl {
             let size = Int(head.count) + Int(body.count)
@@ -134,6 +138,21 @@ extension Reactor {
         connections[index].output.append(
             effects.mesh.bytes, head, bytes, body, isControl: isControl)
         gatheredBytes += Int(head.count) + Int(body.count)
+        markDirty(index)
+    }
+
+    @inline(never)
+    private mutating func sendBulk(
+        _ index: ConnectionIndex, _ head: Slice, _ bytes: Span<UInt8>, _ body: Slice
+    ) {
+        let size = Int(head.count) + Int(body.count)
+        guard connections[index].output.bulk.count + size <= limits.linkMessageBytes else {
+            counters[.droppedQueueFull] &+= 1
+            counters[.droppedQueueFullBytes] &+= UInt64(size)
+            return
+        }
+        connections[index].output.appendBulk(effects.mesh.bytes, head, bytes, body)
+        gatheredBytes += size
         markDirty(index)
     }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import MeshCore
 import MeshServer
@@ -61,8 +62,12 @@ extension Reactor {
         case .client: flushClient(index, connections[index].client, isWritable: true)
         case .link, .http, .lingering:
             if connections[index].isConnecting { return }
-            if !connections[index].output.isEmpty {
+            // What bulk there is joins when messages have left.
+            var turns = 0
+            repeat {
+                if connections[index].output.isEmpty { break }
                 counters[.sends] &+= 1
+                turns += 1
                 switch connections[index].output.flush(to: connections[index].descriptor) {
                 case .offered: break
                 case .starved:
@@ -72,13 +77,46 @@ extension Reactor {
                     connectionEnded(index)
                     return
                 }
-            }
+            } while turns < limits.readsPerTurn && connections[index].output.hasBulkAlone
             let waiting = connections[index].output.count
             watch(index, writes: waiting > 0)
             if connections[index].isCongested, waiting < limits.congestionBytes / 2 {
                 relieve(index)
             }
-            if waiting == 0, connections[index].isEnding { outputLeft(index) }
+            if waiting == 0, connections[index].isEnding {
+                outputLeft(index)
+            } else if waiting > 0 {
+                tellBacklog(index)
+            }
+        }
+    }
+
+    /// The socket of a link does not take all that there is: the node is told, so that it does not take
+    /// for lost what has not left.
+    @inline(never)
+    private mutating func tellBacklog(_ index: ConnectionIndex) {
+        guard connections[index].role == .link else { return }
+        let waiting = connections[index].output.count
+        let unsent = Int(max(0, linux_unsent(connections[index].descriptor)))
+        let bytes = waiting + unsent
+        if !connections[index].hasBacklog, bytes > 0 {
+            connections[index].hasBacklog = true
+            leaving.append(
+                ConnectionName(index: index, generation: connections[index].generation))
+            leavingAgain = min(leavingAgain ?? now + limits.leavingTime, now + limits.leavingTime)
+        }
+        handle(.backlog(connections[index].link, bytes: bytes))
+    }
+
+    /// The kernel does not say when the rest of what it has taken leaves: it is asked now and then.
+    mutating func lookAtLeaving() {
+        var former: [ConnectionName] = []
+        swap(&former, &leaving)
+        leavingAgain = nil
+        for name in former
+        where isCurrent(Token(index: name.index, generation: name.generation)) {
+            connections[name.index].hasBacklog = false
+            tellBacklog(name.index)
         }
     }
 

@@ -129,6 +129,9 @@ public struct ReactorOptions: Sendable {
     /// Connections that the kernel had no memory for, and when they are tried again.
     var starved: [ConnectionName] = []
     var starvedAgain: Instant?
+    /// Links of which something has not left, and when they are looked at again.
+    var leaving: [ConnectionName] = []
+    var leavingAgain: Instant?
     private let buffer: UnsafeMutableRawPointer
 
     /// Serves on the calling thread until the inbox asks for the end.
@@ -288,6 +291,7 @@ public struct ReactorOptions: Sendable {
         consider(earliestTimed)
         consider(acceptAgain)
         consider(starvedAgain)
+        consider(leavingAgain)
         if case .flushing(let deadline) = phase { consider(deadline) }
         guard let earliest else { return -1 }
         return max(0, earliest.nanoseconds - Clock.now.nanoseconds)
@@ -456,6 +460,7 @@ public struct ReactorOptions: Sendable {
         if let due = server.nextDeadline(), due <= now { handle(.deadline) }
         if let due = earliestTimed, due <= now { endTimed() }
         if let due = starvedAgain, due <= now { flushStarved() }
+        if let due = leavingAgain, due <= now { lookAtLeaving() }
         if let due = acceptAgain, due <= now { resumeListeners() }
         if nextTrim <= now {
             nextTrim = now + .seconds(1)

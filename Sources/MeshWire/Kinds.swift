@@ -9,6 +9,7 @@
 //     pattern          5     –            –               –       subscribers
 //     control          –     4            –               –       nodes
 //     session          –    10            –               –       nodes
+//     part             –    12            –               –       nodes
 
 /// The kind of a name in the directory. It is part of the hash, so that a user and a channel
 /// of the same name are different keys.
@@ -32,13 +33,16 @@ public enum RoutedBody: UInt8, Sendable {
     case control = 4
     /// The payload is for the driver of the node itself; the name is empty. In the bulk lane alone.
     case session = 10
+    /// The payload is a part of a large message for clients (`Part`); the name is empty. In the bulk
+    /// lane alone.
+    case part = 12
 
     /// It goes to clients, by its name.
     @inlinable public var isForClients: Bool {
         @inline(__always) get {
             switch self {
             case .channel, .shardChannel, .user: true
-            case .control, .session: false
+            case .control, .session, .part: false
             }
         }
     }
@@ -50,7 +54,7 @@ public enum RoutedBody: UInt8, Sendable {
             case .channel: .channel
             case .shardChannel: .shardChannel
             case .user: .user
-            case .control, .session: nil
+            case .control, .session, .part: nil
             }
         }
     }
@@ -70,6 +74,6 @@ public enum RoutedBody: UInt8, Sendable {
 public enum Lane: Sendable {
     /// Messages to users and channels.
     case messages
-    /// Messages that may be large, and may wait: sessions that move.
+    /// What may be large, and may wait: sessions that move, and large messages in parts.
     case bulk
 }

@@ -154,7 +154,7 @@ private func control(
         #expect(taken == 11)
         // Publishers are not asked to wait.
         let isAny = mesh.hosts[0].node.hasCongestion
-        let congestion = mesh.hosts[0].node.congestion(of: mesh.key("bob"))
+        let congestion = mesh.congestion(of: "bob", at: 0)
         #expect(!isAny && congestion == nil)
         for payload in numbers(1...100) {
             #expect(mesh.send(payload, from: 0, to: "bob") == 1)
@@ -423,7 +423,7 @@ private func control(
     @Test func `of control messages only those about flows are of a lane`() {
         let mesh = pairWithBob()
         let words: [Message] = [
-            .nobody([1], sequence: 1), .takenBack(FlowRange(first: 1, last: 1), last: 1),
+            .indirectProbe(subject: mesh.hosts[0].node.id, mesh.record(0).incarnation),
             .vouch(subject: mesh.hosts[0].node.id, mesh.record(0).incarnation), .bye,
         ]
         for word in words { mesh.inject(control(word, .bulk, in: mesh), to: 0, from: 1) }

@@ -164,6 +164,18 @@ final class SmallMesh {
         mesh.sendSession(payload, to: id, at: host)
     }
 
+    /// What a small message to the user would have to wait for.
+    func congestion(of user: String, at host: Int) -> Congestion? {
+        let message = OutgoingMessage(.user, key(user), name: .empty, payload: .empty)
+        return mesh.hosts[host].node.congestion(of: message)
+    }
+
+    /// Two hosts that cannot have a link with each other.
+    var apart: (Int, Int)? {
+        get { mesh.apart }
+        set { mesh.apart = newValue }
+    }
+
     func parts(at host: Int) -> [[UInt8]] {
         parts.filter { $0.host == host }.map(\.payload)
     }

@@ -92,15 +92,15 @@ import Testing
         try probe.publishUntilHeard("flood", "begin")
         second.signal(SIGSTOP)
         // Each publisher gets one message in before it has to wait.
-        let payload = String(repeating: "x", count: 500_000)
-        let publishers = try (0..<40).map { _ in try TestSocket(first.redis) }
+        let payload = String(repeating: "x", count: 65_000)
+        let publishers = try (0..<300).map { _ in try TestSocket(first.redis) }
         for publisher in publishers {
             try publisher.send(TestSocket.command(["PUBLISH", "flood", payload]))
         }
         try eventually("dropped") { try first.metric("dropped_queue_full_total") > 0 }
         #expect(
             try first.metric("dropped_queue_full_bytes_total")
-                >= 500_000 * first.metric("dropped_queue_full_total"))
+                >= 65_000 * first.metric("dropped_queue_full_total"))
         second.signal(SIGCONT)
     }
 }

@@ -94,3 +94,48 @@ extension SendQueue {
         #expect(arrived == queued)
     }
 }
+
+extension SendQueue {
+    fileprivate mutating func addBulk(_ bytes: [UInt8]) {
+        appendBulk(ByteQueue(), .empty, bytes.span, Slice(start: 0, count: bytes.count))
+    }
+}
+
+/// Bulk goes behind messages, and goes on all the same.
+@Suite struct BulkOrderTests {
+    /// The marks of the next frames, `size` bytes of them.
+    private func take(_ size: Int, from queue: inout SendQueue) -> [UInt8] {
+        queue.admitBulk()
+        return queue.take(min(size, queue.count - queue.bulk.count))
+    }
+
+    @Test func `a message passes bulk that waits, but for what has joined`() {
+        var queue = SendQueue()
+        for _ in 0..<10 { queue.addBulk(frame(30_000, 3)) }
+        queue.admitBulk()
+        let joined = queue.messages.count
+        #expect(joined == 90_000)
+        queue.add(frame(100, 1), isControl: false)
+        queue.add(frame(50, 2), isControl: true)
+        let sent = queue.take(90_150)
+        #expect(
+            sent == frame(50, 2) + frame(30_000, 3) + frame(30_000, 3) + frame(30_000, 3)
+                + frame(100, 1))
+    }
+
+    @Test func `messages that never end let a frame of bulk pass now and then`() {
+        var queue = SendQueue()
+        for _ in 0..<4 { queue.add(frame(50_000, 1), isControl: false) }
+        for _ in 0..<4 { queue.addBulk(frame(30_000, 3)) }
+        var bulk = 0
+        for _ in 0..<40 {
+            queue.add(frame(50_000, 1), isControl: false)
+            let sent = take(50_000, from: &queue)
+            bulk += sent.count { $0 == 3 }
+        }
+        // 2 MB have left, and one frame joins for each 256 KiB of them.
+        #expect(bulk >= 60_000)
+        let isEmpty = queue.bulk.isEmpty
+        #expect(isEmpty)
+    }
+}

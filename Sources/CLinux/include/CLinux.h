@@ -157,6 +157,12 @@ static inline int linux_unacknowledged(int fd) {
     return ioctl(fd, TIOCOUTQ, &count) ? -errno : count;
 }
 
+// Bytes that were given to the kernel and have not been sent for the first time, or a negated errno.
+static inline int linux_unsent(int fd) {
+    int count = 0;
+    return ioctl(fd, 0x894B /* SIOCOUTQNSD of linux/sockios.h */, &count) ? -errno : count;
+}
+
 // What has befallen a socket since it was asked or used, a positive errno; 0: nothing.
 static inline int linux_take_error(int fd) {
     int error = 0;
@@ -183,6 +189,12 @@ static inline void linux_keep_alive(int fd, int seconds) {
     linux_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
     linux_set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds / 3 > 0 ? seconds / 3 : 1);
     linux_set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+// A stream takes no more than so many bytes beyond those that are on their way, and is writable again
+// when half of them have left.
+static inline void linux_bound_unsent(int fd, int bytes) {
+    linux_set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
 }
 
 static inline long linux_receive(int fd, void *to, size_t size) {

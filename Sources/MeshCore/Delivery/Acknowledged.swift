@@ -35,6 +35,7 @@ extension Node {
             flows.outgoing[flow].sample(now - flows.outgoing[flow].timedAt)
         }
         flows.outgoing[flow].progressAt = now
+        flows.outgoing[flow].isExcused = false
         // The rest may have to come again sooner than was thought before a round trip was measured.
         if flows.outgoing[flow].count > 0 {
             timers.schedule(.retransmission, at: dueTime(flow))
@@ -52,6 +53,7 @@ extension Node {
         {
             sendBurst(flow, &effects)
         }
+        if flows.largeCount > 0 { continueLarge(flow, &effects) }
         // Behind what is sent again.
         if parked.heldCount > 0 { liftBarriers(&effects) }
     }

@@ -1,14 +1,15 @@
 import MeshWire
 
-/// The bulk lane: what one node's driver sends to another's, so far sessions that move.
+/// The bulk lane: large messages in parts, and what one node's driver sends to another's, so far sessions
+/// that move.
 ///
 ///     lane      window     acknowledged after
 ///     messages  8 MiB      16 messages, or 20 ms
 ///     bulk      1 MiB      16 messages or 256 KiB, or 20 ms
 ///
 /// A lane has numbers, acknowledgements, repair and bounds of its own (`Lane`): nothing in one waits for
-/// what is missing or too much in the other. They share links, where what was sent first goes first. So
-/// the bulk lane's window is small, and what is large comes in parts.
+/// what is missing or too much in the other. They share links, where bulk goes behind messages, and what
+/// is large comes in parts.
 extension Node {
     /// Sends `bytes[payload]` to the driver of another node, which gets it once, whole and in the order
     /// of these calls (`BulkNews.session`), or this one is told that it was given up (`.givenUp`).
@@ -47,7 +48,9 @@ extension Node {
     }
 
     /// Something that was sent through the bulk lane is not acknowledged yet.
-    package var keepsSessions: Bool { flows.retransmission.bulkByteCount > 0 }
+    package var keepsBulk: Bool {
+        flows.retransmission.bulkByteCount > 0 || flows.largeCount > 0
+    }
 
     /// Whether a flow of the bulk lane takes something more. If not, `.room` tells when it does.
     private mutating func hasBulkRoom(_ flow: FlowIndex) -> Bool {
@@ -93,7 +96,7 @@ extension Node {
             let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
             offset += header.entrySize
             // Of the others it has been told that they are not understood.
-            if !header.isTakenBack { count += 1 }
+            if header.body == .session, !header.isTakenBack { count += 1 }
         }
         if count > 0 { giveUpBulk(count, to: flows.outgoing[flow].destination, &effects) }
     }
@@ -108,14 +111,15 @@ extension Node {
     // MARK: The destination
 
     /// So many bytes of sessions count as a message does for when they are acknowledged.
-    private static var bytesPerAcknowledged: Int { 16 * 1024 }
+    static var bytesPerAcknowledged: Int { 16 * 1024 }
 
     /// A frame of the bulk lane that ends here. Returns whether it is one that may be in it.
     mutating func deliverBulk(
         _ body: RoutedBody, _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix,
         _ start: Int, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) -> Bool {
-        guard body == .control || body == .session && !prefix.flags.contains(.volatile) else {
+        let isKnown = body == .control || body == .session || body == .part
+        guard isKnown, body == .control || !prefix.flags.contains(.volatile) else {
             return false
         }
         if prefix.flags.contains(.acknowledges) {
@@ -129,7 +133,7 @@ extension Node {
             receivedControl(payload, from: header.origin, .bulk, bytes, &effects)
         } else {
             receivedOutOfOrder(
-                sequence, .bulk, header, .message(.session), name: .empty, payload: payload, bytes,
+                sequence, .bulk, header, .message(body), name: .empty, payload: payload, bytes,
                 &effects)
         }
         return true

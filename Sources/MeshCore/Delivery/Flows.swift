@@ -47,6 +47,11 @@ struct Flows: ~Copyable {
     /// Incoming flows that have something to tell.
     var due: [IncomingFlowIndex] = []
     var copiesReturned = CopiesReturned()
+    /// By link.
+    var backlogs: [Backlog] = []
+    /// Messages that go through the bulk lane, of all flows.
+    var largeCount = 0
+    var reassembly = Reassembly()
     /// What waits in the windows of all incoming flows.
     var reorderBytes = ByLane(messages: 0, bulk: 0)
     /// All flows together keep too much.
@@ -205,6 +210,15 @@ struct Flows: ~Copyable {
         incoming[flow].dropWaiting()
     }
 
+    /// What has come of a large message is forgotten. Returns whether there was any.
+    @discardableResult
+    mutating func dropPartial(_ flow: IncomingFlowIndex) -> Bool {
+        guard incoming[flow].partial.size > 0 else { return false }
+        reassembly.end(flow, incoming[flow].partial.bytes.count)
+        incoming[flow].partial = PartialMessage()
+        return true
+    }
+
     /// Something has found nobody here and is not its origin's again.
     var givesBack: Bool { due.contains { !incoming[$0].returned.numbers.isEmpty } }
 
@@ -219,7 +233,9 @@ struct Flows: ~Copyable {
     private mutating func forget(_ member: MemberIndex, _ id: NodeID, _ lane: Lane) {
         let flow = flow(to: member, lane)
         if !flow.isNone {
-            precondition(outgoing[flow].count == 0, "messages for a dead node were kept")
+            precondition(
+                outgoing[flow].count == 0 && outgoing[flow].large.isEmpty,
+                "messages for a dead node were kept")
             if former[lane].count >= Self.formerCountMax {
                 formerHighest[lane] = former[lane].values.reduce(formerHighest[lane], max)
                 former[lane].removeAll()
@@ -235,6 +251,7 @@ struct Flows: ~Copyable {
         let other = self.flow(from: id, lane)
         if !other.isNone {
             dropWaiting(from: id, lane)
+            dropPartial(other)
             incomingOf[lane].remove(
                 id.hash(secret), rehash: { incoming.read($0) { $0.origin.hash(secret) } },
                 where: { $0 == other.slot })

@@ -19,7 +19,7 @@ extension Node {
     /// A destination is dead: what it has not acknowledged may have arrived or not, and will not be
     /// sent again, so that nothing is ever delivered twice.
     mutating func giveUp(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        for lane in [Lane.messages, .bulk] {
+        for lane in [Lane.bulk, .messages] {
             let flow = flows.flow(to: index, lane)
             if !flow.isNone { giveUp(flow, &effects) }
         }
@@ -27,6 +27,7 @@ extension Node {
 
     mutating func giveUp(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
         flows.outgoing[flow].giveUpDue = nil
+        giveUpLarge(flow, &effects)
         let count = flows.outgoing[flow].count
         guard count > 0 else { return }
         switch flows.outgoing[flow].lane {
@@ -42,6 +43,7 @@ extension Node {
         flows.outgoing[flow].window =
             configuration.flows.windowBytes(of: flows.outgoing[flow].lane)
         relieve(flow, &effects)
+        if flows.largeCount > 0 { continueLarge(flow, &effects) }
     }
 
     /// Of all that a flow keeps.
@@ -90,7 +92,7 @@ extension Node {
 
     /// A destination has said that it leaves: it still acknowledges what has come to it.
     mutating func awaitLastAcknowledgements(of index: MemberIndex) {
-        for lane in [Lane.messages, .bulk] {
+        for lane in [Lane.bulk, .messages] {
             let flow = flows.flow(to: index, lane)
             guard !flow.isNone, flows.outgoing[flow].count > 0 else { continue }
             let due = now + configuration.timing.drain
@@ -101,6 +103,10 @@ extension Node {
 
     /// This node ends: nobody will hear any more what becomes of its messages.
     mutating func giveUpAll(_ effects: inout EffectBuffer) {
+        // Large messages that have not begun stand in no list.
+        for slot in 0..<flows.outgoing.count where flows.largeCount > 0 {
+            giveUp(FlowIndex(slot), &effects)
+        }
         while let flow = flows.active.last { giveUp(flow, &effects) }
         giveUpParked(&effects)
     }

@@ -54,6 +54,8 @@ struct IncomingFlow: ~Copyable {
     var detour: Detour
     /// Since when the next message is missing while later ones have come.
     var gapSince: Instant
+    /// Of the bulk lane: the large message whose parts are coming.
+    var partial = PartialMessage()
     private var window: [ReorderedMessage?] = []
     private(set) var waitingCount = 0
     private(set) var waitingBytes = 0

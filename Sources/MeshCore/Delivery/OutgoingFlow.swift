@@ -53,6 +53,11 @@ struct OutgoingFlow: ~Copyable {
     var timed: UInt32 = 0
     var timedAt: Instant
     var isTiming = false
+    /// All that the node had given out for the link that was last sent over, this flow's last message
+    /// included.
+    var sentMark: UInt64 = 0
+    /// Its timeout has begun anew since its last progress, because it may have left late (`Backlog`).
+    var isExcused = false
 
     /// Something was given up since the last acknowledgement: the destination is told to skip it
     /// before the next message comes.
@@ -62,6 +67,8 @@ struct OutgoingFlow: ~Copyable {
     var gapAnsweredAt: Instant
     /// The destination has said that it leaves: what is kept then is given up.
     var giveUpDue: Instant?
+    /// Of the bulk lane: what goes in parts.
+    var large = LargeMessages()
 
     init(
         to member: MemberIndex, _ destination: NodeID, _ lane: Lane = .messages,

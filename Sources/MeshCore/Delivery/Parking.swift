@@ -330,6 +330,13 @@ extension Node {
         let bytes = message.bytes.span
         // Its publisher has been told already that it waits.
         var outcome = PublishOutcome(number: message.number)
+        if isBulky(outgoing, to: index) {
+            var whole = ParcelIndex.none
+            let isKept = publishBulky(
+                outgoing, to: index, copyCount: copyCount, &whole, bytes, &outcome, &effects)
+            if isKept { counters[.messagesOriginated] &+= 1 }
+            return
+        }
         guard mayKeep(cost, flow) else {
             refuse(outgoing, to: index, bytes, &outcome, &effects)
             return

@@ -63,6 +63,8 @@ public struct PublishOutcome: Equatable, Sendable {
 public enum Congestion: Equatable, Sendable {
     /// The window of one flow.
     case flow(FlowIndex)
+    /// The large messages of one flow of the bulk lane.
+    case largeMessages(FlowIndex)
     /// All flows together keep too much.
     case allFlows
 }

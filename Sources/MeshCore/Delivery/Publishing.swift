@@ -40,7 +40,7 @@ extension Node {
                 if index == .oneself { return }
                 if isWithdrawn(index) {
                     parkWithdrawn(message, bytes, &outcome, &effects)
-                } else if message.isVolatile {
+                } else if message.isVolatile, !isBulky(message, to: index) {
                     publishVolatile(index, message, bytes, &outcome, &effects)
                 } else {
                     publishToOne(index, message, bytes, &outcome, &effects)
@@ -56,7 +56,7 @@ extension Node {
             if !isHeldHere(holders) { parkWithdrawn(message, bytes, &outcome, &effects) }
             return
         }
-        if message.isVolatile {
+        if message.isVolatile, !isBulky(message, to: .oneself) {
             routeToRecipients(.none)
             outcome.nodeCount = forwarding.entries.count
         } else {
@@ -71,6 +71,10 @@ extension Node {
         _ index: MemberIndex, _ message: OutgoingMessage, _ bytes: Span<UInt8>,
         _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
+        if isBulky(message, to: index) {
+            publishBulkyToOne(index, message, bytes, &outcome, &effects)
+            return
+        }
         let name = message.name
         let payload = message.payload
         let flow = outgoingFlow(to: index)
@@ -88,7 +92,7 @@ extension Node {
         counters[.messagesOriginated] &+= 1
         outcome.nodeCount = 1
         outcome.verdict = .sent
-        guard let hop = firstHop(of: flow, to: index) else { return }
+        guard let hop = firstHop(of: flow, to: index, cost) else { return }
         let acknowledgement = carriedAcknowledgement(flow)
         var flags: FrameFlags = hop.isStrict ? .strictlyGreedy : []
         var length =
@@ -113,6 +117,22 @@ extension Node {
             over: hop.link, &effects)
     }
 
+    @inline(never)
+    private mutating func publishBulkyToOne(
+        _ index: MemberIndex, _ message: OutgoingMessage, _ bytes: Span<UInt8>,
+        _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
+    ) {
+        var whole = ParcelIndex.none
+        let isKept = publishBulky(
+            message, to: index, copyCount: message.isReceivedHere ? 2 : 1, &whole, bytes, &outcome,
+            &effects)
+        if isKept {
+            counters[.messagesOriginated] &+= 1
+            outcome.nodeCount = 1
+        }
+        outcome.verdict = isKept ? .sent : message.isVolatile ? .nowhere : .refused
+    }
+
     /// The first hop of a flow's messages; nil: no way.
     @inline(__always)
     mutating func hop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
@@ -124,7 +144,9 @@ extension Node {
 
     /// The way of a flow's newest message; nil: it has to wait.
     @inline(__always)
-    private mutating func firstHop(of flow: FlowIndex, to index: MemberIndex) -> Hop? {
+    private mutating func firstHop(
+        of flow: FlowIndex, to index: MemberIndex, _ cost: Int
+    ) -> Hop? {
         // Behind what is sent again it takes its turn.
         if flows.outgoing[flow].isRecovering { return nil }
         guard let hop = hop(of: flow, to: index) else {
@@ -132,6 +154,7 @@ extension Node {
             return nil
         }
         flows.outgoing[flow].detour.lastHop = hop.link
+        flows.outgoing[flow].sentMark = links[hop.link].bytesOut &+ UInt64(truncatingIfNeeded: cost)
         return hop
     }
 
@@ -231,10 +254,21 @@ extension Node {
         forwarding.entries.removeAll(keepingCapacity: true)
         let cost =
             RetransmissionBuffer.headerSize + Int(message.name.count) + Int(message.payload.count)
-        let parcel = flows.retransmission.parcel(
-            name: message.name, payload: message.payload, bytes)
+        let copyCount = forwarding.recipients.count + (message.isReceivedHere ? 1 : 0)
+        var whole = ParcelIndex.none
+        var parcel = ParcelIndex.none
         for at in forwarding.recipients.indices {
             let index = forwarding.recipients[at]
+            if isBulky(message, to: index) {
+                let isKept = publishBulky(
+                    message, to: index, copyCount: copyCount, &whole, bytes, &outcome, &effects)
+                outcome.nodeCount += isKept ? 1 : 0
+                continue
+            }
+            if parcel.isNone {
+                parcel = flows.retransmission.parcel(
+                    name: message.name, payload: message.payload, bytes)
+            }
             let flow = outgoingFlow(to: index)
             guard mayKeep(cost, flow) else {
                 refuse(message, to: index, bytes, &outcome, &effects)
@@ -243,10 +277,9 @@ extension Node {
             if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
             keep(
                 message, number: outcome.number, cost: cost, parcel: parcel,
-                copyCount: forwarding.recipients.count + (message.isReceivedHere ? 1 : 0), bytes,
-                flow, &outcome)
+                copyCount: copyCount, bytes, flow, &outcome)
             outcome.nodeCount += 1
-            guard let hop = firstHop(of: flow, to: index) else { continue }
+            guard let hop = firstHop(of: flow, to: index, cost) else { continue }
             forwarding.entries.append(
                 ForwardingScratch.Entry(
                     destination: Destination(

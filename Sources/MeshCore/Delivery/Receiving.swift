@@ -47,10 +47,12 @@ extension Node {
         let ahead = flows.incoming[flow].distance(to: sequence)
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
+            if case .message(.part) = content, !hasRoom(for: payload, flow, &effects) { return }
             flows.incoming[flow].pass()
             switch content {
             case .message(.session):
                 deliverSession(payload, from: header.origin, flow, &effects)
+            case .message(.part): deliverPart(payload, bytes, hops: hops, flow, &effects)
             case .message(let body) where !givesBack(body, header.key, number: sequence, flow):
                 counters[.messagesDelivered] &+= 1
                 counters[.messageHops] &+= hops
@@ -136,6 +138,11 @@ extension Node {
         switch message.content {
         case .message(.session):
             deliverKept(session: message, flow, &effects)
+            return
+        case .message(.part):
+            deliverPart(
+                Slice(start: 0, count: message.bytes.count), message.bytes.span,
+                hops: message.hops, flow, &effects)
             return
         case .message(let known): body = known
         case .unsupported(let what):

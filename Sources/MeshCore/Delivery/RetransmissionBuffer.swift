@@ -79,8 +79,17 @@ struct RetransmissionBuffer {
     private mutating func makeParcel(
         _ name: Slice, _ payload: Slice, _ bytes: Span<UInt8>, _ lane: Lane
     ) -> ParcelIndex {
-        let parcel = Parcel(bytes: bytes.array(name) + bytes.array(payload), lane: lane)
-        noteBytes(parcel.bytes.count, lane)
+        store(Parcel(bytes: bytes.array(name) + bytes.array(payload), lane: lane))
+    }
+
+    /// Stores the whole of a large message (`Part`), to be retained by each of its flows. It counts as one
+    /// of the messages' lane: what publishers may keep is one sum.
+    mutating func makeParcel(_ bytes: [UInt8]) -> ParcelIndex {
+        store(Parcel(bytes: bytes, lane: .messages))
+    }
+
+    private mutating func store(_ parcel: Parcel) -> ParcelIndex {
+        noteBytes(parcel.bytes.count, parcel.lane)
         if let index = free.popLast() {
             parcels[index.slot] = parcel
             return index
@@ -88,6 +97,11 @@ struct RetransmissionBuffer {
         parcels.append(parcel)
         return ParcelIndex(parcels.count - 1)
     }
+
+    /// A flow keeps the parcel, until it releases it.
+    mutating func retain(_ parcel: ParcelIndex) { parcels[parcel.slot].references += 1 }
+
+    func bytes(of parcel: ParcelIndex) -> [UInt8] { parcels[parcel.slot].bytes }
 
     /// Forgets a parcel that nobody has come to refer to.
     mutating func releaseUnused(_ parcel: ParcelIndex) {
@@ -137,6 +151,27 @@ struct RetransmissionBuffer {
         } else {
             parcels[parcel.slot].references += 1
         }
+    }
+
+    /// Appends the entry of a part, a piece of `count` bytes of a parcel. Where the piece begins stands in
+    /// place of a key, the size of the whole in place of a number.
+    mutating func appendPart(
+        _ part: Part, count: Int, parcel: ParcelIndex, to queue: inout ByteQueue
+    ) {
+        // Of a message with a parcel no bytes are read.
+        let none: [UInt8] = []
+        append(
+            .part, Key(UInt64(part.start)), number: UInt32(part.size), name: .empty,
+            payload: Slice(start: 0, count: count), sender: 0, parcel: parcel, copyCount: 1,
+            none.span, .bulk, to: &queue)
+    }
+
+    /// Appends the payload of a part's frame.
+    func copyPart(_ header: Header, to target: inout ByteQueue) {
+        let start = Int(header.key.rawValue)
+        target.append(Part(start: start, size: Int(header.number)))
+        let bytes = parcels[header.parcel.slot].bytes
+        target.append(bytes.span, start, header.payloadCount)
     }
 
     /// The entry that starts at `offset` of a flow's queue.

@@ -53,6 +53,9 @@ extension Node {
             if flows.outgoing[flow].mustRecover {
                 startAgain(flow, &effects)
                 due = dueTime(flow)
+            } else if due <= now, isLeaving(flow) {
+                flows.outgoing[flow].progressAt = now
+                due = dueTime(flow)
             } else if due <= now {
                 flows.outgoing[flow].timedOut(
                     windowLeast: Self.burstLeast,
@@ -117,23 +120,30 @@ extension Node {
         let destination = flows.outgoing[flow].destination
         guard let hop = hop(of: flow, to: flows.outgoing[flow].member) else { return nil }
         let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
-        let size = header.nameCount + header.payloadCount
+        let isPart = header.body == .part
+        let size = header.nameCount + header.payloadCount + (isPart ? Part.headerSize : 0)
         let head = effects.bytes.count
         var flags = FrameFlags(flows.outgoing[flow].lane)
         if hop.isStrict { flags.insert(.strictlyGreedy) }
         effects.bytes.appendRoutedHeader(
             length: Frame.routedHeaderSize + Frame.destinationSize + size, flags,
-            hopsLeft: Frame.hopLimit, body: header.body.rawValue, origin: id, key: header.key,
-            destinationCount: 1, number: header.number, nameLength: header.nameCount, hopsTaken: 0)
+            hopsLeft: Frame.hopLimit, body: header.body.rawValue, origin: id,
+            key: isPart ? Key(0) : header.key, destinationCount: 1,
+            number: isPart ? 0 : header.number, nameLength: header.nameCount, hopsTaken: 0)
         effects.bytes.append(
             Destination(id: destination, sequence: sequence, potential: hop.potential))
-        flows.retransmission.copyBytes(
-            header, of: flows.outgoing[flow].queue, at: offset, count: size, to: &effects.bytes)
+        if isPart {
+            flows.retransmission.copyPart(header, to: &effects.bytes)
+        } else {
+            flows.retransmission.copyBytes(
+                header, of: flows.outgoing[flow].queue, at: offset, count: size, to: &effects.bytes)
+        }
         flows.outgoing[flow].detour.lastHop = hop.link
         counters[.retransmitted] &+= 1
         transmit(
-            Slice(start: head, count: effects.bytes.count - head), .empty, .message,
-            over: hop.link, &effects)
+            Slice(start: head, count: effects.bytes.count - head), .empty,
+            SendClass(body: header.body.rawValue, flags), over: hop.link, &effects)
+        flows.outgoing[flow].sentMark = links[hop.link].bytesOut
         return (header.cost, header.entrySize)
     }
 

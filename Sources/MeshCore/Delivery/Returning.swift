@@ -73,7 +73,8 @@ struct ReturnedMessages {
 /// no more has come back or arrived.
 struct ReturnBarrier: Equatable {
     let node: NodeID
-    /// The last message of the flow to the node when the first one came back.
+    let lane: Lane
+    /// The last message of the flow to the node in this lane when the first one came back.
     var through: UInt32
     /// The place in the node's log at which it said that the user is not there.
     var sequence: UInt64
@@ -126,7 +127,7 @@ extension Node {
     }
 
     /// The message is not acknowledged before its origin has said that it is its own again.
-    private mutating func giveBack(_ number: UInt32, to key: Key, _ flow: IncomingFlowIndex) {
+    mutating func giveBack(_ number: UInt32, to key: Key, _ flow: IncomingFlowIndex) {
         flows.incoming[flow].returned.append(number, to: key)
         flows.incoming[flow].givesBack = true
         tellSoon(flow, at: now)
@@ -155,12 +156,15 @@ extension Node {
             at: now, repeatedAfter: configuration.timing.gapRepeat)
         if !numbers.isEmpty {
             sendControl(
-                .nobody(numbers, sequence: members[.oneself].log.sequence), to: member, &effects)
+                .nobody(numbers, sequence: members[.oneself].log.sequence), to: member,
+                in: flows.incoming[flow].lane, &effects)
         }
     }
 
-    mutating func receivedTakenBack(_ range: FlowRange, last: UInt32, from origin: NodeID) {
-        let flow = flows.flow(from: origin)
+    mutating func receivedTakenBack(
+        _ range: FlowRange, last: UInt32, from origin: NodeID, _ lane: Lane
+    ) {
+        let flow = flows.flow(from: origin, lane)
         guard !flow.isNone, flows.incoming[flow].givesBack else { return }
         guard flows.incoming[flow].distance(to: range.last) < 0 else {
             counters[.protocolErrors] &+= 1
@@ -180,17 +184,17 @@ extension Node {
     /// A destination has said which messages have found nobody: they are this node's again, and go on
     /// to where their users are, or wait for them.
     mutating func receivedNobody(
-        _ numbers: [UInt32], sequence: UInt64, from destination: NodeID,
+        _ numbers: [UInt32], sequence: UInt64, from destination: NodeID, _ lane: Lane,
         _ effects: inout EffectBuffer
     ) {
         guard let index = members.index(of: destination), index != .oneself,
             let lowest = numbers.first, let highest = numbers.last
         else { return }
-        let flow = flows.flow(to: index)
+        let flow = flows.flow(to: index, lane)
         if flow.isNone {
             // All was given up when the destination was forgotten.
             let range = FlowRange(first: lowest, last: highest)
-            sendControl(.takenBack(range, last: highest), to: index, &effects)
+            sendControl(.takenBack(range, last: highest), to: index, in: lane, &effects)
             return
         }
         guard flows.outgoing[flow].advance(to: highest) <= flows.outgoing[flow].count else {
@@ -198,7 +202,7 @@ extension Node {
             return
         }
         let barrier = ReturnBarrier(
-            node: destination, through: flows.outgoing[flow].last, sequence: sequence)
+            node: destination, lane: lane, through: flows.outgoing[flow].last, sequence: sequence)
         var offset = 0
         var next = flows.outgoing[flow].acknowledged &+ 1
         var through: UInt32?
@@ -214,13 +218,17 @@ extension Node {
                     RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset).entrySize
                 next &+= 1
             }
-            takeBack(flow, at: offset, barrier, &effects)
+            if lane == .bulk {
+                takeBackLarge(number, flow, barrier, &effects)
+            } else {
+                takeBack(flow, at: offset, barrier, &effects)
+            }
         }
         guard let through else { return }
         sendControl(
             .takenBack(
                 FlowRange(first: lowest, last: through), last: flows.outgoing[flow].last),
-            to: index, &effects)
+            to: index, in: lane, &effects)
     }
 
     /// So many messages of a flow are looked at for one `.nobody`: whoever returns some acknowledges
@@ -233,9 +241,9 @@ extension Node {
         let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
         guard header.body.isParked, !header.isTakenBack else { return }
         RetransmissionBuffer.markTakenBack(&flows.outgoing[flow].queue, at: offset)
-        counters[.takenBack] &+= 1
-        effects.append(.takenBack(sender: header.sender))
-        guard flows.copiesReturned.note(header.number, of: header.copyCount) else { return }
+        guard goesOn(header.number, header.sender, copyCount: header.copyCount, &effects) else {
+            return
+        }
         var bytes = ByteQueue()
         flows.retransmission.copyBytes(
             header, of: flows.outgoing[flow].queue, at: offset,
@@ -243,17 +251,34 @@ extension Node {
         let message = ParkedMessage(
             sender: header.sender, number: header.number, nameCount: header.nameCount,
             bytes: bytes.array)
+        park(message, to: header.key, behind: barrier, &effects)
+    }
+
+    /// A copy of a message has come back. Returns whether the message goes on now.
+    mutating func goesOn(
+        _ number: UInt32, _ sender: UInt64, copyCount: Int, _ effects: inout EffectBuffer
+    ) -> Bool {
+        counters[.takenBack] &+= 1
+        effects.append(.takenBack(sender: sender))
+        return flows.copiesReturned.note(number, of: copyCount)
+    }
+
+    /// A message that has come back waits until what was sent before it has come back or arrived.
+    mutating func park(
+        _ message: ParkedMessage, to key: Key, behind barrier: ReturnBarrier,
+        _ effects: inout EffectBuffer
+    ) {
         let due = now + configuration.timing.reattachGrace
         // A user who is nowhere by then is waited for: later messages wait behind these.
-        if parked.due(header.key, at: now) == nil {
-            parked.expect(header.key, until: due, limit: configuration.flows.rememberedUserCount)
+        if parked.due(key, at: now) == nil {
+            parked.expect(key, until: due, limit: configuration.flows.rememberedUserCount)
         }
-        if parked.add(message, to: header.key, due: due, configuration.flows) {
-            parked.hold(header.key, behind: barrier)
+        if parked.add(message, to: key, due: due, configuration.flows) {
+            parked.hold(key, behind: barrier)
             timers.schedule(.grace, at: now + Self.barrierGrain)
         } else {
             report(
-                .user, header.key, Slice(start: 0, count: header.nameCount), header.sender,
+                .user, key, Slice(start: 0, count: message.nameCount), message.sender,
                 to: barrier.node, message.bytes.span, &effects)
         }
     }
@@ -276,7 +301,7 @@ extension Node {
     /// want of its news.
     private func stands(_ barrier: ReturnBarrier) -> Bool {
         guard let index = members.index(of: barrier.node) else { return false }
-        let flow = flows.flow(to: index)
+        let flow = flows.flow(to: index, barrier.lane)
         if !flow.isNone, flows.outgoing[flow].advance(to: barrier.through) > 0 { return true }
         return members.status(of: index).isPresent && !isWithdrawn(index)
             && members[index].log.sequence < barrier.sequence

@@ -58,7 +58,7 @@ extension Node {
             offset += RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset).entrySize
         }
         let header = RetransmissionBuffer.header(flows.outgoing[flow].queue, at: offset)
-        if header.isTakenBack { return }
+        if header.isTakenBack || header.body == .part { return }
         // It stays until it is acknowledged, but nobody is told of its end again.
         RetransmissionBuffer.markTakenBack(&flows.outgoing[flow].queue, at: offset)
         if flows.outgoing[flow].lane == .bulk {

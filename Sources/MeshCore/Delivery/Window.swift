@@ -107,12 +107,19 @@ extension Node {
     /// Nothing is congested, and nobody in the mesh has a pattern: `publish` may be called as it is.
     public var takesAll: Bool { !hasCongestion && directory.patterns.isEmpty }
 
-    /// The fullest congested flow among those that a message with this key would be kept in; nil:
-    /// none is, it can be published. Holders of patterns are left out.
-    public func congestion(of key: Key) -> Congestion? {
+    /// The fullest congested flow among those that a message would be kept in; nil: none is, it can be
+    /// published. Holders of patterns are left out.
+    public func congestion(of message: OutgoingMessage) -> Congestion? {
         var fullest: Congestion?
-        for index in holderIndices(of: key) where index != .oneself {
+        for index in holderIndices(of: message.key) where index != .oneself {
             if flows.isCongested { return .allFlows }
+            if isBulky(message, to: index) {
+                let flow = flows.flow(to: index, .bulk)
+                if !flow.isNone, flows.outgoing[flow].large.isCongested {
+                    return .largeMessages(flow)
+                }
+                continue
+            }
             let flow = flows.flow(to: index)
             guard !flow.isNone, flows.outgoing[flow].isCongested else { continue }
             fullest = fuller(fullest, flow)
@@ -126,6 +133,8 @@ extension Node {
         case .allFlows: flows.isCongested
         case .flow(let flow):
             flow.slot < flows.outgoing.count && flows.outgoing[flow].isCongested
+        case .largeMessages(let flow):
+            flow.slot < flows.outgoing.count && flows.outgoing[flow].large.isCongested
         }
     }
 
@@ -162,6 +171,12 @@ extension Node {
             flows.congestedCount -= 1
             effects.append(.uncongested)
         }
+        relieveAll(&effects)
+    }
+
+    /// The same for all flows together.
+    @inline(__always)
+    mutating func relieveAll(_ effects: inout EffectBuffer) {
         if flows.isCongested, flows.retransmission.byteCount <= configuration.flows.totalBytes / 2 {
             flows.isCongested = false
             effects.append(.uncongested)

@@ -13,6 +13,7 @@ extension Node {
 
     private mutating func begin(_ index: LinkIndex) {
         forgetWhatIsKnown(over: index)
+        forgetBacklog(of: index)
         links[index].since = now
         links[index].heardAt = now
         links[index].sentAt = now

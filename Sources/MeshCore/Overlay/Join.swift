@@ -212,6 +212,7 @@ extension Node {
             now + period
             + Delay(nanoseconds: Int64(random.next(below: Int(period.nanoseconds / 2))))
         forgetDeparted(&effects)
+        forgetPartials(&effects)
         guard !departure.hasBegun else { return }
         if let absent = join.nextRound(at: now, members) {
             resolveSeeds(&effects)

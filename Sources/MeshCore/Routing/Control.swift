@@ -87,6 +87,10 @@ extension Node {
             receivedAcknowledgement(acknowledgement, from: origin, lane, &effects)
         case .skip(let last):
             receivedSkip(through: last, from: origin, lane, &effects)
+        case .nobody(let numbers, let sequence):
+            receivedNobody(numbers, sequence: sequence, from: origin, lane, &effects)
+        case .takenBack(let range, let last):
+            receivedTakenBack(range, last: last, from: origin, lane)
         case _ where lane != .messages:
             // Nothing else is said of the bulk lane.
             counters[.protocolErrors] &+= 1
@@ -98,10 +102,6 @@ extension Node {
             receivedIndirectProbe(of: subject, incarnation, for: origin, &effects)
         case .wrongName(let key, let name, let sequence):
             receivedWrongName(key, name: name, sequence: sequence, from: origin)
-        case .nobody(let numbers, let sequence):
-            receivedNobody(numbers, sequence: sequence, from: origin, &effects)
-        case .takenBack(let range, let last):
-            receivedTakenBack(range, last: last, from: origin)
         case .unsupported(let what):
             receivedUnsupported(what, by: origin, &effects)
         case .records(let records): receivedDirectly(records, from: origin, &effects)

@@ -387,6 +387,8 @@ extension SendClass {
     init(body: UInt8, _ flags: FrameFlags) {
         self =
             body == RoutedBody.control.rawValue
-            ? .control : flags.contains(.volatile) ? .volatile : .message
+            ? .control
+            : flags.isDisjoint(with: [.volatile, .bulk])
+                ? .message : flags.contains(.bulk) ? .bulk : .volatile
     }
 }

@@ -37,7 +37,7 @@ enum MessageKind: UInt8 {
     @inline(__always)
     init(_ body: RoutedBody) {
         switch body {
-        case .channel, .control, .session: self = .channel
+        case .channel, .control, .session, .part: self = .channel
         case .shardChannel: self = .shard
         case .user: self = .user
         }

@@ -31,7 +31,7 @@ enum TopicKind: UInt8, CaseIterable {
         case .channel: self = .channel
         case .shardChannel: self = .shardChannel
         case .user: self = .user
-        case .control, .session: return nil
+        case .control, .session, .part: return nil
         }
     }
 }
