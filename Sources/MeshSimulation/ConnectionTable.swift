@@ -167,6 +167,10 @@ struct Action: BitwiseCopyable {
         case end
         /// The network tries again what it could not carry.
         case retry
+        /// A frame has left a host whose line takes time.
+        case departed
+        /// Something waits for such a line.
+        case waits
         /// A frozen node goes on.
         case thaw
         /// A client's connection, bytes of it, its end, or a reset come to its node.

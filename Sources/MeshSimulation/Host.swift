@@ -25,8 +25,8 @@ import MeshWire
         var bytesOut = 0
         var bytesIn = 0
 
-        /// When its line is free for the next bytes.
-        var lineFree = Instant(nanoseconds: 0)
+        /// Its line, where lines take time.
+        var line = SendingLine()
         var inbox: [Action] = []
         var finished: [QueryID] = []
         var answers: [(query: QueryID, from: NodeID, answer: [UInt8])] = []
@@ -114,9 +114,9 @@ import MeshWire
         @inline(__always) _read { yield unsafe state.pointee.clockDrift }
         @inline(__always) nonmutating _modify { yield unsafe &state.pointee.clockDrift }
     }
-    var lineFree: Instant {
-        @inline(__always) _read { yield unsafe state.pointee.lineFree }
-        @inline(__always) nonmutating _modify { yield unsafe &state.pointee.lineFree }
+    var line: SendingLine {
+        @inline(__always) _read { yield unsafe state.pointee.line }
+        @inline(__always) nonmutating _modify { yield unsafe &state.pointee.line }
     }
     var bytesOut: Int {
         @inline(__always) _read { yield unsafe state.pointee.bytesOut }

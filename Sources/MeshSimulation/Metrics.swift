@@ -56,6 +56,8 @@ public struct Metrics: Sendable {
     public var hopCounts: [Int] = []
     /// Milliseconds from origin to delivery.
     public var latency = Distribution()
+    /// The same of large messages, which are not among the others.
+    public var largeLatency = Distribution()
     /// Seconds from a crash to each survivor's knowing it.
     public var detection = Distribution()
     public var convergence = Distribution()
@@ -166,6 +168,9 @@ public struct Metrics: Sendable {
             $0.latency.p99
         },
         Named(name: "latency.max", meaning: "the longest") { $0.latency.max },
+        Named(name: "largeLatency.max", meaning: "the longest of large messages, a sum apart") {
+            $0.largeLatency.max
+        },
         Named(name: "detection.mean", meaning: "seconds from a crash to a survivor's knowing") {
             $0.detection.mean
         },

@@ -63,10 +63,23 @@ public enum Mistake: String, CaseIterable, Sendable {
     case believesOneWitness
     /// Dials nobody whom it has forgotten.
     case forgetsTheLost
+    /// Sends control behind everything else that waits.
+    case sendsControlLast
+    /// Takes what waits for a slow line for sent.
+    case forgetsBacklog
+    /// Gives a connection up whose greeting takes more than half a second.
+    case hurriesGreetings
 
-    /// Random scenarios can show it. Thin lines, on which frames take long, they do not have: what
-    /// waits for such a line is taken for silence still. And they end long before the dead are forgotten.
-    public var showsAtRandom: Bool { self != .hearsWholeFrames && self != .forgetsTheLost }
+    /// Random scenarios can show it. Thin lines, on which frames take long, and satellites they do not
+    /// have, and they end long before the dead are forgotten.
+    public var showsAtRandom: Bool {
+        switch self {
+        case .hearsWholeFrames, .forgetsTheLost, .sendsControlLast, .forgetsBacklog,
+            .hurriesGreetings:
+            false
+        default: true
+        }
+    }
 
     /// It shows where there are sessions alone.
     var isTowardsClients: Bool {
@@ -146,7 +159,8 @@ extension World {
             return alterPart(parcel)
         case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
-            .losesToSessions, .forgetsSilence, .keepsTimers, .forgetsTheLost:
+            .losesToSessions, .forgetsSilence, .keepsTimers, .forgetsTheLost, .sendsControlLast,
+            .forgetsBacklog, .hurriesGreetings:
             return parcel
         }
     }

@@ -112,12 +112,19 @@ extension Run {
         return nil
     }
 
-    mutating func sendToUser() {
+    mutating func sendToUser(isLarge: Bool = false) {
         guard let sender = sender(), let user = load.addressee(&loadRandom) else { return }
         let home = load.home[user].slot
         // What has only local receivers never leaves the node.
         guard home >= 0, home != sender else { return }
-        if publish(from: sender, .user, userName(user)) == 0 { metrics.unknown += 1 }
+        if publish(from: sender, .user, userName(user), isLarge: isLarge) == 0 {
+            metrics.unknown += 1
+        }
+    }
+
+    mutating func sendLarge() {
+        sendToUser(isLarge: true)
+        planNext(.large, scenario.messages.large, after: now)
     }
 
     mutating func sendToChannel() {
@@ -129,12 +136,15 @@ extension Run {
         _ = publish(from: sender, .channel, channelName(channel))
     }
 
-    private mutating func publish(from host: Int, _ body: RoutedBody, _ name: String) -> Int {
+    private mutating func publish(
+        from host: Int, _ body: RoutedBody, _ name: String, isLarge: Bool = false
+    ) -> Int {
         let number = delivery.nextNumber
-        delivery.publish(from: host, at: now)
+        delivery.publish(from: host, at: now, isLarge: isLarge)
         let reportsBefore = world.observations.reports.count
         let outcome = world.publish(
-            host, body, name, number: number, size: scenario.messages.size)
+            host, body, name, number: number,
+            size: isLarge ? scenario.messages.largeSize : scenario.messages.size)
         let isHeld = outcome.verdict == .parked
         var refused = 0
         for position in reportsBefore..<world.observations.reports.count

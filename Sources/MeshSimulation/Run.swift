@@ -14,7 +14,7 @@ public struct Run: ~Copyable {
             case start, fault, unfault, restart, sample, withdrawal
             case churnJoin, churnLeave, churnCrash
             case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
-            case toUser, toChannel
+            case toUser, toChannel, large
             case sessionLook, sessionBreak, sessionProbe, toSession
         }
         var kind: Kind
@@ -154,6 +154,7 @@ public struct Run: ~Copyable {
         let from = max(loadStart, instant(scenario.messages.from))
         planNext(.toUser, scenario.messages.toUsers, after: from)
         planNext(.toChannel, scenario.messages.toChannels, after: from)
+        planNext(.large, scenario.messages.large, after: from)
         planSessions(from: loadStart)
         if let churn = scenario.churn {
             planNext(.churnJoin, churn.joins / 60, after: instant(churn.from))
@@ -173,7 +174,7 @@ public struct Run: ~Copyable {
             + (isChurn ? faultRandom.wait(perSecond: rate) : loadRandom.wait(perSecond: rate))
         var last = scenario.duration
         if isChurn, let to = scenario.churn?.to { last = min(last, to) }
-        if kind == .toUser || kind == .toChannel, let to = scenario.messages.to {
+        if [.toUser, .toChannel, .large].contains(kind), let to = scenario.messages.to {
             last = min(last, to)
         }
         guard next <= self.instant(last) else { return }
@@ -253,6 +254,7 @@ public struct Run: ~Copyable {
         case .toChannel:
             sendToChannel()
             planNext(.toChannel, scenario.messages.toChannels, after: now)
+        case .large: sendLarge()
         case .sessionLook: lookAtSessions()
         case .sessionBreak:
             breakSession()
@@ -579,7 +581,7 @@ public struct Run: ~Copyable {
         metrics.reordered = delivery.reordered
         metrics.hopCounts = delivery.hops
         metrics.hops = Distribution(histogram: delivery.hops)
-        metrics.latency = delivery.latency.distribution
+        (metrics.latency, metrics.largeLatency) = delivery.latencies
         metrics.detection = Distribution(detections)
         metrics.convergence = Distribution(metrics.recoveries.compactMap(\.seconds))
         metrics.bytes = world.byteCount

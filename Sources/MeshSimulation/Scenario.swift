@@ -141,6 +141,9 @@ public struct Scenario: Sendable {
         public var publishers = 0
         /// Bytes of payload.
         public var size = 128
+        /// A second, to users, besides the others.
+        public var large = 0.0
+        public var largeSize = 1_048_576
         public var from = Delay.zero
         public var to: Delay?
     }

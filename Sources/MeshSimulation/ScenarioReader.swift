@@ -104,6 +104,10 @@ public enum ScenarioReader {
                 try messages.integer("publishers", 0...20_000) ?? 0
             scenario.messages.size =
                 try messages.integer("size", 4...1_048_576) ?? scenario.messages.size
+            scenario.messages.large = try messages.number("large", 0...1e7) ?? 0
+            scenario.messages.largeSize =
+                try messages.integer("largeSize", 65_537...67_108_864)
+                ?? scenario.messages.largeSize
             scenario.messages.from = try messages.seconds("from") ?? .zero
             scenario.messages.to = try messages.seconds("to")
         }

@@ -86,6 +86,8 @@ public enum Schema {
         Key("messages.toChannels", "a second", "0", "to channels"),
         Key("messages.publishers", "number", "0", "nodes that publish to channels; 0: all"),
         Key("messages.size", "bytes", "128", "of payload"),
+        Key("messages.large", "a second", "0", "large ones to users, besides the others"),
+        Key("messages.largeSize", "bytes", "1048576", "of payload of a large one"),
         Key("messages.from", "seconds", "0", "begins"),
         Key("messages.to", "seconds", "duration", "ends"),
         Key("sessions", "object", "", "programs with sessions of users, over RESP"),

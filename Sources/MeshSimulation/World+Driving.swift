@@ -80,8 +80,8 @@ extension World {
     private mutating func perform(
         _ effect: Effect, _ number: Int, _ host: Host, _ parcel: Parcel
     ) {
-        if case .send(let link, let head, let body, _) = effect {
-            send(head, body, over: link, number, host, parcel)
+        if case .send(let link, let head, let body, let sendClass) = effect {
+            send(head, body, sendClass, over: link, number, host, parcel)
         } else {
             performRare(effect, number, host, parcel)
         }
@@ -181,8 +181,8 @@ extension World {
     // MARK: Bytes leave
 
     private mutating func send(
-        _ head: Slice, _ body: Slice, over link: LinkIndex, _ number: Int, _ host: Host,
-        _ source: Parcel
+        _ head: Slice, _ body: Slice, _ sendClass: SendClass, over link: LinkIndex, _ number: Int,
+        _ host: Host, _ source: Parcel
     ) {
         let connection = host[link]
         guard !connection.isNone else { return }
@@ -219,25 +219,28 @@ extension World {
             departed[departedCount] = Departed(host: other, link: link)
             departedCount += 1
         }
+        let action = Action(
+            kind: .bytes, isToDialler: isToDialler, host: other, connection: connection,
+            parcel: parcel)
+        if network.bytesPerSecond != nil {
+            let isLast = mutant?.mistake == .sendsControlLast
+            let isNews = host.line.append(
+                SendingLine.Frame(action: action, link: link, size: size),
+                isLast && mutant?.isActive(number, now) ?? false ? .bulk : sendClass)
+            if host.line.current == nil { sendNext(number, host) }
+            if isNews { queue.schedule(line(action, of: number), at: now) }
+            return
+        }
+        depart(action, from: number, at: now)
+    }
+
+    /// What has left a host is on its way.
+    @inline(__always)
+    mutating func depart(_ action: Action, from number: Int, at departure: Instant) {
         let jitter = Delay(
             nanoseconds: Int64(random.next(below: Int(network.jitter.nanoseconds) + 1)))
-        let latency = network.latency(from: number, to: Int(other))
-        var departure = now
-        if let rate = network.bytesPerSecond {
-            let start = max(now, host.lineFree)
-            let duration = Delay(nanoseconds: Int64(size) * 1_000_000_000 / rate)
-            departure = start + duration
-            host.lineFree = departure
-            sendPieces(
-                Action(
-                    kind: .piece, isToDialler: isToDialler, host: other, connection: connection),
-                from: start + latency, lasting: duration)
-        }
-        let arrival = departure + latency + jitter
-        enqueue(
-            Action(
-                kind: .bytes, isToDialler: isToDialler, host: other, connection: connection,
-                parcel: parcel), at: arrival)
+        let latency = network.latency(from: number, to: Int(action.host))
+        enqueue(action, at: departure + latency + jitter)
     }
 
     /// How many hosts a message has come through when it leaves this one; 0 for what goes one hop.
@@ -285,19 +288,7 @@ extension World {
 
     /// Puts something on a connection's stream, behind what is there.
     @inline(__always)
-    /// A frame that takes long to leave comes in pieces: its receiver hears of each.
-    private mutating func sendPieces(
-        _ piece: Action, from start: Instant, lasting duration: Delay
-    ) {
-        let pause = max(Delay.milliseconds(100), Delay(nanoseconds: duration.nanoseconds / 1_024))
-        var elapsed = pause
-        while elapsed < duration {
-            enqueue(piece, at: start + elapsed)
-            elapsed = elapsed + pause
-        }
-    }
-
-    private mutating func enqueue(_ action: Action, at time: Instant) {
+    mutating func enqueue(_ action: Action, at time: Instant) {
         let (arrival, inFlight) = connections.depart(
             action.connection, toDialler: action.isToDialler, action.parcel.count, at: time)
         inFlightMax = max(inFlightMax, inFlight)
@@ -411,7 +402,8 @@ extension World {
             if !(isMissed && mutant?.isActive(number, now) ?? false) {
                 handle(number, .heard(link))
             }
-        case .bytes, .deadline, .reach, .retry, .thaw, .lineOpens, .lineInput, .lineEnds,
+        case .bytes, .deadline, .reach, .retry, .thaw, .departed, .waits, .lineOpens, .lineInput,
+            .lineEnds,
             .lineBreaks, .lineWritable, .lineArrival, .lineVerdict:
             preconditionFailure("bytes come another way, and the others on no connection")
         }
@@ -566,6 +558,7 @@ extension World {
 
     /// One side ends a connection; the other hears of it after all that is on its way.
     mutating func close(_ connection: ConnectionNumber, by number: Int) {
+        sendRest(over: connection, number)
         let isDialler = Int(connections[connection].dialler) == number
         let link: LinkIndex
         if isDialler {

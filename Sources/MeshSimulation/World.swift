@@ -118,6 +118,9 @@ public struct World: ~Copyable {
             endpoint: endpoint, name: "n\(number)", seeds: seeds.map { endpoints[$0] })
         configuration.degree = degree
         configure(&configuration)
+        if let mutant, mutant.mistake == .hurriesGreetings, mutant.hosts.contains(number) {
+            configuration.timing.greeting = .milliseconds(500)
+        }
         let node = Node(
             id: NodeID(birthRandom.next()),
             incarnation: Incarnation(
@@ -234,6 +237,8 @@ public struct World: ~Copyable {
             thaw(Int(action.host))
         case .retry:
             retry(action)
+        case .departed, .waits:
+            moveLine(action)
         case .reach:
             connections[action.connection].pending -= 1
             reach(action)

@@ -19,10 +19,12 @@ struct DeliveryChecker {
         var time: Instant
         /// It waits for a user who is nowhere, and so is overtaken by others.
         var isHeld = false
+        /// Its order is that of the large ones alone: they go another way than small ones of others.
+        var isLarge = false
     }
 
     private(set) var sent: [Sent] = []
-    /// By (origin, destination): the number of the last message, plus one.
+    /// By (origin, destination, large): the number of the last message, plus one.
     private var last = PairTable()
     private var judged = 0
     /// Messages that were not delivered in the usual time, while something was wrong.
@@ -50,12 +52,18 @@ struct DeliveryChecker {
     private(set) var hops: [Int] = [Int](repeating: 0, count: 128)
     /// From sending to delivery.
     private(set) var latency = LatencyHistogram()
+    /// The same of large messages.
+    private(set) var largeLatency = LatencyHistogram()
+
+    var latencies: (Distribution, large: Distribution) {
+        (latency.distribution, largeLatency.distribution)
+    }
 
     /// Numbers a message; its payload starts with the number.
     var nextNumber: UInt32 { UInt32(truncatingIfNeeded: sent.count) }
 
-    mutating func publish(from origin: Int, at now: Instant) {
-        sent.append(Sent(origin: Int32(origin), copies: 0, time: now))
+    mutating func publish(from origin: Int, at now: Instant, isLarge: Bool = false) {
+        sent.append(Sent(origin: Int32(origin), copies: 0, time: now, isLarge: isLarge))
     }
 
     /// How many copies of the last message the node has taken and how many it has refused, or that
@@ -75,7 +83,10 @@ struct DeliveryChecker {
         let number = Int(arrival.message)
         guard number < sent.count else { return nil }
         let origin = sent[number].origin
-        let pair = UInt64(UInt32(bitPattern: origin)) << 32 | UInt64(UInt32(arrival.host))
+        let isLarge = sent[number].isLarge
+        let pair =
+            UInt64(UInt32(bitPattern: origin)) << 32 | UInt64(UInt32(arrival.host))
+            | (isLarge ? 1 << 63 : 0)
         let before = last[pair]
         // The first host beyond the 64th shares its bit with another: it is one of many from here on.
         let bit = bit(arrival.host)
@@ -93,7 +104,8 @@ struct DeliveryChecker {
         sent[number].deliveredAt |= bit
         delivered += 1
         hops[min(Int(arrival.hops), hops.count - 1)] += 1
-        latency.add(arrival.time - sent[number].time)
+        let delay = arrival.time - sent[number].time
+        if isLarge { largeLatency.add(delay) } else { latency.add(delay) }
         if sent[number].isHeld { return nil }
         if before > arrival.message + 1 {
             reordered += 1
