@@ -63,7 +63,7 @@ public struct FlowLimits: Sendable {
     public var reorderBytes = 4 * 1024 * 1024
     /// The same for all flows together.
     public var reorderTotalBytes = 64 * 1024 * 1024
-    /// What a destination keeps of large messages whose parts are coming, all together. Above it the
+    /// The bytes that a destination keeps of large messages whose parts are coming. Above it the
     /// oldest of them alone goes on.
     public var partialTotalBytes = 256 * 1024 * 1024
     /// What waits for one user whose node has died, and for all of them.

@@ -113,7 +113,7 @@ public enum LogEvent: Sendable {
     case protocolError(LinkIndex, NodeID?, WireError)
 }
 
-/// What became of an attempt to ask a seed who is there.
+/// The fate of an attempt to ask a seed who is there.
 public enum SeedFailure: UInt8, Sendable {
     /// Nothing yet: it is still waited for.
     case waiting

@@ -107,7 +107,7 @@ extension Server {
         return all.joined(separator: " ")
     }
 
-    /// What may be wrong where no seed answers.
+    /// A guess at what is wrong where no seed answers.
     private func hint(_ failure: SeedFailure) -> String {
         switch failure {
         case .waiting: "no answer yet"

@@ -1,6 +1,6 @@
 import MeshCore
 
-/// What a host has to send over a line that takes time: frames that wait, by what goes first, as
+/// The frames that a host has to send over a line that takes time, by what goes first, as
 /// `SendQueue` has it. Of bulk each connection has its turn, as the kernel's queues have.
 struct SendingLine {
     struct Frame {
@@ -46,7 +46,7 @@ struct SendingLine {
         return !isTold[slot]
     }
 
-    /// What was leaving has left; the next frame follows.
+    /// The current frame has left; the next one follows.
     mutating func next() -> Frame? {
         if let current { waiting[current.link.slot] -= current.size }
         current = control.popFirst() ?? messages.popFirst() ?? nextBulk()

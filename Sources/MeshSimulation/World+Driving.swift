@@ -234,7 +234,7 @@ extension World {
         depart(action, from: number, at: now)
     }
 
-    /// What has left a host is on its way.
+    /// A frame has left a host and is on its way.
     @inline(__always)
     mutating func depart(_ action: Action, from number: Int, at departure: Instant) {
         let jitter = Delay(

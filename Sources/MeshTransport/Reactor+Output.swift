@@ -62,7 +62,7 @@ extension Reactor {
         case .client: flushClient(index, connections[index].client, isWritable: true)
         case .link, .http, .lingering:
             if connections[index].isConnecting { return }
-            // What bulk there is joins when messages have left.
+            // Bulk joins when messages have left.
             var turns = 0
             repeat {
                 if connections[index].output.isEmpty { break }

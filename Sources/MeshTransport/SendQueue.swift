@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 import MeshWire
 
-/// What a connection has to send: three queues of whole frames, control ahead of messages, and bulk
+/// The output of a connection: three queues of whole frames, control ahead of messages, and bulk
 /// behind them.
 ///
 /// A socket takes bytes and not frames, so a send may end inside a message frame. The rest of that

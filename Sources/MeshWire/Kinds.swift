@@ -74,6 +74,6 @@ public enum RoutedBody: UInt8, Sendable {
 public enum Lane: Sendable {
     /// Messages to users and channels.
     case messages
-    /// What may be large, and may wait: sessions that move, and large messages in parts.
+    /// Sessions that move, and large messages in parts: they may wait.
     case bulk
 }

@@ -164,7 +164,7 @@ final class SmallMesh {
         mesh.sendSession(payload, to: id, at: host)
     }
 
-    /// What a small message to the user would have to wait for.
+    /// The congestion that a small message to the user would have to wait for.
     func congestion(of user: String, at host: Int) -> Congestion? {
         let message = OutgoingMessage(.user, key(user), name: .empty, payload: .empty)
         return mesh.hosts[host].node.congestion(of: message)

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What waits at this node for one link.
+/// The bytes that wait at this node for one link.
 struct Backlog {
     var bytes = 0
     /// Bytes that have left over the link, of all that the node has given out for it.
@@ -9,7 +9,7 @@ struct Backlog {
     var movedAt = Instant(nanoseconds: 0)
 }
 
-/// What has not left this machine is not lost: no flow is sent again for it.
+/// Bytes that have not left this machine are not lost: no flow is sent again for them.
 extension Node {
     /// A queue that has stood still for so long is no slow line. Less than the silence after which a
     /// link is in doubt; the kernel of a line of 1 Mbit/s takes 64 KiB each half second. A guess.

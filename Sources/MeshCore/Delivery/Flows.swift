@@ -210,7 +210,7 @@ struct Flows: ~Copyable {
         incoming[flow].dropWaiting()
     }
 
-    /// What has come of a large message is forgotten. Returns whether there was any.
+    /// Forgets the parts of a large message that have come. Returns whether there were any.
     @discardableResult
     mutating func dropPartial(_ flow: IncomingFlowIndex) -> Bool {
         guard incoming[flow].partial.size > 0 else { return false }

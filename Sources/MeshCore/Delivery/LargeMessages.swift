@@ -234,7 +234,7 @@ extension Node {
         }
     }
 
-    /// What the same node was sent before in the messages' lane has arrived: else a large message could
+    /// Whether all that the same node was sent before in the messages' lane has arrived: else a large message could
     /// overtake small ones of its client.
     private func mayBegin(_ item: LargeMessages.Item, to index: MemberIndex) -> Bool {
         guard item.cut == 0, let after = item.after else { return true }

@@ -9,7 +9,7 @@ struct PartialMessage: ~Copyable {
     var movedAt = Instant(nanoseconds: 0)
 }
 
-/// What has come of large messages, by their flows. The bound is for members that begin many and
+/// The parts of large messages that have come, by their flows. The bound is for members that begin many and
 /// finish none.
 struct Reassembly {
     /// The flows that have begun one, the oldest first: whatever there is, that one may be finished.
@@ -114,7 +114,7 @@ extension Node {
                 id: MessageID(origin: origin, number: whole.number)))
     }
 
-    /// What has come of a message is forgotten; the rest is passed over.
+    /// Forgets the parts of a message that have come; the rest is passed over.
     private mutating func loseMessage(
         _ flow: IncomingFlowIndex, _ effects: inout EffectBuffer
     ) {

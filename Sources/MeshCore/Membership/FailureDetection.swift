@@ -68,7 +68,7 @@ extension Node {
             if due <= now {
                 silent.append(index)
             } else {
-                // What is heard meanwhile may make it due earlier.
+                // Bytes that come meanwhile may make it due earlier.
                 let look = min(due, now + configuration.timing.silence)
                 next = min(next ?? look, look)
             }

@@ -17,7 +17,7 @@ struct JoinState {
     private var own: [Endpoint]
     var startedAt: Instant
     var attempts = 0
-    /// What the last attempt at a seed has come to.
+    /// The fate of the last attempt at a seed.
     var failure = SeedFailure.waiting
     /// Some node has told who is there, or there is nobody to ask: the first node knows all there is.
     var isIntroduced: Bool
