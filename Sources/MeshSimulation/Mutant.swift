@@ -141,7 +141,12 @@ extension World {
             else { return parcel }
             return rewrite(parcel, from: offset, .accuse(subject: subject, incarnation, .refused))
         case .keepsRecords:
-            return kind == FrameKind.arc.rawValue && !isTransit ? drop(parcel) : parcel
+            let offset = Frame.routedHeaderSize + Frame.destinationSize
+            let isDirect =
+                kind == FrameKind.routed.rawValue && !isMessage
+                && parcel.withSpan { $0[offset] } == Message.Number.records.rawValue
+            let isSpread = kind == FrameKind.arc.rawValue || isDirect
+            return isSpread && !isTransit ? drop(parcel) : parcel
         case .ignoresRemovals where kind == FrameKind.arc.rawValue:
             guard !isTransit else { return parcel }
             let message = decode(parcel, from: Frame.arcHeaderSize)

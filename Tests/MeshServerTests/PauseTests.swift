@@ -138,7 +138,8 @@ import Testing
         let client = servers.open()
         servers.send(
             String(repeating: "ECHO \(Self.payload)\r\n", count: 250), from: client)
-        #expect(!servers.mesh.isPaused(client, 0))
+        let isTaken = !servers.mesh.isPaused(client, 0)
+        #expect(isTaken)
         servers.send(
             String(repeating: "ECHO \(Self.payload)\r\n", count: 250), from: client)
         // Beyond three quarters of it the client would be ended for what it asks.

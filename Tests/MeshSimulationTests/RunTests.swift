@@ -27,8 +27,8 @@ import Testing
     /// then be looked at: a change that was to leave the protocol alone has not.
     @Test(
         arguments: [
-            (calm, 0xbdd5_e040_7abc_595f), (faulty, 0x4f50_7779_ba2f_260e),
-            (parted, 0x385a_6d21_4f41_fba1),
+            (calm, 0xda72_f037_b946_97eb), (faulty, 0x84a8_779c_a9d1_96d6),
+            (parted, 0xd392_d28d_b7f3_a8b0),
         ] as [(String, UInt64)])
     func `the same seed gives the same run, today as when this was written`(
         text: String, hash: UInt64

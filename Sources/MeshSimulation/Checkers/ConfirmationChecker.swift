@@ -79,6 +79,8 @@ extension World {
     /// Clients of a host have held a key since now.
     mutating func noteAnnounced(_ key: Key, by host: Int) {
         let node = hosts[host]!
+        // Who joins takes no commands of clients yet.
+        guard node.server.node.isReady else { return }
         let batch = node.server.node.latestBatch
         confirmations.announce(key, by: host, in: batch, at: now)
         if batch <= node.server.node.knownBatch { lookAround(host) }
