@@ -36,6 +36,8 @@ struct Confirmations {
         var arcs: [Arc]
         /// Nodes that were sent the records directly and have not acknowledged.
         var silent: [Silent] = []
+        /// Many were sent the records together.
+        var isSentToMany = false
         /// Somebody was not waited for.
         var isGivenUp = false
 
@@ -76,6 +78,9 @@ struct Confirmations {
     /// The batches whose end all have entered, or are not waited for.
     var knownCount: UInt64 { spreadCount - UInt64(batches.count) }
 
+    /// With more silent nodes than this it is no forwarder that lacks but the network: the records are sent
+    /// to all of them once, in frames that they share.
+    static var silentCountMax: Int { 32 }
     /// Nobody waits longer for an acknowledgement.
     static var patienceMax: Delay { .seconds(5) }
     private static var relayCountMax: Int { 4_096 }
@@ -189,6 +194,12 @@ extension Node {
     /// Sends a batch to the nodes that are known not to have been reached.
     private mutating func sendDirectly(_ place: Int, _ effects: inout EffectBuffer) {
         let batch = directory.confirmations.batches[place]
+        if batch.silent.count > Confirmations.silentCountMax {
+            if batch.isSentToMany { return }
+            directory.confirmations.batches[place].isSentToMany = true
+            send(.records(batch.records), to: batch.silent.map(\.node), &effects)
+            return
+        }
         var silent = batch.silent
         for position in silent.indices {
             guard let index = members.index(of: silent[position].node) else { continue }
