@@ -6,8 +6,8 @@ import MeshWire
 //     +OK ─ +OK ─│ subscribe news 1 ─ +PONG ─│ subscribe more 2 ─ …
 //     leaves     mark: batch 7               mark: batch 8
 //
-// What stands behind a mark stays in the output, in its order, until the node's changes up to that batch
-// are known (`Node.knownBatch`). The client's commands are carried out meanwhile.
+// Bytes behind a mark stay in the output, in their order, until the node's changes up to that batch are
+// known (`Node.knownBatch`). The client's commands are carried out meanwhile.
 
 /// A place in a client's output behind which nothing leaves yet.
 struct OutputMark {
@@ -26,7 +26,7 @@ struct WaitingConfirmations {
 }
 
 extension Gateway {
-    /// What is written to the client from here on confirms something that other nodes must know first.
+    /// The next bytes written to the client confirm something that other nodes must know first.
     mutating func confirmWhenKnown(_ client: ClientIndex) {
         let slot = client.slot
         if clients[slot].flags.contains(.confirmsLocally) { return }
@@ -99,7 +99,7 @@ extension Gateway {
         let slot = client.slot
         let count = clients[slot].output.count
         guard let mark = clients[slot].marks.first else { return count }
-        // What was dropped since is not counted by the base.
+        // A base beyond the mark: all before it has left.
         return min(count, max(0, Int(mark.position &- clients[slot].outputBase)))
     }
 }

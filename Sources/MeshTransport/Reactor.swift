@@ -240,8 +240,8 @@ public struct ReactorOptions: Sendable {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
             counters[.wakeUps] &+= 1
-            // What other nodes have said comes before what clients do: after a pause of this process
-            // their messages would else miss those who have subscribed meanwhile.
+            // Links come before clients: after a pause of this process, messages of clients would else
+            // miss those who have subscribed elsewhere meanwhile.
             dispatch(ready, ofClients: false)
             dispatch(ready, ofClients: true)
             if !deferred.isEmpty { handleDeferred() }

@@ -6,7 +6,7 @@ import Testing
 @testable import MeshGateway
 @testable import MeshServer
 
-/// What is confirmed to a client is known to the other nodes.
+/// A subscription that is confirmed to a client is known to the other nodes.
 @Suite struct ConfirmationTests {
     /// Frames that spread changes of the directory, or acknowledge them.
     private static func isChange(_ frame: [UInt8]) -> Bool { isRecords(frame) || isKnown(frame) }

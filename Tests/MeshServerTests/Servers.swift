@@ -49,7 +49,7 @@ final class Servers {
 
     func exchange(_ client: ClientIndex, _ text: String, _ host: Int = 0) -> String {
         send(text, from: client, host)
-        // What is confirmed is known to the others first.
+        // A confirmation comes when the others know.
         mesh.run(for: .zero)
         return read(client, host)
     }

@@ -63,13 +63,13 @@ struct Confirmations {
         var last: UInt64
     }
 
-    /// What lacks until this node may acknowledge them, and to whom.
+    /// The conditions under which this node acknowledges such records, and its addressees.
     struct Relay {
         var since: Instant
         var isEntered: Bool
         /// Peers who have not acknowledged for their arcs.
         var children: [NodeID] = []
-        /// Who has passed them on for an arc; nil: they came directly.
+        /// The node that has passed them on for an arc; nil: they came directly.
         var peer: NodeID?
         /// Nodes that have sent them directly.
         var senders: [NodeID] = []
@@ -353,7 +353,7 @@ extension Node {
             counters[.protocolErrors] &+= 1
             return
         }
-        // What lacks before them is asked of the sender, or of anybody.
+        // Earlier ones that lack are asked of the sender, or of anybody.
         let usable = links.established.filter { links[$0].isUsable }
         guard !usable.isEmpty else { return }
         let direct = members.index(of: sender).map { members[$0].link } ?? .none

@@ -1,13 +1,13 @@
 import MeshCore
 import MeshWire
 
-/// What is confirmed is known: when a node says that all know that it holds a key, every other node that
+/// A confirmation is true: when a node says that all know that it holds a key, every other node that
 /// serves clients finds the node under the key.
 ///
-/// It is looked at in the moment in which the node says so, in the others' own tables. Who stands still or
-/// has no way to the node cannot know: those whom a fault has hurt, or the node itself, are counted alone.
-/// Where a link was cut, or a node went, at the time or just before, somebody may be late; those are
-/// counted too.
+/// The check looks into the others' own tables, in the moment in which the node says so. A node that stands
+/// still, or has no way to the other, cannot know: where a fault has hurt one of the two it is counted and
+/// no more. Where a link was cut, or a node went, at the time or just before, somebody may be late; those
+/// are counted too.
 struct ConfirmationChecker {
     /// Of a larger mesh so many nodes are looked at for each change.
     static let hostCountMax = 64
@@ -79,7 +79,7 @@ extension World {
     /// Clients of a host have held a key since now.
     mutating func noteAnnounced(_ key: Key, by host: Int) {
         let node = hosts[host]!
-        // Who joins takes no commands of clients yet.
+        // A node that joins takes no commands of clients yet.
         guard node.server.node.isReady else { return }
         let batch = node.server.node.latestBatch
         confirmations.announce(key, by: host, in: batch, at: now)
