@@ -194,6 +194,18 @@ private func payload(_ number: UInt8, _ size: Int) -> [UInt8] {
 
     // MARK: Bounds
 
+    @Test func `a large volatile message takes no room from one that is to arrive`() {
+        let mesh = pairWithBob()
+        mesh.judge = { _, _, frame in self.isPart(frame) ? .drop : .pass }
+        let size = 12 * Self.mebibyte
+        mesh.send(payload(1, size), from: 0, to: "bob", isVolatile: true)
+        #expect(mesh.send(payload(2, size), from: 0, to: "bob", sender: 2) == 1)
+        mesh.judge = { _, _, _ in .pass }
+        mesh.run(for: .seconds(10))
+        #expect(numbers(mesh, at: 1).contains(2))
+        #expect(mesh.hosts[0].node.counters[.undelivered] == 0)
+    }
+
     @Test func `publishers of large messages wait, and nobody else does`() {
         let mesh = pairWithBob { $0.flows.windowBytes = Self.mebibyte }
         mesh.judge = { _, _, frame in self.isPart(frame) ? .drop : .pass }

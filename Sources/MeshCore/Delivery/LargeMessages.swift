@@ -17,6 +17,8 @@ struct LargeMessages {
         /// The whole (`Part`).
         var parcel: ParcelIndex
         var size: Int
+        /// It holds nobody up who sends something that is to arrive.
+        var isVolatile = false
         /// Of the messages' lane: up to here all is acknowledged before the first part leaves; nil:
         /// nothing had been sent.
         var after: UInt32?
@@ -32,7 +34,7 @@ struct LargeMessages {
     /// Messages by their senders.
     private var counts: [UInt64: Int] = [:]
     private(set) var count = 0
-    /// The wholes of all of them.
+    /// The wholes of all that are not volatile.
     private(set) var bytes = 0
     /// Publishers of what goes here wait.
     var isCongested = false
@@ -45,7 +47,7 @@ struct LargeMessages {
         waiting.append(item)
         counts[item.sender, default: 0] += 1
         count += 1
-        bytes += item.size
+        if !item.isVolatile { bytes += item.size }
     }
 
     /// The message whose next part is to be numbered; nil: there is none.
@@ -96,7 +98,7 @@ struct LargeMessages {
 
     private mutating func forget(_ item: Item) {
         count -= 1
-        bytes -= item.size
+        if !item.isVolatile { bytes -= item.size }
         let left = counts[item.sender]! - 1
         counts[item.sender] = left == 0 ? nil : left
     }
@@ -161,7 +163,7 @@ extension Node {
             LargeMessages.Item(
                 body: message.body, key: message.key, number: outcome.number,
                 sender: message.sender, copyCount: copyCount, nameCount: Int(message.name.count),
-                parcel: parcel, size: size,
+                parcel: parcel, size: size, isVolatile: message.isVolatile,
                 after: messages.isNone ? nil : flows.outgoing[messages].last))
         flows.largeCount += 1
         if !message.isVolatile {
