@@ -189,7 +189,7 @@ def test_silence_ends(victim, port, limit):
         note("a silent connection to the %s port is closed after" % port, time.monotonic() - start)
 
 
-@pytest.mark.parametrize("port,limit", [("mesh", 4), ("http", 15), ("redis", None)])
+@pytest.mark.parametrize("port,limit", [("mesh", 12), ("http", 15), ("redis", None)])
 def test_slow_loris(victim, port, limit):
     """A hundred connections that send one byte at a time do not keep others from being served."""
     data = {"mesh": wire.link(wire.HELLO, b"x" * 400),
