@@ -122,7 +122,7 @@ struct Subject: ~Copyable {
                 precondition(count > 0)
             case .bulk(_, .room): break
             case .dial, .close, .presence, .finished, .log, .left, .takenBack, .uncongested, .gap,
-                .memberDied, .unanswered, .resolveSeeds:
+                .memberDied, .unanswered, .resolveSeeds, .recordsKnown:
                 break
             }
         }
