@@ -214,18 +214,9 @@ extension Node {
     }
 
     private func awaited(on arc: Confirmations.Arc) -> [Confirmations.Silent] {
-        var awaited: [Confirmations.Silent] = []
-        let count = members.ring.count
-        let first = members.rank(of: arc.peer)
-        let length = arc.peer.clockwise(to: arc.end)
-        for step in 0..<count {
-            let entry = members.ring[(first + step) % count]
-            if arc.peer.clockwise(to: entry.id) >= length { break }
-            if isAwaited(entry.index) {
-                awaited.append(Confirmations.Silent(node: entry.id, link: .none))
-            }
+        living(from: arc.peer, before: arc.peer.clockwise(to: arc.end)).map {
+            Confirmations.Silent(node: members.id(of: $0), link: .none)
         }
-        return awaited
     }
 
     /// Batches that were not acknowledged in time are sent once more, directly; at last those who are
@@ -356,10 +347,7 @@ extension Node {
         // Earlier ones that lack are asked of the sender, or of anybody.
         let usable = links.established.filter { links[$0].isUsable }
         guard !usable.isEmpty else { return }
-        let direct = members.index(of: sender).map { members[$0].link } ?? .none
-        let link =
-            !direct.isNone && links[direct].isUsable
-            ? direct : usable[random.next(below: usable.count)]
+        let link = linkToAsk(members.index(of: sender), among: usable)
         applyRecords(records, from: link, isLive: true, &effects)
         let key = Confirmations.RelayKey(
             origin: records.origin, life: records.life, last: records.last)

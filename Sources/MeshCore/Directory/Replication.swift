@@ -262,11 +262,7 @@ extension Node {
             }
             guard !usable.isEmpty else { continue }
             members.adjust(entry.index) { $0.log.repairDue = nil }
-            // The origin itself, if it is a neighbour and was not the one that failed.
-            let direct = members[entry.index].link
-            let other =
-                !direct.isNone && links[direct].isUsable && direct != log.repairLink
-                ? direct : usable[random.next(below: usable.count)]
+            let other = linkToAsk(entry.index, among: usable, not: log.repairLink)
             if let request = repairRequest(entry.index, over: other) {
                 requests[other, default: []].append(request)
                 let again = now + Self.repairPatience
@@ -277,6 +273,15 @@ extension Node {
             if let list = requests[link] { send(.repair(list), over: link, &effects) }
         }
         if let next { timers.schedule(.repair, at: next) }
+    }
+
+    /// The link to this member, if it is a neighbour and not the one that failed; or any of these.
+    mutating func linkToAsk(
+        _ index: MemberIndex?, among usable: [LinkIndex], not failed: LinkIndex = .none
+    ) -> LinkIndex {
+        let direct = index.map { members[$0].link } ?? .none
+        return !direct.isNone && links[direct].isUsable && direct != failed
+            ? direct : usable[random.next(below: usable.count)]
     }
 
     /// The neighbour asked has not got it either.

@@ -66,20 +66,30 @@ extension Node {
         return targets
     }
 
+    /// The others that are alive and lie on the ring from `start`, inclusive, to before `length` behind it.
+    func living(
+        from start: NodeID, before length: UInt64, except: NodeID? = nil, countMax: Int = .max
+    ) -> [MemberIndex] {
+        var living: [MemberIndex] = []
+        let count = members.ring.count
+        let rank = members.rank(of: start)
+        for step in 0..<count where living.count < countMax {
+            let entry = members.ring[(rank + step) % count]
+            if start.clockwise(to: entry.id) >= length { break }
+            if entry.index == .oneself || entry.id == except
+                || members.status(of: entry.index) != .alive
+            {
+                continue
+            }
+            living.append(entry.index)
+        }
+        return living
+    }
+
     /// The members from this node's successor on that lie nearer than this, clockwise. Where no link of
     /// an arc leads to them their neighbours on the ring have just died or come.
     func membersBefore(_ position: UInt64, not origin: NodeID) -> [MemberIndex] {
-        var skipped: [MemberIndex] = []
-        let count = members.ring.count
-        let rank = members.rank(of: id)
-        for step in 1..<max(1, count) {
-            let entry = members.ring[(rank + step) % count]
-            if id.clockwise(to: entry.id) >= position { break }
-            if entry.id == origin || members.status(of: entry.index) != .alive { continue }
-            skipped.append(entry.index)
-            if skipped.count == Self.skippedCountMax { break }
-        }
-        return skipped
+        living(from: id, before: position, except: origin, countMax: Self.skippedCountMax)
     }
 
     private static var skippedCountMax: Int { 64 }
