@@ -362,38 +362,6 @@ public struct Run: ~Copyable {
         }
     }
 
-    mutating func takeDown(_ host: Int, _ departure: Departure) {
-        guard let position = live.firstIndex(of: host) else { return }
-        if departure != .leave { missLinks() }
-        live.remove(at: position)
-        switch departure {
-        case .crash: world.crash(host)
-        case .vanish: world.vanish(host)
-        case .leave: world.leave(host)
-        }
-        readObservations()
-        if departure == .leave {
-            truth.hurt(host, until: Instant(nanoseconds: .max))
-        } else {
-            crashedAt[host] = now
-        }
-        truth.departed(host, at: now)
-        truth.trouble(from: now, to: now)
-        note("\(departure)")
-        // Clients look for another node.
-        excuseCornered()
-        let (users, channels) = load.clear(host)
-        if departure != .leave { noteDeath(of: host, users: users, channels: channels) }
-        for user in users {
-            let pause = Delay(nanoseconds: 200_000_000) + loadRandom.wait(perSecond: 2)
-            agenda.schedule(ScheduledAction(kind: .userArrives, index: user), at: now + pause)
-        }
-        for channel in channels where scenario.channels.subscribers != .share(1) {
-            agenda.schedule(
-                ScheduledAction(kind: .subscribe, index: channel), at: now + .milliseconds(500))
-        }
-    }
-
     /// A fault has begun or ended; the mesh's agreement after it will be timed.
     mutating func note(_ kind: String) {
         metrics.recoveries.append(
