@@ -90,6 +90,34 @@ import Testing
         #expect(servers.exchange(servers.open(2), "PUBLISH a m\r\n", 2) == ":1·")
     }
 
+    @Test func `the patience grows with how long those take who were not waited for`() {
+        let servers = Servers(3)
+        servers.mesh.judge = { _, _, frame in
+            Self.isKnown(frame) ? .delay(.milliseconds(180)) : .pass
+        }
+        let client = servers.open()
+        for number in 1...6 {
+            servers.send("SUBSCRIBE c\(number)\r\n", from: client)
+            servers.run(for: .milliseconds(400))
+        }
+        let early = servers.mesh.hosts[0].server.node.counters[.confirmedEarly]
+        #expect(early > 0)
+        for number in 7...12 {
+            servers.send("SUBSCRIBE c\(number)\r\n", from: client)
+            servers.run(for: .milliseconds(400))
+        }
+        #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == early)
+    }
+
+    @Test func `what nobody had to enter says nothing about how long others take`() {
+        let servers = Servers(1)
+        let client = servers.open()
+        for number in 1...20 {
+            #expect(servers.exchange(client, "SUBSCRIBE c\(number)\r\n") != "")
+        }
+        #expect(servers.mesh.hosts[0].server.node.directory.confirmations.smoothed == nil)
+    }
+
     @Test func `a client can ask for the old way, and what watches and leaves waits for nobody`() {
         let servers = Servers(2)
         servers.mesh.judge = { _, _, frame in Self.isChange(frame) ? .drop : .pass }

@@ -24,6 +24,15 @@ struct Confirmations {
     var relayOrder = FIFO<(key: RelayKey, since: Instant)>()
     /// Those of them whose records this node itself lacks.
     var unentered: [RelayKey] = []
+    /// Nodes that were not waited for any longer, the oldest first: how long they take is learnt when they
+    /// answer after all.
+    private var overdue: [Overdue] = []
+
+    private struct Overdue {
+        var node: NodeID
+        var last: UInt64
+        var sentAt: Instant
+    }
 
     /// Changes of this node that were spread together.
     struct Batch {
@@ -38,16 +47,16 @@ struct Confirmations {
         var silent: [Silent] = []
         /// Many were sent the records together.
         var isSentToMany = false
-        /// Somebody was not waited for.
-        var isGivenUp = false
+        /// The time until it is known says how long that takes: somebody is waited for, and to the end.
+        var isSample = true
 
         var isKnown: Bool { arcs.isEmpty && silent.isEmpty }
     }
 
     struct Silent {
         var node: NodeID
-        /// The link over which it was last sent the records.
-        var link: LinkIndex
+        /// The links over which it was sent the records.
+        var tried: [LinkIndex] = []
     }
 
     /// The nodes from the peer of a link clockwise to `end`, exclusive.
@@ -84,6 +93,7 @@ struct Confirmations {
     /// Nobody waits longer for an acknowledgement.
     static var patienceMax: Delay { .seconds(5) }
     private static var relayCountMax: Int { 4_096 }
+    private static var overdueCountMax: Int { 64 }
 
     mutating func insert(_ key: RelayKey, _ relay: Relay) {
         while let oldest = relayOrder.first,
@@ -101,7 +111,10 @@ struct Confirmations {
     }
 
     /// A node has entered the records up to `last`, and so have all behind it in its arc, if it has one.
-    mutating func acknowledge(upTo last: UInt64, by node: NodeID) {
+    mutating func acknowledge(upTo last: UInt64, by node: NodeID, at now: Instant) {
+        if let place = overdue.firstIndex(where: { $0.node == node && $0.last <= last }) {
+            learn(now - overdue.remove(at: place).sentAt)
+        }
         // The last sequences ascend from batch to batch.
         for place in batches.indices {
             if batches[place].records.last > last { break }
@@ -115,14 +128,29 @@ struct Confirmations {
     /// Takes the known batches from the front, and learns from how long they took; false: there are none.
     mutating func takeKnown(at now: Instant) -> Bool {
         let count = batches.firstIndex { !$0.isKnown } ?? batches.count
-        for batch in batches[..<count] where !batch.isGivenUp {
-            let sample = now - batch.sentAt
-            // An exponentially weighted mean, 1/8 a sample.
-            let mean = smoothed?.nanoseconds ?? sample.nanoseconds
-            smoothed = Delay(nanoseconds: mean + (sample.nanoseconds - mean) / 8)
-        }
+        for batch in batches[..<count] where batch.isSample { learn(now - batch.sentAt) }
         batches.removeFirst(count)
         return count > 0
+    }
+
+    /// An exponentially weighted mean, 1/8 a sample.
+    private mutating func learn(_ sample: Delay) {
+        let mean = smoothed?.nanoseconds ?? sample.nanoseconds
+        smoothed = Delay(nanoseconds: mean + (sample.nanoseconds - mean) / 8)
+    }
+
+    /// Those of a batch who have not answered are not waited for.
+    mutating func giveUp(_ place: Int, silent: [Silent]) {
+        for one in silent {
+            overdue.removeAll { $0.node == one.node }
+            if overdue.count == Self.overdueCountMax { overdue.removeFirst() }
+            overdue.append(
+                Overdue(
+                    node: one.node, last: batches[place].records.last,
+                    sentAt: batches[place].sentAt))
+        }
+        batches[place].isSample = false
+        batches[place].silent = []
     }
 }
 
@@ -169,12 +197,13 @@ extension Node {
         _ records: DirectoryRecords, over arcs: [Confirmations.Arc], _ effects: inout EffectBuffer
     ) {
         let patience = confirmationPatience
+        var batch = Confirmations.Batch(
+            records: records, sentAt: now, patience: patience,
+            due: now + Delay(nanoseconds: patience.nanoseconds / 4), arcs: arcs,
+            silent: outside(arcs))
+        batch.isSample = !batch.isKnown
         directory.confirmations.spreadCount += 1
-        directory.confirmations.batches.append(
-            Confirmations.Batch(
-                records: records, sentAt: now, patience: patience,
-                due: now + Delay(nanoseconds: patience.nanoseconds / 4), arcs: arcs,
-                silent: outside(arcs)))
+        directory.confirmations.batches.append(batch)
         sendDirectly(directory.confirmations.batches.count - 1, &effects)
         settleBatches(&effects)
     }
@@ -187,7 +216,7 @@ extension Node {
             end = id.clockwise(to: first.peer)
         }
         return membersBefore(end, not: id).map {
-            Confirmations.Silent(node: members.id(of: $0), link: .none)
+            Confirmations.Silent(node: members.id(of: $0))
         }
     }
 
@@ -203,10 +232,20 @@ extension Node {
         var silent = batch.silent
         for position in silent.indices {
             guard let index = members.index(of: silent[position].node) else { continue }
-            silent[position].link = sendControl(
-                .records(batch.records), to: index, avoiding: silent[position].link, &effects)
+            let link = sendControl(
+                .records(batch.records), to: index, over: linkToTry(silent[position].tried),
+                &effects)
+            silent[position].tried.append(link)
         }
         directory.confirmations.batches[place].silent = silent
+    }
+
+    /// The first try goes the best way, each further one over another neighbour: the one that was heard
+    /// last, because many may stand still at once; none: the best way.
+    private func linkToTry(_ tried: [LinkIndex]) -> LinkIndex {
+        if tried.isEmpty { return .none }
+        let others = links.established.filter { links[$0].isUsable && !tried.contains($0) }
+        return others.max { links[$0].heardAt < links[$1].heardAt } ?? .none
     }
 
     private func isAwaited(_ index: MemberIndex) -> Bool {
@@ -215,7 +254,7 @@ extension Node {
 
     private func awaited(on arc: Confirmations.Arc) -> [Confirmations.Silent] {
         living(from: arc.peer, before: arc.peer.clockwise(to: arc.end)).map {
-            Confirmations.Silent(node: members.id(of: $0), link: .none)
+            Confirmations.Silent(node: members.id(of: $0))
         }
     }
 
@@ -234,8 +273,8 @@ extension Node {
             let end = batch.sentAt + batch.patience
             if end <= now, !silent.isEmpty {
                 counters[.confirmedEarly] &+= UInt64(silent.count)
-                directory.confirmations.batches[place].isGivenUp = true
-                silent = []
+                directory.confirmations.giveUp(place, silent: silent)
+                continue
             }
             directory.confirmations.batches[place].silent = silent
             sendDirectly(place, &effects)
@@ -322,7 +361,7 @@ extension Node {
     ) {
         if origin == id {
             guard life == incarnation.life else { return }
-            directory.confirmations.acknowledge(upTo: sequence, by: node)
+            directory.confirmations.acknowledge(upTo: sequence, by: node, at: now)
             settleBatches(&effects)
             return
         }

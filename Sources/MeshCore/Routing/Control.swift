@@ -2,20 +2,23 @@ import MeshWire
 
 /// Messages from one node to any other that are no client's: sent, and what is done with each.
 extension Node {
-    /// A small control message to one node, over any link but `avoided` if there is another way; if it
-    /// says something of a flow, of one in this lane.
+    /// A small control message to one node; if it says something of a flow, of one in this lane.
+    ///
+    /// Its way begins with `first`, if that is a link: the neighbour there finds the rest as if the message
+    /// were its own. Else it begins with any link but `avoided`, if there is another.
     ///
     /// - Returns: the link that it took; none: there was none.
     @discardableResult
     mutating func sendControl(
         _ message: Message, to index: MemberIndex, in lane: Lane = .messages,
-        avoiding avoided: LinkIndex = .none,
+        avoiding avoided: LinkIndex = .none, over first: LinkIndex = .none,
         _ effects: inout EffectBuffer
     ) -> LinkIndex {
         let destination = members.id(of: index)
         guard
-            let hop = hop(
-                to: destination, index, potential: .max, isStrict: false, arrival: avoided)
+            let hop = first.isNone
+                ? hop(to: destination, index, potential: .max, isStrict: false, arrival: avoided)
+                : Hop(link: first, potential: .max, isStrict: false)
         else {
             counters[.droppedNoRoute] &+= 1
             return .none
