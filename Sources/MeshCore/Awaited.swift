@@ -82,6 +82,7 @@ extension Node {
         case .linkList: return linkListsAwaited()
         case .records: return recordsAwaited()
         case .confirmation: return confirmationsAwaited()
+        case .catchingUp: return comparisonAwaited()
         case .departure: return departureAwaited()
         case .seeds: return seedsAwaited()
         case .query: return queriesAwaited()
@@ -240,6 +241,14 @@ extension Node {
         var awaited = Awaited(within: Confirmations.patienceMax)
         for batch in directory.confirmations.batches where !batch.isKnown {
             awaited.add(max(now, batch.due), "changes up to \(batch.records.last) to be known")
+        }
+        return awaited
+    }
+
+    private func comparisonAwaited() -> Awaited {
+        var awaited = Awaited(within: CatchingUp.time, isExact: true)
+        if let catchingUp = directory.catchingUp {
+            awaited.add(max(now, catchingUp.due), "a comparison")
         }
         return awaited
     }

@@ -152,6 +152,12 @@ public struct Node: ~Copyable {
         if hasPendingChanges { settleChanges(&effects) }
     }
 
+    /// To be called by the driver when it has slept, before what has come meanwhile.
+    public mutating func woke(at now: Instant, into effects: inout EffectBuffer) {
+        if now > self.now { self.now = now }
+        notePause(&effects)
+    }
+
     /// The consequences of changes of members, at the end of each event.
     @inline(never)
     mutating func settleChanges(_ effects: inout EffectBuffer) {
@@ -177,6 +183,7 @@ public struct Node: ~Copyable {
             case .linkList: tellLinkLists(&effects)
             case .records: spreadRecords(&effects)
             case .confirmation: checkConfirmations(&effects)
+            case .catchingUp: catchUpLater(&effects)
             case .maintenance: maintain(&effects)
             case .departure: depart(&effects)
             case .seeds: dialSeeds(&effects)
@@ -292,6 +299,10 @@ public struct Node: ~Copyable {
             break
         case (.established, .digests(let digests)):
             receivedDigests(digests, on: link, &effects)
+        case (.established, .compare(let number, let digests)):
+            receivedCompare(number, digests, on: link, &effects)
+        case (.established, .compared(let number, let isBehind)):
+            receivedCompared(number, isBehind: isBehind, on: link, &effects)
         case (.established, .origins(let entries, let mask, let isReply)):
             receivedOrigins(entries, mask: mask, isReply: isReply, on: link, &effects)
         case (.established, .logSummaries(let summaries, let mask)):

@@ -18,6 +18,8 @@ package enum Timer: Int, CaseIterable {
     case records
     /// Changes that not all have acknowledged are sent again, or not waited for any more.
     case confirmation
+    /// A node that compares asks another neighbour, or goes on as it is.
+    case catchingUp
     /// The set of links is looked at.
     case maintenance
     /// A node that leaves has forwarded what was under way through it.
@@ -55,7 +57,7 @@ struct Timers {
     private var least = Int64.max
 
     /// A number and not `allCases.count`, which makes an array to count it.
-    @inline(__always) static var count: Int { 21 }
+    @inline(__always) static var count: Int { 22 }
 
     init() {
         precondition(Self.count == Timer.allCases.count && Self.count <= slots.count)

@@ -68,6 +68,12 @@ public struct MemoryHost: ~Copyable {
         performBytes(input)
     }
 
+    /// The process goes on after it has slept, or stood still.
+    mutating func wake(at now: Instant) {
+        server.woke(at: now, into: &effects)
+        performBytes(Span())
+    }
+
     /// Frames that have come over a link, until one has effects that concern more than bytes.
     ///
     /// - Returns: where the rest starts. The turn of the last one is not ended.

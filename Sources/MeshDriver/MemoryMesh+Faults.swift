@@ -17,6 +17,8 @@ extension MemoryMesh {
     /// The process goes on, with what has come meanwhile.
     public mutating func thaw(_ host: Int) {
         hosts[host].isFrozen = false
+        hosts[host].wake(at: now)
+        perform(host, Span())
         var waiting: [Parcel] = []
         swap(&waiting, &hosts[host].waiting)
         parcels.insert(contentsOf: waiting, at: parcelsTaken)

@@ -16,6 +16,17 @@ struct Pause {
         case link(LinkIndex)
     }
 
+    struct Waiting {
+        /// `Gateway.senderTag`
+        var tag: UInt64
+        var client: ClientIndex
+
+        init(tag: UInt64, _ client: ClientIndex) {
+            self.tag = tag
+            self.client = client
+        }
+    }
+
     /// Clients whose question is answered, or whose replies have left.
     var resumable = FIFO<ClientIndex>()
     /// Clients that ask faster than they read.
@@ -23,6 +34,8 @@ struct Pause {
     /// The output of clients that have much of it, by place, and all of it together.
     private var outputs: [Int] = []
     private(set) var outputBytes = 0
+    /// Clients that wait until the node has compared with another.
+    var ofBehind: [Waiting] = []
     /// Those that have waited longest first.
     var publishers: [Publisher] = []
     /// Publishers that are looked at again, now that something has drained, and how many were.
@@ -60,6 +73,12 @@ extension Server {
     /// A client whose input goes on, each once after what it waited for; nil: none, for now. The
     /// driver asks before it sleeps, and goes on with the client before it asks again.
     public mutating func nextResumable() -> ClientIndex? {
+        if !pause.ofBehind.isEmpty, !node.isBehind {
+            for waiting in pause.ofBehind where edge.gateway.client(tagged: waiting.tag) != nil {
+                pause.resumable.append(waiting.client)
+            }
+            pause.ofBehind.removeAll()
+        }
         if let client = pause.resumable.popFirst() { return client }
         if pause.mayEnd, pause.rechecking.isEmpty {
             pause.mayEnd = false
@@ -85,7 +104,8 @@ extension Server {
 
     /// Whether `nextResumable` may name a client.
     public mutating func mayResume() -> Bool {
-        !pause.resumable.isEmpty || pause.mayEnd && !pause.publishers.isEmpty
+        !pause.resumable.isEmpty || !pause.ofBehind.isEmpty && !node.isBehind
+            || pause.mayEnd && !pause.publishers.isEmpty
     }
 
     mutating func pausePublisher(_ client: ClientIndex, _ cause: Pause.Cause) {
@@ -137,6 +157,16 @@ extension Server {
             }
         }
         return nil
+    }
+
+    /// Whether a client's next command waits.
+    @inline(__always)
+    mutating func mustPause(_ client: ClientIndex) -> Bool {
+        if node.isBehind {
+            pause.ofBehind.append(Pause.Waiting(tag: edge.gateway.senderTag(of: client), client))
+            return true
+        }
+        return isThrottled(client)
     }
 
     /// Pauses a client that asks faster than it reads: its replies leave before it is listened to

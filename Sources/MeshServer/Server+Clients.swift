@@ -46,7 +46,7 @@ extension Server {
         from client: ClientIndex, _ bytes: Span<UInt8>, at offset: inout Int, now: Instant,
         into effects: inout ServerEffects
     ) -> ClientStep {
-        if offset == 0, isThrottled(client) { return .paused }
+        if offset == 0, mustPause(client) { return .paused }
         self.now = now
         let start = offset
         let request = edge.gateway.next(bytes, at: &offset, from: client, now: now)

@@ -146,6 +146,12 @@ public struct Server: ~Copyable {
         if !effects.mesh.hasSendsAlone { heed(bytes, at: now, &effects) }
     }
 
+    /// To be called when the driver has slept, before it hands in what has come: a node that stood still
+    /// compares with another before it takes commands of clients.
+    public mutating func woke(at now: Instant, into effects: inout ServerEffects) {
+        node.woke(at: now, into: &effects.mesh)
+    }
+
     /// A free link for a connection that the driver has accepted; nil: close it.
     public mutating func acceptLink(at now: Instant) -> LinkIndex? { node.acceptLink(at: now) }
 

@@ -18,6 +18,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case dropsRepairs
     /// Never spreads its directory changes.
     case keepsRecords
+    /// Takes messages of its clients before it has compared with another.
+    case takesUncompared
     /// Its removals never leave it, neither live nor in repairs.
     case ignoresRemovals
     /// Tells everybody that a neighbour is dead.
@@ -162,7 +164,8 @@ extension World {
                 parcel.withSpan({ $0[7] }) == RoutedBody.session.rawValue
             else { return parcel }
             return alterPart(parcel)
-        case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .asksNoKernel,
+        case .deliversTwice, .exceedsDegree, .ignoresRemovals, .hearsWholeFrames, .takesUncompared,
+            .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
             .losesToSessions, .forgetsSilence, .keepsTimers, .forgetsTheLost, .sendsControlLast,
             .forgetsBacklog, .hurriesGreetings:

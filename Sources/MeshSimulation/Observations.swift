@@ -83,6 +83,7 @@ struct Observations {
     var news: [News] = []
     var detours: [Detour] = []
     var surprises: [ConfirmationChecker.Surprise] = []
+    var unaware: [ConfirmationChecker.Unaware] = []
 
     /// Whether anybody reads such news. Most are of new members, n² of them.
     static func isRead(_ event: LogEvent) -> Bool {
@@ -101,5 +102,6 @@ struct Observations {
         news.removeAll(keepingCapacity: true)
         detours.removeAll(keepingCapacity: true)
         surprises.removeAll(keepingCapacity: true)
+        unaware.removeAll(keepingCapacity: true)
     }
 }

@@ -102,12 +102,12 @@ extension Run {
 
     // MARK: Messages
 
-    /// A node that is up, ready and not frozen.
+    /// A node that takes messages of clients now.
     private mutating func sender(amongFirst most: Int = .max) -> Int? {
         guard !live.isEmpty else { return nil }
         for _ in 0..<8 {
             let host = live[loadRandom.next(below: min(most, live.count))]
-            if world.isReady(host), !world.isFrozen(host) { return host }
+            if world.isReady(host), !world.isFrozen(host), !world.isBehind(host) { return host }
         }
         return nil
     }

@@ -389,6 +389,9 @@ public struct Run: ~Copyable {
         for surprise in world.observations.surprises {
             report(world.confirmations.check(surprise, truth))
         }
+        for slip in world.observations.unaware {
+            report(world.confirmations.check(slip, truth))
+        }
         for news in world.observations.news {
             let host = Int(news.host)
             if let id = NewsChecker.subject(of: news.event), let subject = world.host(of: id) {

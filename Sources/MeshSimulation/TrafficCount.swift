@@ -89,7 +89,7 @@ struct TrafficCount {
         switch Message.Number(rawValue: parcel.withSpan { $0[Frame.prefixSize] }) {
         case .heartbeat: return .heartbeats
         case .linkLists, .linkChanges, .linksWanted, .role, .coordinates: return .links
-        case .digests, .logSummaries, .origins: return .comparison
+        case .digests, .logSummaries, .origins, .compare, .compared: return .comparison
         case .repair, .records, .snapshot, .cannotRepair: return .repair
         case .recordsKnown: return .changes
         default: return .membership

@@ -21,7 +21,11 @@ extension World {
                 bytes: bytes)
         } else {
             handle(host, .directory(key, change))
-            if change == .add { noteAnnounced(key, by: host) }
+            if change == .add {
+                noteAnnounced(key, by: host)
+            } else {
+                confirmations.withdraw(key, by: host)
+            }
         }
     }
 
@@ -55,6 +59,9 @@ extension World {
         message.removeAll(keepingCapacity: true)
         message.append(contentsOf: name.utf8)
         let nameCount = message.count
+        if let kind = body.keyKind {
+            checkAwareness(of: hasher.key(kind, message.span, 0, nameCount), host)
+        }
         for shift in [0, 8, 16, 24] as [UInt32] {
             message.append(UInt8(truncatingIfNeeded: number >> shift))
         }

@@ -151,6 +151,13 @@ public struct World: ~Copyable {
     public func host(of id: NodeID) -> Int? { hostOf[id] }
     public func endpoint(_ host: Int) -> Endpoint { endpoints[host] }
     public func isUp(_ host: Int) -> Bool { hosts[host] != nil }
+    /// Its clients wait until it has compared with another.
+    func isBehind(_ host: Int) -> Bool {
+        if let mutant, mutant.mistake == .takesUncompared, mutant.isActive(host, now) {
+            return false
+        }
+        return hosts[host]!.server.node.isBehind
+    }
     public func isFrozen(_ host: Int) -> Bool { hosts[host]?.frozenUntil != nil }
     /// For hosts that are up, as everything below.
     public func isReady(_ host: Int) -> Bool { hosts[host]!.server.node.isReady }
@@ -268,6 +275,8 @@ public struct World: ~Copyable {
     private mutating func thaw(_ number: Int) {
         guard let host = hosts[number], let until = host.frozenUntil, until <= now else { return }
         host.frozenUntil = nil
+        host.server.woke(at: host.localTime(now), into: &effects)
+        performAll(number, host, .none)
         let waiting = host.inbox
         host.inbox = []
         for action in waiting {

@@ -9,6 +9,12 @@ import MeshWire
 extension Reactor {
     // MARK: Events
 
+    /// Before what has come: this process may have stood still.
+    mutating func wake() {
+        server.woke(at: now, into: &effects)
+        performAll(Span())
+    }
+
     /// Advances the server by an event that carries no bytes.
     mutating func handle(_ event: Event) {
         handle(event, Span())

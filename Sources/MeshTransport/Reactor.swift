@@ -240,6 +240,7 @@ public struct ReactorOptions: Sendable {
             let ready = try poller.wait(nanoseconds: waitingTime())
             now = Clock.now
             counters[.wakeUps] &+= 1
+            wake()
             // Links come before clients: after a pause of this process, messages of clients would else
             // miss those who have subscribed elsewhere meanwhile.
             dispatch(ready, ofClients: false)

@@ -37,6 +37,11 @@ public enum Message: Equatable, Sendable {
     case records(DirectoryRecords)
     /// Digests of the 64 parts of the member list (by the ids' upper six bits); they differ somewhere.
     case digests([UInt64])
+    /// The sender may have missed something: tell it at once what differs from these digests of its
+    /// members, then `compared` with the same number.
+    case compare(number: UInt32, [UInt64])
+    /// All that differs has been told. `isBehind`: the sender may have missed something itself.
+    case compared(number: UInt32, isBehind: Bool)
     /// The sender's members and their logs in the parts that `mask` names, in short; with no part,
     /// some in whose logs it is ahead.
     case logSummaries([LogSummary], mask: UInt64)
@@ -91,7 +96,8 @@ public enum Message: Equatable, Sendable {
         case .hello, .welcome, .refuse: .handshake
         case .members, .coordinates, .bye: .connection
         case .heartbeat, .statuses, .linkLists, .linkChanges, .linksWanted, .role, .records,
-            .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair, .recordsKnown:
+            .digests, .logSummaries, .origins, .repair, .snapshot, .cannotRepair, .recordsKnown,
+            .compare, .compared:
             .link
         case .accuse, .vouch, .indirectProbe, .query, .answer, .traceAnswer, .acknowledge, .skip,
             .wrongName, .nobody, .takenBack, .unsupported:
@@ -106,7 +112,7 @@ public enum Message: Equatable, Sendable {
         case traceAnswer, acknowledge, skip
         case logSummaries = 22, coordinates, wrongName, linkChanges, linksWanted, statuses
         case recordsKnown = 31
-        case nobody = 34, takenBack, unsupported, indirectProbe
+        case nobody = 34, takenBack, unsupported, indirectProbe, compare, compared
     }
 }
 

@@ -77,11 +77,13 @@ extension Message {
             return .indirectProbe(
                 subject: try reader.id(bytes), try reader.incarnation(bytes))
         case .records: return .records(try reader.directoryRecords(bytes))
-        case .digests:
-            let count = try reader.count(least: 8, max: 64, bytes)
-            var digests: [UInt64] = []
-            for _ in 0..<count { digests.append(try reader.integer(UInt64.self, bytes)) }
-            return .digests(digests)
+        case .digests: return .digests(try reader.digests(bytes))
+        case .compare:
+            return .compare(
+                number: try reader.integer(UInt32.self, bytes), try reader.digests(bytes))
+        case .compared:
+            return .compared(
+                number: try reader.integer(UInt32.self, bytes), isBehind: try reader.flag(bytes))
         case .origins:
             let isReply = try reader.flag(bytes)
             let mask = try reader.integer(UInt64.self, bytes)
@@ -309,6 +311,13 @@ extension ByteReader {
         return LinkListChange(
             owner: owner, version: version, hopsLeft: hopsLeft, check: check, removed: removed,
             added: added)
+    }
+
+    mutating func digests(_ bytes: Span<UInt8>) throws(WireError) -> [UInt64] {
+        let count = try count(least: 8, max: 64, bytes)
+        var digests: [UInt64] = []
+        for _ in 0..<count { digests.append(try integer(UInt64.self, bytes)) }
+        return digests
     }
 
     mutating func directoryRecords(_ bytes: Span<UInt8>) throws(WireError) -> DirectoryRecords {

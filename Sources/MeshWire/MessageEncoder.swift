@@ -107,6 +107,15 @@ extension ByteQueue {
             append(origin)
             append(integer: life)
             append(integer: sequence)
+        case .compare(let number, let digests):
+            append(Message.Number.compare.rawValue)
+            append(integer: number)
+            append(integer: UInt16(digests.count))
+            for digest in digests { append(integer: digest) }
+        case .compared(let number, let isBehind):
+            append(Message.Number.compared.rawValue)
+            append(integer: number)
+            append(isBehind ? 1 : 0)
         case .coordinates(let items):
             append(Message.Number.coordinates.rawValue)
             append(integer: UInt16(items.count))

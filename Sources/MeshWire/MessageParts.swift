@@ -24,7 +24,8 @@ extension Message {
         case .coordinates(let items):
             cut(items, MemberCoordinate.countMax) { .coordinates($0) }
         case .hello, .welcome, .refuse, .heartbeat, .role, .bye, .accuse, .vouch,
-            .indirectProbe, .records, .digests, .snapshot, .cannotRepair, .recordsKnown,
+            .indirectProbe, .records, .digests, .snapshot, .cannotRepair, .recordsKnown, .compare,
+            .compared,
             .query, .answer, .traceAnswer, .acknowledge, .skip, .wrongName, .nobody, .takenBack,
             .unsupported:
             nil

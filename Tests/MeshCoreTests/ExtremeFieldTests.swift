@@ -72,6 +72,8 @@ import Testing
                     last: SnapshotPart.lastPosition, endsAnswer: true, keys: [key],
                     patterns: [pattern]))
         case .cannotRepair: return .cannotRepair(other.id)
+        case .compare: return .compare(number: 1, [UInt64](repeating: 0, count: 64))
+        case .compared: return .compared(number: 1, isBehind: false)
         case .recordsKnown:
             return .recordsKnown(origin: other.id, life: other.incarnation.life, sequence: 1)
         case .coordinates:

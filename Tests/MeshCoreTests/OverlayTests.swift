@@ -103,7 +103,9 @@ import Testing
             .members([peer], isRepair: false), .statuses([StatusChange(peer)]),
             .linkLists([]), .linkChanges([]), .linksWanted([peer.id]),
             .heartbeat(Heartbeat(digest: 1, sentAt: 1, echo: 0, echoDelay: 0)), .role(.longRange),
-            .digests([UInt64](repeating: 0, count: 64)), .logSummaries([], mask: 0),
+            .digests([UInt64](repeating: 0, count: 64)),
+            .compare(number: 1, [UInt64](repeating: 0, count: 64)),
+            .compared(number: 1, isBehind: false), .logSummaries([], mask: 0),
             .origins([], mask: 0, isReply: true),
             .repair([RepairRequest(origin: peer.id, life: 1, after: 0)]),
             .records(

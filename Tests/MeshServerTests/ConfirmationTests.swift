@@ -90,6 +90,66 @@ import Testing
         #expect(servers.exchange(servers.open(2), "PUBLISH a m\r\n", 2) == ":1·")
     }
 
+    @Test func `a node that stood still compares before it takes anything of its clients`() {
+        let servers = Servers(4)
+        let publisher = servers.open(1)
+        servers.mesh.freeze(1)
+        // Nothing that is sent to it while it stands still arrives.
+        servers.mesh.judge = { _, to, frame in to == 1 && Self.isRecords(frame) ? .drop : .pass }
+        let client = servers.open()
+        servers.send("SUBSCRIBE a\r\n", from: client)
+        servers.run(for: .milliseconds(900))
+        #expect(servers.read(client) == Self.confirmation)
+        #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == 1)
+        // It has the message before it has anything of its neighbours.
+        servers.mesh.judge = { _, _, frame in
+            Self.number(frame) == .compare ? .delay(.milliseconds(30)) : .pass
+        }
+        servers.mesh.thaw(1)
+        servers.send("PUBLISH a m\r\n", from: publisher, 1)
+        #expect(servers.mesh.hosts[1].server.node.isBehind)
+        #expect(servers.read(publisher, 1) == "")
+        servers.run(for: .milliseconds(200))
+        #expect(servers.read(publisher, 1) == ":1·")
+        #expect(servers.read(client) == "*3·$7·message·$1·a·$1·m·")
+    }
+
+    @Test func `a node that nobody answers goes on as it is`() {
+        let servers = Servers(3)
+        let client = servers.open(1)
+        servers.mesh.judge = { _, _, frame in
+            Self.number(frame) == .compare ? .drop : .pass
+        }
+        servers.mesh.freeze(1)
+        servers.run(for: .milliseconds(900))
+        servers.mesh.thaw(1)
+        servers.send("PING x\r\n", from: client, 1)
+        servers.run(for: .seconds(1))
+        #expect(servers.read(client, 1) == "")
+        servers.run(for: .milliseconds(600))
+        #expect(servers.read(client, 1) == "$1·x·")
+    }
+
+    @Test func `a neighbour that compares itself is not relied on`() {
+        let servers = Servers(3)
+        let client = servers.open(1)
+        var answers: [Bool] = []
+        servers.mesh.judge = { from, _, frame in
+            if Self.number(frame) == .compared { answers.append(frame[Frame.prefixSize + 5] == 1) }
+            return .pass
+        }
+        servers.mesh.freeze(1)
+        servers.mesh.freeze(2)
+        servers.run(for: .milliseconds(900))
+        servers.mesh.thaw(1)
+        servers.mesh.thaw(2)
+        servers.send("PING x\r\n", from: client, 1)
+        servers.run(for: .milliseconds(100))
+        #expect(servers.read(client, 1) == "$1·x·")
+        #expect(answers.contains(true))
+        #expect(answers.contains(false))
+    }
+
     @Test func `the patience grows with how long those take who were not waited for`() {
         let servers = Servers(3)
         servers.mesh.judge = { _, _, frame in

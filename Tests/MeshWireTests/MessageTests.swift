@@ -60,6 +60,8 @@ private let messages: [Message] = [
             endsAnswer: true, keys: [10, 11, 999_999].map { Key(position: $0) },
             patterns: [Array("x?".utf8), []])),
     .cannotRepair(NodeID(4)),
+    .compare(number: 7, [UInt64](repeating: 3, count: 64)),
+    .compared(number: 7, isBehind: true), .compared(number: 8, isBehind: false),
     .recordsKnown(origin: NodeID(4), life: 1_700_000_000_000, sequence: 1 << 40),
     .coordinates([
         MemberCoordinate(id: NodeID(1), coordinate: .origin),

@@ -10,7 +10,16 @@ struct Directory: ~Copyable {
     var unsent: [DirectoryRecord] = []
     /// Not before this, so that many changes travel together.
     var unsentAfter: Instant
+    /// By when this node would have spread its changes at the usual pace of broadcasts.
+    var pacedUntil: Instant
     var confirmations = Confirmations()
+    /// This node compares with a neighbour before it goes on; nil: it does not.
+    var catchingUp: CatchingUp?
+    var comparisonCount: UInt32 = 0
+    /// No comparison begins for the sake of a lost link before this.
+    var comparesAgainAt: Instant
+    /// The last comparison has found nobody who knew more: the next link brings another.
+    var isUncompared = false
     /// Whole sets that are arriving.
     var arriving: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()
@@ -28,5 +37,7 @@ struct Directory: ~Copyable {
         patterns = ReplicatedPatterns(hasher: hasher)
         recent = RecentRecords(capacity: recentCapacity)
         unsentAfter = now
+        pacedUntil = now
+        comparesAgainAt = now
     }
 }

@@ -40,6 +40,7 @@ extension Node {
         guard !directory.unsent.isEmpty else { return }
         timers[.records] = nil
         directory.unsentAfter = now + configuration.timing.batch
+        directory.pacedUntil = max(directory.pacedUntil, now) + Self.broadcastPace
         let first = members[.oneself].log.sequence - UInt64(directory.unsent.count) + 1
         let records = DirectoryRecords(
             origin: id, life: incarnation.life, firstSequence: first, isRepair: false,
@@ -308,6 +309,7 @@ extension Node {
                 members.adjust(index) { $0.log.repairDue = nil }
             }
             checkReady(&effects)
+            checkCaughtUp(&effects)
         }
     }
 

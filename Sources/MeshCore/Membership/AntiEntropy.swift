@@ -32,6 +32,13 @@ extension Node {
         // Both have asked: one answer tells both, and it is the higher id's.
         if hasCompared(index), links[index].isCompared, id < links[index].peer { return }
         gossip.comparedAt = now
+        sendDifferences(mask, over: index, &effects)
+    }
+
+    /// What this node knows of the parts that `mask` names.
+    mutating func sendDifferences(
+        _ mask: UInt64, over index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
         if memberCount(in: mask) < Self.summarizedCountMin {
             sendEntries(mask, over: index, &effects)
         } else {

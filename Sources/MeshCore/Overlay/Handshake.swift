@@ -444,6 +444,7 @@ extension Node {
             send(.members([members[member].record], isRepair: false), over: index, &effects)
         }
         timers.schedule(.maintenance, at: now + .milliseconds(20))
+        foundLinkToAsk(&effects)
     }
 
     /// Ends a connection and frees its slot, whatever its state; no consequences for its peer.
@@ -477,6 +478,7 @@ extension Node {
         if wasEstablished {
             wayLost(index)
             unlinked(link, index, reason, &effects)
+            lostLinkToAsk(index, &effects)
         }
     }
 
@@ -513,6 +515,7 @@ extension Node {
             if reason == .misbehaved { counters[.protocolErrors] &+= 1 }
             wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
+            lostLinkToAsk(index, &effects)
             guard members.status(of: link.member).isPresent, !departure.hasBegun else { return }
             // Is it gone, or only the connection? Its address knows.
             dial(

@@ -17,6 +17,9 @@ struct JoinState {
     private var own: [Endpoint]
     var startedAt: Instant
     var attempts = 0
+    /// A node that has all else is ready then, whether or not it is linked with its neighbours on the ring:
+    /// a firewall may stand between them.
+    var ringDue: Instant?
     /// The fate of the last attempt at a seed.
     var failure = SeedFailure.waiting
     /// Some node has told who is there, or there is nobody to ask: the first node knows all there is.
@@ -261,9 +264,10 @@ extension Node {
 
     /// Ready means: introduced; linked with everybody it first wanted and could reach; compared with
     /// each of them, since one may lack what another has; and every log known as far as anybody has
-    /// told of it.
+    /// told of it; and linked with both neighbours on the ring, or not in 2 s; and, after all that, once
+    /// more compared (`CatchingUp`).
     mutating func checkReady(_ effects: inout EffectBuffer) {
-        guard !isReady, join.isIntroduced else { return }
+        guard !isReady, join.isIntroduced, directory.catchingUp == nil else { return }
         let isAlone = members.ring.count == 1
         guard isAlone || !links.established.isEmpty else { return }
         for index in links.established where !links[index].isCompared { return }
@@ -277,6 +281,34 @@ extension Node {
         where entry.index != .oneself && !members.isLogComplete(of: entry.index) {
             return
         }
+        if !isAlone, awaitsRing() { return }
+        // All that are linked with this node have compared, so each has it as a link, and passes on to it
+        // what others change. What was confirmed before that may have missed it.
+        if isAlone { becomeReady(&effects) } else { mayBeBehind(.wasAway, &effects) }
+    }
+
+    /// The last comparison has ended. Others may have joined meanwhile, and stand next to this node now.
+    mutating func finishJoining(_ effects: inout EffectBuffer) {
+        if awaitsRing() { checkReady(&effects) } else { becomeReady(&effects) }
+    }
+
+    /// Changes come over the ring to whom no other link leads.
+    private mutating func awaitsRing() -> Bool {
+        let isLinked = [-1, 1].allSatisfy {
+            let neighbour = members.neighbour($0)
+            if neighbour == .oneself || members.status(of: neighbour) != .alive { return true }
+            let link = members.link(of: neighbour)
+            return !link.isNone && links[link].isUsable
+        }
+        if isLinked { return false }
+        let end = join.ringDue ?? now + .seconds(2)
+        join.ringDue = end
+        if end <= now { return false }
+        timers.schedule(.maintenance, at: end)
+        return true
+    }
+
+    private mutating func becomeReady(_ effects: inout EffectBuffer) {
         isReady = true
         effects.append(.log(.ready(members: members.ring.count, keys: directory.table.count)))
     }

@@ -19,6 +19,7 @@ extension Node {
             wantLongRange(&effects)
         }
         tellRolesAndEndUnneeded(&effects)
+        if !isReady { checkReady(&effects) }
     }
 
     private mutating func forgetRoles() {

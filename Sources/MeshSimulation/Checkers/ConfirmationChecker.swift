@@ -20,6 +20,10 @@ struct ConfirmationChecker {
     private(set) var excusedCount = 0
     /// Those that did not know, and could have.
     private(set) var lateCount = 0
+    /// The hosts whose holding of a key is known to all, by what they say.
+    private var known: [Key: [Int32]] = [:]
+    /// Messages that nodes took without knowing of a receiver that all should know of.
+    private(set) var unawareCount = 0
     /// A link that carries nothing is believed for so long.
     private static let silence = Delay.milliseconds(1_500)
 
@@ -51,10 +55,44 @@ struct ConfirmationChecker {
         while let first = announced[host].first, first.batch <= batch {
             _ = announced[host].popFirst()
             known.append((first.key, first.made))
+            if self.known[first.key]?.contains(Int32(host)) != true {
+                self.known[first.key, default: []].append(Int32(host))
+            }
             latency.add(now - first.made)
             count += 1
         }
         return known
+    }
+
+    /// Clients of a host hold a key no longer.
+    mutating func withdraw(_ key: Key, by host: Int) {
+        guard known[key] != nil else { return }
+        known[key]!.removeAll { $0 == host }
+        if known[key]!.isEmpty { known[key] = nil }
+    }
+
+    func hosts(of key: Key) -> [Int32] { known[key] ?? [] }
+
+    /// A node took a message for a key and did not know of a holder of which all should know, though a
+    /// neighbour did.
+    struct Unaware {
+        var time: Instant
+        var host: Int32
+        var holder: Int32
+    }
+
+    /// A node that stood still a moment ago knows that it may have missed something.
+    mutating func check(_ unaware: Unaware, _ truth: Truth) -> Violation? {
+        let (host, holder) = (Int(unaware.host), Int(unaware.holder))
+        if truth.departedAt[host] != nil || truth.departedAt[holder] != nil { return nil }
+        unawareCount += 1
+        let since = unaware.time - truth.thawsAt[host]
+        guard since >= .zero, since < .seconds(1), truth.thawsAt[holder] < truth.thawsAt[host],
+            truth.harmedUntil[host] < unaware.time, truth.harmedUntil[holder] < unaware.time
+        else { return nil }
+        return Violation(
+            checker: .confirmation, time: unaware.time, host: host,
+            text: "takes a message and does not know of host \(holder), as a neighbour does")
     }
 
     mutating func check(_ surprise: Surprise, _ truth: Truth) -> Violation? {
@@ -76,6 +114,30 @@ struct ConfirmationChecker {
 }
 
 extension World {
+    /// A node takes a message for a key: it knows of all of whom all should know.
+    mutating func checkAwareness(of key: Key, _ number: Int) {
+        let server = hosts[number]!
+        var holders: [NodeID]?
+        for holder in confirmations.hosts(of: key) where Int(holder) != number {
+            guard let other = hosts[Int(holder)], other.frozenUntil == nil,
+                other.server.node.isHeldHere(key)
+            else { continue }
+            if holders == nil { holders = server.server.node.holders(of: key) }
+            if holders!.contains(ids[Int(holder)]) { continue }
+            let isKnownNearby = server.server.node.linkStatuses().contains {
+                guard let neighbour = host(of: $0.peer), let peer = hosts[neighbour] else {
+                    return false
+                }
+                return peer.frozenUntil == nil && !peer.server.node.isBehind
+                    && peer.server.node.linkStatuses().contains { $0.peer == ids[number] }
+                    && peer.server.node.holders(of: key).contains(ids[Int(holder)])
+            }
+            guard isKnownNearby else { continue }
+            observations.unaware.append(
+                ConfirmationChecker.Unaware(time: now, host: Int32(number), holder: holder))
+        }
+    }
+
     /// Clients of a host have held a key since now.
     mutating func noteAnnounced(_ key: Key, by host: Int) {
         let node = hosts[host]!

@@ -151,6 +151,9 @@ final class Words {
             "records(\(name(records.origin)) \(records.firstSequence) to "
                 + "\(records.firstSequence + UInt64(records.records.count) - 1))"
         case .digests(let parts): "digests(\(describe(parts)))"
+        case .compare(let number, let parts): "compare(\(number) \(describe(parts)))"
+        case .compared(let number, let isBehind):
+            "compared(\(number)\(isBehind ? ", behind" : ""))"
         case .logSummaries(let summaries, let mask):
             "summaries(\(summaries.map(describe).joined(separator: ", "))\(parts(mask)))"
         case .origins(let entries, let mask, let isReply):
