@@ -387,7 +387,7 @@ public struct Run: ~Copyable {
         }
         for arrival in world.observations.changes { spread.take(arrival, truth) }
         for surprise in world.observations.surprises {
-            report(world.confirmations.check(surprise, truth))
+            report(world.confirmations.check(surprise, truth, settle: scenario.settle))
         }
         for slip in world.observations.unaware {
             report(world.confirmations.check(slip, truth))

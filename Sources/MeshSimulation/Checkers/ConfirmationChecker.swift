@@ -6,7 +6,7 @@ import MeshWire
 ///
 /// The check looks into the others' own tables, in the moment in which the node says so. A node that stands
 /// still, or has no way to the other, cannot know: where a fault has hurt one of the two it is counted and
-/// no more. Where a link was cut, or a node went, at the time or just before, somebody may be late; those
+/// no more. Where a link was cut, or a node went, within the time to settle, somebody may be late; those
 /// are counted too.
 struct ConfirmationChecker {
     /// Of a larger mesh so many nodes are looked at for each change.
@@ -24,8 +24,6 @@ struct ConfirmationChecker {
     private var known: [Key: [Int32]] = [:]
     /// Messages that nodes took without knowing of a receiver that all should know of.
     private(set) var unawareCount = 0
-    /// A link that carries nothing is believed for so long.
-    private static let silence = Delay.milliseconds(1_500)
 
     private struct Announcement {
         var key: Key
@@ -66,6 +64,7 @@ struct ConfirmationChecker {
 
     /// Clients of a host hold a key no longer.
     mutating func withdraw(_ key: Key, by host: Int) {
+        if host < announced.count { announced[host].removeAll { $0.key == key } }
         guard known[key] != nil else { return }
         known[key]!.removeAll { $0 == host }
         if known[key]!.isEmpty { known[key] = nil }
@@ -95,7 +94,7 @@ struct ConfirmationChecker {
             text: "takes a message and does not know of host \(holder), as a neighbour does")
     }
 
-    mutating func check(_ surprise: Surprise, _ truth: Truth) -> Violation? {
+    mutating func check(_ surprise: Surprise, _ truth: Truth, settle: Delay) -> Violation? {
         let (host, other) = (Int(surprise.host), Int(surprise.other))
         // A node that leaves takes no client's messages any more.
         if truth.departedAt[host] != nil || truth.departedAt[other] != nil { return nil }
@@ -103,7 +102,7 @@ struct ConfirmationChecker {
             excusedCount += 1
             return nil
         }
-        if truth.isTroubled(from: surprise.made - Self.silence, to: surprise.time) {
+        if truth.isTroubled(from: surprise.made - settle, to: surprise.time) {
             lateCount += 1
             return nil
         }
