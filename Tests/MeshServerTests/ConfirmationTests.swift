@@ -169,15 +169,6 @@ import Testing
         #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == early)
     }
 
-    @Test func `what nobody had to enter says nothing about how long others take`() {
-        let servers = Servers(1)
-        let client = servers.open()
-        for number in 1...20 {
-            #expect(servers.exchange(client, "SUBSCRIBE c\(number)\r\n") != "")
-        }
-        #expect(servers.mesh.hosts[0].server.node.directory.confirmations.smoothed == nil)
-    }
-
     @Test func `a client can ask for the old way, and what watches and leaves waits for nobody`() {
         let servers = Servers(2)
         servers.mesh.judge = { _, _, frame in Self.isChange(frame) ? .drop : .pass }
