@@ -15,6 +15,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
     case state(State)
     case transaction(Transactions)
     case redis(Redis)
+    case script(Scripts)
 
     /// The command is not as it should be, whatever the state of node and client.
     enum Syntax: Equatable, Sendable {
@@ -93,6 +94,22 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case discardOutside
         case abortedBefore
         case aborted(because: ClientRefusal)
+    }
+
+    /// A script is not known, is none that this node runs, or came to a fault.
+    enum Scripts: Equatable, Sendable {
+        case unknown
+        case wrong(ScriptError)
+        /// The script's name in 40 digits.
+        case failed(ScriptFault, line: Int, name: String)
+        /// The script has caught this and answers it.
+        case caught(ScriptFault)
+        case keyCountNegative
+        case keyCountTooLarge
+        case flushOption
+        case notBusy
+        case readOnly
+        case noFunction
     }
 
     /// Refusals of commands that are there for Redis's sake, which no other protocol has.

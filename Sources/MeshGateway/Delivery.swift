@@ -26,12 +26,14 @@ extension Gateway {
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += countMatched(message.name, input) }
         let slot = client.slot
-        if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open {
+        if clients[slot].flags.intersection([.open, .muted, .doomed, .scripting]) == .open {
             var reply =
                 (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
             if isParked, reply == 0 { reply = -1 }
             clients[slot].output.appendInteger(reply)
             wrote(client)
+        } else if clients[slot].flags.contains(.scripting) {
+            scripts.runs[client]?.published(localCount + nodeCount)
         }
         if !topic.isNone {
             fanOut(
@@ -106,7 +108,9 @@ extension Gateway {
     /// when that cannot be, because the command has left its mark already: within a transaction, or
     /// where replies are silenced.
     public mutating func postpone(_ client: ClientIndex) -> Bool {
-        guard clients[client.slot].flags.intersection(.relevant) == .plain else { return false }
+        let state = clients[client.slot].flags.intersection(.relevant)
+        // A script gives its publication again.
+        guard state == .plain || state.contains(.scripting) else { return false }
         counters[.commands] -= 1
         return true
     }

@@ -159,6 +159,8 @@ public struct Gateway: ~Copyable {
     public internal(set) var decodedLine: [UInt8] = []
     /// Where the command at hand starts in the driver's input.
     var commandStart = 0
+    /// Its bytes there.
+    var commandSize = 0
     /// The subject of the last `.report`.
     public internal(set) var report = Report.members
     /// A message that goes to several clients; reused.
@@ -168,6 +170,7 @@ public struct Gateway: ~Copyable {
     /// The messages that wait in mailboxes.
     var stored = StoredMessages()
     var confirmations = WaitingConfirmations()
+    var scripts = Scripts()
 
     // Sessions.
     var sessions = UserSessions()
@@ -260,6 +263,7 @@ public struct Gateway: ~Copyable {
         }
         // What was asked for it is still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
+        if clients[slot].flags.contains(.scripting) { scripts.forget(client) }
         clients[slot].mailbox.empty(&stored)
         clients[slot] = Session()
         // The index may be used again before the driver looks into `dirty`.

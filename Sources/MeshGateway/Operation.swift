@@ -31,7 +31,7 @@ extension Command {
     /// The operation that the command is.
     var operation: Operation {
         switch self {
-        case .publish, .spublish, .meshPublish, .meshSend: .publish
+        case .publish, .spublish, .meshPublish, .meshSend, .eval, .evalSHA: .publish
         case .subscribe, .psubscribe, .ssubscribe: .subscribe
         case .meshAttach: .attach
         case .meshWatch: .watch
@@ -39,7 +39,8 @@ extension Command {
             .pubsubNumPat, .meshOnline, .meshWhere, .meshTrace:
             .locate
         case .info, .clientList, .configGet, .meshMembers, .meshLinks, .meshStatus: .inspect
-        case .configSet, .configResetStatistics, .configRewrite, .clientKill, .aclSetUser:
+        case .configSet, .configResetStatistics, .configRewrite, .clientKill, .aclSetUser,
+            .scriptFlush:
             .administer
         case .unsubscribe, .punsubscribe, .sunsubscribe, .ping, .echo, .hello, .auth, .select,
             .quit, .reset, .cluster, .multi, .exec, .discard, .unwatch, .role, .readonly,
@@ -50,7 +51,9 @@ extension Command {
             .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection, .command,
             .commandCount, .commandDocs, .commandInfo, .commandList, .aclWhoAmI, .aclList,
             .aclUsers, .moduleList, .pubsubHelp, .clientHelp, .configHelp, .commandHelp,
-            .aclHelp, .meshHelp, .watch, .pubsub, .client, .config, .acl, .module:
+            .aclHelp, .meshHelp, .watch, .pubsub, .client, .config, .acl, .module, .evalReadOnly,
+            .evalSHAReadOnly, .script, .call, .callReadOnly, .scriptLoad, .scriptExists,
+            .scriptKill, .scriptHelp:
             .connect
         }
     }

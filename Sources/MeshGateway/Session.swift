@@ -5,6 +5,7 @@ import MeshWire
 ///
 ///     open ─▶ (HELLO, AUTH) ─▶ serving ⇄ asking (a question to the mesh is open)
 ///                                  ⇄ queueing (after MULTI) ─▶ executing (after EXEC) ─▶ serving
+///                                  ⇄ scripting (EVAL), as executing: one publication after another
 ///          ─▶ ending: an error or QUIT is in the output, then the connection closes
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
@@ -105,13 +106,16 @@ struct SessionFlags: OptionSet {
     /// MESH.CONFIRM LOCAL.
     static let confirmsLocally = SessionFlags(rawValue: 1 << 25)
 
+    /// A script runs (`Scripts.runs`); its command is at the front of the input.
+    static let scripting = SessionFlags(rawValue: 1 << 26)
+
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming]
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [
         .open, .authenticated, .restricted, .asking, .queueing, .executing, .replyOff, .replySkip,
-        .muted, .ending, .doomed,
+        .muted, .ending, .doomed, .scripting,
     ]
     /// Their state when it does.
     static let plain: SessionFlags = [.open, .authenticated]

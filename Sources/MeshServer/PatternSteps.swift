@@ -199,6 +199,7 @@ extension Server {
         if edge.gateway.isGathering, let client = edge.gateway.gatherChannels() {
             pause.resumable.append(client)
         }
+        for client in edge.gateway.takeRestingScripts() { pause.resumable.append(client) }
         hasSteps = !patternSteps.turns.isEmpty
     }
 

@@ -59,7 +59,9 @@ extension Server {
         case .incomplete(let needed): return .incomplete(needed: needed)
         case .command(let operation):
             return carryOut(operation, bytes, from: client, &effects)
-        case .blocked: return .paused
+        case .blocked:
+            if edge.gateway.hasRestingScripts { hasSteps = true }
+            return .paused
         case .end:
             settle(&effects)
             return .end

@@ -50,9 +50,24 @@ private let samples: [ClientRefusal] = {
     ]
     redis += ClientRefusal.ClientText.allCases.map { .characters($0) }
     redis += OutputLimitFault.allCases.map { .outputLimits($0) }
+    let faults: [ScriptFault] = [
+        .argumentCount, .argumentType, .joined(text), .calculated(text), .measured(text),
+        .loop(text), .number, .memory, .steps(countMax: .max), .channel(bytesMax: .max),
+        .notPermitted, .joining,
+    ]
+    let reasons: [ScriptError.Reason] = [
+        .tooLong, .tooDeep, .unexpected(hostile), .endOfText, .command(hostile),
+    ]
+    var scripts: [ClientRefusal.Scripts] = [
+        .unknown, .caught(.argumentType), .keyCountNegative, .keyCountTooLarge, .flushOption,
+        .notBusy, .readOnly, .noFunction,
+    ]
+    scripts += faults.map { .failed($0, line: .max, name: text) }
+    scripts += reasons.map { .wrong(ScriptError(line: .max, reason: $0)) }
     return syntax.map { .syntax($0) } + rights.map { .rights($0) } + limits.map { .limit($0) }
         + sessions.map { .session($0) } + states.map { .state($0) }
         + transactions.map { .transaction($0) } + redis.map { .redis($0) }
+        + scripts.map { .script($0) }
 }()
 
 @Suite struct `Refusals in RESP` {
@@ -73,7 +88,7 @@ private let samples: [ClientRefusal] = {
         #expect(
             words == [
                 "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
-                "TRYAGAIN", "NOSESSION", "DRAINING",
+                "TRYAGAIN", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
             ])
     }
 

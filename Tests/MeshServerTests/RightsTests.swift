@@ -77,6 +77,28 @@ import Testing
         #expect(counters[.messagesOriginated] == 0)
     }
 
+    @Test func `a script may publish no more than its client`() {
+        let servers = Self.servers(without: .publish)
+        let client = servers.open()
+        func run(_ text: String) -> String {
+            let words = ["EVAL", text, "0"]
+            return servers.exchange(
+                client,
+                "*3\r\n" + words.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
+                    + "ECHO on\r\n")
+        }
+        let denied = run("redis.call('publish', 'a', 'x') return 'end'")
+        #expect(denied.hasPrefix(Self.denied + "publish' command script: "), "\(denied)")
+        #expect(denied.hasSuffix(", on @user_script:1.·$2·on·"))
+        #expect(run("redis.pcall('publish', 'a', 'x') return 'end'") == "$3·end·$2·on·")
+        #expect(
+            run("return redis.pcall('publish', 'a', 'x')")
+                == Self.denied + "publish' command·$2·on·")
+        #expect(run("return 'nothing'") == "$7·nothing·$2·on·")
+        let counters = servers.mesh.hosts[0].server.node.counters
+        #expect(counters[.messagesOriginated] == 0)
+    }
+
     @Test func `other operations go on`() {
         let servers = Self.servers(without: .publish, .administer)
         let client = servers.open()

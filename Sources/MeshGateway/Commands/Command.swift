@@ -6,6 +6,7 @@ enum Command: UInt8, CaseIterable {
     case sunsubscribe, pubsub, ping, echo, hello, auth, select, quit, reset, info, client, config
     case command, acl, cluster, multi, exec, discard, watch, unwatch, role, readonly, readwrite
     case asking, dbsize, flushall, flushdb, module
+    case eval, evalSHA, evalReadOnly, evalSHAReadOnly, script, call, callReadOnly
     case pubsubChannels, pubsubShardChannels, pubsubNumSub, pubsubShardNumSub, pubsubNumPat
     case pubsubHelp
     case clientID, clientGetName, clientSetName, clientSetInfo, clientInfo, clientList, clientKill
@@ -15,6 +16,7 @@ enum Command: UInt8, CaseIterable {
     case commandCount, commandDocs, commandInfo, commandList, commandHelp
     case aclWhoAmI, aclList, aclUsers, aclSetUser, aclHelp
     case moduleList
+    case scriptLoad, scriptExists, scriptFlush, scriptKill, scriptHelp
     case meshAttach, meshDetach, meshAck, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
     case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption, meshHelp
@@ -119,6 +121,16 @@ struct CommandSpec {
             .flushall, "flushall", -1, [], "Is accepted: there are no keys to remove."),
         CommandSpec(.flushdb, "flushdb", -1, [], "Is accepted: there are no keys to remove."),
         CommandSpec(.module, "module", -2, [.container], "Tells about modules."),
+        CommandSpec(.eval, "eval", -3, [.mesh], "Runs a script that does nothing but publish."),
+        CommandSpec(.evalSHA, "evalsha", -3, [.mesh], "Runs such a script by its name."),
+        CommandSpec(
+            .evalReadOnly, "eval_ro", -3, [], "Is refused: scripts here do nothing but publish."),
+        CommandSpec(
+            .evalSHAReadOnly, "evalsha_ro", -3, [],
+            "Is refused: scripts here do nothing but publish."),
+        CommandSpec(.script, "script", -2, [.container], "Keeps scripts on this node."),
+        CommandSpec(.call, "fcall", -3, [], "Is refused: there are no functions."),
+        CommandSpec(.callReadOnly, "fcall_ro", -3, [], "Is refused: there are no functions."),
 
         CommandSpec(
             .pubsubChannels, "pubsub|channels", -2, [.mesh],
@@ -173,6 +185,14 @@ struct CommandSpec {
         CommandSpec(.aclHelp, "acl|help", 2, [], "Prints help."),
 
         CommandSpec(.moduleList, "module|list", 2, [], "Answers an empty list."),
+
+        CommandSpec(
+            .scriptLoad, "script|load", 3, [], "Keeps a script on this node; answers its name."),
+        CommandSpec(
+            .scriptExists, "script|exists", -3, [], "1 or 0 for each name that this node knows."),
+        CommandSpec(.scriptFlush, "script|flush", -2, [], "Forgets this node's scripts."),
+        CommandSpec(.scriptKill, "script|kill", 2, [], "Is refused: no script runs for long."),
+        CommandSpec(.scriptHelp, "script|help", 2, [], "Prints help."),
 
         CommandSpec(
             .meshAttach, "mesh.attach", -2, [.alone],

@@ -30,6 +30,7 @@ extension Gateway {
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
+        if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
         let start = offset + clients[slot].transaction.queuedBytes
         let limits = state.contains(.authenticated) ? limits : strangerLimits
         isDecoded = false
@@ -116,6 +117,7 @@ extension Gateway {
         let slot = client.slot
         counters[.commands] += 1
         clients[slot].lastSeenAt = now
+        commandSize = size
         chooseMuting(client)
         let admission = admit(input, client)
         if clients[slot].flags.contains(.queueing),
@@ -143,7 +145,11 @@ extension Gateway {
                 if command == .watch || command == .multi { return .handled }
             }
             let operation = command.operation
-            return operation == .publish ? run(input, client, now) : .command(operation)
+            guard operation == .publish else { return .command(operation) }
+            let request = run(input, client, now)
+            // A script's command stays in the input until it ends.
+            if clients[slot].flags.contains(.scripting) { offset = commandStart }
+            return request
         }
     }
 
@@ -158,6 +164,10 @@ extension Gateway {
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
+        if clients[client.slot].flags.contains(.scripting) {
+            refusePublication(.notPermitted, client)
+            return
+        }
         let name = table[commandAtHand(of: client)].fullName
         fail(client, .rights(.notPermitted(command: name)))
     }
@@ -349,6 +359,13 @@ extension Gateway {
         case .aclUsers: reply(client, .array([.text("default")]))
         case .aclSetUser: fail(client, .redis(.oneUser))
         case .moduleList: reply(client, .array([]))
+        case .eval, .evalSHA: evaluate(byName: command == .evalSHA, input, client)
+        case .evalReadOnly, .evalSHAReadOnly: fail(client, .script(.readOnly))
+        case .call, .callReadOnly: fail(client, .script(.noFunction))
+        case .scriptLoad: loadScript(input, client)
+        case .scriptExists: findScripts(input, client)
+        case .scriptFlush: forgetScripts(input, client)
+        case .scriptKill: fail(client, .script(.notBusy))
         case .role: reply(client, .array([.text("master"), .integer(0), .array([])]))
         case .cluster, .readonly, .readwrite, .asking:
             fail(client, .redis(.noCluster))
@@ -379,9 +396,9 @@ extension Gateway {
         case .meshGaps: setWish(.gaps, input, client)
         case .meshOption: setOption(input, client)
 
-        case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp:
+        case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp:
             help(command, client)
-        case .pubsub, .client, .config, .acl, .module:
+        case .pubsub, .client, .config, .acl, .module, .script:
             preconditionFailure("a container has no arity of its own")
         }
         return .handled

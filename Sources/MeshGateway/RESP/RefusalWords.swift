@@ -15,6 +15,7 @@ extension ClientRefusal {
         case .state(let state): state.inRESP
         case .transaction(let fault): fault.inRESP
         case .redis(let fault): fault.inRESP
+        case .script(let fault): fault.inRESP
         }
     }
 }
@@ -116,6 +117,61 @@ extension ClientRefusal.Transactions {
             let text = cause.inRESP
             let reason = text.hasPrefix("ERR ") ? text.dropFirst(4) : text[...]
             return "EXECABORT Transaction discarded because of: \(reason)"
+        }
+    }
+}
+
+extension ClientRefusal.Scripts {
+    fileprivate var inRESP: String {
+        switch self {
+        case .unknown: "NOSCRIPT No matching script. Please use EVAL."
+        case .wrong(let error):
+            "ERR Scripts of this node do nothing but publish: \(error.words)"
+        case .failed(let fault, let line, let name):
+            "\(fault.words(line: line)) script: \(name), on @user_script:\(line)."
+        case .caught(let fault): fault.words(line: 1)
+        case .keyCountNegative: "ERR Number of keys can't be negative"
+        case .keyCountTooLarge: "ERR Number of keys can't be greater than number of args"
+        case .flushOption: "ERR SCRIPT FLUSH only support SYNC|ASYNC option"
+        case .notBusy: "NOTBUSY No scripts in execution right now."
+        case .readOnly: "ERR Scripts of this node do nothing but publish: none is read-only"
+        case .noFunction: "ERR Function not found"
+        }
+    }
+}
+
+extension ScriptError {
+    fileprivate var words: String {
+        switch reason {
+        case .tooLong: "this one has more than \(Script.textBytesMax) bytes"
+        case .tooDeep: "line \(line) nests too much, or has too many names or values"
+        case .unexpected(let met):
+            "line \(line) has '\(quoted(met))', which is not understood there"
+        case .endOfText: "line \(line) ends where more is expected"
+        case .command(let name): "line \(line) calls '\(quoted(name))'"
+        }
+    }
+}
+
+extension ScriptFault {
+    /// With the word before them by which programs tell faults apart.
+    fileprivate func words(line: Int) -> String {
+        switch self {
+        case .argumentCount: "ERR Wrong number of args calling Redis command from script"
+        case .argumentType: "ERR Lua redis lib command arguments must be strings or integers"
+        case .joined(let kind): "ERR user_script:\(line): attempt to concatenate a \(kind) value"
+        case .calculated(let kind):
+            "ERR user_script:\(line): attempt to perform arithmetic on a \(kind) value"
+        case .measured(let kind):
+            "ERR user_script:\(line): attempt to get length of a \(kind) value"
+        case .loop(let word): "ERR user_script:\(line): 'for' \(word) must be a number"
+        case .number: "ERR user_script:\(line): numbers of scripts are less than 100000000000000"
+        case .memory: "ERR user_script:\(line): not enough memory"
+        case .steps(let countMax):
+            "ERR user_script:\(line): more than the \(countMax) steps that it may have"
+        case .channel(let bytesMax): ClientRefusal.Syntax.name(.channel, bytesMax: bytesMax).inRESP
+        case .notPermitted: ClientRefusal.Rights.notPermitted(command: "publish").inRESP
+        case .joining: ClientRefusal.State.joining.inRESP
         }
     }
 }

@@ -1,0 +1,167 @@
+import MeshCore
+import MeshWire
+
+// EVAL and its kin: publications that a client gives in a script's words.
+//
+// A script that runs is a transaction of its own: its command stays in the driver's input, each call of
+// `next` gives the next publication as if a PUBLISH stood there, and when it has ended its reply is
+// written and the offset moves past the command. So pauses, rights and counters hold as for PUBLISH.
+
+extension Gateway {
+    // MARK: Beginning
+
+    /// EVAL and EVALSHA: begins the script, unless it is refused.
+    mutating func evaluate(byName: Bool, _ input: Span<UInt8>, _ client: ClientIndex) {
+        let text = bytes(1, input, countMax: byName ? 41 : Script.textBytesMax + 1)
+        guard let name = byName ? SHA1(hexadecimal: text) : SHA1(of: text.span) else {
+            fail(client, .script(.unknown))
+            return
+        }
+        guard let keyCount = integer(2, input) else {
+            fail(client, .syntax(.notAnInteger))
+            return
+        }
+        guard keyCount <= arguments.count - 3 else {
+            fail(client, .script(.keyCountTooLarge))
+            return
+        }
+        guard keyCount >= 0 else {
+            fail(client, .script(.keyCountNegative))
+            return
+        }
+        guard let script = scripts.cache.use(name) ?? (byName ? nil : keep(text, name, client))
+        else {
+            if byName { fail(client, .script(.unknown)) }
+            return
+        }
+        begin(script, name, keyCount: keyCount, input, client)
+    }
+
+    /// Reads a script and remembers it; nil: it is refused.
+    private mutating func keep(_ text: [UInt8], _ name: SHA1, _ client: ClientIndex) -> Script? {
+        do throws(ScriptError) {
+            let script = try ScriptParser.parse(text)
+            scripts.cache.insert(script, name)
+            return script
+        } catch {
+            fail(client, .script(.wrong(error)))
+            return nil
+        }
+    }
+
+    private mutating func begin(
+        _ script: Script, _ name: SHA1, keyCount: Int, _ input: Span<UInt8>, _ client: ClientIndex
+    ) {
+        let slot = client.slot
+        var values: [Slice] = []
+        values.reserveCapacity(arguments.count - 3)
+        for index in 3..<max(3, arguments.count) { values.append(arguments[index]) }
+        let isAlone = !clients[slot].flags.contains(.executing)
+        scripts.runs[client] = ScriptRun(
+            script, name, arguments: values, keyCount: keyCount,
+            line: isDecoded ? decodedLine : nil,
+            commandSize: commandSize, isAlone: isAlone, bytesMax: limits.requestBytesMax)
+        clients[slot].flags.formUnion([.scripting, .executing])
+    }
+
+    // MARK: Going on
+
+    /// In the place of a command: the next publication of the client's script, or its end.
+    @inline(never)
+    mutating func goOnWithScript(
+        _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
+    ) -> Request {
+        // Taken out: its arrays are not copied when they are changed.
+        guard var run = scripts.runs.removeValue(forKey: client) else {
+            preconditionFailure("client \(client) has no script")
+        }
+        switch run.advance(input, at: offset) {
+        case .publish(let isShard, let name, let payload, let line):
+            scripts.runs[client] = run
+            guard isReady else {
+                refusePublication(.joining, client)
+                return .handled
+            }
+            counters[.commands] += 1
+            clients[client.slot].lastSeenAt = now
+            decodedLine = line
+            let request = publication(
+                isShard ? .shardChannel : .channel, name, payload, line.span, by: client)
+            guard case .publish(var publication) = request else { return request }
+            publication.isDecoded = true
+            return .publish(publication)
+        case .rest:
+            scripts.runs[client] = run
+            scripts.resting.append(client)
+            return .blocked
+        case .end(let value):
+            clients[client.slot].flags.remove(.scripting)
+            answer(value, of: run, input, offset, client)
+        case .failed(let fault, let line):
+            clients[client.slot].flags.remove(.scripting)
+            fail(client, .script(.failed(fault, line: line, name: run.name.text)))
+        }
+        offset += run.commandSize
+        return run.isAlone ? endExecution(client) : .handled
+    }
+
+    /// The result of a script as Redis gives it.
+    private mutating func answer(
+        _ value: ScriptValue, of run: ScriptRun, _ input: Span<UInt8>, _ base: Int,
+        _ client: ClientIndex
+    ) {
+        switch value {
+        case .null, .truth(false): reply(client, .null)
+        case .truth(true): reply(client, .integer(1))
+        case .number(let number): reply(client, .integer(number))
+        case .text, .argument: reply(client, .bulk(run.bytes(value, input, base) ?? []))
+        case .fault(let fault): fail(client, .script(.caught(fault)))
+        }
+    }
+
+    /// Instead of `published`: the publication of the client's script is refused.
+    mutating func refusePublication(_ fault: ScriptFault, _ client: ClientIndex) {
+        scripts.runs[client]?.refuse(fault)
+    }
+
+    /// Clients whose scripts have gone on for long enough in this turn: the driver calls `next` for them
+    /// again in another.
+    public var hasRestingScripts: Bool { !scripts.resting.isEmpty }
+
+    public mutating func takeRestingScripts() -> [ClientIndex] {
+        var clients: [ClientIndex] = []
+        swap(&clients, &scripts.resting)
+        return clients
+    }
+
+    // MARK: SCRIPT
+
+    mutating func loadScript(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let text = bytes(2, input, countMax: Script.textBytesMax + 1)
+        let name = SHA1(of: text.span)
+        guard scripts.cache.use(name) != nil || keep(text, name, client) != nil else { return }
+        reply(client, .text(name.text))
+    }
+
+    mutating func findScripts(_ input: Span<UInt8>, _ client: ClientIndex) {
+        reply(
+            client,
+            .array(
+                (2..<arguments.count).map { index in
+                    let name = SHA1(hexadecimal: bytes(index, input, countMax: 41))
+                    return .integer(name.map { scripts.cache.contains($0) } == true ? 1 : 0)
+                }))
+    }
+
+    mutating func forgetScripts(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let isPlain = arguments.count == 2
+        let isHow =
+            arguments.count == 3 && (equals(2, "async", input) || equals(2, "sync", input))
+        guard isPlain || isHow else {
+            fail(client, .script(.flushOption))
+            return
+        }
+        scripts.cache.removeAll()
+        ok(client)
+    }
+}
