@@ -417,7 +417,11 @@ def one():
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_replies_are_those_of_redis(server, one, name, protocol):
-    script = SCRIPTS[name]
+    compare(server, one, name, SCRIPTS[name], protocol)
+
+
+def compare(server, one, name, script, protocol):
+    """Plays a script to both, and fails with each step whose transcripts differ."""
     one.hang_up()
     theirs = play(server, script, protocol)
     ours = play(one.addresses["redis"], script, protocol, [len(seen) for seen in theirs])
