@@ -65,10 +65,15 @@ public enum Frame {
     /// The longest name of a user, room or channel. Redis has no such bound; a name that
     /// travels in every message needs one (two bytes of length).
     public static let nameLengthMax = 65_535
-    /// The longest pattern, and the most that one node may subscribe to: all of them are replicated
-    /// to every node, and together they travel in one frame of at most 16 MiB.
+    /// The longest pattern, and how many one node may subscribe to with how many bytes of text: all of
+    /// them are replicated to every node, and together they travel in one frame, which counts them in
+    /// two bytes.
     public static let patternLengthMax = 1_024
-    public static let patternCountMax = 16_384
+    public static let patternCountMax = 65_535
+    public static let patternBytesMax = 16 * 1024 * 1024
+    /// The text of all patterns in the mesh, beyond which a node takes no new ones of its clients. Nodes
+    /// that do so at the same time can pass it.
+    public static let meshPatternBytesMax = 64 * 1024 * 1024
     /// Twice the 24 that a million nodes need by plain greedy routing (MeshCore.docc/Overlay.md).
     public static let hopLimit: UInt8 = 48
 }

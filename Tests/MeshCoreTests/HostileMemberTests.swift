@@ -172,7 +172,7 @@ import Testing
     @Test func `a member has no more patterns than a node may, however it tells them`() {
         let mesh = SmallMesh(3)
         var first: UInt64 = 1
-        for part in 0..<10 {
+        for part in 0..<20 {
             let items = (0..<4_000).map { number -> DirectoryRecord in
                 let text = "lie \(part) \(number)*"
                 return addPattern(text, key: mesh.hasher.key(.pattern, Array(text.utf8)))
@@ -182,7 +182,7 @@ import Testing
         }
         #expect(mesh.patternCount(at: 0) == Frame.patternCountMax)
         #expect(
-            mesh.protocolErrors(at: 0) == UInt64(40_000 - Frame.patternCountMax))
+            mesh.protocolErrors(at: 0) == UInt64(80_000 - Frame.patternCountMax))
         mesh.crash(1)
         mesh.run(for: .seconds(6))
         #expect(mesh.patternCount(at: 0) == 0)

@@ -88,6 +88,12 @@ public struct PatternIndex: ~Copyable {
             + prefixes.byteCapacity + suffixes.byteCapacity
     }
 
+    /// The bytes of the patterns in the set.
+    public var textBytes: Int { text.count - deadTextCount }
+
+    /// The bytes of one.
+    func textCount(_ id: PatternNumber) -> Int { Int(entries[id.slot].textCount) }
+
     /// The text of a pattern in the set.
     public func pattern(_ id: PatternNumber) -> [UInt8] {
         let entry = entries[id.slot]

@@ -11,6 +11,8 @@ struct ReplicatedPatterns: ~Copyable {
     private var holders: [[UInt16]] = []
     /// The numbers of each node's patterns. Sorted before their order matters.
     private var numbers: [UInt16: Set<PatternNumber>] = [:]
+    /// The bytes of each node's patterns.
+    private var textBytes: [UInt16: Int] = [:]
     /// The numbers that match the name at hand.
     private var matched: [PatternNumber] = []
     /// `matched` is known before the message is published: `match` has only to be told so.
@@ -23,6 +25,9 @@ struct ReplicatedPatterns: ~Copyable {
     var isEmpty: Bool { index.count == 0 }
     var count: Int { index.count }
 
+    /// The bytes of all patterns, each counted once.
+    var byteCount: Int { index.textBytes }
+
     /// How many patterns a node holds: at most `Frame.patternCountMax`.
     func count(of node: UInt16) -> Int { numbers[node]?.count ?? 0 }
 
@@ -33,7 +38,10 @@ struct ReplicatedPatterns: ~Copyable {
         if let known = index.id(of: text), numbers[node]?.contains(known) ?? false {
             return .present
         }
-        guard count(of: node) < Frame.patternCountMax else { return .refused }
+        guard count(of: node) < Frame.patternCountMax,
+            textBytes[node, default: 0] + text.count <= Frame.patternBytesMax
+        else { return .refused }
+        textBytes[node, default: 0] += text.count
         let number = index.insert(text)
         while holders.count <= number.slot { holders.append([]) }
         let position = holders[number.slot].firstIndex { $0 > node } ?? holders[number.slot].count
@@ -57,7 +65,11 @@ struct ReplicatedPatterns: ~Copyable {
     private mutating func release(_ number: PatternNumber, by node: UInt16) {
         holders[number.slot].removeAll { $0 == node }
         numbers[node]?.remove(number)
-        if numbers[node]?.isEmpty ?? false { numbers[node] = nil }
+        textBytes[node]? -= index.textCount(number)
+        if numbers[node]?.isEmpty ?? false {
+            numbers[node] = nil
+            textBytes[node] = nil
+        }
         if holders[number.slot].isEmpty { index.remove(number) }
     }
 
@@ -128,6 +140,9 @@ extension Node {
     /// Somebody in the mesh has a pattern.
     @inline(__always)
     public var hasPatterns: Bool { !directory.patterns.isEmpty }
+
+    /// The bytes of all patterns in the mesh, each counted once.
+    public var patternBytes: Int { directory.patterns.byteCount }
 
     /// Finds the patterns in the mesh that match the name of the next message to be published.
     ///
