@@ -187,6 +187,7 @@ extension MemoryHost {
                 takesClients = false
                 if toLinks { takesLinks = false }
             case .log(let line): logLines.append(line)
+            case .configure(let settings): clientSettings = settings
             }
         }
         effects.orders.removeAll(keepingCapacity: true)

@@ -53,6 +53,9 @@ indirect enum ClientRefusal: Equatable, Sendable {
     enum Limit: Equatable, Sendable {
         case connections
         case patterns(countMax: Int)
+        /// Of the node, and of the mesh.
+        case patternBytes(max: Int)
+        case meshPatternBytes(max: Int)
         case subscriptions
         case sessions
         /// Questions whose answers would be too long.
@@ -138,8 +141,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case tracking
 
         case unknownParameter(name: [UInt8])
-        case outputLimits(OutputLimitFault)
-        case clientCount(max: Int)
+        case parameter(name: String, ParameterFault)
         case noConfigurationFile
         case oneUser
         case noCluster

@@ -127,6 +127,8 @@ public struct Gateway: ~Copyable {
     public var now = Instant(nanoseconds: 0)
 
     var configuration: GatewayConfiguration
+    /// CONFIG SET has changed something that the driver looks after (`settings`); it sets this to false.
+    public var hasNewSettings = false
     let hasher: KeyHasher
     let table = CommandTable.shared
     var clients = Slab<Session>()
@@ -141,6 +143,8 @@ public struct Gateway: ~Copyable {
 
     var registry: Registry
     var patterns: PatternIndex
+    /// The bytes of the patterns in the mesh; the driver sets it before clients subscribe.
+    public var meshPatternBytes = 0
     /// The topic of each pattern, by the pattern's number.
     var patternTopics: [TopicIndex] = []
     /// Patterns that match the name at hand; reused.
@@ -403,7 +407,16 @@ public struct Gateway: ~Copyable {
 
 /// Bounds and identity of the client side.
 public struct GatewayConfiguration: Sendable {
+    /// 1 … `clientCountBound`.
     public var clientCountMax = 10_000
+    /// The most that CONFIG SET maxclients can ask for: the driver has room for so many.
+    public var clientCountBound = 1_000_000
+    /// A client that listens to nothing and has said nothing for so many seconds is ended; 0: none is.
+    public var idleSecondsMax = 0
+    /// Silence in seconds after which the driver asks whether a client is still there; 0: never.
+    public var keepAliveSeconds = 300
+    /// What the driver writes down, in Redis's words.
+    public var logLevel = RedisLogLevel.notice
     /// The largest command: all its arguments together.
     public var requestBytesMax = 65 * 1024 * 1024
     /// Subscriptions, attachments and watches of all clients together; some 110 bytes each.
@@ -412,6 +425,9 @@ public struct GatewayConfiguration: Sendable {
     /// all of them, and a publish may have to try those that begin and end with a wildcard. Not more
     /// than a node may tell the others.
     public var patternCountMax = Frame.patternCountMax
+    /// The bytes of these patterns, and of all in the mesh, beyond which new ones are refused.
+    public var patternBytesMax = Frame.patternBytesMax
+    public var meshPatternBytesMax = Frame.meshPatternBytesMax
     /// The bytes of the names of all that is subscribed to, each counted once.
     public var nameBytesMax = 1 << 30
     /// What AUTH must be given; nil: nothing is asked.
@@ -423,6 +439,9 @@ public struct GatewayConfiguration: Sendable {
     /// `byteCountMax` is the bound.
     public var normalOutputLimit = OutputLimit(
         hard: 128 * 1024 * 1024, soft: 0, softDuration: .seconds(0))
+    /// For replicas, which are none here: it is kept for those who read it. Redis's default.
+    public var replicaOutputLimit = OutputLimit(
+        hard: 256 * 1024 * 1024, soft: 64 * 1024 * 1024, softDuration: .seconds(60))
     /// What clients are set to that do not choose with MESH.POLICY.
     public var slowConsumerPolicy = SlowConsumerPolicy.disconnect
     /// Messages that wait for one client under `drop-oldest`, `drop-newest` and `latest`, with 32
@@ -463,7 +482,7 @@ public struct GatewayConfiguration: Sendable {
             switch words[start] {
             case "normal": normalOutputLimit = limit
             case "pubsub": pubsubOutputLimit = limit
-            case "slave", "replica": break
+            case "slave", "replica": replicaOutputLimit = limit
             default: return .unknownClass
             }
         }

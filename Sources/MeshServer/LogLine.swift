@@ -42,3 +42,26 @@ public enum LogLevel: UInt8, Sendable, Comparable, CaseIterable {
         left.rawValue < right.rawValue
     }
 }
+
+extension LogLevel {
+    /// Redis has one level fewer.
+    public init(_ level: RedisLogLevel) {
+        switch level {
+        case .debug: self = .debug
+        case .verbose: self = .info
+        case .notice: self = .notice
+        case .warning: self = .warning
+        }
+    }
+}
+
+extension RedisLogLevel {
+    public init(_ level: LogLevel) {
+        switch level {
+        case .debug: self = .debug
+        case .info: self = .verbose
+        case .notice: self = .notice
+        case .warning, .error: self = .warning
+        }
+    }
+}

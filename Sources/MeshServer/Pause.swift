@@ -108,6 +108,15 @@ extension Server {
             || pause.mayEnd && !pause.publishers.isEmpty
     }
 
+    /// Whether the client is not listened to for now, for a reason of this server's.
+    func isWaiting(_ client: ClientIndex) -> Bool {
+        pause.throttled.contains(client)
+            || (pause.publishers + pause.rechecking + pause.kept).contains { $0.client == client }
+            || patternSteps.turns.waiting.contains {
+                if case .publisher(client, _, _) = $0 { true } else { false }
+            }
+    }
+
     mutating func pausePublisher(_ client: ClientIndex, _ cause: Pause.Cause) {
         counters[.publishersPaused] &+= 1
         pause.publishers.append(

@@ -152,7 +152,7 @@ extension Server {
             ("clients", .integer(edge.gateway.clientCount)),
             ("sessions", .integer(edge.gateway.sessionCount)),
             ("sessionsWaiting", .integer(edge.gateway.waitingSessionCount)),
-            ("slowConsumer", .text(options.gateway.slowConsumerPolicy.name)),
+            ("slowConsumer", .text(edge.gateway.slowConsumerPolicy.name)),
             ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters[.droppedOldest]))),
             ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters[.droppedNewest]))),
             (

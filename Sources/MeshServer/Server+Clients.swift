@@ -82,6 +82,7 @@ extension Server {
             edge.gateway.deny(client)
             return isThrottled(client) ? .paused : .next
         }
+        if operation == .subscribe { edge.gateway.meshPatternBytes = node.patternBytes }
         let request = edge.gateway.carryOut(bytes, from: client, now: now)
         if !edge.gateway.changes.isEmpty { applyChanges(&effects) }
         switch request {
@@ -190,6 +191,16 @@ extension Server {
         swap(&bytes, &edge.gateway.questionBytes)
         bytes.withSpan { advance(.query(query, question), $0, &effects) }
         swap(&bytes, &edge.gateway.questionBytes)
+    }
+
+    /// Changes bounds of the clients while the server runs: they hold from now on.
+    public mutating func reconfigure(
+        at now: Instant, into effects: inout ServerEffects,
+        _ change: (inout GatewayConfiguration) -> Void
+    ) {
+        self.now = now
+        edge.gateway.reconfigure(change)
+        settle(&effects)
     }
 
     // MARK: Output

@@ -9,6 +9,9 @@ public typealias Parting = MeshGateway.Parting
 /// The words in which rights are given.
 public typealias Operation = MeshGateway.Operation
 public typealias Principal = MeshGateway.Principal
+public typealias GatewayConfiguration = MeshGateway.GatewayConfiguration
+public typealias ClientSettings = MeshGateway.ClientSettings
+public typealias RedisLogLevel = MeshGateway.RedisLogLevel
 
 /// The options of a server, given at birth.
 public struct ServerOptions: Sendable {
@@ -204,6 +207,10 @@ public struct Server: ~Copyable {
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
             for client in edge.gateway.overdue(at: now) { effects.orders.append(.close(client)) }
+            for client in edge.gateway.idleClients(at: now) where !isWaiting(client) {
+                counters[.idleClientsEnded] &+= 1
+                effects.orders.append(.close(client))
+            }
             // One that has left without an end to what it gave.
             for giver in edge.gateway.givers where !node.isPresent(giver) {
                 edge.gateway.nodeDied(giver)
@@ -403,6 +410,10 @@ public struct Server: ~Copyable {
             edge.gateway.farewells.removeAll()
         }
         if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
+        if edge.gateway.hasNewSettings {
+            edge.gateway.hasNewSettings = false
+            effects.orders.append(.configure(edge.gateway.settings))
+        }
         edge.gateway.hasWork = false
     }
 

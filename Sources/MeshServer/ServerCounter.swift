@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias ServerCounters = Counters<ServerCounter, 3>
+public typealias ServerCounters = Counters<ServerCounter, 4>
 
 /// The counters of a server besides those of its node and its gateway.
 public enum ServerCounter: String, CounterName {
@@ -8,6 +8,7 @@ public enum ServerCounter: String, CounterName {
         "Times that a publisher was not read from because of a congested link or destination."
     case namesMatchedInSteps =
         "Names of messages whose matching patterns took more than one event to find."
+    case idleClientsEnded = "Clients ended because they said nothing for longer than `timeout`."
     case patternSearchesCut =
         "Messages of other nodes given to some of their patterns only: too much waited for the rest."
 }

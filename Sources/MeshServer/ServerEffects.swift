@@ -22,6 +22,8 @@ public struct ServerEffects: ~Copyable {
         /// New clients, or new links too, find another node: close the listeners.
         case stopListening(toLinks: Bool)
         case log(LogLine)
+        /// From now on, for the clients that are there too.
+        case configure(ClientSettings)
     }
 
     public init() {}

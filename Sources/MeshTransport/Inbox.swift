@@ -1,7 +1,26 @@
 import CLinux
 import Glibc
+import MeshServer
 import MeshWire
 import Synchronization
+
+/// What can change while a node runs; nil: it stays as it is.
+public struct Reconfiguration: Sendable {
+    public var logLevel: LogLevel?
+    /// Addresses of seeds, in place of those before.
+    public var seeds: [Endpoint]?
+    /// Changes bounds of the clients.
+    public var change: @Sendable (inout GatewayConfiguration) -> Void
+
+    public init(
+        logLevel: LogLevel?, seeds: [Endpoint]?,
+        change: @escaping @Sendable (inout GatewayConfiguration) -> Void
+    ) {
+        self.logLevel = logLevel
+        self.seeds = seeds
+        self.change = change
+    }
+}
 
 /// The way into a reactor from other threads: the only state that two threads share.
 public final class Inbox: Sendable {
@@ -14,6 +33,8 @@ public final class Inbox: Sendable {
         case found([Endpoint]?)
         /// The members' addresses are written down.
         case remembered
+        /// Settings have been read again.
+        case reconfigure(Reconfiguration)
     }
 
     private let requests = Mutex<[Request]>([])
@@ -35,6 +56,9 @@ public final class Inbox: Sendable {
 
     /// Asks the reactor to end now: what waits is lost.
     public func stop() { post(.stop) }
+
+    /// Settings that hold from now on.
+    public func reconfigure(_ settings: Reconfiguration) { post(.reconfigure(settings)) }
 
     func found(_ seeds: [Endpoint]?) { post(.found(seeds)) }
 

@@ -22,7 +22,7 @@ extension Reactor {
                 reactor.refuse(accepted.descriptor)
                 return
             }
-            linux_keep_alive(accepted.descriptor, reactor.limits.clientKeepAliveSeconds)
+            reactor.keepAlive(accepted.descriptor)
             reactor.counters[.clientsAccepted] &+= 1
             guard let index = reactor.adopt(accepted.descriptor, .client, client: client)
             else {
@@ -35,6 +35,20 @@ extension Reactor {
             }
             reactor.connectionOfClient[client.slot] = index
         }
+    }
+
+    /// From now on, for the clients that are there too.
+    mutating func configure(_ settings: ClientSettings) {
+        clientSettings = settings
+        log.level = LogLevel(settings.logLevel)
+        for index in connectionOfClient where !index.isNone {
+            keepAlive(connections[index].descriptor)
+        }
+    }
+
+    /// The kernel knows no longer silence than nine hours.
+    private func keepAlive(_ descriptor: Int32) {
+        linux_keep_alive(descriptor, Int32(min(clientSettings.keepAliveSeconds, 32_767)))
     }
 
     /// Says that there are too many clients, and closes.

@@ -18,7 +18,7 @@ extension Reactor {
 
     mutating func found(_ seeds: [Endpoint]?) {
         isResolving = false
-        guard let seeds else { return }
+        guard let seeds, !hasNewSeeds else { return }
         server.learnSeeds(seeds, at: now)
     }
 

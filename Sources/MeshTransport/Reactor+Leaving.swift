@@ -11,8 +11,26 @@ extension Reactor {
             case .leave: handle(.leave)
             case .found(let seeds): found(seeds)
             case .remembered: isRemembering = false
+            case .reconfigure(let settings): reconfigure(settings)
             }
         }
+    }
+
+    private mutating func reconfigure(_ settings: Reconfiguration) {
+        if let seeds = settings.seeds {
+            hasNewSeeds = true
+            server.learnSeeds(seeds, at: now)
+        }
+        server.reconfigure(at: now, into: &effects) { gateway in
+            let bound = gateway.clientCountBound
+            settings.change(&gateway)
+            gateway.clientCountMax = min(gateway.clientCountMax, bound)
+            if let level = settings.logLevel { gateway.logLevel = RedisLogLevel(level) }
+        }
+        performAll(Span())
+        // After the words of Redis, which has one level fewer.
+        if let level = settings.logLevel { log.level = level }
+        log.write(.notice, "reloaded")
     }
 
     /// The server has left: what waits is sent, and everything is closed.

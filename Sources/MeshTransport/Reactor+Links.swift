@@ -107,6 +107,7 @@ extension Reactor {
                 listeners.close(.redis)
                 if toLinks { listeners.close(.mesh) }
             case .log(let line): log.write(line)
+            case .configure(let settings): configure(settings)
             }
         }
     }

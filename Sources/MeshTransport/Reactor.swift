@@ -68,6 +68,10 @@ public struct ReactorOptions: Sendable {
     /// make large frames quadratic.
     static let leftoverMax = 64 * 1024
 
+    /// Clients that CONFIG SET can make room for, if there are descriptors: memory of places that nobody
+    /// takes is not touched.
+    static let clientCountBound = 65_536
+
     /// Memory for input that a connection without leftovers keeps.
     static let idleInputBytes = 4 * 1024
 
@@ -85,6 +89,7 @@ public struct ReactorOptions: Sendable {
     var phase = Phase.running
     var counters = DriverCounters()
     var log: Log
+    var clientSettings: ClientSettings
 
     /// The connection of each link and client.
     var connectionOfLink: [ConnectionIndex]
@@ -107,6 +112,8 @@ public struct ReactorOptions: Sendable {
     var wasReady = false
     /// Threads of errands that are under way.
     var isResolving = false
+    /// The seeds are others than those that are resolved again and again.
+    var hasNewSeeds = false
     var isRemembering = false
     /// The addresses that were written down last, and when they may be again.
     var remembered: [Endpoint] = []
@@ -176,7 +183,6 @@ public struct ReactorOptions: Sendable {
         self.listeners = listeners
         self.inbox = inbox
         self.poller = poller
-        log = options.log
         let started = Clock.now
         now = started
         nextTrim = started + .seconds(1)
@@ -195,17 +201,6 @@ public struct ReactorOptions: Sendable {
             server.gateway.clientAddress =
                 Reactor.reachable(redis, at: configuration.endpoint).description
         }
-        self.server = Server(
-            server, node: node, hasher: hasher, secret: (random.next(), random.next()),
-            at: started)
-        connections = Connections(
-            capacity: server.gateway.clientCountMax + configuration.linkSlotCount
-                + limits.httpConnectionCount + limits.lingeringCount)
-        connectionOfLink = Array(repeating: .none, count: configuration.linkSlotCount)
-        endpointOfLink = Array(
-            repeating: Endpoint(ipv4: 0, port: 0), count: configuration.linkSlotCount)
-        linkEpochs = Array(repeating: 0, count: configuration.linkSlotCount)
-        spareDescriptor = linux_open_spare()
         let descriptors =
             limits.descriptorCount ?? Int(clamping: linux_raise_descriptor_limit())
         // All link slots, the files of the driver itself, and some for whoever else lives in this
@@ -213,6 +208,25 @@ public struct ReactorOptions: Sendable {
         let forLinks = min(configuration.linkSlotCount + 16, descriptors / 2)
         httpDescriptorMax = Int32(clamping: descriptors - forLinks)
         redisDescriptorMax = Int32(clamping: descriptors - forLinks - min(16, descriptors / 8))
+        server.gateway.clientCountBound = max(
+            server.gateway.clientCountMax, min(Int(redisDescriptorMax), Reactor.clientCountBound))
+        server.gateway.keepAliveSeconds = Int(limits.clientKeepAliveSeconds)
+        server.gateway.logLevel = RedisLogLevel(options.log.level)
+        log = options.log
+        clientSettings = ClientSettings(
+            keepAliveSeconds: server.gateway.keepAliveSeconds,
+            logLevel: server.gateway.logLevel)
+        self.server = Server(
+            server, node: node, hasher: hasher, secret: (random.next(), random.next()),
+            at: started)
+        connections = Connections(
+            capacity: server.gateway.clientCountBound + configuration.linkSlotCount
+                + limits.httpConnectionCount + limits.lingeringCount)
+        connectionOfLink = Array(repeating: .none, count: configuration.linkSlotCount)
+        endpointOfLink = Array(
+            repeating: Endpoint(ipv4: 0, port: 0), count: configuration.linkSlotCount)
+        linkEpochs = Array(repeating: 0, count: configuration.linkSlotCount)
+        spareDescriptor = linux_open_spare()
         unsafe buffer = .allocate(
             byteCount: Reactor.leftoverMax + limits.readBytes, alignment: 64)
     }

@@ -14,7 +14,8 @@ enum NodeSubcommand {
             Runs one node: other nodes connect to its mesh port, Redis clients to its redis port.
             Prints a line with the address of each listener, and "ready" when it serves. SIGTERM and
             SIGINT let it say goodbye to the others and end; a second one ends it at once, from one
-            second after the first on. SIGHUP does nothing: nothing is reloaded.
+            second after the first on. SIGHUP reads the configuration file again:
+            log level, seeds and limits of clients hold from then on.
             """,
         closing: """
             Port 0 takes a free port. Addresses that other machines can reach need --insecure.
@@ -66,6 +67,9 @@ enum NodeSubcommand {
             name: "slow-queue", argument: "BYTES",
             help: "What waits for a slow client that drops (8mb), 1kb … 1gb."),
         Flag(
+            name: "max-clients", argument: "N",
+            help: "Connections of Redis clients at once, 1 … 1000000 (10000)."),
+        Flag(
             name: "output-limit", argument: "LIMITS",
             help: "Output at which a slow client is disconnected, as in Redis's\n"
                 + "client-output-buffer-limit pubsub: \"32mb 8mb 60\"."),
@@ -100,18 +104,7 @@ enum NodeSubcommand {
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
         try arguments.refuseWords()
-        var values = arguments.flags
-        if let path = arguments["config"] {
-            let file = try ConfigurationFile.read(path, settings)
-            do throws(UsageError) {
-                // Checked by itself first, so that an error names the file and not a flag.
-                _ = try options(file)
-            } catch {
-                throw ConfigurationFileError(description: "\(path): \(error)")
-            }
-            values.merge(file) { flag, _ in flag }
-        }
-        var options = try options(values)
+        var options = try options(try values(arguments))
         options.onReady = { printLine("ready") }
         Process.prepare()
         // Before anything that may take long: a terminal that is closed ends no node.
@@ -127,7 +120,7 @@ enum NodeSubcommand {
             }
         }
         // Before anybody is told that the node is there, and could signal it.
-        try obeySignals(node, options.log)
+        try obeySignals(node, options.log, arguments)
         printLine("mesh \(node.ports.mesh)")
         if let redis = node.ports.redis { printLine("redis \(redis)") }
         if let http = node.ports.http { printLine("http \(http)") }
@@ -136,12 +129,55 @@ enum NodeSubcommand {
         return 0
     }
 
+    /// The settings of the flags, and of the configuration file where there is none.
+    private static func values(_ arguments: Arguments) throws -> [String: [String]] {
+        guard let path = arguments["config"] else { return arguments.flags }
+        let file = try ConfigurationFile.read(path, settings)
+        do throws(UsageError) {
+            // Checked by itself first, so that an error names the file and not a flag.
+            _ = try options(file)
+        } catch {
+            throw ConfigurationFileError(description: "\(path): \(error)")
+        }
+        return arguments.flags.merging(file) { flag, _ in flag }
+    }
+
+    /// SIGHUP: what can change while a node runs is taken from the configuration file again. A file that
+    /// is wrong changes nothing.
+    private static func reload(_ node: MeshNode, _ arguments: Arguments, _ log: inout Log) {
+        guard arguments["config"] != nil else {
+            log.write(
+                .notice, "signalIgnored",
+                [
+                    ("signal", .text("SIGHUP")),
+                    ("hint", .text("there is no --config to read; SIGTERM lets the node leave")),
+                ])
+            return
+        }
+        do {
+            let values = try values(arguments)
+            let options = try options(values)
+            if values["log-level"] != nil { log.level = options.log.level }
+            try node.reconfigure(
+                logLevel: values["log-level"] == nil ? nil : options.log.level,
+                seeds: values["seed"] == nil ? nil : options.seeds
+            ) { gateway in
+                // They have been read without a fault.
+                try? setClientOptions(values, &gateway)
+            }
+        } catch {
+            log.write(.warning, "notReloaded", [("reason", .text("\(error)"))])
+        }
+    }
+
     /// The first SIGTERM or SIGINT lets the node leave, the second one ends the process
-    /// (`StopRequests`). SIGHUP is told to the log and does nothing.
+    /// (`StopRequests`). SIGHUP reads the configuration file again.
     ///
     /// A thread waits for them, because hardly anything is allowed in a signal's handler. They are
     /// blocked in this thread, and so in all that come after it.
-    private static func obeySignals(_ node: MeshNode, _ log: Log) throws(SystemError) {
+    private static func obeySignals(
+        _ node: MeshNode, _ log: Log, _ arguments: Arguments
+    ) throws(SystemError) {
         let blocked = block([SIGTERM, SIGINT, SIGHUP])
         let error = Thread.start(name: "signals") {
             // This thread's own: lines are written whole, whoever writes them.
@@ -152,12 +188,7 @@ enum NodeSubcommand {
                 var number: Int32 = 0
                 unsafe sigwait(&signals, &number)
                 if number == SIGHUP {
-                    log.write(
-                        .notice, "signalIgnored",
-                        [
-                            ("signal", .text("SIGHUP")),
-                            ("hint", .text("nothing is reloaded; SIGTERM lets the node leave")),
-                        ])
+                    reload(node, arguments, &log)
                     continue
                 }
                 guard requests.note(atNanoseconds: linux_monotonic_nanoseconds()) else { continue }
@@ -211,6 +242,12 @@ enum NodeSubcommand {
                 throw UsageError("session-messages: '\(text)' is not a number from 1 to 1000000")
             }
             gateway.sessionCountMax = count
+        }
+        if let text = values["max-clients"]?.last {
+            guard let count = Int(text), (1...1_000_000).contains(count) else {
+                throw UsageError("max-clients: '\(text)' is not a number from 1 to 1000000")
+            }
+            gateway.clientCountMax = count
         }
         if let text = values["output-limit"]?.last {
             if let fault = gateway.setOutputLimits("pubsub " + text) {

@@ -83,6 +83,8 @@ public final class MeshNode: Sendable {
     /// Nil once the node runs or has run.
     private let listeners: Mutex<Listeners?>
     private let inbox: Inbox
+    private let own: OwnAddresses
+    private let allowsInsecureAddresses: Bool
 
     /// Resolves the host names, which may block, and binds the ports.
     ///
@@ -114,6 +116,8 @@ public final class MeshNode: Sendable {
         let name = options.name ?? "\(MeshNode.hostName()):\(bound.meshEndpoint.port)"
         try MeshNode.check("the node's name", name, bytes: 1...64)
         let own = OwnAddresses(advertised: advertised, listening: bound.meshEndpoint)
+        self.own = own
+        allowsInsecureAddresses = options.allowsInsecureAddresses
         var configuration = Configuration(
             endpoint: advertised, name: name, zone: options.zone, seeds: own.strike(from: seeds))
         if resolver.hasNames { configuration.seedNames = options.seeds.map(\.description) }
@@ -184,6 +188,29 @@ public final class MeshNode: Sendable {
                 return .failure(.system(error))
             }
         }
+    }
+
+    /// Settings that hold from now on, while the node runs or before it does.
+    ///
+    /// - Parameters:
+    ///   - logLevel: nil: as before.
+    ///   - seeds: in place of those before; nil: these stay. Names among them are resolved now, which may
+    ///     block, and later no more.
+    ///   - change: changes bounds of the clients. `clientCountMax` goes no higher than there is room for.
+    /// - Throws: for a seed that cannot be one, or that other machines can reach without the permission.
+    public func reconfigure(
+        logLevel: LogLevel? = nil, seeds: [HostPort]? = nil,
+        change: @escaping @Sendable (inout GatewayConfiguration) -> Void = { _ in }
+    ) throws(MeshNodeError) {
+        var addresses: [Endpoint]?
+        if let seeds {
+            var options = Options(seeds: seeds)
+            options.allowsInsecureAddresses = allowsInsecureAddresses
+            options.log = reactorOptions.log
+            addresses = own.strike(from: try SeedResolver(options).resolve(isAgain: false))
+        }
+        inbox.reconfigure(
+            Reconfiguration(logLevel: logLevel, seeds: addresses, change: change))
     }
 
     /// Says goodbye to the others and lets `run` return.

@@ -83,7 +83,12 @@ import Testing
         ),
         ("CONFIG SET a", "-ERR wrong number of arguments for 'config|set' command·"),
         ("CONFIG SET a b c", "-ERR syntax error·"),
-        ("CONFIG SET notify-keyspace-events Egx", "+OK·"),
+        ("CONFIG SET notify-keyspace-events ''", "+OK·"),
+        (
+            "CONFIG SET notify-keyspace-events Egx",
+            "-ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - "
+                + "there are no keys here whose changes could be told·"
+        ),
         ("CONFIG SET client-output-buffer-limit 'pubsub 1mb 2mb 60'", "+OK·"),
         (
             "CONFIG SET client-output-buffer-limit 'pubsub 1mb 2mb'",
@@ -269,6 +274,54 @@ import Testing
         let info = harness.exchange(client, "COMMAND INFO publish\r\n")
         #expect(
             info == "*1·*10·$7·publish·:3·*1·+pubsub·:0·:0·:0·*1·+@pubsub·*0·*0·*0·")
+    }
+
+    /// The fields of the only other client, as CLIENT LIST tells them.
+    private func fields(_ harness: inout Harness) -> [Substring: Substring] {
+        let list = harness.exchange(harness.open(), "CLIENT LIST TYPE pubsub\r\n")
+        let line = list.split(separator: "·")[1].split(separator: "\n")[0]
+        var fields: [Substring: Substring] = [:]
+        for word in line.split(separator: " ") {
+            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            fields[parts[0]] = parts[1]
+        }
+        return fields
+    }
+
+    @Test(arguments: ["disconnect", "drop-oldest", "drop-newest", "latest"])
+    func `CLIENT LIST tells what waits, under each policy`(policy: String) {
+        var harness = Harness()
+        let client = harness.open(3)
+        _ = harness.exchange(client, "MESH.POLICY \(policy)\r\nSUBSCRIBE a\r\n")
+        let before = fields(&harness)
+        #expect(before["obl"] == "0" && before["oll"] == "0" && before["omem"] == "0")
+        let payload = String(repeating: "x", count: 100_000)
+        for number in 0..<20 {
+            harness.deliver(.channel, "a", payload + "\(number)")
+        }
+        let after = fields(&harness)
+        let waiting = Int(after["obl"]!)! + Int(after["omem"]!)!
+        #expect(after["obl"] == "16384" && Int(after["oll"]!)! > 10, "\(after)")
+        // Of one channel, the latest alone waits behind what is on its way.
+        #expect(policy == "latest" ? waiting > 300_000 : waiting > 1_990_000, "\(after)")
+        #expect(after["policy"]! == policy)
+        _ = harness.readBytes(client)
+        while Int(fields(&harness)["omem"]!)! > 0 { _ = harness.readBytes(client) }
+        let read = fields(&harness)
+        #expect(read["oll"] == "0")
+    }
+
+    @Test func `CLIENT LIST names attached users in one word, and counts sessions`() {
+        var harness = Harness()
+        let client = harness.open(3)
+        _ = harness.exchange(client, "SUBSCRIBE a\r\n")
+        #expect(fields(&harness)["attached"] == "" && fields(&harness)["sessions"] == "0")
+        _ = harness.exchange(client, ["MESH.ATTACH", "a b=%\n\u{e9}"].map { Array($0.utf8) })
+        #expect(fields(&harness)["attached"] == "a%20b=%25%0a%c3%a9")
+        _ = harness.exchange(client, "MESH.ATTACH ann SESSION\r\n")
+        let attached = fields(&harness)
+        #expect(attached["attached"]!.hasSuffix("+1") && attached["sessions"] == "1")
+        #expect(attached["marks"] == "0")
     }
 
     @Test func `CLIENT LIST describes every connection`() {

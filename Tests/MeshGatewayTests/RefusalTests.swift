@@ -21,7 +21,8 @@ private let samples: [ClientRefusal] = {
         .notAuthenticated, .wrongPassword, .passwordNotAsked, .notPermitted(command: text),
     ]
     let limits: [ClientRefusal.Limit] = [
-        .connections, .patterns(countMax: .max), .subscriptions, .sessions, .commandsAskedFor,
+        .connections, .patterns(countMax: .max), .patternBytes(max: .max),
+        .meshPatternBytes(max: .max), .subscriptions, .sessions, .commandsAskedFor,
         .channelsAskedFor, .channelNames(bytesMax: .max),
     ]
     let sessions: [ClientRefusal.Sessions] = [
@@ -45,12 +46,17 @@ private let samples: [ClientRefusal] = {
         .greetingUnauthenticated, .databaseIndex, .clientName(bytesMax: .max),
         .unknownClientText(name: hostile), .unknownClientType(name: hostile), .clientIDListed,
         .clientIDKilled, .unknownClient, .unknownUser(name: hostile), .ageMax, .tracking,
-        .unknownParameter(name: hostile), .clientCount(max: .max), .noConfigurationFile, .oneUser,
+        .unknownParameter(name: hostile), .noConfigurationFile, .oneUser,
         .noCluster,
     ]
     redis += ClientRefusal.ClientText.allCases.map { .characters($0) }
-    redis += OutputLimitFault.allCases.map { .outputLimits($0) }
-    let faults: [ScriptFault] = [
+    let faults: [ParameterFault] =
+        [
+            .notAnInteger, .range(least: .min, most: .max), .choice(of: [text, text]), .fixed,
+            .duplicate, .noKeys,
+        ] + OutputLimitFault.allCases.map { .outputLimits($0) }
+    redis += faults.map { .parameter(name: text, $0) }
+    let scriptFaults: [ScriptFault] = [
         .argumentCount, .argumentType, .joined(text), .calculated(text), .measured(text),
         .loop(text), .number, .memory, .steps(countMax: .max), .channel(bytesMax: .max),
         .notPermitted, .joining,
@@ -62,7 +68,7 @@ private let samples: [ClientRefusal] = {
         .unknown, .caught(.argumentType), .keyCountNegative, .keyCountTooLarge, .flushOption,
         .notBusy, .readOnly, .noFunction,
     ]
-    scripts += faults.map { .failed($0, line: .max, name: text) }
+    scripts += scriptFaults.map { .failed($0, line: .max, name: text) }
     scripts += reasons.map { .wrong(ScriptError(line: .max, reason: $0)) }
     return syntax.map { .syntax($0) } + rights.map { .rights($0) } + limits.map { .limit($0) }
         + sessions.map { .session($0) } + states.map { .state($0) }

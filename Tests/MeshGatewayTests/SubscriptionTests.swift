@@ -179,6 +179,28 @@ import Testing
         #expect(answer == ":1·")
     }
 
+    @Test func `the text of patterns is bounded, of the node and of the mesh`() {
+        var configuration = GatewayConfiguration()
+        configuration.patternBytesMax = 10
+        configuration.meshPatternBytesMax = 15
+        var harness = Harness(configuration)
+        let client = harness.open(3)
+        let ten = harness.exchange(client, "PSUBSCRIBE aaaa* bbbb*\r\n")
+        #expect(!ten.contains("-ERR"))
+        let refused = harness.exchange(client, "PSUBSCRIBE aaaa* c\r\n")
+        #expect(refused == "-ERR the patterns of a node have at most 10 bytes·")
+        // What is there already takes nothing.
+        let again = harness.exchange(harness.open(3), "PSUBSCRIBE bbbb* aaaa* aaaa*\r\n")
+        #expect(!again.contains("-ERR"))
+        _ = harness.exchange(client, "PUNSUBSCRIBE bbbb*\r\n")
+        harness.gateway.configuration.patternBytesMax = 100
+        let fits = harness.exchange(client, "PSUBSCRIBE cccc*\r\n")
+        #expect(!fits.contains("-ERR"))
+        let beyond = harness.exchange(client, "PSUBSCRIBE d\r\n")
+        #expect(beyond == "-ERR all patterns in the mesh have at most 15 bytes·")
+        #expect(harness.gateway.counters[.subscriptionsRefused] == 2)
+    }
+
     @Test func `at the node's bounds subscriptions are refused, and counted`() {
         var configuration = GatewayConfiguration()
         configuration.subscriptionCountMax = 4

@@ -188,7 +188,7 @@ struct CalmWork {
     func bounds(of counter: ServerCounter) -> ClosedRange<Int> {
         switch counter {
         case .publishersPaused: 0...pausesMax
-        case .namesMatchedInSteps, .patternSearchesCut: never
+        case .namesMatchedInSteps, .patternSearchesCut, .idleClientsEnded: never
         }
     }
 

@@ -24,13 +24,19 @@ import Testing
     @Test(arguments: [
         ("mesh", "7400"), ("mesh", "a:65536"), ("mesh", ":1"), ("mesh", "a:"), ("mesh", "::1:1"),
         ("mesh", "off"), ("seed", "a"), ("degree", "3"), ("degree", "65"), ("degree", "x"),
-        ("log-level", "loud"), ("log-format", "xml"),
+        ("log-level", "loud"), ("max-clients", "0"), ("max-clients", "1000001"),
+        ("max-clients", "x"), ("log-format", "xml"),
     ]) func `a wrong value is an error that names the setting`(name: String, value: String) {
         #expect {
             try options([name: [value]])
         } throws: {
             "\($0)".hasPrefix("\(name): ")
         }
+    }
+
+    @Test func `the number of clients is a setting`() throws {
+        #expect(try options(["max-clients": ["1"]]).gateway.clientCountMax == 1)
+        #expect(try options(["max-clients": ["1000000"]]).gateway.clientCountMax == 1_000_000)
     }
 
     @Test func `an address others can reach needs permission`() throws {

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import MeshWire
 import Testing
@@ -70,7 +71,36 @@ import Testing
         #expect(try draining.node.logged("leaving").isEmpty)
     }
 
-    @Test func `SIGHUP does nothing but a line in the log`() throws {
+    /// A file that is written anew for each step.
+    @Test func `SIGHUP reads the configuration file again`() throws {
+        let path = "/tmp/smallworld-test-\(getpid())-\(UInt32.random(in: 0...(.max))).json5"
+        func write(_ text: String) throws {
+            try text.write(toFile: path, atomically: true, encoding: .utf8)
+        }
+        defer { unlink(path) }
+        try write("{ 'log-level': 'debug', 'max-clients': 50 }")
+        let node = try TestProcess.node(seeds: [], ["--config", path, "--slow-queue", "2mb"])
+        _ = try node.line("ready")
+        let client = try TestSocket(try node.endpoint("redis"))
+        try client.call(
+            "CONFIG GET maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n50\r\n")
+        try write("{ 'log-level': 'info', 'max-clients': 60, 'output-limit': '16mb 8mb 30' }")
+        node.signal(SIGHUP)
+        try eventually("reloaded") { try !node.logged("reloaded").isEmpty }
+        try client.call(
+            "CONFIG GET maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n60\r\n")
+        try client.call(
+            "CONFIG GET loglevel", expecting: "*2\r\n$8\r\nloglevel\r\n$7\r\nverbose\r\n")
+        try write("{ 'max-clients': 0 }")
+        node.signal(SIGHUP)
+        try eventually("told") { try !node.logged("notReloaded").isEmpty }
+        try client.call(
+            "CONFIG GET maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n60\r\n")
+        node.signal(SIGTERM)
+        #expect(try node.waitForEnd() == 0)
+    }
+
+    @Test func `without a configuration file SIGHUP does nothing but a line in the log`() throws {
         let node = try TestProcess.node()
         _ = try node.line("ready")
         node.signal(SIGHUP)

@@ -185,7 +185,8 @@ static inline linux_endpoint linux_source_towards(linux_endpoint to) {
 
 // Probes after `seconds` of silence, then three more a third of that apart, as Redis does.
 static inline void linux_keep_alive(int fd, int seconds) {
-    linux_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    linux_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0);
+    if (seconds <= 0) return;
     linux_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
     linux_set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds / 3 > 0 ? seconds / 3 : 1);
     linux_set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);

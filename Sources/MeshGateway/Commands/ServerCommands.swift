@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// What a client asks about the server: INFO, CONFIG, COMMAND, ACL, and help.
+// What a client asks about the server: INFO, COMMAND, ACL, and help.
 
 extension Gateway {
     // MARK: INFO
@@ -95,77 +95,6 @@ extension Gateway {
                 "# \(part.section)\r\n" + part.lines.map { "\($0)\r\n" }.joined()
             }
             .joined(separator: "\r\n")
-    }
-
-    // MARK: CONFIG
-
-    /// What clients and tools look up; the rest does not exist.
-    private var parameters: [(name: String, value: String)] {
-        let pubsub = configuration.pubsubOutputLimit
-        let normal = configuration.normalOutputLimit
-        let limits = [("normal", normal), ("slave", normal), ("pubsub", pubsub)].map {
-            "\($0.0) \($0.1.hard) \($0.1.soft) \($0.1.softDuration.milliseconds / 1_000)"
-        }
-        return [
-            ("appendonly", "no"), ("client-output-buffer-limit", limits.joined(separator: " ")),
-            ("databases", "16"), ("maxclients", "\(configuration.clientCountMax)"),
-            ("maxmemory", "0"), ("maxmemory-policy", "noeviction"),
-            ("notify-keyspace-events", ""), ("replica-read-only", "yes"), ("save", ""),
-            ("slave-read-only", "yes"), ("timeout", "0"),
-        ]
-    }
-
-    mutating func getConfiguration(_ input: Span<UInt8>, _ client: ClientIndex) {
-        // Beyond this many patterns nobody has a use for the answer.
-        let wanted = (2..<min(arguments.count, 66)).map {
-            Array(text($0, input, countMax: 256).lowercased().utf8)
-        }
-        let found = parameters.filter { parameter in
-            wanted.contains { Glob.matches($0, Array(parameter.name.utf8)) }
-        }
-        reply(client, .map(found.map { ($0.name, .text($0.value)) }))
-    }
-
-    mutating func setConfiguration(_ input: Span<UInt8>, _ client: ClientIndex) {
-        guard arguments.count % 2 == 0 else {
-            fail(client, .syntax(.unknownArgument))
-            return
-        }
-        var updated = configuration
-        var asksForNotifications = false
-        for index in stride(from: 2, to: arguments.count, by: 2) {
-            let name = text(index, input, countMax: 128).lowercased()
-            let value = text(index + 1, input, countMax: 1_024)
-            switch name {
-            case "client-output-buffer-limit":
-                if let fault = updated.setOutputLimits(value) {
-                    fail(client, .redis(.outputLimits(fault)))
-                    return
-                }
-            case "maxclients":
-                let most = 1_000_000
-                guard let count = Int(value), (1...most).contains(count) else {
-                    fail(client, .redis(.clientCount(max: most)))
-                    return
-                }
-                updated.clientCountMax = count
-            case "notify-keyspace-events":
-                asksForNotifications = true
-            case "appendonly", "databases", "maxmemory", "maxmemory-policy", "replica-read-only",
-                "save", "slave-read-only", "timeout", "tcp-keepalive", "loglevel":
-                // Tools set these when they start; nothing here depends on them.
-                break
-            default:
-                fail(
-                    client,
-                    .redis(.unknownParameter(name: excerpt(index, input, countMax: 4_096))))
-                return
-            }
-        }
-        configuration = updated
-        outputAlarm = configuration.smallestHardLimit
-        if asksForNotifications { counters[.keyspaceNotificationsAsked] += 1 }
-        ok(client)
     }
 
     /// FLUSHALL and FLUSHDB: there is nothing to remove.

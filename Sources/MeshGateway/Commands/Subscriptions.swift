@@ -75,6 +75,16 @@ extension Gateway {
         if kind == .pattern, patterns.count + addition.topics > patternCountMax {
             return .limit(.patterns(countMax: patternCountMax))
         }
+        if kind == .pattern {
+            let bytesMax = min(configuration.patternBytesMax, Frame.patternBytesMax)
+            if patterns.textBytes + addition.nameBytes > bytesMax {
+                return .limit(.patternBytes(max: bytesMax))
+            }
+            let meshBytesMax = configuration.meshPatternBytesMax
+            if meshPatternBytes + addition.nameBytes > meshBytesMax {
+                return .limit(.meshPatternBytes(max: meshBytesMax))
+            }
+        }
         if registry.count + addition.subscriptions > configuration.subscriptionCountMax
             || registry.topics.nameBytes + addition.nameBytes > configuration.nameBytesMax
         {

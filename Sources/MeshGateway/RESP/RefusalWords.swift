@@ -62,6 +62,10 @@ extension ClientRefusal.Limit {
         switch self {
         case .connections: "ERR max number of clients reached"
         case .patterns(let countMax): "ERR a node has at most \(countMax) patterns"
+        case .patternBytes(let bytesMax):
+            "ERR the patterns of a node have at most \(bytesMax) bytes"
+        case .meshPatternBytes(let bytesMax):
+            "ERR all patterns in the mesh have at most \(bytesMax) bytes"
         case .subscriptions: "ERR this node has all the subscriptions that it may have"
         case .sessions: "ERR this node has all the sessions that it may have"
         case .commandsAskedFor: "ERR too many commands in one question"
@@ -213,12 +217,8 @@ extension ClientRefusal.Redis {
         case .tracking: "ERR client tracking is not offered: there are no keys to track"
         case .unknownParameter(let name):
             "ERR Unknown option or number of arguments for CONFIG SET - '\(quoted(name))'"
-        case .outputLimits(let fault):
-            "ERR CONFIG SET failed (possibly related to argument 'client-output-buffer-limit') - "
-                + fault.words
-        case .clientCount(let max):
-            "ERR CONFIG SET failed (possibly related to argument 'maxclients') - "
-                + "argument must be between 1 and \(max) inclusive"
+        case .parameter(let name, let fault):
+            "ERR CONFIG SET failed (possibly related to argument '\(name)') - \(fault.words)"
         case .noConfigurationFile: "ERR The server is running without a config file"
         case .oneUser: "ERR this server has one user, default, and its password"
         case .noCluster: "ERR This instance has cluster support disabled"
@@ -232,6 +232,22 @@ extension ClientRefusal.ClientText {
         case .name: "Client names"
         case .libraryName: "lib-name"
         case .libraryVersion: "lib-ver"
+        }
+    }
+}
+
+extension ParameterFault {
+    fileprivate var words: String {
+        switch self {
+        case .notAnInteger: "argument couldn't be parsed into an integer"
+        case .range(let least, let most):
+            "argument must be between \(least) and \(most) inclusive"
+        case .choice(let names):
+            "argument(s) must be one of the following: \(names.joined(separator: ", "))"
+        case .outputLimits(let fault): fault.words
+        case .fixed: "can't set immutable config: nothing here depends on it"
+        case .duplicate: "duplicate parameter"
+        case .noKeys: "there are no keys here whose changes could be told"
         }
     }
 }

@@ -234,7 +234,7 @@ extension World {
                         endAtHost(line, number, host)
                         isBusy = true
                     }
-                case .stopListening, .log: break
+                case .stopListening, .log, .configure: break
                 }
             }
             host.server.takeDirty(into: &dirtyClients)

@@ -1,0 +1,248 @@
+import MeshCore
+import MeshWire
+
+// CLIENT LIST, INFO and KILL: the connections of this node.
+
+extension Gateway {
+    /// Output up to this size is the buffer of a client in Redis, and what is beyond it a list of blocks of
+    /// this size.
+    private static let bufferBytes = 16 * 1024
+
+    /// A client as CLIENT LIST tells of it, without the line's end. What has no meaning here is 0.
+    ///
+    /// Of the output that has not left yet `obl` are the bytes of the first 16 KiB, `omem` those of the
+    /// rest and of the messages that wait in the mailbox, and `oll` counts blocks of 16 KiB and such
+    /// messages: so Redis's tools see a client that is behind under every policy.
+    func describe(_ client: ClientIndex, _ now: Instant) -> String {
+        let slot = client.slot
+        let flags = clients[slot].flags
+        let waiting = clients[slot].output.count + clients[slot].held.count
+        let buffered = min(waiting, Self.bufferBytes)
+        let blockCount = (waiting - buffered + Self.bufferBytes - 1) / Self.bufferBytes
+        let messageCount = clients[slot].mailbox.waiting.count
+        let messageBytes = clients[slot].mailbox.waiting.byteCount
+        let queued =
+            flags.contains(.queueing) ? clients[slot].transaction.queuedCount : -1
+        let command = clients[slot].lastCommand.map { table[$0].fullName } ?? "NULL"
+        let age = (now - clients[slot].openedAt).milliseconds / 1_000
+        let idle = (now - clients[slot].lastSeenAt).milliseconds / 1_000
+        let memory =
+            clients[slot].output.byteCapacity + clients[slot].held.byteCapacity
+            + messageBytes + MemoryLayout<Session>.stride
+        let fields: [(String, String)] = [
+            ("id", "\(clients[slot].id)"), ("addr", clients[slot].address),
+            ("laddr", configuration.localAddress), ("fd", "\(slot)"),
+            ("name", String(decoding: clients[slot].name, as: UTF8.self)), ("age", "\(age)"),
+            ("idle", "\(idle)"), ("flags", letters(client)), ("db", "0"),
+            ("sub", "\(clients[slot].lists[count: .channel])"),
+            ("psub", "\(clients[slot].lists[count: .pattern])"),
+            ("ssub", "\(clients[slot].lists[count: .shardChannel])"), ("multi", "\(queued)"),
+            ("qbuf", "0"), ("qbuf-free", "0"), ("argv-mem", "0"), ("multi-mem", "0"),
+            ("rbs", "0"), ("rbp", "0"), ("obl", "\(buffered)"),
+            ("oll", "\(blockCount + messageCount)"),
+            ("omem", "\(waiting - buffered + messageBytes)"), ("tot-mem", "\(memory)"),
+            ("events", waiting > 0 ? "rw" : "r"), ("cmd", command), ("user", "default"),
+            ("redir", "-1"), ("resp", clients[slot].isRESP3 ? "3" : "2"),
+            ("lib-name", String(decoding: clients[slot].libraryName, as: UTF8.self)),
+            ("lib-ver", String(decoding: clients[slot].libraryVersion, as: UTF8.self)),
+            ("policy", clients[slot].mailbox.policy.name),
+            ("dropped", "\(clients[slot].droppedCount)"),
+            ("attached", attachedNames(client)),
+            ("sessions", "\(clients[slot].sessions.entries.count)"),
+            ("marks", "\(clients[slot].marks.count)"),
+        ]
+        return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
+    }
+
+    /// Redis's letters for the states of a client.
+    private func letters(_ client: ClientIndex) -> String {
+        let flags = clients[client.slot].flags
+        var letters = ""
+        if clients[client.slot].lists.redisCount > 0 { letters += "P" }
+        if flags.contains(.queueing) { letters += "x" }
+        if flags.contains(.asking) { letters += "b" }
+        if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
+        if flags.contains(.noEvict) { letters += "e" }
+        if flags.contains(.noTouch) { letters += "T" }
+        return letters.isEmpty ? "N" : letters
+    }
+
+    /// The user that is attached, of several one and how many more there are. Bytes that would not stand
+    /// in one word are written as `%20`, and names are cut at 64 bytes.
+    private func attachedNames(_ client: ClientIndex) -> String {
+        let count = clients[client.slot].lists[count: .user]
+        guard count > 0 else { return "" }
+        let subscription = clients[client.slot].lists[first: .user]
+        let name = registry.topics.name(registry.subscription(subscription).topic)
+        let digits = Array("0123456789abcdef")
+        var word = ""
+        for byte in name.prefix(64) {
+            if byte > 0x20, byte < 0x7F, byte != UInt8(ascii: "%") {
+                word.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                word += "%\(digits[Int(byte >> 4)])\(digits[Int(byte & 15)])"
+            }
+        }
+        return count > 1 ? "\(word)+\(count - 1)" : word
+    }
+
+    private enum ClientType { case normal, pubsub, other }
+
+    /// Nil for a word that is no type of client.
+    private func clientType(_ index: Int, _ input: Span<UInt8>) -> ClientType? {
+        if equals(index, "normal", input) { return .normal }
+        if equals(index, "pubsub", input) { return .pubsub }
+        if equals(index, "master", input) || equals(index, "replica", input)
+            || equals(index, "slave", input)
+        {
+            return .other
+        }
+        return nil
+    }
+
+    private func type(of client: ClientIndex) -> ClientType {
+        clients[client.slot].lists.redisCount > 0 ? .pubsub : .normal
+    }
+
+    mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant) {
+        var type: ClientType?
+        var ids: Set<Int64>?
+        if arguments.count == 4, equals(2, "type", input) {
+            type = clientType(3, input)
+            guard type != nil else {
+                fail(client, .redis(.unknownClientType(name: excerpt(3, input))))
+                return
+            }
+        } else if arguments.count > 3, equals(2, "id", input) {
+            var wanted: Set<Int64> = []
+            for index in 3..<arguments.count {
+                guard let id = integer(index, input), id > 0 else {
+                    fail(client, .redis(.clientIDListed))
+                    return
+                }
+                wanted.insert(Int64(id))
+            }
+            ids = wanted
+        } else if arguments.count != 2 {
+            fail(client, .syntax(.unknownArgument))
+            return
+        }
+        var text = ""
+        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+            if let type, self.type(of: ClientIndex(slot)) != type { continue }
+            if let ids, !ids.contains(clients[slot].id) { continue }
+            text += describe(ClientIndex(slot), now) + "\n"
+        }
+        reply(client, .verbatim(text))
+    }
+
+    mutating func killClients(
+        _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) -> Request {
+        if arguments.count == 3 {
+            let address = text(2, input, countMax: 128)
+            for slot in 0..<clients.count
+            where clients[slot].flags.contains(.open) && clients[slot].address == address {
+                ok(client)
+                return kill(ClientIndex(slot), askedBy: client)
+            }
+            fail(client, .redis(.unknownClient))
+            return .handled
+        }
+        var filter = KillFilter()
+        guard read(&filter, input, client, now) else { return .handled }
+        var count = 0
+        var request = Request.handled
+        for slot in 0..<clients.count
+        where clients[slot].flags.contains(.open) && !clients[slot].flags.contains(.doomed) {
+            if filter.skipsMe, slot == client.slot { continue }
+            if let id = filter.id, clients[slot].id != id { continue }
+            if let address = filter.address, clients[slot].address != address { continue }
+            if let type = filter.type, self.type(of: ClientIndex(slot)) != type { continue }
+            if filter.isNobody { continue }
+            if let since = filter.openedBefore, !(clients[slot].openedAt < since) { continue }
+            count += 1
+            if case .end = kill(ClientIndex(slot), askedBy: client) { request = .end }
+        }
+        integer(count, client)
+        return request
+    }
+
+    private struct KillFilter {
+        var id: Int64?
+        var address: String?
+        var type: ClientType?
+        var openedBefore: Instant?
+        var skipsMe = true
+        /// A local address or user that nobody has.
+        var isNobody = false
+    }
+
+    private mutating func read(
+        _ filter: inout KillFilter, _ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant
+    ) -> Bool {
+        var index = 2
+        while index < arguments.count {
+            guard index + 1 < arguments.count else {
+                fail(client, .syntax(.unknownArgument))
+                return false
+            }
+            let value = index + 1
+            if equals(index, "id", input) {
+                guard let id = integer(value, input), id > 0 else {
+                    fail(client, .redis(.clientIDKilled))
+                    return false
+                }
+                filter.id = Int64(id)
+            } else if equals(index, "type", input) {
+                filter.type = clientType(value, input)
+                guard filter.type != nil else {
+                    fail(client, .redis(.unknownClientType(name: excerpt(value, input))))
+                    return false
+                }
+            } else if equals(index, "addr", input) {
+                filter.address = text(value, input, countMax: 128)
+            } else if equals(index, "laddr", input) {
+                if text(value, input, countMax: 128) != configuration.localAddress {
+                    filter.isNobody = true
+                }
+            } else if equals(index, "user", input) {
+                guard equals(value, "default", input) else {
+                    fail(client, .redis(.unknownUser(name: excerpt(value, input))))
+                    return false
+                }
+            } else if equals(index, "maxage", input) {
+                guard let seconds = integer(value, input), (1...1 << 32).contains(seconds) else {
+                    fail(client, .redis(.ageMax))
+                    return false
+                }
+                filter.openedBefore = now - .seconds(Int64(seconds))
+            } else if equals(index, "skipme", input) {
+                if equals(value, "yes", input) {
+                    filter.skipsMe = true
+                } else if equals(value, "no", input) {
+                    filter.skipsMe = false
+                } else {
+                    fail(client, .syntax(.unknownArgument))
+                    return false
+                }
+            } else {
+                fail(client, .syntax(.unknownArgument))
+                return false
+            }
+            index += 2
+        }
+        return true
+    }
+
+    /// Whoever kills itself is still answered.
+    private mutating func kill(_ victim: ClientIndex, askedBy client: ClientIndex) -> Request {
+        counters[.clientsKilled] += 1
+        if victim == client {
+            clients[client.slot].flags.insert(.ending)
+            return .end
+        }
+        doom(victim)
+        return .handled
+    }
+}
