@@ -110,6 +110,9 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case keyCountNegative
         case keyCountTooLarge
         case flushOption
+        case functionFlushOption
+        case noFunctions
+        case noLibrary
         case notBusy
         case readOnly
         case noFunction
@@ -142,9 +145,22 @@ indirect enum ClientRefusal: Equatable, Sendable {
 
         case unknownParameter(name: [UInt8])
         case parameter(name: String, ParameterFault)
+        case waitTime(WaitTimeFault)
+        case unblockReason
+        case pauseMode
+        case noKeys(isKnown: Bool)
+        case unknownCategory(name: [UInt8])
+        case dryRunUser(name: [UInt8])
+        case dryRunCommand(name: [UInt8])
+        case logCount
         case noConfigurationFile
         case oneUser
         case noCluster
+    }
+
+    /// What is wrong with the time that WAIT or CLIENT PAUSE is given.
+    enum WaitTimeFault: CaseIterable, Sendable {
+        case value, negative
     }
 
     /// Texts that a client gives itself.

@@ -61,6 +61,10 @@ public enum Report: Sendable {
     case watch([AskedUser])
     /// INFO, with the section names in lower case; the driver adds the mesh's figures.
     case info(sections: [String])
+    /// The client is to read all commands from now on (`Gateway.beginMonitoring`).
+    case monitor
+    /// Two texts: seconds since 1970, and the microseconds of the present one.
+    case time
     /// One integer: the different patterns subscribed to in the mesh.
     case patternCount
 }
@@ -135,6 +139,10 @@ public struct Gateway: ~Copyable {
     var freeClients: [ClientIndex] = []
     var nextClientID: Int64 = 1
     var isReady = false
+    /// Ready, and nobody wants to see a command before it is carried out.
+    var takesShortWay = false
+    var monitors = Monitors()
+    var clientPause = ClientPause()
     /// What clients may send, and what those who have not authenticated themselves may.
     let limits: RESPLimits
     let strangerLimits: RESPLimits
@@ -268,6 +276,8 @@ public struct Gateway: ~Copyable {
         // What was asked for it is still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
         if clients[slot].flags.contains(.scripting) { scripts.forget(client) }
+        if clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
+        clientPause.waiting.removeAll { $0 == client }
         clients[slot].mailbox.empty(&stored)
         clients[slot] = Session()
         // The index may be used again before the driver looks into `dirty`.
@@ -280,6 +290,7 @@ public struct Gateway: ~Copyable {
     /// Until this is called with true, commands that need the mesh answer `-LOADING`.
     public mutating func setReady(_ ready: Bool) {
         isReady = ready
+        chooseWay()
     }
 
     /// Different channels subscribed to here.

@@ -38,9 +38,13 @@ extension Command {
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
             .pubsubNumPat, .meshOnline, .meshWhere, .meshTrace:
             .locate
-        case .info, .clientList, .configGet, .meshMembers, .meshLinks, .meshStatus: .inspect
+        case .info, .clientList, .memoryStatistics, .time, .configGet, .meshMembers, .meshLinks,
+            .meshStatus:
+            .inspect
         case .configSet, .configResetStatistics, .configRewrite, .clientKill, .aclSetUser,
-            .scriptFlush:
+            .scriptFlush, .monitor, .clientPause, .clientUnpause, .aclDeleteUser, .functionLoad,
+            .functionDelete, .functionFlush,
+            .memoryPurge:
             .administer
         case .unsubscribe, .punsubscribe, .sunsubscribe, .ping, .echo, .hello, .auth, .select,
             .quit, .reset, .cluster, .multi, .exec, .discard, .unwatch, .role, .readonly,
@@ -53,7 +57,12 @@ extension Command {
             .aclUsers, .moduleList, .pubsubHelp, .clientHelp, .configHelp, .commandHelp,
             .aclHelp, .meshHelp, .watch, .pubsub, .client, .config, .acl, .module, .evalReadOnly,
             .evalSHAReadOnly, .script, .call, .callReadOnly, .scriptLoad, .scriptExists,
-            .scriptKill, .scriptHelp:
+            .scriptKill, .scriptHelp, .wait, .slowLog, .latency, .memory, .function,
+            .clientTrackingInfo, .clientUnblock, .commandGetKeys, .aclCategories, .aclGetUser,
+            .aclLog, .aclDryRun, .slowLogGet, .slowLogLength, .slowLogReset, .slowLogHelp,
+            .latencyLatest, .latencyHistory, .latencyReset, .latencyDoctor, .latencyHistogram,
+            .latencyHelp, .memoryUsage, .memoryDoctor, .memoryAllocator, .memoryHelp,
+            .functionList, .functionStatistics, .functionKill, .functionHelp:
             .connect
         }
     }

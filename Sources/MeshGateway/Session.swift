@@ -109,6 +109,9 @@ struct SessionFlags: OptionSet {
     /// A script runs (`Scripts.runs`); its command is at the front of the input.
     static let scripting = SessionFlags(rawValue: 1 << 26)
 
+    /// MONITOR: it reads the commands of all clients (`Gateway.monitors`).
+    static let monitoring = SessionFlags(rawValue: 1 << 27)
+
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming]
 

@@ -110,7 +110,7 @@ extension Server {
 
     /// Whether the client is not listened to for now, for a reason of this server's.
     func isWaiting(_ client: ClientIndex) -> Bool {
-        pause.throttled.contains(client)
+        pause.throttled.contains(client) || edge.gateway.isPaused(client)
             || (pause.publishers + pause.rechecking + pause.kept).contains { $0.client == client }
             || patternSteps.turns.waiting.contains {
                 if case .publisher(client, _, _) = $0 { true } else { false }

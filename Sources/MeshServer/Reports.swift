@@ -10,6 +10,13 @@ public struct DriverFacts: Sendable {
     public var httpConnectionCount = 0
     /// The port of Redis clients; 0: there is none.
     public var redisPort = 0
+    /// Since 1970.
+    public var wallMicroseconds: Int64 = 0
+    /// The memory of the process that is there, in bytes.
+    public var residentBytes = 0
+    /// The processor's time that it has had, in microseconds: in the kernel, and else.
+    public var systemMicroseconds: Int64 = 0
+    public var userMicroseconds: Int64 = 0
     /// Of INFO's section Server: the process and its machine.
     public var hostLines: [String] = []
     /// 40 hexadecimal digits, another for each run.
@@ -37,7 +44,7 @@ extension Server {
 
     func needsFacts(_ report: Report) -> Bool {
         switch report {
-        case .links, .status, .info: true
+        case .links, .status, .info, .time, .monitor: true
         case .members, .online, .whereabouts, .watch, .patternCount: false
         }
     }
@@ -54,6 +61,12 @@ extension Server {
             edge.gateway.reply(client, .array(node.memberReports().map { Self.describe($0) }))
         case .links:
             edge.gateway.reply(client, .array(node.linkStatuses().map { Self.describe($0, facts) }))
+        case .monitor:
+            edge.gateway.beginMonitoring(client, wallMicroseconds: facts.wallMicroseconds)
+        case .time:
+            let (seconds, rest) = facts.wallMicroseconds.quotientAndRemainder(
+                dividingBy: 1_000_000)
+            edge.gateway.reply(client, .array([.text("\(seconds)"), .text("\(rest)")]))
         case .status: edge.gateway.reply(client, status(facts))
         case .online(let users):
             edge.gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
@@ -167,6 +180,13 @@ extension Server {
         return .map(fields)
     }
 
+    /// Seconds with six decimals.
+    private static func decimal(_ microseconds: Int64) -> String {
+        let (seconds, rest) = microseconds.quotientAndRemainder(dividingBy: 1_000_000)
+        let digits = String(rest)
+        return "\(seconds)." + String(repeating: "0", count: 6 - digits.count) + digits
+    }
+
     var uptimeSeconds: Int { Int((now - startedAt).nanoseconds / 1_000_000_000) }
 
     /// INFO's lines that the gateway does not know.
@@ -185,6 +205,22 @@ extension Server {
             ),
             // Monitoring names an instance by it, beside the run's own number.
             ("Replication", ["master_replid:\(facts.runID)", "master_repl_offset:0"]),
+            (
+                "Memory",
+                [
+                    "used_memory:\(facts.residentBytes)",
+                    "used_memory_rss:\(facts.residentBytes)",
+                    "used_memory_human:\(facts.residentBytes >> 20)M",
+                    "directory_bytes:\(sizes.directoryBytes)", "mem_allocator:libc",
+                ]
+            ),
+            (
+                "CPU",
+                [
+                    "used_cpu_sys:\(Self.decimal(facts.systemMicroseconds))",
+                    "used_cpu_user:\(Self.decimal(facts.userMicroseconds))",
+                ]
+            ),
             ("Stats", ["total_net_input_bytes:\(facts.counters[.receivedBytes])"]),
             (
                 "Mesh",

@@ -45,6 +45,31 @@ struct HostFacts {
         }
     }
 
+    /// The memory of this process that is there now, in bytes; 0: the kernel does not tell.
+    static var residentBytes: Int {
+        let file = unsafe open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return 0 }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 128)
+        let count = unsafe bytes.withUnsafeMutableBytes { unsafe read(file, $0.baseAddress, 128) }
+        let words = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self).split(
+            separator: " ")
+        guard words.count > 1, let pages = Int(words[1]) else { return 0 }
+        return pages * max(0, sysconf(Int32(_SC_PAGESIZE)))
+    }
+
+    /// Microseconds that the processors have worked for this process: in the kernel, and else.
+    static var processorTime: (Int64, Int64) {
+        var usage = rusage()
+        guard unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else {
+            return (0, 0)
+        }
+        func microseconds(_ time: timeval) -> Int64 {
+            Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_usec)
+        }
+        return (microseconds(usage.ru_stime), microseconds(usage.ru_utime))
+    }
+
     /// The lines of INFO's section Server.
     var lines: [String] {
         [

@@ -109,6 +109,9 @@ extension Reactor {
         facts.redisPort = listeners.redisEndpoint.map { Int($0.port) } ?? 0
         facts.hostLines = host.lines
         facts.runID = host.runID
+        facts.wallMicroseconds = linux_wall_microseconds()
+        facts.residentBytes = HostFacts.residentBytes
+        (facts.systemMicroseconds, facts.userMicroseconds) = HostFacts.processorTime
         return facts
     }
 

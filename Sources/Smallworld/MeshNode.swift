@@ -190,13 +190,13 @@ public final class MeshNode: Sendable {
         }
     }
 
-    /// Settings that hold from now on, while the node runs or before it does.
+    /// Settings that hold from now on, while the node runs or before it does. Names among the seeds are
+    /// resolved now, which may block, and later no more.
     ///
     /// - Parameters:
     ///   - logLevel: nil: as before.
-    ///   - seeds: in place of those before; nil: these stay. Names among them are resolved now, which may
-    ///     block, and later no more.
-    ///   - change: changes bounds of the clients. `clientCountMax` goes no higher than there is room for.
+    ///   - seeds: in place of those before; nil: these stay.
+    ///   - change: changes bounds of clients; `clientCountMax` goes as high as there is room.
     /// - Throws: for a seed that cannot be one, or that other machines can reach without the permission.
     public func reconfigure(
         logLevel: LogLevel? = nil, seeds: [HostPort]? = nil,

@@ -25,11 +25,16 @@ def name_of(text):
     return hashlib.sha1(text.encode()).hexdigest()
 
 
+def shape_of_lists(ours, theirs):
+    assert [len(value) for value, _ in ours] == [len(value) for value, _ in theirs], (ours, theirs)
+
+
 def script(text, *words, **options):
     return a("EVAL", text, *words, **options)
 
 
 LUA = {"same": shape, "why": "Lua says where in a table the value stands"}
+SET = {"same": shape_of_lists, "why": "lists, where RESP3 has sets and RESP2 the same"}
 ONLY = {"same": error, "why": "scripts here do nothing but publish"}
 
 SCRIPTS = {
@@ -105,6 +110,25 @@ SCRIPTS = {
         a("CONFIG", "SET", "timeout", "5", "timeout", "6"), a("CONFIG", "SET", "nonsense", "1"),
         a("CONFIG", "SET", "notify-keyspace-events", "AKE", same=error,
           why="there are no keys whose changes could be told")],
+    "what tools ask": [
+        a("TIME", same=shape, why="the time has gone on"), a("TIME", "x"), a("WAIT", 0, 0),
+        a("WAIT", 1, 1), a("WAIT", "x", 0), a("WAIT", 0, "x"), a("WAIT", 0, -1), a("WAIT", 0),
+        a("SLOWLOG", "GET"), a("SLOWLOG", "GET", 5), a("SLOWLOG", "LEN"), a("SLOWLOG", "RESET"),
+        a("SLOWLOG"), a("SLOWLOG", "X"), a("LATENCY", "LATEST"), a("LATENCY", "HISTORY", "x"),
+        a("LATENCY", "RESET"), a("LATENCY", "RESET", "x", "y"), a("LATENCY"),
+        a("MEMORY", "USAGE", "x"), a("MEMORY", "PURGE"), a("MEMORY", "X"),
+        a("CLIENT", "TRACKINGINFO", **SET), a("CLIENT", "UNBLOCK", 99), a("CLIENT", "UNBLOCK", "x"),
+        a("CLIENT", "UNBLOCK", 99, "ERROR"), a("CLIENT", "UNBLOCK", 99, "x"),
+        a("COMMAND", "GETKEYS", "EVAL", "return 1", 2, "a", "b", "c"),
+        a("COMMAND", "GETKEYS", "EVALSHA", "x", 1, "a"), a("COMMAND", "GETKEYS", "PING"),
+        a("COMMAND", "GETKEYS", "NONSENSE", "x"), a("COMMAND", "GETKEYS"),
+        a("FUNCTION", "LIST"), a("FUNCTION", "FLUSH"), a("FUNCTION", "FLUSH", "x"),
+        a("FUNCTION", "DELETE", "x"), a("FUNCTION", "KILL"), a("FUNCTION", "X"), a("FUNCTION"),
+        a("ACL", "CAT"), a("ACL", "CAT", "nonsense"), a("ACL", "GETUSER", "nobody"),
+        a("ACL", "GETUSER", "default", **SET), a("ACL", "LOG"), a("ACL", "LOG", 5),
+        a("ACL", "LOG", "RESET"), a("ACL", "LOG", "x"), a("ACL", "DRYRUN", "default", "PING"),
+        a("ACL", "DRYRUN", "nobody", "PING"), a("ACL", "DRYRUN", "default", "NONSENSE"),
+        a("ACL", "DRYRUN", "default")],
     "scripts while subscribed": [a("SUBSCRIBE", "w"), script("return 'x'", 0)],
 }
 

@@ -64,8 +64,11 @@ import Testing
 
     // MARK: What a node's clients hold
 
-    @Test func `a node's clients have 16,384 patterns`() {
-        var harness = Harness()
+    @Test func `a node's clients have so many patterns and no more`() {
+        var configuration = GatewayConfiguration()
+        #expect(configuration.patternCountMax == 65_535)
+        configuration.patternCountMax = 16_384
+        var harness = Harness(configuration)
         let (one, other) = (harness.open(3), harness.open(3))
         let patterns = (1...16_383).map { Array("\($0)*".utf8) }
         _ = harness.exchange(one, [Array("PSUBSCRIBE".utf8)] + patterns)

@@ -28,10 +28,14 @@ import Testing
             }
             // What silences or ends clients would make the rest of the run dull.
             let name = words.joined(separator: " ")
-            if ["quit", "client kill"].contains(name), dice.roll(10) > 0 { continue }
+            if ["quit", "client kill"].contains(name), dice.roll(10) > 0 {
+                continue
+            }
             var bytes = command(arguments)
             if dice.roll(100) == 0 { bytes[dice.roll(bytes.count)] = UInt8(dice.roll(256)) }
             harness.send(client, bytes)
+            // Time does not pass here.
+            harness.gateway.endPause()
             if dice.roll(3) == 0 { _ = harness.readBytes(client) }
             let gone = Set(harness.gateway.overdue(at: harness.now)).union(harness.ended)
             for client in gone where clients.contains(client) {

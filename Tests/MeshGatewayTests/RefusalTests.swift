@@ -46,7 +46,11 @@ private let samples: [ClientRefusal] = {
         .greetingUnauthenticated, .databaseIndex, .clientName(bytesMax: .max),
         .unknownClientText(name: hostile), .unknownClientType(name: hostile), .clientIDListed,
         .clientIDKilled, .unknownClient, .unknownUser(name: hostile), .ageMax, .tracking,
-        .unknownParameter(name: hostile), .noConfigurationFile, .oneUser,
+        .unknownParameter(name: hostile), .waitTime(.value), .waitTime(.negative), .unblockReason,
+        .pauseMode,
+        .noKeys(isKnown: true), .noKeys(isKnown: false), .unknownCategory(name: hostile),
+        .dryRunUser(name: hostile), .dryRunCommand(name: hostile), .logCount, .noConfigurationFile,
+        .oneUser,
         .noCluster,
     ]
     redis += ClientRefusal.ClientText.allCases.map { .characters($0) }
@@ -66,7 +70,7 @@ private let samples: [ClientRefusal] = {
     ]
     var scripts: [ClientRefusal.Scripts] = [
         .unknown, .caught(.argumentType), .keyCountNegative, .keyCountTooLarge, .flushOption,
-        .notBusy, .readOnly, .noFunction,
+        .notBusy, .readOnly, .noFunction, .functionFlushOption, .noFunctions, .noLibrary,
     ]
     scripts += scriptFaults.map { .failed($0, line: .max, name: text) }
     scripts += reasons.map { .wrong(ScriptError(line: .max, reason: $0)) }

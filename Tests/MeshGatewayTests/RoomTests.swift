@@ -9,7 +9,9 @@ import Testing
     private static let refusal = "-ERR this node has all the subscriptions that it may have·"
 
     @Test func `the same 9,000 patterns fit on a second connection`() {
-        var harness = Harness()
+        var configuration = GatewayConfiguration()
+        configuration.patternCountMax = 16_384
+        var harness = Harness(configuration)
         let names = (0..<9_000).map { Array("doc:\($0):*".utf8) }
         for _ in 0..<2 {
             let client = harness.open()

@@ -72,6 +72,8 @@ final class Servers {
         mesh.close(client, host, parting)
     }
 
+    func isEnded(_ client: ClientIndex, _ host: Int = 0) -> Bool { mesh.isEnded(client, host) }
+
     func isUp(_ host: Int) -> Bool { mesh.hosts[host].isUp }
 
     /// Short names of what a server has logged of these.

@@ -83,19 +83,19 @@ import Testing
         _ = try node.line("ready")
         let client = try TestSocket(try node.endpoint("redis"))
         try client.call(
-            "CONFIG GET maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n50\r\n")
+            "CONFIG", "GET", "maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n50\r\n")
         try write("{ 'log-level': 'info', 'max-clients': 60, 'output-limit': '16mb 8mb 30' }")
         node.signal(SIGHUP)
         try eventually("reloaded") { try !node.logged("reloaded").isEmpty }
         try client.call(
-            "CONFIG GET maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n60\r\n")
+            "CONFIG", "GET", "maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n60\r\n")
         try client.call(
-            "CONFIG GET loglevel", expecting: "*2\r\n$8\r\nloglevel\r\n$7\r\nverbose\r\n")
+            "CONFIG", "GET", "loglevel", expecting: "*2\r\n$8\r\nloglevel\r\n$7\r\nverbose\r\n")
         try write("{ 'max-clients': 0 }")
         node.signal(SIGHUP)
         try eventually("told") { try !node.logged("notReloaded").isEmpty }
         try client.call(
-            "CONFIG GET maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n60\r\n")
+            "CONFIG", "GET", "maxclients", expecting: "*2\r\n$10\r\nmaxclients\r\n$2\r\n60\r\n")
         node.signal(SIGTERM)
         #expect(try node.waitForEnd() == 0)
     }

@@ -301,6 +301,12 @@ static inline int64_t linux_monotonic_nanoseconds(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static inline int64_t linux_wall_microseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static inline int64_t linux_wall_milliseconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);

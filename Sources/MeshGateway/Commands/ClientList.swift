@@ -62,6 +62,7 @@ extension Gateway {
         if flags.contains(.queueing) { letters += "x" }
         if flags.contains(.asking) { letters += "b" }
         if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
+        if flags.contains(.monitoring) { letters += "O" }
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         return letters.isEmpty ? "N" : letters

@@ -6,16 +6,23 @@ enum Command: UInt8, CaseIterable {
     case sunsubscribe, pubsub, ping, echo, hello, auth, select, quit, reset, info, client, config
     case command, acl, cluster, multi, exec, discard, watch, unwatch, role, readonly, readwrite
     case asking, dbsize, flushall, flushdb, module
+    case monitor, time, wait, slowLog, latency, memory, function
     case eval, evalSHA, evalReadOnly, evalSHAReadOnly, script, call, callReadOnly
     case pubsubChannels, pubsubShardChannels, pubsubNumSub, pubsubShardNumSub, pubsubNumPat
     case pubsubHelp
     case clientID, clientGetName, clientSetName, clientSetInfo, clientInfo, clientList, clientKill
     case clientReply, clientNoEvict, clientNoTouch, clientTracking, clientGetRedirection
-    case clientHelp
+    case clientPause, clientUnpause, clientTrackingInfo, clientUnblock, clientHelp
     case configGet, configSet, configResetStatistics, configRewrite, configHelp
-    case commandCount, commandDocs, commandInfo, commandList, commandHelp
-    case aclWhoAmI, aclList, aclUsers, aclSetUser, aclHelp
+    case commandCount, commandDocs, commandInfo, commandList, commandGetKeys, commandHelp
+    case aclWhoAmI, aclList, aclUsers, aclSetUser, aclDeleteUser, aclCategories, aclGetUser, aclLog
+    case aclDryRun, aclHelp
     case moduleList
+    case slowLogGet, slowLogLength, slowLogReset, slowLogHelp
+    case latencyLatest, latencyHistory, latencyReset, latencyDoctor, latencyHistogram, latencyHelp
+    case memoryUsage, memoryStatistics, memoryDoctor, memoryPurge, memoryAllocator, memoryHelp
+    case functionList, functionStatistics, functionFlush, functionLoad, functionDelete
+    case functionKill, functionHelp
     case scriptLoad, scriptExists, scriptFlush, scriptKill, scriptHelp
     case meshAttach, meshDetach, meshAck, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
@@ -121,6 +128,15 @@ struct CommandSpec {
             .flushall, "flushall", -1, [], "Is accepted: there are no keys to remove."),
         CommandSpec(.flushdb, "flushdb", -1, [], "Is accepted: there are no keys to remove."),
         CommandSpec(.module, "module", -2, [.container], "Tells about modules."),
+        CommandSpec(
+            .monitor, "monitor", 1, [.alone],
+            "From now on this connection reads the commands of all clients of this node."),
+        CommandSpec(.time, "time", 1, [], "The time of day: seconds and microseconds."),
+        CommandSpec(.wait, "wait", 3, [], "Answers 0 at once: there are no replicas."),
+        CommandSpec(.slowLog, "slowlog", -2, [.container], "Tells of slow commands: none."),
+        CommandSpec(.latency, "latency", -2, [.container], "Tells of delays: none are noted."),
+        CommandSpec(.memory, "memory", -2, [.container], "Tells about memory."),
+        CommandSpec(.function, "function", -2, [.container], "Tells of functions: none."),
         CommandSpec(.eval, "eval", -3, [.mesh], "Runs a script that does nothing but publish."),
         CommandSpec(.evalSHA, "evalsha", -3, [.mesh], "Runs such a script by its name."),
         CommandSpec(
@@ -164,6 +180,15 @@ struct CommandSpec {
             .clientTracking, "client|tracking", -3, [],
             "OFF is accepted, ON is refused: there are no keys to track."),
         CommandSpec(.clientGetRedirection, "client|getredir", 2, [], "Answers -1."),
+        CommandSpec(
+            .clientPause, "client|pause", -3, [],
+            "For so many milliseconds no command of a client is carried out, or none that publishes."
+        ),
+        CommandSpec(.clientUnpause, "client|unpause", 2, [], "Ends such a pause."),
+        CommandSpec(
+            .clientTrackingInfo, "client|trackinginfo", 2, [], "Answers that tracking is off."),
+        CommandSpec(
+            .clientUnblock, "client|unblock", -3, [], "Answers 0: no command here blocks."),
         CommandSpec(.clientHelp, "client|help", 2, [], "Prints help."),
 
         CommandSpec(.configGet, "config|get", -3, [], "Parameters whose names match."),
@@ -176,16 +201,47 @@ struct CommandSpec {
         CommandSpec(.commandDocs, "command|docs", -2, [], "Summaries of commands."),
         CommandSpec(.commandInfo, "command|info", -2, [], "Arities and flags of commands."),
         CommandSpec(.commandList, "command|list", -2, [], "The names of the commands."),
+        CommandSpec(
+            .commandGetKeys, "command|getkeys", -4, [],
+            "The keys of a script; nothing else has any."),
         CommandSpec(.commandHelp, "command|help", 2, [], "Prints help."),
 
         CommandSpec(.aclWhoAmI, "acl|whoami", 2, [], "The connection's user: default."),
         CommandSpec(.aclList, "acl|list", 2, [], "The rules of the users."),
         CommandSpec(.aclUsers, "acl|users", 2, [], "The users: default."),
         CommandSpec(.aclSetUser, "acl|setuser", -3, [], "Is refused: there is one user."),
+        CommandSpec(.aclDeleteUser, "acl|deluser", -3, [], "Is refused: there is one user."),
+        CommandSpec(.aclCategories, "acl|cat", -2, [], "Categories, or the commands of one."),
+        CommandSpec(.aclGetUser, "acl|getuser", 3, [], "The rules of a user; null: there is none."),
+        CommandSpec(.aclLog, "acl|log", -2, [], "Answers an empty list."),
+        CommandSpec(.aclDryRun, "acl|dryrun", -4, [], "Whether a user may give a command."),
         CommandSpec(.aclHelp, "acl|help", 2, [], "Prints help."),
 
         CommandSpec(.moduleList, "module|list", 2, [], "Answers an empty list."),
 
+        CommandSpec(.slowLogGet, "slowlog|get", -2, [], "Answers an empty list."),
+        CommandSpec(.slowLogLength, "slowlog|len", 2, [], "Answers 0."),
+        CommandSpec(.slowLogReset, "slowlog|reset", 2, [], "Is accepted."),
+        CommandSpec(.slowLogHelp, "slowlog|help", 2, [], "Prints help."),
+        CommandSpec(.latencyLatest, "latency|latest", 2, [], "Answers an empty list."),
+        CommandSpec(.latencyHistory, "latency|history", 3, [], "Answers an empty list."),
+        CommandSpec(.latencyReset, "latency|reset", -2, [], "Answers 0."),
+        CommandSpec(.latencyDoctor, "latency|doctor", 2, [], "Says where to look instead."),
+        CommandSpec(.latencyHistogram, "latency|histogram", -2, [], "Answers an empty map."),
+        CommandSpec(.latencyHelp, "latency|help", 2, [], "Prints help."),
+        CommandSpec(.memoryUsage, "memory|usage", -3, [], "Answers null: there are no keys."),
+        CommandSpec(.memoryStatistics, "memory|stats", 2, [], "What the client side takes."),
+        CommandSpec(.memoryDoctor, "memory|doctor", 2, [], "Says where to look instead."),
+        CommandSpec(.memoryPurge, "memory|purge", 2, [], "Is accepted."),
+        CommandSpec(.memoryAllocator, "memory|malloc-stats", 2, [], "Says where to look instead."),
+        CommandSpec(.memoryHelp, "memory|help", 2, [], "Prints help."),
+        CommandSpec(.functionList, "function|list", -2, [], "Answers an empty list."),
+        CommandSpec(.functionStatistics, "function|stats", 2, [], "No script runs for long."),
+        CommandSpec(.functionFlush, "function|flush", -2, [], "Is accepted: there are none."),
+        CommandSpec(.functionLoad, "function|load", -3, [], "Is refused."),
+        CommandSpec(.functionDelete, "function|delete", 3, [], "Is refused: there are none."),
+        CommandSpec(.functionKill, "function|kill", 2, [], "Is refused: none runs."),
+        CommandSpec(.functionHelp, "function|help", 2, [], "Prints help."),
         CommandSpec(
             .scriptLoad, "script|load", 3, [], "Keeps a script on this node; answers its name."),
         CommandSpec(

@@ -156,6 +156,7 @@ extension Gateway {
             .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
             .moves, .gapPending, .confirmsLocally,
         ])
+        if clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
         clients[slot].mailbox.gaps.removeAll()
         clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         chooseTracking(client)

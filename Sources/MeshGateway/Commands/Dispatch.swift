@@ -18,7 +18,7 @@ extension Gateway {
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
-        if state == .plain, isReady, clients[slot].progress.remaining == 0,
+        if state == .plain, takesShortWay, clients[slot].progress.remaining == 0,
             let parts = RESPParser.publish(
                 input, at: offset, requestBytesMax: self.limits.requestBytesMax),
             parts.name.count <= Frame.nameLengthMax
@@ -30,6 +30,7 @@ extension Gateway {
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
+        if clientPause.holdsAll { return awaitPauseEnd(client) }
         if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
         let start = offset + clients[slot].transaction.queuedBytes
         let limits = state.contains(.authenticated) ? limits : strangerLimits
@@ -115,6 +116,7 @@ extension Gateway {
         _ now: Instant
     ) -> Request {
         let slot = client.slot
+        if clientPause.end != nil, mustHold(input, client) { return awaitPauseEnd(client) }
         counters[.commands] += 1
         clients[slot].lastSeenAt = now
         commandSize = size
@@ -139,6 +141,7 @@ extension Gateway {
             return .end
         case .admitted(let command):
             clients[slot].lastCommand = command
+            if !monitors.clients.isEmpty { show(command, input, client) }
             if clients[slot].flags.contains(.executing) {
                 if command == .exec { return endExecution(client) }
                 // These two were answered when they were queued.
@@ -233,7 +236,7 @@ extension Gateway {
         return .refusedExec(refusal)
     }
 
-    private func named(_ input: Span<UInt8>) -> Command? {
+    func named(_ input: Span<UInt8>) -> Command? {
         let name = absolute(0)
         return PackedName(input, Int(name.start), Int(name.count)).flatMap { table.find($0) }
     }
@@ -357,8 +360,27 @@ extension Gateway {
         case .aclWhoAmI: reply(client, .text("default"))
         case .aclList: reply(client, .array([.text(accessRule)]))
         case .aclUsers: reply(client, .array([.text("default")]))
-        case .aclSetUser: fail(client, .redis(.oneUser))
+        case .aclSetUser, .aclDeleteUser: fail(client, .redis(.oneUser))
         case .moduleList: reply(client, .array([]))
+        case .monitor: return asks(.monitor)
+        case .clientPause: pause(input, client)
+        case .clientUnpause:
+            endPause()
+            ok(client)
+        case .time: return asks(.time)
+        case .wait: wait(input, client)
+        case .slowLogGet, .slowLogLength, .slowLogReset, .latencyLatest, .latencyHistory,
+            .latencyReset, .latencyDoctor, .latencyHistogram, .memoryUsage, .memoryStatistics,
+            .memoryDoctor, .memoryPurge, .memoryAllocator, .functionList, .functionStatistics,
+            .functionFlush, .functionLoad, .functionDelete, .functionKill:
+            figures(command, input, client)
+        case .clientTrackingInfo: tellTracking(client)
+        case .clientUnblock: unblock(input, client)
+        case .commandGetKeys: findKeys(input, client)
+        case .aclCategories: listCategories(input, client)
+        case .aclGetUser: describeUser(input, client)
+        case .aclLog: tellAccessLog(input, client)
+        case .aclDryRun: tryAccess(input, client)
         case .eval, .evalSHA: evaluate(byName: command == .evalSHA, input, client)
         case .evalReadOnly, .evalSHAReadOnly: fail(client, .script(.readOnly))
         case .call, .callReadOnly: fail(client, .script(.noFunction))
@@ -396,9 +418,11 @@ extension Gateway {
         case .meshGaps: setWish(.gaps, input, client)
         case .meshOption: setOption(input, client)
 
-        case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp:
+        case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp,
+            .slowLogHelp, .latencyHelp, .memoryHelp, .functionHelp:
             help(command, client)
-        case .pubsub, .client, .config, .acl, .module, .script:
+        case .pubsub, .client, .config, .acl, .module, .script, .slowLog, .latency, .memory,
+            .function:
             preconditionFailure("a container has no arity of its own")
         }
         return .handled

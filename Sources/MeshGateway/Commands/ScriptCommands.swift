@@ -85,6 +85,7 @@ extension Gateway {
             counters[.commands] += 1
             clients[client.slot].lastSeenAt = now
             decodedLine = line
+            if !monitors.clients.isEmpty { show(isShard, name, payload, line) }
             let request = publication(
                 isShard ? .shardChannel : .channel, name, payload, line.span, by: client)
             guard case .publish(var publication) = request else { return request }

@@ -19,13 +19,17 @@ extension Gateway {
     ///   - sections: as `Report.info` names them; none, `all`, `everything` or `default` mean all.
     ///   - additional: the driver's own lines (`name:value`), by section; sections that are not
     ///     the gateway's come last.
-    public func information(
+    public mutating func information(
         sections: [String], additional: [(section: String, lines: [String])]
     ) -> String {
         var pubsubClients = 0
         for slot in 0..<clients.count
         where clients[slot].flags.contains(.open) && clients[slot].lists.redisCount > 0 {
             pubsubClients += 1
+        }
+        var largestOutput = 0
+        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+            largestOutput = max(largestOutput, outputCount(ClientIndex(slot)))
         }
         var parts: [(section: String, lines: [String])] = [
             (
@@ -41,6 +45,7 @@ extension Gateway {
                 [
                     "connected_clients:\(clientCount)", "cluster_connections:0",
                     "maxclients:\(configuration.clientCountMax)",
+                    "client_recent_max_output_buffer:\(largestOutput)",
                     "blocked_clients:\(questions.count)", "tracking_clients:0",
                     "pubsub_clients:\(pubsubClients)",
                 ]
@@ -52,7 +57,15 @@ extension Gateway {
                     "maxmemory:0", "maxmemory_policy:noeviction",
                 ]
             ),
-            ("Persistence", ["loading:\(isReady ? 0 : 1)", "rdb_bgsave_in_progress:0"]),
+            (
+                "Persistence",
+                [
+                    "loading:\(isReady ? 0 : 1)", "rdb_changes_since_last_save:0",
+                    "rdb_bgsave_in_progress:0", "rdb_last_save_time:0",
+                    "rdb_last_bgsave_status:ok", "aof_enabled:0", "aof_rewrite_in_progress:0",
+                    "aof_last_write_status:ok",
+                ]
+            ),
             (
                 "Stats",
                 [
@@ -63,6 +76,8 @@ extension Gateway {
                     "pubsub_patterns:\(patterns.count)",
                     "pubsubshard_channels:\(registry.topics.count(.shardChannel))",
                     "total_error_replies:\(counters[.commandErrors])",
+                    "expired_keys:0", "evicted_keys:0", "keyspace_hits:0", "keyspace_misses:0",
+                    "number_of_cached_scripts:\(scripts.cache.count)",
                     "client_output_buffer_limit_disconnections:"
                         + "\(counters[.clientsOverdue])",
                     "acl_access_denied_auth:\(counters[.authenticationFailures])",
@@ -74,7 +89,7 @@ extension Gateway {
             ),
             ("Replication", ["role:master", "connected_slaves:0"]),
             ("Cluster", ["cluster_enabled:0"]),
-            ("Keyspace", []),
+            ("Modules", []), ("Keyspace", []),
         ]
         for extra in additional {
             if let index = parts.firstIndex(where: {

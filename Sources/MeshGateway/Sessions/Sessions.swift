@@ -23,6 +23,7 @@ extension Gateway {
         }
         if moves.outboxes.hasTurn { earliest = now }
         if let end = moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
+        if let end = clientPause.end { earliest = min(earliest ?? end, end) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
         return earliest
     }
@@ -315,6 +316,7 @@ extension Gateway {
                 shortTimerFired(timer.session)
             }
         }
+        if let end = clientPause.end, end <= self.now { endPause() }
         movedTokens.forget(endingBy: self.now)
         giveUpComing()
         drainStep()
