@@ -1,8 +1,8 @@
-import MeshCore
 import MeshDriver
 import MeshWire
 import Testing
 
+@testable import MeshCore
 @testable import MeshGateway
 @testable import MeshServer
 
