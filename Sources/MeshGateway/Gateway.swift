@@ -114,8 +114,9 @@ public struct Gateway: ~Copyable {
     public var errands: [Errand] = []
     /// This node, and where its clients connect, for other nodes; the driver sets them at the start.
     public var nodeID = NodeID(0)
-    public var clientAddress = ""
-    /// Where the clients of this node shall go, because it leaves; nil: it stays.
+    public var clientAddress: String? = ""
+    /// Where the clients of this node shall go, because it leaves; empty: to another node, and none has said
+    /// where clients reach it; nil: it stays.
     public internal(set) var destination: String?
     /// Clients whose connections the driver is to end, once what they have to be sent is sent; the
     /// driver empties it after `tick`.
@@ -467,8 +468,12 @@ public struct GatewayConfiguration: Sendable {
     public var sessionsMax = 1_000_000
     /// The address that clients connect to, for CLIENT LIST.
     public var localAddress = "127.0.0.1:6379"
-    /// Where clients are sent that are to come to this node, by other nodes.
-    public var clientAddress = ""
+    /// Where clients are sent that are to come to this node, by other nodes: `HOST:PORT`, 64 bytes at most.
+    /// Nil: clients of other machines cannot reach this node, which takes their sessions all the same.
+    /// Empty: it takes none.
+    public var clientAddress: String? = ""
+    /// The other nodes reach this one at a loopback address, so they are on its machine.
+    public var sharesMachine = false
 
     public init() {}
 

@@ -9,6 +9,7 @@ public struct ReactorOptions: Sendable {
     public var server: ServerOptions
     public var limits = Limits()
     public var log = Log()
+    public var clientAddress = ClientAddressSource.listener
     /// Finds the addresses that the seeds have now; nil: leave them as they are. It is called on a thread
     /// of its own and may block. Nil: they do not change.
     public var resolveSeeds: (@Sendable () -> [Endpoint]?)?
@@ -21,6 +22,16 @@ public struct ReactorOptions: Sendable {
     public init(server: ServerOptions) {
         self.server = server
     }
+}
+
+/// Where other nodes send clients that are to come to this one.
+public enum ClientAddressSource: Sendable {
+    /// To the listener of clients, if they can reach it wherever other nodes reach this one.
+    case listener
+    /// There: `HOST:PORT`, 64 bytes at most.
+    case told(String)
+    /// Nowhere: clients of other nodes cannot reach this one, and that is as it should be.
+    case hidden
 }
 
 /// Drives one `Server` over sockets, on one thread, which owns all of it. It knows descriptors and
@@ -198,8 +209,8 @@ public struct ReactorOptions: Sendable {
         var server = options.server
         if let redis = listeners.redisEndpoint {
             server.gateway.localAddress = redis.description
-            server.gateway.clientAddress =
-                Reactor.reachable(redis, at: configuration.endpoint).description
+            server.gateway.clientAddress = Reactor.clientAddress(options, redis)
+            server.gateway.sharesMachine = configuration.endpoint.isLoopback
         }
         let descriptors =
             limits.descriptorCount ?? Int(clamping: linux_raise_descriptor_limit())
@@ -231,12 +242,18 @@ public struct ReactorOptions: Sendable {
             byteCount: Reactor.leftoverMax + limits.readBytes, alignment: 64)
     }
 
-    /// Where others reach a listener: one on all addresses, at the one that the node tells them.
-    private static func reachable(_ listener: Endpoint, at node: Endpoint) -> Endpoint {
-        guard listener.isUnspecified else { return listener }
-        var endpoint = node
-        endpoint.port = listener.port
-        return endpoint
+    /// Where others send the clients of the listener; nil: others cannot reach it. One on all addresses
+    /// is reached at the one that the node tells other nodes.
+    private static func clientAddress(_ options: ReactorOptions, _ listener: Endpoint) -> String? {
+        switch options.clientAddress {
+        case .told(let address): return address
+        case .hidden: return nil
+        case .listener:
+            let node = options.server.node.endpoint
+            var endpoint = listener.isUnspecified ? node : listener
+            endpoint.port = listener.port
+            return endpoint.isLoopback && !node.isLoopback ? nil : endpoint.description
+        }
     }
 
     deinit {
@@ -507,5 +524,20 @@ public struct ReactorOptions: Sendable {
         if let http = listeners.httpEndpoint { fields.append(("http", .text(http.description))) }
         fields.append(("seeds", .integer(configuration.seeds.count)))
         log.write(.info, "started", fields)
+        if case .listener = options.clientAddress, let redis = listeners.redisEndpoint,
+            server.options.gateway.clientAddress == nil
+        {
+            log.write(
+                .warning, "clientsUnreachable",
+                [
+                    ("redis", .text(redis.description)),
+                    (
+                        "hint",
+                        .text(
+                            "other nodes cannot send clients to this one; say where they reach it with "
+                                + "--advertise-redis HOST:PORT, or that they do not: off")
+                    ),
+                ])
+        }
     }
 }

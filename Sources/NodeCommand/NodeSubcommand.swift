@@ -49,6 +49,10 @@ enum NodeSubcommand {
             name: "advertise", argument: "HOST:PORT",
             help: "Where other nodes reach this one, if not at --mesh."),
         Flag(
+            name: "advertise-redis", argument: "HOST:PORT|off",
+            help: "Where clients of other nodes reach this one, if not at --redis; off:\n"
+                + "nowhere, and sessions that come here are told no address."),
+        Flag(
             name: "name", argument: "NAME",
             help: "The node's name for people (host name and mesh port)."),
         Flag(name: "zone", argument: "NAME", help: "Where the node runs, for people."),
@@ -301,6 +305,10 @@ enum NodeSubcommand {
         options.redis = try optionalAddress("redis", options.redis)
         options.http = try optionalAddress("http", options.http)
         options.advertise = try optionalAddress("advertise", nil)
+        if values["advertise-redis"] != nil {
+            let told = try optionalAddress("advertise-redis", nil)
+            options.advertiseRedis = told.map { .told($0) } ?? .none
+        }
         for text in values["seed"] ?? [] { options.seeds.append(try address("seed", text)) }
         if values["alone-after"]?.last == "off" {
             options.aloneAfter = nil

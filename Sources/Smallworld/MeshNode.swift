@@ -22,6 +22,17 @@ import Synchronization
 public final class MeshNode: Sendable {
     /// What a node is told; the defaults are those of `smallworld node`.
     public struct Options: Sendable {
+        /// Where clients of other nodes are sent that are to come to this one.
+        public enum ClientAddress: Sendable {
+            /// To `redis`; and if that is every address of the machine, to the host of `advertise`. A
+            /// loopback address is not told to nodes of other machines, with a warning in the log.
+            case standard
+            /// There. A name is told as it stands, and port 0 is that of `redis`. At most 64 bytes.
+            case told(HostPort)
+            /// Nowhere, without a warning: clients use the node beside them, and no other.
+            case none
+        }
+
         /// Where other nodes connect.
         public var mesh = HostPort(host: "127.0.0.1", port: 7400)
         /// Where Redis clients connect; nil: nowhere.
@@ -31,6 +42,7 @@ public final class MeshNode: Sendable {
         /// Where others are told to reach this node. Nil: `mesh`; and if that is every address of
         /// the machine, the one on the way to the first seed.
         public var advertise: HostPort?
+        public var advertiseRedis = ClientAddress.standard
         /// Live nodes to join through; all addresses of each host are tried. This node's own
         /// address among them is ignored. Names are resolved again and again, also those that have
         /// no address yet.
@@ -135,6 +147,7 @@ public final class MeshNode: Sendable {
         server.drainMax = MeshNode.delay(options.drainMax)
         var reactor = ReactorOptions(server: server)
         reactor.log = options.log
+        reactor.clientAddress = try MeshNode.clientAddress(options, ports, advertised)
         reactor.onReady = options.onReady
         if resolver.hasNames {
             reactor.resolveSeeds = {
@@ -307,10 +320,14 @@ public final class MeshNode: Sendable {
             return endpoint
         }
         guard mesh.isUnspecified else { return mesh }
-        // 192.0.2.1 is reserved for documentation: it stands for "somewhere else", and nothing is
-        // sent there.
-        let elsewhere = Endpoint(ipv4: 0xC000_0201, port: 9)
-        for target in seeds.filter({ !$0.isLoopback }) + [elsewhere] {
+        // 192.0.2.1 and 2001:db8::1 are reserved for documentation: they stand for "somewhere else", and
+        // nothing is sent there. What listens on :: is reached by IPv4 too, but not the other way round.
+        let elsewhere = [
+            Endpoint(ipv4: 0xC000_0201, port: 9),
+            Endpoint(ipv6High: 0x2001_0DB8_0000_0000, low: 1, port: 9),
+        ]
+        let targets = seeds.filter({ !$0.isLoopback }) + elsewhere
+        for target in targets where mesh.isIPv6 || !target.isIPv6 {
             if let source = Endpoint.source(towards: target, port: mesh.port),
                 !source.isLoopback
             {
@@ -318,6 +335,43 @@ public final class MeshNode: Sendable {
             }
         }
         throw .noAdvertisableAddress(options.mesh)
+    }
+
+    private static func clientAddress(
+        _ options: Options, _ ports: Ports, _ advertised: Endpoint
+    ) throws(MeshNodeError) -> ClientAddressSource {
+        switch options.advertiseRedis {
+        case .standard: return .listener
+        case .none: return .hidden
+        case .told(var address):
+            func refuse(_ reason: String) -> MeshNodeError {
+                .invalidText("--advertise-redis \(address)", reason: reason)
+            }
+            guard let redis = ports.redis else {
+                throw refuse("is where nothing listens: --redis is off")
+            }
+            if address.port == 0 { address.port = redis.port }
+            try check("--advertise-redis", address.description, bytes: 1...64)
+            guard address.description.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+                throw refuse("has other characters than those of ASCII")
+            }
+            // A name may lead elsewhere for others than it does here.
+            let isNumeric = Resolver.isNumeric(address.host)
+            guard isNumeric || address.host == "localhost" else {
+                return .told(address.description)
+            }
+            let endpoint = try Resolver.endpoints(of: address)[0]
+            guard !endpoint.isUnspecified else {
+                throw refuse("is nowhere: nobody can connect to 0")
+            }
+            guard !endpoint.isLoopback || advertised.isLoopback else {
+                throw refuse(
+                    "leads each client to its own machine, and other nodes are on other machines; "
+                        + "'off' says that their clients cannot come here")
+            }
+            try require(endpoint, "--advertise-redis", address, options)
+            return .told(address.description)
+        }
     }
 
     private static func hostName() -> String {

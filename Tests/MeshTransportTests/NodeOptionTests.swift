@@ -69,6 +69,47 @@ import Testing
         }
     }
 
+    @Test func `where clients of other nodes connect is checked before the node starts`() throws {
+        func node(_ address: String?, advertise: String? = nil) throws -> MeshNode {
+            var values = ["mesh": ["127.0.0.1:0"], "redis": ["127.0.0.1:0"], "http": ["off"]]
+            values["advertise-redis"] = address.map { [$0] }
+            if let advertise {
+                values["advertise"] = [advertise]
+                values["insecure"] = ["true"]
+            }
+            return try MeshNode(try options(values))
+        }
+        for address in [nil, "off", "127.0.0.1:0", "localhost:7379", "db.example:0"] {
+            _ = try node(address)
+        }
+        for address in [nil, "off", "192.0.2.1:0", "[2001:db8::1]:7379", "db.example:7379"] {
+            _ = try node(address, advertise: "192.0.2.1:7400")
+        }
+        for (address, advertise, words) in [
+            ("127.0.0.1:7379", "192.0.2.1:7400", "its own machine"),
+            ("localhost:7379", "192.0.2.1:7400", "its own machine"),
+            ("[::1]:7379", "192.0.2.1:7400", "its own machine"), ("0.0.0.0:7379", nil, "nowhere"),
+            ("192.0.2.1:7379", nil, "--insecure"),
+            (String(repeating: "d", count: 60) + ":7379", nil, "65 bytes"),
+            ("dé.example:7379", nil, "ASCII"),
+        ] {
+            #expect {
+                try node(address, advertise: advertise)
+            } throws: {
+                "\($0)".hasPrefix("--advertise-redis ") && "\($0)".contains(words)
+            }
+        }
+        #expect {
+            try MeshNode(
+                try options([
+                    "mesh": ["127.0.0.1:0"], "redis": ["off"], "http": ["off"],
+                    "advertise-redis": ["127.0.0.1:0"],
+                ]))
+        } throws: {
+            "\($0)".contains("--redis is off")
+        }
+    }
+
     @Test func `IPv6 addresses stand in brackets`() throws {
         let address = try HostPort("[::1]:7400")
         #expect(address.host == "::1" && address.port == 7400)

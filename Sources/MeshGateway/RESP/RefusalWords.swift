@@ -98,7 +98,9 @@ extension ClientRefusal.State {
     fileprivate var inRESP: String {
         switch self {
         case .joining: "LOADING Smallworld is joining the mesh"
-        case .draining(let destination): "DRAINING this node is leaving: attach at \(destination)"
+        case .draining(let destination):
+            "DRAINING this node is leaving: attach at "
+                + (destination.isEmpty ? "another" : destination)
         case .silentNodes(let name, count: 1): "TRYAGAIN \(name) has not answered"
         case .silentNodes(let name, let count):
             "TRYAGAIN \(name) and \(count - 1) more have not answered"

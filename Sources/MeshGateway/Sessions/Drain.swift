@@ -15,8 +15,11 @@ import MeshWire
 struct Drain {
     var startedAt: Instant
     var duration: Delay
-    /// Other nodes and where their clients connect; empty until they have answered.
-    var destinations: [(node: NodeID, address: String)] = []
+    /// Other nodes that take sessions, and where clients reach them; empty until they have answered. A node
+    /// without an address takes sessions all the same: their clients find it, or another node, by themselves.
+    var destinations: [(node: NodeID, address: String?)] = []
+    /// The addresses among them.
+    var addresses: [String] = []
     var isAsking = true
     /// The clients up to this one have been told, or ended.
     var told = 0
@@ -54,8 +57,12 @@ struct Drain {
     /// When it ends though not all have moved.
     var endsAt: Instant { (strippedAt ?? stripsAt ?? planned) + Self.strippedTime }
 
-    func destination(_ number: Int) -> (node: NodeID, address: String) {
-        destinations[number % destinations.count]
+    /// A node that takes the session of this number.
+    func destination(_ number: Int) -> NodeID { destinations[number % destinations.count].node }
+
+    /// Where the client of this number shall go; empty: nobody can say.
+    func address(_ number: Int) -> String {
+        addresses.isEmpty ? "" : addresses[number % addresses.count]
     }
 }
 
@@ -107,17 +114,19 @@ extension Gateway {
     }
 
     mutating func noteAddress(of node: NodeID, _ bytes: [UInt8]) {
-        guard !bytes.isEmpty, bytes.count <= 64,
-            bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        guard
+            let address = ClientAddress.read(bytes, sharesMachine: configuration.sharesMachine)
         else { return }
-        drain?.destinations.append((node, String(decoding: bytes, as: UTF8.self)))
+        drain?.destinations.append((node, address))
     }
 
     mutating func finishAddresses() {
         drain?.isAsking = false
         // The order of answers is chance; sorted, the clients are spread the same way each time.
         drain?.destinations.sort { $0.node < $1.node }
-        destination = drain?.destinations.first?.address
+        let addresses = drain?.destinations.compactMap(\.address) ?? []
+        drain?.addresses = addresses
+        destination = drain?.destinations.isEmpty == false ? addresses.first ?? "" : nil
     }
 
     mutating func drainStep() {
@@ -154,7 +163,7 @@ extension Gateway {
             frame.removeAll()
             // As many elements as a message has: clients take an unknown kind apart as one.
             frame.append("*3\r\n$5\r\nmoved\r\n")
-            frame.appendBulk(progress.destination(slot).address)
+            frame.appendBulk(progress.address(slot))
             frame.appendInteger(Int(max(0, left.nanoseconds) / 1_000_000))
             tell(ClientIndex(slot))
         }
@@ -198,7 +207,7 @@ extension Gateway {
             let number = index.slot + Int(sessions[index].offers)
             sessions[index].offers += 1
             drain?.offeredCount += 1
-            offer(index, box, to: progress.destination(number).node)
+            offer(index, box, to: progress.destination(number))
         }
     }
 

@@ -185,7 +185,7 @@ extension Gateway {
         let tag = input[start]
         if tag == SessionTag.address {
             // A node that leaves itself is no place to go.
-            if drain == nil { answer.append(Array(clientAddress.utf8)) }
+            if drain == nil { ClientAddress.append(clientAddress, to: &answer) }
             return
         }
         if tag == SessionTag.location {
