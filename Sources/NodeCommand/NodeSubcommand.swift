@@ -49,7 +49,7 @@ enum NodeSubcommand {
             name: "advertise", argument: "HOST:PORT",
             help: "Where other nodes reach this one, if not at --mesh."),
         Flag(
-            name: "advertise-redis", argument: "HOST:PORT|off",
+            name: "advertise-redis", argument: "ADDRESS",
             help: "Where clients of other nodes reach this one, if not at --redis; off:\n"
                 + "nowhere, and sessions that come here are told no address."),
         Flag(

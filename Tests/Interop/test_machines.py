@@ -1,6 +1,6 @@
 """Nodes on several machines: what they tell clients of one another's addresses, and IPv6 alone.
 
-Needs root and iproute2; says so and is skipped without them.
+Needs root and iproute2.
 """
 import pytest
 
@@ -9,10 +9,7 @@ from mesh import Mesh, eventually, note
 from test_drain import ended
 from test_sessions import arrived, begin, resume
 
-pytestmark = [
-    pytest.mark.mesh,
-    pytest.mark.skipif(namespaces.requirements() is not None,
-                       reason=str(namespaces.requirements()))]
+pytestmark = pytest.mark.mesh
 
 
 def pair(network, *extra):

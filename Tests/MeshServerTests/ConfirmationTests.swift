@@ -107,7 +107,8 @@ import Testing
         }
         servers.mesh.thaw(1)
         servers.send("PUBLISH a m\r\n", from: publisher, 1)
-        #expect(servers.mesh.hosts[1].server.node.isBehind)
+        let isBehind = servers.mesh.hosts[1].server.node.isBehind
+        #expect(isBehind)
         #expect(servers.read(publisher, 1) == "")
         servers.run(for: .milliseconds(200))
         #expect(servers.read(publisher, 1) == ":1·")
@@ -134,9 +135,10 @@ import Testing
         let servers = Servers(3)
         let client = servers.open(1)
         var answers: [Bool] = []
-        servers.mesh.judge = { from, _, frame in
+        servers.mesh.judge = { from, to, frame in
             if Self.number(frame) == .compared { answers.append(frame[Frame.prefixSize + 5] == 1) }
-            return .pass
+            guard Self.number(frame) == .compare, to == 0 else { return .pass }
+            return .delay(.milliseconds(from == 1 ? 300 : 150))
         }
         servers.mesh.freeze(1)
         servers.mesh.freeze(2)
@@ -144,10 +146,11 @@ import Testing
         servers.mesh.thaw(1)
         servers.mesh.thaw(2)
         servers.send("PING x\r\n", from: client, 1)
-        servers.run(for: .milliseconds(100))
+        servers.run(for: .milliseconds(120))
+        #expect(answers.first == true)
+        #expect(servers.read(client, 1) == "")
+        servers.run(for: .milliseconds(300))
         #expect(servers.read(client, 1) == "$1·x·")
-        #expect(answers.contains(true))
-        #expect(answers.contains(false))
     }
 
     @Test func `the patience grows with how long those take who were not waited for`() {
@@ -167,6 +170,17 @@ import Testing
             servers.run(for: .milliseconds(400))
         }
         #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == early)
+    }
+
+    @Test(arguments: [1, 2])
+    func `how long others take is learnt from others alone`(count: Int) {
+        let servers = Servers(count)
+        let client = servers.open()
+        for number in 1...20 {
+            #expect(servers.exchange(client, "SUBSCRIBE c\(number)\r\n") != "")
+        }
+        let learnt = servers.mesh.hosts[0].server.node.directory.confirmations.smoothed
+        #expect((learnt != nil) == (count > 1))
     }
 
     @Test func `a client can ask for the old way, and what watches and leaves waits for nobody`() {

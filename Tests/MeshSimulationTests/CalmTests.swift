@@ -289,9 +289,9 @@ extension CalmWork {
     }
 
     /// Newcomers compare themselves with each neighbour: digests, summaries and entries, each at most once
-    /// both ways. They ask for what they lack, and get it.
+    /// both ways; and once more before they are ready. They ask for what they lack, and get it.
     mutating func boundComparisons(links: Int) {
-        comparisonFrames = 1...6 * links
+        comparisonFrames = 1...12 * links
         repairFrames = 2...2 * links
     }
 }

@@ -13,6 +13,8 @@ struct CatchingUp {
     private(set) var began: Instant
     /// The neighbours that were asked, the last one last.
     private(set) var asked: [LinkIndex] = []
+    /// Those of them that were comparing themselves.
+    var behind: [LinkIndex] = []
     /// Told apart from answers to earlier comparisons by this.
     private(set) var number: UInt32
     /// The next neighbour is asked then, or the node goes on as it is.
@@ -85,10 +87,15 @@ extension Node {
             .filter { links[$0].isUsable && !catchingUp.asked.contains($0) }
             .max { links[$0].heardAt < links[$1].heardAt }
         guard let link, now < catchingUp.end else {
-            // Nobody knows more, as far as this node can find out.
             directory.isUncompared = true
-            directory.catchingUp!.isCompared = true
             directory.catchingUp!.waitToTheEnd()
+            timers.schedule(.catchingUp, at: directory.catchingUp!.due)
+            let isAwaited = catchingUp.asked.contains {
+                links[$0].isUsable && !catchingUp.behind.contains($0)
+            }
+            if isAwaited { return }
+            // Nobody knows more, as far as this node can find out.
+            directory.catchingUp!.isCompared = true
             checkCaughtUp(&effects)
             return
         }
@@ -120,9 +127,12 @@ extension Node {
             catchingUp.asked.contains(link), !catchingUp.isCompared
         else { return }
         if isBehind {
-            if catchingUp.asked.last == link { askNext(&effects) }
+            directory.catchingUp!.behind.append(link)
+            let isLast = catchingUp.asked.last == link || directory.isUncompared
+            if isLast { askNext(&effects) }
             return
         }
+        directory.isUncompared = false
         directory.catchingUp!.isCompared = true
         directory.catchingUp!.waitToTheEnd()
         timers.schedule(.catchingUp, at: directory.catchingUp!.due)
