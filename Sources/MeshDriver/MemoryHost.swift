@@ -22,7 +22,7 @@ public struct MemoryHost: ~Copyable {
     public internal(set) var takesClients = true
     public internal(set) var takesLinks = true
     public internal(set) var logLines: [LogLine] = []
-    /// What the server has last said of clients and log.
+    /// The settings that the server last told its driver.
     public internal(set) var clientSettings: ClientSettings?
     /// The facts of its driver that reports show, but for what waits on links.
     public var facts = DriverFacts()

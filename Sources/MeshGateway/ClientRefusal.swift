@@ -158,7 +158,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case noCluster
     }
 
-    /// What is wrong with the time that WAIT or CLIENT PAUSE is given.
+    /// A fault of the time that WAIT or CLIENT PAUSE is given.
     enum WaitTimeFault: CaseIterable, Sendable {
         case value, negative
     }

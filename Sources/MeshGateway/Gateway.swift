@@ -427,7 +427,7 @@ public struct GatewayConfiguration: Sendable {
     public var idleSecondsMax = 0
     /// Silence in seconds after which the driver asks whether a client is still there; 0: never.
     public var keepAliveSeconds = 300
-    /// What the driver writes down, in Redis's words.
+    /// The least important events that the driver writes down, in Redis's words.
     public var logLevel = RedisLogLevel.notice
     /// The largest command: all its arguments together.
     public var requestBytesMax = 65 * 1024 * 1024

@@ -4,7 +4,7 @@ import MeshServer
 import MeshWire
 import Synchronization
 
-/// What can change while a node runs; nil: it stays as it is.
+/// The settings that can change while a node runs; nil: one stays as it is.
 public struct Reconfiguration: Sendable {
     public var logLevel: LogLevel?
     /// Addresses of seeds, in place of those before.

@@ -189,7 +189,7 @@ import Testing
         #expect(!ten.contains("-ERR"))
         let refused = harness.exchange(client, "PSUBSCRIBE aaaa* c\r\n")
         #expect(refused == "-ERR the patterns of a node have at most 10 bytes·")
-        // What is there already takes nothing.
+        // Patterns that are there already take no room.
         let again = harness.exchange(harness.open(3), "PSUBSCRIBE bbbb* aaaa* aaaa*\r\n")
         #expect(!again.contains("-ERR"))
         _ = harness.exchange(client, "PUNSUBSCRIBE bbbb*\r\n")

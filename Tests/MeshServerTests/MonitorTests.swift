@@ -3,7 +3,7 @@ import MeshServer
 import Testing
 
 @Suite struct MonitorTests {
-    /// What is in the brackets and behind them, of each line.
+    /// The commands of the lines, without time, database and address.
     private func commands(_ text: String) -> [String] {
         text.split(separator: "·").compactMap { line in
             line.firstIndex(of: "]").map { String(line[line.index($0, offsetBy: 2)...]) }

@@ -164,7 +164,7 @@ extension Node {
         }
     }
 
-    /// What the neighbour knew is known here when every log is complete.
+    /// Every log is complete when all that the neighbour knew is known here.
     mutating func checkCaughtUp(_ effects: inout EffectBuffer) {
         guard let catchingUp = directory.catchingUp, catchingUp.isCompared else { return }
         if catchingUp.end > now {

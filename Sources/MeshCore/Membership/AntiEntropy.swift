@@ -35,7 +35,7 @@ extension Node {
         sendDifferences(mask, over: index, &effects)
     }
 
-    /// What this node knows of the parts that `mask` names.
+    /// Tells a neighbour all that this node knows of the parts that `mask` names.
     mutating func sendDifferences(
         _ mask: UInt64, over index: LinkIndex, _ effects: inout EffectBuffer
     ) {

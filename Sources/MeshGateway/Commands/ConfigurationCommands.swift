@@ -34,7 +34,7 @@ public enum ParameterFault: Equatable, Sendable {
 }
 
 extension Gateway {
-    /// What the driver is to do about clients and log.
+    /// The settings that the driver carries out.
     public var settings: ClientSettings {
         ClientSettings(
             keepAliveSeconds: configuration.keepAliveSeconds, logLevel: configuration.logLevel)
@@ -48,10 +48,10 @@ extension Gateway {
         if settings != before { hasNewSettings = true }
     }
 
-    /// What clients are set to that do not choose.
+    /// The policy of clients that do not choose one.
     public var slowConsumerPolicy: SlowConsumerPolicy { configuration.slowConsumerPolicy }
 
-    /// What clients and tools look up; the rest does not exist.
+    /// The parameters that clients and tools look up; others do not exist.
     private var parameters: [(name: String, value: String)] {
         let limits = [
             ("normal", configuration.normalOutputLimit),

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// What a client asks about the server: INFO, COMMAND, ACL, and help.
+// Questions about the server: INFO, COMMAND, ACL, and help.
 
 extension Gateway {
     // MARK: INFO

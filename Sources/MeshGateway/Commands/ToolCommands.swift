@@ -1,8 +1,8 @@
 import MeshCore
 import MeshWire
 
-// What tools ask of a Redis server that has no or hardly a meaning here: their answers have the shape that
-// they expect, and say how it is.
+// Questions of tools that have hardly a meaning here, or none: the answers have the shape that tools
+// expect of a Redis server, and say how it is.
 
 extension Gateway {
     /// WAIT: no replica has anything, and none ever will.
@@ -173,7 +173,7 @@ extension Gateway {
             client,
             .map([
                 ("flags", .array(flags.map { .text($0) })),
-                // What it is does not go out.
+                // The password does not go out.
                 ("passwords", .array([])), ("commands", .text("+@all")), ("keys", .text("~*")),
                 ("channels", .text("&*")), ("selectors", .array([])),
             ]))

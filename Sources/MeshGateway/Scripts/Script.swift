@@ -94,7 +94,7 @@ enum ScriptFault: Equatable, Sendable {
 struct ScriptError: Error, Equatable {
     enum Reason: Equatable {
         case tooLong, tooDeep
-        /// What was met, and is not understood.
+        /// These bytes are not understood.
         case unexpected([UInt8])
         case endOfText
         /// A command that is not PUBLISH or SPUBLISH.
