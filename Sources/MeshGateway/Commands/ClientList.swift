@@ -236,7 +236,7 @@ extension Gateway {
         return true
     }
 
-    /// Whoever kills itself is still answered.
+    /// A client that kills itself is still answered.
     private mutating func kill(_ victim: ClientIndex, askedBy client: ClientIndex) -> Request {
         counters[.clientsKilled] += 1
         if victim == client {
