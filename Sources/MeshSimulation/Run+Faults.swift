@@ -121,12 +121,12 @@ extension Run {
 
     /// Cut links, and the ends of those beside them, that leave some without any link to the others
     /// are a partition: nodes dial others only when they know of those ends. A node that says good-bye
-    /// is no way any more.
+    /// is no way any more; one that is joining is, when it has links.
     mutating func excuseCornered() {
         let now = now
         cuts.removeAll { $0.until < now }
         guard let until = cuts.map(\.until).max() else { return }
-        let linked = live.filter { world.isReady($0) }
+        let linked = live.filter { world.isReady($0) || !world.links($0).isEmpty }
         guard let first = linked.first else { return }
         var reached = [first]
         var isReached = [Bool](repeating: true, count: world.hostCount)
