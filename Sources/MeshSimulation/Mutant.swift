@@ -18,8 +18,6 @@ public enum Mistake: String, CaseIterable, Sendable {
     case dropsRepairs
     /// Never spreads its directory changes.
     case keepsRecords
-    /// Takes messages of its clients before it has compared with another.
-    case takesUncompared
     /// Its removals never leave it, neither live nor in repairs.
     case ignoresRemovals
     /// Tells everybody that a neighbour is dead.
@@ -63,6 +61,8 @@ public enum Mistake: String, CaseIterable, Sendable {
     case keepsTimers
     /// Says that an address refuses as soon as somebody else says so, though it hears the node.
     case believesOneWitness
+    /// Takes messages of its clients before it has compared with another.
+    case takesUncompared
     /// Dials nobody whom it has forgotten.
     case forgetsTheLost
     /// Sends control behind everything else that waits.

@@ -32,6 +32,7 @@ extension Run {
                 let thaw = now + fault.lasts
                 truth.freeze(host, until: thaw, over: thaw + scenario.settle)
             }
+            excuseCornered()
             lasting(index, fault)
         case .slow:
             let hosts = faultRandom.sample(count, of: live)
@@ -121,12 +122,14 @@ extension Run {
 
     /// Cut links, and the ends of those beside them, that leave some without any link to the others
     /// are a partition: nodes dial others only when they know of those ends. A node that says good-bye
-    /// is no way any more; one that is joining is, when it has links.
+    /// is no way any more, nor is one that stands still; one that is joining is, when it has links.
     mutating func excuseCornered() {
         let now = now
         cuts.removeAll { $0.until < now }
         guard let until = cuts.map(\.until).max() else { return }
-        let linked = live.filter { world.isReady($0) || !world.links($0).isEmpty }
+        let linked = live.filter {
+            !world.isFrozen($0) && (world.isReady($0) || !world.links($0).isEmpty)
+        }
         guard let first = linked.first else { return }
         var reached = [first]
         var isReached = [Bool](repeating: true, count: world.hostCount)
@@ -138,6 +141,7 @@ extension Run {
             at += 1
             for link in world.links(host) {
                 guard let other = world.host(of: link.peer), !isReached[other],
+                    !world.isFrozen(other),
                     !cuts.contains(where: { $0.isBetween(host, other) })
                 else {
                     continue

@@ -119,7 +119,7 @@ import Testing
             .cannotRepair(peer.id), .recordsKnown(origin: peer.id, life: 1, sequence: 1),
             .coordinates([]),
         ]
-        #expect(early.filter { $0.scope == .link }.count == 14)
+        #expect(early.filter { $0.scope == .link }.count == 16)
         for message in early {
             try receive(message)
             #expect(node.counters[.protocolErrors] == 0, "\(message)")
