@@ -110,11 +110,7 @@ extension Node {
     mutating func receivedCompare(
         _ number: UInt32, _ digests: [UInt64], on link: LinkIndex, _ effects: inout EffectBuffer
     ) {
-        guard digests.count == members.digests.count else { return }
-        var mask: UInt64 = 0
-        for part in digests.indices where digests[part] != members.digests[part] {
-            mask |= 1 << UInt64(part)
-        }
+        guard let mask = differingParts(digests) else { return }
         if mask != 0 { sendDifferences(mask, over: link, &effects) }
         let isBehind = !isReady || directory.catchingUp != nil
         send(.compared(number: number, isBehind: isBehind), over: link, &effects)

@@ -24,15 +24,22 @@ extension Node {
     mutating func receivedDigests(
         _ digests: [UInt64], on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
-        guard digests.count == members.digests.count else { return }
-        var mask: UInt64 = 0
-        for part in digests.indices where digests[part] != members.digests[part] {
-            mask |= 1 << UInt64(part)
-        }
+        guard let mask = differingParts(digests) else { return }
         // Both have asked: one answer tells both, and it is the higher id's.
         if hasCompared(index), links[index].isCompared, id < links[index].peer { return }
         gossip.comparedAt = now
         sendDifferences(mask, over: index, &effects)
+    }
+
+    /// The parts of the member list in which a neighbour's digests are not this node's; nil: there are not
+    /// as many.
+    func differingParts(_ digests: [UInt64]) -> UInt64? {
+        guard digests.count == members.digests.count else { return nil }
+        var mask: UInt64 = 0
+        for part in digests.indices where digests[part] != members.digests[part] {
+            mask |= 1 << UInt64(part)
+        }
+        return mask
     }
 
     /// Tells a neighbour all that this node knows of the parts that `mask` names.
