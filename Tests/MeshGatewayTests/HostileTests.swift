@@ -19,6 +19,8 @@ import Testing
             if clients.count < 5 || dice.roll(50) == 0 {
                 clients.append(harness.open(dice.roll(2) == 0 ? 2 : 3))
             }
+            // Among many clients a name is hardly ever the first or the last of its kind.
+            if clients.count > 12 { harness.close(clients.removeFirst()) }
             let client = clients[dice.roll(clients.count)]
             let words = Self.words[dice.roll(Self.words.count)].split(separator: " ")
             var arguments = words.map { Array($0.utf8) }
@@ -28,9 +30,7 @@ import Testing
             }
             // What silences or ends clients would make the rest of the run dull.
             let name = words.joined(separator: " ")
-            if ["quit", "client kill"].contains(name), dice.roll(10) > 0 {
-                continue
-            }
+            if ["quit", "client kill"].contains(name), dice.roll(10) > 0 { continue }
             var bytes = command(arguments)
             if dice.roll(100) == 0 { bytes[dice.roll(bytes.count)] = UInt8(dice.roll(256)) }
             harness.send(client, bytes)
@@ -49,7 +49,7 @@ import Testing
         let patterns = harness.gateway.patternCount
         #expect(patterns == 0)
         // The directory has been told of as many departures as arrivals, of each key.
-        #expect(harness.changeCount > 50)
+        #expect(harness.changeCount > 100)
         let sizes = harness.shared.mesh.hosts[0].server.node.tableSizes()
         #expect(sizes.entries == 0 && sizes.patterns == 0)
         let clientCount = harness.gateway.clientCount
