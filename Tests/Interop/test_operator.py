@@ -1,6 +1,6 @@
 """What happens to machines: clocks that jump, pauses, full disks, no descriptors, no memory.
 
-Issue 4, point 9: each handled as an operator would wish.
+Each is handled as an operator would wish.
 """
 import contextlib
 import errno

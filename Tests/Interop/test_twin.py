@@ -1,4 +1,4 @@
-"""Sixty processes and their simulated twin agree. Issue 3, point 7.
+"""Sixty processes and their simulated twin agree.
 
 The twin is simulations/sixty-twin.json5: as many nodes, of the same degree, the same faults, on a
 network like the loopback interface. Both sides run the same protocol; what can differ is what the

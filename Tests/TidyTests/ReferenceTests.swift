@@ -30,7 +30,7 @@ import Testing
     }
 
     /// The words of a text that lead nowhere: links to articles that are not there, files that nobody
-    /// has, chapters of a design that is elsewhere.
+    /// has, chapters of a design that is elsewhere, issues that nobody else can read.
     static func dangling(_ text: String, files: Set<String>) -> [String] {
         var found: [String] = []
         for match in text.matches(of: /<doc:([A-Za-z]+)>/)
@@ -40,6 +40,7 @@ import Testing
         for match in text.matches(of: /DESIGN(?:\.md)? ?§|\bDESIGN\b|\.\.\/shared/) {
             found.append(String(match.0))
         }
+        for match in text.matches(of: /\b[Ii]ssue #?[0-9]+/) { found.append(String(match.0)) }
         // A path, or a file with a telling name, of a kind that is cited.
         for match in text.matches(of: /[A-Za-z0-9_.\/-]*[A-Za-z0-9_-]\.(?:csv|md)\b/) {
             let name = String(match.0)
@@ -72,5 +73,6 @@ import Testing
             Self.dangling(text, files: files)
                 == ["<doc:Nowhere>", "jumps.csv", "C/Overlay.md"])
         #expect(Self.dangling("as DESIGN §4 says", files: files) == ["DESIGN §"])
+        #expect(Self.dangling("as issue 4 wants; an issue", files: files) == ["issue 4"])
     }
 }
