@@ -22,11 +22,15 @@ struct MemoryClient {
 extension MemoryMesh {
     /// A new client of a host; nil: it takes no more.
     ///
-    /// - Parameter isAvid: it reads after each of its commands, not only when `read` is called.
+    /// - Parameters:
+    ///   - isLocal: it is on the host's machine.
+    ///   - isAvid: it reads after each of its commands, not only when `read` is called.
     public mutating func open(
-        _ host: Int, address: String = "10.0.0.1:9", isAvid: Bool = false
+        _ host: Int, address: String = "10.0.0.1:9", isLocal: Bool = true, isAvid: Bool = false
     ) -> ClientIndex? {
-        guard let client = hosts[host].server.open(address: address, at: now) else { return nil }
+        guard
+            let client = hosts[host].server.open(address: address, isLocal: isLocal, at: now)
+        else { return nil }
         hasClients = true
         while hosts[host].clients.count <= client.slot { hosts[host].clients.append(nil) }
         hosts[host].clients[client.slot] = MemoryClient(isAvid: isAvid)
@@ -183,6 +187,7 @@ extension MemoryHost {
             switch order {
             case .end(let client), .close(let client):
                 if client.slot < clients.count { clients[client.slot]?.isEnded = true }
+            case .goOn: preconditionFailure("nobody has told of input")
             case .stopListening(let toLinks):
                 takesClients = false
                 if toLinks { takesLinks = false }

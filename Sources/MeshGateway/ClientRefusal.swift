@@ -46,7 +46,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case wrongPassword
         /// A password alone was given, and there is none to be given.
         case passwordNotAsked
-        case notPermitted(command: String)
+        case notPermitted(user: String, command: String)
     }
 
     /// The node has, or would do, too much.
@@ -58,6 +58,8 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case meshPatternBytes(max: Int)
         case subscriptions
         case sessions
+        /// Of all clients together.
+        case unfinishedCommands(bytesMax: Int)
         /// Questions whose answers would be too long.
         case commandsAskedFor
         case channelsAskedFor
@@ -154,7 +156,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case dryRunCommand(name: [UInt8])
         case logCount
         case noConfigurationFile
-        case oneUser
+        case fixedUsers
         case noCluster
     }
 

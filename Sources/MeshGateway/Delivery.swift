@@ -304,7 +304,7 @@ extension Gateway {
         frame.withSpan { clients[slot].held.append($0, 0, $0.count) }
         if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
         counters[.clientCopies] += 1
-        if clients[slot].held.count > outputAlarm { cut(client, .frame) }
+        heldBack(client, .frame)
     }
 
     /// The message at hand for one mailbox more.
@@ -314,6 +314,7 @@ extension Gateway {
             stored.insert(label.title, label.parts, size: frame.count, of: frame)
         }
         label.stored = stored.reference(to: index)
+        chargeMailboxes()
         return index
     }
 

@@ -147,8 +147,9 @@ public struct Gateway: ~Copyable {
     /// What clients may send, and what those who have not authenticated themselves may.
     let limits: RESPLimits
     let strangerLimits: RESPLimits
-    /// Output below this is within every limit.
+    /// Output below this is within every limit, and not worth counting at once.
     var outputAlarm: Int
+    var memory = MemoryAccount()
 
     var registry: Registry
     var patterns: PatternIndex
@@ -213,10 +214,9 @@ public struct Gateway: ~Copyable {
         tokenHasher = KeyHasher(secret.0, secret.1)
         self.configuration = configuration
         self.hasher = hasher
-        let bytesMax = min(configuration.requestBytesMax, GatewayConfiguration.byteCountMax)
-        limits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: true)
-        strangerLimits = RESPLimits(requestBytesMax: bytesMax, isAuthenticated: false)
-        outputAlarm = configuration.smallestHardLimit
+        limits = configuration.requestLimits(isAuthenticated: true)
+        strangerLimits = configuration.requestLimits(isAuthenticated: false)
+        outputAlarm = configuration.outputAlarm
         registry = Registry(hasher: hasher)
         patterns = PatternIndex(hasher: hasher)
     }
@@ -230,8 +230,12 @@ public struct Gateway: ~Copyable {
 
     /// A new connection; nil when `clientCountMax` is reached: send `refusal` and close it.
     ///
-    /// - Parameter address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
-    public mutating func open(address: String, at now: Instant) -> ClientIndex? {
+    /// - Parameters:
+    ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
+    ///   - isLocal: that is this machine (`Credentials`).
+    public mutating func open(
+        address: String, isLocal: Bool, at now: Instant
+    ) -> ClientIndex? {
         guard clientCount < configuration.clientCountMax else {
             counters[.connectionsRefused] += 1
             return nil
@@ -244,7 +248,8 @@ public struct Gateway: ~Copyable {
             client = ClientIndex(clients.count - 1)
         }
         let slot = client.slot
-        clients[slot].flags = configuration.password == nil ? [.open, .authenticated] : .open
+        clients[slot].flags = isLocal ? [.open, .local] : .open
+        become(configuration.credentials.principal(isLocal: isLocal), client)
         clients[slot].id = nextClientID
         clients[slot].address = address
         clients[slot].openedAt = now
@@ -280,6 +285,7 @@ public struct Gateway: ~Copyable {
         if clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
         clientPause.waiting.removeAll { $0 == client }
         clients[slot].mailbox.empty(&stored)
+        refund(client)
         clients[slot] = Session()
         // The index may be used again before the driver looks into `dirty`.
         if isDirty { dirty.removeAll { $0 == client } }
@@ -312,12 +318,14 @@ public struct Gateway: ~Copyable {
         clients[slot].flags.remove(.dirty)
         if !clients[slot].flags.isDisjoint(with: .deliberate) {
             unsafe flushTracked(client, body)
+            chargeOutput(client)
             return
         }
         guard clients[slot].output.count > 0 else { return }
         let sent = unsafe clients[slot].output.withBytes { unsafe body($0) }
         precondition(sent >= 0 && sent <= clients[slot].output.count)
         clients[slot].output.drop(sent)
+        chargeOutput(client)
     }
 
     /// The bytes that wait for this client.
@@ -340,6 +348,7 @@ public struct Gateway: ~Copyable {
         for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
             clients[slot].output.trim()
             clients[slot].mailbox.waiting.trim()
+            chargeOutput(ClientIndex(slot))
             if !clients[slot].flags.contains(.doomed) { checkSoftLimit(ClientIndex(slot), now) }
             if clients[slot].flags.contains(.doomed) { result.append(ClientIndex(slot)) }
         }
@@ -372,12 +381,22 @@ public struct Gateway: ~Copyable {
             clients[slot].flags.insert(.dirty)
             dirty.append(client)
         }
-        if clients[slot].output.count > outputAlarm { checkHardLimit(client, culprit) }
+        if clients[slot].output.count > outputAlarm { noteMuchOutput(client, culprit) }
     }
 
     @inline(never)
-    private mutating func checkHardLimit(_ client: ClientIndex, _ culprit: Culprit) {
+    private mutating func noteMuchOutput(_ client: ClientIndex, _ culprit: Culprit) {
         if outputCount(client) > outputLimit(client).bound { cut(client, culprit) }
+        chargeOutput(client)
+    }
+
+    /// The same for what waits for the end of a transaction.
+    @inline(__always)
+    mutating func heldBack(_ client: ClientIndex, _ culprit: Culprit) {
+        let count = clients[client.slot].held.count
+        guard count > outputAlarm else { return }
+        if count > outputLimit(client).bound { cut(client, culprit) }
+        chargeOutput(client)
     }
 
     /// The output with which the client is ended at once, in bytes.
@@ -429,7 +448,11 @@ public struct GatewayConfiguration: Sendable {
     public var keepAliveSeconds = 300
     /// The least important events that the driver writes down, in Redis's words.
     public var logLevel = RedisLogLevel.notice
-    /// The largest command: all its arguments together.
+    /// The memory that clients may take together.
+    public var memory = MemoryShares()
+    /// The largest message, unless `memory` has no room for it: 1 … `Frame.payloadMax` bytes.
+    public var messageBytesMax = Frame.payloadMax
+    /// The largest command: all its arguments together, unless `memory` has no room for it.
     public var requestBytesMax = 65 * 1024 * 1024
     /// Subscriptions, attachments and watches of all clients together; some 110 bytes each.
     public var subscriptionCountMax = 10_000_000
@@ -442,8 +465,8 @@ public struct GatewayConfiguration: Sendable {
     public var meshPatternBytesMax = Frame.meshPatternBytesMax
     /// The bytes of the names of all that is subscribed to, each counted once.
     public var nameBytesMax = 1 << 30
-    /// What AUTH must be given; nil: nothing is asked.
-    public var password: String?
+    /// What AUTH must be given.
+    public var credentials = Credentials()
     /// For clients that subscribe, attach or watch; Redis's default (redis.conf).
     public var pubsubOutputLimit = OutputLimit(
         hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softDuration: .seconds(60))
@@ -477,8 +500,18 @@ public struct GatewayConfiguration: Sendable {
 
     public init() {}
 
-    /// Below this no hard limit is met.
-    var smallestHardLimit: Int { min(pubsubOutputLimit.bound, normalOutputLimit.bound) }
+    /// The bounds of commands.
+    func requestLimits(isAuthenticated: Bool) -> RESPLimits {
+        let messageMax = max(1, min(messageBytesMax, Frame.payloadMax, memory.messageMax))
+        return RESPLimits(
+            requestBytesMax: min(requestBytesMax, Self.byteCountMax, memory.input),
+            messageBytesMax: messageMax, isAuthenticated: isAuthenticated)
+    }
+
+    /// Below this no hard limit is met, and nothing is counted at once.
+    var outputAlarm: Int {
+        min(pubsubOutputLimit.bound, normalOutputLimit.bound, memory.outputTrifle)
+    }
 
     /// Reads `class hard soft seconds`, several times, as Redis's `client-output-buffer-limit`;
     /// nil when all is well, else the reason.
@@ -510,8 +543,8 @@ public struct GatewayConfiguration: Sendable {
     public static let byteCountMax = 1 << 30
 
     /// `32mb`, `8k`, `100`: as `memtoull` of Redis reads it, in lower case. Nil for anything else,
-    /// and for more than `byteCountMax`.
-    public static func byteCount(_ word: String) -> Int? {
+    /// and for more than `most`.
+    public static func byteCount(_ word: String, most: Int = byteCountMax) -> Int? {
         let digits = word.prefix { $0.isASCII && $0.isNumber }
         let units: [(String, Int)] = [
             ("", 1), ("b", 1), ("k", 1_000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20),
@@ -522,7 +555,7 @@ public struct GatewayConfiguration: Sendable {
             return nil
         }
         let (count, isTooLarge) = value.multipliedReportingOverflow(by: size)
-        return isTooLarge || count > byteCountMax ? nil : count
+        return isTooLarge || count > most ? nil : count
     }
 }
 

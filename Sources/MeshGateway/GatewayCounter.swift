@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 38>
+public typealias GatewayCounters = Counters<GatewayCounter, 41>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
@@ -46,6 +46,12 @@ public enum GatewayCounter: String, CounterName {
     case sessionPartingsLost =
         "Connections of sessions that ended without all being known to have been read."
     case clientsOverdue = "Clients ended because their output was over a limit."
+    case clientsEndedForMemory =
+        "Clients ended because all had too much output or mail together, and they the most."
+    case mailboxesShed =
+        "Times that a client or session lost half of its mail because all had too much."
+    case commandsGivenUp =
+        "Commands refused before they had come whole, because all such had too many bytes."
     case clientProtocolErrors = "Clients ended for bytes that are no command."
     case clientsKilled = "Clients ended by CLIENT KILL."
     case subscriptionsRefused =

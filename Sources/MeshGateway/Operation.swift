@@ -10,13 +10,18 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case watch
     /// Questions about others' subscriptions and users, which the mesh answers.
     case locate
-    /// Questions about the node, its members and its connections.
+    /// Questions about the node and about the client itself.
     case inspect
-    /// Changes to the node, and ends of others' connections.
+    /// Questions about the mesh's nodes and links, and the ways that messages take: the operator's.
+    case survey
+    /// Changes to the node, and what is done to others' connections: the operator's.
     case administer
     /// Commands about the client's own connection alone, and those that are there for Redis's sake and
     /// do nothing.
     case connect
+
+    /// The operator alone may do this.
+    public var isReserved: Bool { self == .survey || self == .administer }
 }
 
 /// The client as its node knows it.
@@ -25,6 +30,8 @@ public enum Principal: UInt8, CaseIterable, Sendable {
     case stranger
     /// Redis's user `default`: it has, or need not.
     case standard
+    /// The one that runs the node (`Credentials`).
+    case administrator
 }
 
 extension Command {
@@ -36,11 +43,10 @@ extension Command {
         case .meshAttach: .attach
         case .meshWatch: .watch
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
-            .pubsubNumPat, .meshOnline, .meshWhere, .meshTrace:
+            .pubsubNumPat, .meshOnline, .meshWhere:
             .locate
-        case .info, .clientList, .memoryStatistics, .time, .configGet, .meshMembers, .meshLinks,
-            .meshStatus:
-            .inspect
+        case .info, .clientList, .memoryStatistics, .time, .configGet, .meshStatus: .inspect
+        case .meshMembers, .meshLinks, .meshTrace: .survey
         case .configSet, .configResetStatistics, .configRewrite, .clientKill, .aclSetUser,
             .scriptFlush, .monitor, .clientPause, .clientUnpause, .aclDeleteUser, .functionLoad,
             .functionDelete, .functionFlush,

@@ -15,7 +15,12 @@ struct Session: ~Copyable {
     /// Messages that came while the replies of a transaction are being written: they follow them.
     var held = ByteQueue()
 
+    /// What it takes of the node's memory.
+    var charge = MemoryCharge()
+
     var progress = RESPProgress()
+    /// The rest of a command that is not wanted any more, while `skipping`.
+    var skip = CommandSkip()
     /// The arguments of a long command of which more is to come.
     var partial = ArgumentList()
     var transaction = Transaction()
@@ -112,13 +117,21 @@ struct SessionFlags: OptionSet {
     /// MONITOR: it reads the commands of all clients (`Gateway.monitors`).
     static let monitoring = SessionFlags(rawValue: 1 << 27)
 
+    /// It connects from this machine.
+    static let local = SessionFlags(rawValue: 1 << 28)
+    /// It is the operator (`Credentials`).
+    static let administrator = SessionFlags(rawValue: 1 << 29)
+
+    /// What comes is the rest of a command that was given up.
+    static let skipping = SessionFlags(rawValue: 1 << 30)
+
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming]
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [
         .open, .authenticated, .restricted, .asking, .queueing, .executing, .replyOff, .replySkip,
-        .muted, .ending, .doomed, .scripting,
+        .muted, .ending, .doomed, .scripting, .skipping,
     ]
     /// Their state when it does.
     static let plain: SessionFlags = [.open, .authenticated]

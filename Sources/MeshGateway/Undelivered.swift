@@ -59,7 +59,7 @@ extension Gateway {
             let start = clients[slot].held.count
             frame.withSpan { clients[slot].held.append($0, 0, $0.count) }
             if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
-            if clients[slot].held.count > outputAlarm { cut(client, .unknown) }
+            heldBack(client, .unknown)
         } else {
             let start = clients[slot].output.count
             frame.withSpan { clients[slot].output.append($0, 0, $0.count) }

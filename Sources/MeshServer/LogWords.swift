@@ -151,6 +151,10 @@ extension Server {
             if !cut.name.isEmpty { fields.append(("name", .text(cut.name))) }
             if !cut.channel.isEmpty { fields.append(("channel", .text(cut.channel))) }
             fields.append(("discardedBytes", .integer(cut.discardedBytes)))
+            if cut.isForMemory {
+                fields.append(("reason", .text("all clients together took more than their share")))
+                fields.append(("hint", .text("--memory")))
+            }
             effects.orders.append(.log(LogLine(.warning, "slowConsumerCut", fields)))
         }
         edge.gateway.cuts.removeAll()

@@ -4,15 +4,26 @@ import MeshGateway
 /// for elsewhere.
 public struct Rights: Sendable {
     /// One bit for each operation that is refused, by principal.
-    private var refusedToStrangers: UInt8 = 0
-    private var refusedToStandard: UInt8 = 0
+    private var refusedToStrangers: UInt16 = 0
+    private var refusedToStandard: UInt16 = 0
+    private var refusedToAdministrators: UInt16 = 0
 
-    /// Everybody may do everything.
-    public init() {}
+    /// Everybody may do what is not the operator's, and the operator everything.
+    public init() {
+        for operation in Operation.allCases where operation.isReserved {
+            refuse(operation, .stranger)
+            refuse(operation, .standard)
+        }
+    }
 
     @inline(__always)
     public func allow(_ operation: Operation, _ principal: Principal) -> Bool {
-        let refused = principal == .standard ? refusedToStandard : refusedToStrangers
+        let refused =
+            switch principal {
+            case .stranger: refusedToStrangers
+            case .standard: refusedToStandard
+            case .administrator: refusedToAdministrators
+            }
         return refused & Self.bit(operation) == 0
     }
 
@@ -20,9 +31,12 @@ public struct Rights: Sendable {
         switch principal {
         case .stranger: refusedToStrangers |= Self.bit(operation)
         case .standard: refusedToStandard |= Self.bit(operation)
+        case .administrator: refusedToAdministrators |= Self.bit(operation)
         }
     }
 
     @inline(__always)
-    private static func bit(_ operation: Operation) -> UInt8 { 1 &<< operation.rawValue }
+    private static func bit(_ operation: Operation) -> UInt16 {
+        1 &<< UInt16(operation.rawValue)
+    }
 }

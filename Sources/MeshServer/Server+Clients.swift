@@ -25,14 +25,18 @@ extension Server {
 
     /// A new connection of a client; nil when there are too many: send `refusal` and close it.
     ///
-    /// - Parameter address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
-    public mutating func open(address: String, at now: Instant) -> ClientIndex? {
+    /// - Parameters:
+    ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
+    ///   - isLocal: that is this machine (`Credentials`).
+    public mutating func open(
+        address: String, isLocal: Bool, at now: Instant
+    ) -> ClientIndex? {
         self.now = now
         edge.gateway.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         beginServing()
         noteReadiness()
-        return edge.gateway.open(address: address, at: now)
+        return edge.gateway.open(address: address, isLocal: isLocal, at: now)
     }
 
     /// From now on what comes for clients, and for sessions, is looked at.
@@ -246,6 +250,17 @@ extension Server {
     /// Those of them that may leave: what confirms a subscription waits until other nodes know of it.
     public mutating func leavingCount(_ client: ClientIndex) -> Int {
         edge.gateway.leavingCount(client)
+    }
+
+    /// So many bytes of a client's input wait for the rest of a command. Where all that wait are too many,
+    /// the effects say whose input is to be gone on with: the longest commands are given up.
+    public mutating func noteInput(
+        _ bytes: Int, of client: ClientIndex, into effects: inout ServerEffects
+    ) {
+        while let victim = edge.gateway.noteInput(bytes, of: client) {
+            effects.orders.append(.goOn(victim))
+        }
+        if edge.gateway.hasWork { settle(&effects) }
     }
 
     // MARK: End

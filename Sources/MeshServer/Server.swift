@@ -32,7 +32,7 @@ public struct ServerOptions: Sendable {
     public var clientOutputBytes = 1024 * 1024
     /// Output that all clients together that have asked for more than `clientOutputBytes` may leave unread.
     public var outputBytesMax = 256 * 1024 * 1024
-    /// The door's rules: at first everybody may do everything.
+    /// The door's rules.
     public var rights = Rights()
 
     public init(node: Configuration) {

@@ -19,6 +19,8 @@ public struct ServerEffects: ~Copyable {
         case end(ClientIndex)
         /// Close this client's connection at once.
         case close(ClientIndex)
+        /// Go on with this client's input, as if more had come.
+        case goOn(ClientIndex)
         /// New clients, or new links too, find another node: close the listeners.
         case stopListening(toLinks: Bool)
         case log(LogLine)

@@ -74,6 +74,8 @@ struct Connection: ~Copyable {
     var input = ByteQueue()
     /// Bytes that wait to be sent; those of clients the server keeps.
     var output = SendQueue()
+    /// Of a client: the server knows of input that waits.
+    var hasLongInput = false
     /// When to give up: an HTTP head that does not end, a connection that does not flush.
     var deadline: Instant?
 }

@@ -16,7 +16,10 @@ extension Reactor {
     mutating func acceptClients() {
         acceptAll(.redis) { reactor, accepted in
             let peer = Endpoint(accepted.peer)
-            guard let client = reactor.server.open(address: peer.description, at: reactor.now)
+            let isLocal = reactor.isLocal(peer, accepted.descriptor)
+            guard
+                let client = reactor.server.open(
+                    address: peer.description, isLocal: isLocal, at: reactor.now)
             else {
                 reactor.counters[.connectionsRefused] &+= 1
                 reactor.refuse(accepted.descriptor)
@@ -35,6 +38,15 @@ extension Reactor {
             }
             reactor.connectionOfClient[client.slot] = index
         }
+    }
+
+    /// Whether a connection comes from this machine: from loopback, or from the address at which it arrives,
+    /// which the kernel takes from nobody else.
+    private func isLocal(_ peer: Endpoint, _ descriptor: Int32) -> Bool {
+        if peer.isLoopback { return true }
+        var own = Endpoint(linux_local_endpoint(descriptor))
+        own.port = peer.port
+        return own == peer
     }
 
     /// From now on, for the clients that are there too.
@@ -115,6 +127,32 @@ extension Reactor {
         return facts
     }
 
+    // MARK: Long commands
+
+    /// Tells the server of input that waits for the rest of a command, where it is worth counting.
+    @inline(__always)
+    mutating func noteInput(_ index: ConnectionIndex) {
+        if connections[index].input.count > Reactor.leftoverMax || connections[index].hasLongInput {
+            noteLongInput(index)
+        }
+    }
+
+    @inline(never)
+    private mutating func noteLongInput(_ index: ConnectionIndex) {
+        let count = connections[index].input.count
+        connections[index].hasLongInput = count > Reactor.leftoverMax
+        server.noteInput(count, of: connections[index].client, into: &effects)
+        if !effects.isEmpty { performAll(Span()) }
+    }
+
+    /// The command that a client is sending will not be carried out: what there is of it goes.
+    mutating func goOn(_ index: ConnectionIndex) {
+        guard connections[index].role == .client else { return }
+        connections[index].needed = 0
+        if connections[index].isPaused || connections[index].input.isEmpty { return }
+        consumeStored(index)
+    }
+
     // MARK: Pauses
 
     /// Goes on with clients that have waited.
@@ -131,7 +169,11 @@ extension Reactor {
         guard connections[index].isPaused, connections[index].role == .client else { return }
         connections[index].isPaused = false
         let token = Token(index: index, generation: connections[index].generation)
-        if !connections[index].input.isEmpty { consumeStored(index) }
+        if !connections[index].input.isEmpty {
+            consumeStored(index)
+            guard isCurrent(token), connections[index].role == .client else { return }
+            noteInput(index)
+        }
         guard isCurrent(token), connections[index].role == .client,
             !connections[index].isPaused, !connections[index].isEnding
         else { return }

@@ -103,6 +103,9 @@ extension Reactor {
             case .close(let client):
                 let index = connection(of: client)
                 if !index.isNone { closeClient(index, lingers: false) }
+            case .goOn(let client):
+                let index = connection(of: client)
+                if !index.isNone { goOn(index) }
             case .stopListening(let toLinks):
                 listeners.close(.redis)
                 if toLinks { listeners.close(.mesh) }

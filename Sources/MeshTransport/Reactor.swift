@@ -440,6 +440,8 @@ public enum ClientAddressSource: Sendable {
                 // A large frame is on its way for long on a slow line: its peer is not silent.
                 if role == .link { handle(.heard(connections[index].link)) }
             }
+            guard isCurrent(token), connections[index].role == role else { return }
+            if role == .client { noteInput(index) }
             guard isCurrent(token), connections[index].role == role,
                 !connections[index].isPaused, !connections[index].isEnding
             else { return }

@@ -74,6 +74,23 @@ enum NodeSubcommand {
             name: "max-clients", argument: "N",
             help: "Connections of Redis clients at once, 1 … 1000000 (10000)."),
         Flag(
+            name: "memory", argument: "BYTES",
+            help: "What clients may take together, 64mb or more (a quarter of the\n"
+                + "machine's or the control group's memory, at least 256mb)."),
+        Flag(
+            name: "message-max", argument: "BYTES",
+            help: "The largest message (64mb), 1kb … 64mb; never more than an eighth\n"
+                + "of --memory."),
+        Flag(
+            name: "password-file", argument: "FILE",
+            help: "Clients must give AUTH the first line of FILE\n"
+                + "($SMALLWORLD_PASSWORD, if there is no FILE)."),
+        Flag(
+            name: "operator-password-file", argument: "FILE",
+            help: "The same for AUTH operator PASSWORD: CONFIG SET, CLIENT KILL and the\n"
+                + "like are the operator's ($SMALLWORLD_OPERATOR_PASSWORD). Without\n"
+                + "either, clients on this machine are the operator."),
+        Flag(
             name: "output-limit", argument: "LIMITS",
             help: "Output at which a slow client is disconnected, as in Redis's\n"
                 + "client-output-buffer-limit pubsub: \"32mb 8mb 60\"."),
@@ -225,6 +242,8 @@ enum NodeSubcommand {
 
     // MARK: Options
 
+    static let operatorVariable = "SMALLWORLD_OPERATOR_PASSWORD"
+
     /// What concerns clients alone.
     private static func setClientOptions(
         _ values: [String: [String]], _ gateway: inout GatewayConfiguration
@@ -247,6 +266,8 @@ enum NodeSubcommand {
             }
             gateway.sessionCountMax = count
         }
+        gateway.messageBytesMax = try byteCount(
+            "message-max", values, gateway.messageBytesMax, gateway.messageBytesMax)
         if let text = values["max-clients"]?.last {
             guard let count = Int(text), (1...1_000_000).contains(count) else {
                 throw UsageError("max-clients: '\(text)' is not a number from 1 to 1000000")
@@ -281,6 +302,19 @@ enum NodeSubcommand {
         else {
             throw UsageError(
                 "\(name): '\(text)' is no number of bytes from 1kb to \(most >> 20)mb")
+        }
+        return count
+    }
+
+    /// Any number of bytes from `MemoryShares.totalMin` on; nil: nobody says.
+    private static func memory(_ values: [String: [String]]) throws(UsageError) -> Int? {
+        guard let text = values["memory"]?.last else { return nil }
+        guard
+            let count = GatewayConfiguration.byteCount(text.lowercased(), most: 1 << 50),
+            count >= MemoryShares.totalMin
+        else {
+            throw UsageError(
+                "memory: '\(text)' is no number of bytes from \(MemoryShares.totalMin >> 20)mb on")
         }
         return count
     }
@@ -342,6 +376,12 @@ enum NodeSubcommand {
             options.log.format = format
         }
         try setClientOptions(values, &options.gateway)
+        options.memory = try memory(values)
+        options.gateway.credentials.password = try Secret.read(
+            "password-file", values["password-file"]?.last, variable: "SMALLWORLD_PASSWORD")
+        options.gateway.credentials.operatorPassword = try Secret.read(
+            "operator-password-file", values["operator-password-file"]?.last,
+            variable: operatorVariable)
         options.reattachGrace = try duration("reattach-grace", values, options.reattachGrace)
         options.drainTime = try duration("drain-seconds", values, options.drainTime)
         options.drainMax = try duration("drain-max", values, options.drainMax)

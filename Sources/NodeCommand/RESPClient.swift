@@ -15,8 +15,10 @@ final class RESPClient {
     private let socket: Int32
     private var decoder = RESPDecoder()
 
-    /// - Parameter seconds: the longest that connecting, or silence during a reply, may take.
-    init(_ address: HostPort, seconds: Int) throws {
+    /// - Parameters:
+    ///   - operatorPassword: nil: what the node lets everybody do, or everybody on its machine, is enough.
+    ///   - seconds: the longest that connecting, or silence during a reply, may take.
+    init(_ address: HostPort, operatorPassword: String?, seconds: Int) throws {
         self.address = address
         var hints = unsafe addrinfo()
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -56,7 +58,8 @@ final class RESPClient {
                     + "Say where with --redis HOST:PORT")
         }
         socket = connected
-        guard case .map = try call(["HELLO", "3"]) else {
+        let proof = operatorPassword.map { ["AUTH", "operator", $0] } ?? []
+        guard case .map = try call(["HELLO", "3"] + proof) else {
             throw RESPClientError(description: "\(address) is no Smallworld node")
         }
     }
@@ -78,7 +81,11 @@ final class RESPClient {
         }
         let reply = try nextReply()
         if case .error(let text) = reply {
-            throw RESPClientError(description: "\(address) answered: \(text)")
+            let isRefusal = ["NOAUTH", "NOPERM", "WRONGPASS"].contains { text.hasPrefix($0) }
+            throw RESPClientError(
+                description: "\(address) answered: \(text)"
+                    + (isRefusal
+                        ? "; the operator's password helps: --operator-password-file" : ""))
         }
         return reply
     }

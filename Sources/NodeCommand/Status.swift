@@ -8,6 +8,11 @@ enum Status {
         name: "redis", argument: "HOST:PORT",
         help: "The redis port of the node to ask (127.0.0.1:7379).")
 
+    static let passwordFlag = Flag(
+        name: "operator-password-file", argument: "FILE",
+        help: "The node's operator password is the first line of FILE\n"
+            + "($SMALLWORLD_OPERATOR_PASSWORD, if there is no FILE).")
+
     static let command = Command(
         name: "status", summary: "Show a node, its members and its links.", usage: "[OPTIONS]",
         introduction: """
@@ -18,7 +23,7 @@ enum Status {
             printed is the same), and with 1 if it cannot be asked.
             """,
         flags: [
-            redisFlag,
+            redisFlag, passwordFlag,
             Flag(
                 name: "json", argument: nil,
                 help: "Print one JSON object with status, members and links."),
@@ -31,7 +36,10 @@ enum Status {
         } catch {
             throw UsageError("redis: \(error)")
         }
-        return try RESPClient(address, seconds: 5)
+        let password = try Secret.read(
+            passwordFlag.name, arguments[passwordFlag.name],
+            variable: NodeSubcommand.operatorVariable)
+        return try RESPClient(address, operatorPassword: password, seconds: 5)
     }
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {

@@ -18,7 +18,7 @@ enum Trace {
             has it, or if the node cannot be asked.
             """,
         flags: [
-            Status.redisFlag,
+            Status.redisFlag, Status.passwordFlag,
             Flag(
                 name: "json", argument: nil,
                 help: "Print one JSON object with the ways to the user and to the channel;\n"

@@ -15,4 +15,7 @@ enum MachineMemory {
         }
         return least
     }
+
+    /// The share that a node gives its clients, if nobody says more: other processes want some too.
+    static var standard: Int { max(bytes / 4, 256 * 1024 * 1024) }
 }

@@ -65,6 +65,9 @@ public final class MeshNode: Sendable {
         public var allowsInsecureAddresses = false
         /// Bounds of the client side, and what becomes of clients that read too slowly.
         public var gateway = GatewayConfiguration()
+        /// The memory that clients may take together, in bytes, `MemoryShares.totalMin` or more; nil: a
+        /// quarter of the machine's, or of the control group's, and at least 256 MiB.
+        public var memory: Int?
         /// How long a session without a connection, and messages for a user whose node has died,
         /// wait for the user to come back.
         public var reattachGrace = Duration.seconds(10)
@@ -140,8 +143,9 @@ public final class MeshNode: Sendable {
         let file = options.state.map { StateFile(path: $0) }
         if let file { configuration.remembered = own.strike(from: MeshNode.recall(file, options)) }
         var server = ServerOptions(node: configuration)
-        server.outputBytesMax = MachineMemory.bytes / 8
         server.gateway = options.gateway
+        server.gateway.memory = MemoryShares(total: options.memory ?? MachineMemory.standard)
+        server.outputBytesMax = server.gateway.memory.unreadRepliesMax
         server.gateway.sessionGrace = configuration.timing.reattachGrace
         server.drainTime = MeshNode.delay(options.drainTime)
         server.drainMax = MeshNode.delay(options.drainMax)

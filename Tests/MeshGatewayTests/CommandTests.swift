@@ -117,7 +117,7 @@ import Testing
         ),
         ("ACL WHOAMI", "$7·default·"),
         ("ACL LIST", "*1·$34·user default on nopass ~* &* +@all·"),
-        ("ACL SETUSER joe", "-ERR this server has one user, default, and its password·"),
+        ("ACL SETUSER joe", "-ERR the users of this server, default and operator, are fixed·"),
         ("MODULE LIST", "*0·"),
         ("ROLE", "*3·$6·master·:0·*0·"),
         ("DBSIZE", ":0·"),
@@ -186,7 +186,7 @@ import Testing
 
     @Test func `with a password little works before AUTH`() {
         var configuration = GatewayConfiguration()
-        configuration.password = "secret"
+        configuration.credentials.password = "secret"
         var harness = Harness(configuration)
         let client = harness.open()
         for line in ["PING", "SUBSCRIBE a", "CLIENT ID", "PUBLISH a b", "MESH.ATTACH u"] {
@@ -214,7 +214,7 @@ import Testing
 
     @Test func `who has not authenticated cannot send much`() {
         var configuration = GatewayConfiguration()
-        configuration.password = "secret"
+        configuration.credentials.password = "secret"
         var harness = Harness(configuration)
         let client = harness.open()
         let answer = harness.exchange(client, "*11\r\n")
@@ -422,7 +422,7 @@ import Testing
         var harness = Harness(configuration)
         let first = harness.open()
         _ = harness.open()
-        let third = harness.gateway.open(address: "x", at: harness.now)
+        let third = harness.gateway.open(address: "x", isLocal: true, at: harness.now)
         #expect(third == nil)
         let refused = harness.gateway.counters[.connectionsRefused]
         #expect(refused == 1)

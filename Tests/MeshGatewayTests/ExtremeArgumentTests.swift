@@ -158,11 +158,12 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         var configuration = GatewayConfiguration()
         configuration.normalOutputLimit = none
         configuration.pubsubOutputLimit = huge
-        #expect(configuration.smallestHardLimit == 1 << 30)
+        configuration.memory = MemoryShares(total: 1 << 50)
+        #expect(configuration.outputAlarm == 1 << 30)
         configuration.requestBytesMax = .max
         let gateway = Gateway(configuration, hasher: Harness.hasher)
         let input = gateway.limits.requestBytesMax
-        #expect(input == 1 << 30)
+        #expect(input == 257 << 20)
     }
 
     @Test func `answers to other nodes do not gather beyond what offsets reach`() {

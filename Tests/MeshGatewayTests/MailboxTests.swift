@@ -33,7 +33,22 @@ extension Gateway {
             }
         }
         for (message, count) in holders where stored[message].holders != count { return false }
-        return stored.count == holders.count
+        return stored.count == holders.count && hasSoundAccount()
+    }
+
+    /// Whether the account of memory is that of its parts.
+    private func hasSoundAccount() -> Bool {
+        var (output, input) = (0, 0)
+        for slot in 0..<clients.count {
+            let charge = clients[slot].charge
+            if !clients[slot].flags.contains(.open), charge.output + charge.input > 0 {
+                return false
+            }
+            output += charge.output
+            input += charge.input
+        }
+        return memory.output == output && memory.input == input
+            && (stored.count > 0 || stored.byteCount == 0)
     }
 }
 

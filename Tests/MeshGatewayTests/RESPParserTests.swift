@@ -16,7 +16,8 @@ private func parse(_ pieces: [[UInt8]], isAuthenticated: Bool = true) -> Parsed 
     var start = 0
     var progress = RESPProgress()
     var arguments = ArgumentList()
-    let limits = RESPLimits(requestBytesMax: 8 << 20, isAuthenticated: isAuthenticated)
+    let limits = RESPLimits(
+        requestBytesMax: 8 << 20, messageBytesMax: 8 << 20, isAuthenticated: isAuthenticated)
     for piece in pieces {
         input += piece
         feeding: while true {
@@ -180,7 +181,9 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         var progress = RESPProgress()
         var arguments = ArgumentList()
         let outcome = RESPParser.parse(
-            head.span, at: 0, limits: RESPLimits(requestBytesMax: 4_096, isAuthenticated: true),
+            head.span, at: 0,
+            limits: RESPLimits(
+                requestBytesMax: 4_096, messageBytesMax: 4_096, isAuthenticated: true),
             progress: &progress, into: &arguments)
         guard case .incomplete(let needed) = outcome else {
             Issue.record("\(outcome)")
@@ -191,7 +194,8 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
     @Test func `the short way for PUBLISH finds what the long way finds, or nothing`() {
         var dice = Dice(state: 8)
-        let limits = RESPLimits(requestBytesMax: 1 << 20, isAuthenticated: true)
+        let limits = RESPLimits(
+            requestBytesMax: 1 << 20, messageBytesMax: 1 << 20, isAuthenticated: true)
         var shortCount = 0
         for round in 0..<8_000 {
             let sizes = [0, 1, 9, 10, 11, 99, 100, 101, 999, 1_000, 1_001]

@@ -18,11 +18,13 @@ private let samples: [ClientRefusal] = {
             .unknownAttachment, .notAToken,
         ] + ClientRefusal.TooLong.allCases.map { .name($0, bytesMax: .max) }
     let rights: [ClientRefusal.Rights] = [
-        .notAuthenticated, .wrongPassword, .passwordNotAsked, .notPermitted(command: text),
+        .notAuthenticated, .wrongPassword, .passwordNotAsked,
+        .notPermitted(user: text, command: text),
     ]
     let limits: [ClientRefusal.Limit] = [
         .connections, .patterns(countMax: .max), .patternBytes(max: .max),
-        .meshPatternBytes(max: .max), .subscriptions, .sessions, .commandsAskedFor,
+        .meshPatternBytes(max: .max), .subscriptions, .sessions,
+        .unfinishedCommands(bytesMax: .max), .commandsAskedFor,
         .channelsAskedFor, .channelNames(bytesMax: .max),
     ]
     let sessions: [ClientRefusal.Sessions] = [
@@ -50,7 +52,7 @@ private let samples: [ClientRefusal] = {
         .pauseMode,
         .noKeys(isKnown: true), .noKeys(isKnown: false), .unknownCategory(name: hostile),
         .dryRunUser(name: hostile), .dryRunCommand(name: hostile), .logCount, .noConfigurationFile,
-        .oneUser,
+        .fixedUsers,
         .noCluster,
     ]
     redis += ClientRefusal.ClientText.allCases.map { .characters($0) }
@@ -63,7 +65,7 @@ private let samples: [ClientRefusal] = {
     let scriptFaults: [ScriptFault] = [
         .argumentCount, .argumentType, .joined(text), .calculated(text), .measured(text),
         .loop(text), .number, .memory, .steps(countMax: .max), .channel(bytesMax: .max),
-        .notPermitted, .joining,
+        .notPermitted(user: text), .joining,
     ]
     let reasons: [ScriptError.Reason] = [
         .tooLong, .tooDeep, .unexpected(hostile), .endOfText, .command(hostile),
@@ -98,7 +100,7 @@ private let samples: [ClientRefusal] = {
         #expect(
             words == [
                 "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
-                "TRYAGAIN", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
+                "TRYAGAIN", "OOM", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
             ])
     }
 

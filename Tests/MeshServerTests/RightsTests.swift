@@ -8,19 +8,25 @@ import Testing
 
     private static func servers(without operations: Operation...) -> Servers {
         Servers(2) { options in
-            for operation in operations { options.rights.refuse(operation, .standard) }
+            for operation in operations {
+                for principal in Principal.allCases { options.rights.refuse(operation, principal) }
+            }
         }
     }
 
-    @Test func `as long as nothing is refused everybody may do everything`() {
+    @Test func `at first the operator may do everything, and all others what is not reserved`() {
+        let reserved: Set<Operation> = [.survey, .administer]
         for operation in Operation.allCases {
             for principal in Principal.allCases {
                 var rights = Rights()
-                #expect(rights.allow(operation, principal))
+                let isFree = principal == .administrator || !reserved.contains(operation)
+                #expect(rights.allow(operation, principal) == isFree)
                 rights.refuse(operation, principal)
                 for other in Operation.allCases {
                     for somebody in Principal.allCases {
-                        let isRefused = other == operation && somebody == principal
+                        let isRefused =
+                            other == operation && somebody == principal
+                            || somebody != .administrator && reserved.contains(other)
                         #expect(rights.allow(other, somebody) == !isRefused)
                     }
                 }
@@ -34,7 +40,8 @@ import Testing
         (.publish, "MESH.PUBLISH a x VOLATILE"), (.subscribe, "SUBSCRIBE a"),
         (.subscribe, "PSUBSCRIBE a*"), (.subscribe, "SSUBSCRIBE a"), (.attach, "MESH.ATTACH ann"),
         (.watch, "MESH.WATCH ann"), (.locate, "PUBSUB NUMSUB a"), (.locate, "MESH.WHERE ann"),
-        (.locate, "MESH.ONLINE ann"), (.locate, "MESH.TRACE USER ann"), (.inspect, "INFO"),
+        (.locate, "MESH.ONLINE ann"), (.survey, "MESH.TRACE USER ann"), (.inspect, "INFO"),
+        (.survey, "MESH.MEMBERS"), (.survey, "MESH.LINKS"),
         (.inspect, "CLIENT LIST"), (.inspect, "MESH.STATUS"),
         (.administer, "CONFIG SET maxmemory 1"),
         (.administer, "CLIENT KILL ID 99"), (.connect, "PING"),

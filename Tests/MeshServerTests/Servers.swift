@@ -35,7 +35,9 @@ final class Servers {
 
     func run(for delay: Delay) { mesh.run(for: delay) }
 
-    func open(_ host: Int = 0) -> ClientIndex { mesh.open(host)! }
+    func open(_ host: Int = 0, isLocal: Bool = true) -> ClientIndex {
+        mesh.open(host, isLocal: isLocal)!
+    }
 
     func send(_ text: String, from client: ClientIndex, _ host: Int = 0) {
         mesh.send(Array(text.utf8), from: client, host)

@@ -180,6 +180,7 @@ struct CalmWork {
         case .sessionMessagesDropped, .sessionMessagesRepeated, .sessionTwins: never
         case .sessionDeparturesLost, .gapNotices, .sessionPartingsLost: never
         case .clientsOverdue, .clientProtocolErrors, .clientsKilled, .subscriptionsRefused: never
+        case .clientsEndedForMemory, .mailboxesShed, .commandsGivenUp: never
         case .answersCut, .answersMalformed, .authenticationFailures: never
         case .keyspaceNotificationsAsked: never
         }

@@ -1,3 +1,5 @@
+import Foundation
+import MeshGateway
 import Smallworld
 import Testing
 
@@ -25,7 +27,9 @@ import Testing
         ("mesh", "7400"), ("mesh", "a:65536"), ("mesh", ":1"), ("mesh", "a:"), ("mesh", "::1:1"),
         ("mesh", "off"), ("seed", "a"), ("degree", "3"), ("degree", "65"), ("degree", "x"),
         ("log-level", "loud"), ("max-clients", "0"), ("max-clients", "1000001"),
-        ("max-clients", "x"), ("log-format", "xml"),
+        ("max-clients", "x"), ("log-format", "xml"), ("memory", "63mb"), ("memory", "much"),
+        ("message-max", "65mb"), ("message-max", "1"), ("password-file", "/no/such/file"),
+        ("operator-password-file", "/dev/null"),
     ]) func `a wrong value is an error that names the setting`(name: String, value: String) {
         #expect {
             try options([name: [value]])
@@ -37,6 +41,38 @@ import Testing
     @Test func `the number of clients is a setting`() throws {
         #expect(try options(["max-clients": ["1"]]).gateway.clientCountMax == 1)
         #expect(try options(["max-clients": ["1000000"]]).gateway.clientCountMax == 1_000_000)
+    }
+
+    @Test func `memory and the largest message are settings`() throws {
+        let some = try options(["memory": ["3gb"], "message-max": ["1mb"]])
+        #expect(some.memory == 3 << 30 && some.gateway.messageBytesMax == 1 << 20)
+        #expect(try options([:]).memory == nil)
+    }
+
+    @Test func `a password is the first line of a file`() throws {
+        let path = FileManager.default.temporaryDirectory
+            .appendingPathComponent("password-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        func credentials(_ text: String) throws -> Credentials {
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+            return try options([
+                "password-file": [path], "operator-password-file": [path],
+            ]).gateway.credentials
+        }
+        for text in ["secret", "secret\n", "secret\r\nmore\n"] {
+            let found = try credentials(text)
+            #expect(found.password == "secret" && found.operatorPassword == "secret")
+        }
+        #expect(try credentials(" spaces too \n").password == " spaces too ")
+        #expect(
+            try credentials(String(repeating: "x", count: 1_024)).password?.utf8.count == 1_024)
+        for text in ["", "\nsecret\n", "se\0cret\n", String(repeating: "x", count: 1_025)] {
+            #expect {
+                _ = try credentials(text)
+            } throws: {
+                "\($0)".contains("holds no password")
+            }
+        }
     }
 
     @Test func `an address others can reach needs permission`() throws {

@@ -10,7 +10,8 @@ import Testing
     @Test func `a node's status is read and shown`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: reactor.redis.port), seconds: 5)
+            HostPort(host: "127.0.0.1", port: reactor.redis.port), operatorPassword: nil, seconds: 5
+        )
         let status = try client.call(["MESH.STATUS"])
         #expect(status["ready"] == .integer(1))
         let report = Status.report(
@@ -35,7 +36,7 @@ import Testing
         try subscriber.subscribe("far")
         try first.waitForMetric("directory_entries", 1)
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: first.redis.port), seconds: 5)
+            HostPort(host: "127.0.0.1", port: first.redis.port), operatorPassword: nil, seconds: 5)
         let name = "test:\(second.mesh.port)"
         #expect(
             try client.call(["MESH.TRACE", "CHANNEL", "far"])
@@ -53,7 +54,8 @@ import Testing
     @Test func `an error reply is thrown in the node's words`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: reactor.redis.port), seconds: 5)
+            HostPort(host: "127.0.0.1", port: reactor.redis.port), operatorPassword: nil, seconds: 5
+        )
         #expect {
             _ = try client.call(["NOSUCH"])
         } throws: {
@@ -67,7 +69,8 @@ import Testing
         let port = listeners.meshEndpoint.port
         listeners.close()
         #expect {
-            _ = try RESPClient(HostPort(host: "127.0.0.1", port: port), seconds: 1)
+            _ = try RESPClient(
+                HostPort(host: "127.0.0.1", port: port), operatorPassword: nil, seconds: 1)
         } throws: {
             "\($0)".contains("Is a node running there?")
         }
@@ -78,7 +81,8 @@ import Testing
             mesh: Endpoint(ipv4: 0x7F00_0001, port: 0), redis: nil, http: nil)
         #expect {
             _ = try RESPClient(
-                HostPort(host: "127.0.0.1", port: listeners.meshEndpoint.port), seconds: 1)
+                HostPort(host: "127.0.0.1", port: listeners.meshEndpoint.port),
+                operatorPassword: nil, seconds: 1)
         } throws: {
             "\($0)".contains("no answer in time")
         }

@@ -41,7 +41,7 @@ extension Gateway {
             ("rbs", "0"), ("rbp", "0"), ("obl", "\(buffered)"),
             ("oll", "\(blockCount + messageCount)"),
             ("omem", "\(waiting - buffered + messageBytes)"), ("tot-mem", "\(memory)"),
-            ("events", waiting > 0 ? "rw" : "r"), ("cmd", command), ("user", "default"),
+            ("events", waiting > 0 ? "rw" : "r"), ("cmd", command), ("user", userName(client)),
             ("redir", "-1"), ("resp", clients[slot].isRESP3 ? "3" : "2"),
             ("lib-name", String(decoding: clients[slot].libraryName, as: UTF8.self)),
             ("lib-ver", String(decoding: clients[slot].libraryVersion, as: UTF8.self)),
@@ -129,7 +129,9 @@ extension Gateway {
             return
         }
         var text = ""
+        let seesAll = principal(of: client) == .administrator
         for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+            if !seesAll, slot != client.slot { continue }
             if let type, self.type(of: ClientIndex(slot)) != type { continue }
             if let ids, !ids.contains(clients[slot].id) { continue }
             text += describe(ClientIndex(slot), now) + "\n"
@@ -161,6 +163,7 @@ extension Gateway {
             if let address = filter.address, clients[slot].address != address { continue }
             if let type = filter.type, self.type(of: ClientIndex(slot)) != type { continue }
             if filter.isNobody { continue }
+            if let user = filter.user, userName(ClientIndex(slot)) != user.rawValue { continue }
             if let since = filter.openedBefore, !(clients[slot].openedAt < since) { continue }
             count += 1
             if case .end = kill(ClientIndex(slot), askedBy: client) { request = .end }
@@ -175,7 +178,8 @@ extension Gateway {
         var type: ClientType?
         var openedBefore: Instant?
         var skipsMe = true
-        /// A local address or user that nobody has.
+        var user: Credentials.User?
+        /// A local address that nobody has.
         var isNobody = false
     }
 
@@ -208,10 +212,11 @@ extension Gateway {
                     filter.isNobody = true
                 }
             } else if equals(index, "user", input) {
-                guard equals(value, "default", input) else {
+                guard let user = user(value, input) else {
                     fail(client, .redis(.unknownUser(name: excerpt(value, input))))
                     return false
                 }
+                filter.user = user
             } else if equals(index, "maxage", input) {
                 guard let seconds = integer(value, input), (1...1 << 32).contains(seconds) else {
                     fail(client, .redis(.ageMax))

@@ -44,7 +44,7 @@ extension Gateway {
     public mutating func reconfigure(_ change: (inout GatewayConfiguration) -> Void) {
         let before = settings
         change(&configuration)
-        outputAlarm = configuration.smallestHardLimit
+        outputAlarm = configuration.outputAlarm
         if settings != before { hasNewSettings = true }
     }
 

@@ -64,16 +64,17 @@ extension Gateway {
             // What waits was to be read by the protocol that was.
             releaseMailbox(client)
         }
-        var isAuthenticated = clients[slot].flags.contains(.authenticated)
+        var principal = principal(of: client)
         var name: [UInt8]?
         var index = 2
         while index < arguments.count {
             if equals(index, "auth", input), index + 2 < arguments.count {
-                guard isPassword(bytes(index + 2, input), user: bytes(index + 1, input)) else {
+                guard let shown = shown(bytes(index + 2, input), bytes(index + 1, input), client)
+                else {
                     refusePassword(client)
                     return
                 }
-                isAuthenticated = true
+                principal = shown
                 index += 3
             } else if equals(index, "setname", input), index + 1 < arguments.count {
                 name = bytes(index + 1, input)
@@ -86,11 +87,11 @@ extension Gateway {
                 return
             }
         }
-        guard isAuthenticated else {
+        guard principal != .stranger else {
             fail(client, .redis(.greetingUnauthenticated))
             return
         }
-        clients[slot].flags.insert(.authenticated)
+        become(principal, client)
         if let name { clients[slot].name = name }
         if isRESP3 {
             clients[slot].flags.insert(.resp3)
@@ -111,16 +112,18 @@ extension Gateway {
             fail(client, .syntax(.unknownArgument))
             return
         }
-        if arguments.count == 2, configuration.password == nil {
+        if arguments.count == 2, configuration.credentials.password == nil {
             fail(client, .rights(.passwordNotAsked))
             return
         }
-        let user = arguments.count == 3 ? bytes(1, input) : Array("default".utf8)
-        guard isPassword(bytes(arguments.count - 1, input), user: user) else {
+        let user =
+            arguments.count == 3
+            ? bytes(1, input) : Array(Credentials.User.standard.rawValue.utf8)
+        guard let principal = shown(bytes(arguments.count - 1, input), user, client) else {
             refusePassword(client)
             return
         }
-        clients[client.slot].flags.insert(.authenticated)
+        become(principal, client)
         ok(client)
     }
 
@@ -129,17 +132,13 @@ extension Gateway {
         fail(client, .rights(.wrongPassword))
     }
 
-    /// Compares in a time that does not tell how much was right.
-    private func isPassword(_ given: [UInt8], user: [UInt8]) -> Bool {
-        guard user == Array("default".utf8) else { return false }
-        guard let password = configuration.password else { return true }
-        let expected = Array(password.utf8)
-        var difference = UInt64(expected.count ^ given.count)
-        for index in given.indices {
-            let byte = expected.isEmpty ? 0 : expected[index % expected.count]
-            difference |= UInt64(byte ^ given[index])
-        }
-        return difference == 0
+    /// The client by what it has shown; nil: it is wrong.
+    private func shown(
+        _ password: [UInt8], _ user: [UInt8], _ client: ClientIndex
+    ) -> Principal? {
+        configuration.credentials.principal(
+            user: user, password: password,
+            isLocal: clients[client.slot].flags.contains(.local))
     }
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
@@ -160,7 +159,8 @@ extension Gateway {
         clients[slot].mailbox.gaps.removeAll()
         clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         chooseTracking(client)
-        if configuration.password != nil { clients[slot].flags.remove(.authenticated) }
+        let isLocal = clients[slot].flags.contains(.local)
+        become(configuration.credentials.principal(isLocal: isLocal), client)
         clients[slot].name = []
         clients[slot].watching = []
         clients[slot].output.append("+RESET\r\n")

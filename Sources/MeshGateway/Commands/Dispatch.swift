@@ -30,6 +30,7 @@ extension Gateway {
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
+        if state.contains(.skipping) { return skip(input, at: &offset, client) }
         if clientPause.holdsAll { return awaitPauseEnd(client) }
         if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
         let start = offset + clients[slot].transaction.queuedBytes
@@ -168,11 +169,11 @@ extension Gateway {
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
         if clients[client.slot].flags.contains(.scripting) {
-            refusePublication(.notPermitted, client)
+            refusePublication(.notPermitted(user: userName(client)), client)
             return
         }
         let name = table[commandAtHand(of: client)].fullName
-        fail(client, .rights(.notPermitted(command: name)))
+        fail(client, .rights(.notPermitted(user: userName(client), command: name)))
     }
 
     /// The command that was taken last, and waits for leave or is being carried out.
@@ -186,7 +187,28 @@ extension Gateway {
     /// The client as its node knows it.
     @inline(__always)
     public mutating func principal(of client: ClientIndex) -> Principal {
-        clients[client.slot].flags.contains(.authenticated) ? .standard : .stranger
+        let flags = clients[client.slot].flags
+        if flags.contains(.administrator) { return .administrator }
+        return flags.contains(.authenticated) ? .standard : .stranger
+    }
+
+    /// From now on the client is this one.
+    mutating func become(_ principal: Principal, _ client: ClientIndex) {
+        let slot = client.slot
+        clients[slot].flags.subtract([.authenticated, .administrator])
+        switch principal {
+        case .stranger: break
+        case .standard: clients[slot].flags.insert(.authenticated)
+        case .administrator: clients[slot].flags.formUnion([.authenticated, .administrator])
+        }
+    }
+
+    /// The name of the client's user, as Redis gives it. Without passwords there is one user alone.
+    func userName(_ client: ClientIndex) -> String {
+        let isAnother =
+            clients[client.slot].flags.contains(.administrator)
+            && configuration.credentials.distinguishes
+        return (isAnother ? Credentials.User.administrator : .standard).rawValue
     }
 
     private mutating func run(
@@ -249,7 +271,7 @@ extension Gateway {
             return .refused(.redis(unknownCommand(input)))
         }
         if arguments.count > 1, hasSubcommands(command) {
-            guard let found = subcommand(of: command, input) else {
+            guard let found = subcommand(of: command, at: 1, input) else {
                 return .refused(
                     .redis(
                         .unknownSubcommand(
@@ -283,13 +305,13 @@ extension Gateway {
     }
 
     /// COMMAND alone has subcommands and does something without one.
-    private func hasSubcommands(_ command: Command) -> Bool {
+    func hasSubcommands(_ command: Command) -> Bool {
         table[command].traits.contains(.container) || command == .command
     }
 
-    /// The subcommand that the first argument names, if there is one.
-    private func subcommand(of command: Command, _ input: Span<UInt8>) -> Command? {
-        let slice = absolute(1)
+    /// The subcommand that an argument names, if there is one.
+    func subcommand(of command: Command, at index: Int, _ input: Span<UInt8>) -> Command? {
+        let slice = absolute(index)
         return PackedName(input, Int(slice.start), Int(slice.count))
             .flatMap { table.find($0, parent: command) }
     }
@@ -357,10 +379,10 @@ extension Gateway {
         case .commandDocs: documentCommands(input, client)
         case .commandInfo: commandInfo(input, client)
         case .commandList: listCommands(input, client)
-        case .aclWhoAmI: reply(client, .text("default"))
-        case .aclList: reply(client, .array([.text(accessRule)]))
-        case .aclUsers: reply(client, .array([.text("default")]))
-        case .aclSetUser, .aclDeleteUser: fail(client, .redis(.oneUser))
+        case .aclWhoAmI: reply(client, .text(userName(client)))
+        case .aclList: reply(client, .array(accessRules(client).map { .text($0) }))
+        case .aclUsers: reply(client, .array(users.map { .text($0.rawValue) }))
+        case .aclSetUser, .aclDeleteUser: fail(client, .redis(.fixedUsers))
         case .moduleList: reply(client, .array([]))
         case .monitor: return asks(.monitor)
         case .clientPause: pause(input, client)

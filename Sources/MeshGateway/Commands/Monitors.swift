@@ -134,7 +134,7 @@ extension Gateway {
             guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { continue }
             if clients[slot].flags.contains(.executing) {
                 clients[slot].held.append(line)
-                if clients[slot].held.count > outputAlarm { cut(client, .unknown) }
+                heldBack(client, .unknown)
             } else {
                 clients[slot].output.append(line)
                 wrote(client)

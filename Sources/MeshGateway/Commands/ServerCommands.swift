@@ -236,9 +236,39 @@ extension Gateway {
 
     // MARK: ACL and help
 
-    var accessRule: String {
-        let password = configuration.password == nil ? "nopass" : "#hidden"
-        return "user default on \(password) ~* &* +@all"
+    /// The users that a client can become.
+    var users: [Credentials.User] {
+        configuration.credentials.operatorPassword == nil
+            ? [.standard] : [.standard, .administrator]
+    }
+
+    /// What each user may do, in Redis's language.
+    func accessRules(_ client: ClientIndex) -> [String] {
+        users.map { user in
+            let password = hasPassword(user) ? "#hidden" : "nopass"
+            let commands = allowedCommands(user, client)
+            return "user \(user.rawValue) on \(password) ~* &* \(commands)"
+        }
+    }
+
+    func hasPassword(_ user: Credentials.User) -> Bool {
+        user == .administrator || configuration.credentials.password != nil
+    }
+
+    /// The commands of a user, in Redis's language: all, or all but the operator's. Without passwords that
+    /// depends on where the client is.
+    func allowedCommands(_ user: Credentials.User, _ client: ClientIndex) -> String {
+        if mayAdminister(user, client) { return "+@all" }
+        let reserved = table.specs.filter {
+            $0.command.operation.isReserved && !$0.traits.contains(.container)
+        }
+        return "+@all" + reserved.map { " -\($0.fullName)" }.joined()
+    }
+
+    func mayAdminister(_ user: Credentials.User, _ client: ClientIndex) -> Bool {
+        if user == .administrator { return true }
+        let isLocal = clients[client.slot].flags.contains(.local)
+        return configuration.credentials.principal(isLocal: isLocal) == .administrator
     }
 
     mutating func help(_ command: Command, _ client: ClientIndex) {

@@ -164,19 +164,26 @@ extension Gateway {
     }
 
     mutating func describeUser(_ input: Span<UInt8>, _ client: ClientIndex) {
-        guard bytes(2, input, countMax: 16) == Array("default".utf8) else {
+        guard let user = user(2, input) else {
             reply(client, .null)
             return
         }
-        let flags = configuration.password == nil ? ["on", "nopass"] : ["on"]
+        let flags = hasPassword(user) ? ["on"] : ["on", "nopass"]
         reply(
             client,
             .map([
                 ("flags", .array(flags.map { .text($0) })),
                 // The password does not go out.
-                ("passwords", .array([])), ("commands", .text("+@all")), ("keys", .text("~*")),
+                ("passwords", .array([])),
+                ("commands", .text(allowedCommands(user, client))), ("keys", .text("~*")),
                 ("channels", .text("&*")), ("selectors", .array([])),
             ]))
+    }
+
+    /// The user of this name; nil: there is none.
+    func user(_ index: Int, _ input: Span<UInt8>) -> Credentials.User? {
+        Credentials.User(rawValue: text(index, input, countMax: 16))
+            .flatMap { users.contains($0) ? $0 : nil }
     }
 
     mutating func tellAccessLog(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -200,14 +207,30 @@ extension Gateway {
     }
 
     mutating func tryAccess(_ input: Span<UInt8>, _ client: ClientIndex) {
-        guard bytes(2, input, countMax: 16) == Array("default".utf8) else {
+        guard let user = user(2, input) else {
             fail(client, .redis(.dryRunUser(name: excerpt(2, input))))
             return
         }
         let name = absolute(3)
-        guard PackedName(input, Int(name.start), Int(name.count)).flatMap({ table.find($0) }) != nil
+        guard
+            var command = PackedName(input, Int(name.start), Int(name.count)).flatMap({
+                table.find($0)
+            })
         else {
             fail(client, .redis(.dryRunCommand(name: excerpt(3, input))))
+            return
+        }
+        if arguments.count > 4, hasSubcommands(command),
+            let found = subcommand(of: command, at: 4, input)
+        {
+            command = found
+        }
+        if command.operation.isReserved, !mayAdminister(user, client) {
+            let full = table[command].fullName
+            reply(
+                client,
+                .text(
+                    "User \(user.rawValue) has no permissions to run the '\(full)' command"))
             return
         }
         ok(client)

@@ -14,6 +14,8 @@ public struct CutClient: Equatable, Sendable {
     public var channel: String
     /// Output that was thrown away with it. What waits for a session is kept.
     public var discardedBytes: Int
+    /// It was within its own bounds, and had more than others when all together had too much.
+    public var isForMemory: Bool
 }
 
 /// The cause of a client's output growing.
@@ -32,7 +34,9 @@ extension Gateway {
 
     /// More waits for the client than may: it is ended, and the driver is told.
     @inline(never)
-    mutating func cut(_ client: ClientIndex, _ culprit: Culprit) {
+    mutating func cut(
+        _ client: ClientIndex, _ culprit: Culprit, isForMemory: Bool = false
+    ) {
         let slot = client.slot
         guard !clients[slot].flags.contains(.doomed) else { return }
         counters[.clientsOverdue] += 1
@@ -45,7 +49,7 @@ extension Gateway {
                 name: String(decoding: clients[slot].name, as: UTF8.self),
                 channel: String(
                     decoding: channel.prefix(Self.cutChannelBytesMax), as: UTF8.self),
-                discardedBytes: discarded))
+                discardedBytes: discarded, isForMemory: isForMemory))
     }
 
     private func name(of culprit: Culprit) -> [UInt8] {

@@ -122,17 +122,27 @@ extension Gateway {
         let bound = Mailbox.Bound(
             bytes: configuration.sessionBytesMax,
             count: mailboxes[box].purpose == .waits ? configuration.sessionCountMax : .max)
+        let size = stored[message].size
         let losses = mailboxes[box].messages.admit(message, bound, stored)
-        for loss in losses {
-            noteLoss(box, isOldest: loss.isOldest)
-            let index = mailboxes[box].session
-            if sessions[index].arrival?.direct == box {
-                // It may still come by the session's former node, ahead of these.
-                _ = sessions[index].arrival?.dropped.insert(stored[loss.message].title.id)
-            }
-            stored.release(loss.message)
-        }
+        for loss in losses { lose(loss, from: box) }
+        chargeSessions(size)
         if mailboxes[box].purpose == .forwards { queueDeparture(mailboxes[box].session) }
+    }
+
+    /// The oldest message that waits goes, for want of room.
+    mutating func loseOldest(of box: MailboxIndex) {
+        let message = mailboxes[box].messages.waiting.takeFirst(stored)
+        lose(Mailbox.Loss(message: message, isOldest: true), from: box)
+    }
+
+    private mutating func lose(_ loss: Mailbox.Loss, from box: MailboxIndex) {
+        noteLoss(box, isOldest: loss.isOldest)
+        let index = mailboxes[box].session
+        if sessions[index].arrival?.direct == box {
+            // It may still come by the session's former node, ahead of these.
+            _ = sessions[index].arrival?.dropped.insert(stored[loss.message].title.id)
+        }
+        stored.release(loss.message)
     }
 
     private mutating func noteLoss(_ box: MailboxIndex, isOldest: Bool) {

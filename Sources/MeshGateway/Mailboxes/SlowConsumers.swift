@@ -81,7 +81,7 @@ extension Gateway {
 
     // MARK: Losses
 
-    private mutating func noteLoss(_ loss: Mailbox.Loss, _ client: ClientIndex) {
+    mutating func noteLoss(_ loss: Mailbox.Loss, _ client: ClientIndex) {
         let slot = client.slot
         clients[slot].droppedCount += 1
         switch clients[slot].mailbox.policy {
@@ -91,20 +91,23 @@ extension Gateway {
             counters[.droppedSuperseded] += 1
         }
         if clients[slot].flags.contains(.gaps) {
-            noteGap(client, stored[loss.message].title.kind, stored[loss.message].name, 1)
+            noteGap(
+                client, stored[loss.message].title.kind, stored[loss.message].name, 1,
+                isOldest: loss.isOldest)
         }
         stored.release(loss.message)
     }
 
     /// The client has missed messages, and will be told once it takes what it is sent.
     mutating func noteGap(
-        _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int
+        _ client: ClientIndex, _ kind: MessageKind, _ name: [UInt8], _ count: Int,
+        isOldest: Bool = false
     ) {
         let slot = client.slot
         clients[slot].flags.insert(.gapPending)
         // With `drop-newest` what waits came before what is missing: it is sent first.
         let position =
-            clients[slot].mailbox.policy == .dropNewest
+            clients[slot].mailbox.policy == .dropNewest && !isOldest
             ? clients[slot].mailbox.waiting.nextNumber : 0
         clients[slot].mailbox.gaps.note(
             Gap(kind: kind, name: name, count: count, since: now), before: position)

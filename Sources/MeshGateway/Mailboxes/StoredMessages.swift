@@ -81,6 +81,8 @@ struct StoredMessages: ~Copyable {
     private var places = Slab<StoredMessage>()
     private var free: [StoredMessageIndex] = []
     private var lastLife: UInt64 = 0
+    /// The memory of all stored messages, with some for the account of each.
+    private(set) var byteCount = 0
     /// So many places are kept when nothing is stored; some 100 bytes each.
     private static let spareCount = 1_024
 
@@ -117,6 +119,7 @@ struct StoredMessages: ~Copyable {
         places[index].bytes = bytes
         places[index].size = size
         places[index].holders = 1
+        byteCount += bytes.count + MemoryLayout<StoredMessage>.stride
         lastLife += 1
         places[index].life = lastLife
         return index
@@ -146,6 +149,7 @@ struct StoredMessages: ~Copyable {
         precondition(places[index].holders > 0, "message \(index) is not stored")
         places[index].holders -= 1
         guard places[index].holders == 0 else { return }
+        byteCount -= places[index].bytes.count + MemoryLayout<StoredMessage>.stride
         places[index].bytes = []
         places[index].life = 0
         free.append(index)

@@ -73,7 +73,7 @@ enum RESPParser {
                 switch length(input, &position) {
                 case .value(let size):
                     if size < 0 { return .malformed(.bulkLength) }
-                    if size > limits.bulkBytesMax { return .malformed(limits.bulkError) }
+                    if size > limits.bulkBytesMax { return .malformed(limits.bulkError(size)) }
                     let end = position + size
                     if end + 2 - start > limits.requestBytesMax { return .malformed(.tooBig) }
                     if end + 2 <= input.count {
@@ -171,7 +171,7 @@ enum RESPParser {
         (word &>> (index &* 8) & 0xFF) &- 0x30
     }
 
-    private enum Length {
+    enum Length {
         case value(Int)
         case incomplete
         case malformed
@@ -180,7 +180,7 @@ enum RESPParser {
     /// The integer line at `position`, as Redis writes them: no sign but `-`, no leading zeros, and
     /// for us at most ten digits. `position` moves past the line's end.
     @inline(__always)
-    private static func length(_ input: Span<UInt8>, _ position: inout Int) -> Length {
+    static func length(_ input: Span<UInt8>, _ position: inout Int) -> Length {
         var at = position
         let end = input.count
         guard at < end else { return .incomplete }
@@ -245,31 +245,43 @@ struct RESPLimits {
     var argumentCountMax: Int
     var argumentCountError: RESPError
     var bulkBytesMax: Int
-    var bulkError: RESPError
     var requestBytesMax: Int
+    private let isAuthenticated: Bool
 
-    /// - Parameter requestBytesMax: the largest command, all its arguments together.
-    init(requestBytesMax: Int, isAuthenticated: Bool) {
+    /// Redis's bound for an argument: what is longer is refused in its words.
+    private static let redisBulkMax = 512 * 1024 * 1024
+
+    /// - Parameters:
+    ///   - requestBytesMax: the largest command, all its arguments together.
+    ///   - messageBytesMax: the largest argument.
+    init(requestBytesMax: Int, messageBytesMax: Int, isAuthenticated: Bool) {
         self.requestBytesMax = requestBytesMax
+        self.isAuthenticated = isAuthenticated
         if isAuthenticated {
             // Redis's bound until version 7; eight bytes are kept for each argument.
             argumentCountMax = 1024 * 1024
             argumentCountError = .multibulkLength
-            bulkBytesMax = requestBytesMax
-            bulkError = .bulkLength
+            bulkBytesMax = min(requestBytesMax, messageBytesMax)
         } else {
             argumentCountMax = 10
             argumentCountError = .unauthenticatedMultibulk
             bulkBytesMax = 16 * 1024
-            bulkError = .unauthenticatedBulk
         }
+    }
+
+    /// An argument of so many bytes, which is more than `bulkBytesMax`.
+    func bulkError(_ count: Int) -> RESPError {
+        if !isAuthenticated { return .unauthenticatedBulk }
+        return count > Self.redisBulkMax
+            ? .bulkLength : .messageTooLong(count: count, bytesMax: bulkBytesMax)
     }
 }
 
 /// Bytes that are no command; they end the connection, in Redis's words.
-enum RESPError: Equatable {
+enum RESPError: Error, Equatable {
     case multibulkLength
     case bulkLength
+    case messageTooLong(count: Int, bytesMax: Int)
     case expectedDollar(UInt8)
     case bulkEnd
     case tooBig

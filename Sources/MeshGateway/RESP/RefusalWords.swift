@@ -51,8 +51,8 @@ extension ClientRefusal.Rights {
         case .passwordNotAsked:
             "ERR AUTH <password> called without any password configured for the default user. "
                 + "Are you sure your configuration is correct?"
-        case .notPermitted(let command):
-            "NOPERM User default has no permissions to run the '\(command)' command"
+        case .notPermitted(let user, let command):
+            "NOPERM User \(user) has no permissions to run the '\(command)' command"
         }
     }
 }
@@ -68,6 +68,9 @@ extension ClientRefusal.Limit {
             "ERR all patterns in the mesh have at most \(bytesMax) bytes"
         case .subscriptions: "ERR this node has all the subscriptions that it may have"
         case .sessions: "ERR this node has all the sessions that it may have"
+        case .unfinishedCommands(let bytesMax):
+            "OOM the commands that clients have begun to send take more than \(bytesMax) bytes, and "
+                + "this one is among the longest: send it again later"
         case .commandsAskedFor: "ERR too many commands in one question"
         case .channelsAskedFor: "ERR too many channels in one question"
         case .channelNames(let bytesMax):
@@ -179,7 +182,8 @@ extension ScriptFault {
         case .steps(let countMax):
             "ERR user_script:\(line): more than the \(countMax) steps that it may have"
         case .channel(let bytesMax): ClientRefusal.Syntax.name(.channel, bytesMax: bytesMax).inRESP
-        case .notPermitted: ClientRefusal.Rights.notPermitted(command: "publish").inRESP
+        case .notPermitted(let user):
+            ClientRefusal.Rights.notPermitted(user: user, command: "publish").inRESP
         case .joining: ClientRefusal.State.joining.inRESP
         }
     }
@@ -235,7 +239,7 @@ extension ClientRefusal.Redis {
         case .dryRunCommand(let name): "ERR Command '\(quoted(name))' not found"
         case .logCount: "ERR value is out of range, must be positive"
         case .noConfigurationFile: "ERR The server is running without a config file"
-        case .oneUser: "ERR this server has one user, default, and its password"
+        case .fixedUsers: "ERR the users of this server, default and operator, are fixed"
         case .noCluster: "ERR This instance has cluster support disabled"
         }
     }
@@ -289,6 +293,9 @@ extension RESPError {
         switch self {
         case .multibulkLength: "invalid multibulk length"
         case .bulkLength: "invalid bulk length"
+        case .messageTooLong(let count, let bytesMax):
+            "invalid bulk length: \(count) bytes are more than the \(bytesMax) of --message-max, or "
+                + "of an eighth of --memory"
         case .expectedDollar(let byte): "expected '$', got '\(RESPError.printable(byte))'"
         case .bulkEnd: "expected CRLF after a bulk string"
         case .tooBig: "too big request"

@@ -86,7 +86,7 @@ enum ScriptFault: Equatable, Sendable {
     case memory
     case steps(countMax: Int)
     case channel(bytesMax: Int)
-    case notPermitted
+    case notPermitted(user: String)
     case joining
 }
 

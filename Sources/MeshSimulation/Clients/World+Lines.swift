@@ -166,7 +166,7 @@ extension World {
     private mutating func open(_ line: Int, _ number: Int, _ host: Host) {
         guard lines[line].use == .open,
             let client = host.server.open(
-                address: "10.1.0.1:\(line)", at: host.localTime(now))
+                address: "10.1.0.1:\(line)", isLocal: false, at: host.localTime(now))
         else {
             lines[line].end = .broken
             return
@@ -234,7 +234,7 @@ extension World {
                         endAtHost(line, number, host)
                         isBusy = true
                     }
-                case .stopListening, .log, .configure: break
+                case .goOn, .stopListening, .log, .configure: break
                 }
             }
             host.server.takeDirty(into: &dirtyClients)

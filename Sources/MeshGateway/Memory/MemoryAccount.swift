@@ -1,0 +1,245 @@
+import MeshCore
+import MeshWire
+
+/// What clients take of the node's memory, counted as it grows.
+struct MemoryAccount {
+    /// Output of all clients, with what their queues hold ready for more.
+    var output = 0
+    /// Commands of which more is to come, with their arguments so far.
+    var input = 0
+    /// Messages of sessions without a connection, when they were counted last, and what has come since.
+    /// What has left since is not taken off.
+    var sessions = 0
+    var sessionsSince = 0
+}
+
+/// The parts of a client's in `MemoryAccount`.
+struct MemoryCharge {
+    var output = 0
+    var input = 0
+}
+
+extension Gateway {
+    // MARK: Output
+
+    /// To be called when a client's output has grown by much, or was offered to its socket.
+    @inline(__always)
+    mutating func chargeOutput(_ client: ClientIndex) {
+        let slot = client.slot
+        let bytes = clients[slot].output.byteCapacity &+ clients[slot].held.byteCapacity
+        if bytes != clients[slot].charge.output { chargeOutput(bytes, client) }
+    }
+
+    @inline(never)
+    private mutating func chargeOutput(_ bytes: Int, _ client: ClientIndex) {
+        let slot = client.slot
+        memory.output += bytes - clients[slot].charge.output
+        clients[slot].charge.output = bytes
+        if memory.output > configuration.memory.output { relieveOutput() }
+    }
+
+    /// Ends the clients with most output until all of it together is less than its share by a sixteenth.
+    @inline(never)
+    private mutating func relieveOutput() {
+        let goal = configuration.memory.output / 16 * 15
+        while memory.output > goal {
+            let victims = largest { clients[$0].charge.output }
+            guard !victims.isEmpty else { return }
+            for victim in victims where memory.output > goal { endForMemory(victim) }
+        }
+    }
+
+    /// The client has more than others of what there is too little of.
+    private mutating func endForMemory(_ client: ClientIndex) {
+        let slot = client.slot
+        counters[.clientsEndedForMemory] += 1
+        cut(client, .unknown, isForMemory: true)
+        // A session's output is kept for the moment until `close` has seen what was read of it.
+        memory.output -= clients[slot].charge.output
+        clients[slot].charge.output = 0
+    }
+
+    /// Clients with more than half as much as the one with most, those of lower index first: together they
+    /// go in few rounds, however many there are.
+    private func largest(_ size: (Int) -> Int) -> [ClientIndex] {
+        var most = 0
+        for slot in 0..<clients.count where isCharged(slot) { most = max(most, size(slot)) }
+        guard most > 0 else { return [] }
+        return (0..<clients.count).filter { isCharged($0) && size($0) > most / 2 }
+            .map { ClientIndex($0) }
+    }
+
+    private func isCharged(_ slot: Int) -> Bool {
+        clients[slot].flags.contains(.open) && !clients[slot].flags.contains(.doomed)
+    }
+
+    // MARK: Mailboxes
+
+    /// To be called when a message was stored.
+    @inline(__always)
+    mutating func chargeMailboxes() {
+        if stored.byteCount > configuration.memory.mailboxes { relieveMailboxes() }
+    }
+
+    /// To be called when a message of this size was put into the mailbox of a session without a connection.
+    @inline(__always)
+    mutating func chargeSessions(_ size: Int) {
+        memory.sessionsSince += size + WaitingMessages.entryCost
+        if memory.sessions + memory.sessionsSince > configuration.memory.sessions {
+            relieveSessions()
+        }
+    }
+
+    /// Ends the clients, and takes from the sessions, that have most in their mailboxes, until an eighth of
+    /// the share is free.
+    @inline(never)
+    private mutating func relieveMailboxes() {
+        let goal = configuration.memory.mailboxes / 8 * 7
+        while stored.byteCount > goal {
+            let before = stored.byteCount
+            let clients = largest { self.clients[$0].mailbox.waiting.byteCount }
+            let most = clients.map { self.clients[$0.slot].mailbox.waiting.byteCount }.max() ?? 0
+            for client in clients where stored.byteCount > goal {
+                if self.clients[client.slot].mailbox.policy == .disconnect {
+                    endForMemory(client)
+                } else {
+                    shed(client)
+                }
+            }
+            shedLargest(atLeast: most / 2) { $0.stored.byteCount <= goal }
+            // What clients with sessions leave is theirs until their connections are closed.
+            if stored.byteCount >= before { return }
+        }
+    }
+
+    /// Counts what waits for sessions without a connection, and takes from those with most.
+    @inline(never)
+    private mutating func relieveSessions() {
+        countSessions()
+        let share = configuration.memory.sessions
+        // Near the bound it would soon be counted again.
+        guard memory.sessions > share / 16 * 15 else { return }
+        let goal = share / 8 * 7
+        while memory.sessions > goal {
+            let before = memory.sessions
+            shedLargest(atLeast: 1) { $0.memory.sessions <= goal }
+            countSessions()
+            if memory.sessions >= before { return }
+        }
+    }
+
+    private mutating func countSessions() {
+        var sum = 0
+        for slot in 0..<mailboxes.count where !mailboxes[slot].session.isNone {
+            sum += mailboxes[slot].messages.waiting.cost
+        }
+        memory.sessions = sum
+        memory.sessionsSince = 0
+    }
+
+    /// Half of what waits for each session with more than half of the most, and with `least` bytes.
+    private mutating func shedLargest(
+        atLeast least: Int, until isEnough: (borrowing Gateway) -> Bool
+    ) {
+        var most = 0
+        for slot in 0..<mailboxes.count where !mailboxes[slot].session.isNone {
+            most = max(most, mailboxes[slot].messages.waiting.cost)
+        }
+        guard most > 0, most >= least else { return }
+        for slot in 0..<mailboxes.count
+        where !mailboxes[slot].session.isNone
+            && mailboxes[slot].messages.waiting.cost > most / 2
+        {
+            if isEnough(self) { return }
+            shed(MailboxIndex(slot))
+        }
+    }
+
+    /// The client's oldest messages go until half of the bytes are left; it is told if it wants to be.
+    private mutating func shed(_ client: ClientIndex) {
+        let slot = client.slot
+        let cost = clients[slot].mailbox.waiting.cost
+        while clients[slot].mailbox.waiting.cost > cost / 2 {
+            let message = clients[slot].mailbox.waiting.takeFirst(stored)
+            noteLoss(Mailbox.Loss(message: message, isOldest: true), client)
+        }
+        counters[.mailboxesShed] += 1
+    }
+
+    /// The session's oldest messages go until half of the bytes are left; the session is told how many.
+    private mutating func shed(_ box: MailboxIndex) {
+        let cost = mailboxes[box].messages.waiting.cost
+        while mailboxes[box].messages.waiting.cost > cost / 2 {
+            loseOldest(of: box)
+        }
+        memory.sessions -= cost - mailboxes[box].messages.waiting.cost
+        counters[.mailboxesShed] += 1
+    }
+
+    // MARK: Input
+
+    /// So many bytes of a client's input wait for the rest of a command, or of a transaction.
+    ///
+    /// - Returns: the client whose command is given up, because all that wait are too many together and its
+    ///   own are among the most: its input is to be gone on with now. Call again until it is nil.
+    public mutating func noteInput(_ bytes: Int, of client: ClientIndex) -> ClientIndex? {
+        let slot = client.slot
+        let bytes =
+            bytes <= MemoryShares.inputTrifle
+            ? 0 : bytes + clients[slot].partial.count * MemoryLayout<Slice>.stride
+        memory.input += bytes - clients[slot].charge.input
+        clients[slot].charge.input = bytes
+        while memory.input > configuration.memory.input {
+            let victims = largest { clients[$0].charge.input }
+            guard let victim = victims.first else { return nil }
+            memory.input -= clients[victim.slot].charge.input
+            clients[victim.slot].charge.input = 0
+            if giveUpCommand(of: victim) { return victim }
+        }
+        return nil
+    }
+
+    /// The command that a client has sent a part of is not carried out, and is answered so. Within a
+    /// transaction the connection ends: nobody could tell what is queued.
+    ///
+    /// - Returns: false when nothing is to be gone on with.
+    private mutating func giveUpCommand(of client: ClientIndex) -> Bool {
+        let slot = client.slot
+        counters[.commandsGivenUp] += 1
+        let isWithin = !clients[slot].flags.isDisjoint(with: [.queueing, .executing, .scripting])
+        fail(client, .limit(.unfinishedCommands(bytesMax: configuration.memory.input)))
+        if isWithin || !clients[slot].flags.isDisjoint(with: [.asking, .ending, .doomed]) {
+            clients[slot].flags.insert(.ending)
+            farewells.append(client)
+            hasWork = true
+            return false
+        }
+        clients[slot].progress = RESPProgress()
+        clients[slot].partial = ArgumentList()
+        clients[slot].skip = CommandSkip()
+        clients[slot].flags.insert(.skipping)
+        return true
+    }
+
+    /// Passes over a command that was given up.
+    mutating func skip(
+        _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
+    ) -> Request {
+        let slot = client.slot
+        do throws(RESPError) {
+            let hasPassed = try clients[slot].skip.advance(input, &offset)
+            guard hasPassed else { return .incomplete(needed: 1) }
+            clients[slot].flags.remove(.skipping)
+            return .handled
+        } catch {
+            return refuse(error, client)
+        }
+    }
+
+    /// A client has gone.
+    mutating func refund(_ client: ClientIndex) {
+        memory.output -= clients[client.slot].charge.output
+        memory.input -= clients[client.slot].charge.input
+        clients[client.slot].charge = MemoryCharge()
+    }
+}

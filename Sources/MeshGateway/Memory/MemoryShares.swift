@@ -1,0 +1,46 @@
+/// The memory that clients may take together, and what each kind of use may have of it.
+///
+///     memory ─┬─ 1/2  output that has not left yet: beyond it the clients with most are ended
+///             ├─ 1/4  messages in mailboxes, each once: beyond it the clients with most are ended, and
+///             │       sessions without a connection lose their oldest
+///             │       └─ 1/8, at most 256 MiB: those of sessions without a connection
+///             ├─ 1/8, at most 256 MiB: commands that have not come whole: beyond it the longest are
+///             │       given up
+///             └─ the rest: links, flows and tables
+///
+/// A bound for one client that is large enough for all of them together is none: ten thousand times 32 MiB
+/// is more than any machine has.
+public struct MemoryShares: Sendable {
+    /// All of it, in bytes.
+    public var total: Int
+
+    /// Less is of no use: a node takes some 20 MiB before anybody comes.
+    public static let totalMin = 64 * 1024 * 1024
+    /// The kinds that a mesh of any size hardly needs more of.
+    private static let shareMax = 256 * 1024 * 1024
+
+    /// - Parameter total: `totalMin` or more; what is less counts as that.
+    public init(total: Int = 1 << 30) {
+        self.total = max(total, Self.totalMin)
+    }
+
+    /// Output that waits for clients' sockets.
+    var output: Int { total / 2 }
+    /// Replies that clients leave unread, all together, beyond which those with most wait: some room is left
+    /// for messages.
+    public var unreadRepliesMax: Int { output / 10 * 9 }
+    /// All messages in mailboxes.
+    var mailboxes: Int { total / 4 }
+    /// Those of sessions that have no connection.
+    var sessions: Int { min(total / 8, Self.shareMax) }
+    /// Commands of which more is to come: the largest message that there is room for fits.
+    var input: Int { min(total / 8, Self.shareMax) + 1 << 20 }
+    /// The largest message that this much memory has room for.
+    public var messageMax: Int { total / 8 }
+
+    /// Output of one client that is counted at once. What is less is counted when it is offered to the
+    /// socket, in the same turn: 8,192 clients with so much each take their share.
+    var outputTrifle: Int { max(16 * 1024, output / 8_192) }
+    /// A part of a command that is too short to count: as much may wait for the rest of one read.
+    static let inputTrifle = 64 * 1024
+}
