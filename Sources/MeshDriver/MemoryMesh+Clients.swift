@@ -110,8 +110,12 @@ extension MemoryMesh {
                 hosts[host].clients[client.slot]!.isPaused = true
                 break reading
             case .needsFacts:
-                hosts[host].answer(at: now)
+                let step = hosts[host].answer(at: now)
                 perform(host, Span())
+                if case .paused = step {
+                    hosts[host].clients[client.slot]!.isPaused = true
+                    break reading
+                }
             case .end:
                 hosts[host].clients[client.slot]!.isEnded = true
                 break reading
@@ -128,6 +132,7 @@ extension MemoryMesh {
 
     private mutating func resumeClients(_ host: Int) {
         guard hosts[host].isRunning else { return }
+        hosts[host].server.beginTurn()
         while let client = hosts[host].server.nextResumable() {
             guard hosts[host].clients[client.slot] != nil else { continue }
             hosts[host].clients[client.slot]!.isPaused = false
@@ -173,11 +178,12 @@ extension MemoryHost {
     }
 
     /// Answers the report that the server has asked for facts for.
-    mutating func answer(at now: Instant) {
+    mutating func answer(at now: Instant) -> ClientStep {
         var present = facts
         present.queuedBytes = (0..<outputs.count).map { outputs[$0].count }
-        server.answer(with: present, at: now, into: &effects)
+        let step = server.answer(with: present, at: now, into: &effects)
         performBytes(Span())
+        return step
     }
 
     /// Carries out a server's orders about clients and listeners.

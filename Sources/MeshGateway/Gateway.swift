@@ -185,6 +185,7 @@ public struct Gateway: ~Copyable {
     var stored = StoredMessages()
     var confirmations = WaitingConfirmations()
     var scripts = Scripts()
+    var long = LongCommands()
 
     // Sessions.
     var sessions = UserSessions()
@@ -281,7 +282,10 @@ public struct Gateway: ~Copyable {
         }
         // What was asked for it is still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
-        if clients[slot].flags.contains(.scripting) { scripts.forget(client) }
+        if !clients[slot].flags.isDisjoint(with: [.scripting, .working]) {
+            scripts.runs[client] = nil
+            long.forget(client)
+        }
         if clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
         clientPause.waiting.removeAll { $0 == client }
         clients[slot].mailbox.empty(&stored)

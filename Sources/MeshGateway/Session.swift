@@ -125,13 +125,16 @@ struct SessionFlags: OptionSet {
     /// What comes is the rest of a command that was given up.
     static let skipping = SessionFlags(rawValue: 1 << 30)
 
+    /// A command goes on for several turns (`Gateway.long`).
+    static let working = SessionFlags(rawValue: 1 << 31)
+
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming]
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [
         .open, .authenticated, .restricted, .asking, .queueing, .executing, .replyOff, .replySkip,
-        .muted, .ending, .doomed, .scripting, .skipping,
+        .muted, .ending, .doomed, .scripting, .skipping, .working,
     ]
     /// Their state when it does.
     static let plain: SessionFlags = [.open, .authenticated]

@@ -199,7 +199,11 @@ extension Server {
         if edge.gateway.isGathering, let client = edge.gateway.gatherChannels() {
             pause.resumable.append(client)
         }
-        for client in edge.gateway.takeRestingScripts() { pause.resumable.append(client) }
+        for client in edge.gateway.takeResting() { pause.resumable.append(client) }
+        for waiting in pause.ofTurn where edge.gateway.client(tagged: waiting.tag) != nil {
+            pause.resumable.append(waiting.client)
+        }
+        pause.ofTurn.removeAll()
         hasSteps = !patternSteps.turns.isEmpty
     }
 

@@ -36,6 +36,8 @@ struct Pause {
     private(set) var outputBytes = 0
     /// Clients that wait until the node has compared with another.
     var ofBehind: [Waiting] = []
+    /// Clients whose commands have cost as much as a turn may.
+    var ofTurn: [Waiting] = []
     /// Those that have waited longest first.
     var publishers: [Publisher] = []
     /// Publishers that are looked at again, now that something has drained, and how many were.
@@ -111,6 +113,7 @@ extension Server {
     /// Whether the client is not listened to for now, for a reason of this server's.
     func isWaiting(_ client: ClientIndex) -> Bool {
         pause.throttled.contains(client) || edge.gateway.isPaused(client)
+            || (pause.ofBehind + pause.ofTurn).contains { $0.client == client }
             || (pause.publishers + pause.rechecking + pause.kept).contains { $0.client == client }
             || patternSteps.turns.waiting.contains {
                 if case .publisher(client, _, _) = $0 { true } else { false }
@@ -176,6 +179,15 @@ extension Server {
             return true
         }
         return isThrottled(client)
+    }
+
+    /// Whether a client's next command waits for the next turn: what has been done in this one is enough.
+    @inline(never)
+    mutating func isTurnOver(_ client: ClientIndex) -> Bool {
+        guard edge.gateway.unitsLeft == 0 else { return false }
+        pause.ofTurn.append(Pause.Waiting(tag: edge.gateway.senderTag(of: client), client))
+        hasSteps = true
+        return true
     }
 
     /// Pauses a client that asks faster than it reads: its replies leave before it is listened to

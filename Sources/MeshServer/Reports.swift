@@ -33,13 +33,17 @@ public struct DriverFacts: Sendable {
 
 extension Server {
     /// Answers the report that `command` has returned `.needsFacts` for.
+    ///
+    /// - Returns: `.next` or `.paused`, with which the driver goes on as after a `command`.
     public mutating func answer(
         with facts: DriverFacts, at now: Instant, into effects: inout ServerEffects
-    ) {
+    ) -> ClientStep {
         self.now = now
-        guard let (client, report) = pendingReport else { return }
+        guard let (client, report) = pendingReport else { return .next }
         pendingReport = nil
+        let before = edge.gateway.outputCount(client)
         answer(report, to: client, facts, &effects)
+        return goOn(client, after: before)
     }
 
     func needsFacts(_ report: Report) -> Bool {

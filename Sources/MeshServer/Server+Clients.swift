@@ -64,7 +64,7 @@ extension Server {
         case .command(let operation):
             return carryOut(operation, bytes, from: client, &effects)
         case .blocked:
-            if edge.gateway.hasRestingScripts { hasSteps = true }
+            if edge.gateway.hasResting { hasSteps = true }
             return .paused
         case .end:
             settle(&effects)
@@ -87,10 +87,11 @@ extension Server {
             return isThrottled(client) ? .paused : .next
         }
         if operation == .subscribe { edge.gateway.meshPatternBytes = node.patternBytes }
+        let before = edge.gateway.outputCount(client)
         let request = edge.gateway.carryOut(bytes, from: client, now: now)
         if !edge.gateway.changes.isEmpty { applyChanges(&effects) }
         switch request {
-        case .handled: return isThrottled(client) ? .paused : .next
+        case .handled: break
         case .ask(let query, let question): ask(query, question, &effects)
         case .report:
             let report = edge.gateway.report
@@ -99,11 +100,19 @@ extension Server {
                 return .needsFacts
             }
             answer(report, to: client, nil, &effects)
-        case .blocked: return .paused
+        case .blocked:
+            if edge.gateway.hasResting { hasSteps = true }
+            return .paused
         case .end: return .end
         case .publish, .command, .incomplete: preconditionFailure("no command becomes these")
         }
-        return .next
+        return goOn(client, after: before)
+    }
+
+    /// After a command that found so much output before it: a byte of a reply takes about a unit of work.
+    mutating func goOn(_ client: ClientIndex, after outputBefore: Int) -> ClientStep {
+        edge.gateway.charge(edge.gateway.outputCount(client) - outputBefore)
+        return isTurnOver(client) || isThrottled(client) ? .paused : .next
     }
 
     /// The one door: whether a client may do this. Everything that clients want done passes it.
@@ -221,6 +230,10 @@ extension Server {
             edge.gateway.dirty.reserveCapacity(capacity)
         }
     }
+
+    /// A turn of the driver's loop begins in which nobody asks for output: what may be done in a turn may be
+    /// done again.
+    public mutating func beginTurn() { edge.gateway.unitsLeft = Work.perTurn }
 
     /// How many clients `takeDirty` would give.
     public var dirtyCount: Int {

@@ -43,7 +43,7 @@ public struct Limits: Sendable {
     public var starvedTime: Delay = .milliseconds(20)
     /// The log says at most this often that descriptors are used up.
     public var complaintTime: Delay = .seconds(10)
-    /// Open HTTP connections; above it new ones are closed at once.
+    /// Open HTTP connections; above it a new one takes the place of one that says nothing.
     public var httpConnectionCount = 256
     /// The longest HTTP head; a longer one is answered with 431.
     public var httpHeadBytes = 16 * 1024

@@ -98,8 +98,12 @@ extension Reactor {
                 connections[index].needed = max(needed, bytes.count - offset + 1)
                 return offset
             case .needsFacts:
-                server.answer(with: facts(), at: now, into: &effects)
+                let step = server.answer(with: facts(), at: now, into: &effects)
                 performAll(bytes)
+                if case .paused = step {
+                    connections[index].isPaused = true
+                    return offset
+                }
             case .paused:
                 connections[index].isPaused = true
                 return offset
@@ -115,7 +119,7 @@ extension Reactor {
         var facts = DriverFacts()
         facts.counters = counters
         facts.queuedBytes = connectionOfLink.map { $0.isNone ? 0 : connections[$0].output.count }
-        facts.httpConnectionCount = httpConnectionCount
+        facts.httpConnectionCount = httpConnections.count
         facts.counters[.logLinesLeftOut] = log.linesLeftOut
         facts.counters[.logLinesLost] = log.linesLost
         facts.redisPort = listeners.redisEndpoint.map { Int($0.port) } ?? 0
@@ -169,11 +173,10 @@ extension Reactor {
         guard connections[index].isPaused, connections[index].role == .client else { return }
         connections[index].isPaused = false
         let token = Token(index: index, generation: connections[index].generation)
-        if !connections[index].input.isEmpty {
-            consumeStored(index)
-            guard isCurrent(token), connections[index].role == .client else { return }
-            noteInput(index)
-        }
+        // Of a command that goes on there may be nothing left in the input.
+        consumeStored(index)
+        guard isCurrent(token), connections[index].role == .client else { return }
+        noteInput(index)
         guard isCurrent(token), connections[index].role == .client,
             !connections[index].isPaused, !connections[index].isEnding
         else { return }

@@ -41,7 +41,7 @@ extension Reactor {
     /// Closes a socket and frees its place; whoever owned it must know already.
     mutating func discard(_ index: ConnectionIndex) {
         if connections[index].role == .http {
-            httpConnectionCount -= 1
+            httpConnections.removeAll { $0 == index }
             counters[.clientsClosed] &+= 1
         }
         if connections[index].role == .lingering { lingeringCount -= 1 }
@@ -59,7 +59,7 @@ extension Reactor {
             return
         }
         if connections[index].role == .http {
-            httpConnectionCount -= 1
+            httpConnections.removeAll { $0 == index }
             counters[.clientsClosed] &+= 1
         }
         if connections[index].isCongested { relieve(index) }

@@ -9,20 +9,30 @@ import MeshWire
 extension Reactor {
     mutating func acceptHTTP() {
         acceptAll(.http) { reactor, accepted in
-            guard reactor.httpConnectionCount < reactor.limits.httpConnectionCount,
-                let index = reactor.adopt(accepted.descriptor, .http)
-            else {
+            reactor.makeRoomForHTTP()
+            guard let index = reactor.adopt(accepted.descriptor, .http) else {
                 reactor.counters[.connectionsRefused] &+= 1
-                if reactor.httpConnectionCount >= reactor.limits.httpConnectionCount {
-                    close(accepted.descriptor)
-                }
                 return
             }
             reactor.counters[.httpAccepted] &+= 1
-            reactor.httpConnectionCount += 1
+            reactor.httpConnections.append(index)
             // Also what ends an idle connection that is kept alive.
             reactor.setDeadline(index, reactor.now + reactor.limits.httpHeadTime)
         }
+    }
+
+    /// A probe is let in however many connections say nothing: of those that wait for a request the one
+    /// whose time is over first makes room, and where all have an answer to read, the same of them.
+    private mutating func makeRoomForHTTP() {
+        guard httpConnections.count >= limits.httpConnectionCount else { return }
+        let silent = httpConnections.filter { connections[$0].output.isEmpty }
+        let latest = Instant(nanoseconds: .max)
+        let first = (silent.isEmpty ? httpConnections : silent).min {
+            connections[$0].deadline ?? latest < connections[$1].deadline ?? latest
+        }
+        guard let first else { return }
+        counters[.httpTimedOut] &+= 1
+        discard(first)
     }
 
     /// Has the requests answered that arrived; returns how many bytes they had.

@@ -131,7 +131,8 @@ public enum ClientAddressSource: Sendable {
     var nextMemory: Instant
     /// The server has left, and connections have not been told to end yet.
     var hasLeft = false
-    var httpConnectionCount = 0
+    /// Connections of the monitoring port, those that were accepted first at the front.
+    var httpConnections: [ConnectionIndex] = []
     var lingeringCount = 0
     /// Descriptors are used up when this one is needed: see `accept`.
     var spareDescriptor: Int32

@@ -246,7 +246,7 @@ import Testing
         }
         #expect(harness.gateway.decodedLine == Array("ax".utf8))
         harness.close(client)
-        let left = harness.gateway.scripts.runs.count + harness.gateway.scripts.resting.count
+        let left = harness.gateway.scripts.runs.count + harness.gateway.long.resting.count
         #expect(left == 0)
         #expect(run("PING", harness: &harness) == "+PONG·")
     }

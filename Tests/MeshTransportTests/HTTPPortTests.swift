@@ -83,16 +83,28 @@ import Testing
         #expect(try reactor.metric("http_refused_total") == 1)
     }
 
-    @Test func `connections beyond the bound are closed at once and counted`() throws {
+    @Test func `beyond the bound those that say nothing make room, and are counted`() throws {
         let reactor = try TestReactor { $0.limits.httpConnectionCount = 2 }
         let first = try TestSocket(reactor.http)
         let second = try TestSocket(reactor.http)
         try first.send("GET /healthz HTTP/1.1\r\n\r\n")
         _ = try first.receive()
         let third = try TestSocket(reactor.http)
-        #expect(try third.receiveAll() == "")
-        try second.send("GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")
-        #expect(try second.receiveAll().contains("smallworld_connections_refused_total 1\n"))
+        #expect(try second.receiveAll() == "")
+        try first.send("GET /healthz HTTP/1.1\r\n\r\n")
+        #expect(try first.receive().hasSuffix("ok\n"))
+        try third.send("GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")
+        #expect(try third.receiveAll().contains("smallworld_http_timed_out_total 1\n"))
+    }
+
+    @Test func `a probe is answered though many have connected and say nothing`() throws {
+        let reactor = try TestReactor { $0.limits.httpConnectionCount = 8 }
+        var silent: [TestSocket] = []
+        for _ in 0..<20 { silent.append(try TestSocket(reactor.http)) }
+        let probe = try TestSocket(reactor.http)
+        try probe.send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        #expect(try probe.receiveAll().hasSuffix("ok\n"))
+        #expect(silent.count == 20)
     }
 
     @Test func `a client that sends and closes its side still gets its answer`() throws {

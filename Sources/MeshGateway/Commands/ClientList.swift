@@ -8,12 +8,12 @@ extension Gateway {
     /// this size.
     private static let bufferBytes = 16 * 1024
 
-    /// A client as CLIENT LIST tells of it, without the line's end. What has no meaning here is 0.
+    /// Appends a client as CLIENT LIST tells of it, without the line's end. What has no meaning here is 0.
     ///
     /// Of the output that has not left yet `obl` are the bytes of the first 16 KiB, `omem` those of the
     /// rest and of the messages that wait in the mailbox, and `oll` counts blocks of 16 KiB and such
     /// messages: so Redis's tools see a client that is behind under every policy.
-    func describe(_ client: ClientIndex, _ now: Instant) -> String {
+    func append(_ client: ClientIndex, to line: inout String) {
         let slot = client.slot
         let flags = clients[slot].flags
         let waiting = clients[slot].output.count + clients[slot].held.count
@@ -21,37 +21,45 @@ extension Gateway {
         let blockCount = (waiting - buffered + Self.bufferBytes - 1) / Self.bufferBytes
         let messageCount = clients[slot].mailbox.waiting.count
         let messageBytes = clients[slot].mailbox.waiting.byteCount
-        let queued =
-            flags.contains(.queueing) ? clients[slot].transaction.queuedCount : -1
-        let command = clients[slot].lastCommand.map { table[$0].fullName } ?? "NULL"
-        let age = (now - clients[slot].openedAt).milliseconds / 1_000
-        let idle = (now - clients[slot].lastSeenAt).milliseconds / 1_000
         let memory =
             clients[slot].output.byteCapacity + clients[slot].held.byteCapacity
             + messageBytes + MemoryLayout<Session>.stride
-        let fields: [(String, String)] = [
-            ("id", "\(clients[slot].id)"), ("addr", clients[slot].address),
-            ("laddr", configuration.localAddress), ("fd", "\(slot)"),
-            ("name", String(decoding: clients[slot].name, as: UTF8.self)), ("age", "\(age)"),
-            ("idle", "\(idle)"), ("flags", letters(client)), ("db", "0"),
-            ("sub", "\(clients[slot].lists[count: .channel])"),
-            ("psub", "\(clients[slot].lists[count: .pattern])"),
-            ("ssub", "\(clients[slot].lists[count: .shardChannel])"), ("multi", "\(queued)"),
-            ("qbuf", "0"), ("qbuf-free", "0"), ("argv-mem", "0"), ("multi-mem", "0"),
-            ("rbs", "0"), ("rbp", "0"), ("obl", "\(buffered)"),
-            ("oll", "\(blockCount + messageCount)"),
-            ("omem", "\(waiting - buffered + messageBytes)"), ("tot-mem", "\(memory)"),
-            ("events", waiting > 0 ? "rw" : "r"), ("cmd", command), ("user", userName(client)),
-            ("redir", "-1"), ("resp", clients[slot].isRESP3 ? "3" : "2"),
-            ("lib-name", String(decoding: clients[slot].libraryName, as: UTF8.self)),
-            ("lib-ver", String(decoding: clients[slot].libraryVersion, as: UTF8.self)),
-            ("policy", clients[slot].mailbox.policy.name),
-            ("dropped", "\(clients[slot].droppedCount)"),
-            ("attached", attachedNames(client)),
-            ("sessions", "\(clients[slot].sessions.entries.count)"),
-            ("marks", "\(clients[slot].marks.count)"),
-        ]
-        return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
+        func add(_ name: String, _ value: String) {
+            line += name
+            line += value
+        }
+        func add(_ name: String, _ value: Int) { add(name, String(value)) }
+        func add(_ name: String, _ value: [UInt8]) {
+            add(name, String(decoding: value, as: UTF8.self))
+        }
+        add("id=", Int(clients[slot].id))
+        add(" addr=", clients[slot].address)
+        add(" laddr=", configuration.localAddress)
+        add(" fd=", slot)
+        add(" name=", clients[slot].name)
+        add(" age=", Int((now - clients[slot].openedAt).milliseconds / 1_000))
+        add(" idle=", Int((now - clients[slot].lastSeenAt).milliseconds / 1_000))
+        add(" flags=", letters(client))
+        add(" db=0 sub=", Int(clients[slot].lists[count: .channel]))
+        add(" psub=", Int(clients[slot].lists[count: .pattern]))
+        add(" ssub=", Int(clients[slot].lists[count: .shardChannel]))
+        add(" multi=", flags.contains(.queueing) ? clients[slot].transaction.queuedCount : -1)
+        add(" qbuf=", clients[slot].charge.input)
+        add(" qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=", buffered)
+        add(" oll=", blockCount + messageCount)
+        add(" omem=", waiting - buffered + messageBytes)
+        add(" tot-mem=", memory)
+        add(" events=", waiting > 0 ? "rw" : "r")
+        add(" cmd=", clients[slot].lastCommand.map { table[$0].fullName } ?? "NULL")
+        add(" user=", userName(client))
+        add(" redir=-1 resp=", clients[slot].isRESP3 ? "3" : "2")
+        add(" lib-name=", clients[slot].libraryName)
+        add(" lib-ver=", clients[slot].libraryVersion)
+        add(" policy=", clients[slot].mailbox.policy.name)
+        add(" dropped=", clients[slot].droppedCount)
+        add(" attached=", attachedNames(client))
+        add(" sessions=", clients[slot].sessions.entries.count)
+        add(" marks=", clients[slot].marks.count)
     }
 
     /// Redis's letters for the states of a client.
@@ -87,10 +95,8 @@ extension Gateway {
         return count > 1 ? "\(word)+\(count - 1)" : word
     }
 
-    private enum ClientType { case normal, pubsub, other }
-
     /// Nil for a word that is no type of client.
-    private func clientType(_ index: Int, _ input: Span<UInt8>) -> ClientType? {
+    private func clientKind(_ index: Int, _ input: Span<UInt8>) -> ClientListing.Kind? {
         if equals(index, "normal", input) { return .normal }
         if equals(index, "pubsub", input) { return .pubsub }
         if equals(index, "master", input) || equals(index, "replica", input)
@@ -101,42 +107,34 @@ extension Gateway {
         return nil
     }
 
-    private func type(of client: ClientIndex) -> ClientType {
+    func kind(of client: ClientIndex) -> ClientListing.Kind {
         clients[client.slot].lists.redisCount > 0 ? .pubsub : .normal
     }
 
-    mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex, _ now: Instant) {
-        var type: ClientType?
-        var ids: Set<Int64>?
+    mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        var listing = ClientListing()
         if arguments.count == 4, equals(2, "type", input) {
-            type = clientType(3, input)
-            guard type != nil else {
+            listing.kind = clientKind(3, input)
+            guard listing.kind != nil else {
                 fail(client, .redis(.unknownClientType(name: excerpt(3, input))))
-                return
+                return .handled
             }
         } else if arguments.count > 3, equals(2, "id", input) {
             var wanted: Set<Int64> = []
             for index in 3..<arguments.count {
                 guard let id = integer(index, input), id > 0 else {
                     fail(client, .redis(.clientIDListed))
-                    return
+                    return .handled
                 }
                 wanted.insert(Int64(id))
             }
-            ids = wanted
+            listing.wantedIDs = wanted
         } else if arguments.count != 2 {
             fail(client, .syntax(.unknownArgument))
-            return
+            return .handled
         }
-        var text = ""
-        let seesAll = principal(of: client) == .administrator
-        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
-            if !seesAll, slot != client.slot { continue }
-            if let type, self.type(of: ClientIndex(slot)) != type { continue }
-            if let ids, !ids.contains(clients[slot].id) { continue }
-            text += describe(ClientIndex(slot), now) + "\n"
-        }
-        reply(client, .verbatim(text))
+        if principal(of: client) != .administrator { listing.only = client }
+        return begin(listing, for: client)
     }
 
     mutating func killClients(
@@ -161,7 +159,7 @@ extension Gateway {
             if filter.skipsMe, slot == client.slot { continue }
             if let id = filter.id, clients[slot].id != id { continue }
             if let address = filter.address, clients[slot].address != address { continue }
-            if let type = filter.type, self.type(of: ClientIndex(slot)) != type { continue }
+            if let kind = filter.kind, self.kind(of: ClientIndex(slot)) != kind { continue }
             if filter.isNobody { continue }
             if let user = filter.user, userName(ClientIndex(slot)) != user.rawValue { continue }
             if let since = filter.openedBefore, !(clients[slot].openedAt < since) { continue }
@@ -175,7 +173,7 @@ extension Gateway {
     private struct KillFilter {
         var id: Int64?
         var address: String?
-        var type: ClientType?
+        var kind: ClientListing.Kind?
         var openedBefore: Instant?
         var skipsMe = true
         var user: Credentials.User?
@@ -200,8 +198,8 @@ extension Gateway {
                 }
                 filter.id = Int64(id)
             } else if equals(index, "type", input) {
-                filter.type = clientType(value, input)
-                guard filter.type != nil else {
+                filter.kind = clientKind(value, input)
+                guard filter.kind != nil else {
                     fail(client, .redis(.unknownClientType(name: excerpt(value, input))))
                     return false
                 }

@@ -191,7 +191,9 @@ extension Gateway {
         case .clientSetInfo:
             setLibrary(input, client)
         case .clientInfo:
-            reply(client, .verbatim(describe(client, now) + "\n"))
+            var line = ""
+            append(client, to: &line)
+            reply(client, .verbatim(line + "\n"))
         case .clientReply:
             setReplies(input, client)
         case .clientNoEvict:

@@ -30,6 +30,7 @@ extension Gateway {
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
+        if state.contains(.working) { return goOnWithListing(client) }
         if state.contains(.skipping) { return skip(input, at: &offset, client) }
         if clientPause.holdsAll { return awaitPauseEnd(client) }
         if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
@@ -366,7 +367,7 @@ extension Gateway {
         case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
             .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection:
             connectionCommand(command, input, client, now)
-        case .clientList: listClients(input, client, now)
+        case .clientList: return listClients(input, client)
         case .clientKill: return killClients(input, client, now)
 
         case .info: return asks(.info(sections: infoSections(input)))

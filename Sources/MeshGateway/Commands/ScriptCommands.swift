@@ -93,8 +93,7 @@ extension Gateway {
             return .publish(publication)
         case .rest:
             scripts.runs[client] = run
-            scripts.resting.append(client)
-            return .blocked
+            return rest(client)
         case .end(let value):
             clients[client.slot].flags.remove(.scripting)
             answer(value, of: run, input, offset, client)
@@ -123,16 +122,6 @@ extension Gateway {
     /// Instead of `published`: the publication of the client's script is refused.
     mutating func refusePublication(_ fault: ScriptFault, _ client: ClientIndex) {
         scripts.runs[client]?.refuse(fault)
-    }
-
-    /// Clients whose scripts have gone on for long enough in this turn: the driver calls `next` for them
-    /// again in another.
-    public var hasRestingScripts: Bool { !scripts.resting.isEmpty }
-
-    public mutating func takeRestingScripts() -> [ClientIndex] {
-        var clients: [ClientIndex] = []
-        swap(&clients, &scripts.resting)
-        return clients
     }
 
     // MARK: SCRIPT

@@ -3,7 +3,8 @@ import MeshWire
 
 /// What clients take of the node's memory, counted as it grows.
 struct MemoryAccount {
-    /// Output of all clients, with what their queues hold ready for more.
+    /// Output of all clients. Memory that their queues hold ready for more is not touched yet, or given back
+    /// within two seconds.
     var output = 0
     /// Commands of which more is to come, with their arguments so far.
     var input = 0
@@ -26,7 +27,7 @@ extension Gateway {
     @inline(__always)
     mutating func chargeOutput(_ client: ClientIndex) {
         let slot = client.slot
-        let bytes = clients[slot].output.byteCapacity &+ clients[slot].held.byteCapacity
+        let bytes = clients[slot].output.count &+ clients[slot].held.count
         if bytes != clients[slot].charge.output { chargeOutput(bytes, client) }
     }
 

@@ -50,12 +50,4 @@ struct Scripts {
     var cache = ScriptCache()
     /// By client.
     var runs: [ClientIndex: ScriptRun] = [:]
-    /// Clients whose scripts go on in the next turn.
-    var resting: [ClientIndex] = []
-
-    /// The client is gone.
-    mutating func forget(_ client: ClientIndex) {
-        runs[client] = nil
-        resting.removeAll { $0 == client }
-    }
 }

@@ -198,8 +198,12 @@ extension World {
                 lines[line].isPaused = true
                 break reading
             case .needsFacts:
-                host.server.answer(with: DriverFacts(), at: time, into: &effects)
+                let step = host.server.answer(with: DriverFacts(), at: time, into: &effects)
                 performAll(number, host, parcel)
+                if case .paused = step {
+                    lines[line].isPaused = true
+                    break reading
+                }
             case .end:
                 lines[line].isEnding = true
                 break reading
