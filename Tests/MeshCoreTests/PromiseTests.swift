@@ -84,7 +84,7 @@ import Testing
                     mesh.run(for: .milliseconds(20))
                     #expect(mesh.deliveries.count <= 1)
                     #expect(passages.count <= 7)
-                    #expect(passages.first?.hopsLeft ?? 47 == Frame.hopLimit - 1)
+                    #expect(passages.first?.hopsLeft ?? Frame.hopLimit - 1 == Frame.hopLimit - 1)
                     var side = Potential.side(potential)
                     var last = potential
                     for passage in passages {
