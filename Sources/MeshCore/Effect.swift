@@ -94,8 +94,8 @@ public enum LogEvent: Sendable {
     case joined(members: Int)
     case ready(members: Int, keys: Int)
     case memberUp(NodeID)
-    case memberSuspect(NodeID)
-    case memberDead(NodeID)
+    case memberSuspect(NodeID, Doubt)
+    case memberDead(NodeID, Doubt)
     case memberLeft(NodeID)
     case linkUp(NodeID)
     case linkDown(NodeID, LinkDownReason)
@@ -104,6 +104,10 @@ public enum LogEvent: Sendable {
     case otherCluster(LinkIndex)
     /// Both advertise one address. The second one answers there, or is this node.
     case addressShared(NodeID, NodeID)
+    /// A link to the member stood, and what was sent over it did not arrive.
+    case linkHollow(NodeID)
+    /// The member lives, and has acknowledged nothing for so long that it is not waited for.
+    case memberMute(NodeID)
     /// Others hear the member, but this node cannot connect to it.
     case memberUnreachable(NodeID)
     /// The peer has greeted in another version, which the error tells.
@@ -125,6 +129,36 @@ public enum SeedFailure: UInt8, Sendable {
     case late
     /// The connection was ended before the greeting.
     case closed
+}
+
+/// The reason for which a member is suspect, or dead.
+public struct Doubt: Sendable {
+    public enum Cause: UInt8, Sendable {
+        /// Nothing has come from it for too long, and enough others say the same.
+        case silent
+        /// Its address refuses connections, and the others say the same.
+        case refused
+        /// It was suspect and has not said otherwise in time.
+        case unrefuted
+        /// Another node answers at its address.
+        case replaced
+        /// No other node can be reached, so the fault may be this node's.
+        case cutOff
+        /// A peer has said so.
+        case told
+    }
+
+    public var cause: Cause
+    /// The peer that has said so; nil: this node has found it.
+    public var teller: NodeID?
+    /// Since the member was last heard here; nil: there was no link to it any more.
+    public var silence: Delay?
+
+    public init(_ cause: Cause, by teller: NodeID? = nil, after silence: Delay? = nil) {
+        self.cause = cause
+        self.teller = teller
+        self.silence = silence
+    }
 }
 
 public enum LinkDownReason: UInt8, Sendable {

@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 46>
+public typealias NodeCounters = Counters<NodeCounter, 48>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -44,6 +44,8 @@ public enum NodeCounter: String, CounterName {
     case handshakesAbandoned = "Connections that did not say in time who they were."
     case linksOpened = "Links opened."
     case linksLost = "Links lost."
+    case linksHollow = "Links that stood and did not carry what was sent over them."
+    case flowsStalled = "Times that what was kept for a live node was given up, after 20 s."
     case suspicions = "Members suspected by this node."
     case deaths = "Members declared dead."
     /// The answer lacks whatever they know.

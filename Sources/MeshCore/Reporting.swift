@@ -12,8 +12,16 @@ extension Node {
                 id: member.id, incarnation: member.incarnation, status: member.status,
                 endpoint: member.endpoint, name: member.name, zone: member.zone,
                 wireVersion: member.capabilities.version,
-                keyCount: Int(member.log.keyCount), isSelf: index == .oneself)
+                keyCount: Int(member.log.keyCount), isSelf: index == .oneself,
+                isDraining: member.capabilities.isDraining)
         }
+    }
+
+    /// The name of a member, or of one that is gone; nil: it is unknown, or has none.
+    public func name(of node: NodeID) -> String? {
+        guard let index = members.index(of: node) else { return nil }
+        let name = members[index].name
+        return name.isEmpty ? nil : name
     }
 
     /// Members that are alive or suspect, this node among them.
@@ -25,7 +33,7 @@ extension Node {
             return LinkStatus(
                 index: index, peer: link.peer, endpoint: members[link.member].endpoint,
                 role: roleName(link), roundTrip: link.roundTrips.smoothed,
-                isDoubted: link.isDoubted,
+                isDoubted: link.isDoubted, isSecondChoice: link.isSecondChoice,
                 framesIn: link.framesIn, framesOut: link.framesOut, bytesIn: link.bytesIn,
                 bytesOut: link.bytesOut)
         }

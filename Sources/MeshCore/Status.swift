@@ -13,6 +13,13 @@ public struct MemberReport: Sendable {
     /// Keys and patterns that this member holds, as far as this node knows.
     public var keyCount: Int
     public var isSelf: Bool
+    /// It sends its clients elsewhere, and then leaves.
+    public var isDraining: Bool
+
+    /// `alive`, `leaving`, `suspect`, `dead` or `left`.
+    public var statusName: String {
+        isDraining && status == .alive ? "leaving" : "\(status)"
+    }
 }
 
 /// A link as an operator sees it.
@@ -25,6 +32,8 @@ public struct LinkStatus: Sendable {
     /// Smoothed, pauses left out; nil until measured.
     public var roundTrip: Delay?
     public var isDoubted: Bool
+    /// It carries what finds no other way: something that was sent over it did not arrive.
+    public var isSecondChoice: Bool
     public var framesIn: UInt64
     public var framesOut: UInt64
     public var bytesIn: UInt64

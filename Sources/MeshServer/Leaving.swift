@@ -19,6 +19,8 @@ extension Server {
             return
         }
         phase = .draining
+        node.announceDrain(at: now, into: &effects.own)
+        transfer(Span(), &effects)
         edge.gateway.beginDrain(options.drainTime, longest: options.drainMax, at: now)
         settle(&effects)
     }

@@ -10,6 +10,10 @@ extension Server {
     /// - Parameter endpoint: where the peer of a link connects from, or was dialled.
     public func line(for event: LogEvent, endpoint: (LinkIndex) -> Endpoint) -> LogLine {
         func node(_ id: NodeID) -> LogLine.Field { ("node", .text(id.description)) }
+        func named(_ id: NodeID, _ rest: [LogLine.Field] = []) -> [LogLine.Field] {
+            let name = self.node.name(of: id).map { [("name", LogLine.Value.text($0))] } ?? []
+            return [node(id)] + name + rest
+        }
         switch event {
         case .seedsSilent(let attempts, let failure):
             return LogLine(
@@ -35,13 +39,15 @@ extension Server {
         case .ready(let members, let keys):
             return LogLine(
                 .info, "ready", [("members", .integer(members)), ("keys", .integer(keys))])
-        case .memberUp(let id): return LogLine(.info, "memberUp", [node(id)])
-        case .memberSuspect(let id): return LogLine(.notice, "memberSuspect", [node(id)])
-        case .memberDead(let id): return LogLine(.warning, "memberDead", [node(id)])
-        case .memberLeft(let id): return LogLine(.info, "memberLeft", [node(id)])
-        case .linkUp(let id): return LogLine(.debug, "linkUp", [node(id)])
+        case .memberUp(let id): return LogLine(.info, "memberUp", named(id))
+        case .memberSuspect(let id, let doubt):
+            return LogLine(.notice, "memberSuspect", named(id, cause(of: doubt)))
+        case .memberDead(let id, let doubt):
+            return LogLine(.warning, "memberDead", named(id, cause(of: doubt)))
+        case .memberLeft(let id): return LogLine(.info, "memberLeft", named(id))
+        case .linkUp(let id): return LogLine(.debug, "linkUp", named(id))
         case .linkDown(let id, let reason):
-            return LogLine(.debug, "linkDown", [node(id), ("reason", .text("\(reason)"))])
+            return LogLine(.debug, "linkDown", named(id, [("reason", .text("\(reason)"))]))
         case .refused(let endpoint, let reason):
             // A cluster or version that does not fit needs a person; the rest is everyday life.
             let needsPerson = reason == .wrongCluster || reason == .wrongVersion
@@ -72,19 +78,21 @@ extension Server {
                     ("hint", .text("two nodes advertise this address; see --advertise")),
                 ])
         case .memberUnreachable(let id):
-            let member = self.node.memberReports().first { $0.id == id }
-            return LogLine(
-                .warning, "memberUnreachable",
-                [
-                    ("address", .text(member?.endpoint.description ?? "")),
-                    ("name", .text(member?.name ?? "")), node(id),
-                    (
-                        "hint",
-                        .text(
-                            "others hear it, but this node cannot connect to it: a wrong --advertise "
-                                + "there, or a firewall or NAT between them")
-                    ),
-                ])
+            return about(
+                id, "memberUnreachable",
+                hint: "others hear it, but this node cannot connect to it: a wrong --advertise "
+                    + "there, or a firewall or NAT between them")
+        case .linkHollow(let id):
+            return about(
+                id, "linkHollow",
+                hint: "it greets, but what is sent over the link does not arrive: a path that "
+                    + "drops large packets (MTU)? Other ways are taken for some minutes, and the "
+                    + "next connections to it send small packets")
+        case .memberMute(let id):
+            return about(
+                id, "memberMute",
+                hint: "others hear it, and it has acknowledged nothing for 20 s: what was sent to "
+                    + "it is given up, and nobody waits for it until it does")
         case .wrongVersion(let link, let error):
             return LogLine(
                 .warning, "refused",
@@ -97,6 +105,30 @@ extension Server {
             return breach(
                 "protocolError", at: endpoint(link), by: peer, error.description)
         }
+    }
+
+    /// The reason why a member is suspect or dead.
+    private func cause(of doubt: Doubt) -> [LogLine.Field] {
+        var fields: [LogLine.Field] = [("cause", .text("\(doubt.cause)"))]
+        if let teller = doubt.teller {
+            fields.append(("by", .text(node.name(of: teller) ?? teller.description)))
+        }
+        if let silence = doubt.silence {
+            fields.append(("silentMilliseconds", .integer(Int(silence.milliseconds))))
+        }
+        return fields
+    }
+
+    /// A warning about a member.
+    private func about(_ id: NodeID, _ event: String, hint: String) -> LogLine {
+        let member = node.memberReports().first { $0.id == id }
+        return LogLine(
+            .warning, event,
+            [
+                ("address", .text(member?.endpoint.description ?? "")),
+                ("name", .text(member?.name ?? "")), ("node", .text(id.description)),
+                ("hint", .text(hint)),
+            ])
     }
 
     private var seedsInWords: String {

@@ -115,6 +115,9 @@ extension Server {
         perLink("link_doubted", "gauge", "1 when routing avoids the link.") {
             $0.isDoubted ? "1" : "0"
         }
+        perLink("link_second_choice", "gauge", "1 when messages go over it for want of another.") {
+            $0.isSecondChoice ? "1" : "0"
+        }
         perLink("link_frames_in_total", "counter", "Frames received over a link.") {
             String($0.framesIn)
         }

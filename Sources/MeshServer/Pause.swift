@@ -154,7 +154,8 @@ extension Server {
     private mutating func isCongested(_ cause: Pause.Cause) -> Bool {
         switch cause {
         case .mesh(let congestion): node.isCongested(congestion)
-        case .link(let link): pause.congestedLinks.contains(link)
+        case .link(let link):
+            pause.congestedLinks.contains(link) && !node.isSecondChoice(link)
         }
     }
 
@@ -163,7 +164,8 @@ extension Server {
     func congestedLink(among effects: borrowing ServerEffects) -> LinkIndex? {
         for position in 0..<effects.mesh.count {
             if case .send(let link, _, _, let sendClass) = effects.mesh[position],
-                sendClass != .control, pause.congestedLinks.contains(link)
+                sendClass != .control, pause.congestedLinks.contains(link),
+                !node.isSecondChoice(link)
             {
                 return link
             }

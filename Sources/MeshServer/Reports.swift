@@ -62,7 +62,13 @@ extension Server {
         case .patternCount:
             edge.gateway.reply(client, .integer(node.patternCount))
         case .members:
-            edge.gateway.reply(client, .array(node.memberReports().map { Self.describe($0) }))
+            let stalled = node.stalledDestinations()
+            edge.gateway.reply(
+                client,
+                .array(
+                    node.memberReports().map { member in
+                        Self.describe(member, stalled.first { $0.node == member.id }?.age)
+                    }))
         case .links:
             edge.gateway.reply(client, .array(node.linkStatuses().map { Self.describe($0, facts) }))
         case .monitor:
@@ -116,16 +122,17 @@ extension Server {
                 }))
     }
 
-    private static func describe(_ member: MemberReport) -> ReplyValue {
+    private static func describe(_ member: MemberReport, _ stalled: Delay?) -> ReplyValue {
         .map([
             ("id", .text(member.id.description)),
             ("name", .text(member.name)),
             ("zone", .text(member.zone)),
             ("endpoint", .text(member.endpoint.description)),
-            ("status", .text("\(member.status)")),
+            ("status", .text(member.statusName)),
             ("incarnation", .integer(Int(truncatingIfNeeded: member.incarnation.rawValue))),
             ("keys", .integer(member.keyCount)),
             ("wire", .integer(Int(member.wireVersion))),
+            ("stalledMilliseconds", .integer(Int((stalled?.microseconds ?? 0) / 1_000))),
             ("self", .integer(member.isSelf ? 1 : 0)),
         ])
     }
@@ -140,6 +147,7 @@ extension Server {
                 link.roundTrip.map { .integer(Int($0.microseconds)) } ?? .null
             ),
             ("doubted", .integer(link.isDoubted ? 1 : 0)),
+            ("secondChoice", .integer(link.isSecondChoice ? 1 : 0)),
             ("queuedBytes", .integer(facts.queuedBytes(link.index))),
             ("framesIn", .integer(Int(clamping: link.framesIn))),
             ("framesOut", .integer(Int(clamping: link.framesOut))),
@@ -162,6 +170,7 @@ extension Server {
             ("uptimeSeconds", .integer(uptimeSeconds)),
             ("members", .integer(sizes.members)),
             ("links", .integer(sizes.links)),
+            ("stalled", .integer(node.stalledDestinations().count)),
             ("degree", .integer(node.configuration.degree)),
             ("entries", .integer(sizes.entries)),
             ("directoryBytes", .integer(sizes.directoryBytes)),

@@ -545,6 +545,9 @@ public struct Server: ~Copyable {
 }
 
 extension Server {
+    /// See `Node.forgetHoles`.
+    package mutating func forgetHoles() { node.forgetHoles() }
+
     /// See `Node.misset`.
     package mutating func misset(_ timer: Timer, _ due: Instant?, onlyIfUnset: Bool = false) {
         node.misset(timer, due, onlyIfUnset: onlyIfUnset)

@@ -20,6 +20,8 @@ struct Connection {
         var inFlight: Int32 = 0
         /// The network holds something up (`ConnectionTable.stalled`).
         var isStalled = false
+        /// It is so for as long as the way drops large packets: one is lost (`World.isSwallowed`).
+        var isHollow = false
     }
 
     /// The side that dialled and the side that accepted.
@@ -30,6 +32,8 @@ struct Connection {
     var acceptorLink = LinkIndex.none
     /// Events that name this connection and have not happened.
     var pending: Int32 = 0
+    /// It was dialled to send small packets only.
+    var isSmall = false
     var toDialler = Stream()
     var toAcceptor = Stream()
 

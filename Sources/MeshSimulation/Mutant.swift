@@ -71,13 +71,15 @@ public enum Mistake: String, CaseIterable, Sendable {
     case forgetsBacklog
     /// Gives a connection up whose greeting takes more than half a second.
     case hurriesGreetings
+    /// Takes a link that stands for one that carries what is sent over it.
+    case trustsHollowLinks
 
-    /// Random scenarios can show it. Thin lines, on which frames take long, and satellites they do not
-    /// have, and they end long before the dead are forgotten.
+    /// Random scenarios can show it. Thin lines, on which frames take long, satellites and paths that drop
+    /// large packets they do not have, and they end long before the dead are forgotten.
     public var showsAtRandom: Bool {
         switch self {
         case .hearsWholeFrames, .forgetsTheLost, .sendsControlLast, .forgetsBacklog,
-            .hurriesGreetings:
+            .hurriesGreetings, .trustsHollowLinks:
             false
         default: true
         }
@@ -168,7 +170,7 @@ extension World {
             .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
             .losesToSessions, .forgetsSilence, .keepsTimers, .forgetsTheLost, .sendsControlLast,
-            .forgetsBacklog, .hurriesGreetings:
+            .forgetsBacklog, .hurriesGreetings, .trustsHollowLinks:
             return parcel
         }
     }
@@ -187,6 +189,7 @@ extension World {
         guard let mutant, mutant.isActive(number, now) else { return }
         switch mutant.mistake {
         case .forgetsSilence: host.server.misset(.silence, nil)
+        case .trustsHollowLinks: host.server.forgetHoles()
         case .keepsTimers:
             // As late as is no trouble, so that nothing but the timer is wrong.
             host.server.misset(

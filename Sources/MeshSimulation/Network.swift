@@ -30,6 +30,9 @@ public struct Network: Sendable {
     private var rejections: Set<UInt64> = []
     /// Hosts whose addresses refuse everybody.
     private var refusing: Set<Int> = []
+    /// The largest packets that pass, between two hosts and to and from one. Only ever asked, never walked.
+    private var narrowPairs: [UInt64: Int] = [:]
+    private var narrowHosts: [Int: Int] = [:]
 
     public init() {}
 
@@ -86,6 +89,21 @@ public struct Network: Sendable {
     mutating func refuse(to host: Int, _ isRefusing: Bool) {
         if isRefusing { refusing.insert(host) } else { refusing.remove(host) }
     }
+    mutating func narrow(_ one: Int, _ other: Int, to bytes: Int?) {
+        narrowPairs[Self.pair(min(one, other), max(one, other))] = bytes
+    }
+    mutating func narrow(_ host: Int, to bytes: Int?) { narrowHosts[host] = bytes }
+
+    /// Some path drops large packets.
+    var hasHoles: Bool { !narrowPairs.isEmpty || !narrowHosts.isEmpty }
+
+    /// The largest packets that pass between two hosts, either way.
+    func passes(from one: Int, to other: Int) -> Int {
+        min(
+            narrowPairs[Self.pair(min(one, other), max(one, other))] ?? .max,
+            narrowHosts[one] ?? .max, narrowHosts[other] ?? .max)
+    }
+
     mutating func isolate(_ host: Int) {
         isolated[host] = true
         isolatedCount += 1
@@ -106,7 +124,7 @@ public struct Network: Sendable {
 
     /// Something may be blocked somewhere; false nearly always, and known without looking at hosts.
     @inline(__always)
-    var mayBlock: Bool { isParted || isolatedCount > 0 || !cuts.isEmpty }
+    var mayBlock: Bool { isParted || isolatedCount > 0 || !cuts.isEmpty || hasHoles }
 
     /// A new connection from one host to the other is refused.
     func isRejected(from: Int, to: Int) -> Bool {

@@ -66,6 +66,22 @@ extension Run {
             }
             excuseCornered()
             lasting(index, fault)
+        case .hole:
+            overLinks(fault.amount) { run, one, other in
+                run.world.narrow(one, other, to: fault.bytes)
+                run.cutLinks[index].append((one, other))
+                run.cuts.append(CutLink(one, other, until: run.now + fault.lasts + fault.lasts))
+            }
+            excuseCornered()
+            lasting(index, fault)
+        case .narrow:
+            let hosts = faultRandom.sample(count, of: live)
+            for host in hosts {
+                world.narrow(host, to: fault.bytes)
+                hurt(host, for: fault.lasts)
+            }
+            hurtHosts[index] += hosts
+            lasting(index, fault)
         case .refuse:
             let hosts = faultRandom.sample(count, of: live)
             for host in hosts { world.refuse(to: host, true) }
@@ -251,6 +267,12 @@ extension Run {
         case .reject:
             for (one, other) in cutLinks[index] { world.admit(one, other) }
             cutLinks[index] = []
+        case .hole:
+            for (one, other) in cutLinks[index] { world.narrow(one, other, to: nil) }
+            cutLinks[index] = []
+        case .narrow:
+            for host in hurtHosts[index] { world.narrow(host, to: nil) }
+            hurtHosts[index] = []
         case .refuse:
             for host in hurtHosts[index] { world.refuse(to: host, false) }
             hurtHosts[index] = []

@@ -398,7 +398,7 @@ public struct Run: ~Copyable {
                 report(self.news.take(news, of: subject, truth))
             }
             switch news.event {
-            case .memberDead(let id):
+            case .memberDead(let id, _):
                 metrics.deaths += 1
                 guard let subject = world.host(of: id) else { continue }
                 knowsDeath(of: subject, at: news.time)
@@ -410,7 +410,7 @@ public struct Run: ~Copyable {
                     RemovalChecker().check(
                         subject: subject, by: host, at: news.time, isUp: world.isUp(subject),
                         truth))
-            case .memberSuspect(let id):
+            case .memberSuspect(let id, _):
                 metrics.suspicions += 1
                 if let subject = world.host(of: id) { suspected(subject, at: news.time) }
             case .linkUp:

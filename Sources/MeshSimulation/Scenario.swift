@@ -97,18 +97,21 @@ public struct Scenario: Sendable {
     public struct Fault: Sendable {
         public enum Kind: String, CaseIterable, Sendable {
             case crash, vanish, leave, join, restart, freeze, slow, partition, cut, reset, skew
-            case reject, refuse
+            case reject, refuse, hole, narrow
         }
         public var kind: Kind
         public var at: Delay
-        /// Of cut, reset and rejected links, else nodes.
+        /// Of cut, reset, rejected and hollow links, else nodes.
         public var amount = Amount.count(1)
-        /// How long it lasts: of freeze, slow, partition, cut, reject, refuse; the pause of a restart.
+        /// How long it lasts: of freeze, slow, partition, cut, reject, refuse, hole, narrow; the pause of
+        /// a restart.
         public var lasts = Delay.seconds(5)
         /// What a slow node adds; how far a clock jumps.
         public var by = Delay.milliseconds(100)
         /// Parts in a million that a skewed clock runs fast.
         public var drift: Int64 = 0
+        /// The largest packet that passes a hole.
+        var bytes = 1_200
         /// The shares of the parts of a partition.
         public var parts: [Double] = []
         public var times = 1

@@ -180,6 +180,7 @@ public enum ScenarioReader {
         fault.lasts = try section.seconds("for") ?? (kind == .restart ? .seconds(1) : fault.lasts)
         fault.by = try section.milliseconds("by") ?? fault.by
         fault.drift = Int64(try section.number("drift", -100_000...100_000) ?? 0)
+        fault.bytes = try section.integer("bytes", 64...65_535) ?? fault.bytes
         fault.times = try section.integer("times", 1...100_000) ?? 1
         fault.every = try section.seconds("every") ?? fault.every
         // The last time must not be beyond what an instant can say.

@@ -313,13 +313,15 @@ extension World {
     }
 
     @inline(__always)
-    private func isBlocked(_ action: Action) -> Bool {
+    private mutating func isBlocked(_ action: Action) -> Bool {
         guard network.mayBlock else { return false }
         let dialler = Int(connections[action.connection].dialler)
         let acceptor = Int(connections[action.connection].acceptor)
-        return action.isToDialler
+        let isBlocked =
+            action.isToDialler
             ? network.isBlocked(from: acceptor, to: dialler)
             : network.isBlocked(from: dialler, to: acceptor)
+        return isBlocked || network.hasHoles && isSwallowed(action)
     }
 
     /// TCP sends again after 200 ms and then after twice as long, up to 15 s; what comes meanwhile
@@ -495,6 +497,7 @@ extension World {
         }
         let connection = connections.open(from: number, link, to: target)
         host[link] = connection
+        connections[connection].isSmall = host.server.node.needsSmallPackets(over: link)
         connections[connection].toAcceptor.lastArrival = now
         connections[connection].pending += 1
         queue.schedule(

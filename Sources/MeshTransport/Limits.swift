@@ -32,6 +32,9 @@ public struct Limits: Sendable {
     /// Bytes of a link that the kernel takes beyond those that are on their way: what waits in this
     /// process can still be overtaken by control and by small messages. 105 ms at 10 Mbit/s.
     public var unsentBytes: Int32 = 128 * 1024
+    /// Bytes of data in a packet to a peer on the way to which larger ones vanish: what each IPv4 host takes
+    /// (RFC 1122 §3.3.3), without the headers.
+    public var smallSegmentBytes: Int32 = 536
     /// Between looks at what the kernel has not sent yet of a link whose socket was full.
     public var leavingTime: Delay = .milliseconds(50)
     /// Descriptors that this process may have; nil: what the kernel allows. The last ones are kept

@@ -24,6 +24,8 @@ public struct Log: Sendable {
 
     public var level: LogLevel
     public var format: LogFormat
+    /// The node that writes, in each line; empty: it is not said.
+    public var source = ""
     private var second: Int64 = 0
     private var linesThisSecond = 0
     /// Lines left out since the last one that was written.
@@ -69,6 +71,7 @@ public struct Log: Sendable {
         }
         linesThisSecond += 1
         var fields = fields
+        if !source.isEmpty { fields.append(("self", .text(source))) }
         if suppressed > 0 {
             fields.append(("linesLeftOut", .integer(suppressed)))
         }

@@ -179,7 +179,9 @@ extension Reactor {
         linkEpochs[link.slot] &+= 1
         endpointOfLink[link.slot] = endpoint
         counters[.linksDialled] &+= 1
-        let descriptor = linux_connect(endpoint.forKernel)
+        let isSmall = server.node.needsSmallPackets(over: link)
+        let descriptor = linux_connect(
+            endpoint.forKernel, isSmall ? limits.smallSegmentBytes : 0)
         if descriptor >= 0,
             let index = adopt(descriptor, .link, link: link, isConnecting: true)
         {

@@ -225,6 +225,7 @@ public enum ClientAddressSource: Sendable {
         server.gateway.keepAliveSeconds = Int(limits.clientKeepAliveSeconds)
         server.gateway.logLevel = RedisLogLevel(options.log.level)
         log = options.log
+        log.source = configuration.name
         clientSettings = ClientSettings(
             keepAliveSeconds: server.gateway.keepAliveSeconds,
             logLevel: server.gateway.logLevel)

@@ -21,10 +21,16 @@ public struct Capabilities: Hashable, Sendable {
             payloadMax: UInt32(truncatingIfNeeded: Frame.payloadMax))
     }
 
+    /// The feature of a node that sends its clients elsewhere, and then leaves.
+    public static var draining: UInt32 { 1 << 31 }
+
+    public var isDraining: Bool { features & Self.draining != 0 }
+
     /// The node may say what this version does not know.
     public var areLater: Bool {
         version > Greeting.currentVersion
-            || features & ~UInt32(truncatingIfNeeded: Greeting.currentFeatures) != 0
+            || features & ~(UInt32(truncatingIfNeeded: Greeting.currentFeatures) | Self.draining)
+                != 0
     }
 
     /// Bytes on the wire.

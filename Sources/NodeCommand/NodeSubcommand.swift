@@ -62,7 +62,7 @@ enum NodeSubcommand {
         Flag(
             name: "degree", argument: "N",
             help: "At most N links to other nodes, 4 … 64 (16). Fewer than 6 make a ring\n"
-                + "with nothing across it, for at most 192 nodes."),
+                + "with nothing across it, for at most 960 nodes."),
         Flag(
             name: "slow-consumer", argument: "POLICY",
             help: "What becomes of clients that read too slowly: disconnect, drop-oldest,\n"

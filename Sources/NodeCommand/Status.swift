@@ -73,11 +73,13 @@ enum Status {
             }
             text += Table.text(shown.map { [$0.name, $0.value.shown] }) + "\n"
         }
-        let memberColumns = ["name", "zone", "endpoint", "status", "keys", "id"]
+        let memberColumns = [
+            "name", "zone", "endpoint", "status", "keys", "stalledMilliseconds", "id",
+        ]
         text += "Members\n" + table(members, memberColumns) + "\n"
         let linkColumns = [
-            "name", "endpoint", "role", "roundTripMicroseconds", "doubted", "queuedBytes",
-            "framesIn", "framesOut", "bytesIn", "bytesOut",
+            "name", "endpoint", "role", "roundTripMicroseconds", "doubted", "secondChoice",
+            "queuedBytes", "framesIn", "framesOut", "bytesIn", "bytesOut",
         ]
         return text + "Links\n" + table(named(links, members), linkColumns)
     }

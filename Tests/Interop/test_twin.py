@@ -96,7 +96,7 @@ def death_times(mesh, id, since):
     The log's own times, because asking fifty nodes takes longer than the news does."""
     times = []
     for node in mesh.alive():
-        found = re.findall(r"^(\S+)Z warning memberDead node=%s\s*$" % id, node.printed(),
+        found = re.findall(r"^(\S+)Z warning memberDead node=%s\b" % id, node.printed(),
                            re.MULTILINE)
         assert found, "%r has not declared %s dead" % (node, id)
         stamp = datetime.datetime.fromisoformat(found[-1]).replace(tzinfo=datetime.timezone.utc)

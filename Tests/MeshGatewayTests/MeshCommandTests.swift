@@ -148,7 +148,7 @@ import Testing
         var harness = Harness()
         let client = harness.open()
         let answer = harness.exchange(client, "MESH.MEMBERS\r\nMESH.LINKS\r\nMESH.STATUS\r\n")
-        #expect(answer.hasPrefix("*1·*18·$2·id·$16·0000000000000001·$4·name·$2·n0·"))
+        #expect(answer.hasPrefix("*1·*20·$2·id·$16·0000000000000001·$4·name·$2·n0·"))
         // The only member has no link.
         #expect(answer.contains("$4·self·:1·*0·*"))
         #expect(answer.contains("·$5·ready·:1·"))

@@ -70,6 +70,66 @@ import Testing
         #expect(got.count == 201)
     }
 
+    /// Links are well, and no message comes to the second server.
+    private static func muted(_ count: Int) -> Servers {
+        let servers = Servers(count) { $0.node.flows.windowBytes = 64 * 1024 }
+        for host in 1..<count {
+            _ = servers.exchange(servers.open(host), "SUBSCRIBE a\r\n", host)
+        }
+        servers.run(for: .milliseconds(3_000))
+        servers.mesh.judge = { _, to, frame in
+            to == 1 && frame[4] == FrameKind.routed.rawValue ? .drop : .pass
+        }
+        return servers
+    }
+
+    @Test func `a subscriber does not wait longer than a second for another of its channel`() {
+        let servers = Self.muted(3)
+        let healthy = servers.open(2)
+        _ = servers.exchange(healthy, "SUBSCRIBE a\r\n", 2)
+        let publisher = servers.open()
+        servers.send(Self.publications(0..<200), from: publisher)
+        let isPaused = servers.mesh.isPaused(publisher, 0)
+        #expect(isPaused)
+        servers.run(for: .milliseconds(1_000))
+        #expect(Self.payloads(servers.read(healthy, 2)) == Array(0..<200))
+        #expect(servers.read(publisher).count { $0 == "·" } == 200)
+        // More than twice the window is not kept for the one that is mute.
+        let refused = servers.mesh.hosts[0].server.node.counters[.undelivered]
+        #expect((60...80).contains(refused), "\(refused)")
+        servers.run(for: .seconds(4))
+        let stalled = servers.mesh.hosts[0].server.node.stalledDestinations().map(\.node)
+        #expect(stalled == [servers.mesh.hosts[1].server.node.id])
+    }
+
+    @Test func `nobody waits for a live node that has acknowledged nothing for 20 seconds`() {
+        let servers = Self.muted(2)
+        let publisher = servers.open()
+        _ = servers.exchange(publisher, "MESH.REPORTS ON\r\n")
+        servers.send(Self.publications(0..<200), from: publisher)
+        servers.run(for: .seconds(19))
+        // Nobody else is to get it: there is nothing to be gained by losing it sooner.
+        let isPaused = servers.mesh.isPaused(publisher, 0)
+        #expect(isPaused)
+        servers.run(for: .seconds(2))
+        let goesOn = !servers.mesh.isPaused(publisher, 0)
+        #expect(goesOn)
+        #expect(servers.read(publisher).contains("unreachable"))
+        servers.run(for: .seconds(21))
+        let node = servers.mesh.hosts[0].server.node.counters
+        #expect(node[.undelivered] == 200 && node[.flowsStalled] == 2)
+        #expect(node[.deaths] == 0 && node[.suspicions] == 0)
+        // It hears again, and all is as before.
+        servers.mesh.judge = nil
+        let reply = servers.exchange(publisher, "PUBLISH a again\r\n")
+        #expect(reply.hasSuffix(":1·"))
+        servers.run(for: .seconds(3))
+        let isLeft = !servers.mesh.hosts[0].server.node.stalledDestinations().isEmpty
+        #expect(!isLeft)
+        let delivered = servers.mesh.hosts[1].server.node.counters[.messagesDelivered]
+        #expect(delivered == 1)
+    }
+
     @Test func `a client in the place of a paused one is not taken for it`() {
         let (servers, _) = Self.congested()
         let publisher = servers.open()

@@ -153,6 +153,7 @@ struct CalmWork {
         case .sessionsGivenUp: never
         case .unknownMessages, .unknownRecords, .unsupported, .unsupportedElsewhere: never
         case .keyCollisions, .protocolErrors, .handshakesAbandoned: never
+        case .linksHollow, .flowsStalled: never
         case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate,
             .confirmedEarly:
             never

@@ -122,6 +122,11 @@ import Testing
         #expect(try missed("satellite", .hurriesGreetings).contains("startSeconds"))
     }
 
+    @Test func `messages pass beside an MTU hole, unless it is trusted`() throws {
+        #expect(try missed("mtu-hole", nil) == [])
+        #expect(try missed("mtu-hole", .trustsHollowLinks).contains("undelivered"))
+    }
+
     @Test func `news that nobody tells on is found when a machine ends`() throws {
         var scenario = try ScenarioReader.read(
             """
@@ -148,7 +153,7 @@ import Testing
             truth.trouble(from: at(20_000), to: at(20_000))
             if let trouble { truth.trouble(from: at(trouble), to: at(trouble)) }
             var checker = NewsChecker()
-            let event = LogEvent.memberDead(NodeID(7))
+            let event = LogEvent.memberDead(NodeID(7), Doubt(.told))
             if let falseDeath {
                 let early = Observations.News(time: at(falseDeath), host: 0, event: event)
                 #expect(checker.take(early, of: 2, truth) == nil)

@@ -16,7 +16,7 @@ final class TestSocket {
 
     init(_ endpoint: Endpoint) throws {
         descriptor = try SystemError.check(
-            linux_connect(endpoint.forKernel), "connect to \(endpoint)")
+            linux_connect(endpoint.forKernel, 0), "connect to \(endpoint)")
         try wait(for: POLLOUT, seconds: 5)
         _ = try SystemError.check(linux_connect_result(descriptor), "connect to \(endpoint)")
     }

@@ -9,7 +9,10 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "counters": (anybody, [:]),
     "now": (
         "Node.swift",
-        ["Delivery": "publishing is an entry of its own", "Overlay": "so is accepting a link"]
+        [
+            "Delivery": "publishing is an entry of its own", "Overlay": "so is accepting a link",
+            "Membership": "and telling that it drains",
+        ]
     ),
     "isReady": ("Overlay", [:]),
     "hasPendingChanges": ("Membership", [:]),
@@ -38,6 +41,9 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "join": ("Overlay", [:]),
     "departure": ("Overlay", [:]),
     "complaints": ("Overlay", [:]),
+    "secondChoices": ("Overlay", [:]),
+    "demotions": ("Overlay", [:]),
+    "answers": ("Overlay", [:]),
     "lists": ("Routing", ["Membership": "a member has gone"]),
     "router": (
         "Routing",

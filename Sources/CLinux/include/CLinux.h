@@ -118,13 +118,15 @@ static inline linux_accepted linux_accept(int listener) {
     return result;
 }
 
-// Starts a connection; a descriptor, or a negated errno. Writable when it stands or has failed.
-static inline int linux_connect(linux_endpoint to) {
+// Starts a connection; a descriptor, or a negated errno. Writable when it stands or has failed. Both sides
+// send at most `segment` bytes in a packet; 0: as many as the way takes by their account.
+static inline int linux_connect(linux_endpoint to, int segment) {
     struct sockaddr_storage address;
     socklen_t size = linux_to_sockaddr(to, &address);
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     linux_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (segment > 0) linux_set_option(fd, IPPROTO_TCP, TCP_MAXSEG, segment);
     if (connect(fd, (struct sockaddr *)&address, size) && errno != EINPROGRESS) {
         int reason = errno;
         close(fd);

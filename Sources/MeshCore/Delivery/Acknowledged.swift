@@ -35,6 +35,8 @@ extension Node {
             flows.outgoing[flow].sample(now - flows.outgoing[flow].timedAt)
         }
         flows.outgoing[flow].progressAt = now
+        flows.outgoing[flow].clearStall()
+        if flows.outgoing[flow].stall != .none { endStall(flow) }
         flows.outgoing[flow].isExcused = false
         // The rest may have to come again sooner than was thought before a round trip was measured.
         if flows.outgoing[flow].count > 0 {

@@ -40,6 +40,7 @@ extension Node {
         flows.outgoing[flow].isTiming = false
         flows.outgoing[flow].mustSkip = true
         flows.outgoing[flow].timeouts = 0
+        flows.outgoing[flow].clearStall()
         flows.outgoing[flow].window =
             configuration.flows.windowBytes(of: flows.outgoing[flow].lane)
         relieve(flow, &effects)

@@ -145,7 +145,7 @@ extension Node {
             return false
         }
         guard mayKeepLarge(size, flow) else {
-            noteLargeCongestion(flow, &outcome)
+            noteLargeCongestion(flow, isShared: copyCount > 1, &outcome)
             report(
                 message.body, message.key, message.name, message.sender, to: members.id(of: index),
                 bytes, &effects)
@@ -170,7 +170,7 @@ extension Node {
             if flows.outgoing[flow].large.bytes > configuration.flows.windowBytes
                 || flows.outgoing[flow].large.count > configuration.flows.windowCount
             {
-                noteLargeCongestion(flow, &outcome)
+                noteLargeCongestion(flow, isShared: copyCount > 1, &outcome)
             }
             if flows.retransmission.byteCount > configuration.flows.totalBytes {
                 flows.isCongested = true
@@ -192,7 +192,9 @@ extension Node {
             && flows.retransmission.byteCount <= limits.totalBytes * 2
     }
 
-    private mutating func noteLargeCongestion(_ flow: FlowIndex, _ outcome: inout PublishOutcome) {
+    private mutating func noteLargeCongestion(
+        _ flow: FlowIndex, isShared: Bool, _ outcome: inout PublishOutcome
+    ) {
         if flows.retransmission.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
             outcome.congestion = .allFlows
@@ -202,7 +204,10 @@ extension Node {
             flows.outgoing[flow].large.isCongested = true
             flows.congestedCount += 1
         }
-        if outcome.congestion != .allFlows { outcome.congestion = .largeMessages(flow) }
+        let congestion = Congestion.largeMessages(flow, isShared: isShared)
+        if outcome.congestion != .allFlows, isCongested(congestion) {
+            outcome.congestion = congestion
+        }
     }
 
     /// Numbers and sends parts of a flow's large messages, as far as its window goes. A session that

@@ -44,6 +44,9 @@ struct OutgoingFlow: ~Copyable {
 
     /// When something was last acknowledged, sent again, or first kept.
     var progressAt: Instant
+    /// Since when nothing has come, as a timeout has found; zero: it is not so, or not known.
+    private var stalledAt = Instant(nanoseconds: 0)
+    var stall = Stall.none
     /// Times that nothing came since a round trip was last measured: as long as all is sent again
     /// none can be, so the longer wait stays until then (Karn 1987).
     var timeouts = 0
@@ -86,6 +89,17 @@ struct OutgoingFlow: ~Copyable {
         timedAt = now
         skippedAt = now - .seconds(1)
         gapAnsweredAt = now - .seconds(1)
+    }
+
+    var stalledSince: Instant? { stalledAt.nanoseconds == 0 ? nil : stalledAt }
+
+    /// All is well, or nothing was under way.
+    @inline(__always)
+    mutating func clearStall() { stalledAt = Instant(nanoseconds: 0) }
+
+    /// A timeout has found nothing.
+    mutating func noteStall() {
+        if stalledAt.nanoseconds == 0 { stalledAt = progressAt }
     }
 
     /// Memory that a flow holds on to even when nothing passes through it.

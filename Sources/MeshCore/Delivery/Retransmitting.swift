@@ -12,6 +12,9 @@ extension Node {
     static var burstMost: Int { 1024 * 1024 }
     /// A flow that lacks more than this at its destination starts again from there.
     static var gapCountMax: Int { 256 }
+    /// After so many timeouts in a row, 1.4 s and more, another way than the link to the destination itself
+    /// may be better. A node that stands still is in doubt a moment later.
+    static var doubtedTimeouts: Int { 3 }
     /// Timeouts are looked at no more often.
     static var timeoutGrain: Delay { .milliseconds(20) }
 
@@ -48,12 +51,16 @@ extension Node {
                 giveUp(flow, &effects)
                 continue
             }
+            let look = lookAtStall(flow, &effects)
+            if look.isGivenUp { continue }
             at += 1
+            if let due = look.next { next = min(next ?? due, due) }
             var due = dueTime(flow)
             if flows.outgoing[flow].mustRecover {
                 startAgain(flow, &effects)
                 due = dueTime(flow)
             } else if due <= now, isLeaving(flow) {
+                if !flows.outgoing[flow].isExcused { flows.outgoing[flow].clearStall() }
                 flows.outgoing[flow].progressAt = now
                 due = dueTime(flow)
             } else if due <= now {
@@ -62,6 +69,9 @@ extension Node {
                     windowMost: configuration.flows.windowBytes(of: flows.outgoing[flow].lane))
                 let direct = members[flows.outgoing[flow].member].link
                 flows.outgoing[flow].detour.avoidLastHop(unless: direct, at: now)
+                if flows.outgoing[flow].timeouts == Self.doubtedTimeouts {
+                    doubtWay(of: flow, &effects)
+                }
                 startAgain(flow, &effects)
                 due = dueTime(flow)
             }
@@ -78,6 +88,7 @@ extension Node {
     /// Sends a flow again from its oldest message on, a burst of it now.
     private mutating func startAgain(_ flow: FlowIndex, _ effects: inout EffectBuffer) {
         flows.outgoing[flow].beginRecovery(burst: Self.burstLeast)
+        flows.outgoing[flow].noteStall()
         flows.outgoing[flow].progressAt = now
         sendBurst(flow, &effects)
     }

@@ -52,7 +52,7 @@ extension Node {
         if flows.outgoing[flow].bytes > flows.outgoing[flow].window
             || flows.outgoing[flow].count > configuration.flows.windowCount
         {
-            noteCongestion(flow, &outcome)
+            noteCongestion(flow, isShared: copyCount > 1, &outcome)
         }
         if flows.retransmission.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
@@ -67,6 +67,7 @@ extension Node {
         flows.outgoing[flow].bytes += cost
         if flows.outgoing[flow].activePlace < 0 {
             flows.outgoing[flow].progressAt = now
+            flows.outgoing[flow].clearStall()
             flows.activate(flow)
             timers.schedule(
                 .retransmission, at: now + flows.outgoing[flow].timeout(configuration.timing))
@@ -81,22 +82,37 @@ extension Node {
     /// A flow's window is full. Of several that one message belongs to its publisher waits for the
     /// fullest.
     @inline(never)
-    private mutating func noteCongestion(_ flow: FlowIndex, _ outcome: inout PublishOutcome) {
+    private mutating func noteCongestion(
+        _ flow: FlowIndex, isShared: Bool, _ outcome: inout PublishOutcome
+    ) {
         if !flows.outgoing[flow].isCongested {
             flows.outgoing[flow].isCongested = true
             flows.congestedCount += 1
         }
-        outcome.congestion = fuller(outcome.congestion, flow)
+        if isHeld(by: flow, isShared: isShared) {
+            outcome.congestion = fuller(outcome.congestion, flow, isShared: isShared)
+        }
+    }
+
+    /// Publishers wait for a congested flow, unless it stands still.
+    private func isHeld(by flow: FlowIndex, isShared: Bool) -> Bool {
+        switch flows.outgoing[flow].stall {
+        case .none: true
+        case .short: !isShared
+        case .long: false
+        }
     }
 
     /// The flow that keeps more, the first of equals.
-    private func fuller(_ one: Congestion?, _ other: FlowIndex) -> Congestion {
+    private func fuller(
+        _ one: Congestion?, _ other: FlowIndex, isShared: Bool
+    ) -> Congestion {
         switch one {
         case .allFlows: return .allFlows
-        case .flow(let one)
+        case .flow(let one, _)
         where flows.outgoing[one].bytes >= flows.outgoing[other].bytes:
-            return .flow(one)
-        default: return .flow(other)
+            return .flow(one, isShared: isShared)
+        default: return .flow(other, isShared: isShared)
         }
     }
 
@@ -111,18 +127,24 @@ extension Node {
     /// published. Holders of patterns are left out.
     public func congestion(of message: OutgoingMessage) -> Congestion? {
         var fullest: Congestion?
-        for index in holderIndices(of: message.key) where index != .oneself {
+        let holders = holderIndices(of: message.key)
+        let isShared = holders.count > 1
+        for index in holders where index != .oneself {
             if flows.isCongested { return .allFlows }
             if isBulky(message, to: index) {
                 let flow = flows.flow(to: index, .bulk)
-                if !flow.isNone, flows.outgoing[flow].large.isCongested {
-                    return .largeMessages(flow)
+                if !flow.isNone, flows.outgoing[flow].large.isCongested,
+                    isHeld(by: flow, isShared: isShared)
+                {
+                    return .largeMessages(flow, isShared: isShared)
                 }
                 continue
             }
             let flow = flows.flow(to: index)
-            guard !flow.isNone, flows.outgoing[flow].isCongested else { continue }
-            fullest = fuller(fullest, flow)
+            guard !flow.isNone, flows.outgoing[flow].isCongested,
+                isHeld(by: flow, isShared: isShared)
+            else { continue }
+            fullest = fuller(fullest, flow, isShared: isShared)
         }
         return fullest
     }
@@ -131,17 +153,19 @@ extension Node {
     public func isCongested(_ congestion: Congestion) -> Bool {
         switch congestion {
         case .allFlows: flows.isCongested
-        case .flow(let flow):
+        case .flow(let flow, let isShared):
             flow.slot < flows.outgoing.count && flows.outgoing[flow].isCongested
-        case .largeMessages(let flow):
+                && isHeld(by: flow, isShared: isShared)
+        case .largeMessages(let flow, let isShared):
             flow.slot < flows.outgoing.count && flows.outgoing[flow].large.isCongested
+                && isHeld(by: flow, isShared: isShared)
         }
     }
 
     /// There is more than enough under way: the message is not sent, and its sender is told.
     @inline(never)
     mutating func refuse(
-        _ message: OutgoingMessage, to index: MemberIndex, _ bytes: Span<UInt8>,
+        _ message: OutgoingMessage, to index: MemberIndex, isShared: Bool, _ bytes: Span<UInt8>,
         _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
         // The flow is, or all are: their falling under half the window is what ends it.
@@ -149,7 +173,7 @@ extension Node {
             flows.isCongested = true
             outcome.congestion = .allFlows
         } else {
-            noteCongestion(flows.flow(to: index), &outcome)
+            noteCongestion(flows.flow(to: index), isShared: isShared, &outcome)
         }
         report(
             message.body, message.key, message.name, message.sender, to: members.id(of: index),

@@ -58,6 +58,15 @@ struct Accusation {
     }
 }
 
+extension Evidence {
+    var cause: Doubt.Cause {
+        switch self {
+        case .silence: .silent
+        case .refused: .refused
+        }
+    }
+}
+
 extension Accusation.Word {
     var isAccusation: Bool {
         switch self {
@@ -338,10 +347,10 @@ extension Node {
         _ accusation: Accusation, _ effects: inout EffectBuffer
     ) {
         if accusation.evidence == .refused, !isFlapping(accusation.subject) {
-            declareDead(accusation.subject, &effects)
+            declareDead(accusation.subject, .refused, &effects)
         } else {
             withdrawAccusation(of: accusation.subject)
-            declareSuspect(accusation.subject, &effects)
+            declareSuspect(accusation.subject, accusation.evidence.cause, &effects)
         }
     }
 
@@ -402,7 +411,7 @@ extension Node {
         suspicions.accusations[place].due =
             isOver ? now + configuration.timing.accusation : accusation.end
         askAgain(accusation, &effects)
-        if isOver { declareSuspect(accusation.subject, &effects) }
+        if isOver { declareSuspect(accusation.subject, .refused, &effects) }
     }
 
     /// The witnesses that have said nothing yet: are they there, and what do they find?
@@ -429,6 +438,7 @@ extension Node {
         }
         guard !link.isNone, links[link].isDoubted else { return }
         if now - links[link].heardAt > configuration.timing.silence * 3 {
+            noteHole(accusation.subject, &effects)
             drop(link, .silent, &effects)
             postpone(accusation.subject)
         } else {

@@ -121,10 +121,12 @@ extension Node {
             withdrawKeys(of: index, &effects)
         }
         members.replace(index, with: record, at: now)
-        statusChanged(index, from: known.status, &effects)
+        let teller = links[link].state == .free ? nil : links[link].peer
+        statusChanged(index, from: known.status, Doubt(.told, by: teller), &effects)
         // Who was gone may have been forgotten elsewhere.
         let isKnown =
             known.status.isPresent && record.incarnation.life == known.incarnation.life
+            && record.capabilities == known.capabilities
         tell(index, except: link, isStatus: isKnown)
         return record.status.isPresent ? index : nil
     }
@@ -140,7 +142,7 @@ extension Node {
         guard let index = members.insert(Member(record, at: now)) else { return nil }
         router.admit(index)
         coordinates.admit(index)
-        statusChanged(index, from: .dead, &effects)
+        statusChanged(index, from: .dead, Doubt(.told), &effects)
         tell(index, except: link, isStatus: false)
         return index
     }
@@ -158,7 +160,7 @@ extension Node {
         else { return true }
         if other == .oneself { return sharesOwnAddress(record, &effects) }
         if isFirstHand, links[link].isDialled, links[link].endpoint == record.endpoint {
-            declareDead(other, &effects)
+            declareDead(other, .replaced, &effects)
             return true
         }
         if !isFirstHand, members[other].incarnation > record.incarnation { return false }
@@ -189,7 +191,8 @@ extension Node {
 
     /// Draws the consequences of a new status, which the table already has.
     private mutating func statusChanged(
-        _ index: MemberIndex, from former: MemberStatus, _ effects: inout EffectBuffer
+        _ index: MemberIndex, from former: MemberStatus, _ doubt: Doubt,
+        _ effects: inout EffectBuffer
     ) {
         let id = members.id(of: index)
         let status = members.status(of: index)
@@ -207,7 +210,7 @@ extension Node {
         case .suspect:
             reviewAccusations()
             counters[.suspicions] &+= 1
-            effects.append(.log(.memberSuspect(id)))
+            effects.append(.log(.memberSuspect(id, doubt)))
             let due = deathDue(of: index)
             members.adjust(index) { $0.deathDue = due }
             timers.schedule(.suspicion, at: due)
@@ -219,7 +222,7 @@ extension Node {
                 // A new life at the same address has answered for it.
                 if members.index(at: endpoint) == nil { lostMembers.insert(endpoint, at: id, now) }
                 effects.append(.memberDied(id))
-                effects.append(.log(.memberDead(id)))
+                effects.append(.log(.memberDead(id, doubt)))
             } else {
                 effects.append(.log(.memberLeft(id)))
             }
@@ -258,21 +261,28 @@ extension Node {
     }
 
     /// This node has evidence of its own that a member is gone for good.
-    mutating func declareDead(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        change(index, to: .dead, &effects)
+    mutating func declareDead(
+        _ index: MemberIndex, _ cause: Doubt.Cause, _ effects: inout EffectBuffer
+    ) {
+        change(index, to: .dead, cause, &effects)
     }
 
-    mutating func declareSuspect(_ index: MemberIndex, _ effects: inout EffectBuffer) {
-        if members.status(of: index) == .alive { change(index, to: .suspect, &effects) }
+    mutating func declareSuspect(
+        _ index: MemberIndex, _ cause: Doubt.Cause, _ effects: inout EffectBuffer
+    ) {
+        if members.status(of: index) == .alive { change(index, to: .suspect, cause, &effects) }
     }
 
     private mutating func change(
-        _ index: MemberIndex, to status: MemberStatus, _ effects: inout EffectBuffer
+        _ index: MemberIndex, to status: MemberStatus, _ cause: Doubt.Cause,
+        _ effects: inout EffectBuffer
     ) {
         let former = members.status(of: index)
         guard former.isPresent, former != status else { return }
         members.update(index, to: status, at: now)
-        statusChanged(index, from: former, &effects)
+        let link = members.link(of: index)
+        let silence = link.isNone ? nil : now - links[link].heardAt
+        statusChanged(index, from: former, Doubt(cause, after: silence), &effects)
         tell(index, except: .none, isStatus: true)
     }
 
@@ -298,7 +308,7 @@ extension Node {
                     .members([members[index].record], isRepair: false),
                     over: members[index].link, &effects)
             } else {
-                declareDead(index, &effects)
+                declareDead(index, .unrefuted, &effects)
             }
         }
         if let next { timers.schedule(.suspicion, at: next) }
@@ -348,12 +358,25 @@ extension Node {
         members.replace(.oneself, with: record, at: now)
         counters[.refutations] &+= 1
         effects.append(.log(.refuted))
-        tell(.oneself, except: .none, isStatus: isSuspicion && claim.life == bootMilliseconds)
+        let isStatus = isSuspicion && claim.life == bootMilliseconds
+        tell(.oneself, except: .none, isStatus: isStatus && !record.capabilities.isDraining)
         // Those who took this node for dead have forgotten its links.
         if !isSuspicion {
             lists.forgetTold()
             ownListChanged()
         }
+    }
+
+    /// This node sends its clients elsewhere and then leaves: all others are told.
+    package mutating func announceDrain(at now: Instant, into effects: inout EffectBuffer) {
+        if now > self.now { self.now = now }
+        if departure.hasBegun { return }
+        var record = members[.oneself].record
+        record.capabilities.features |= Capabilities.draining
+        record.incarnation = record.incarnation.next()
+        members.replace(.oneself, with: record, at: now)
+        tell(.oneself, except: .none, isStatus: false)
+        settleChanges(&effects)
     }
 
     // MARK: Flooding

@@ -19,6 +19,8 @@ extension Node {
     }
 
     mutating func sendHeartbeat(over index: LinkIndex, _ effects: inout EffectBuffer) {
+        let isInTime = now - links[index].beatAt < configuration.timing.heartbeat * 2
+        links[index].beatCount = isInTime ? min(links[index].beatCount, 254) + 1 : 0
         links[index].beatAt = now
         let echoDelay =
             links[index].peerSentAt == 0
@@ -39,6 +41,8 @@ extension Node {
     mutating func receivedHeartbeat(
         _ heartbeat: Heartbeat, on index: LinkIndex, _ effects: inout EffectBuffer
     ) {
+        noteEcho(heartbeat, on: index, &effects)
+        if links[index].state != .established { return }
         links[index].peerSentAt = heartbeat.sentAt
         links[index].peerHeartbeatAt = now
         if heartbeat.echo != 0 {

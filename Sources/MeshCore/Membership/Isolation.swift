@@ -62,7 +62,7 @@ extension Node {
             return
         }
         for entry in members.ring where entry.index != .oneself {
-            declareSuspect(entry.index, &effects)
+            declareSuspect(entry.index, .cutOff, &effects)
         }
     }
 

@@ -13,7 +13,7 @@ extension Node {
             members.status(of: expected).isPresent
         else { return }
         if record.endpoint == links[index].endpoint {
-            declareDead(expected, &effects)
+            declareDead(expected, .replaced, &effects)
         } else if links[index].purpose.isForLink {
             postpone(expected)
             accuse(expected, .silence, &effects)

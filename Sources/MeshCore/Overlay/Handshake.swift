@@ -231,7 +231,11 @@ extension Node {
         var worth = purpose != .neighbour ? 1 : isRingNeighbour(peer) ? 3 : 2
         for index in links.established {
             let value = worthOfLink(index)
-            if value < worth {
+            let isFarther =
+                value == worth && !victim.isNone
+                && links[index].roundTrips.smoothed ?? .zero
+                    > links[victim].roundTrips.smoothed ?? .zero
+            if value < worth || isFarther {
                 worth = value
                 victim = index
             }
@@ -305,6 +309,7 @@ extension Node {
         links[index].peer = record.id
         links[index].member = member
         if links[index].purpose == .introduce {
+            noteAnswer(of: member, &effects)
             links[index].state = .introducing
             suspicions.isolation.unanswered = 0
             join.heard(links[index].endpoint, record.id)
@@ -417,6 +422,7 @@ extension Node {
         links[index].peerCoordinate = coordinates.coordinate(of: member) ?? .origin
         links[index].since = now
         links[index].heardAt = now
+        noteFresh(index)
         if join.areSeedsSilent { introduced(&effects) }
         members.adjust(member) {
             $0.link = index
@@ -516,6 +522,7 @@ extension Node {
             wayLost(index)
             unlinked(link, index, reason == .misbehaved ? .misbehaved : .closed, &effects)
             lostLinkToAsk(index, &effects)
+            noteEnd(of: link, &effects)
             guard members.status(of: link.member).isPresent, !departure.hasBegun else { return }
             // Is it gone, or only the connection? Its address knows.
             dial(

@@ -28,8 +28,9 @@ struct Link {
     var isDoubted = false
     /// The peer is leaving the mesh: no way leads over it any more.
     var isPeerLeaving = false
-    /// What the peer knows has been compared with what this node knows, at least once.
-    var isCompared = false
+    /// Something that was sent over it, or over one before it to the same peer, has not arrived
+    /// (`SecondChoices`): it carries what finds no other way.
+    var isSecondChoice = false
     var peerSentAt: UInt32 = 0
     /// The peer; meaningful from the hello or welcome on, and for a dialled link whose peer is known.
     var peer = NodeID(0)
@@ -69,6 +70,12 @@ struct Link {
     var isListPassed = false
     /// For a link that is dialled: how long that may take.
     private var patienceMilliseconds: UInt16 = 0
+    /// What the peer knows has been compared with what this node knows, at least once.
+    var isCompared = false
+    /// Heartbeats that were sent in time, in a row, up to 255.
+    var beatCount: UInt8 = 0
+    /// Heartbeats of the peer in a row which say that it does not hear this node.
+    var unheardCount: UInt8 = 0
     var endpoint = Endpoint(ipv4: 0, port: 0)
     var isDialled = false
     /// The peer has greeted with a later version or features: it may say what this node does not know.
@@ -93,9 +100,9 @@ struct Link {
         set { patienceMilliseconds = UInt16(clamping: newValue.microseconds / 1_000) }
     }
 
-    /// It carries messages: established and not doubted.
+    /// It carries messages: established and neither doubted nor second choice.
     @inline(__always) var isUsable: Bool {
-        state == .established && !isDoubted && !isPeerLeaving
+        state == .established && !isDoubted && !isPeerLeaving && !isSecondChoice
     }
     /// Routed and arc frames that arrive over it count.
     @inline(__always) var carriesFrames: Bool { state == .established || state == .closing }

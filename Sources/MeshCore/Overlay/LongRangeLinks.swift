@@ -36,6 +36,8 @@ struct LongRangeLinks {
     /// Targets beyond one per stratum, taken because the node had few links.
     private(set) var extras: [NodeID] = []
     private(set) var isDiallingExtra = false
+    /// A destination that is linked because a flow to it stood still (`Stall`).
+    private var aim: (peer: NodeID, until: Instant)?
 
     init(strataCount: Int) {
         outgoing = [Outgoing](repeating: Outgoing(), count: strataCount)
@@ -79,6 +81,16 @@ struct LongRangeLinks {
     var extraStratum: Int { outgoing.count }
 
     mutating func diallingExtra() { isDiallingExtra = true }
+
+    /// One at a time: while the link to one is wanted, others go without.
+    mutating func aim(at peer: NodeID, until end: Instant) {
+        if let aim, aim.peer != peer, end < aim.until + .seconds(10) { return }
+        aim = (peer, end)
+    }
+
+    func aims(at now: Instant) -> NodeID? {
+        aim.flatMap { now < $0.until ? $0.peer : nil }
+    }
 
     func isTarget(_ peer: NodeID) -> Bool {
         outgoing.contains { $0.target == peer } || extras.contains(peer)

@@ -7,6 +7,7 @@ extension Node {
     mutating func maintain(_ effects: inout EffectBuffer) {
         timers.schedule(.maintenance, at: now + configuration.timing.maintenance)
         flows.trim()
+        restoreLinks()
         guard !departure.hasBegun else { return }
         forgetRoles()
         let others = members.ring.count - 1
@@ -29,8 +30,10 @@ extension Node {
             let link = targetLink(of: stratum)
             if !link.isNone { links[link].pendingRole = .longRange }
         }
-        if longRange.extras.isEmpty { return }
-        for index in links.established where longRange.isTarget(links[index].peer) {
+        if longRange.extras.isEmpty, longRange.aims(at: now) == nil { return }
+        let aim = longRange.aims(at: now)
+        for index in links.established
+        where longRange.isTarget(links[index].peer) || links[index].peer == aim {
             links[index].pendingRole = .longRange
         }
     }
@@ -61,7 +64,9 @@ extension Node {
                 if index == .oneself { break }
                 let link = members.link(of: index)
                 let isReachable =
-                    !link.isNone && !links[link].isDoubted || members[index].dialFailures == 0
+                    !link.isNone && links[link].isUsable
+                    || members[index].dialFailures == 0
+                        && (link.isNone || !links[link].isSecondChoice)
                 if isReachable { reachable += 1 }
                 want(index, direction > 0 ? .successor : .predecessor, &effects)
             }

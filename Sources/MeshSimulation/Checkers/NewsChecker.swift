@@ -21,7 +21,7 @@ struct NewsChecker {
     /// Whose coming or going an event tells; nil: nobody's.
     static func subject(of event: LogEvent) -> NodeID? {
         switch event {
-        case .memberUp(let id), .memberDead(let id), .memberLeft(let id): id
+        case .memberUp(let id), .memberDead(let id, _), .memberLeft(let id): id
         default: nil
         }
     }

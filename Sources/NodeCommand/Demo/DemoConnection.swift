@@ -40,7 +40,7 @@ final class DemoConnection {
     init?(node: Int, port: UInt16) {
         self.node = node
         let address = linux_endpoint(high: 0, low: 0x7F00_0001, port: port, is_ipv6: false)
-        socket = linux_connect(address)
+        socket = linux_connect(address, 0)
         guard socket >= 0 else { return nil }
         ask(["HELLO", "3"], .hello)
     }

@@ -270,9 +270,11 @@ final class Words {
         case .joined(let count): "joined, \(count) members"
         case .ready(let count, let keys): "ready, \(count) members, \(keys) keys"
         case .memberUp(let id): "\(name(id)) up"
-        case .memberSuspect(let id): "\(name(id)) suspect"
-        case .memberDead(let id): "\(name(id)) dead"
+        case .memberSuspect(let id, _): "\(name(id)) suspect"
+        case .memberDead(let id, _): "\(name(id)) dead"
         case .memberLeft(let id): "\(name(id)) left"
+        case .linkHollow(let id): "link with \(name(id)) carries nothing"
+        case .memberMute(let id): "\(name(id)) acknowledges nothing"
         case .linkUp(let id): "link up with \(name(id))"
         case .linkDown(let id, let reason): "link down with \(name(id)), \(reason)"
         case .refused(let endpoint, let reason):

@@ -1,0 +1,228 @@
+import MeshWire
+
+/// Links that stand and do not carry what is sent over them: a path that drops packets above some size
+/// (an MTU hole) passes greetings and heartbeats, and the first large message stops the connection.
+///
+///     the peer says that it hears nothing any more  ┐   a hole: a warning, and a link to this peer is
+///     the link is dropped as silent, others hear it ├   second choice for 1, 2, 4 … 16 minutes
+///     it is silent, and the peer's address answers  ┘
+///     a flow's messages are not acknowledged            second choice for 5 s
+///
+/// What is second choice is kept, heard and watched as any other link, and carries messages where there is no
+/// other way. Connections that are opened after a hole send small packets.
+struct SecondChoices {
+    private struct Entry {
+        var peer: NodeID
+        /// No connection of this time is trusted.
+        var until: Instant
+        var pause: Delay
+    }
+
+    private var entries: [Entry] = []
+
+    /// Guesses.
+    private static var pauseMin: Delay { .seconds(60) }
+    private static var pauseMax: Delay { .seconds(960) }
+    /// Beyond it the one that ends first is forgotten.
+    private static var countMax: Int { 256 }
+
+    var isEmpty: Bool { entries.isEmpty }
+
+    /// A hole on the way to the peer. One that shows again within as long as it was second choice makes
+    /// that twice as long; the same hole is seen several times.
+    mutating func note(_ peer: NodeID, at now: Instant) {
+        expire(at: now)
+        guard let place = entries.firstIndex(where: { $0.peer == peer }) else {
+            if entries.count == Self.countMax,
+                let first = entries.indices.min(by: { entries[$0].until < entries[$1].until })
+            {
+                entries.remove(at: first)
+            }
+            entries.append(Entry(peer: peer, until: now + Self.pauseMin, pause: Self.pauseMin))
+            return
+        }
+        let begin = entries[place].until - entries[place].pause
+        if now - begin < .seconds(5) { return }
+        entries[place].pause = min(entries[place].pause * 2, Self.pauseMax)
+        entries[place].until = now + entries[place].pause
+    }
+
+    /// Forgets what has been well for as long as it was second choice.
+    mutating func expire(at now: Instant) {
+        if !entries.isEmpty { entries.removeAll { $0.until + $0.pause <= now } }
+    }
+
+    /// Until when a link to the peer is second choice; nil: it is not.
+    func end(_ peer: NodeID, at now: Instant) -> Instant? {
+        entries.first { $0.peer == peer && now < $0.until }?.until
+    }
+
+    func contains(_ peer: NodeID) -> Bool { entries.contains { $0.peer == peer } }
+}
+
+extension Node {
+    /// Heartbeats in a row of a peer that has not heard this node for longer than `Timing.silence`. A
+    /// process that has stood still says so once, before it reads what waits for it, and a line that
+    /// loses a tenth of all packets for some seconds.
+    private static var unheardCountMax: UInt8 { 4 }
+    /// This node's own heartbeats in a row, before what the peer says of them counts: while this node
+    /// stood still it was not to be heard.
+    private static var beatsNeeded: UInt8 { 6 }
+    /// A queue that moved so lately still delays what goes behind it.
+    private static var queueTime: Delay { .seconds(3) }
+    /// A link that was made for a flow stays for so long.
+    private static var aimTime: Delay { .seconds(60) }
+    /// A link that is silent for so long, beyond doubt, while its peer's address answers.
+    private static var silenceNeeded: Delay { .milliseconds(2_300) }
+    /// One flow's messages are not acknowledged, which has many reasons.
+    private static var doubtTime: Delay { .seconds(5) }
+
+    /// Connections to this address are to send small packets only.
+    public func needsSmallPackets(over link: LinkIndex) -> Bool {
+        guard links.isValid(link), !secondChoices.isEmpty else { return false }
+        return secondChoices.contains(links[link].peer)
+    }
+
+    /// Counts heartbeats that say that the peer does not hear this node, which hears the peer.
+    @inline(__always)
+    mutating func noteEcho(
+        _ heartbeat: Heartbeat, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) {
+        if Int64(heartbeat.echoDelay) < configuration.timing.silence.microseconds {
+            links[index].unheardCount = 0
+        } else {
+            noteUnheard(on: index, &effects)
+        }
+    }
+
+    @inline(never)
+    private mutating func noteUnheard(on index: LinkIndex, _ effects: inout EffectBuffer) {
+        // What comes in a heap was said while nothing came over the link.
+        let isTimely =
+            now - links[index].peerHeartbeatAt > .milliseconds(225)
+        guard links[index].beatCount >= Self.beatsNeeded, isTimely else { return }
+        if index.slot < flows.backlogs.count, flows.backlogs[index.slot].bytes > 0,
+            now - flows.backlogs[index.slot].movedAt < Self.queueTime
+        {
+            return
+        }
+        links[index].unheardCount = min(links[index].unheardCount + 1, Self.unheardCountMax)
+        guard links[index].unheardCount == Self.unheardCountMax else { return }
+        noteHole(links[index].member, &effects)
+        // What is on this connection does not arrive any more: another one is better.
+        drop(index, .silent, &effects)
+    }
+
+    /// The address of a member has answered anew, whose link has brought nothing for long. Once may be
+    /// chance: of a process that has stood still this may be read first.
+    mutating func noteAnswer(of member: MemberIndex, _ effects: inout EffectBuffer) {
+        let link = members.link(of: member)
+        guard !link.isNone, links[link].isDoubted, now - links[link].heardAt > Self.silenceNeeded
+        else { return }
+        let now = now
+        answers.removeAll { now - $0.at > .seconds(5) }
+        guard let first = answers.first(where: { $0.link == link }) else {
+            answers.append((link, now))
+            return
+        }
+        guard now - first.at >= configuration.timing.heartbeat, links[link].heardAt < first.at
+        else { return }
+        answers.removeAll { $0.link == link }
+        noteHole(member, &effects)
+        drop(link, .silent, &effects)
+    }
+
+    /// The peer ends a link over which it has not heard this node for a while.
+    mutating func noteEnd(of link: Link, _ effects: inout EffectBuffer) {
+        if link.unheardCount > 0 { noteHole(link.member, &effects) }
+    }
+
+    /// What is sent to this member over a link does not arrive, though both are there.
+    mutating func noteHole(_ member: MemberIndex, _ effects: inout EffectBuffer) {
+        let peer = members.id(of: member)
+        secondChoices.note(peer, at: now)
+        counters[.linksHollow] &+= 1
+        complain(of: peer.rawValue ^ 0x686f_6c65, .linkHollow(peer), &effects)
+        let link = members.link(of: member)
+        if !link.isNone { demote(link, &effects) }
+    }
+
+    /// A flow that goes to its destination itself has had no acknowledgement for long.
+    mutating func doubtWay(of flow: FlowIndex, _ effects: inout EffectBuffer) {
+        let link = flows.outgoing[flow].detour.lastHop
+        guard !link.isNone, links[link].isUsable, links[link].member == flows.outgoing[flow].member
+        else { return }
+        demotions.removeAll { $0.link == link }
+        demotions.append((link, now + Self.doubtTime))
+        demote(link, &effects)
+    }
+
+    /// A flow to a member stands still: a link to itself, in place of the worst one. What stands between may
+    /// be at fault.
+    mutating func dialItself(_ member: MemberIndex, _ effects: inout EffectBuffer) {
+        guard members.status(of: member) == .alive, members.link(of: member).isNone,
+            !departure.hasBegun
+        else { return }
+        longRange.aim(at: members.id(of: member), until: now + Self.aimTime)
+        let endpoint = members.endpoint(of: member)
+        if links.isDialling(endpoint) { return }
+        dial(endpoint, peer: member, .neighbour, stratum: 0, &effects)
+    }
+
+    private mutating func demote(_ link: LinkIndex, _ effects: inout EffectBuffer) {
+        guard links[link].state == .established, !links[link].isSecondChoice else { return }
+        links[link].isSecondChoice = true
+        linksChanged()
+        wayLost(link)
+        timers.schedule(.maintenance, at: now + .milliseconds(20))
+        // Nobody waits for its queue.
+        effects.append(.uncongested)
+    }
+
+    /// Messages go over this link only where there is no other way.
+    public func isSecondChoice(_ link: LinkIndex) -> Bool {
+        links.isValid(link) && links[link].isSecondChoice
+    }
+
+    /// A new link to a peer on the way to which there was a hole.
+    mutating func noteFresh(_ link: LinkIndex) {
+        demotions.removeAll { $0.link == link }
+        answers.removeAll { $0.link == link }
+        links[link].isSecondChoice = secondChoices.end(links[link].peer, at: now) != nil
+    }
+
+    /// Links whose time as second choice is over are as good as others.
+    mutating func restoreLinks() {
+        if secondChoices.isEmpty, demotions.isEmpty { return }
+        let now = now
+        secondChoices.expire(at: now)
+        demotions.removeAll { $0.until <= now }
+        var isAny = false
+        for link in links.established where links[link].isSecondChoice {
+            guard secondChoices.end(links[link].peer, at: now) == nil,
+                !demotions.contains(where: { $0.link == link })
+            else { continue }
+            links[link].isSecondChoice = false
+            isAny = true
+        }
+        if isAny {
+            linksChanged()
+            wayFound()
+        }
+    }
+
+    /// As a node does that takes a link that stands for one that carries; for mutants.
+    package mutating func forgetHoles() {
+        secondChoices = SecondChoices()
+        demotions = []
+        restoreAll()
+    }
+
+    private mutating func restoreAll() {
+        for link in links.established where links[link].isSecondChoice {
+            links[link].isSecondChoice = false
+            linksChanged()
+            wayFound()
+        }
+    }
+}
