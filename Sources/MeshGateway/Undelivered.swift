@@ -35,8 +35,9 @@ extension Gateway {
         sender: UInt64, _ body: RoutedBody, _ key: Key, name: Slice, to node: NodeID,
         _ bytes: Span<UInt8>, count: Int
     ) {
-        counters[.undelivered] &+= UInt64(count)
-        guard sender != 0, let client = client(tagged: sender) else { return }
+        let client = sender == 0 ? nil : client(tagged: sender)
+        noteTrouble(.undelivered, by: UInt64(count), of: client)
+        guard let client else { return }
         let slot = client.slot
         guard clients[slot].flags.contains(.reports),
             clients[slot].flags.isDisjoint(with: [.doomed, .ending])

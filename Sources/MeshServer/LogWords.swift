@@ -191,4 +191,21 @@ extension Server {
         }
         edge.gateway.cuts.removeAll()
     }
+
+    /// What has gone wrong for clients, a line for each counter in ten seconds at the most.
+    mutating func reportTroubles(_ effects: inout ServerEffects) {
+        for trouble in edge.gateway.takeTroubles() {
+            var fields: [LogLine.Field] = [
+                ("counter", .text("\(trouble.counter)")),
+                ("count", .integer(Int(clamping: trouble.count))),
+            ]
+            if let client = trouble.client { fields.append(("client", .integer(Int(client)))) }
+            for (field, value) in [
+                ("address", trouble.address), ("name", trouble.name), ("user", trouble.user),
+            ] where !value.isEmpty {
+                fields.append((field, .text(value)))
+            }
+            effects.orders.append(.log(LogLine(.warning, "clientTrouble", fields)))
+        }
+    }
 }

@@ -317,12 +317,13 @@ class Node:
                       if row["status"] == status)
 
     def status_of(self, node):
-        """What this node thinks of the other: alive, suspect, dead, left; None when it is unknown.
+        """What this node thinks of the other: alive, leaving, suspect, dead, left; None: unknown.
 
         Several lives of one node may be known; the best status counts."""
         known = [row["status"] for row in self.rows("MESH.MEMBERS")
                  if row["name"] == "node-%d" % node.index]
-        return next((s for s in ("alive", "suspect", "left", "dead") if s in known), None)
+        return next((s for s in ("alive", "leaving", "suspect", "left", "dead") if s in known),
+                    None)
 
     def client_list(self):
         """CLIENT LIST as dictionaries."""

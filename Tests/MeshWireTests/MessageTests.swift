@@ -9,6 +9,12 @@ private let bob = MemberRecord(
     id: NodeID(.max), incarnation: Incarnation(3), status: .alive,
     endpoint: Endpoint(ipv6High: 0x2001_0DB8_0000_0000, low: 1, port: 1), name: "", zone: "ö")
 
+private func draining(_ record: MemberRecord) -> MemberRecord {
+    var changed = record
+    changed.capabilities.features |= Capabilities.draining
+    return changed
+}
+
 /// Every message that is written by `append(_: Message)`.
 private let messages: [Message] = [
     .hello(
@@ -20,6 +26,7 @@ private let messages: [Message] = [
     .refuse(.stratumTaken, holder: NodeID(8), Incarnation(1)),
     .heartbeat(Heartbeat(digest: 1, sentAt: 2, echo: 3, echoDelay: 4)),
     .members([ann, bob], isRepair: true), .members([], isRepair: false),
+    .members([draining(bob)], isRepair: false),
     .linkLists([
         LinkList(
             owner: NodeID(1), incarnation: Incarnation(2), version: 3, hopsLeft: 1,
@@ -125,6 +132,19 @@ private let messages: [Message] = [
                 }
             }
         }
+    }
+
+    @Test func `a member that drains has feature 31, and speaks no later version for that`() {
+        #expect(!bob.capabilities.isDraining && !bob.capabilities.areLater)
+        let leaving = draining(bob).capabilities
+        #expect(leaving.isDraining && !leaving.areLater)
+        #expect(leaving.features == 0x8000_0000)
+        var later = leaving
+        later.features |= 1 << 30
+        #expect(later.isDraining && later.areLater)
+        // A record ends with features and largest payload.
+        let bytes = encoded(.members([draining(bob)], isRepair: false))
+        #expect(Array(bytes.suffix(8).prefix(4)) == [0, 0, 0, 0x80])
     }
 
     @Test func `a heartbeat that is written at one go is the same frame, and is read from it`() {

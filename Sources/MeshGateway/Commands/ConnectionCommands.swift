@@ -128,7 +128,7 @@ extension Gateway {
     }
 
     private mutating func refusePassword(_ client: ClientIndex) {
-        counters[.authenticationFailures] += 1
+        noteTrouble(.authenticationFailures, of: client)
         fail(client, .rights(.wrongPassword))
     }
 

@@ -104,7 +104,7 @@ extension Gateway {
 
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
-        counters[.clientProtocolErrors] += 1
+        noteTrouble(.clientProtocolErrors, of: client)
         clients[client.slot].output.appendError(error.inRESP)
         clients[client.slot].flags.insert(.ending)
         wrote(client)
@@ -138,7 +138,7 @@ extension Gateway {
             fail(client, .transaction(.aborted(because: refusal)))
             return .handled
         case .dropped:
-            counters[.clientProtocolErrors] += 1
+            noteTrouble(.clientProtocolErrors, of: client)
             clients[slot].flags.insert(.ending)
             return .end
         case .admitted(let command):

@@ -64,7 +64,7 @@ extension Gateway {
         if excess(kind, addition) == nil { return true }
         // Near a bound it is worth while to look at each.
         guard let reason = excess(kind, newcomers(kind, range, input, client)) else { return true }
-        counters[.subscriptionsRefused] += 1
+        noteTrouble(.subscriptionsRefused, of: client)
         fail(client, reason)
         return false
     }

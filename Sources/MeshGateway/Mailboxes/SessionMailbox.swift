@@ -146,7 +146,7 @@ extension Gateway {
     }
 
     private mutating func noteLoss(_ box: MailboxIndex, isOldest: Bool) {
-        counters[.sessionMessagesDropped] += 1
+        noteTrouble(.sessionMessagesDropped, of: mailboxes[box].session)
         if mailboxes[box].lostCount == 0 { mailboxes[box].lostSince = now }
         // The oldest of a counted session may have been seen.
         if isOldest, mailboxes[box].isNumbered { return }

@@ -85,10 +85,10 @@ extension Gateway {
         let slot = client.slot
         clients[slot].droppedCount += 1
         switch clients[slot].mailbox.policy {
-        case .disconnect, .dropOldest: counters[.droppedOldest] += 1
-        case .dropNewest: counters[.droppedNewest] += 1
-        case .latest:
-            counters[.droppedSuperseded] += 1
+        case .disconnect, .dropOldest: noteTrouble(.droppedOldest, of: client)
+        case .dropNewest: noteTrouble(.droppedNewest, of: client)
+        // It is what the client has asked for.
+        case .latest: counters[.droppedSuperseded] += 1
         }
         if clients[slot].flags.contains(.gaps) {
             noteGap(

@@ -351,7 +351,7 @@ extension Gateway {
                 if !departure.hasCaughtUp || !mailboxes[box].messages.waiting.isEmpty
                     || mailboxes[box].lostCount > 0
                 {
-                    counters[.sessionDeparturesLost] += 1
+                    noteTrouble(.sessionDeparturesLost, of: index)
                 }
                 endDeparture(index, box, to: node)
                 continue

@@ -239,7 +239,7 @@ extension Gateway {
             case .waiting(let box, _), .moved(let box, _, _):
                 let count = mailboxes[box].messages.waiting.count
                 guard count > 0 else { continue }
-                counters[.sessionMessagesDropped] += UInt64(count)
+                noteTrouble(.sessionMessagesDropped, by: UInt64(count), of: index)
                 missed(count, since: now, by: box)
                 mailboxes[box].messages.empty(&stored)
                 queueDeparture(index)

@@ -168,7 +168,7 @@ extension Gateway {
     private mutating func beginLostSession(
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) {
-        counters[.sessionsLost] += 1
+        noteTrouble(.sessionsLost, of: client)
         if let index = openSession(user, client, isCounted: isCounted) {
             answerToken(index, client)
             tellSessionGap(client, user, Self.unknownCount, since: now)

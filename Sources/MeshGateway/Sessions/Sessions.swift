@@ -97,7 +97,7 @@ extension Gateway {
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) -> UserSessionIndex? {
         guard sessionCount < configuration.sessionsMax else {
-            counters[.sessionsRefused] += 1
+            noteTrouble(.sessionsRefused, of: client)
             fail(client, .limit(.sessions))
             return nil
         }
@@ -130,7 +130,7 @@ extension Gateway {
         }
         guard hasRoom(.user, 1..<2, input, client) else { return .handled }
         guard sessionCount < configuration.sessionsMax else {
-            counters[.sessionsRefused] += 1
+            noteTrouble(.sessionsRefused, of: client)
             fail(client, .limit(.sessions))
             return .handled
         }
@@ -138,7 +138,7 @@ extension Gateway {
     }
 
     mutating func refuseToken(_ client: ClientIndex) {
-        counters[.sessionTokensRefused] += 1
+        noteTrouble(.sessionTokensRefused, of: client)
         fail(client, .session(.unknownToken))
     }
 
@@ -326,7 +326,8 @@ extension Gateway {
     private mutating func expire(_ index: UserSessionIndex) {
         guard case .waiting(let box, _) = sessions[index].state else { return }
         counters[.sessionsExpired] += 1
-        counters[.sessionMessagesDropped] += UInt64(mailboxes[box].messages.waiting.count)
+        let lost = mailboxes[box].messages.waiting.count
+        if lost > 0 { noteTrouble(.sessionMessagesDropped, by: UInt64(lost), of: index) }
         closeMailbox(box)
         forget(index)
     }

@@ -1,0 +1,98 @@
+import MeshCore
+
+/// One of the counters that rise only where something goes wrong for a client has risen, for the driver's
+/// log.
+public struct ClientTrouble: Equatable, Sendable {
+    public var counter: GatewayCounter
+    /// By how much it has risen since the last line about it.
+    public var count: UInt64
+    /// The client that it rose for, as in CLIENT LIST; nil: none is connected.
+    public var client: Int64?
+    /// Where the client came from: `127.0.0.1:50123`; empty without one.
+    public var address = ""
+    /// The name that it gave itself (CLIENT SETNAME); mostly empty.
+    public var name = ""
+    /// The user whose session it is, at most `Gateway.cutChannelBytesMax` bytes of it; empty: it is none.
+    public var user = ""
+}
+
+/// The counters that have risen, and when each may stand in the log again. There are as many as places that
+/// name one: a dozen.
+struct ClientTroubles {
+    private struct Entry {
+        var counter: GatewayCounter
+        /// What no line has told of.
+        var count: UInt64
+        var nextLine: Instant
+    }
+
+    private var entries: [Entry] = []
+    /// The driver empties it.
+    var lines: [ClientTrouble] = []
+
+    /// Between two lines about one counter. A guess.
+    static var pause: Delay { .seconds(10) }
+
+    /// How much a line would tell of now; nil: it is too early for one.
+    mutating func rise(_ counter: GatewayCounter, by count: UInt64, at now: Instant) -> UInt64? {
+        let place: Int
+        if let found = entries.firstIndex(where: { $0.counter == counter }) {
+            place = found
+        } else {
+            place = entries.count
+            entries.append(Entry(counter: counter, count: 0, nextLine: now))
+        }
+        entries[place].count &+= count
+        guard entries[place].nextLine <= now else { return nil }
+        let sum = entries[place].count
+        entries[place].count = 0
+        entries[place].nextLine = now + Self.pause
+        return sum
+    }
+}
+
+extension Gateway {
+    /// Counts what goes wrong for a client, and tells the driver's log of it, at most once in ten seconds
+    /// for each counter. What comes in between is told of by the next line.
+    @inline(never)
+    mutating func noteTrouble(
+        _ counter: GatewayCounter, by count: UInt64 = 1, of client: ClientIndex?
+    ) {
+        counters[counter] &+= count
+        guard let sum = troubles.rise(counter, by: count, at: now) else { return }
+        var trouble = ClientTrouble(counter: counter, count: sum)
+        if let client {
+            trouble.client = clients[client.slot].id
+            trouble.address = clients[client.slot].address
+            trouble.name = String(decoding: clients[client.slot].name, as: UTF8.self)
+        }
+        tell(trouble)
+    }
+
+    /// The same for a session whose client is away.
+    @inline(never)
+    mutating func noteTrouble(
+        _ counter: GatewayCounter, by count: UInt64 = 1, of session: UserSessionIndex
+    ) {
+        counters[counter] &+= count
+        guard let sum = troubles.rise(counter, by: count, at: now) else { return }
+        var trouble = ClientTrouble(counter: counter, count: sum)
+        trouble.user = String(
+            decoding: sessions[session].user.prefix(Self.cutChannelBytesMax), as: UTF8.self)
+        tell(trouble)
+    }
+
+    private mutating func tell(_ trouble: ClientTrouble) {
+        troubles.lines.append(trouble)
+        hasWork = true
+    }
+
+    /// What the log is to be told of; they are told once.
+    package mutating func takeTroubles() -> [ClientTrouble] {
+        if troubles.lines.isEmpty { return [] }
+        defer { troubles.lines.removeAll() }
+        return troubles.lines
+    }
+
+    package var hasTroubles: Bool { !troubles.lines.isEmpty }
+}
