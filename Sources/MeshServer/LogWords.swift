@@ -85,9 +85,9 @@ extension Server {
         case .linkHollow(let id):
             return about(
                 id, "linkHollow",
-                hint: "it greets, but what is sent over the link does not arrive: a path that "
-                    + "drops large packets (MTU)? Other ways are taken for some minutes, and the "
-                    + "next connections to it send small packets")
+                hint: "both ends live, but what is sent over the link does not arrive: a path that "
+                    + "drops packets, perhaps only large ones (MTU)? Other ways are taken for some "
+                    + "minutes, and the next connections to it send small packets")
         case .memberMute(let id):
             return about(
                 id, "memberMute",
