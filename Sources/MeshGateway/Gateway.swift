@@ -124,6 +124,8 @@ public struct Gateway: ~Copyable {
     /// Clients that were ended because they read too slowly; the driver empties it. Each of them is
     /// in `dirty` too.
     public var cuts: [CutClient] = []
+    /// What has gone wrong for clients, for the log; the driver empties it.
+    public var complaints: [ClientTrouble] = []
     var troubles = ClientTroubles()
     /// Clients that waited for a session which has come: the driver goes on with their input, and empties
     /// it.
@@ -223,8 +225,8 @@ public struct Gateway: ~Copyable {
         patterns = PatternIndex(hasher: hasher)
     }
 
-    /// There is something for the driver in `errands`, `farewells` or `cuts`, or troubles to tell of; it
-    /// sets this to false when it has seen to all of them.
+    /// There is something for the driver in `errands`, `farewells`, `cuts` or `complaints`; it sets this to
+    /// false when it has seen to all of them.
     public var hasWork = false
 
     /// What to send to a connection that `open` has refused.

@@ -27,8 +27,6 @@ struct ClientTroubles {
     }
 
     private var entries: [Entry] = []
-    /// The driver empties it.
-    var lines: [ClientTrouble] = []
 
     /// Between two lines about one counter. A guess.
     static var pause: Delay { .seconds(10) }
@@ -83,16 +81,7 @@ extension Gateway {
     }
 
     private mutating func tell(_ trouble: ClientTrouble) {
-        troubles.lines.append(trouble)
+        complaints.append(trouble)
         hasWork = true
     }
-
-    /// What the log is to be told of; they are told once.
-    package mutating func takeTroubles() -> [ClientTrouble] {
-        if troubles.lines.isEmpty { return [] }
-        defer { troubles.lines.removeAll() }
-        return troubles.lines
-    }
-
-    package var hasTroubles: Bool { !troubles.lines.isEmpty }
 }

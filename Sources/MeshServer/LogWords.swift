@@ -194,7 +194,7 @@ extension Server {
 
     /// What has gone wrong for clients, a line for each counter in ten seconds at the most.
     mutating func reportTroubles(_ effects: inout ServerEffects) {
-        for trouble in edge.gateway.takeTroubles() {
+        for trouble in edge.gateway.complaints {
             var fields: [LogLine.Field] = [
                 ("counter", .text("\(trouble.counter)")),
                 ("count", .integer(Int(clamping: trouble.count))),
@@ -207,5 +207,6 @@ extension Server {
             }
             effects.orders.append(.log(LogLine(.warning, "clientTrouble", fields)))
         }
+        edge.gateway.complaints.removeAll()
     }
 }

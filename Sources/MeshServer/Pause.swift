@@ -12,7 +12,8 @@ struct Pause {
 
     /// The reason for a pause: something is too full.
     enum Cause {
-        case mesh(Congestion)
+        /// What was published when it showed goes to others than one node, or not.
+        case mesh(Congestion, isShared: Bool)
         case link(LinkIndex)
     }
 
@@ -147,13 +148,27 @@ extension Server {
         if message.isVolatile { return false }
         guard let congestion = node.congestion(of: message), edge.gateway.postpone(client)
         else { return false }
-        pausePublisher(client, .mesh(congestion))
+        pausePublisher(client, .mesh(congestion, isShared: node.isShared(message.key)))
+        return true
+    }
+
+    /// Something that a message has gone to is full. Returns whether its publisher waits: not for one that
+    /// stands still, if others get the message too.
+    @inline(never)
+    mutating func heed(
+        _ congestion: Congestion, of publication: Publication, by client: ClientIndex
+    ) -> Bool {
+        let cause = Pause.Cause.mesh(
+            congestion, isShared: node.isShared(publication.message.key))
+        guard isCongested(cause) else { return false }
+        pausePublisher(client, cause)
         return true
     }
 
     private mutating func isCongested(_ cause: Pause.Cause) -> Bool {
         switch cause {
-        case .mesh(let congestion): node.isCongested(congestion)
+        case .mesh(let congestion, let isShared):
+            node.isCongested(congestion, isShared: isShared)
         case .link(let link):
             pause.congestedLinks.contains(link) && !node.isSecondChoice(link)
         }

@@ -148,8 +148,7 @@ extension Server {
             Int(edge.gateway.counters[.clientCopies] &- copies)
             * (Int(publication.message.name.count) + Int(publication.message.payload.count))
         if edge.gateway.hasWork { settle(&effects) }
-        if let congestion = outcome.congestion {
-            pausePublisher(client, .mesh(congestion))
+        if let congestion = outcome.congestion, heed(congestion, of: publication, by: client) {
             return .paused
         }
         if !pause.congestedLinks.isEmpty, let link = congestedLink(among: effects) {

@@ -410,7 +410,7 @@ public struct Server: ~Copyable {
             edge.gateway.farewells.removeAll()
         }
         if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
-        if edge.gateway.hasTroubles { reportTroubles(&effects) }
+        if !edge.gateway.complaints.isEmpty { reportTroubles(&effects) }
         if edge.gateway.hasNewSettings {
             edge.gateway.hasNewSettings = false
             effects.orders.append(.configure(edge.gateway.settings))

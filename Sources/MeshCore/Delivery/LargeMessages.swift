@@ -145,7 +145,7 @@ extension Node {
             return false
         }
         guard mayKeepLarge(size, flow) else {
-            noteLargeCongestion(flow, isShared: copyCount > 1, &outcome)
+            noteLargeCongestion(flow, &outcome)
             report(
                 message.body, message.key, message.name, message.sender, to: members.id(of: index),
                 bytes, &effects)
@@ -170,7 +170,7 @@ extension Node {
             if flows.outgoing[flow].large.bytes > configuration.flows.windowBytes
                 || flows.outgoing[flow].large.count > configuration.flows.windowCount
             {
-                noteLargeCongestion(flow, isShared: copyCount > 1, &outcome)
+                noteLargeCongestion(flow, &outcome)
             }
             if flows.retransmission.byteCount > configuration.flows.totalBytes {
                 flows.isCongested = true
@@ -192,9 +192,7 @@ extension Node {
             && flows.retransmission.byteCount <= limits.totalBytes * 2
     }
 
-    private mutating func noteLargeCongestion(
-        _ flow: FlowIndex, isShared: Bool, _ outcome: inout PublishOutcome
-    ) {
+    private mutating func noteLargeCongestion(_ flow: FlowIndex, _ outcome: inout PublishOutcome) {
         if flows.retransmission.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
             outcome.congestion = .allFlows
@@ -204,9 +202,9 @@ extension Node {
             flows.outgoing[flow].large.isCongested = true
             flows.congestedCount += 1
         }
-        let congestion = Congestion.largeMessages(flow, isShared: isShared)
-        if outcome.congestion != .allFlows, isCongested(congestion) {
-            outcome.congestion = congestion
+        let isWaitedFor = outcome.congestion == nil || flows.outgoing[flow].stall == .none
+        if outcome.congestion != .allFlows, isWaitedFor {
+            outcome.congestion = .largeMessages(flow)
         }
     }
 

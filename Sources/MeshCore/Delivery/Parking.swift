@@ -338,7 +338,7 @@ extension Node {
             return
         }
         guard mayKeep(cost, flow) else {
-            refuse(outgoing, to: index, isShared: false, bytes, &outcome, &effects)
+            refuse(outgoing, to: index, bytes, &outcome, &effects)
             return
         }
         if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }

@@ -61,10 +61,10 @@ public struct PublishOutcome: Equatable, Sendable {
 
 /// The part of the mesh that is too full for a publisher to be listened to.
 public enum Congestion: Equatable, Sendable {
-    /// The window of one flow. What others get too does not wait for one that stands still.
-    case flow(FlowIndex, isShared: Bool)
+    /// The window of one flow.
+    case flow(FlowIndex)
     /// The large messages of one flow of the bulk lane.
-    case largeMessages(FlowIndex, isShared: Bool)
+    case largeMessages(FlowIndex)
     /// All flows together keep too much.
     case allFlows
 }

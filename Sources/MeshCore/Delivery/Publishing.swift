@@ -81,8 +81,7 @@ extension Node {
         let cost = RetransmissionBuffer.headerSize + Int(name.count) + Int(payload.count)
         guard mayKeep(cost, flow) else {
             outcome.verdict = .refused
-            refuse(
-                message, to: index, isShared: message.isReceivedHere, bytes, &outcome, &effects)
+            refuse(message, to: index, bytes, &outcome, &effects)
             return
         }
         if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }
@@ -272,7 +271,7 @@ extension Node {
             }
             let flow = outgoingFlow(to: index)
             guard mayKeep(cost, flow) else {
-                refuse(message, to: index, isShared: copyCount > 1, bytes, &outcome, &effects)
+                refuse(message, to: index, bytes, &outcome, &effects)
                 continue
             }
             if flows.outgoing[flow].mustSkip { tellSkip(flow, &effects) }

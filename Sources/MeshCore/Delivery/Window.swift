@@ -52,7 +52,7 @@ extension Node {
         if flows.outgoing[flow].bytes > flows.outgoing[flow].window
             || flows.outgoing[flow].count > configuration.flows.windowCount
         {
-            noteCongestion(flow, isShared: copyCount > 1, &outcome)
+            noteCongestion(flow, &outcome)
         }
         if flows.retransmission.byteCount > configuration.flows.totalBytes {
             flows.isCongested = true
@@ -82,15 +82,27 @@ extension Node {
     /// A flow's window is full. Of several that one message belongs to its publisher waits for the
     /// fullest.
     @inline(never)
-    private mutating func noteCongestion(
-        _ flow: FlowIndex, isShared: Bool, _ outcome: inout PublishOutcome
-    ) {
+    private mutating func noteCongestion(_ flow: FlowIndex, _ outcome: inout PublishOutcome) {
         if !flows.outgoing[flow].isCongested {
             flows.outgoing[flow].isCongested = true
             flows.congestedCount += 1
         }
-        if isHeld(by: flow, isShared: isShared) {
-            outcome.congestion = fuller(outcome.congestion, flow, isShared: isShared)
+        outcome.congestion = fuller(outcome.congestion, flow)
+    }
+
+    /// The flow that keeps more, the first of equals. Whatever stands still comes after what moves: it
+    /// may not be waited for (`isHeld`).
+    private func fuller(_ one: Congestion?, _ other: FlowIndex) -> Congestion {
+        switch one {
+        case .allFlows: return .allFlows
+        case .flow(let one):
+            let stalls = (flows.outgoing[one].stall, flows.outgoing[other].stall)
+            if (stalls.0 == .none) != (stalls.1 == .none) {
+                return .flow(stalls.0 == .none ? one : other)
+            }
+            let isFuller = flows.outgoing[one].bytes >= flows.outgoing[other].bytes
+            return .flow(isFuller ? one : other)
+        default: return .flow(other)
         }
     }
 
@@ -103,19 +115,6 @@ extension Node {
         }
     }
 
-    /// The flow that keeps more, the first of equals.
-    private func fuller(
-        _ one: Congestion?, _ other: FlowIndex, isShared: Bool
-    ) -> Congestion {
-        switch one {
-        case .allFlows: return .allFlows
-        case .flow(let one, _)
-        where flows.outgoing[one].bytes >= flows.outgoing[other].bytes:
-            return .flow(one, isShared: isShared)
-        default: return .flow(other, isShared: isShared)
-        }
-    }
-
     /// Whether any flow is congested: if not, `congestion(of:)` need not be asked.
     @inline(__always)
     public var hasCongestion: Bool { flows.congestedCount > 0 || flows.isCongested }
@@ -123,8 +122,11 @@ extension Node {
     /// Nothing is congested, and nobody in the mesh has a pattern: `publish` may be called as it is.
     public var takesAll: Bool { !hasCongestion && directory.patterns.isEmpty }
 
-    /// The fullest congested flow among those that a message would be kept in; nil: none is, it can be
-    /// published. Holders of patterns are left out.
+    /// Whether others than one node get a message to this key: they do not wait for one that stands still.
+    public func isShared(_ key: Key) -> Bool { holderIndices(of: key).count > 1 }
+
+    /// The fullest congested flow among those that a message would be kept in, and that its publisher
+    /// waits for; nil: there is none, it can be published. Holders of patterns are left out.
     public func congestion(of message: OutgoingMessage) -> Congestion? {
         var fullest: Congestion?
         let holders = holderIndices(of: message.key)
@@ -136,7 +138,7 @@ extension Node {
                 if !flow.isNone, flows.outgoing[flow].large.isCongested,
                     isHeld(by: flow, isShared: isShared)
                 {
-                    return .largeMessages(flow, isShared: isShared)
+                    return .largeMessages(flow)
                 }
                 continue
             }
@@ -144,19 +146,21 @@ extension Node {
             guard !flow.isNone, flows.outgoing[flow].isCongested,
                 isHeld(by: flow, isShared: isShared)
             else { continue }
-            fullest = fuller(fullest, flow, isShared: isShared)
+            fullest = fuller(fullest, flow)
         }
         return fullest
     }
 
     /// Whether there is still too much under way for more to be published.
-    public func isCongested(_ congestion: Congestion) -> Bool {
+    ///
+    /// - Parameter isShared: what is to be published goes to others too.
+    public func isCongested(_ congestion: Congestion, isShared: Bool = false) -> Bool {
         switch congestion {
         case .allFlows: flows.isCongested
-        case .flow(let flow, let isShared):
+        case .flow(let flow):
             flow.slot < flows.outgoing.count && flows.outgoing[flow].isCongested
                 && isHeld(by: flow, isShared: isShared)
-        case .largeMessages(let flow, let isShared):
+        case .largeMessages(let flow):
             flow.slot < flows.outgoing.count && flows.outgoing[flow].large.isCongested
                 && isHeld(by: flow, isShared: isShared)
         }
@@ -165,7 +169,7 @@ extension Node {
     /// There is more than enough under way: the message is not sent, and its sender is told.
     @inline(never)
     mutating func refuse(
-        _ message: OutgoingMessage, to index: MemberIndex, isShared: Bool, _ bytes: Span<UInt8>,
+        _ message: OutgoingMessage, to index: MemberIndex, _ bytes: Span<UInt8>,
         _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {
         // The flow is, or all are: their falling under half the window is what ends it.
@@ -173,7 +177,7 @@ extension Node {
             flows.isCongested = true
             outcome.congestion = .allFlows
         } else {
-            noteCongestion(flows.flow(to: index), isShared: isShared, &outcome)
+            noteCongestion(flows.flow(to: index), &outcome)
         }
         report(
             message.body, message.key, message.name, message.sender, to: members.id(of: index),
