@@ -140,7 +140,7 @@ import Testing
     }
 
     @Test func `trouble of clients is one line in ten seconds with the client's name`() {
-        let servers = Servers(1) { $0.gateway.password = "right" }
+        let servers = Servers(1) { $0.gateway.credentials.password = "right" }
         let client = servers.open()
         _ = servers.exchange(client, "AUTH right\r\nCLIENT SETNAME worker-7\r\n")
         for _ in 0..<5 { _ = servers.exchange(client, "AUTH wrong\r\n") }
