@@ -50,8 +50,8 @@ enum NodeSubcommand {
             help: "Where other nodes reach this one, if not at --mesh."),
         Flag(
             name: "advertise-redis", argument: "ADDRESS",
-            help: "Where clients of other nodes reach this one, if not at --redis; off:\n"
-                + "nowhere, and sessions that come here are told no address."),
+            help: "Where clients of other nodes reach this one, if not at --redis;\n"
+                + "off: nowhere, and sessions that come here are told no address."),
         Flag(
             name: "name", argument: "NAME",
             help: "The node's name for people (host name and mesh port)."),
@@ -61,12 +61,13 @@ enum NodeSubcommand {
             help: "The mesh's name (smallworld); others are refused."),
         Flag(
             name: "degree", argument: "N",
-            help: "At most N links to other nodes, 4 … 64 (16). Fewer than 6 make a ring\n"
-                + "with nothing across it, for at most 960 nodes."),
+            help: "At most N links to other nodes, 4 … 64 (16). Fewer than 6 make a\n"
+                + "ring with nothing across it, for at most 960 nodes."),
         Flag(
             name: "slow-consumer", argument: "POLICY",
-            help: "What becomes of clients that read too slowly: disconnect, drop-oldest,\n"
-                + "drop-newest or latest (disconnect); each may choose with MESH.POLICY."),
+            help: "What becomes of clients that read too slowly: disconnect,\n"
+                + "drop-oldest, drop-newest or latest (disconnect); each may choose with\n"
+                + "MESH.POLICY."),
         Flag(
             name: "slow-queue", argument: "BYTES",
             help: "What waits for a slow client that drops (8mb), 1kb … 1gb."),
@@ -87,8 +88,8 @@ enum NodeSubcommand {
                 + "($SMALLWORLD_PASSWORD, if there is no FILE)."),
         Flag(
             name: "operator-password-file", argument: "FILE",
-            help: "The same for AUTH operator PASSWORD: CONFIG SET, CLIENT KILL and the\n"
-                + "like are the operator's ($SMALLWORLD_OPERATOR_PASSWORD). Without\n"
+            help: "The same for AUTH operator PASSWORD: CONFIG SET, CLIENT KILL and\n"
+                + "the like are the operator's ($SMALLWORLD_OPERATOR_PASSWORD). Without\n"
                 + "either, clients on this machine are the operator."),
         Flag(
             name: "output-limit", argument: "LIMITS",
