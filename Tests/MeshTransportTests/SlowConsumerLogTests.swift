@@ -40,7 +40,10 @@ import Testing
         #expect(line.contains(" warning slowConsumerCut client="))
         #expect(line.contains(" address=127.0.0.1:"))
         #expect(line.contains(" name=worker-7 channel=news discardedBytes="))
-        let discarded = Int(line.split(separator: "=").last ?? "") ?? 0
+        let field = line.split(separator: " ").first { $0.hasPrefix("discardedBytes=") }
+        let discarded = Int(field?.split(separator: "=").last ?? "") ?? 0
         #expect(discarded > 1 << 20)
+        // Each line ends with the name of the node that writes it.
+        #expect(line.split(separator: " ").last?.hasPrefix("self=") == true)
     }
 }
