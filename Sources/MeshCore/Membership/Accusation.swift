@@ -6,8 +6,6 @@ struct Accusation {
     enum Word: Equatable {
         case accuses(Evidence)
         case vouches
-        /// It says nothing any more: its own address refuses this node.
-        case isGone
     }
 
     var subject: MemberIndex
@@ -71,7 +69,7 @@ extension Accusation.Word {
     var isAccusation: Bool {
         switch self {
         case .accuses: true
-        case .vouches, .isGone: false
+        case .vouches: false
         }
     }
 }
@@ -90,9 +88,21 @@ struct StruckMember {
 ///
 ///     refused → accuse, to the other watchers
 ///     → 10 ms and two round trips later: probe the watchers that have said nothing, and ask
-///       them once more
+///       them once more; one whose own address refuses is accused too
 ///     → 300 ms and two round trips after the first: suspect, unless somebody vouches
 ///     → whenever the last of them says so: dead
+///
+/// That a watcher refuses this node is not its death either. A group whose members refuse this node is
+/// dead when all of their watchers outside of the group say that they refuse. If one of them lived, and
+/// a chain of links led to it from here, the first link of the chain that enters the group would have an
+/// end outside, which hears the other end and does not say so:
+///
+///     here ─── B ─── C ─── D      C and D refuse this node, and B finds that D refuses. B hears C:
+///                                 so C is no member of the group, and D waits for C's word.
+///     here ─── B     C     D      B finds that both refuse: both are dead, though neither can speak
+///                                 for the other any more.
+///
+/// A suspect may have refuted it already: its word is waited for until it has, or is dead.
 ///
 /// Where no other watcher is left, three other members are asked to dial the accused (SWIM §3.1, the
 /// indirect probe); where there are none either, nobody can contradict.
@@ -134,11 +144,15 @@ extension Node {
                 watchers.append(members[members.clockwise(from: member.id, steps: steps)].id)
             }
         }
-        return watchers.filter { $0 != member.id && isAsked($0) }
+        return watchers.filter { $0 != member.id && isWitness($0) }
     }
 
-    /// Another member's word counts while it is not suspect itself.
-    private func isAsked(_ node: NodeID) -> Bool {
+    private func isWitness(_ node: NodeID) -> Bool {
+        guard node != id, let index = members.index(of: node) else { return false }
+        return members.status(of: index).isPresent
+    }
+
+    private func isAlive(_ node: NodeID) -> Bool {
         guard node != id, let index = members.index(of: node) else { return false }
         return members.status(of: index) == .alive
     }
@@ -256,26 +270,25 @@ extension Node {
         suspicions.accusations[place].take(.vouches, of: witness)
     }
 
-    /// A member's own address refuses this node: its word on others is not waited for.
-    mutating func lostWitness(_ witness: NodeID) {
-        for place in suspicions.accusations.indices
-        where suspicions.accusations[place].word(of: witness) != .accuses(.refused) {
-            suspicions.accusations[place].take(.isGone, of: witness)
+    /// The address of a member that was dialled for its word refuses: is it gone, like the accused?
+    mutating func lostWitness(_ witness: MemberIndex, _ effects: inout EffectBuffer) {
+        let id = members.id(of: witness)
+        let isAwaited = suspicions.accusations.contains {
+            $0.evidence == .refused && silentWitnesses(of: $0).contains(id)
         }
-        reviewAccusations()
+        if isAwaited { accuse(witness, .refused, &effects) }
     }
 
     // MARK: The verdict
 
     /// Enough accusers end the matter before its time.
     private mutating func weigh(_ subject: MemberIndex, _ effects: inout EffectBuffer) {
-        guard let place = place(of: subject), !suspicions.accusations[place].isVouched else {
-            return
-        }
+        guard let place = place(of: subject) else { return }
         let accusation = suspicions.accusations[place]
         switch accusation.evidence {
         case .silence:
-            let watcherCount = watchers(of: subject).count
+            if accusation.isVouched { return }
+            let watcherCount = watchers(of: subject).count { isAlive($0) }
             if watcherCount == 0 {
                 askProbers(place, &effects)
                 if !suspicions.accusations[place].probers.isEmpty { return }
@@ -284,40 +297,50 @@ extension Node {
                 return
             }
         case .refused:
-            if witnesses(of: accusation).isEmpty, !accusation.isConfirmed {
+            guard isAgreed(place) else { return }
+            if !accusation.isConfirmed {
                 askProbers(place, &effects)
+                guard isAgreed(place) else { return }
             }
-            guard silentWitnesses(of: suspicions.accusations[place]).isEmpty else { return }
         }
         conclude(accusation, &effects)
     }
 
-    /// Those whose word counts: the other watchers, and the members that were asked in their place, but
-    /// for those that are gone themselves.
-    private func witnesses(of accusation: Accusation) -> [NodeID] {
+    /// Everybody who could contradict says that the address refuses, or is of a group that refuses this
+    /// node and of which everybody outside says so.
+    private func isAgreed(_ place: Int) -> Bool {
+        var group = [place]
+        var next = 0
+        while next < group.count {
+            for witness in silentWitnesses(of: suspicions.accusations[group[next]]) {
+                guard let place = refusalPlace(of: witness) else { return false }
+                if !group.contains(place) { group.append(place) }
+            }
+            next += 1
+        }
+        return true
+    }
+
+    /// The place of the accusation of a node whose address refuses this one.
+    private func refusalPlace(of node: NodeID) -> Int? {
+        suspicions.accusations.firstIndex {
+            $0.evidence == .refused && members.id(of: $0.subject) == node
+        }
+    }
+
+    /// Those who could contradict and have not said that the address refuses: other watchers, members that
+    /// were asked in their place, and whoever vouches.
+    private func silentWitnesses(of accusation: Accusation) -> [NodeID] {
         var witnesses = watchers(of: accusation.subject)
-        for prober in accusation.probers where isAsked(prober) && !witnesses.contains(prober) {
+        for prober in accusation.probers where isWitness(prober) && !witnesses.contains(prober) {
             witnesses.append(prober)
         }
-        witnesses.removeAll { isGone($0, for: accusation) }
-        return witnesses
-    }
-
-    /// Nothing is to be expected of a node that refuses this one.
-    private func isGone(_ node: NodeID, for accusation: Accusation) -> Bool {
-        switch accusation.word(of: node) {
-        case .isGone: true
-        case .accuses(.refused): false
-        case .accuses(.silence), .vouches, nil:
-            suspicions.accusations.contains {
-                $0.evidence == .refused && !$0.isVouched && members.id(of: $0.subject) == node
-            }
+        witnesses.removeAll { accusation.word(of: $0) == .accuses(.refused) }
+        for (node, word) in accusation.words
+        where word == .vouches && isWitness(node) && !witnesses.contains(node) {
+            witnesses.append(node)
         }
-    }
-
-    /// The witnesses that have not said that the address refuses.
-    private func silentWitnesses(of accusation: Accusation) -> [NodeID] {
-        witnesses(of: accusation).filter { accusation.word(of: $0) != .accuses(.refused) }
+        return witnesses
     }
 
     /// Asks the next members clockwise from the accused to dial it, as many as are to be asked at once.
@@ -332,8 +355,8 @@ extension Node {
         {
             let candidate = members.id(of: members.clockwise(from: subject, steps: steps))
             steps += 1
-            if isAsked(candidate), !accusation.probers.contains(candidate),
-                !isGone(candidate, for: accusation)
+            if isAlive(candidate), !accusation.probers.contains(candidate),
+                refusalPlace(of: candidate) == nil
             {
                 asked.append(candidate)
             }
@@ -418,7 +441,11 @@ extension Node {
     private mutating func askAgain(_ accusation: Accusation, _ effects: inout EffectBuffer) {
         let silent = silentWitnesses(of: accusation)
         for witness in silent {
-            if let index = members.index(of: witness), !hears(index) { probe(index, &effects) }
+            if let index = members.index(of: witness), !hears(index),
+                refusalPlace(of: witness) == nil
+            {
+                probe(index, &effects)
+            }
         }
         if silent.isEmpty { return }
         send(

@@ -76,7 +76,7 @@ extension Node {
         if !askers.isEmpty {
             send(.accuse(subject: subject, incarnation, evidence), to: askers, &effects)
         }
-        if evidence == .refused { lostWitness(subject) }
+        if evidence == .refused { lostWitness(index, &effects) }
     }
 
     /// Ends the inquiries about a member; returns who asked.
