@@ -18,6 +18,10 @@ struct Accusation {
     var told: [NodeID] = []
     /// Others that have been asked to dial the accused, because it has no other watcher.
     var probers: [NodeID] = []
+    /// It was dialled for its word on another, and may be no neighbour of this node's.
+    var isOfWitness = false
+    /// Those that live have had the time to say what they find.
+    var isFirstLookOver = false
     /// The next look at it.
     var due: Instant
     /// If it is not settled by then it makes a suspicion, or comes to nothing if somebody vouches.
@@ -132,6 +136,9 @@ extension Node {
     /// The time in which a watcher that lives has said what it finds.
     private var wordPatience: Delay { .milliseconds(10) + twoRoundTrips }
 
+    /// The same of a watcher that has had time to notice already. A guess.
+    private var lateWordPatience: Delay { .milliseconds(3) + twoRoundTrips }
+
     /// The time in which somebody who is asked has dialled and answered.
     var probePatience: Delay { .milliseconds(300) + twoRoundTrips }
 
@@ -204,6 +211,7 @@ extension Node {
         suspicions.accusations[place].evidence = evidence
         suspicions.accusations[place].take(.accuses(evidence), of: id)
         suspicions.accusations[place].told = []
+        suspicions.accusations[place].isFirstLookOver = false
         suspicions.accusations[place].due = now + patience.first
         suspicions.accusations[place].end = now + patience.last
     }
@@ -276,7 +284,13 @@ extension Node {
         let isAwaited = suspicions.accusations.contains {
             $0.evidence == .refused && silentWitnesses(of: $0).contains(id)
         }
-        if isAwaited { accuse(witness, .refused, &effects) }
+        guard isAwaited, place(of: witness) == nil else { return reviewAccusations() }
+        accuse(witness, .refused, &effects)
+        if let place = place(of: witness) {
+            suspicions.accusations[place].isOfWitness = true
+            suspicions.accusations[place].due = now + lateWordPatience
+            timers.schedule(.accusation, at: now + lateWordPatience)
+        }
     }
 
     // MARK: The verdict
@@ -312,13 +326,29 @@ extension Node {
         var group = [place]
         var next = 0
         while next < group.count {
-            for witness in silentWitnesses(of: suspicions.accusations[group[next]]) {
-                guard let place = refusalPlace(of: witness) else { return false }
-                if !group.contains(place) { group.append(place) }
+            let accusation = suspicions.accusations[group[next]]
+            for witness in silentWitnesses(of: accusation) {
+                if let place = refusalPlace(of: witness) {
+                    if !group.contains(place) { group.append(place) }
+                } else if next == 0 || !isWordEnough(accusation) || isHeard(witness)
+                    || accusation.word(of: witness) != nil
+                {
+                    return false
+                }
             }
             next += 1
         }
         return true
+    }
+
+    /// Of a witness that is gone itself, as it seems, this node need not know all who could contradict: where
+    /// many crash at once each has such watchers, and their watchers others in turn, through the mesh.
+    private func isWordEnough(_ accusation: Accusation) -> Bool {
+        accusation.isFirstLookOver && accusation.accusers.count >= Self.accuserCountNeeded
+    }
+
+    private func isHeard(_ node: NodeID) -> Bool {
+        members.index(of: node).map { hears($0) } ?? false
     }
 
     /// The place of the accusation of a node whose address refuses this one.
@@ -430,24 +460,26 @@ extension Node {
             conclude(accusation, &effects)
             return
         }
+        if !accusation.isFirstLookOver {
+            suspicions.accusations[place].isFirstLookOver = true
+            reviewAccusations()
+        }
         let isOver = now >= accusation.end
         suspicions.accusations[place].due =
             isOver ? now + configuration.timing.accusation : accusation.end
-        askAgain(accusation, &effects)
+        askAgain(suspicions.accusations[place], &effects)
         if isOver { declareSuspect(accusation.subject, .refused, &effects) }
     }
 
     /// The witnesses that have said nothing yet: are they there, and what do they find?
     private mutating func askAgain(_ accusation: Accusation, _ effects: inout EffectBuffer) {
         let silent = silentWitnesses(of: accusation)
-        for witness in silent {
-            if let index = members.index(of: witness), !hears(index),
-                refusalPlace(of: witness) == nil
-            {
-                probe(index, &effects)
-            }
-        }
         if silent.isEmpty { return }
+        // Or a crash of many would be followed by this node from one to the next through the mesh.
+        let isDialling = !accusation.isOfWitness || !isWordEnough(accusation)
+        for witness in silent where isDialling && refusalPlace(of: witness) == nil {
+            if let index = members.index(of: witness), !hears(index) { probe(index, &effects) }
+        }
         send(
             .indirectProbe(
                 subject: members.id(of: accusation.subject), accusation.incarnation),
