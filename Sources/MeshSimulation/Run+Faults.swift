@@ -138,13 +138,16 @@ extension Run {
 
     /// Cut links, and the ends of those beside them, that leave some without any link to the others
     /// are a partition: nodes dial others only when they know of those ends. A node that says good-bye
-    /// is no way any more, nor is one that stands still; one that is joining is, when it has links.
+    /// is no way any more, nor is one that stands still; one that is joining is, when it has links, or had
+    /// such as are cut.
     mutating func excuseCornered() {
         let now = now
         cuts.removeAll { $0.until < now }
         guard let until = cuts.map(\.until).max() else { return }
-        let linked = live.filter {
-            !world.isFrozen($0) && (world.isReady($0) || !world.links($0).isEmpty)
+        let linked = live.filter { host in
+            !world.isFrozen(host)
+                && (world.isReady(host) || !world.links(host).isEmpty
+                    || cuts.contains { $0.isOf(host) })
         }
         guard let first = linked.first else { return }
         var reached = [first]
@@ -301,6 +304,8 @@ struct CutLink {
         self.other = other
         self.until = until
     }
+
+    func isOf(_ host: Int) -> Bool { one == host || other == host }
 
     func isBetween(_ host: Int, _ peer: Int) -> Bool {
         one == host && other == peer || one == peer && other == host
