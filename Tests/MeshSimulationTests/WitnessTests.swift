@@ -143,4 +143,91 @@ import Testing
         world.run(for: .seconds(10))
         expectNoDoubt(world)
     }
+
+    // MARK: Several pairs at once
+
+    /// Refuses all pairs but neighbours in `line`.
+    private func leave(_ line: [Int], of world: inout World) {
+        for (place, one) in line.enumerated() {
+            for other in line.dropFirst(place + 2) { world.reject(one, other) }
+        }
+    }
+
+    private func expectNoDeath(
+        _ world: borrowing World, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        for host in world.everyone {
+            #expect(world.counters(host)[.deaths] == 0, sourceLocation: sourceLocation)
+            #expect(world.members(host).count == world.hostCount, sourceLocation: sourceLocation)
+        }
+    }
+
+    @Test(arguments: [[0, 1, 2, 3], [2, 0, 3, 1], [1, 3, 0, 2]], [81, 82, 83] as [UInt64])
+    func `a line of four is a mesh of four`(line: [Int], seed: UInt64) {
+        var world = settled(4, seed: seed)
+        leave(line, of: &world)
+        world.run(for: .seconds(10))
+        expectNoDeath(world)
+        world.clearDeliveries()
+        // From one end to the other.
+        #expect(world.publish(line[0], .user, "user\(line[3])", [1]) == 1)
+        world.run(for: .seconds(2))
+        #expect(world.deliveries.count == 1)
+    }
+
+    @Test(
+        arguments: [[0, 1, 2, 3, 4], [3, 0, 4, 1, 2], [4, 2, 0, 1, 3]], [84, 85, 86] as [UInt64])
+    func `a line of five is a mesh of five`(line: [Int], seed: UInt64) {
+        var world = settled(5, seed: seed)
+        leave(line, of: &world)
+        world.run(for: .seconds(10))
+        expectNoDeath(world)
+    }
+
+    @Test(arguments: [1, 2, 3, 4] as [UInt64])
+    func `a line that is parted pair by pair is a mesh`(seed: UInt64) {
+        var world = settled(5, seed: 86 + seed)
+        var pairs: [(Int, Int)] = []
+        for one in 0..<3 { for other in (one + 2)..<5 { pairs.append((one, other)) } }
+        var random = RandomSource(seed: seed)
+        while !pairs.isEmpty {
+            let (one, other) = pairs.remove(at: random.next(below: pairs.count))
+            world.reject(one, other)
+            world.run(for: .milliseconds(Int64(random.next(below: 900))))
+        }
+        world.run(for: .seconds(10))
+        expectNoDeath(world)
+    }
+
+    @Test func `of three the one in the middle is the way between the others`() {
+        var world = settled(3, seed: 91)
+        world.reject(0, 2)
+        world.run(for: .seconds(5))
+        expectNoDoubt(world)
+        // Refused by both: now there is no way to it. The two others go on.
+        world.reject(0, 1)
+        world.run(for: .seconds(1))
+        #expect(world.members(0).count == 1)
+        #expect(world.members(1).count == 2 && world.members(2).count == 2)
+        world.admit(0, 1)
+        let agreed = world.run(atMost: .seconds(15)) { $0.agree() }
+        #expect(agreed && world.members(0).count == 3)
+    }
+
+    @Test(arguments: [(4, [2, 3]), (4, [1, 2, 3]), (5, [2, 3, 4])])
+    func `those that crash while pairs are refused are dead at once`(count: Int, crashed: [Int]) {
+        var world = settled(count, seed: 93)
+        world.reject(0, 2)
+        world.run(for: .seconds(2))
+        for host in crashed { world.crash(host) }
+        let time = agreement(of: &world, atMost: .seconds(1))
+        #expect(time.map { $0 <= .milliseconds(50) } == true, "\(time as Delay?)")
+    }
+
+    @Test func `half of a mesh that refuses the other half is gone for it, at once`() {
+        var world = settled(6, seed: 95)
+        for one in 0..<3 { for other in 3..<6 { world.reject(one, other) } }
+        world.run(for: .milliseconds(100))
+        for host in 0..<6 { #expect(world.members(host).count == 3) }
+    }
 }

@@ -108,6 +108,9 @@ struct StruckMember {
 ///
 /// A suspect may have refuted it already: its word is waited for until it has, or is dead.
 ///
+/// Watchers that this node has no link with are dialled before they are taken for gone, but not the
+/// watchers of such a watcher in turn: of it three words are enough.
+///
 /// Where no other watcher is left, three other members are asked to dial the accused (SWIM §3.1, the
 /// indirect probe); where there are none either, nobody can contradict.
 ///
@@ -284,9 +287,10 @@ extension Node {
         let isAwaited = suspicions.accusations.contains {
             $0.evidence == .refused && silentWitnesses(of: $0).contains(id)
         }
-        guard isAwaited, place(of: witness) == nil else { return reviewAccusations() }
+        guard isAwaited else { return }
+        let isNew = place(of: witness) == nil
         accuse(witness, .refused, &effects)
-        if let place = place(of: witness) {
+        if isNew, let place = place(of: witness) {
             suspicions.accusations[place].isOfWitness = true
             suspicions.accusations[place].due = now + lateWordPatience
             timers.schedule(.accusation, at: now + lateWordPatience)
@@ -297,11 +301,12 @@ extension Node {
 
     /// Enough accusers end the matter before its time.
     private mutating func weigh(_ subject: MemberIndex, _ effects: inout EffectBuffer) {
-        guard let place = place(of: subject) else { return }
+        guard let place = place(of: subject), !suspicions.accusations[place].isVouched else {
+            return
+        }
         let accusation = suspicions.accusations[place]
         switch accusation.evidence {
         case .silence:
-            if accusation.isVouched { return }
             let watcherCount = watchers(of: subject).count { isAlive($0) }
             if watcherCount == 0 {
                 askProbers(place, &effects)
@@ -330,9 +335,7 @@ extension Node {
             for witness in silentWitnesses(of: accusation) {
                 if let place = refusalPlace(of: witness) {
                     if !group.contains(place) { group.append(place) }
-                } else if next == 0 || !isWordEnough(accusation) || isHeard(witness)
-                    || accusation.word(of: witness) != nil
-                {
+                } else if next == 0 || isAwaited(witness, on: accusation) {
                     return false
                 }
             }
@@ -341,36 +344,35 @@ extension Node {
         return true
     }
 
-    /// Of a witness that is gone itself, as it seems, this node need not know all who could contradict: where
-    /// many crash at once each has such watchers, and their watchers others in turn, through the mesh.
+    /// Of a witness that is gone itself, as it seems, this node need not hear all who could contradict. Where
+    /// many crash at once each has had watchers that have crashed, and these others in turn, through the
+    /// mesh: three that say so are enough, once the others have had the time to answer.
+    private func isAwaited(_ witness: NodeID, on accusation: Accusation) -> Bool {
+        if !isWordEnough(accusation) || accusation.word(of: witness) != nil { return true }
+        guard let index = members.index(of: witness) else { return false }
+        return hears(index)
+            || suspicions.accusations.contains { $0.subject == index && $0.isVouched }
+    }
+
     private func isWordEnough(_ accusation: Accusation) -> Bool {
         accusation.isFirstLookOver && accusation.accusers.count >= Self.accuserCountNeeded
     }
 
-    private func isHeard(_ node: NodeID) -> Bool {
-        members.index(of: node).map { hears($0) } ?? false
-    }
-
-    /// The place of the accusation of a node whose address refuses this one.
+    /// The place of the accusation of a node whose address refuses this one, and for which nobody vouches.
     private func refusalPlace(of node: NodeID) -> Int? {
         suspicions.accusations.firstIndex {
-            $0.evidence == .refused && members.id(of: $0.subject) == node
+            $0.evidence == .refused && !$0.isVouched && members.id(of: $0.subject) == node
         }
     }
 
-    /// Those who could contradict and have not said that the address refuses: other watchers, members that
-    /// were asked in their place, and whoever vouches.
+    /// Those who could contradict and have not said that the address refuses: other watchers, and members
+    /// that were asked in their place.
     private func silentWitnesses(of accusation: Accusation) -> [NodeID] {
         var witnesses = watchers(of: accusation.subject)
         for prober in accusation.probers where isWitness(prober) && !witnesses.contains(prober) {
             witnesses.append(prober)
         }
-        witnesses.removeAll { accusation.word(of: $0) == .accuses(.refused) }
-        for (node, word) in accusation.words
-        where word == .vouches && isWitness(node) && !witnesses.contains(node) {
-            witnesses.append(node)
-        }
-        return witnesses
+        return witnesses.filter { accusation.word(of: $0) != .accuses(.refused) }
     }
 
     /// Asks the next members clockwise from the accused to dial it, as many as are to be asked at once.
