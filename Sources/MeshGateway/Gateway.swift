@@ -325,14 +325,16 @@ public struct Gateway: ~Copyable {
         clients[slot].flags.remove(.dirty)
         if !clients[slot].flags.isDisjoint(with: .deliberate) {
             unsafe flushTracked(client, body)
-            chargeOutput(client)
+            countOutput(client)
             return
         }
-        guard clients[slot].output.count > 0 else { return }
+        let waiting = clients[slot].output.count
+        guard waiting > 0 else { return }
         let sent = unsafe clients[slot].output.withBytes { unsafe body($0) }
-        precondition(sent >= 0 && sent <= clients[slot].output.count)
+        precondition(sent >= 0 && sent <= waiting)
         clients[slot].output.drop(sent)
-        chargeOutput(client)
+        // Mostly all of it has left, and nothing of it was counted.
+        if sent &- waiting | clients[slot].charge.output != 0 { countOutput(client) }
     }
 
     /// The bytes that wait for this client.
@@ -355,7 +357,7 @@ public struct Gateway: ~Copyable {
         for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
             clients[slot].output.trim()
             clients[slot].mailbox.waiting.trim()
-            chargeOutput(ClientIndex(slot))
+            countOutput(ClientIndex(slot))
             if !clients[slot].flags.contains(.doomed) { checkSoftLimit(ClientIndex(slot), now) }
             if clients[slot].flags.contains(.doomed) { result.append(ClientIndex(slot)) }
         }
@@ -394,7 +396,7 @@ public struct Gateway: ~Copyable {
     @inline(never)
     private mutating func noteMuchOutput(_ client: ClientIndex, _ culprit: Culprit) {
         if outputCount(client) > outputLimit(client).bound { cut(client, culprit) }
-        chargeOutput(client)
+        countOutput(client)
     }
 
     /// The same for what waits for the end of a transaction.
@@ -403,7 +405,7 @@ public struct Gateway: ~Copyable {
         let count = clients[client.slot].held.count
         guard count > outputAlarm else { return }
         if count > outputLimit(client).bound { cut(client, culprit) }
-        chargeOutput(client)
+        countOutput(client)
     }
 
     /// The output with which the client is ended at once, in bytes.

@@ -23,17 +23,12 @@ struct MemoryCharge {
 extension Gateway {
     // MARK: Output
 
-    /// To be called when a client's output has grown by much, or was offered to its socket.
-    @inline(__always)
-    mutating func chargeOutput(_ client: ClientIndex) {
-        let slot = client.slot
-        let bytes = clients[slot].output.count &+ clients[slot].held.count
-        if bytes != clients[slot].charge.output { chargeOutput(bytes, client) }
-    }
-
+    /// To be called when a client's output has grown by much, or was offered to its socket and has not all
+    /// left.
     @inline(never)
-    private mutating func chargeOutput(_ bytes: Int, _ client: ClientIndex) {
+    mutating func countOutput(_ client: ClientIndex) {
         let slot = client.slot
+        let bytes = clients[slot].output.count + clients[slot].held.count
         memory.output += bytes - clients[slot].charge.output
         clients[slot].charge.output = bytes
         if memory.output > configuration.memory.output { relieveOutput() }
