@@ -66,8 +66,8 @@ enum NodeSubcommand {
         Flag(
             name: "slow-consumer", argument: "POLICY",
             help: "What becomes of clients that read too slowly: disconnect,\n"
-                + "drop-oldest, drop-newest or latest (disconnect); each may choose with\n"
-                + "MESH.POLICY."),
+                + "drop-oldest, drop-newest or latest (disconnect); each may choose\n"
+                + "with MESH.POLICY."),
         Flag(
             name: "slow-queue", argument: "BYTES",
             help: "What waits for a slow client that drops (8mb), 1kb … 1gb."),
@@ -88,9 +88,9 @@ enum NodeSubcommand {
                 + "($SMALLWORLD_PASSWORD, if there is no FILE)."),
         Flag(
             name: "operator-password-file", argument: "FILE",
-            help: "The same for AUTH operator PASSWORD: CONFIG SET, CLIENT KILL and\n"
-                + "the like are the operator's ($SMALLWORLD_OPERATOR_PASSWORD). Without\n"
-                + "either, clients on this machine are the operator."),
+            help: "The same for AUTH operator PASSWORD: CONFIG SET, CLIENT KILL\n"
+                + "and the like are the operator's ($SMALLWORLD_OPERATOR_PASSWORD).\n"
+                + "Without either, clients on this machine are the operator."),
         Flag(
             name: "output-limit", argument: "LIMITS",
             help: "Output at which a slow client is disconnected, as in Redis's\n"

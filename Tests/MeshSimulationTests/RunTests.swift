@@ -27,8 +27,8 @@ import Testing
     /// then be looked at: a change that was to leave the protocol alone has not.
     @Test(
         arguments: [
-            (calm, 0x8ff5_1db4_8224_a529), (faulty, 0xc2f8_30bd_5024_7e03),
-            (parted, 0x9013_ebb9_b845_73fb),
+            (calm, 0x8ff5_1db4_8224_a529), (faulty, 0x3941_4261_7e84_afff),
+            (parted, 0x1551_407a_6019_2b54),
         ] as [(String, UInt64)])
     func `the same seed gives the same run, today as when this was written`(
         text: String, hash: UInt64

@@ -45,6 +45,9 @@ final class FlowObserver: StageObserver {
         var gaps: [UInt32] = []
         var refusals: [NodeID] = []
         var uncongestedCount = 0
+        /// The ways that were in doubt before, of links and of flows: with one more, publishers are looked
+        /// at again.
+        var doubts = Doubts()
         /// It is the publication of a message that is in no flow.
         var isVolatile = false
         /// It is the publication of a message that one node is to have.
@@ -67,6 +70,33 @@ final class FlowObserver: StageObserver {
     }
     var expected = Expectation()
     var nextParcel = 0
+
+    /// What nobody but the node can know: which ways do not carry, by its account.
+    struct Doubts {
+        var hollow: UInt64 = 0
+        var secondChoices: Set<LinkIndex> = []
+        var stalls: [UInt8] = []
+
+        init() {}
+
+        init(_ node: borrowing Node) {
+            hollow = node.counters[.linksHollow]
+            for link in node.links.established where node.links[link].isSecondChoice {
+                secondChoices.insert(link)
+            }
+            for slot in 0..<node.flows.outgoing.count {
+                stalls.append(node.flows.outgoing[slot].stall.rawValue)
+            }
+        }
+
+        /// There is one that was not there before.
+        func hasMore(than before: Doubts) -> Bool {
+            hollow > before.hollow || !secondChoices.subtracting(before.secondChoices).isEmpty
+                || stalls.enumerated().contains { slot, stall in
+                    stall > (slot < before.stalls.count ? before.stalls[slot] : 0)
+                }
+        }
+    }
 
     init(_ stage: Stage, _ limits: FlowLimits) {
         self.stage = stage
@@ -117,6 +147,7 @@ final class FlowObserver: StageObserver {
 
     func before(_ actor: Actor, _ bytes: [UInt8]) {
         eventCount += 1
+        expected.doubts = Doubts(actor.node)
         noteWaiting(actor)
         // What comes over a connection that is no link to this side is not taken.
         guard let link = stage.presentLink, actor.node.links[link].carriesFrames,
