@@ -322,8 +322,9 @@ public struct Gateway: ~Copyable {
     /// out of `dirty` before.
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
         let slot = client.slot
-        clients[slot].flags.remove(.dirty)
-        if !clients[slot].flags.isDisjoint(with: .deliberate) {
+        let flags = clients[slot].flags
+        clients[slot].flags = flags.subtracting(.dirty)
+        if !flags.isDisjoint(with: .deliberate) {
             unsafe flushTracked(client, body)
             countOutput(client)
             return
@@ -331,10 +332,8 @@ public struct Gateway: ~Copyable {
         let waiting = clients[slot].output.count
         guard waiting > 0 else { return }
         let sent = unsafe clients[slot].output.withBytes { unsafe body($0) }
-        precondition(sent >= 0 && sent <= waiting)
         clients[slot].output.drop(sent)
-        // Mostly all of it has left, and nothing of it was counted.
-        if sent &- waiting | clients[slot].charge.output != 0 { countOutput(client) }
+        if sent != waiting { countOutput(client) }
     }
 
     /// The bytes that wait for this client.

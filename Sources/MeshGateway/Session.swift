@@ -97,6 +97,8 @@ struct SessionFlags: OptionSet {
     static let gaps = SessionFlags(rawValue: 1 << 17)
     /// There are gaps that it has not been told of.
     static let gapPending = SessionFlags(rawValue: 1 << 18)
+    /// Some of its output is counted (`charge`).
+    static let counted = SessionFlags(rawValue: 1 << 19)
     /// It has attached a user with a session.
     static let session = SessionFlags(rawValue: 1 << 20)
     /// Its session has just come from another node: messages may come twice.
@@ -129,7 +131,7 @@ struct SessionFlags: OptionSet {
     static let working = SessionFlags(rawValue: 1 << 31)
 
     /// Its output does not simply go to the socket.
-    static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming]
+    static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming, .counted]
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [

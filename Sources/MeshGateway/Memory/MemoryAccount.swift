@@ -31,6 +31,11 @@ extension Gateway {
         let bytes = clients[slot].output.count + clients[slot].held.count
         memory.output += bytes - clients[slot].charge.output
         clients[slot].charge.output = bytes
+        if bytes > 0 {
+            clients[slot].flags.insert(.counted)
+        } else {
+            clients[slot].flags.remove(.counted)
+        }
         if memory.output > configuration.memory.output { relieveOutput() }
     }
 
