@@ -238,7 +238,10 @@ final class FlowMachine {
             for other in names where other != name {
                 let id = try stage.actor(other).record.id
                 let ledger = observer.ledger(actor.record.id, id)
-                if ledger.next != ledger.last &+ 1, ledger.last != ledger.lost {
+                // A destination that has taken the origin for dead meanwhile has forgotten how far it was.
+                if ledger.next != ledger.last &+ 1, ledger.last != ledger.lost,
+                    ledger.acknowledged != ledger.last
+                {
                     observer.fault(actor, "\(other) has \(ledger.next &- 1) of \(ledger.last)")
                 }
             }
