@@ -86,7 +86,7 @@ def test_commands_that_never_end_do_not_fill_the_memory():
         note("20 unfinished commands of 7 MiB take MiB", grown >> 20)
         assert grown < 48 * MEBIBYTE
         assert node.call("PING") == b"PONG"
-        # Who was refused is told so, may end the command, and goes on.
+        # A client that was refused is told so, may end the command, and goes on.
         refused = [hog for hog in hogs if hog.waiting(quiet=0.1)]
         assert len(refused) >= 18, len(refused)
         refused[0].send(bytes(MEBIBYTE) + b"\r\n")

@@ -97,7 +97,7 @@ extension Node {
 
     @inline(never)
     private mutating func noteUnheard(on index: LinkIndex, _ effects: inout EffectBuffer) {
-        // What comes in a heap was said while nothing came over the link.
+        // Heartbeats that come in a heap were said while nothing came over the link.
         let isTimely =
             now - links[index].peerHeartbeatAt > .milliseconds(225)
         guard links[index].beatCount >= Self.beatsNeeded, isTimely else { return }
@@ -109,7 +109,7 @@ extension Node {
         links[index].unheardCount = min(links[index].unheardCount + 1, Self.unheardCountMax)
         guard links[index].unheardCount == Self.unheardCountMax else { return }
         noteHole(links[index].member, &effects)
-        // What is on this connection does not arrive any more: another one is better.
+        // Nothing on this connection arrives any more: another one is better.
         drop(index, .silent, &effects)
     }
 

@@ -108,7 +108,7 @@ extension Gateway {
                 }
             }
             shedLargest(atLeast: most / 2) { $0.stored.byteCount <= goal }
-            // What clients with sessions leave is theirs until their connections are closed.
+            // Mail of clients with sessions is theirs until their connections are closed.
             if stored.byteCount >= before { return }
         }
     }
