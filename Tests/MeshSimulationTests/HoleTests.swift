@@ -9,12 +9,7 @@ import Testing
     private let large = [UInt8](repeating: 0, count: 4_096)
 
     private func settled(_ count: Int, seed: UInt64, degree: Int = 16) -> World {
-        var world = mesh(of: count, seed: seed, degree: degree)
-        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
-        #expect(ready)
-        world.run(for: .seconds(6))
-        for host in 0..<count { world.change(host, .user, "user\(host)", .add) }
-        world.run(for: .seconds(1))
+        var world = settledMesh(of: count, seed: seed, degree: degree)
         world.clearDeliveries()
         return world
     }
@@ -75,7 +70,7 @@ import Testing
         }
     }
 
-    /// What was heard while a process stood still says nothing of its links.
+    /// Silence while a process stood still says nothing of its links.
     @Test(arguments: [1_000, 2_500, 3_500])
     func `pauses leave no link as second choice`(milliseconds: Int64) {
         var world = settled(8, seed: 95)

@@ -14,6 +14,17 @@ func mesh(of count: Int, seed: UInt64, degree: Int = 16) -> World {
     return world
 }
 
+/// The same, ready and in its links, each node with a user of its own: `user0`, `user1`, …
+func settledMesh(of count: Int, seed: UInt64, degree: Int = 16) -> World {
+    var world = mesh(of: count, seed: seed, degree: degree)
+    let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
+    #expect(ready)
+    world.run(for: .seconds(6))
+    for host in 0..<count { world.change(host, .user, "user\(host)", .add) }
+    world.run(for: .seconds(1))
+    return world
+}
+
 extension World {
     var everyone: [Int] { (0..<hostCount).filter { isUp($0) } }
 

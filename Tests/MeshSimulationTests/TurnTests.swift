@@ -9,12 +9,7 @@ import Testing
     /// A mesh in which three nodes in ten have fallen silent: all doubt the links to them, none is
     /// declared dead yet, and so none is replaced.
     private func wounded(_ count: Int, degree: Int, seed: UInt64) -> World {
-        var world = mesh(of: count, seed: seed, degree: degree)
-        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
-        #expect(ready)
-        world.run(for: .seconds(6))
-        for host in 0..<count { world.change(host, .user, "user\(host)", .add) }
-        world.run(for: .seconds(1))
+        var world = settledMesh(of: count, seed: seed, degree: degree)
         var random = RandomSource(seed: seed)
         for host in random.sample(count * 3 / 10, of: Array(0..<count)) { world.vanish(host) }
         world.run(for: .milliseconds(2_200))

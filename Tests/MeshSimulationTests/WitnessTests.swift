@@ -6,16 +6,6 @@ import Testing
 
 /// One node's view of another is no proof: addresses refuse while their nodes live.
 @Suite struct WitnessTests {
-    private func settled(_ count: Int, seed: UInt64, degree: Int = 16) -> World {
-        var world = mesh(of: count, seed: seed, degree: degree)
-        let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
-        #expect(ready)
-        world.run(for: .seconds(6))
-        for host in 0..<count { world.change(host, .user, "user\(host)", .add) }
-        world.run(for: .seconds(1))
-        return world
-    }
-
     private func expectNoDoubt(
         _ world: borrowing World, sourceLocation: SourceLocation = #_sourceLocation
     ) {
@@ -33,7 +23,7 @@ import Testing
 
     @Test(arguments: [3, 5, 24], [1_000, 10_000])
     func `a firewall between two nodes kills neither`(count: Int, milliseconds: Int64) {
-        var world = settled(count, seed: 61)
+        var world = settledMesh(of: count, seed: 61)
         world.reject(1, 2)
         world.run(for: .milliseconds(200))
         world.clearDeliveries()
@@ -52,7 +42,7 @@ import Testing
     }
 
     @Test func `a firewall that comes and goes kills nobody`() {
-        var world = settled(5, seed: 63)
+        var world = settledMesh(of: 5, seed: 63)
         for round in 0..<20 {
             world.reject(1, 2)
             world.run(for: .milliseconds(Int64(100 + round * 50)))
@@ -64,7 +54,7 @@ import Testing
     }
 
     @Test func `new connections refused one way alone kill nobody, and the other way is taken`() {
-        var world = settled(5, seed: 65)
+        var world = settledMesh(of: 5, seed: 65)
         world.network.reject(from: 1, to: 2)
         for _ in 0..<5 {
             world.reset(1, 2)
@@ -77,7 +67,7 @@ import Testing
     /// A wrong address; a proxy whose server is not there yet.
     @Test(arguments: [3, 8])
     func `a node whose address refuses everybody lives, and newcomers kill it not`(count: Int) {
-        var world = settled(count, seed: 67)
+        var world = settledMesh(of: count, seed: 67)
         world.refuse(to: 2, true)
         for _ in 0..<4 {
             _ = world.start(seeds: [0])
@@ -90,14 +80,14 @@ import Testing
     }
 
     @Test func `in a mesh of two nobody can contradict, and a crash is a death at once`() {
-        var world = settled(2, seed: 69)
+        var world = settledMesh(of: 2, seed: 69)
         world.crash(1)
         let time = agreement(of: &world, atMost: .milliseconds(100))
         #expect(time.map { $0 <= .milliseconds(10) } == true)
     }
 
     @Test func `of two that a firewall parts again and again neither dies each time`() {
-        var world = settled(2, seed: 71)
+        var world = settledMesh(of: 2, seed: 71)
         for _ in 0..<6 {
             world.reject(0, 1)
             world.run(for: .milliseconds(500))
@@ -114,7 +104,7 @@ import Testing
         (3, [1]), (5, [1, 2]), (5, [1, 2, 3]), (3, [1, 2]), (24, [1, 2, 3, 4, 5]),
     ])
     func `crashes at one instant are known as fast as one`(count: Int, crashed: [Int]) {
-        var world = settled(count, seed: 73)
+        var world = settledMesh(of: count, seed: 73)
         for host in crashed { world.crash(host) }
         let time = agreement(of: &world, atMost: .seconds(1))
         #expect(time.map { $0 <= .milliseconds(50) } == true, "\(time as Delay?)")
@@ -122,14 +112,14 @@ import Testing
 
     @Test(arguments: [(24, 4), (24, 16), (40, 8)])
     func `half of all crash at one instant and the others know soon`(count: Int, degree: Int) {
-        var world = settled(count, seed: 75, degree: degree)
+        var world = settledMesh(of: count, seed: 75, degree: degree)
         for host in 0..<count where host % 2 == 1 { world.crash(host) }
         let time = agreement(of: &world, atMost: .seconds(10))
         #expect(time.map { $0 <= .milliseconds(4_500) } == true, "\(time as Delay?)")
     }
 
     @Test func `a node all of whose watchers crash with it is found by others`() {
-        var world = settled(30, seed: 77, degree: 4)
+        var world = settledMesh(of: 30, seed: 77, degree: 4)
         let watchers = world.links(7).compactMap { world.host(of: $0.peer) }
         for host in watchers + [7] { world.crash(host) }
         let time = agreement(of: &world, atMost: .seconds(10))
@@ -137,7 +127,7 @@ import Testing
     }
 
     @Test func `what two nodes see of a third that others reach is not enough`() {
-        var world = settled(6, seed: 79)
+        var world = settledMesh(of: 6, seed: 79)
         world.reject(1, 2)
         world.reject(3, 2)
         world.run(for: .seconds(10))
@@ -164,7 +154,7 @@ import Testing
 
     @Test(arguments: [[0, 1, 2, 3], [2, 0, 3, 1], [1, 3, 0, 2]], [81, 82, 83] as [UInt64])
     func `a line of four is a mesh of four`(line: [Int], seed: UInt64) {
-        var world = settled(4, seed: seed)
+        var world = settledMesh(of: 4, seed: seed)
         leave(line, of: &world)
         world.run(for: .seconds(10))
         expectNoDeath(world)
@@ -178,7 +168,7 @@ import Testing
     @Test(
         arguments: [[0, 1, 2, 3, 4], [3, 0, 4, 1, 2], [4, 2, 0, 1, 3]], [84, 85, 86] as [UInt64])
     func `a line of five is a mesh of five`(line: [Int], seed: UInt64) {
-        var world = settled(5, seed: seed)
+        var world = settledMesh(of: 5, seed: seed)
         leave(line, of: &world)
         world.run(for: .seconds(10))
         expectNoDeath(world)
@@ -186,7 +176,7 @@ import Testing
 
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func `a line that is parted pair by pair is a mesh`(seed: UInt64) {
-        var world = settled(5, seed: 86 + seed)
+        var world = settledMesh(of: 5, seed: 86 + seed)
         var pairs: [(Int, Int)] = []
         for one in 0..<3 { for other in (one + 2)..<5 { pairs.append((one, other)) } }
         var random = RandomSource(seed: seed)
@@ -200,7 +190,7 @@ import Testing
     }
 
     @Test func `of three the one in the middle is the way between the others`() {
-        var world = settled(3, seed: 91)
+        var world = settledMesh(of: 3, seed: 91)
         world.reject(0, 2)
         world.run(for: .seconds(5))
         expectNoDoubt(world)
@@ -216,7 +206,7 @@ import Testing
 
     @Test(arguments: [(4, [2, 3]), (4, [1, 2, 3]), (5, [2, 3, 4])])
     func `those that crash while pairs are refused are dead at once`(count: Int, crashed: [Int]) {
-        var world = settled(count, seed: 93)
+        var world = settledMesh(of: count, seed: 93)
         world.reject(0, 2)
         world.run(for: .seconds(2))
         for host in crashed { world.crash(host) }
@@ -225,7 +215,7 @@ import Testing
     }
 
     @Test func `half of a mesh that refuses the other half is gone for it, at once`() {
-        var world = settled(6, seed: 95)
+        var world = settledMesh(of: 6, seed: 95)
         for one in 0..<3 { for other in 3..<6 { world.reject(one, other) } }
         world.run(for: .milliseconds(100))
         for host in 0..<6 { #expect(world.members(host).count == 3) }
