@@ -35,13 +35,7 @@ extension Run {
             excuseCornered()
             lasting(index, fault)
         case .slow:
-            let hosts = faultRandom.sample(count, of: live)
-            for host in hosts {
-                world.slow(host, by: fault.by)
-                hurt(host, for: fault.lasts)
-            }
-            hurtHosts[index] += hosts
-            lasting(index, fault)
+            overHosts(count, fault, index) { run, host in run.world.slow(host, by: fault.by) }
         case .partition: part(fault, index)
         case .cut:
             overLinks(fault.amount) { run, one, other in
@@ -75,13 +69,7 @@ extension Run {
             excuseCornered()
             lasting(index, fault)
         case .narrow:
-            let hosts = faultRandom.sample(count, of: live)
-            for host in hosts {
-                world.narrow(host, to: fault.bytes)
-                hurt(host, for: fault.lasts)
-            }
-            hurtHosts[index] += hosts
-            lasting(index, fault)
+            overHosts(count, fault, index) { run, host in run.world.narrow(host, to: fault.bytes) }
         case .refuse:
             let hosts = faultRandom.sample(count, of: live)
             for host in hosts { world.refuse(to: host, true) }
@@ -181,6 +169,19 @@ extension Run {
     private mutating func lasting(_ index: Int, _ fault: Scenario.Fault) {
         truth.trouble(from: now, to: now + fault.lasts)
         agenda.schedule(ScheduledAction(kind: .unfault, index: Int32(index)), at: now + fault.lasts)
+    }
+
+    /// Hurts some of those that live, for as long as the fault lasts.
+    private mutating func overHosts(
+        _ count: Int, _ fault: Scenario.Fault, _ index: Int, _ change: (inout Run, Int) -> Void
+    ) {
+        let hosts = faultRandom.sample(count, of: live)
+        for host in hosts {
+            change(&self, host)
+            hurt(host, for: fault.lasts)
+        }
+        hurtHosts[index] += hosts
+        lasting(index, fault)
     }
 
     /// Does something to some links between hosts that are up, from a random end of each.
