@@ -8,7 +8,7 @@ import MeshWire
 ///     it is silent, and the peer's address answers  ┘
 ///     a flow's messages are not acknowledged            second choice for 5 s
 ///
-/// What is second choice is kept, heard and watched as any other link, and carries messages where there is no
+/// A link that is second choice is kept, heard and watched as any other link, and carries messages where there is no
 /// other way. Connections that are opened after a hole send small packets.
 struct SecondChoices {
     private struct Entry {
@@ -137,7 +137,7 @@ extension Node {
         if link.unheardCount > 0 { noteHole(link.member, &effects) }
     }
 
-    /// What is sent to this member over a link does not arrive, though both are there.
+    /// Frames to this member over a link do not arrive, though both are there.
     mutating func noteHole(_ member: MemberIndex, _ effects: inout EffectBuffer) {
         let peer = members.id(of: member)
         secondChoices.note(peer, at: now)
@@ -193,7 +193,10 @@ extension Node {
 
     /// Links whose time as second choice is over are as good as others.
     mutating func restoreLinks() {
-        if secondChoices.isEmpty, demotions.isEmpty { return }
+        if !secondChoices.isEmpty || !demotions.isEmpty { restoreDue() }
+    }
+
+    private mutating func restoreDue() {
         let now = now
         secondChoices.expire(at: now)
         demotions.removeAll { $0.until <= now }
@@ -215,14 +218,6 @@ extension Node {
     package mutating func forgetHoles() {
         secondChoices = SecondChoices()
         demotions = []
-        restoreAll()
-    }
-
-    private mutating func restoreAll() {
-        for link in links.established where links[link].isSecondChoice {
-            links[link].isSecondChoice = false
-            linksChanged()
-            wayFound()
-        }
+        restoreDue()
     }
 }
