@@ -6,7 +6,7 @@
 ///     operator's         default                    default      the user that it names
 ///     both               nobody yet                 nobody yet   the user that it names
 public struct Credentials: Sendable {
-    /// What AUTH must be given for the user `default`; nil: nothing is asked.
+    /// The password that AUTH must be given for the user `default`; nil: nothing is asked.
     public var password: String?
     /// The same for the user `operator`; nil: there is no such user.
     public var operatorPassword: String?

@@ -15,7 +15,7 @@ struct Session: ~Copyable {
     /// Messages that came while the replies of a transaction are being written: they follow them.
     var held = ByteQueue()
 
-    /// What it takes of the node's memory.
+    /// The node's memory that it takes.
     var charge = MemoryCharge()
 
     var progress = RESPProgress()
@@ -124,7 +124,7 @@ struct SessionFlags: OptionSet {
     /// It is the operator (`Credentials`).
     static let administrator = SessionFlags(rawValue: 1 << 29)
 
-    /// What comes is the rest of a command that was given up.
+    /// Its input is the rest of a command that was given up.
     static let skipping = SessionFlags(rawValue: 1 << 30)
 
     /// A command goes on for several turns (`Gateway.long`).

@@ -21,7 +21,7 @@ public struct ClientTrouble: Equatable, Sendable {
 struct ClientTroubles {
     private struct Entry {
         var counter: GatewayCounter
-        /// What no line has told of.
+        /// Troubles that no line has told of.
         var count: UInt64
         var nextLine: Instant
     }

@@ -192,7 +192,7 @@ extension Server {
         edge.gateway.cuts.removeAll()
     }
 
-    /// What has gone wrong for clients, a line for each counter in ten seconds at the most.
+    /// Troubles of clients, a line for each counter in ten seconds at the most.
     mutating func reportTroubles(_ effects: inout ServerEffects) {
         for trouble in edge.gateway.complaints {
             var fields: [LogLine.Field] = [

@@ -12,7 +12,7 @@ struct Pause {
 
     /// The reason for a pause: something is too full.
     enum Cause {
-        /// What was published when it showed goes to others than one node, or not.
+        /// The message that was published when it showed goes to others than one node, or not.
         case mesh(Congestion, isShared: Bool)
         case link(LinkIndex)
     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshGateway
 
-/// What all clients take together has bounds too: those that take most lose first, and all others are
+/// All that clients take together has bounds too: those that take most lose first, and all others are
 /// served.
 @Suite struct MemoryTests {
     private static let mebibyte = 1 << 20

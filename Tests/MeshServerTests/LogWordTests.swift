@@ -23,7 +23,7 @@ import Testing
             }
         }
 
-        /// What a host's log says with this event, or these.
+        /// The lines of a host's log with this event, or these.
         func lines(_ host: Int, _ names: String...) -> [LogLine] {
             events.filter { $0.host == host }
                 .map {

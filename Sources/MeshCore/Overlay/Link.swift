@@ -70,7 +70,7 @@ struct Link {
     var isListPassed = false
     /// For a link that is dialled: how long that may take.
     private var patienceMilliseconds: UInt16 = 0
-    /// What the peer knows has been compared with what this node knows, at least once.
+    /// This node has compared all that it knows with all that the peer knows, at least once.
     var isCompared = false
     /// Heartbeats that were sent in time, in a row, up to 255.
     var beatCount: UInt8 = 0

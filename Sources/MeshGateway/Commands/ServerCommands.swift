@@ -242,7 +242,7 @@ extension Gateway {
             ? [.standard] : [.standard, .administrator]
     }
 
-    /// What each user may do, in Redis's language.
+    /// The rights of each user, in Redis's language.
     func accessRules(_ client: ClientIndex) -> [String] {
         users.map { user in
             let password = hasPassword(user) ? "#hidden" : "nopass"

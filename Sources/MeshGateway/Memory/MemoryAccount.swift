@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// What clients take of the node's memory, counted as it grows.
+/// The memory that clients take, counted as it grows.
 struct MemoryAccount {
     /// Output of all clients. Memory that their queues hold ready for more is not touched yet, or given back
     /// within two seconds.
@@ -9,7 +9,7 @@ struct MemoryAccount {
     /// Commands of which more is to come, with their arguments so far.
     var input = 0
     /// Messages of sessions without a connection, when they were counted last, and what has come since.
-    /// What has left since is not taken off.
+    /// Messages that have left since are not taken off.
     var sessions = 0
     var sessionsSince = 0
 }

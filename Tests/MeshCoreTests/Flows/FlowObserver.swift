@@ -71,7 +71,7 @@ final class FlowObserver: StageObserver {
     var expected = Expectation()
     var nextParcel = 0
 
-    /// What nobody but the node can know: which ways do not carry, by its account.
+    /// The ways that do not carry, by the node's account: nobody else can know them.
     struct Doubts {
         var hollow: UInt64 = 0
         var secondChoices: Set<LinkIndex> = []
