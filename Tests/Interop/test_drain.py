@@ -6,7 +6,7 @@ import pytest
 
 from mesh import Mesh, eventually, note
 from resp import Closed, Failure, Push, encode
-from test_sessions import arrived, begin, fill, payloads, resume
+from test_sessions import arrived, begin, fill, hang_up, payloads, resume
 from test_users import delivery, watch
 
 pytestmark = pytest.mark.mesh
@@ -43,8 +43,7 @@ def test_a_draining_node_moves_every_client_and_nobody_is_seen_to_go():
             arrived(three[1], user)
             arrived(three[2], user)
         watchers = [watch(node, users)[0] for node in (three[1], three[2])]
-        for wire, _ in gone:
-            wire.close()
+        hang_up(three[0], *[wire for wire, _ in gone])
 
         stop = threading.Event()
         sent = {user: 0 for user in users}

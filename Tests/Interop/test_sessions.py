@@ -43,13 +43,23 @@ def resume(node, user, token, protocol=3):
     return wire, fresh
 
 
+def hang_up(node, *wires):
+    """Ends connections with a session each, and waits until their node knows. Before that its kernel takes
+    messages for them, and these may be lost, as a notice says."""
+    waiting = node.status()["sessionsWaiting"]
+    for wire in wires:
+        wire.close()
+    eventually(5, lambda: node.status()["sessionsWaiting"] >= waiting + len(wires))
+
+
 def fill(node, sender, users, messages):
     """Sessions that wait on a node with these messages, sent by a client of the other: the tokens, by user."""
-    tokens = {}
+    tokens, wires = {}, []
     for user in users:
         wire, tokens[user] = begin(node, user)
+        wires.append(wire)
         arrived(sender, user)
-        wire.close()
+    hang_up(node, *wires)
     wire = sender.wire()
     for message in messages:
         for user in users:
@@ -83,8 +93,7 @@ def test_a_client_that_comes_back_to_its_node_gets_what_waited(three, protocol):
     watcher, _ = watch(three[2], [user])
     assert three[1].call("MESH.SEND", user, "live") == 1
     assert delivery(wire.read()) == (user, b"live")
-    wire.close()
-    time.sleep(0.1)
+    hang_up(three[0], wire)
     for number in range(50):
         assert three[number % 3].call("MESH.SEND", user, "m%d" % number) == 1
     wire, fresh = resume(three[0], user, token, protocol)
@@ -112,8 +121,7 @@ def test_a_client_that_comes_back_to_its_node_gets_what_waited(three, protocol):
 def test_what_does_not_fit_is_announced_with_its_size(three):
     wire, token = begin(three[0], b"full")
     arrived(three[1], b"full")
-    wire.close()
-    time.sleep(0.1)
+    hang_up(three[0], wire)
     for number in range(250):
         three[1].call("MESH.SEND", "full", "%d" % number)
     wire, _ = resume(three[0], b"full", token)
@@ -165,8 +173,7 @@ def test_a_client_may_come_back_to_another_node(three, breaks):
     arrived(three[2], user)
     watcher, _ = watch(three[2], [user])
     if breaks:
-        old.close()
-        time.sleep(0.1)
+        hang_up(three[0], old)
         for number in range(20):
             assert three[2].call("MESH.SEND", user, "m%d" % number) == 1
     wire, fresh = resume(three[1], user, token)
@@ -305,6 +312,7 @@ def test_what_a_subscriber_had_not_read_when_it_ended_is_announced(three, reads,
         process.stdin.write(word + "\n")
         return process.stdout.readline().strip()
 
+    waiting = three[0].status()["sessionsWaiting"]
     try:
         token = process.stdout.readline().strip()
         assert len(token) == 49, token
@@ -324,7 +332,7 @@ def test_what_a_subscriber_had_not_read_when_it_ended_is_announced(three, reads,
     finally:
         process.kill()
         process.wait()
-    time.sleep(0.1)
+    eventually(5, lambda: three[0].status()["sessionsWaiting"] > waiting)
     assert three[2].call("MESH.SEND", user, "later") == 1
     host, port = three[at].addresses["redis"]
     client = redis.connection.Connection(host=host, port=port, protocol=2, socket_timeout=5)
