@@ -23,13 +23,14 @@ extension MemoryMesh {
     /// A new client of a host; nil: it takes no more.
     ///
     /// - Parameters:
-    ///   - isLocal: it is on the host's machine.
+    ///   - origin: where it connects from.
     ///   - isAvid: it reads after each of its commands, not only when `read` is called.
     public mutating func open(
-        _ host: Int, address: String = "10.0.0.1:9", isLocal: Bool = true, isAvid: Bool = false
+        _ host: Int, address: String = "10.0.0.1:9", origin: ClientOrigin = .machine,
+        isAvid: Bool = false
     ) -> ClientIndex? {
         guard
-            let client = hosts[host].server.open(address: address, isLocal: isLocal, at: now)
+            let client = hosts[host].server.open(address: address, origin: origin, at: now)
         else { return nil }
         hasClients = true
         while hosts[host].clients.count <= client.slot { hosts[host].clients.append(nil) }

@@ -1,10 +1,21 @@
+/// Where a client connects from, as far as its rights depend on that.
+public enum ClientOrigin: Sendable {
+    /// Another machine.
+    case elsewhere
+    /// This machine, over the network.
+    case machine
+    /// A Unix socket. The mode of its file has let the client in.
+    case unixSocket
+}
+
 /// The passwords of a node's two users, and who a client is by what it has shown.
 ///
-///     passwords          a client of this machine   any other    after AUTH
-///     none               operator                   default      as before
-///     default's          nobody yet                 nobody yet   default
-///     operator's         default                    default      the user that it names
-///     both               nobody yet                 nobody yet   the user that it names
+///     passwords     over a Unix socket   of this machine   any other    after AUTH
+///     none          operator             operator          default      as before
+///     default's     operator             nobody yet        nobody yet   default; as before over a
+///                                                                       Unix socket
+///     operator's    default              default           default      the user that it names
+///     both          nobody yet           nobody yet        nobody yet   the user that it names
 public struct Credentials: Sendable {
     /// The password that AUTH must be given for the user `default`; nil: nothing is asked.
     public var password: String?
@@ -22,19 +33,26 @@ public struct Credentials: Sendable {
 
     /// A client that has shown nothing yet.
     ///
-    /// - Parameter isLocal: it connects from this machine.
-    func principal(isLocal: Bool) -> Principal {
-        if password != nil { return .stranger }
-        return isLocal && operatorPassword == nil ? .administrator : .standard
+    func principal(from origin: ClientOrigin) -> Principal {
+        switch (password, operatorPassword) {
+        case (nil, nil): origin == .elsewhere ? .standard : .administrator
+        case (_, nil): origin == .unixSocket ? .administrator : .stranger
+        case (nil, _): .standard
+        case (_, _): .stranger
+        }
     }
 
     /// A client that has shown this; nil: it is wrong. Where `default` needs no password, anything will
     /// do for it, as in Redis.
-    func principal(user: [UInt8], password given: [UInt8], isLocal: Bool) -> Principal? {
+    func principal(
+        user: [UInt8], password given: [UInt8], from origin: ClientOrigin
+    ) -> Principal? {
         switch User(rawValue: String(decoding: user, as: UTF8.self)) {
         case .standard:
-            guard let password else { return principal(isLocal: isLocal) }
-            return Self.isEqual(password, given) ? .standard : nil
+            let first = principal(from: origin)
+            guard let password else { return first }
+            guard Self.isEqual(password, given) else { return nil }
+            return first == .administrator ? first : .standard
         case .administrator:
             guard let operatorPassword else { return nil }
             return Self.isEqual(operatorPassword, given) ? .administrator : nil

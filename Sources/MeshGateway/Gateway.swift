@@ -236,9 +236,9 @@ public struct Gateway: ~Copyable {
     ///
     /// - Parameters:
     ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
-    ///   - isLocal: that is this machine (`Credentials`).
+    ///   - origin: see `Credentials`.
     public mutating func open(
-        address: String, isLocal: Bool, at now: Instant
+        address: String, origin: ClientOrigin, at now: Instant
     ) -> ClientIndex? {
         guard clientCount < configuration.clientCountMax else {
             counters[.connectionsRefused] += 1
@@ -252,8 +252,9 @@ public struct Gateway: ~Copyable {
             client = ClientIndex(clients.count - 1)
         }
         let slot = client.slot
-        clients[slot].flags = isLocal ? [.open, .local] : .open
-        become(configuration.credentials.principal(isLocal: isLocal), client)
+        clients[slot].flags = .open
+        clients[slot].origin = origin
+        become(configuration.credentials.principal(from: origin), client)
         clients[slot].id = nextClientID
         clients[slot].address = address
         clients[slot].openedAt = now

@@ -10,6 +10,7 @@ import MeshWire
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
     var flags: SessionFlags = []
+    var origin = ClientOrigin.elsewhere
     var lists = SubscriptionLists()
     var output = ByteQueue()
     /// Messages that came while the replies of a transaction are being written: they follow them.
@@ -119,8 +120,6 @@ struct SessionFlags: OptionSet {
     /// MONITOR: it reads the commands of all clients (`Gateway.monitors`).
     static let monitoring = SessionFlags(rawValue: 1 << 27)
 
-    /// It connects from this machine.
-    static let local = SessionFlags(rawValue: 1 << 28)
     /// It is the operator (`Credentials`).
     static let administrator = SessionFlags(rawValue: 1 << 29)
 

@@ -26,17 +26,17 @@ extension Server {
     /// A new connection of a client; nil when there are too many: send `refusal` and close it.
     ///
     /// - Parameters:
-    ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
-    ///   - isLocal: that is this machine (`Credentials`).
+    ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`, `/run/mesh.sock:0`.
+    ///   - origin: see `Credentials`.
     public mutating func open(
-        address: String, isLocal: Bool, at now: Instant
+        address: String, origin: ClientOrigin, at now: Instant
     ) -> ClientIndex? {
         self.now = now
         edge.gateway.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         beginServing()
         noteReadiness()
-        return edge.gateway.open(address: address, isLocal: isLocal, at: now)
+        return edge.gateway.open(address: address, origin: origin, at: now)
     }
 
     /// From now on what comes for clients, and for sessions, is looked at.

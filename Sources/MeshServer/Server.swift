@@ -6,6 +6,7 @@ import MeshWire
 /// passes on.
 public typealias ClientIndex = MeshGateway.ClientIndex
 public typealias Parting = MeshGateway.Parting
+public typealias ClientOrigin = MeshGateway.ClientOrigin
 /// The words in which rights are given.
 public typealias Operation = MeshGateway.Operation
 public typealias Principal = MeshGateway.Principal

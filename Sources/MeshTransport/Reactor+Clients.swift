@@ -16,10 +16,11 @@ extension Reactor {
     mutating func acceptClients() {
         acceptAll(.redis) { reactor, accepted in
             let peer = Endpoint(accepted.peer)
-            let isLocal = reactor.isLocal(peer, accepted.descriptor)
+            let origin: ClientOrigin =
+                reactor.isLocal(peer, accepted.descriptor) ? .machine : .elsewhere
             guard
                 let client = reactor.server.open(
-                    address: peer.description, isLocal: isLocal, at: reactor.now)
+                    address: peer.description, origin: origin, at: reactor.now)
             else {
                 reactor.counters[.connectionsRefused] &+= 1
                 reactor.refuse(accepted.descriptor)

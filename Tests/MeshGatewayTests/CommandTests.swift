@@ -422,7 +422,7 @@ import Testing
         var harness = Harness(configuration)
         let first = harness.open()
         _ = harness.open()
-        let third = harness.gateway.open(address: "x", isLocal: true, at: harness.now)
+        let third = harness.gateway.open(address: "x", origin: .machine, at: harness.now)
         #expect(third == nil)
         let refused = harness.gateway.counters[.connectionsRefused]
         #expect(refused == 1)

@@ -35,42 +35,54 @@ import Testing
     }
 
     /// - Parameters:
-    ///   - isLocal: of the client.
+    ///   - origin: of the client.
     ///   - words: what it says first.
     ///   - user: of the one that it is then; nil: it is let in by nobody.
     @Test(
         arguments: [
             // No passwords.
-            (nil, nil, true, "PING", "default", true),
-            (nil, nil, false, "PING", "default", false),
-            (nil, nil, true, "AUTH default anything", "default", true),
-            (nil, nil, false, "AUTH default anything", "default", false),
-            (nil, nil, false, "AUTH operator anything", "default", false),
-            // The first alone: nobody is operator.
-            ("p", nil, true, "PING", nil, false), ("p", nil, true, "AUTH p", "default", false),
-            ("p", nil, false, "AUTH default p", "default", false),
-            ("p", nil, true, "AUTH operator p", nil, false),
-            ("p", nil, true, "AUTH operator ''", nil, false),
+            (nil, nil, .machine, "PING", "default", true),
+            (nil, nil, .elsewhere, "PING", "default", false),
+            (nil, nil, .machine, "AUTH default anything", "default", true),
+            (nil, nil, .elsewhere, "AUTH default anything", "default", false),
+            (nil, nil, .elsewhere, "AUTH operator anything", "default", false),
+            (nil, nil, .unixSocket, "PING", "default", true),
+            // The first alone: nobody is operator but over the Unix socket.
+            ("p", nil, .machine, "PING", nil, false),
+            ("p", nil, .machine, "AUTH p", "default", false),
+            ("p", nil, .unixSocket, "PING", "operator", true),
+            ("p", nil, .unixSocket, "AUTH p", "operator", true),
+            ("p", nil, .unixSocket, "AUTH x", "operator", true),
+            ("p", nil, .unixSocket, "HELLO 2 AUTH operator p", "operator", true),
+            ("p", nil, .elsewhere, "AUTH default p", "default", false),
+            ("p", nil, .machine, "AUTH operator p", nil, false),
+            ("p", nil, .machine, "AUTH operator ''", nil, false),
             // The second alone: nobody needs AUTH, and it alone is operator.
-            (nil, "o", true, "PING", "default", false),
-            (nil, "o", false, "PING", "default", false),
-            (nil, "o", false, "AUTH operator o", "operator", true),
-            (nil, "o", true, "AUTH operator x", "default", false),
-            (nil, "o", true, "AUTH o", "default", false),
+            (nil, "o", .machine, "PING", "default", false),
+            (nil, "o", .elsewhere, "PING", "default", false),
+            (nil, "o", .elsewhere, "AUTH operator o", "operator", true),
+            (nil, "o", .machine, "AUTH operator x", "default", false),
+            (nil, "o", .machine, "AUTH o", "default", false),
+            (nil, "o", .unixSocket, "PING", "default", false),
+            (nil, "o", .unixSocket, "AUTH operator o", "operator", true),
             // Both.
-            ("p", "o", true, "PING", nil, false), ("p", "o", true, "AUTH p", "default", false),
-            ("p", "o", false, "AUTH operator o", "operator", true),
-            ("p", "o", false, "HELLO 2 AUTH operator o", "operator", true),
-            ("p", "o", false, "HELLO 2 AUTH default p", "default", false),
-            ("p", "o", true, "AUTH operator p", nil, false),
-            ("p", "o", true, "AUTH default o", nil, false),
-        ] as [(String?, String?, Bool, String, String?, Bool)])
+            ("p", "o", .machine, "PING", nil, false),
+            ("p", "o", .machine, "AUTH p", "default", false),
+            ("p", "o", .unixSocket, "PING", nil, false),
+            ("p", "o", .unixSocket, "AUTH p", "default", false),
+            ("p", "o", .unixSocket, "AUTH operator o", "operator", true),
+            ("p", "o", .elsewhere, "AUTH operator o", "operator", true),
+            ("p", "o", .elsewhere, "HELLO 2 AUTH operator o", "operator", true),
+            ("p", "o", .elsewhere, "HELLO 2 AUTH default p", "default", false),
+            ("p", "o", .machine, "AUTH operator p", nil, false),
+            ("p", "o", .machine, "AUTH default o", nil, false),
+        ] as [(String?, String?, ClientOrigin, String, String?, Bool)])
     func `a client is who it shows to be`(
-        password: String?, operators: String?, isLocal: Bool, words: String, user: String?,
-        isOperator: Bool
+        password: String?, operators: String?, from origin: ClientOrigin, words: String,
+        user: String?, isOperator: Bool
     ) {
         let servers = Self.servers(password: password, operators: operators)
-        let client = servers.open(isLocal: isLocal)
+        let client = servers.open(from: origin)
         _ = servers.exchange(client, words + "\r\n")
         let name = servers.exchange(client, "ACL WHOAMI\r\n")
         guard let user else {

@@ -35,8 +35,8 @@ final class Servers {
 
     func run(for delay: Delay) { mesh.run(for: delay) }
 
-    func open(_ host: Int = 0, isLocal: Bool = true) -> ClientIndex {
-        mesh.open(host, isLocal: isLocal)!
+    func open(_ host: Int = 0, from origin: ClientOrigin = .machine) -> ClientIndex {
+        mesh.open(host, origin: origin)!
     }
 
     func send(_ text: String, from client: ClientIndex, _ host: Int = 0) {

@@ -34,7 +34,7 @@ extension Gateway {
         }
         add("id=", Int(clients[slot].id))
         add(" addr=", clients[slot].address)
-        add(" laddr=", configuration.localAddress)
+        add(" laddr=", localAddress(of: client))
         add(" fd=", slot)
         add(" name=", clients[slot].name)
         add(" age=", Int((now - clients[slot].openedAt).milliseconds / 1_000))
@@ -62,6 +62,12 @@ extension Gateway {
         add(" marks=", clients[slot].marks.count)
     }
 
+    /// The address that a client has connected to.
+    private func localAddress(of client: ClientIndex) -> String {
+        clients[client.slot].origin == .unixSocket
+            ? clients[client.slot].address : configuration.localAddress
+    }
+
     /// Redis's letters for the states of a client.
     private func letters(_ client: ClientIndex) -> String {
         let flags = clients[client.slot].flags
@@ -71,6 +77,7 @@ extension Gateway {
         if flags.contains(.asking) { letters += "b" }
         if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
         if flags.contains(.monitoring) { letters += "O" }
+        if clients[client.slot].origin == .unixSocket { letters += "U" }
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         return letters.isEmpty ? "N" : letters
@@ -160,7 +167,9 @@ extension Gateway {
             if let id = filter.id, clients[slot].id != id { continue }
             if let address = filter.address, clients[slot].address != address { continue }
             if let kind = filter.kind, self.kind(of: ClientIndex(slot)) != kind { continue }
-            if filter.isNobody { continue }
+            if let address = filter.localAddress, localAddress(of: ClientIndex(slot)) != address {
+                continue
+            }
             if let user = filter.user, userName(ClientIndex(slot)) != user.rawValue { continue }
             if let since = filter.openedBefore, !(clients[slot].openedAt < since) { continue }
             count += 1
@@ -177,8 +186,7 @@ extension Gateway {
         var openedBefore: Instant?
         var skipsMe = true
         var user: Credentials.User?
-        /// A local address that nobody has.
-        var isNobody = false
+        var localAddress: String?
     }
 
     private mutating func read(
@@ -206,9 +214,7 @@ extension Gateway {
             } else if equals(index, "addr", input) {
                 filter.address = text(value, input, countMax: 128)
             } else if equals(index, "laddr", input) {
-                if text(value, input, countMax: 128) != configuration.localAddress {
-                    filter.isNobody = true
-                }
+                filter.localAddress = text(value, input, countMax: 128)
             } else if equals(index, "user", input) {
                 guard let user = user(value, input) else {
                     fail(client, .redis(.unknownUser(name: excerpt(value, input))))

@@ -137,8 +137,7 @@ extension Gateway {
         _ password: [UInt8], _ user: [UInt8], _ client: ClientIndex
     ) -> Principal? {
         configuration.credentials.principal(
-            user: user, password: password,
-            isLocal: clients[client.slot].flags.contains(.local))
+            user: user, password: password, from: clients[client.slot].origin)
     }
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
@@ -159,8 +158,7 @@ extension Gateway {
         clients[slot].mailbox.gaps.removeAll()
         clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         chooseTracking(client)
-        let isLocal = clients[slot].flags.contains(.local)
-        become(configuration.credentials.principal(isLocal: isLocal), client)
+        become(configuration.credentials.principal(from: clients[slot].origin), client)
         clients[slot].name = []
         clients[slot].watching = []
         clients[slot].output.append("+RESET\r\n")

@@ -267,8 +267,8 @@ extension Gateway {
 
     func mayAdminister(_ user: Credentials.User, _ client: ClientIndex) -> Bool {
         if user == .administrator { return true }
-        let isLocal = clients[client.slot].flags.contains(.local)
-        return configuration.credentials.principal(isLocal: isLocal) == .administrator
+        let origin = clients[client.slot].origin
+        return configuration.credentials.principal(from: origin) == .administrator
     }
 
     mutating func help(_ command: Command, _ client: ClientIndex) {

@@ -166,7 +166,7 @@ extension World {
     private mutating func open(_ line: Int, _ number: Int, _ host: Host) {
         guard lines[line].use == .open,
             let client = host.server.open(
-                address: "10.1.0.1:\(line)", isLocal: false, at: host.localTime(now))
+                address: "10.1.0.1:\(line)", origin: .elsewhere, at: host.localTime(now))
         else {
             lines[line].end = .broken
             return
