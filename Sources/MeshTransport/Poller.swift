@@ -7,20 +7,26 @@ struct Token: Equatable {
     var index: ConnectionIndex
     var generation: UInt32
 
-    static let meshListener = Token(other: 1)
-    static let redisListener = Token(other: 2)
-    static let httpListener = Token(other: 3)
-    static let inbox = Token(other: 4)
+    static let inbox = Token(other: -1)
 
     init(index: ConnectionIndex, generation: UInt32) {
         self.index = index
         self.generation = generation
     }
 
+    /// One of `Listeners.all`.
+    static func listener(_ number: Int) -> Token { Token(other: -2 - Int32(number)) }
+
     /// A listener or the inbox: its index is negative, as no connection's is.
     private init(other number: Int32) {
-        index = ConnectionIndex(rawValue: -number)
+        index = ConnectionIndex(rawValue: number)
         generation = 0
+    }
+
+    /// The listener of this token, if it is a listener's.
+    var listener: Int? {
+        let number = -2 - Int(index.rawValue)
+        return number >= 0 ? number : nil
     }
 
     init(_ word: UInt64) {

@@ -13,23 +13,11 @@ extension Reactor {
     /// for ever. A spare descriptor is closed instead, the connection is accepted with it and
     /// closed: the peer sees the end at once, and the queue moves on. Where that is no way either,
     /// and when the kernel has no memory, the listeners rest for `Limits.starvedTime`.
-    mutating func acceptAll(
-        _ purpose: Listeners.Purpose, _ take: (inout Reactor, linux_accepted) -> Void
-    ) {
-        let listener = listeners[purpose]
-        for _ in 0..<limits.acceptsPerTurn {
-            let accepted = linux_accept(listener)
+    mutating func accept(from listener: Listener) {
+        for _ in 0..<limits.acceptsPerTurn where listener.isOpen {
+            let accepted = linux_accept(listener.descriptor)
             switch accepted.descriptor {
-            case 0...:
-                switch purpose {
-                case .redis where accepted.descriptor >= redisDescriptorMax:
-                    noteDescriptorsUsedUp()
-                    refuse(accepted.descriptor)
-                case .http where accepted.descriptor >= httpDescriptorMax:
-                    noteDescriptorsUsedUp()
-                    close(accepted.descriptor)
-                default: take(&self, accepted)
-                }
+            case 0...: take(accepted, from: listener)
             case -EMFILE, -ENFILE:
                 noteDescriptorsUsedUp()
                 if spareDescriptor < 0 { spareDescriptor = linux_open_spare() }
@@ -38,7 +26,7 @@ extension Reactor {
                     return
                 }
                 close(spareDescriptor)
-                let extra = linux_accept(listener)
+                let extra = linux_accept(listener.descriptor)
                 if extra.descriptor >= 0 { close(extra.descriptor) }
                 spareDescriptor = linux_open_spare()
                 if extra.descriptor == -EAGAIN { return }
@@ -53,6 +41,26 @@ extension Reactor {
                 restListeners()
                 return
             }
+        }
+    }
+
+    private mutating func take(_ accepted: linux_accepted, from listener: Listener) {
+        switch listener.purpose {
+        case .link: takeLink(accepted)
+        case .client:
+            guard accepted.descriptor < clientDescriptorMax else {
+                noteDescriptorsUsedUp()
+                refuse(accepted.descriptor)
+                return
+            }
+            takeClient(accepted, from: listener)
+        case .http:
+            guard accepted.descriptor < httpDescriptorMax else {
+                noteDescriptorsUsedUp()
+                close(accepted.descriptor)
+                return
+            }
+            takeHTTP(accepted)
         }
     }
 
@@ -85,11 +93,8 @@ extension Reactor {
     }
 
     private func watchListeners(_ reads: Bool) {
-        for (purpose, token) in [
-            (Listeners.Purpose.mesh, Token.meshListener), (.redis, .redisListener),
-            (.http, .httpListener),
-        ] where listeners[purpose] >= 0 {
-            poller.modify(listeners[purpose], read: reads, write: false, token)
+        for (number, listener) in listeners.all.enumerated() where listener.isOpen {
+            poller.modify(listener.descriptor, read: reads, write: false, .listener(number))
         }
     }
 }

@@ -13,32 +13,33 @@ extension Reactor {
             ? connectionOfClient[client.slot] : .none
     }
 
-    mutating func acceptClients() {
-        acceptAll(.redis) { reactor, accepted in
+    mutating func takeClient(_ accepted: linux_accepted, from listener: Listener) {
+        let address: String
+        let origin: ClientOrigin
+        switch listener.place {
+        case .file(let file):
+            // As Redis writes it: clients of a Unix socket have no address of their own.
+            address = file.path + ":0"
+            origin = .unixSocket
+        case .network:
             let peer = Endpoint(accepted.peer)
-            let origin: ClientOrigin =
-                reactor.isLocal(peer, accepted.descriptor) ? .machine : .elsewhere
-            guard
-                let client = reactor.server.open(
-                    address: peer.description, origin: origin, at: reactor.now)
-            else {
-                reactor.counters[.connectionsRefused] &+= 1
-                reactor.refuse(accepted.descriptor)
-                return
-            }
-            reactor.keepAlive(accepted.descriptor)
-            reactor.counters[.clientsAccepted] &+= 1
-            guard let index = reactor.adopt(accepted.descriptor, .client, client: client)
-            else {
-                reactor.counters[.connectionsRefused] &+= 1
-                reactor.forget(client, .inOrder)
-                return
-            }
-            while reactor.connectionOfClient.count <= client.slot {
-                reactor.connectionOfClient.append(.none)
-            }
-            reactor.connectionOfClient[client.slot] = index
+            address = peer.description
+            origin = isLocal(peer, accepted.descriptor) ? .machine : .elsewhere
         }
+        guard let client = server.open(address: address, origin: origin, at: now) else {
+            counters[.connectionsRefused] &+= 1
+            refuse(accepted.descriptor)
+            return
+        }
+        keepAlive(accepted.descriptor)
+        counters[.clientsAccepted] &+= 1
+        guard let index = adopt(accepted.descriptor, .client, client: client) else {
+            counters[.connectionsRefused] &+= 1
+            forget(client, .inOrder)
+            return
+        }
+        while connectionOfClient.count <= client.slot { connectionOfClient.append(.none) }
+        connectionOfClient[client.slot] = index
     }
 
     /// Whether a connection comes from this machine: from loopback, or from the address at which it arrives,

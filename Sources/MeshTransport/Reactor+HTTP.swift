@@ -7,18 +7,16 @@ import MeshWire
 // Connections of the monitoring port.
 
 extension Reactor {
-    mutating func acceptHTTP() {
-        acceptAll(.http) { reactor, accepted in
-            reactor.makeRoomForHTTP()
-            guard let index = reactor.adopt(accepted.descriptor, .http) else {
-                reactor.counters[.connectionsRefused] &+= 1
-                return
-            }
-            reactor.counters[.httpAccepted] &+= 1
-            reactor.httpConnections.append(index)
-            // Also what ends an idle connection that is kept alive.
-            reactor.setDeadline(index, reactor.now + reactor.limits.httpHeadTime)
+    mutating func takeHTTP(_ accepted: linux_accepted) {
+        makeRoomForHTTP()
+        guard let index = adopt(accepted.descriptor, .http) else {
+            counters[.connectionsRefused] &+= 1
+            return
         }
+        counters[.httpAccepted] &+= 1
+        httpConnections.append(index)
+        // Also what ends an idle connection that is kept alive.
+        setDeadline(index, now + limits.httpHeadTime)
     }
 
     /// A probe is let in however many connections say nothing: of those that wait for a request the one

@@ -107,8 +107,8 @@ extension Reactor {
                 let index = connection(of: client)
                 if !index.isNone { goOn(index) }
             case .stopListening(let toLinks):
-                listeners.close(.redis)
-                if toLinks { listeners.close(.mesh) }
+                listeners.close(.client)
+                if toLinks { listeners.close(.link) }
             case .log(let line): log.write(line)
             case .configure(let settings): configure(settings)
             }
@@ -216,21 +216,19 @@ extension Reactor {
         handle(.connected(link))
     }
 
-    mutating func acceptLinks() {
-        acceptAll(.mesh) { reactor, accepted in
-            guard let link = reactor.server.acceptLink(at: reactor.now) else {
-                reactor.counters[.connectionsRefused] &+= 1
-                close(accepted.descriptor)
-                return
-            }
-            reactor.linkEpochs[link.slot] &+= 1
-            reactor.endpointOfLink[link.slot] = Endpoint(accepted.peer)
-            reactor.counters[.linksAccepted] &+= 1
-            if let index = reactor.adopt(accepted.descriptor, .link, link: link) {
-                reactor.connectionOfLink[link.slot] = index
-            } else {
-                reactor.handle(.disconnected(link, .closed))
-            }
+    mutating func takeLink(_ accepted: linux_accepted) {
+        guard let link = server.acceptLink(at: now) else {
+            counters[.connectionsRefused] &+= 1
+            close(accepted.descriptor)
+            return
+        }
+        linkEpochs[link.slot] &+= 1
+        endpointOfLink[link.slot] = Endpoint(accepted.peer)
+        counters[.linksAccepted] &+= 1
+        if let index = adopt(accepted.descriptor, .link, link: link) {
+            connectionOfLink[link.slot] = index
+        } else {
+            handle(.disconnected(link, .closed))
         }
     }
 

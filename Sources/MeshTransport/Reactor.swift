@@ -141,7 +141,7 @@ public enum ClientAddressSource: Sendable {
     var uncomplained = 0
     /// A connection whose descriptor's number is not below is closed at once: of Redis clients, of
     /// HTTP clients. Descriptors are numbered from the bottom, so numbers say how many are in use.
-    let redisDescriptorMax: Int32
+    let clientDescriptorMax: Int32
     let httpDescriptorMax: Int32
     /// The listeners rest until then.
     var acceptAgain: Instant?
@@ -172,14 +172,11 @@ public enum ClientAddressSource: Sendable {
         _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
     ) throws(SystemError) {
         let poller = try Poller()
-        let registered =
-            poller.add(inbox.event, read: true, write: false, .inbox)
-            && [
-                (listeners[.mesh], Token.meshListener), (listeners[.redis], .redisListener),
-                (listeners[.http], .httpListener),
-            ].allSatisfy { listener, token in
-                listener < 0 || poller.add(listener, read: true, write: false, token)
-            }
+        var registered = poller.add(inbox.event, read: true, write: false, .inbox)
+        for (number, listener) in listeners.all.enumerated() where registered {
+            registered = poller.add(
+                listener.descriptor, read: true, write: false, .listener(number))
+        }
         if !registered { throw SystemError("watch the listeners", code: ENOSPC) }
         self.init(options, listeners, inbox, poller)
     }
@@ -208,20 +205,20 @@ public enum ClientAddressSource: Sendable {
             incarnation: Incarnation(bootMilliseconds: Clock.wallMilliseconds),
             seed: random.next(), configuration: configuration, hasher: hasher, at: started)
         var server = options.server
-        if let redis = listeners.redisEndpoint {
-            server.gateway.localAddress = redis.description
-            server.gateway.clientAddress = Reactor.clientAddress(options, redis)
+        if listeners.redisEndpoint != nil || listeners.redisPath != nil {
+            server.gateway.clientAddress = Reactor.clientAddress(options, listeners.redisEndpoint)
             server.gateway.sharesMachine = configuration.endpoint.isLoopback
         }
+        if let redis = listeners.redisEndpoint { server.gateway.localAddress = redis.description }
         let descriptors =
             limits.descriptorCount ?? Int(clamping: linux_raise_descriptor_limit())
         // All link slots, the files of the driver itself, and some for whoever else lives in this
         // process; half of them at the most, where they are few.
         let forLinks = min(configuration.linkSlotCount + 16, descriptors / 2)
         httpDescriptorMax = Int32(clamping: descriptors - forLinks)
-        redisDescriptorMax = Int32(clamping: descriptors - forLinks - min(16, descriptors / 8))
+        clientDescriptorMax = Int32(clamping: descriptors - forLinks - min(16, descriptors / 8))
         server.gateway.clientCountBound = max(
-            server.gateway.clientCountMax, min(Int(redisDescriptorMax), Reactor.clientCountBound))
+            server.gateway.clientCountMax, min(Int(clientDescriptorMax), Reactor.clientCountBound))
         server.gateway.keepAliveSeconds = Int(limits.clientKeepAliveSeconds)
         server.gateway.logLevel = RedisLogLevel(options.log.level)
         log = options.log
@@ -245,12 +242,13 @@ public enum ClientAddressSource: Sendable {
     }
 
     /// Where others send the clients of the listener; nil: others cannot reach it. One on all addresses
-    /// is reached at the one that the node tells other nodes.
-    private static func clientAddress(_ options: ReactorOptions, _ listener: Endpoint) -> String? {
+    /// is reached at the one that the node tells other nodes. A Unix socket alone is no address.
+    private static func clientAddress(_ options: ReactorOptions, _ listener: Endpoint?) -> String? {
         switch options.clientAddress {
         case .told(let address): return address
         case .hidden: return nil
         case .listener:
+            guard let listener else { return nil }
             let node = options.server.node.endpoint
             var endpoint = listener.isUnspecified ? node : listener
             endpoint.port = listener.port
@@ -332,28 +330,26 @@ public enum ClientAddressSource: Sendable {
     }
 
     private mutating func dispatch(_ readiness: Readiness) {
-        switch readiness.token {
-        case .meshListener: acceptLinks()
-        case .redisListener: acceptClients()
-        case .httpListener: acceptHTTP()
-        case .inbox: takeRequests()
-        default:
-            let index = readiness.token.index
-            guard index.slot < connections.used,
-                connections[index].generation == readiness.token.generation,
-                connections[index].role != .free
-            else { return }
-            if connections[index].isConnecting {
-                finishConnecting(index)
-                return
+        let index = readiness.token.index
+        guard index.slot >= 0 else {
+            if let number = readiness.token.listener {
+                accept(from: listeners.all[number])
+            } else {
+                takeRequests()
             }
-            if readiness.isWritable {
-                flush(index)
-                guard isCurrent(readiness.token) else { return }
-            }
-            if readiness.isReadable || readiness.isBroken {
-                receive(index, isBroken: readiness.isBroken)
-            }
+            return
+        }
+        guard index.slot < connections.used, isCurrent(readiness.token) else { return }
+        if connections[index].isConnecting {
+            finishConnecting(index)
+            return
+        }
+        if readiness.isWritable {
+            flush(index)
+            guard isCurrent(readiness.token) else { return }
+        }
+        if readiness.isReadable || readiness.isBroken {
+            receive(index, isBroken: readiness.isBroken)
         }
     }
 
@@ -525,6 +521,7 @@ public enum ClientAddressSource: Sendable {
         if let redis = listeners.redisEndpoint {
             fields.append(("redis", .text(redis.description)))
         }
+        if let path = listeners.redisPath { fields.append(("redisSocket", .text(path))) }
         if let http = listeners.httpEndpoint { fields.append(("http", .text(http.description))) }
         fields.append(("seeds", .integer(configuration.seeds.count)))
         log.write(.info, "started", fields)

@@ -2,7 +2,6 @@ import CLinux
 import Glibc
 import MeshCore
 import MeshWire
-import Synchronization
 
 extension Endpoint {
     init(_ address: linux_endpoint) {
@@ -42,77 +41,5 @@ public enum Process {
     public static func prepare() -> UInt64 {
         linux_ignore_broken_pipes()
         return linux_raise_descriptor_limit()
-    }
-}
-
-/// The sockets that a node listens on: bound before the reactor's thread starts, so that a taken
-/// port is known at once and a port of 0 has become a real one.
-public final class Listeners: Sendable {
-    /// Connections that the kernel holds until they are accepted; it cuts this to its own
-    /// `net.core.somaxconn`.
-    static let backlog: Int32 = 4_096
-
-    /// -1: none, or closed.
-    private let mesh: Atomic<Int32>
-    private let redis: Atomic<Int32>
-    private let http: Atomic<Int32>
-    /// Where other nodes connect; the port is the real one.
-    public let meshEndpoint: Endpoint
-    public let redisEndpoint: Endpoint?
-    public let httpEndpoint: Endpoint?
-
-    enum Purpose: CaseIterable {
-        case mesh, redis, http
-    }
-
-    /// - Throws: `SystemError` when one of them cannot be bound; none is left open then.
-    public init(mesh: Endpoint, redis: Endpoint?, http: Endpoint?) throws(SystemError) {
-        var opened: [Int32] = []
-        func listen(_ endpoint: Endpoint?, _ what: String) throws(SystemError) -> Int32 {
-            guard let endpoint else { return -1 }
-            let result = linux_listen(endpoint.forKernel, Listeners.backlog)
-            if result < 0 {
-                for descriptor in opened { Glibc.close(descriptor) }
-                throw SystemError("listen on \(endpoint) (--\(what))", code: -result)
-            }
-            opened.append(result)
-            return result
-        }
-        func endpoint(_ descriptor: Int32) -> Endpoint? {
-            descriptor < 0 ? nil : Endpoint(linux_local_endpoint(descriptor))
-        }
-        let meshDescriptor = try listen(mesh, "mesh")
-        let redisDescriptor = try listen(redis, "redis")
-        let httpDescriptor = try listen(http, "http")
-        self.mesh = Atomic(meshDescriptor)
-        self.redis = Atomic(redisDescriptor)
-        self.http = Atomic(httpDescriptor)
-        meshEndpoint = Endpoint(linux_local_endpoint(meshDescriptor))
-        redisEndpoint = endpoint(redisDescriptor)
-        httpEndpoint = endpoint(httpDescriptor)
-    }
-
-    deinit { close() }
-
-    /// The socket, -1 when there is none.
-    subscript(purpose: Purpose) -> Int32 {
-        switch purpose {
-        case .mesh: mesh.load(ordering: .relaxed)
-        case .redis: redis.load(ordering: .relaxed)
-        case .http: http.load(ordering: .relaxed)
-        }
-    }
-
-    /// Frees the ports: whoever connects is refused at once.
-    func close(_ purposes: Purpose...) {
-        for purpose in purposes.isEmpty ? Purpose.allCases : purposes {
-            let descriptor =
-                switch purpose {
-                case .mesh: mesh.exchange(-1, ordering: .relaxed)
-                case .redis: redis.exchange(-1, ordering: .relaxed)
-                case .http: http.exchange(-1, ordering: .relaxed)
-                }
-            if descriptor >= 0 { Glibc.close(descriptor) }
-        }
     }
 }

@@ -7,10 +7,13 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public var action: String
     /// An errno value, positive.
     public var code: Int32
+    /// What helps, where that does not follow from `code`; may be empty.
+    public var advice: String
 
-    public init(_ action: String, code: Int32) {
+    public init(_ action: String, code: Int32, advice: String = "") {
         self.action = action
         self.code = code
+        self.advice = advice
     }
 
     /// Passes a result on, or throws what it means when it is a negated errno value.
@@ -29,5 +32,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     /// No network interface of this machine has the address.
     public var isNotOurAddress: Bool { code == EADDRNOTAVAIL }
 
-    public var description: String { "cannot \(action): \(reason)" }
+    public var description: String {
+        "cannot \(action): \(reason)" + (advice.isEmpty ? "" : "; \(advice)")
+    }
 }

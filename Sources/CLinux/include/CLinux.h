@@ -21,8 +21,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,9 +102,61 @@ static inline linux_endpoint linux_local_endpoint(int fd) {
     return linux_from_sockaddr(&address);
 }
 
+// The longest path of a Unix socket, without the zero behind it.
+enum { linux_path_max = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
+
+// A path as the address of a Unix socket: its size, or 0 when it is empty or too long.
+static inline socklen_t linux_path_to_sockaddr(const char *path, struct sockaddr_un *to) {
+    size_t size = strlen(path);
+    if (size == 0 || size > linux_path_max) return 0;
+    memset(to, 0, sizeof *to);
+    to->sun_family = AF_UNIX;
+    memcpy(to->sun_path, path, size);
+    return sizeof *to;
+}
+
+// A non-blocking Unix socket whose file stands at `path`; or a negated errno. Nobody can connect until
+// `linux_begin_listening`, and the file has never more rights than `mode`.
+static inline int linux_bind_path(const char *path, mode_t mode) {
+    struct sockaddr_un address;
+    socklen_t size = linux_path_to_sockaddr(path, &address);
+    if (size == 0) return -ENAMETOOLONG;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    // The file takes the socket's own mode, less what the process masks.
+    if (fchmod(fd, mode) || bind(fd, (struct sockaddr *)&address, size)) {
+        int reason = errno;
+        close(fd);
+        return -reason;
+    }
+    return fd;
+}
+
+static inline int linux_begin_listening(int fd, int backlog) {
+    return listen(fd, backlog) ? -errno : 0;
+}
+
+// 0, or a negated errno.
+static inline int linux_connect_path(int fd, const char *path) {
+    struct sockaddr_un address;
+    socklen_t size = linux_path_to_sockaddr(path, &address);
+    if (size == 0) return -ENAMETOOLONG;
+    return connect(fd, (struct sockaddr *)&address, size) ? -errno : 0;
+}
+
+// Whether somebody answers at `path`: 0, or a negated errno; -ECONNREFUSED when nobody does.
+static inline int linux_try_path(const char *path) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int result = linux_connect_path(fd, path);
+    close(fd);
+    // A full queue: somebody listens, and is busy.
+    return result == -EAGAIN ? 0 : result;
+}
+
 typedef struct {
     int descriptor; // or a negated errno
-    linux_endpoint peer;
+    linux_endpoint peer; // of the address 0 for clients of a Unix socket
 } linux_accepted;
 
 // The next waiting connection: non-blocking, without Nagle's delay.
@@ -114,7 +168,7 @@ static inline linux_accepted linux_accept(int listener) {
     int fd = accept4(listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     result.descriptor = fd < 0 ? -errno : fd;
     result.peer = linux_from_sockaddr(&address);
-    if (fd >= 0) linux_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (fd >= 0 && address.ss_family != AF_UNIX) linux_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     return result;
 }
 
