@@ -40,8 +40,16 @@ enum NodeSubcommand {
             name: "state", argument: "FILE",
             help: "Keep where members are in FILE, to find them after a restart."),
         Flag(
-            name: "redis", argument: "HOST:PORT|off",
-            help: "Where Redis clients connect (127.0.0.1:7379)."),
+            name: "redis", argument: "ADDRESS", isRepeatable: true,
+            help: "Where Redis clients connect (127.0.0.1:7379): HOST:PORT, or\n"
+                + "unix:/PATH, or both, with the flag twice; or off. Clients of the\n"
+                + "Unix socket are the operator without an operator's password."),
+        Flag(
+            name: "redis-socket-mode", argument: "MODE",
+            help: "The mode of the Unix socket's file, in octal (0660)."),
+        Flag(
+            name: "redis-socket-owner", argument: "OWNER",
+            help: "The owner of the Unix socket's file: USER, USER:GROUP or :GROUP."),
         Flag(
             name: "http", argument: "HOST:PORT|off",
             help: "/healthz, /readyz and /metrics (127.0.0.1:7480)."),
@@ -145,6 +153,7 @@ enum NodeSubcommand {
         try obeySignals(node, options.log, arguments)
         printLine("mesh \(node.ports.mesh)")
         if let redis = node.ports.redis { printLine("redis \(redis)") }
+        if let path = node.ports.redisSocket { printLine("redis unix:\(path)") }
         if let http = node.ports.http { printLine("http \(http)") }
 
         try node.runBlocking()
@@ -282,6 +291,39 @@ enum NodeSubcommand {
         }
     }
 
+    /// The addresses of `redis`: one of the network and one Unix socket at most.
+    private static func setRedis(
+        _ values: [String: [String]], _ options: inout MeshNode.Options
+    ) throws(UsageError) {
+        guard let texts = values["redis"] else { return }
+        options.redis = nil
+        if texts == ["off"] { return }
+        for text in texts {
+            let address: RedisAddress
+            do throws(MeshNodeError) {
+                address = try RedisAddress(text)
+            } catch {
+                throw UsageError("redis: \(error)")
+            }
+            switch address {
+            case .network(let address) where options.redis == nil: options.redis = address
+            case .file(let path) where options.redisSocket == nil:
+                options.redisSocket = RedisSocket(path: path)
+            case .network, .file:
+                throw UsageError(
+                    "redis: '\(text)' is one too many: one HOST:PORT and one unix:/PATH at most")
+            }
+        }
+        options.redisSocket?.owner = values["redis-socket-owner"]?.last
+        if let text = values["redis-socket-mode"]?.last {
+            guard let mode = UInt32(text, radix: 8), mode <= 0o777 else {
+                throw UsageError(
+                    "redis-socket-mode: '\(text)' is no octal number from 0 to 0777")
+            }
+            options.redisSocket?.mode = mode
+        }
+    }
+
     /// A number of seconds, whole or not: `0.5`.
     private static func duration(
         _ name: String, _ values: [String: [String]], _ standard: Duration
@@ -337,7 +379,7 @@ enum NodeSubcommand {
             return text == "off" ? nil : try address(name, text)
         }
         if let text = values["mesh"]?.last { options.mesh = try address("mesh", text) }
-        options.redis = try optionalAddress("redis", options.redis)
+        try setRedis(values, &options)
         options.http = try optionalAddress("http", options.http)
         options.advertise = try optionalAddress("advertise", nil)
         if values["advertise-redis"] != nil {

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import MeshGateway
 import MeshWire
@@ -11,15 +12,38 @@ struct RESPClientError: Error, CustomStringConvertible {
 /// One connection to a node's redis port that waits for each reply, with a limit on time and size.
 /// For programs that ask a few questions; servers use a Redis client.
 final class RESPClient {
-    private let address: HostPort
+    private let address: RedisAddress
     private let socket: Int32
     private var decoder = RESPDecoder()
 
     /// - Parameters:
-    ///   - operatorPassword: nil: what the node lets everybody do, or everybody on its machine, is enough.
+    ///   - operatorPassword: nil: what the node lets everybody on its machine do is enough.
     ///   - seconds: the longest that connecting, or silence during a reply, may take.
-    init(_ address: HostPort, operatorPassword: String?, seconds: Int) throws {
+    init(_ address: RedisAddress, operatorPassword: String?, seconds: Int) throws {
         self.address = address
+        let connected: (descriptor: Int32, failure: String)
+        switch address {
+        case .network(let address): connected = try Self.dial(address, seconds)
+        case .file(let path): connected = Self.dial(path, seconds)
+        }
+        guard connected.descriptor >= 0 else {
+            throw RESPClientError(
+                description: "cannot connect to \(address): \(connected.failure). Is a node "
+                    + "running there? Say where with --redis HOST:PORT or --redis unix:/PATH")
+        }
+        socket = connected.descriptor
+        let proof = operatorPassword.map { ["AUTH", "operator", $0] } ?? []
+        guard case .map = try call(["HELLO", "3"] + proof) else {
+            throw RESPClientError(description: "\(address) is no Smallworld node")
+        }
+    }
+
+    deinit {
+        close(socket)
+    }
+
+    /// A connection to the first address of a host that answers; -1, and the last failure.
+    private static func dial(_ address: HostPort, _ seconds: Int) throws -> (Int32, String) {
         var hints = unsafe addrinfo()
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
@@ -29,43 +53,49 @@ final class RESPClient {
             throw RESPClientError(description: "cannot resolve '\(address.host)': \(reason)")
         }
         defer { unsafe freeaddrinfo(list) }
-        var connected: Int32 = -1
-        var reason = "it has no address"
+        var failure = "it has no address"
         var next = unsafe list
-        while connected < 0, let entry = unsafe next {
+        while let entry = unsafe next {
             unsafe next = entry.pointee.ai_next
-            let candidate = unsafe Glibc.socket(
-                entry.pointee.ai_family, Int32(SOCK_STREAM.rawValue), 0)
-            guard candidate >= 0 else { continue }
-            // On Linux the limit on sending is the limit on connecting too.
-            var limit = timeval(tv_sec: seconds, tv_usec: 0)
-            for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-                unsafe setsockopt(
-                    candidate, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+            guard let candidate = unsafe socket(family: entry.pointee.ai_family, seconds) else {
+                continue
             }
             if unsafe connect(candidate, entry.pointee.ai_addr, entry.pointee.ai_addrlen) == 0 {
-                connected = candidate
-            } else {
-                reason =
-                    errno == EINPROGRESS
-                    ? "no answer in \(seconds) s" : unsafe String(cString: strerror(errno))
-                close(candidate)
+                return (candidate, "")
             }
+            failure = reason(seconds)
+            close(candidate)
         }
-        guard connected >= 0 else {
-            throw RESPClientError(
-                description: "cannot connect to \(address): \(reason). Is a node running there? "
-                    + "Say where with --redis HOST:PORT")
-        }
-        socket = connected
-        let proof = operatorPassword.map { ["AUTH", "operator", $0] } ?? []
-        guard case .map = try call(["HELLO", "3"] + proof) else {
-            throw RESPClientError(description: "\(address) is no Smallworld node")
-        }
+        return (-1, failure)
     }
 
-    deinit {
-        close(socket)
+    /// The same for a Unix socket.
+    private static func dial(_ path: String, _ seconds: Int) -> (Int32, String) {
+        guard let candidate = socket(family: AF_UNIX, seconds) else { return (-1, reason(seconds)) }
+        let result = unsafe linux_connect_path(candidate, path)
+        if result == 0 { return (candidate, "") }
+        errno = -result
+        let failure = reason(seconds)
+        close(candidate)
+        return (-1, failure)
+    }
+
+    private static func socket(family: Int32, _ seconds: Int) -> Int32? {
+        let descriptor = Glibc.socket(family, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return nil }
+        // On Linux the limit on sending is the limit on connecting too.
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            unsafe setsockopt(
+                descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
+        return descriptor
+    }
+
+    /// Why connecting has failed just now.
+    private static func reason(_ seconds: Int) -> String {
+        [EINPROGRESS, EAGAIN].contains(errno)
+            ? "no answer in \(seconds) s" : unsafe String(cString: strerror(errno))
     }
 
     /// Sends one command and waits for its reply; an error reply is thrown.

@@ -5,8 +5,9 @@ import Smallworld
 /// `smallworld status`: what a node knows, for people or as JSON.
 enum Status {
     static let redisFlag = Flag(
-        name: "redis", argument: "HOST:PORT",
-        help: "The redis port of the node to ask (127.0.0.1:7379).")
+        name: "redis", argument: "ADDRESS",
+        help: "The redis port of the node to ask (127.0.0.1:7379): HOST:PORT or\n"
+            + "unix:/PATH.")
 
     static let passwordFlag = Flag(
         name: "operator-password-file", argument: "FILE",
@@ -30,9 +31,9 @@ enum Status {
         ], run: run)
 
     static func connect(_ arguments: Arguments) throws -> RESPClient {
-        let address: HostPort
+        let address: RedisAddress
         do throws(MeshNodeError) {
-            address = try HostPort(arguments["redis"] ?? "127.0.0.1:7379")
+            address = try RedisAddress(arguments["redis"] ?? "127.0.0.1:7379")
         } catch {
             throw UsageError("redis: \(error)")
         }

@@ -25,7 +25,8 @@ public final class MeshNode: Sendable {
         /// Where clients of other nodes are sent that are to come to this one.
         public enum ClientAddress: Sendable {
             /// To `redis`; and if that is every address of the machine, to the host of `advertise`. A
-            /// loopback address is not told to nodes of other machines, with a warning in the log.
+            /// loopback address is not told to nodes of other machines, with a warning in the log;
+            /// `redisSocket` alone is told to nobody.
             case standard
             /// There. A name is told as it stands, and port 0 is that of `redis`. At most 64 bytes.
             case told(HostPort)
@@ -37,6 +38,8 @@ public final class MeshNode: Sendable {
         public var mesh = HostPort(host: "127.0.0.1", port: 7400)
         /// Where Redis clients connect; nil: nowhere.
         public var redis: HostPort? = HostPort(host: "127.0.0.1", port: 7379)
+        /// A Unix socket where they connect too, or alone where `redis` is nil; nil: none.
+        public var redisSocket: RedisSocket?
         /// `/healthz`, `/readyz` and `/metrics`; nil: nowhere.
         public var http: HostPort? = HostPort(host: "127.0.0.1", port: 7480)
         /// Where others are told to reach this node. Nil: `mesh`; and if that is every address of
@@ -88,6 +91,8 @@ public final class MeshNode: Sendable {
     public struct Ports: Sendable {
         public var mesh: Endpoint
         public var redis: Endpoint?
+        /// The path of `Options.redisSocket`.
+        public var redisSocket: String?
         public var http: Endpoint?
     }
 
@@ -113,19 +118,22 @@ public final class MeshNode: Sendable {
         let mesh = try MeshNode.local("--mesh", options.mesh, options)
         var redis: Endpoint?
         if let address = options.redis { redis = try MeshNode.local("--redis", address, options) }
+        let redisSocket = try options.redisSocket?.resolve()
         var http: Endpoint?
         if let address = options.http { http = try MeshNode.local("--http", address, options) }
         let resolver = try SeedResolver(options)
         let seeds = try resolver.resolve(isAgain: false)
         let bound: Listeners
         do {
-            bound = try Listeners(mesh: mesh, redis: redis, http: http)
+            bound = try Listeners(
+                mesh: mesh, redis: redis, redisSocket: redisSocket, http: http)
             inbox = try Inbox()
         } catch {
             throw .system(error)
         }
         ports = Ports(
-            mesh: bound.meshEndpoint, redis: bound.redisEndpoint, http: bound.httpEndpoint)
+            mesh: bound.meshEndpoint, redis: bound.redisEndpoint, redisSocket: bound.redisPath,
+            http: bound.httpEndpoint)
         advertised = try MeshNode.advertised(options, bound.meshEndpoint, seeds)
 
         let name = options.name ?? "\(MeshNode.hostName()):\(bound.meshEndpoint.port)"
@@ -351,10 +359,15 @@ public final class MeshNode: Sendable {
             func refuse(_ reason: String) -> MeshNodeError {
                 .invalidText("--advertise-redis \(address)", reason: reason)
             }
-            guard let redis = ports.redis else {
+            guard ports.redis != nil || ports.redisSocket != nil else {
                 throw refuse("is where nothing listens: --redis is off")
             }
-            if address.port == 0 { address.port = redis.port }
+            if address.port == 0 {
+                guard let redis = ports.redis else {
+                    throw refuse("has no port, and a Unix socket has none that it could be")
+                }
+                address.port = redis.port
+            }
             try check("--advertise-redis", address.description, bytes: 1...64)
             guard address.description.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
                 throw refuse("has other characters than those of ASCII")

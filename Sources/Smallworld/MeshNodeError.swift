@@ -29,7 +29,9 @@ public enum MeshNodeError: Error, Sendable, CustomStringConvertible {
         case .invalidDegree(let degree): "a degree of \(degree) is not within 4 … 64"
         case .invalidText(let option, let reason): "\(option) \(reason)"
         case .system(let error):
-            if error.isAddressInUse {
+            if !error.advice.isEmpty {
+                error.description
+            } else if error.isAddressInUse {
                 "\(error); another process has that port: stop it, or choose another port with "
                     + "that flag (0 takes a free one)"
             } else if error.isNotOurAddress {

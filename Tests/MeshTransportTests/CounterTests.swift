@@ -68,8 +68,8 @@ import Testing
     @Test func `the status has each counter once`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: reactor.redis.port), operatorPassword: nil, seconds: 5
-        )
+            .network(HostPort(host: "127.0.0.1", port: reactor.redis.port)),
+            operatorPassword: nil, seconds: 5)
         guard case .map(let fields) = try client.call(["MESH.STATUS"]) else {
             Issue.record("the status is no map")
             return

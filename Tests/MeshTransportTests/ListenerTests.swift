@@ -42,10 +42,11 @@ private let any = Endpoint(ipv4: 0x7F00_0001, port: 0)
         for token in [
             Token(index: ConnectionIndex(0), generation: 0),
             Token(index: ConnectionIndex(rawValue: .max), generation: .max),
-            .meshListener, .redisListener, .httpListener, .inbox,
+            .listener(0), .listener(3), .inbox,
         ] {
             #expect(Token(token.word) == token)
         }
+        #expect(Token.listener(3).listener == 3 && Token.inbox.listener == nil)
     }
 
     @Test func `a place in the slab is reused with another generation`() {

@@ -7,11 +7,14 @@ import Testing
 @testable import NodeCommand
 
 @Suite(.timeLimit(.minutes(15))) struct RESPClientTests {
+    private static func address(_ endpoint: Endpoint) -> RedisAddress {
+        .network(HostPort(host: "127.0.0.1", port: endpoint.port))
+    }
+
     @Test func `a node's status is read and shown`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: reactor.redis.port), operatorPassword: nil, seconds: 5
-        )
+            Self.address(reactor.redis), operatorPassword: nil, seconds: 5)
         let status = try client.call(["MESH.STATUS"])
         #expect(status["ready"] == .integer(1))
         let report = Status.report(
@@ -36,7 +39,7 @@ import Testing
         try subscriber.subscribe("far")
         try first.waitForMetric("directory_entries", 1)
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: first.redis.port), operatorPassword: nil, seconds: 5)
+            Self.address(first.redis), operatorPassword: nil, seconds: 5)
         let name = "test:\(second.mesh.port)"
         #expect(
             try client.call(["MESH.TRACE", "CHANNEL", "far"])
@@ -54,8 +57,7 @@ import Testing
     @Test func `an error reply is thrown in the node's words`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            HostPort(host: "127.0.0.1", port: reactor.redis.port), operatorPassword: nil, seconds: 5
-        )
+            Self.address(reactor.redis), operatorPassword: nil, seconds: 5)
         #expect {
             _ = try client.call(["NOSUCH"])
         } throws: {
@@ -66,11 +68,10 @@ import Testing
     @Test func `a port where nobody is says so`() throws {
         let listeners = try Listeners(
             mesh: Endpoint(ipv4: 0x7F00_0001, port: 0), redis: nil, http: nil)
-        let port = listeners.meshEndpoint.port
+        let address = Self.address(listeners.meshEndpoint)
         listeners.close()
         #expect {
-            _ = try RESPClient(
-                HostPort(host: "127.0.0.1", port: port), operatorPassword: nil, seconds: 1)
+            _ = try RESPClient(address, operatorPassword: nil, seconds: 1)
         } throws: {
             "\($0)".contains("Is a node running there?")
         }
@@ -81,8 +82,7 @@ import Testing
             mesh: Endpoint(ipv4: 0x7F00_0001, port: 0), redis: nil, http: nil)
         #expect {
             _ = try RESPClient(
-                HostPort(host: "127.0.0.1", port: listeners.meshEndpoint.port),
-                operatorPassword: nil, seconds: 1)
+                Self.address(listeners.meshEndpoint), operatorPassword: nil, seconds: 1)
         } throws: {
             "\($0)".contains("no answer in time")
         }

@@ -22,6 +22,10 @@ import Testing
     static let notice = "*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n$3\r\nann\r\n:0\r\n:0\r\n"
     static let message = TestSocket.command(["user", "ann", "hello"])
 
+    private static func connect(_ reactor: TestReactor, _ isUnix: Bool) throws -> TestSocket {
+        isUnix ? try TestSocket(path: reactor.path) : try TestSocket(reactor.redis)
+    }
+
     /// Begins a session of ann; returns its token.
     private static func begin(_ socket: TestSocket) throws -> String {
         try socket.send(TestSocket.command(["MESH.ATTACH", "ann", "SESSION"]))
@@ -31,9 +35,9 @@ import Testing
 
     /// A new connection that shows the token: what it reads up to the answer of the PING behind.
     private static func resume(
-        _ reactor: TestReactor, _ token: String
+        _ reactor: TestReactor, _ token: String, isUnix: Bool = false
     ) throws -> (TestSocket, String) {
-        let socket = try TestSocket(reactor.redis)
+        let socket = try connect(reactor, isUnix)
         try socket.send(
             TestSocket.command(["MESH.ATTACH", "ann", "RESUME", token])
                 + TestSocket.command(["PING"]))
@@ -68,25 +72,23 @@ import Testing
         socket = nil
     }
 
-    @Test(arguments: Way.allCases) func `what a client has left unread is announced`(
-        _ way: Way
-    ) throws {
+    @Test(arguments: Way.allCases, [false, true])
+    func `what a client has left unread is announced`(_ way: Way, isUnix: Bool) throws {
         let reactor = try TestReactor { $0.limits.partingTime = .seconds(5) }
-        var socket: TestSocket? = try TestSocket(reactor.redis)
+        var socket: TestSocket? = try Self.connect(reactor, isUnix)
         let token = try Self.begin(socket!)
         try Self.greet(reactor, socket!)
         try Self.leave(&socket, way)
         try reactor.waitForMetric("session_partings_lost_total", 1)
-        let (_, rest) = try Self.resume(reactor, token)
+        let (_, rest) = try Self.resume(reactor, token, isUnix: isUnix)
         #expect(rest == Self.notice + "+PONG\r\n")
         #expect(try reactor.metric("gap_notices_total") == 1)
     }
 
-    @Test(arguments: Way.allCases) func `of a client that has read all nothing is announced`(
-        _ way: Way
-    ) throws {
+    @Test(arguments: Way.allCases, [false, true])
+    func `of a client that has read all nothing is announced`(_ way: Way, isUnix: Bool) throws {
         let reactor = try TestReactor { $0.limits.partingTime = .milliseconds(50) }
-        var socket: TestSocket? = try TestSocket(reactor.redis)
+        var socket: TestSocket? = try Self.connect(reactor, isUnix)
         let token = try Self.begin(socket!)
         try Self.greet(reactor, socket!)
         #expect(try socket!.receive(count: Self.message.count) == Self.message)

@@ -6,11 +6,18 @@ import Synchronization
 
 @testable import MeshTransport
 
+/// A path where there is nothing yet.
+func temporaryPath() -> String {
+    "/tmp/smallworld-\(getpid())-\(UInt32.random(in: 0...(.max))).sock"
+}
+
 /// A reactor on a thread of its own, on ports that were free; it ends with the test.
 final class TestReactor: Sendable {
     let mesh: Endpoint
     let redis: Endpoint
     let http: Endpoint
+    /// A Unix socket for Redis clients.
+    let path: String
     let inbox: Inbox
     private let ending = Mutex<Reactor.Ending?>(nil)
 
@@ -20,7 +27,9 @@ final class TestReactor: Sendable {
         _ adjust: (inout ReactorOptions) -> Void = { _ in }
     ) throws {
         let any = Endpoint(ipv4: 0x7F00_0001, port: 0)
-        let listeners = try Listeners(mesh: meshAt ?? any, redis: any, http: any)
+        path = temporaryPath()
+        let listeners = try Listeners(
+            mesh: meshAt ?? any, redis: any, redisSocket: UnixSocket(path: path), http: any)
         mesh = listeners.meshEndpoint
         redis = listeners.redisEndpoint!
         http = listeners.httpEndpoint!

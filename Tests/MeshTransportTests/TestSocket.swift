@@ -21,6 +21,14 @@ final class TestSocket {
         _ = try SystemError.check(linux_connect_result(descriptor), "connect to \(endpoint)")
     }
 
+    /// A client of a Unix socket.
+    init(path: String) throws {
+        descriptor = try SystemError.check(
+            socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0), "make a socket")
+        _ = try SystemError.check(linux_connect_path(descriptor, path), "connect to \(path)")
+        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
+    }
+
     deinit { close(descriptor) }
 
     private func wait(for events: Int32, seconds: Double) throws {
