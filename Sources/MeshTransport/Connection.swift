@@ -11,26 +11,72 @@ struct ConnectionIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// One socket and its bytes on the way in and out.
-///
-///     free → link | client | http → (lingering) → free
-///
-/// A link that is dialled is `connecting` first. `lingering` connections belong to nobody any more:
-/// they send what waits until their deadline, read to nowhere, and end. How those of clients end may
-/// say whether something is unread (`doubt`).
+/// One stream and its bytes on the way in and out.
 struct Connection: ~Copyable {
-    enum Role: UInt8 {
+    /// Where a connection is in its life.
+    ///
+    ///     free ─┬▶ opening ─┐
+    ///           └───────────┴▶ open ⇄ paused
+    ///                            │ ╲    │
+    ///                            │  ▼   ▼
+    ///                            │  ending
+    ///                            ▼   ▼
+    ///                          lingering ─▶ free
+    ///
+    /// Each may become free at once, when the stream ends.
+    enum Phase {
         case free
+        /// A link that is dialled, and does not stand yet. The node gives it up.
+        case opening
+        /// Until then, unless a request comes, on the HTTP port; else as long as both sides want.
+        case open(until: Instant?)
+        /// Of a client: the input waits until the server lets it go on.
+        case paused
+        /// No more input is taken. The connection leaves its owner when the output has left, and ends
+        /// then at the latest.
+        case ending(until: Instant)
+        /// It belongs to nobody any more.
+        case lingering(Lingering)
+    }
+
+    /// The last part of a connection's life.
+    struct Lingering {
+        enum Stage {
+            /// The output leaves.
+            case sending
+            /// All has left, and this side has said so. The input goes nowhere.
+            case listening
+            /// Both sides have ended: only a reset is waited for.
+            case expectingReset
+        }
+
+        var stage: Stage
+        var until: Instant
+        /// Of a client, as long as the server wants to know how its connection ends.
+        var doubt: UInt32?
+    }
+
+    /// What is known of the peer.
+    enum Peer {
+        case present
+        /// It has ended its side in order.
+        case ended
+        /// A call of the kernel has failed for good: the connection was reset, or has timed out.
+        case gone
+    }
+
+    enum Role: UInt8 {
+        /// Free, or lingering.
+        case none
         /// Of the `link`.
         case link
         /// Of the `client`.
         case client
         case http
-        case lingering
     }
 
-    var descriptor: Int32 = -1
-    /// Raised each time that the place is used again.
+    var stream = Stream.none
+    /// Raised each time that the place becomes free.
     var generation: UInt32 = 0
     /// One word for both: the role tells which it is.
     private var owner: Int32 = -1
@@ -42,32 +88,21 @@ struct Connection: ~Copyable {
         get { ClientIndex(rawValue: owner) }
         set { owner = newValue.rawValue }
     }
-    var role = Role.free
-    /// The three-way handshake is not over; nothing may be sent.
-    var isConnecting = false
+    var role = Role.none
+    var phase = Phase.free
+    var peer = Peer.present
     /// Stands in the reactor's list of connections to flush.
     var isDirty = false
-    /// Registered for reading, and for writing: what epoll knows.
-    var readsRegistered = true
-    var writesRegistered = false
-    /// The input waits until the server lets it go on.
-    var isPaused = false
-    /// No more input is taken; the connection ends when its output has left.
-    var isEnding = false
+    /// Stands in the reactor's list of connections with a deadline.
+    var isTimed = false
+    /// What epoll knows.
+    var registered = Stream.Interest.input
     /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.
     var isCongested = false
     /// Of a link: the node knows that something waits in its queue.
     var hasBacklog = false
     /// The kernel had no memory for its output; it stands in the reactor's list of such.
     var isStarved = false
-    /// A call of the kernel has failed for good: it was reset, or has timed out.
-    var isBroken = false
-    /// The peer has ended its side in order.
-    var hasPeerEnded = false
-    /// This node has.
-    var hasEnded = false
-    /// Of a client that is closed, as long as the server wants to know how its connection ends.
-    var doubt: UInt32?
     /// Input bytes without which there is no use in trying to decode again.
     var needed = 0
     /// Bytes that have arrived and could not be used yet.
@@ -76,8 +111,64 @@ struct Connection: ~Copyable {
     var output = SendQueue()
     /// Of a client: the server knows of input that waits.
     var hasLongInput = false
-    /// When to give up: an HTTP head that does not end, a connection that does not flush.
-    var deadline: Instant?
+
+    var isFree: Bool {
+        @inline(__always) get {
+            if case .free = phase { true } else { false }
+        }
+    }
+
+    var isOpen: Bool {
+        @inline(__always) get {
+            if case .open = phase { true } else { false }
+        }
+    }
+
+    var isOpening: Bool {
+        @inline(__always) get {
+            if case .opening = phase { true } else { false }
+        }
+    }
+
+    var isPaused: Bool {
+        if case .paused = phase { true } else { false }
+    }
+
+    var lingering: Lingering? {
+        if case .lingering(let lingering) = phase { lingering } else { nil }
+    }
+
+    /// What arrives is read, if only to go nowhere.
+    var takesInput: Bool {
+        @inline(__always) get {
+            switch phase {
+            case .open: true
+            case .free, .opening, .paused, .ending: false
+            case .lingering(let lingering): lingering.stage != .sending
+            }
+        }
+    }
+
+    /// Something happens when all output has left.
+    var endsWhenSent: Bool {
+        @inline(__always) get {
+            switch phase {
+            case .free, .opening, .open, .paused: false
+            case .ending: true
+            case .lingering(let lingering): lingering.stage == .sending
+            }
+        }
+    }
+
+    /// When to give up.
+    var deadline: Instant? {
+        switch phase {
+        case .free, .opening, .paused: nil
+        case .open(let until): until
+        case .ending(let until): until
+        case .lingering(let lingering): lingering.until
+        }
+    }
 }
 
 /// Connections by index, which never move: the slab begins with all of its capacity.
@@ -103,23 +194,23 @@ struct Connections: ~Copyable {
         @inline(__always) unsafeMutableAddress { unsafe places.pointer(to: index.slot) }
     }
 
-    /// A free place with a fresh generation; nil when all are taken.
+    /// A place, open from now on; nil when all are taken.
     mutating func allocate() -> ConnectionIndex? {
-        if let index = free.popLast() {
-            count += 1
-            self[index].generation &+= 1
-            return index
+        if free.isEmpty {
+            guard used < capacity else { return nil }
+            places.append(Connection())
+            free.append(ConnectionIndex(used - 1))
         }
-        guard used < capacity else { return nil }
-        places.append(Connection())
+        let index = free.removeLast()
+        self[index].phase = .open(until: nil)
         count += 1
-        return ConnectionIndex(used - 1)
+        return index
     }
 
-    /// Gives a place back and forgets what was in it.
+    /// Gives a place back and forgets what was in it; its next connection has another generation.
     mutating func release(_ index: ConnectionIndex) {
-        precondition(self[index].role != .free)
-        let generation = self[index].generation
+        precondition(!self[index].isFree)
+        let generation = self[index].generation &+ 1
         self[index] = Connection()
         self[index].generation = generation
         free.append(index)

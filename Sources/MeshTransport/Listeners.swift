@@ -48,6 +48,14 @@ final class Listener: Sendable {
     var descriptor: Int32 { socket.load(ordering: .relaxed) }
     var isOpen: Bool { descriptor >= 0 }
 
+    /// A connection that was accepted here.
+    func stream(_ descriptor: Int32) -> Stream {
+        switch place {
+        case .network: Stream(descriptor: descriptor, medium: .network)
+        case .file: Stream(descriptor: descriptor, medium: .unixSocket)
+        }
+    }
+
     /// Whoever connects from now on is refused at once. The file of a Unix socket goes.
     func close() {
         let descriptor = socket.exchange(-1, ordering: .relaxed)

@@ -42,11 +42,13 @@ struct Readiness {
     var token: Token
     var isReadable: Bool
     var isWritable: Bool
-    /// Reset, or closed in both directions.
-    var isBroken: Bool
+    /// Reset, or given up by the kernel.
+    var hasFailed: Bool
+    /// Closed in both directions.
+    var hasHungUp: Bool
 }
 
-/// An epoll descriptor, level-triggered, and the array that its answers come in.
+/// An epoll descriptor, level-triggered where anything is waited for, and the array that its answers come in.
 @safe struct Poller: ~Copyable {
     /// Answers per wait; the rest come with the next one.
     static let batch = 512
@@ -63,19 +65,22 @@ struct Readiness {
         unsafe answers.deallocate()
     }
 
-    private static func events(read: Bool, write: Bool) -> UInt32 {
-        (read ? UInt32(linux_readable) : 0) | (write ? UInt32(linux_writable) : 0)
+    /// That a peer has hung up is always reported: where nothing is waited for, once, or it would wake
+    /// the loop for ever.
+    private static func events(_ interest: Stream.Interest) -> UInt32 {
+        let reads = interest.reads ? UInt32(linux_readable) : 0
+        let writes = interest.writes ? UInt32(linux_writable) : 0
+        return reads | writes == 0 ? UInt32(linux_once) : reads | writes
     }
 
     /// False when the kernel has no room for another registration.
-    func add(_ socket: Int32, read: Bool, write: Bool, _ token: Token) -> Bool {
-        linux_epoll_add(descriptor, socket, Poller.events(read: read, write: write), token.word)
-            == 0
+    func add(_ socket: Int32, _ interest: Stream.Interest, _ token: Token) -> Bool {
+        linux_epoll_add(descriptor, socket, Poller.events(interest), token.word) == 0
     }
 
-    func modify(_ socket: Int32, read: Bool, write: Bool, _ token: Token) {
+    func modify(_ socket: Int32, _ interest: Stream.Interest, _ token: Token) {
         let result = linux_epoll_modify(
-            descriptor, socket, Poller.events(read: read, write: write), token.word)
+            descriptor, socket, Poller.events(interest), token.word)
         precondition(result == 0, "epoll_ctl: \(result)")
     }
 
@@ -96,6 +101,7 @@ struct Readiness {
             token: Token(event.data.u64),
             isReadable: bits & EPOLLIN.rawValue != 0,
             isWritable: bits & EPOLLOUT.rawValue != 0,
-            isBroken: bits & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0)
+            hasFailed: bits & EPOLLERR.rawValue != 0,
+            hasHungUp: bits & EPOLLHUP.rawValue != 0)
     }
 }

@@ -46,7 +46,7 @@ extension Reactor {
 
     private mutating func take(_ accepted: linux_accepted, from listener: Listener) {
         switch listener.purpose {
-        case .link: takeLink(accepted)
+        case .link: takeLink(accepted, from: listener)
         case .client:
             guard accepted.descriptor < clientDescriptorMax else {
                 noteDescriptorsUsedUp()
@@ -60,7 +60,7 @@ extension Reactor {
                 close(accepted.descriptor)
                 return
             }
-            takeHTTP(accepted)
+            takeHTTP(listener.stream(accepted.descriptor))
         }
     }
 
@@ -94,7 +94,9 @@ extension Reactor {
 
     private func watchListeners(_ reads: Bool) {
         for (number, listener) in listeners.all.enumerated() where listener.isOpen {
-            poller.modify(listener.descriptor, read: reads, write: false, .listener(number))
+            poller.modify(
+                listener.descriptor, Stream.Interest(reads: reads, writes: false),
+                .listener(number))
         }
     }
 }

@@ -31,9 +31,10 @@ extension Reactor {
             refuse(accepted.descriptor)
             return
         }
-        keepAlive(accepted.descriptor)
+        let stream = listener.stream(accepted.descriptor)
+        stream.keepAlive(seconds: clientSettings.keepAliveSeconds)
         counters[.clientsAccepted] &+= 1
-        guard let index = adopt(accepted.descriptor, .client, client: client) else {
+        guard let index = adopt(stream, .client, client: client) else {
             counters[.connectionsRefused] &+= 1
             forget(client, .inOrder)
             return
@@ -56,13 +57,8 @@ extension Reactor {
         clientSettings = settings
         log.level = LogLevel(settings.logLevel)
         for index in connectionOfClient where !index.isNone {
-            keepAlive(connections[index].descriptor)
+            connections[index].stream.keepAlive(seconds: settings.keepAliveSeconds)
         }
-    }
-
-    /// The kernel knows no longer silence than nine hours.
-    private func keepAlive(_ descriptor: Int32) {
-        linux_keep_alive(descriptor, Int32(min(clientSettings.keepAliveSeconds, 32_767)))
     }
 
     /// Says that there are too many clients, and closes.
@@ -76,7 +72,7 @@ extension Reactor {
     /// Carries out the commands that arrived from a client; returns how many bytes they had.
     mutating func consumeClient(_ index: ConnectionIndex, _ bytes: Span<UInt8>) -> Int {
         let client = connections[index].client
-        let token = Token(index: index, generation: connections[index].generation)
+        let token = token(of: index)
         connections[index].needed = 0
         var offset = 0
         while true {
@@ -103,11 +99,11 @@ extension Reactor {
                 let step = server.answer(with: facts(), at: now, into: &effects)
                 performAll(bytes)
                 if case .paused = step {
-                    connections[index].isPaused = true
+                    pause(index)
                     return offset
                 }
             case .paused:
-                connections[index].isPaused = true
+                pause(index)
                 return offset
             case .end:
                 endClient(index)
@@ -171,17 +167,21 @@ extension Reactor {
         flushAll()
     }
 
+    private mutating func pause(_ index: ConnectionIndex) {
+        if connections[index].isOpen { connections[index].phase = .paused }
+    }
+
     private mutating func resume(_ index: ConnectionIndex) {
-        guard connections[index].isPaused, connections[index].role == .client else { return }
-        connections[index].isPaused = false
-        let token = Token(index: index, generation: connections[index].generation)
+        guard connections[index].isPaused else { return }
+        connections[index].phase = .open(until: nil)
+        let token = token(of: index)
         // Of a command that goes on there may be nothing left in the input.
         consumeStored(index)
         guard isCurrent(token), connections[index].role == .client else { return }
         noteInput(index)
-        guard isCurrent(token), connections[index].role == .client,
-            !connections[index].isPaused, !connections[index].isEnding
-        else { return }
+        guard isCurrent(token), connections[index].role == .client, connections[index].isOpen else {
+            return
+        }
         watch(index, reads: true)
     }
 
@@ -191,21 +191,21 @@ extension Reactor {
     mutating func flushClient(
         _ index: ConnectionIndex, _ client: ClientIndex, isWritable: Bool = false
     ) {
-        let descriptor = connections[index].descriptor
+        let stream = connections[index].stream
         // Where the kernel has refused before, it will say when to go on; the gateway still has to
         // know that its list was worked through.
-        let maySend = isWritable || !connections[index].writesRegistered
+        let maySend = isWritable || !connections[index].registered.writes
         var outcome = SendQueue.Outcome.offered
         var sends: UInt64 = 0
         let isWell = unsafe server.flush(client, at: now) { bytes in
             if !maySend || bytes.count == 0 { return 0 }
             sends += 1
-            let count = unsafe linux_send(descriptor, bytes.baseAddress, bytes.count)
+            let count = unsafe stream.write(bytes)
             outcome = SendQueue.Outcome(count)
             return max(0, count)
         }
         counters[.sends] &+= sends
-        if outcome == .broken { connections[index].isBroken = true }
+        if outcome == .broken { connections[index].peer = .gone }
         if outcome == .broken || !isWell {
             closeClient(index, lingers: false)
             return
@@ -215,17 +215,15 @@ extension Reactor {
             return
         }
         watch(index, writes: server.leavingCount(client) > 0)
-        if connections[index].isEnding, server.outputCount(client) == 0 {
+        if connections[index].endsWhenSent, server.outputCount(client) == 0 {
             closeClient(index, lingers: true)
         }
     }
 
     /// Takes no more commands; the connection ends when its replies have left.
     mutating func endClient(_ index: ConnectionIndex) {
-        connections[index].isEnding = true
-        connections[index].isPaused = false
+        enter(.ending(until: now + limits.lingerTime), index)
         watch(index, reads: false)
-        setDeadline(index, now + limits.lingerTime)
         markDirty(index)
     }
 
@@ -236,12 +234,11 @@ extension Reactor {
         counters[.clientsClosed] &+= 1
         // Where this node ends the connection, what was sent may still be on its way, to a client
         // that reads on: that is seen when it has had the time to.
-        let isOver = connections[index].isBroken || connections[index].hasPeerEnded
+        let isOver = connections[index].peer != .present
         let parting =
             isOver && server.hasUnproven(client) ? parting(of: index) : Parting.inOrder
         let doubt = forget(client, parting)
-        connections[index].doubt = doubt
-        if lingers || doubt != nil { linger(index) } else { discard(index) }
+        if lingers || doubt != nil { linger(index, doubt: doubt) } else { discard(index) }
     }
 
     /// Tells the server that a client is gone.
@@ -254,22 +251,24 @@ extension Reactor {
 
     /// What the kernel knows of a connection that ends.
     private func parting(of index: ConnectionIndex) -> Parting {
-        let descriptor = connections[index].descriptor
-        let isBroken = connections[index].isBroken || linux_take_error(descriptor) != 0
-        let waiting = linux_unacknowledged(descriptor)
-        // Our own end counts as a byte until it is acknowledged. Where nothing has come from the client
-        // since, a machine that does not even acknowledge that is gone, with what it had not read.
-        let isEndAwaited = connections[index].hasEnded && connections[index].hasPeerEnded
-        let count = Int(waiting) - (isEndAwaited ? 1 : 0)
-        return Parting(
-            unacknowledgedBytes: waiting < 0 ? .max : max(0, count), wasBroken: isBroken)
+        let stream = connections[index].stream
+        let isBroken = connections[index].peer == .gone || stream.hasFailed()
+        // Where nothing has come from the client since this side has ended, a machine that does not even
+        // acknowledge that is gone, with what it had not read.
+        let hasEnded = connections[index].lingering?.stage == .listening
+        let bound = stream.unacknowledgedBound(
+            endCounts: hasEnded && connections[index].peer == .ended)
+        return Parting(unacknowledgedBytes: bound ?? .max, wasBroken: isBroken)
     }
 
     /// The connection of a client that is closed ends: what its sessions have lost is known now, as
     /// far as it will ever be.
     mutating func concludeDoubt(_ index: ConnectionIndex) {
-        guard let doubt = connections[index].doubt else { return }
-        connections[index].doubt = nil
+        guard var lingering = connections[index].lingering, let doubt = lingering.doubt else {
+            return
+        }
+        lingering.doubt = nil
+        connections[index].phase = .lingering(lingering)
         server.conclude(doubt, parting(of: index), at: now, into: &effects)
         performAll(Span())
     }

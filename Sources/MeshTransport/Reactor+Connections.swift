@@ -7,90 +7,104 @@ import MeshWire
 // How connections get their places, linger and are given up.
 
 extension Reactor {
-    /// A place for a socket that is registered for reading, or for writing while it connects. Nil
-    /// when there is none: the socket is closed.
+    /// A place for a stream, registered for what it waits for. Nil when there is none: the stream is
+    /// closed.
+    ///
+    /// - Parameter isDialled: it does not stand yet.
     mutating func adopt(
-        _ descriptor: Int32, _ role: Connection.Role, link: LinkIndex = .none,
-        client: ClientIndex = .none, isConnecting: Bool = false
+        _ stream: Stream, _ role: Connection.Role, link: LinkIndex = .none,
+        client: ClientIndex = .none, isDialled: Bool = false
     ) -> ConnectionIndex? {
         guard let index = connections.allocate() else {
-            close(descriptor)
+            stream.close()
             return nil
         }
-        connections[index].descriptor = descriptor
+        connections[index].stream = stream
         connections[index].role = role
         switch role {
         case .link:
             connections[index].link = link
-            linux_bound_unsent(descriptor, limits.unsentBytes)
+            stream.boundUnsent(bytes: limits.unsentBytes)
         case .client: connections[index].client = client
-        case .free, .http, .lingering: break
+        case .none, .http: break
         }
-        connections[index].isConnecting = isConnecting
-        connections[index].readsRegistered = !isConnecting
-        connections[index].writesRegistered = isConnecting
-        let token = Token(index: index, generation: connections[index].generation)
-        guard poller.add(descriptor, read: !isConnecting, write: isConnecting, token) else {
-            close(descriptor)
+        if isDialled {
+            connections[index].phase = .opening
+            connections[index].registered = Stream.wants
+        }
+        guard poller.add(stream.descriptor, connections[index].registered, token(of: index)) else {
+            stream.close()
             connections.release(index)
             return nil
         }
         return index
     }
 
-    /// Closes a socket and frees its place; whoever owned it must know already.
+    /// Closes a stream and frees its place; whoever owned it must know already.
     mutating func discard(_ index: ConnectionIndex) {
-        if connections[index].role == .http {
-            httpConnections.removeAll { $0 == index }
-            counters[.clientsClosed] &+= 1
-        }
-        if connections[index].role == .lingering { lingeringCount -= 1 }
+        endHTTP(index)
+        if connections[index].lingering != nil { lingeringCount -= 1 }
         if connections[index].isCongested { relieve(index) }
         concludeDoubt(index)
-        // Closing removes it from epoll too: no other process shares the descriptor.
-        close(connections[index].descriptor)
+        connections[index].stream.close()
         connections.release(index)
     }
 
+    private mutating func endHTTP(_ index: ConnectionIndex) {
+        guard connections[index].role == .http else { return }
+        httpConnections.removeAll { $0 == index }
+        counters[.clientsClosed] &+= 1
+    }
+
     /// Takes a connection from its owner; what it has to send leaves within `lingerTime`.
-    mutating func linger(_ index: ConnectionIndex) {
-        guard lingeringCount < limits.lingeringCount, !connections[index].isConnecting else {
-            discard(index)
-            return
-        }
-        if connections[index].role == .http {
-            httpConnections.removeAll { $0 == index }
-            counters[.clientsClosed] &+= 1
-        }
+    ///
+    /// - Parameter doubt: what the server is to be told when it ends.
+    mutating func linger(_ index: ConnectionIndex, doubt: UInt32? = nil) {
+        let mayLinger = lingeringCount < limits.lingeringCount && !connections[index].isOpening
+        endHTTP(index)
         if connections[index].isCongested { relieve(index) }
-        connections[index].role = .lingering
+        connections[index].role = .none
         connections[index].link = .none
-        connections[index].isPaused = false
-        connections[index].isEnding = true
         connections[index].needed = 0
         connections[index].input = ByteQueue()
         lingeringCount += 1
-        if connections[index].hasPeerEnded, connections[index].doubt != nil {
-            // Of an end from both sides the kernel would remind us all the time, and forget it at
-            // once. As it is it speaks up when the connection is reset.
-            connections[index].isEnding = false
-            watch(index, reads: false, writes: false)
-            setDeadline(index, now + limits.partingTime)
+        // Of an end from both sides the kernel would remind us all the time, and forget it at once. As
+        // it is it speaks up when the connection is reset.
+        let isOver = doubt != nil && connections[index].peer == .ended
+        let lingering = Connection.Lingering(
+            stage: isOver ? .expectingReset : .sending,
+            until: now + (isOver ? limits.partingTime : limits.lingerTime), doubt: doubt)
+        guard mayLinger else {
+            connections[index].phase = .lingering(lingering)
+            discard(index)
             return
         }
-        setDeadline(index, now + limits.lingerTime)
-        markDirty(index)
+        enter(.lingering(lingering), index)
+        if isOver {
+            watch(index, reads: false, writes: false)
+        } else {
+            markDirty(index)
+        }
     }
 
-    /// Sets when to give this connection up; what that means follows from its role.
-    mutating func setDeadline(_ index: ConnectionIndex, _ deadline: Instant) {
-        let isTimed = connections[index].deadline != nil
-        connections[index].deadline = deadline
-        if !isTimed {
-            timed.append(
-                ConnectionName(index: index, generation: connections[index].generation))
+    /// Takes a connection to its next phase, and notes when that is over.
+    mutating func enter(_ phase: Connection.Phase, _ index: ConnectionIndex) {
+        connections[index].phase = phase
+        guard let deadline = connections[index].deadline else { return }
+        if !connections[index].isTimed {
+            connections[index].isTimed = true
+            timed.append(name(of: index))
         }
         earliestTimed = min(earliestTimed ?? deadline, deadline)
+    }
+
+    func name(of index: ConnectionIndex) -> ConnectionName {
+        ConnectionName(index: index, generation: connections[index].generation)
+    }
+
+    @inline(__always)
+    func token(of index: ConnectionIndex) -> Token {
+        Token(index: index, generation: connections[index].generation)
     }
 
     /// Ends the connections whose deadline has passed and finds the next one.
@@ -101,16 +115,18 @@ extension Reactor {
         while position < timed.count {
             let name = timed[position]
             position += 1
-            guard isCurrent(Token(index: name.index, generation: name.generation)),
-                let deadline = connections[name.index].deadline
-            else { continue }
+            guard isCurrent(Token(index: name.index, generation: name.generation)) else { continue }
+            guard let deadline = connections[name.index].deadline else {
+                connections[name.index].isTimed = false
+                continue
+            }
             if deadline > now {
                 timed[kept] = name
                 kept += 1
                 earliestTimed = min(earliestTimed ?? deadline, deadline)
             } else {
                 if connections[name.index].role == .http { counters[.httpTimedOut] &+= 1 }
-                connections[name.index].deadline = nil
+                connections[name.index].isTimed = false
                 connectionEnded(name.index)
             }
         }

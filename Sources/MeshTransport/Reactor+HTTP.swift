@@ -7,16 +7,16 @@ import MeshWire
 // Connections of the monitoring port.
 
 extension Reactor {
-    mutating func takeHTTP(_ accepted: linux_accepted) {
+    mutating func takeHTTP(_ stream: Stream) {
         makeRoomForHTTP()
-        guard let index = adopt(accepted.descriptor, .http) else {
+        guard let index = adopt(stream, .http) else {
             counters[.connectionsRefused] &+= 1
             return
         }
         counters[.httpAccepted] &+= 1
         httpConnections.append(index)
         // Also what ends an idle connection that is kept alive.
-        setDeadline(index, now + limits.httpHeadTime)
+        enter(.open(until: now + limits.httpHeadTime), index)
     }
 
     /// A probe is let in however many connections say nothing: of those that wait for a request the one
@@ -40,8 +40,8 @@ extension Reactor {
             facts: facts(), refusals: &counters[.httpRefused],
             into: &connections[index].output.control)
         if step.hasAnswered {
-            connections[index].isEnding = step.isEnding
-            setDeadline(index, now + limits.httpHeadTime)
+            let until = now + limits.httpHeadTime
+            enter(step.isEnding ? .ending(until: until) : .open(until: until), index)
             markDirty(index)
         }
         return step.used

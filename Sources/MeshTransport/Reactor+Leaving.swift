@@ -55,13 +55,13 @@ extension Reactor {
         for slot in 0..<connections.used {
             let index = ConnectionIndex(slot)
             switch connections[index].role {
-            case .free, .lingering: break
+            case .none: break
             case .link:
                 unlink(index)
                 linger(index)
             case .client: endClient(index)
             case .http:
-                connections[index].isEnding = true
+                enter(.ending(until: now + limits.lingerTime), index)
                 markDirty(index)
             }
         }

@@ -183,7 +183,9 @@ extension Reactor {
         let descriptor = linux_connect(
             endpoint.forKernel, isSmall ? limits.smallSegmentBytes : 0)
         if descriptor >= 0,
-            let index = adopt(descriptor, .link, link: link, isConnecting: true)
+            let index = adopt(
+                Stream(descriptor: descriptor, medium: .network), .link, link: link,
+                isDialled: true)
         {
             connectionOfLink[link.slot] = index
             return
@@ -202,21 +204,23 @@ extension Reactor {
 
     // MARK: Connections
 
-    /// A dialled connection stands, or does not.
-    mutating func finishConnecting(_ index: ConnectionIndex) {
+    /// The socket of a dialled connection is ready: the stream stands, or does not.
+    mutating func goOnOpening(_ index: ConnectionIndex) {
         let link = connections[index].link
-        let result = linux_connect_result(connections[index].descriptor)
-        guard result == 0 else {
-            dropLink(index, result == -ECONNREFUSED ? .refused : .unreachable)
-            return
+        switch connections[index].stream.goOn() {
+        case .stands:
+            connections[index].phase = .open(until: nil)
+            watch(index, reads: true, writes: false)
+            if !connections[index].output.isEmpty { markDirty(index) }
+            handle(.connected(link))
+        case .waits(let interest):
+            watch(index, reads: interest.reads, writes: interest.writes)
+        case .failed(let code):
+            dropLink(index, code == -ECONNREFUSED ? .refused : .unreachable)
         }
-        connections[index].isConnecting = false
-        watch(index, reads: true, writes: false)
-        if !connections[index].output.isEmpty { markDirty(index) }
-        handle(.connected(link))
     }
 
-    mutating func takeLink(_ accepted: linux_accepted) {
+    mutating func takeLink(_ accepted: linux_accepted, from listener: Listener) {
         guard let link = server.acceptLink(at: now) else {
             counters[.connectionsRefused] &+= 1
             close(accepted.descriptor)
@@ -225,7 +229,7 @@ extension Reactor {
         linkEpochs[link.slot] &+= 1
         endpointOfLink[link.slot] = Endpoint(accepted.peer)
         counters[.linksAccepted] &+= 1
-        if let index = adopt(accepted.descriptor, .link, link: link) {
+        if let index = adopt(listener.stream(accepted.descriptor), .link, link: link) {
             connectionOfLink[link.slot] = index
         } else {
             handle(.disconnected(link, .closed))

@@ -26,9 +26,7 @@ extension Reactor {
             let index = dirty[position]
             position += 1
             connections[index].isDirty = false
-            if connections[index].role != .free,
-                isMidTurn || !connections[index].writesRegistered
-            {
+            if isMidTurn || !connections[index].registered.writes {
                 flush(index)
             }
         }
@@ -58,17 +56,17 @@ extension Reactor {
     /// Offers one connection's output to its socket.
     mutating func flush(_ index: ConnectionIndex) {
         switch connections[index].role {
-        case .free: return
         case .client: flushClient(index, connections[index].client, isWritable: true)
-        case .link, .http, .lingering:
-            if connections[index].isConnecting { return }
+        case .none, .link, .http:
+            if connections[index].isFree || connections[index].isOpening { return }
             // Bulk joins when messages have left.
             var turns = 0
             repeat {
                 if connections[index].output.isEmpty { break }
                 counters[.sends] &+= 1
                 turns += 1
-                switch connections[index].output.flush(to: connections[index].descriptor) {
+                let stream = connections[index].stream
+                switch connections[index].output.flush(to: stream) {
                 case .offered: break
                 case .starved:
                     starve(index)
@@ -83,7 +81,7 @@ extension Reactor {
             if connections[index].isCongested, waiting < limits.congestionBytes / 2 {
                 relieve(index)
             }
-            if waiting == 0, connections[index].isEnding {
+            if waiting == 0, connections[index].endsWhenSent {
                 outputLeft(index)
             } else if waiting > 0 {
                 tellBacklog(index)
@@ -97,12 +95,10 @@ extension Reactor {
     private mutating func tellBacklog(_ index: ConnectionIndex) {
         guard connections[index].role == .link else { return }
         let waiting = connections[index].output.count
-        let unsent = Int(max(0, linux_unsent(connections[index].descriptor)))
-        let bytes = waiting + unsent
+        let bytes = waiting + connections[index].stream.unsentBound
         if !connections[index].hasBacklog, bytes > 0 {
             connections[index].hasBacklog = true
-            leaving.append(
-                ConnectionName(index: index, generation: connections[index].generation))
+            leaving.append(name(of: index))
             leavingAgain = min(leavingAgain ?? now + limits.leavingTime, now + limits.leavingTime)
         }
         handle(.backlog(connections[index].link, bytes: bytes))
@@ -134,8 +130,7 @@ extension Reactor {
         watch(index, writes: false)
         if connections[index].isStarved { return }
         connections[index].isStarved = true
-        starved.append(
-            ConnectionName(index: index, generation: connections[index].generation))
+        starved.append(name(of: index))
         if starvedAgain == nil { starvedAgain = now + limits.starvedTime }
     }
 
@@ -152,12 +147,12 @@ extension Reactor {
 
     /// An ending connection has nothing more to send.
     mutating func outputLeft(_ index: ConnectionIndex) {
-        if connections[index].role == .lingering {
+        if var lingering = connections[index].lingering {
             // Closing while input waits would reset the connection and could destroy what was just
             // sent: the peer closes first, or the deadline does.
-            shutdown(connections[index].descriptor, Int32(SHUT_WR))
-            connections[index].hasEnded = true
-            connections[index].isEnding = false
+            connections[index].stream.finish()
+            lingering.stage = .listening
+            connections[index].phase = .lingering(lingering)
             watch(index, reads: true)
         } else {
             linger(index)
@@ -166,17 +161,11 @@ extension Reactor {
 
     /// Changes what epoll reports for a connection; nothing happens when it knows.
     mutating func watch(_ index: ConnectionIndex, reads: Bool? = nil, writes: Bool? = nil) {
-        let reads = reads ?? connections[index].readsRegistered
-        let writes = writes ?? connections[index].writesRegistered
-        if reads == connections[index].readsRegistered,
-            writes == connections[index].writesRegistered
-        {
-            return
-        }
-        connections[index].readsRegistered = reads
-        connections[index].writesRegistered = writes
-        poller.modify(
-            connections[index].descriptor, read: reads, write: writes,
-            Token(index: index, generation: connections[index].generation))
+        let former = connections[index].registered
+        let interest = Stream.Interest(
+            reads: reads ?? former.reads, writes: writes ?? former.writes)
+        if interest == former { return }
+        connections[index].registered = interest
+        poller.modify(connections[index].stream.descriptor, interest, token(of: index))
     }
 }

@@ -172,10 +172,9 @@ public enum ClientAddressSource: Sendable {
         _ options: ReactorOptions, listeners: Listeners, inbox: Inbox
     ) throws(SystemError) {
         let poller = try Poller()
-        var registered = poller.add(inbox.event, read: true, write: false, .inbox)
+        var registered = poller.add(inbox.event, .input, .inbox)
         for (number, listener) in listeners.all.enumerated() where registered {
-            registered = poller.add(
-                listener.descriptor, read: true, write: false, .listener(number))
+            registered = poller.add(listener.descriptor, .input, .listener(number))
         }
         if !registered { throw SystemError("watch the listeners", code: ENOSPC) }
         self.init(options, listeners, inbox, poller)
@@ -258,8 +257,8 @@ public enum ClientAddressSource: Sendable {
 
     deinit {
         for slot in 0..<connections.used {
-            let descriptor = connections[ConnectionIndex(slot)].descriptor
-            if descriptor >= 0 { close(descriptor) }
+            let index = ConnectionIndex(slot)
+            if !connections[index].isFree { connections[index].stream.close() }
         }
         if spareDescriptor >= 0 { close(spareDescriptor) }
         unsafe buffer.deallocate()
@@ -340,42 +339,41 @@ public enum ClientAddressSource: Sendable {
             return
         }
         guard index.slot < connections.used, isCurrent(readiness.token) else { return }
-        if connections[index].isConnecting {
-            finishConnecting(index)
+        if connections[index].isOpening {
+            goOnOpening(index)
             return
         }
         if readiness.isWritable {
             flush(index)
             guard isCurrent(readiness.token) else { return }
         }
-        if readiness.isReadable || readiness.isBroken {
-            receive(index, isBroken: readiness.isBroken)
+        if readiness.isReadable || readiness.hasFailed || readiness.hasHungUp {
+            receive(index, readiness)
         }
     }
 
     @inline(__always)
     func isCurrent(_ token: Token) -> Bool {
         connections[token.index].generation == token.generation
-            && connections[token.index].role != .free
     }
 
     // MARK: Input
 
     /// Reads what waits on a socket, in turns, and hands it on.
-    private mutating func receive(_ index: ConnectionIndex, isBroken: Bool) {
+    private mutating func receive(_ index: ConnectionIndex, _ readiness: Readiness) {
         let role = connections[index].role
-        if connections[index].isPaused || connections[index].isEnding {
+        guard connections[index].takesInput else {
             // Level-triggered readiness would come back at once: stop asking for it.
-            if isBroken {
-                connections[index].isBroken = true
+            if connections[index].stream.isOver(readiness) {
+                connections[index].peer = .gone
                 connectionEnded(index)
             } else {
                 watch(index, reads: false)
             }
             return
         }
-        let token = Token(index: index, generation: connections[index].generation)
-        let descriptor = connections[index].descriptor
+        let token = readiness.token
+        let stream = connections[index].stream
         var turn = 0
         while turn < limits.readsPerTurn {
             turn += 1
@@ -383,9 +381,8 @@ public enum ClientAddressSource: Sendable {
             let isLarge = leftover > Reactor.leftoverMax
             let count: Int
             if isLarge {
-                count = unsafe linux_receive(
-                    descriptor, connections[index].input.reserve(limits.readBytes),
-                    limits.readBytes)
+                count = unsafe stream.read(
+                    into: connections[index].input.reserve(limits.readBytes), limits.readBytes)
                 connections[index].input.truncate(to: leftover + max(0, count))
             } else {
                 unsafe connections[index].input.withBytes { waiting in
@@ -394,22 +391,18 @@ public enum ClientAddressSource: Sendable {
                             from: waiting.baseAddress!, byteCount: waiting.count)
                     }
                 }
-                count = unsafe linux_receive(descriptor, buffer + leftover, limits.readBytes)
+                count = unsafe stream.read(into: buffer + leftover, limits.readBytes)
             }
             counters[.receives] &+= 1
             if count <= 0 {
                 if [-Int(EAGAIN), -Int(EINTR), -Int(ENOMEM), -Int(ENOBUFS)].contains(count) {
                     return
                 }
-                if count == 0 {
-                    connections[index].hasPeerEnded = true
-                } else {
-                    connections[index].isBroken = true
-                }
+                connections[index].peer = count == 0 ? .ended : .gone
                 // The client of a shell pipe closes right after its commands: it gets its replies.
                 flushAll()
                 // That may have closed it, and begun to wait for a reset.
-                if isCurrent(token), role == .lingering || connections[index].doubt == nil {
+                if isCurrent(token), role == .none || connections[index].lingering?.doubt == nil {
                     connectionEnded(index)
                 }
                 return
@@ -441,7 +434,7 @@ public enum ClientAddressSource: Sendable {
             guard isCurrent(token), connections[index].role == role else { return }
             if role == .client { noteInput(index) }
             guard isCurrent(token), connections[index].role == role,
-                !connections[index].isPaused, !connections[index].isEnding
+                connections[index].takesInput
             else { return }
             if count < limits.readBytes || Clock.now - now >= limits.turnTime { return }
         }
@@ -449,7 +442,7 @@ public enum ClientAddressSource: Sendable {
 
     /// Decodes from the connection's own bytes: a large frame, or input that had to wait.
     mutating func consumeStored(_ index: ConnectionIndex) {
-        let token = Token(index: index, generation: connections[index].generation)
+        let token = token(of: index)
         let role = connections[index].role
         // Taken out, because what is decoded may close this very connection.
         var stored = ByteQueue()
@@ -472,7 +465,7 @@ public enum ClientAddressSource: Sendable {
         case .link: consumeLink(index, bytes)
         case .client: consumeClient(index, bytes)
         case .http: consumeHTTP(index, bytes)
-        case .lingering, .free: bytes.count
+        case .none: bytes.count
         }
     }
 
@@ -481,8 +474,8 @@ public enum ClientAddressSource: Sendable {
         switch connections[index].role {
         case .link: dropLink(index, .closed)
         case .client: closeClient(index, lingers: false)
-        case .http, .lingering: discard(index)
-        case .free: break
+        case .http: discard(index)
+        case .none: if !connections[index].isFree { discard(index) }
         }
     }
 

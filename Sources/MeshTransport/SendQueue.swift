@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import MeshWire
 
@@ -94,24 +93,20 @@ struct SendQueue: ~Copyable {
     }
 
     /// Offers to the socket once what may leave now.
-    mutating func flush(to socket: Int32) -> Outcome {
+    mutating func flush(to stream: Stream) -> Outcome {
         if !bulk.isEmpty { admitBulk() }
         let result: Int
         if control.isEmpty {
-            result = unsafe messages.withBytes { bytes in
-                unsafe linux_send(socket, bytes.baseAddress, bytes.count)
-            }
+            result = unsafe messages.withBytes { unsafe stream.write($0) }
         } else if messages.isEmpty {
-            result = unsafe control.withBytes { bytes in
-                unsafe linux_send(socket, bytes.baseAddress, bytes.count)
-            }
+            result = unsafe control.withBytes { unsafe stream.write($0) }
         } else {
             let first = interrupted
             result = unsafe messages.withBytes { messages in
                 unsafe control.withBytes { control in
-                    unsafe linux_send_pieces(
-                        socket, messages.baseAddress, first, control.baseAddress, control.count,
-                        messages.baseAddress! + first, messages.count - first)
+                    unsafe stream.write(
+                        UnsafeRawBufferPointer(rebasing: messages[..<first]), control,
+                        UnsafeRawBufferPointer(rebasing: messages[first...]))
                 }
             }
         }

@@ -19,17 +19,17 @@ import Testing
     }
 
     /// One end of a pair of sockets; the other is closed with the test's process.
-    private static func socket() -> Int32 {
+    private static func stream() -> Stream {
         var ends: [Int32] = [-1, -1]
         let result = unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends)
         precondition(result == 0)
-        return ends[0]
+        return Stream(descriptor: ends[0], medium: .unixSocket)
     }
 
     /// A connection that another node has made.
     private static func accept(_ reactor: inout Reactor) -> (ConnectionIndex, LinkIndex) {
         let link = reactor.server.acceptLink(at: reactor.now)!
-        let index = reactor.adopt(socket(), .link, link: link)!
+        let index = reactor.adopt(stream(), .link, link: link)!
         reactor.connectionOfLink[link.slot] = index
         return (index, link)
     }
@@ -38,8 +38,8 @@ import Testing
         var reactor = try Self.reactor()
         let start = reactor.now
         for second in [2, 1, 3] as [Int64] {
-            let index = reactor.adopt(Self.socket(), .http)!
-            reactor.setDeadline(index, start + .seconds(second))
+            let index = reactor.adopt(Self.stream(), .http)!
+            reactor.enter(.open(until: start + .seconds(second)), index)
         }
         for second in 1...3 as ClosedRange<Int64> {
             let due = reactor.earliestTimed
@@ -57,8 +57,8 @@ import Testing
         throws
     {
         var reactor = try Self.reactor()
-        let one = reactor.adopt(Self.socket(), .http)!
-        let other = reactor.adopt(Self.socket(), .http)!
+        let one = reactor.adopt(Self.stream(), .http)!
+        let other = reactor.adopt(Self.stream(), .http)!
         let due = reactor.now + reactor.options.limits.starvedTime
         reactor.starve(one)
         reactor.now = reactor.now + .milliseconds(1)

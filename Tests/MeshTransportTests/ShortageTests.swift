@@ -27,7 +27,7 @@ import Testing
         var queue = SendQueue()
         queue.control.append(Array("twelve bytes".utf8).span, 0, 12)
         // No descriptor: broken, and nothing is forgotten.
-        let outcome = queue.flush(to: -1)
+        let outcome = queue.flush(to: .none)
         #expect(outcome == .broken)
         let count = queue.count
         #expect(count == 12)

@@ -163,7 +163,7 @@ import Testing
                 == TestSocket.message("a", "x"))
     }
 
-    @Test(arguments: [false])
+    @Test(arguments: [false, true])
     func `what a client sent before it went is carried out, also after a pause`(
         isUnix: Bool
     ) throws {

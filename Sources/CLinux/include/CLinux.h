@@ -283,7 +283,7 @@ static inline int linux_epoll_create(void) {
     return fd < 0 ? -errno : fd;
 }
 
-enum { linux_readable = EPOLLIN, linux_writable = EPOLLOUT };
+enum { linux_readable = EPOLLIN, linux_writable = EPOLLOUT, linux_once = 1u << 31 /* EPOLLET */ };
 
 static inline int linux_epoll_add(int poller, int fd, uint32_t events, uint64_t token) {
     struct epoll_event event = {events, {.u64 = token}};
