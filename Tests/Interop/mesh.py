@@ -141,7 +141,8 @@ class Node:
     def command(self):
         words = [*self.prefix, BINARY, "node", "--name", "node-%d" % self.index]
         for name, address in self.asked.items():
-            words += ["--" + name, text(address) if address else "off"]
+            path = isinstance(address, str)
+            words += ["--" + name, "unix:" + address if path else text(address) if address else "off"]
         for seed in self.seeds:
             words += ["--seed", text(seed)]
         words += self.extra
@@ -171,6 +172,8 @@ class Node:
     def wait_listening(self, within=10.0):
         """Waits for the printed lines that tell the ports."""
         wanted = {name for name, address in self.asked.items() if address}
+        self.addresses.update((name, address) for name, address in self.asked.items()
+                              if isinstance(address, str))
 
         def complete():
             assert self.process.poll() is None, "%r ended: %s" % (self, self.tail())
@@ -245,9 +248,14 @@ class Node:
 
     def client(self, protocol=3, **options):
         """redis-py with its defaults but for a deadline; closed with the mesh."""
-        host, port = self.addresses["redis"]
         options.setdefault("socket_timeout", 10)
         options.setdefault("socket_connect_timeout", 10)
+        if isinstance(self.addresses["redis"], str):
+            client = redis.Redis(
+                unix_socket_path=self.addresses["redis"], protocol=protocol, **options)
+            self.clients.append(client.close)
+            return client
+        host, port = self.addresses["redis"]
         if self.namespace:
             pool = redis.ConnectionPool(
                 connection_class=NamespacedConnection, namespace=self.namespace, host=host,
@@ -427,7 +435,8 @@ class Mesh:
             raise
 
     def add(self, seeds=(), listen=None, extra=()):
-        """A further node, not yet started. In `listen`, None for a listener means off."""
+        """A further node, not yet started. In `listen`, None for a listener means off, and a text is
+        the path of a Unix socket."""
         index = len(self.nodes)
         listen = dict(listen or {})
         namespace = None

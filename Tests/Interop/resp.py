@@ -103,12 +103,17 @@ def decode(data, at=0):
 
 
 class Connection:
-    """One connection to a Redis port. Each wait has a deadline."""
+    """One connection to a Redis port, or to a Unix socket by its path. Each wait has a deadline."""
 
     def __init__(self, address, protocol=2, timeout=10.0):
         self.timeout = timeout
-        self.socket = socket.create_connection(address, timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(address, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(address)
+        else:
+            self.socket = socket.create_connection(address, timeout)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = bytearray()
         self.consumed = 0
         self.pushes = []
