@@ -276,6 +276,8 @@ def test_rights_hold(folder):
         # Whether anybody answers there cannot be seen, so it is left alone.
         assert "Address already in use" in refused("--redis", "unix:" + path, user="nobody")
         assert cli(path, "PING") == "PONG"
+    # The node was killed, and its file stays.
+    os.unlink(path)
     assert "may not make files" in refused("--redis", "unix:" + path, user="nobody")
     os.chmod(folder, 0o777)
     said = refused("--redis", "unix:" + path, "--redis-socket-owner", "root", user="nobody")

@@ -171,13 +171,19 @@ import Testing
         try reactor.waitUntilReady()
         let listener = try TestSocket(reactor.redis)
         try listener.subscribe("a")
-        try TestSocket(reactor.redis).call("CLIENT", "PAUSE", "300", expecting: "+OK\r\n")
+        try TestSocket(reactor.redis).call("CLIENT", "PAUSE", "1000", expecting: "+OK\r\n")
         var sender: TestSocket? =
             isUnix ? try TestSocket(path: reactor.path) : try TestSocket(reactor.redis)
         let command = TestSocket.command(["PUBLISH", "a", "x"])
         try sender!.send([UInt8](([[UInt8]](repeating: command, count: 100)).joined()))
         // The only reference: this closes it, while its commands wait.
         sender = nil
+        usleep(50_000)
+        let before = try reactor.metric("wake_ups_total")
+        #expect(before > 0)
+        usleep(200_000)
+        // An end that the kernel reports again and again would keep the loop busy: thousands.
+        #expect(try reactor.metric("wake_ups_total") - before < 100)
         let message = TestSocket.message("a", "x")
         let all = try listener.receive(count: 100 * message.count)
         #expect(all.count == 100 * message.count && all.starts(with: message))
