@@ -48,11 +48,36 @@ final class Listener: Sendable {
     var descriptor: Int32 { socket.load(ordering: .relaxed) }
     var isOpen: Bool { descriptor >= 0 }
 
-    /// A connection that was accepted here.
-    func stream(_ descriptor: Int32) -> Stream {
-        switch place {
-        case .network: Stream(descriptor: descriptor, medium: .network)
-        case .file: Stream(descriptor: descriptor, medium: .unixSocket)
+    /// What became of an attempt to accept.
+    enum Accepted {
+        /// The peer of a Unix socket has the address 0.
+        case stream(Stream, peer: Endpoint)
+        /// Nobody waits.
+        case nobody
+        /// Somebody who waited has gone.
+        case gone
+        case noDescriptors
+        /// The kernel has no memory, or another reason.
+        case failed
+    }
+
+    /// Takes the connection that has waited longest.
+    func accept() -> Accepted {
+        let accepted = linux_accept(descriptor)
+        switch accepted.descriptor {
+        case 0...:
+            let medium: Stream.Medium
+            switch place {
+            case .network: medium = .network
+            case .file: medium = .unixSocket
+            }
+            return .stream(
+                Stream(descriptor: accepted.descriptor, medium: medium),
+                peer: Endpoint(accepted.peer))
+        case -EAGAIN: return .nobody
+        case -ECONNABORTED, -EINTR, -EPROTO: return .gone
+        case -EMFILE, -ENFILE: return .noDescriptors
+        default: return .failed
         }
     }
 

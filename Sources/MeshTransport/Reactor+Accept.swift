@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import MeshCore
 import MeshServer
+import MeshWire
 
 extension Reactor {
     /// Accepts what waits on a listener, up to a bound, so that a flood of connections does not
@@ -15,10 +16,11 @@ extension Reactor {
     /// and when the kernel has no memory, the listeners rest for `Limits.starvedTime`.
     mutating func accept(from listener: Listener) {
         for _ in 0..<limits.acceptsPerTurn where listener.isOpen {
-            let accepted = linux_accept(listener.descriptor)
-            switch accepted.descriptor {
-            case 0...: take(accepted, from: listener)
-            case -EMFILE, -ENFILE:
+            switch listener.accept() {
+            case .stream(let stream, let peer): take(stream, peer, from: listener)
+            case .nobody: return
+            case .gone: continue
+            case .noDescriptors:
                 noteDescriptorsUsedUp()
                 if spareDescriptor < 0 { spareDescriptor = linux_open_spare() }
                 guard spareDescriptor >= 0 else {
@@ -26,41 +28,41 @@ extension Reactor {
                     return
                 }
                 close(spareDescriptor)
-                let extra = linux_accept(listener.descriptor)
-                if extra.descriptor >= 0 { close(extra.descriptor) }
+                let extra = listener.accept()
+                if case .stream(let stream, _) = extra { stream.close() }
                 spareDescriptor = linux_open_spare()
-                if extra.descriptor == -EAGAIN { return }
-                if extra.descriptor < 0 {
+                switch extra {
+                case .stream: continue
+                case .nobody: return
+                case .gone, .noDescriptors, .failed:
                     // Another process has taken what was given back.
                     restListeners()
                     return
                 }
-            case -ECONNABORTED, -EINTR, -EPROTO: continue
-            case -EAGAIN: return
-            default:
+            case .failed:
                 restListeners()
                 return
             }
         }
     }
 
-    private mutating func take(_ accepted: linux_accepted, from listener: Listener) {
+    private mutating func take(_ stream: Stream, _ peer: Endpoint, from listener: Listener) {
         switch listener.purpose {
-        case .link: takeLink(accepted, from: listener)
+        case .link: takeLink(stream, peer)
         case .client:
-            guard accepted.descriptor < clientDescriptorMax else {
+            guard stream.descriptor < clientDescriptorMax else {
                 noteDescriptorsUsedUp()
-                refuse(accepted.descriptor)
+                refuse(stream)
                 return
             }
-            takeClient(accepted, from: listener)
+            takeClient(stream, peer, from: listener)
         case .http:
-            guard accepted.descriptor < httpDescriptorMax else {
+            guard stream.descriptor < httpDescriptorMax else {
                 noteDescriptorsUsedUp()
-                close(accepted.descriptor)
+                stream.close()
                 return
             }
-            takeHTTP(listener.stream(accepted.descriptor))
+            takeHTTP(stream)
         }
     }
 

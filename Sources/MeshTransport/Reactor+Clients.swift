@@ -13,7 +13,7 @@ extension Reactor {
             ? connectionOfClient[client.slot] : .none
     }
 
-    mutating func takeClient(_ accepted: linux_accepted, from listener: Listener) {
+    mutating func takeClient(_ stream: Stream, _ peer: Endpoint, from listener: Listener) {
         let address: String
         let origin: ClientOrigin
         switch listener.place {
@@ -22,16 +22,14 @@ extension Reactor {
             address = file.path + ":0"
             origin = .unixSocket
         case .network:
-            let peer = Endpoint(accepted.peer)
             address = peer.description
-            origin = isLocal(peer, accepted.descriptor) ? .machine : .elsewhere
+            origin = isLocal(peer, stream) ? .machine : .elsewhere
         }
         guard let client = server.open(address: address, origin: origin, at: now) else {
             counters[.connectionsRefused] &+= 1
-            refuse(accepted.descriptor)
+            refuse(stream)
             return
         }
-        let stream = listener.stream(accepted.descriptor)
         stream.keepAlive(seconds: clientSettings.keepAliveSeconds)
         counters[.clientsAccepted] &+= 1
         guard let index = adopt(stream, .client, client: client) else {
@@ -45,9 +43,9 @@ extension Reactor {
 
     /// Whether a connection comes from this machine: from loopback, or from the address at which it arrives,
     /// which the kernel takes from nobody else.
-    private func isLocal(_ peer: Endpoint, _ descriptor: Int32) -> Bool {
+    private func isLocal(_ peer: Endpoint, _ stream: Stream) -> Bool {
         if peer.isLoopback { return true }
-        var own = Endpoint(linux_local_endpoint(descriptor))
+        var own = stream.localEndpoint
         own.port = peer.port
         return own == peer
     }
@@ -62,11 +60,9 @@ extension Reactor {
     }
 
     /// Says that there are too many clients, and closes.
-    func refuse(_ descriptor: Int32) {
-        _ = unsafe Server.refusal.withUnsafeBytes {
-            unsafe linux_send(descriptor, $0.baseAddress, $0.count)
-        }
-        close(descriptor)
+    func refuse(_ stream: Stream) {
+        _ = unsafe Server.refusal.withUnsafeBytes { unsafe stream.write($0) }
+        stream.close()
     }
 
     /// Carries out the commands that arrived from a client; returns how many bytes they had.
@@ -195,22 +191,21 @@ extension Reactor {
         // Where the kernel has refused before, it will say when to go on; the gateway still has to
         // know that its list was worked through.
         let maySend = isWritable || !connections[index].registered.writes
-        var outcome = SendQueue.Outcome.offered
+        var sent = Stream.Sent.taken(0)
         var sends: UInt64 = 0
         let isWell = unsafe server.flush(client, at: now) { bytes in
             if !maySend || bytes.count == 0 { return 0 }
             sends += 1
-            let count = unsafe stream.write(bytes)
-            outcome = SendQueue.Outcome(count)
-            return max(0, count)
+            sent = unsafe stream.write(bytes)
+            return sent.count
         }
         counters[.sends] &+= sends
-        if outcome == .broken { connections[index].peer = .gone }
-        if outcome == .broken || !isWell {
+        if sent == .failed { connections[index].peer = .gone }
+        if sent == .failed || !isWell {
             closeClient(index, lingers: false)
             return
         }
-        if outcome == .starved {
+        if sent == .starved {
             starve(index)
             return
         }

@@ -1,5 +1,3 @@
-import CLinux
-import Glibc
 import MeshCore
 import MeshServer
 import MeshWire

@@ -1,5 +1,3 @@
-import CLinux
-import Glibc
 import MeshCore
 import MeshServer
 import MeshWire
@@ -180,18 +178,25 @@ extension Reactor {
         endpointOfLink[link.slot] = endpoint
         counters[.linksDialled] &+= 1
         let isSmall = server.node.needsSmallPackets(over: link)
-        let descriptor = linux_connect(
-            endpoint.forKernel, isSmall ? limits.smallSegmentBytes : 0)
-        if descriptor >= 0,
-            let index = adopt(
-                Stream(descriptor: descriptor, medium: .network), .link, link: link,
-                isDialled: true)
-        {
-            connectionOfLink[link.slot] = index
-            return
+        var reason = Disconnection.unreachable
+        do throws(Stream.Failure) {
+            let stream = try Stream.dial(
+                endpoint, segmentBytes: isSmall ? limits.smallSegmentBytes : 0)
+            if let index = adopt(stream, .link, link: link, isDialled: true) {
+                connectionOfLink[link.slot] = index
+                return
+            }
+        } catch {
+            reason = disconnection(error)
         }
-        let reason: Disconnection = descriptor == -ECONNREFUSED ? .refused : .unreachable
         deferred.append(EndedLink(link: link, epoch: linkEpochs[link.slot], reason: reason))
+    }
+
+    private func disconnection(_ failure: Stream.Failure) -> Disconnection {
+        switch failure {
+        case .refused: .refused
+        case .unreachable: .unreachable
+        }
     }
 
     private mutating func closeLink(_ link: LinkIndex) {
@@ -215,21 +220,20 @@ extension Reactor {
             handle(.connected(link))
         case .waits(let interest):
             watch(index, reads: interest.reads, writes: interest.writes)
-        case .failed(let code):
-            dropLink(index, code == -ECONNREFUSED ? .refused : .unreachable)
+        case .failed(let failure): dropLink(index, disconnection(failure))
         }
     }
 
-    mutating func takeLink(_ accepted: linux_accepted, from listener: Listener) {
+    mutating func takeLink(_ stream: Stream, _ peer: Endpoint) {
         guard let link = server.acceptLink(at: now) else {
             counters[.connectionsRefused] &+= 1
-            close(accepted.descriptor)
+            stream.close()
             return
         }
         linkEpochs[link.slot] &+= 1
-        endpointOfLink[link.slot] = Endpoint(accepted.peer)
+        endpointOfLink[link.slot] = peer
         counters[.linksAccepted] &+= 1
-        if let index = adopt(listener.stream(accepted.descriptor), .link, link: link) {
+        if let index = adopt(stream, .link, link: link) {
             connectionOfLink[link.slot] = index
         } else {
             handle(.disconnected(link, .closed))

@@ -1,5 +1,3 @@
-import CLinux
-import Glibc
 import MeshCore
 import MeshServer
 
@@ -67,11 +65,11 @@ extension Reactor {
                 turns += 1
                 let stream = connections[index].stream
                 switch connections[index].output.flush(to: stream) {
-                case .offered: break
+                case .taken: break
                 case .starved:
                     starve(index)
                     return
-                case .broken:
+                case .failed:
                     connectionEnded(index)
                     return
                 }

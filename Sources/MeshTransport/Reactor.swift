@@ -379,11 +379,11 @@ public enum ClientAddressSource: Sendable {
             turn += 1
             let leftover = connections[index].input.count
             let isLarge = leftover > Reactor.leftoverMax
-            let count: Int
+            let received: Stream.Received
             if isLarge {
-                count = unsafe stream.read(
+                received = unsafe stream.read(
                     into: connections[index].input.reserve(limits.readBytes), limits.readBytes)
-                connections[index].input.truncate(to: leftover + max(0, count))
+                connections[index].input.truncate(to: leftover + received.count)
             } else {
                 unsafe connections[index].input.withBytes { waiting in
                     if waiting.count > 0 {
@@ -391,14 +391,12 @@ public enum ClientAddressSource: Sendable {
                             from: waiting.baseAddress!, byteCount: waiting.count)
                     }
                 }
-                count = unsafe stream.read(into: buffer + leftover, limits.readBytes)
+                received = unsafe stream.read(into: buffer + leftover, limits.readBytes)
             }
             counters[.receives] &+= 1
-            if count <= 0 {
-                if [-Int(EAGAIN), -Int(EINTR), -Int(ENOMEM), -Int(ENOBUFS)].contains(count) {
-                    return
-                }
-                connections[index].peer = count == 0 ? .ended : .gone
+            guard case .bytes(let count) = received else {
+                if received == .nothing { return }
+                connections[index].peer = received == .end ? .ended : .gone
                 // The client of a shell pipe closes right after its commands: it gets its replies.
                 flushAll()
                 // That may have closed it, and begun to wait for a reset.

@@ -1,4 +1,3 @@
-import Glibc
 import MeshWire
 
 /// The output of a connection: three queues of whole frames, control ahead of messages, and bulk
@@ -29,24 +28,6 @@ struct SendQueue: ~Copyable {
     static let fewBytes = 64 * 1024
     /// It joins whenever so many have passed it.
     static let passedMax = 256 * 1024
-
-    /// What became of an offer to the socket.
-    enum Outcome {
-        /// Some or all was taken; or nothing, and the socket will say when to go on.
-        case offered
-        /// The kernel has no memory for it now. A socket does not say when to go on then.
-        case starved
-        case broken
-
-        /// - Parameter result: of a send: a number of bytes, or a negated errno value.
-        init(_ result: Int) {
-            switch result {
-            case 0..., -Int(EAGAIN), -Int(EINTR): self = .offered
-            case -Int(ENOBUFS), -Int(ENOMEM): self = .starved
-            default: self = .broken
-            }
-        }
-    }
 
     var count: Int { control.count + messages.count + bulk.count }
     var isEmpty: Bool { control.isEmpty && messages.isEmpty && bulk.isEmpty }
@@ -93,16 +74,16 @@ struct SendQueue: ~Copyable {
     }
 
     /// Offers to the socket once what may leave now.
-    mutating func flush(to stream: Stream) -> Outcome {
+    mutating func flush(to stream: Stream) -> Stream.Sent {
         if !bulk.isEmpty { admitBulk() }
-        let result: Int
+        let sent: Stream.Sent
         if control.isEmpty {
-            result = unsafe messages.withBytes { unsafe stream.write($0) }
+            sent = unsafe messages.withBytes { unsafe stream.write($0) }
         } else if messages.isEmpty {
-            result = unsafe control.withBytes { unsafe stream.write($0) }
+            sent = unsafe control.withBytes { unsafe stream.write($0) }
         } else {
             let first = interrupted
-            result = unsafe messages.withBytes { messages in
+            sent = unsafe messages.withBytes { messages in
                 unsafe control.withBytes { control in
                     unsafe stream.write(
                         UnsafeRawBufferPointer(rebasing: messages[..<first]), control,
@@ -110,8 +91,8 @@ struct SendQueue: ~Copyable {
                 }
             }
         }
-        if result > 0 { advance(result) }
-        return Outcome(result)
+        if sent.count > 0 { advance(sent.count) }
+        return sent
     }
 
     /// Forgets the first `size` bytes in the order of the wire, and finds where the frame that was

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import MeshWire
 
 /// The bytes of a connection, in order and both ways: a socket, for now without encryption.
 ///
@@ -27,8 +28,73 @@ struct Stream {
     enum Opening: Equatable {
         case stands
         case waits(Interest)
-        /// A negated errno value.
-        case failed(Int32)
+        case failed(Failure)
+    }
+
+    /// Why a stream that was dialled will never stand.
+    enum Failure: Error {
+        /// A machine is there, and nobody listens.
+        case refused
+        case unreachable
+
+        /// - Parameter code: a negated errno value.
+        init(_ code: Int32) { self = code == -ECONNREFUSED ? .refused : .unreachable }
+    }
+
+    /// What became of a read.
+    enum Received: Equatable {
+        /// At least one.
+        case bytes(Int)
+        /// The poller says when to go on.
+        case nothing
+        /// The peer has ended its side.
+        case end
+        /// For good.
+        case failed
+
+        /// - Parameter result: of the kernel: a number of bytes, or a negated errno value.
+        @inline(__always)
+        init(_ result: Int) {
+            switch result {
+            case 1...: self = .bytes(result)
+            case 0: self = .end
+            case -Int(EAGAIN), -Int(EINTR), -Int(ENOMEM), -Int(ENOBUFS): self = .nothing
+            default: self = .failed
+            }
+        }
+
+        var count: Int {
+            @inline(__always) get {
+                if case .bytes(let count) = self { count } else { 0 }
+            }
+        }
+    }
+
+    /// What became of a write.
+    enum Sent: Equatable {
+        /// So many bytes; of fewer than were offered the poller says when to go on.
+        case taken(Int)
+        /// The kernel has no memory for it now. The poller does not say when to go on then.
+        case starved
+        /// For good.
+        case failed
+
+        /// - Parameter result: of the kernel: a number of bytes, or a negated errno value.
+        @inline(__always)
+        init(_ result: Int) {
+            switch result {
+            case 0...: self = .taken(result)
+            case -Int(EAGAIN), -Int(EINTR): self = .taken(0)
+            case -Int(ENOBUFS), -Int(ENOMEM): self = .starved
+            default: self = .failed
+            }
+        }
+
+        var count: Int {
+            @inline(__always) get {
+                if case .taken(let count) = self { count } else { 0 }
+            }
+        }
     }
 
     let descriptor: Int32
@@ -39,10 +105,20 @@ struct Stream {
 
     // MARK: Beginning and end
 
+    /// A stream that does not stand yet; `wants` tells what it waits for first.
+    ///
+    /// - Parameter segmentBytes: both sides send at most so many bytes in a packet; 0: as many as the
+    ///   way takes by their account.
+    static func dial(_ endpoint: Endpoint, segmentBytes: Int32) throws(Failure) -> Stream {
+        let descriptor = linux_connect(endpoint.forKernel, segmentBytes)
+        guard descriptor >= 0 else { throw Failure(descriptor) }
+        return Stream(descriptor: descriptor, medium: .network)
+    }
+
     /// The next step of a stream that was dialled, when its socket is ready for what it waits for.
     func goOn() -> Opening {
         let result = linux_connect_result(descriptor)
-        return result == 0 ? .stands : .failed(result)
+        return result == 0 ? .stands : .failed(Failure(result))
     }
 
     /// What a stream that was dialled waits for first.
@@ -62,16 +138,16 @@ struct Stream {
 
     // MARK: Bytes
 
-    /// Reads what is there, as much as fits; a number of bytes, 0 at the end, or a negated errno value.
+    /// Reads what is there, as much as fits.
     @inline(__always)
-    func read(into bytes: UnsafeMutableRawPointer, _ size: Int) -> Int {
-        unsafe linux_receive(descriptor, bytes, size)
+    func read(into bytes: UnsafeMutableRawPointer, _ size: Int) -> Received {
+        Received(unsafe linux_receive(descriptor, bytes, size))
     }
 
-    /// Writes what is taken now; a number of bytes, or a negated errno value.
+    /// Writes as much as is taken now.
     @inline(__always)
-    func write(_ bytes: UnsafeRawBufferPointer) -> Int {
-        unsafe linux_send(descriptor, bytes.baseAddress, bytes.count)
+    func write(_ bytes: UnsafeRawBufferPointer) -> Sent {
+        Sent(unsafe linux_send(descriptor, bytes.baseAddress, bytes.count))
     }
 
     /// Three pieces at once, each of which may be empty.
@@ -79,10 +155,11 @@ struct Stream {
     func write(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer,
         _ third: UnsafeRawBufferPointer
-    ) -> Int {
-        unsafe linux_send_pieces(
-            descriptor, first.baseAddress, first.count, second.baseAddress, second.count,
-            third.baseAddress, third.count)
+    ) -> Sent {
+        Sent(
+            unsafe linux_send_pieces(
+                descriptor, first.baseAddress, first.count, second.baseAddress, second.count,
+                third.baseAddress, third.count))
     }
 
     // MARK: What the kernel knows
@@ -98,6 +175,9 @@ struct Stream {
         // Of a Unix socket the kernel counts the memory of what was not read, which is more.
         return max(0, Int(count) - (endCounts && medium == .network ? 1 : 0))
     }
+
+    /// Where it has come in, or goes out.
+    var localEndpoint: Endpoint { Endpoint(linux_local_endpoint(descriptor)) }
 
     /// Of the bytes that `write` has taken, so many have not left this machine.
     var unsentBound: Int { Int(max(0, linux_unsent(descriptor))) }

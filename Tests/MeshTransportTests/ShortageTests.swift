@@ -9,18 +9,18 @@ import Testing
 @Suite(.timeLimit(.minutes(15))) struct ShortageTests {
     @Test(arguments: [ENOBUFS, ENOMEM])
     func `a send that the kernel has no memory for is no broken connection`(code: Int32) {
-        #expect(SendQueue.Outcome(-Int(code)) == .starved)
+        #expect(Stream.Sent(-Int(code)) == .starved)
     }
 
     @Test(arguments: [EPIPE, ECONNRESET, ETIMEDOUT, EBADF])
     func `a send that nobody will take is a broken connection`(code: Int32) {
-        #expect(SendQueue.Outcome(-Int(code)) == .broken)
+        #expect(Stream.Sent(-Int(code)) == .failed)
     }
 
     @Test(arguments: [EAGAIN, EINTR])
     func `a send that the socket will take later waits for the socket`(code: Int32) {
-        #expect(SendQueue.Outcome(-Int(code)) == .offered)
-        #expect(SendQueue.Outcome(1) == .offered)
+        #expect(Stream.Sent(-Int(code)) == .taken(0))
+        #expect(Stream.Sent(1) == .taken(1))
     }
 
     @Test func `a queue keeps what a send without memory did not take`() {
@@ -28,7 +28,7 @@ import Testing
         queue.control.append(Array("twelve bytes".utf8).span, 0, 12)
         // No descriptor: broken, and nothing is forgotten.
         let outcome = queue.flush(to: .none)
-        #expect(outcome == .broken)
+        #expect(outcome == .failed)
         let count = queue.count
         #expect(count == 12)
     }
