@@ -85,11 +85,12 @@ public struct Node: ~Copyable {
         self.now = now
         gossip = Gossip(at: now)
         lostMembers = LostMembers(at: now)
-        directory = Directory(
-            hasher: hasher, recentCapacity: configuration.recentRecordCount, at: now)
         random = RandomSource(seed: seed)
         // Of the seed, which nobody else knows; not a draw, of which choices tell.
         let secret = RandomSource.mix(seed ^ 0x7461_626c_6573)
+        directory = Directory(
+            hasher: hasher, secret: secret, recentCapacity: configuration.recentRecordCount,
+            at: now)
         flows = Flows(secret: secret)
         members = MemberTable(
             oneself: MemberRecord(

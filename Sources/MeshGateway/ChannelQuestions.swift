@@ -162,7 +162,7 @@ extension Gateway {
             question.isCut = true
             return false
         }
-        question.names.insert(input, start, count, hasher)
+        question.names.insert(input, start, count, secretHasher)
         return true
     }
 

@@ -326,6 +326,8 @@ extension Gateway {
         // that must know asks with MESH.ONLINE. One pair in 2^48 does.
         var topics: [TopicIndex] = []
         registry.topics.forEach(.watch, key) { topics.append($0) }
+        // Their order in the table is the node's secret.
+        topics.sort()
         for topic in topics {
             encodePresence(topic, isOnline)
             copyFrame(registry.topics[topic].first)

@@ -201,7 +201,8 @@ public struct Gateway: ~Copyable {
     var mailboxes = Slab<SessionMailbox>()
     var freeMailboxes: [MailboxIndex] = []
     var tokenCount: UInt64 = 0
-    let tokenHasher: KeyHasher
+    /// Under a secret of this node: for tokens, and for tables of what clients choose.
+    let secretHasher: KeyHasher
     /// The frame at hand was forwarded by another node.
     var isForwarded = false
 
@@ -210,19 +211,21 @@ public struct Gateway: ~Copyable {
     var channels = ChannelQuestions()
     var counts = CountQuestions()
 
-    /// - Parameter secret: two random words, from which the tokens of sessions are made.
+    /// - Parameter secret: two random words, from which the tokens of sessions are made, and what tables
+    ///   are spread by.
     public init(
         _ configuration: GatewayConfiguration, hasher: KeyHasher,
         secret: (UInt64, UInt64) = (0, 0)
     ) {
-        tokenHasher = KeyHasher(secret.0, secret.1)
+        secretHasher = KeyHasher(secret.0, secret.1)
         self.configuration = configuration
         self.hasher = hasher
         limits = configuration.requestLimits(isAuthenticated: true)
         strangerLimits = configuration.requestLimits(isAuthenticated: false)
         outputAlarm = configuration.outputAlarm
-        registry = Registry(hasher: hasher)
-        patterns = PatternIndex(hasher: hasher)
+        let tableSecret = secretHasher.digest(prefix: 3, [UInt8]().span, 0, 0)
+        registry = Registry(secret: tableSecret)
+        patterns = PatternIndex(hasher: hasher, secret: tableSecret)
     }
 
     /// There is something for the driver in `errands`, `farewells`, `cuts` or `complaints`; it sets this to

@@ -19,6 +19,8 @@ struct NameSet {
     }
 
     /// Adds the name `input[start ..< start + count]`, unless it is there.
+    ///
+    /// - Parameter hasher: the same each time, under a secret of this node.
     mutating func insert(
         _ input: Span<UInt8>, _ start: Int, _ count: Int, _ hasher: KeyHasher
     ) {

@@ -109,7 +109,8 @@ public struct Server: ~Copyable {
 
     /// - Parameters:
     ///   - node: born at `now`.
-    ///   - secret: two random words, from which the tokens of sessions are made.
+    ///   - secret: two random words, from which the tokens of sessions are made, and what the gateway's
+    ///     tables are spread by.
     public init(
         _ options: ServerOptions, node: consuming Node, hasher: KeyHasher,
         secret: (UInt64, UInt64), at now: Instant

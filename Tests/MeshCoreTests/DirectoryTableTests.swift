@@ -361,4 +361,124 @@ private func expectEqual(_ table: borrowing DirectoryTable, _ model: Model) {
         }
         expectEqual(table, model)
     }
+
+    // MARK: Chosen keys
+
+    /// Names can be found whose keys agree in the bits that name a bucket.
+    @Test func `keys chosen to share a bucket do not lengthen its chain`() {
+        var random = Generator(state: 4)
+        var table = DirectoryTable()
+        var keys: [Key] = []
+        for count in 1...40_000 {
+            let key = Key(random.next() << 13)
+            keys.append(key)
+            table.insert(key, node: 1)
+            if count % 8_000 == 0 { table.checkInvariants() }
+        }
+        let crowded = table.crowded.count
+        let pages = table.pages.count
+        let bytes = table.byteCount
+        #expect(crowded == 40_000)
+        #expect(pages == 0)
+        #expect(bytes < 40_000 * 50)
+        for key in keys {
+            let isHeld = table.contains(key, node: 1)
+            #expect(isHeld)
+        }
+        for key in keys.dropLast(20) { table.remove(key, node: 1) }
+        table.checkInvariants()
+        let left = table.crowded.count
+        #expect(left == 0)
+    }
+
+    /// A step of a walk costs the same, however crowded the buckets are.
+    @Test func `walks stop in the middle of a crowded bucket`() {
+        var random = Generator(state: 5)
+        var table = DirectoryTable()
+        var keys: [Key] = []
+        for _ in 0..<5_000 {
+            keys.append(Key(random.next() << 20 | 5))
+            table.insert(keys[keys.count - 1], node: UInt16(random.next(below: 2)))
+            table.insert(Key(random.next()), node: 2)
+        }
+        var met: [Key] = []
+        var position: UInt64 = 0
+        var steps = 0
+        while true {
+            let (lists, last) = table.keys(of: [0, 1], from: position, bucketCountMax: 10)
+            let found = (lists[0] + lists[1]).sorted { $0.position < $1.position }
+            #expect(found.count <= 80)
+            met += found
+            steps += 1
+            if last == SnapshotPart.lastPosition { break }
+            position = last + 1
+        }
+        #expect(met == keys.sorted { $0.position < $1.position })
+        #expect(steps >= 5_000 / 80)
+
+        let few = table.keys(of: [0, 1], keyCountMax: 100).lists
+        #expect(few[0].count + few[1].count == 100)
+
+        // Node 0 goes.
+        var gone: [Key] = []
+        position = 0
+        while true {
+            var taken = 0
+            let last = table.removeAll(
+                of: [true], from: position, bucketCountMax: 10
+            ) { key, _, _ in
+                gone.append(key)
+                taken += 1
+            }
+            #expect(taken <= 80)
+            table.checkInvariants()
+            if last == SnapshotPart.lastPosition { break }
+            position = last + 1
+        }
+        let rest = table.keys(of: [0, 1]).lists
+        #expect(rest[0].isEmpty)
+        #expect(Set(gone).union(rest[1]) == Set(keys))
+        #expect(gone.count + rest[1].count == keys.count)
+    }
+
+    /// Several crowds at once, of keys that one or many nodes hold, while the table grows and shrinks.
+    @Test(arguments: 0..<12)
+    func `random operations on crowds agree with a dictionary`(seed: Int) {
+        var random = Generator(state: UInt64(seed))
+        let nodeCount = [1, 3, 40][seed % 3]
+        let crowdCount = [1, 3, 30, 200][seed % 4]
+        let keys = (0..<2_500).map { _ in
+            Key(random.next() << 12 | UInt64(random.next(below: crowdCount)))
+        }
+        var table = DirectoryTable()
+        var model = Model()
+        for phase in 0..<4 {
+            for step in 0..<6_000 {
+                let isOther = step % 4 == 0
+                let key = isOther ? Key(random.next()) : keys[random.next(below: keys.count)]
+                let node = UInt16(random.next(below: nodeCount))
+                if random.next(below: 5) > phase {
+                    let result = table.insert(key, node: node)
+                    #expect(result == model.insert(key, node))
+                } else {
+                    let result = table.remove(key, node: node)
+                    #expect(result == model.remove(key, node))
+                }
+            }
+            expectEqual(table, model)
+        }
+        let lists = table.keys(of: [0]).lists
+        #expect(lists[0] == lists[0].sorted { $0.position < $1.position })
+        #expect(Set(lists[0]) == Set(model.nodes.filter { $0.value.contains(0) }.keys))
+        table.removeAll(of: 0) { key, isLast in
+            #expect(model.remove(key, 0) == (isLast ? .last : .one))
+        }
+        expectEqual(table, model)
+        for (key, list) in model.nodes.sorted(by: { $0.key < $1.key }) {
+            for node in list { table.remove(key, node: node) }
+        }
+        let pairs = table.count
+        #expect(pairs == 0)
+        table.checkInvariants()
+    }
 }

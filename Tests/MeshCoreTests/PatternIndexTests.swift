@@ -203,7 +203,7 @@ struct Dice {
     private let hasher = KeyHasher(1, 2)
 
     @Test func `a pattern has one number however often it is inserted`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         let first = index.insert(bytes("news.*"))
         let again = index.insert(bytes("news.*"))
         let other = index.insert(bytes("*.error"))
@@ -219,7 +219,7 @@ struct Dice {
     }
 
     @Test func `prefixes, suffixes and what has neither are all found`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         let texts = ["news.*", "*.error", "*part*", "*", "exact", "new?.x", "\\*star", "*\\?", ""]
         for text in texts { index.insert(bytes(text)) }
         func found(_ name: String) -> Set<String> {
@@ -239,7 +239,7 @@ struct Dice {
 
     @Test func `random inserts, removals and lookups agree with trying every pattern`() {
         var dice = Dice(state: 7)
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         var model: [[UInt8]: PatternNumber] = [:]
         for step in 0..<6_000 {
             let pattern = dice.text(step % 3 == 0 ? "ab*" : "abc*?[]\\.", 7)
@@ -265,7 +265,7 @@ struct Dice {
     }
 
     @Test func `a slice of a longer text is matched, not the text`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         let id = index.insert(bytes("b*d"))
         let text = bytes("abcde")
         var found: [PatternNumber] = []
@@ -274,7 +274,7 @@ struct Dice {
     }
 
     @Test func `affixes beyond the bound still tell patterns apart`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         let long = [UInt8](repeating: 0x61, count: 1_000)
         let one = index.insert(long + bytes("1*"))
         let two = index.insert(long + bytes("2*"))
@@ -301,7 +301,7 @@ struct Dice {
     private let hardName = bytes("0123456789") + [UInt8](repeating: 0x61, count: 20_000)
 
     @Test func `a search in steps finds what a match does, and no step costs more than it may`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         for pattern in hardPatterns(200) { index.insert(pattern) }
         for text in ["*", "0*", "*a", "*9aaa*", "a*", "*b*", "0123*aaa"] {
             index.insert(bytes(text))
@@ -331,7 +331,7 @@ struct Dice {
     }
 
     @Test func `patterns come and go between the steps of a search`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         for pattern in hardPatterns(50) { index.insert(pattern) }
         let ids = ["*a", "0*", "*9aaa*", "*"].map { index.insert(bytes($0)) }
         for pattern in hardPatterns(70).dropFirst(50) { index.insert(pattern) }
@@ -358,7 +358,7 @@ struct Dice {
     }
 
     @Test func `most patterns that are tried are ruled out without a look at their text`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         for number in 0..<10_000 { index.insert(bytes("*user\(100_000 + number)*")) }
         var found: [PatternNumber] = []
         let name = bytes("room.12.user104711.typing")
@@ -369,7 +369,7 @@ struct Dice {
     }
 
     @Test func `a publish among 100,000 patterns tries few of them`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         for number in 0..<50_000 {
             index.insert(bytes("user:\(number):*"))
             index.insert(bytes("room:*:member:\(number)"))
@@ -388,7 +388,7 @@ struct Dice {
     }
 
     @Test func `the text of removed patterns is given back`() {
-        var index = PatternIndex(hasher: hasher)
+        var index = PatternIndex(hasher: hasher, secret: 7)
         for round in 0..<200 {
             let ids = (0..<50).map { index.insert(bytes("pattern \(round) \($0) with some text*")) }
             for id in ids.dropFirst() { index.remove(id) }

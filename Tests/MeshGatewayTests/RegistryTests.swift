@@ -14,7 +14,7 @@ import Testing
     func `random joins and departures agree with a set of pairs`(_ seed: UInt64) {
         let hasher = KeyHasher(seed, 9)
         var dice = Dice(state: seed)
-        var registry = Registry(hasher: hasher)
+        var registry = Registry(secret: seed)
         var lists = [SubscriptionLists](repeating: SubscriptionLists(), count: 20)
         var model: Set<Pair> = []
         for step in 0..<12_000 {
@@ -93,7 +93,7 @@ import Testing
     }
 
     @Test func `subscribers are served in the order in which they came`() {
-        var registry = Registry(hasher: KeyHasher(1, 2))
+        var registry = Registry(secret: 1)
         var lists = [SubscriptionLists](repeating: SubscriptionLists(), count: 5)
         let name = Array("a".utf8)
         let key = KeyHasher(1, 2).key(.channel, name)
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test func `names that share a key are told apart, and are one entry of the directory`() {
-        var topics = Topics()
+        var topics = Topics(spread: KeySpread(secret: 1))
         let key = Key(42)
         let one = Array("one".utf8)
         let two = Array("two".utf8)
@@ -137,7 +137,7 @@ import Testing
 
     @Test func `a subscription of its own topic costs at most 120 bytes with its name`() {
         let hasher = KeyHasher(1, 2)
-        var registry = Registry(hasher: hasher)
+        var registry = Registry(secret: 1)
         var lists = SubscriptionLists()
         for number in 0..<100_000 {
             let name = Array("user:\(number):inbox".utf8)

@@ -33,8 +33,9 @@ struct Directory: ~Copyable {
         var hadKeys: Bool
     }
 
-    init(hasher: KeyHasher, recentCapacity: Int, at now: Instant) {
-        patterns = ReplicatedPatterns(hasher: hasher)
+    /// - Parameter secret: see `PatternIndex.init`.
+    init(hasher: KeyHasher, secret: UInt64, recentCapacity: Int, at now: Instant) {
+        patterns = ReplicatedPatterns(hasher: hasher, secret: secret)
         recent = RecentRecords(capacity: recentCapacity)
         unsentAfter = now
         pacedUntil = now

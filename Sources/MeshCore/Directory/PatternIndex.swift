@@ -42,8 +42,9 @@ public struct PatternIndex: ~Copyable {
     private var prefixes: AffixTable
     private var suffixes: AffixTable
     private var unanchoredFirst = PatternNumber.none
-    /// Entries by key, which the cluster's secret is in.
+    /// Entries by key.
     private var map = IndexMap()
+    private let spread: KeySpread
     /// The text of all patterns; entries hold places in it.
     private var text: [UInt8] = []
     private var deadTextCount = 0
@@ -74,10 +75,13 @@ public struct PatternIndex: ~Copyable {
 
     fileprivate enum Filing: UInt8 { case free, prefix, suffix, unanchored }
 
-    /// - Parameter hasher: the cluster's; it keeps clients from choosing names that collide.
-    public init(hasher: KeyHasher) {
+    /// - Parameters:
+    ///   - hasher: the cluster's.
+    ///   - secret: this node's own; it keeps clients from choosing patterns that collide.
+    public init(hasher: KeyHasher, secret: UInt64) {
         self.hasher = hasher
-        let base = hasher.digest(prefix: 0xFF, [UInt8]().span, 0, 0)
+        spread = KeySpread(secret: secret)
+        let base = RandomSource.mix(secret)
         prefixes = AffixTable(base: base)
         suffixes = AffixTable(base: base)
     }
@@ -107,7 +111,7 @@ public struct PatternIndex: ~Copyable {
     }
 
     private func find(_ pattern: [UInt8], _ key: Key) -> Int? {
-        map.find(key.rawValue) { entries[$0].key == key && holds(entries[$0], pattern) }
+        map.find(spread.hash(key)) { entries[$0].key == key && holds(entries[$0], pattern) }
     }
 
     private func holds(_ entry: Entry, _ pattern: [UInt8]) -> Bool {
@@ -121,7 +125,9 @@ public struct PatternIndex: ~Copyable {
     /// The numbers of all patterns with this key, ascending.
     public func ids(of key: Key) -> [PatternNumber] {
         var found: [PatternNumber] = []
-        map.forEach(key.rawValue) { if entries[$0].key == key { found.append(PatternNumber($0)) } }
+        map.forEach(spread.hash(key)) {
+            if entries[$0].key == key { found.append(PatternNumber($0)) }
+        }
         return found.sorted()
     }
 
@@ -132,7 +138,7 @@ public struct PatternIndex: ~Copyable {
         let key = hasher.key(.pattern, pattern)
         if let known = find(pattern, key) { return PatternNumber(known) }
         let id = takeEntry()
-        map.insert(id.slot, key.rawValue) { entries[$0].key.rawValue }
+        map.insert(id.slot, spread.hash(key)) { spread.hash(entries[$0].key) }
         count += 1
 
         var entry = Entry()
@@ -187,7 +193,8 @@ public struct PatternIndex: ~Copyable {
             }
         }
         map.remove(
-            entry.key.rawValue, rehash: { entries[$0].key.rawValue }, where: { $0 == id.slot })
+            spread.hash(entry.key), rehash: { spread.hash(entries[$0].key) },
+            where: { $0 == id.slot })
         entries[id.slot] = Entry()
         entries[id.slot].next = freeEntry
         freeEntry = id

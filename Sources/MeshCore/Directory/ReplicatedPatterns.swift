@@ -18,8 +18,8 @@ struct ReplicatedPatterns: ~Copyable {
     /// `matched` is known before the message is published: `match` has only to be told so.
     private var isMatched = false
 
-    init(hasher: KeyHasher) {
-        index = PatternIndex(hasher: hasher)
+    init(hasher: KeyHasher, secret: UInt64) {
+        index = PatternIndex(hasher: hasher, secret: secret)
     }
 
     var isEmpty: Bool { index.count == 0 }

@@ -8,6 +8,7 @@ import MeshWire
 ///     slot:    key, 48 bits │ node, 16 bits          one node holds the key
 ///              tag, 16 bits │ set, 32 │ 0xFFFD       several do: see `HolderSets`; tag = key >> 32
 ///              overflow page, 48      │ 0xFFFE       in the last slot: more slots over there
+///              zeros                  │ 0xFFFC       in the last slot: all keys are in `CrowdedKeys`
 ///              ones                                  free
 ///     bucket:  [ s s s s s s s s ]  or  [ s s s s s s s ▶ ] ─▶ [ s s s ▶ ] ─▶ [ s s - - ]
 ///
@@ -31,12 +32,17 @@ import MeshWire
 /// positions, and a split or merge only cuts or joins intervals.
 ///
 /// Determinism: the same calls in the same order give the same table, and the same order of scans.
-/// Keys are trusted to be random: a member of the cluster, which knows the hash key, can choose
-/// keys that share a bucket and make it slow.
+///
+/// **Chosen keys**: anybody who knows the cluster's name can compute keys, and find names by the ten
+/// thousand whose keys share a bucket. No secret of the node's own can spread them: the order of the
+/// buckets is the order in which sets travel. So a chain has at most `chainPageMax` pages; the keys of
+/// a bucket with more move to `CrowdedKeys`, where each costs O(log n), and back when they are few.
 @safe public struct DirectoryTable: ~Copyable {
     private(set) var buckets = RecordPool(recordShift: 6)
     private(set) var pages = RecordPool(recordShift: 5)
     private(set) var sets = HolderSets()
+    /// The keys of the buckets that are crowded.
+    var crowded = CrowdedKeys()
     /// The smallest 2^k − 1 that is at least the highest bucket number.
     private(set) var addressMask: UInt64 = 0
     /// (key, node) pairs.
@@ -54,6 +60,9 @@ import MeshWire
     private static var mergeLoad: Int { 75 }
     static var bucketSlots: Int { 8 }
     static var pageSlots: Int { 4 }
+    /// A bucket with more pages than these, 50 keys, is crowded. A bucket whose turn to be split comes
+    /// last in a round has 14.4 random keys on average: one in 10^13 has so many (Poisson).
+    static var chainPageMax: Int { 14 }
 
     public init() {
         clear(buckets.append())
@@ -61,7 +70,8 @@ import MeshWire
 
     /// The bytes of memory that the table holds on to.
     public var byteCount: Int {
-        buckets.byteCount + pages.byteCount + sets.byteCount + MemoryLayout<DirectoryTable>.size
+        buckets.byteCount + pages.byteCount + sets.byteCount + crowded.byteCount
+            + MemoryLayout<DirectoryTable>.size
     }
 
     // MARK: Lookup
@@ -110,7 +120,7 @@ import MeshWire
 
     /// The slot of `key`, wherever in its bucket's chain.
     @inline(__always)
-    private func find(_ key: Key) -> UnsafeMutablePointer<UInt64>? {
+    func find(_ key: Key) -> UnsafeMutablePointer<UInt64>? {
         let wanted = key.rawValue << 16
         var page = unsafe bucket(address(key))
         var slots = Self.bucketSlots
@@ -124,7 +134,9 @@ import MeshWire
                 }
             }
             let last = unsafe TableSlot(rawValue: page[slots - 1])
-            guard last.isLink else { return nil }
+            guard last.isLink else {
+                return last.isCrowd ? unsafe crowded.cell(at: key.position) : nil
+            }
             unsafe page = self.page(last.page)
             slots = Self.pageSlots
         }
@@ -196,96 +208,20 @@ import MeshWire
         return removal
     }
 
-    /// Takes out all pairs of a node that is gone, and calls `each` for every one. O(table):
-    /// 5 ms at 1 M keys, 130 ms at 10 M; see the one below. `each` must not use the table.
-    public mutating func removeAll(of node: UInt16, each: (Key, _ isLast: Bool) -> Void) {
-        var gone = [Bool](repeating: false, count: Int(node) + 1)
-        gone[Int(node)] = true
-        _ = removeAll(of: gone, from: 0, bucketCountMax: .max) { key, _, isLast in
-            each(key, isLast)
-        }
-    }
-
-    /// The same for all nodes whose index `gone` marks, in a walk that can be interrupted: from
-    /// `position` (`Key.position`) on and through at most so many buckets. The table may change
-    /// between two steps of a walk; a pair that is there all the time is met.
-    ///
-    /// - Returns: the last position of this step; the next one starts behind it.
-    public mutating func removeAll(
-        of gone: [Bool], from position: UInt64, bucketCountMax: Int,
-        each: (Key, _ node: UInt16, _ isLast: Bool) -> Void
-    ) -> UInt64 {
-        var last = position
-        var left = bucketCountMax
-        while true {
-            let interval = interval(at: last)
-            last = interval.last
-            if mayConcern(gone, interval.bucket) {
-                removeAll(of: gone, in: interval.bucket, each)
-            }
-            left -= 1
-            if left <= 0 || last == SnapshotPart.lastPosition { break }
-            last += 1
-        }
-        while mergeIfSparse() {}
-        return last
-    }
-
-    private mutating func removeAll(
-        of gone: [Bool], in bucket: Int,
-        _ each: (Key, _ node: UInt16, _ isLast: Bool) -> Void
-    ) {
-        var position = 0
-        while let cell = unsafe slot(position, of: bucket) {
-            let slot = unsafe TableSlot(rawValue: cell.pointee)
-            let key = key(of: slot)
-            guard let node = node(of: slot, in: gone) else {
-                position += 1
-                continue
-            }
-            // Another slot takes the position of a removed one; a set is looked at again.
-            let removal = unsafe remove(key, node: node, at: cell, in: bucket)
-            each(key, node, removal == .last)
-        }
-    }
-
-    /// One of a slot's nodes that is marked; nil: none is.
-    private func node(of slot: TableSlot, in marks: [Bool]) -> UInt16? {
-        if !slot.isMany {
-            return slot.node < marks.count && marks[Int(slot.node)] ? slot.node : nil
-        }
-        for index in 0..<sets.count(slot.set) {
-            let node = sets.node(slot.set, at: index)
-            if node < marks.count, marks[Int(node)] { return node }
-        }
-        return nil
-    }
-
-    /// False when no slot of a bucket's chain can have to do with the marked nodes.
-    private func mayConcern(_ marks: [Bool], _ bucket: Int) -> Bool {
-        var page = unsafe self.bucket(bucket)
-        var slots = Self.bucketSlots
-        while true {
-            for index in 0..<slots {
-                let slot = unsafe TableSlot(rawValue: page[index])
-                if slot.isMany || slot.node < marks.count && marks[Int(slot.node)] { return true }
-            }
-            let last = unsafe TableSlot(rawValue: page[slots - 1])
-            guard last.isLink else { return false }
-            unsafe page = self.page(last.page)
-            slots = Self.pageSlots
-        }
-    }
-
-    private mutating func remove(
+    mutating func remove(
         _ key: Key, node: UInt16, at cell: UnsafeMutablePointer<UInt64>, in bucket: Int
     ) -> Removal {
         let slot = unsafe TableSlot(rawValue: cell.pointee)
         guard slot.isMany else {
             guard slot.node == node else { return .absent }
-            unsafe removeSlot(cell, of: bucket)
             count -= 1
             keyCount -= 1
+            if isCrowded(bucket) {
+                crowded.remove(at: key.position)
+                if isUncrowded(bucket) { settle(bucket) }
+            } else {
+                unsafe removeSlot(cell, of: bucket)
+            }
             return .last
         }
         let set = slot.set
@@ -313,89 +249,6 @@ import MeshWire
         sets.release(set)
     }
 
-    // MARK: Scans
-
-    /// Calls `body` for every pair, in an order that is the table's own. O(table).
-    public func forEach(_ body: (Key, _ node: UInt16) -> Void) {
-        for bucket in 0..<buckets.count { forEach(in: bucket, body) }
-    }
-
-    private func forEach(in bucket: Int, _ body: (Key, _ node: UInt16) -> Void) {
-        var page = unsafe self.bucket(bucket)
-        var slots = Self.bucketSlots
-        while true {
-            for index in 0..<slots {
-                let slot = unsafe TableSlot(rawValue: page[index])
-                if slot.node <= Self.nodeMax {
-                    body(slot.key, slot.node)
-                } else if slot.isMany {
-                    let set = slot.set
-                    let key = sets.key(set)
-                    for member in 0..<sets.count(set) { body(key, sets.node(set, at: member)) }
-                }
-            }
-            let last = unsafe TableSlot(rawValue: page[slots - 1])
-            guard last.isLink else { break }
-            unsafe page = self.page(last.page)
-            slots = Self.pageSlots
-        }
-    }
-
-    /// The keys of each of these different nodes, sorted by position, in one scan: from `position`
-    /// up to `end`, but at most so many buckets, and about so many keys of all together.
-    ///
-    /// - Returns: the lists, and the last position that they cover.
-    public func keys(
-        of nodes: [UInt16], from position: UInt64 = 0,
-        through end: UInt64 = SnapshotPart.lastPosition, bucketCountMax: Int = .max,
-        keyCountMax: Int = .max
-    ) -> (lists: [[Key]], last: UInt64) {
-        var lists = [[Key]](repeating: [], count: nodes.count)
-        guard let highest = nodes.max() else { return (lists, end) }
-        // The place in `lists` of each node index, or -1.
-        var indices = [Int32](repeating: -1, count: Int(highest) + 1)
-        for (index, node) in nodes.enumerated() {
-            precondition(indices[Int(node)] < 0, "the same node twice")
-            indices[Int(node)] = Int32(index)
-        }
-        var last = position
-        var bucketsLeft = bucketCountMax
-        var keysLeft = keyCountMax
-        while true {
-            let interval = interval(at: last)
-            let first = last
-            last = interval.last
-            forEach(in: interval.bucket) { key, node in
-                guard node <= highest, indices[Int(node)] >= 0 else { return }
-                guard key.position >= first, key.position <= end else { return }
-                let list = Int(indices[Int(node)])
-                // Buckets come in order; within one a key moves past a few others at most.
-                var at = lists[list].count
-                lists[list].append(key)
-                while at > 0, lists[list][at - 1].position > key.position {
-                    lists[list].swapAt(at, at - 1)
-                    at -= 1
-                }
-                keysLeft -= 1
-            }
-            bucketsLeft -= 1
-            if bucketsLeft <= 0 || keysLeft <= 0 || last >= end { break }
-            last += 1
-        }
-        return (lists, min(last, end))
-    }
-
-    /// The bucket in which keys of this position lie, and the last position of its interval.
-    private func interval(at position: UInt64) -> (bucket: Int, last: UInt64) {
-        let key = Key(position: position).rawValue
-        // A bucket that is not split yet has the interval of both halves.
-        let half = (addressMask &+ 1) >> 1
-        let isSplit = (key & addressMask) | half < UInt64(buckets.count)
-        let mask = isSplit ? addressMask : addressMask >> 1
-        let bits = UInt64(64 - mask.leadingZeroBitCount)
-        return (Int(key & mask), position | ((1 << (48 - bits)) - 1))
-    }
-
     // MARK: Growth
 
     /// Moves the keys of one bucket that belong to its new other half there.
@@ -404,6 +257,11 @@ import MeshWire
         clear(fresh)
         if UInt64(fresh) > addressMask { addressMask = addressMask << 1 | 1 }
         let old = sibling(of: fresh)
+        if isCrowded(old) {
+            settle(old)
+            settle(fresh)
+            return
+        }
         var position = 0
         while let cell = unsafe slot(position, of: old) {
             let slot = unsafe TableSlot(rawValue: cell.pointee)
@@ -418,12 +276,13 @@ import MeshWire
 
     /// Undoes the last split if the table has become sparse. Returns whether it did.
     @discardableResult
-    private mutating func mergeIfSparse() -> Bool {
+    mutating func mergeIfSparse() -> Bool {
         guard buckets.count > 1,
             keyCount * 100 < buckets.count * Self.bucketSlots * Self.mergeLoad
         else { return false }
         let last = buckets.count - 1
         let old = sibling(of: last)
+        if isCrowded(last), !isCrowded(old) { crowd(old) }
         while let cell = unsafe slot(0, of: last) {
             let slot = unsafe TableSlot(rawValue: cell.pointee)
             unsafe removeSlot(cell, of: last)
@@ -447,7 +306,7 @@ import MeshWire
 
     // MARK: Chains
 
-    private func clear(_ bucket: Int) {
+    func clear(_ bucket: Int) {
         unsafe self.bucket(bucket).update(
             repeating: TableSlot.free.rawValue, count: Self.bucketSlots)
     }
@@ -468,7 +327,7 @@ import MeshWire
 
     /// The slot at this position of a bucket's chain; nil past its end.
     @inline(__always)
-    private func slot(_ position: Int, of bucket: Int) -> UnsafeMutablePointer<UInt64>? {
+    func slot(_ position: Int, of bucket: Int) -> UnsafeMutablePointer<UInt64>? {
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         var position = position
@@ -483,19 +342,30 @@ import MeshWire
         return unsafe page[position] == TableSlot.free.rawValue ? nil : page + position
     }
 
-    /// Adds a slot at the end of a bucket's chain.
-    private mutating func append(_ slot: TableSlot, to bucket: Int) {
+    /// Adds a slot at the end of a bucket's chain, or to the crowded keys.
+    mutating func append(_ slot: TableSlot, to bucket: Int) {
+        if isCrowded(bucket) {
+            crowded.insert(slot, at: key(of: slot).position)
+            return
+        }
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         var pageIndex: Int? = nil
+        var pageCount = 0
         while unsafe TableSlot(rawValue: page[slots - 1]).isLink {
             let index = unsafe TableSlot(rawValue: page[slots - 1]).page
             unsafe page = self.page(index)
             slots = Self.pageSlots
             pageIndex = index
+            pageCount += 1
         }
         for index in 0..<slots where unsafe page[index] == TableSlot.free.rawValue {
             unsafe page[index] = slot.rawValue
+            return
+        }
+        if pageCount == Self.chainPageMax {
+            crowd(bucket)
+            crowded.insert(slot, at: key(of: slot).position)
             return
         }
         let freshIndex = pages.append()
@@ -510,7 +380,7 @@ import MeshWire
 
     /// Takes a slot out of a bucket's chain; the chain's last slot takes its place. The last page
     /// of a chain has at least two slots: a single one fits where the link to it was.
-    private mutating func removeSlot(_ cell: UnsafeMutablePointer<UInt64>, of bucket: Int) {
+    mutating func removeSlot(_ cell: UnsafeMutablePointer<UInt64>, of bucket: Int) {
         var page = unsafe self.bucket(bucket)
         var slots = Self.bucketSlots
         var link: UnsafeMutablePointer<UInt64>? = nil

@@ -18,10 +18,13 @@ struct TableSlot: Equatable {
         rawValue = UInt64(page) << 16 | Self.link
     }
 
+    private static var crowded: UInt64 { 0xFFFC }
     private static var many: UInt64 { 0xFFFD }
     private static var link: UInt64 { 0xFFFE }
 
     @inline(__always) static var free: TableSlot { TableSlot(rawValue: .max) }
+    @inline(__always) static var crowd: TableSlot { TableSlot(rawValue: crowded) }
+    @inline(__always) var isCrowd: Bool { rawValue & 0xFFFF == Self.crowded }
     @inline(__always) var isMany: Bool { rawValue & 0xFFFF == Self.many }
     @inline(__always) var isLink: Bool { rawValue & 0xFFFF == Self.link }
     @inline(__always) var node: UInt16 { UInt16(truncatingIfNeeded: rawValue) }

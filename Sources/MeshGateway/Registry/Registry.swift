@@ -29,7 +29,7 @@ struct Registry: ~Copyable {
         var previousOfReceiver: SubscriptionIndex
     }
 
-    var topics = Topics()
+    var topics: Topics
     private var subscriptions = Slab<Subscription>()
     /// The first of the free subscriptions.
     private var freeSubscription = SubscriptionIndex.none
@@ -39,9 +39,10 @@ struct Registry: ~Copyable {
     private var map = IndexMap()
     private let secret: UInt64
 
-    /// - Parameter hasher: the source of a secret, so that nobody can choose what collides.
-    init(hasher: KeyHasher) {
-        secret = hasher.digest(prefix: 0xFE, [UInt8]().span, 0, 0)
+    /// - Parameter secret: unknown to others, so that nobody can choose what collides.
+    init(secret: UInt64) {
+        self.secret = secret
+        topics = Topics(spread: KeySpread(secret: secret))
     }
 
     /// What a join or a departure has changed.

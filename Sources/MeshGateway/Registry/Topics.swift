@@ -10,7 +10,8 @@ public struct TopicIndex: TableIndex {
 
 /// The topics that somebody here has, by key, kind and name; numbered with small integers.
 ///
-/// The key, which the cluster's secret is in, is the hash.
+/// The hash is the key, spread by a secret of the node: keys can be computed by whoever knows the cluster's
+/// name.
 ///
 ///     map:  key ─▶ topic: key, kind, name, its list of subscriptions
 ///
@@ -54,13 +55,15 @@ public struct TopicIndex: TableIndex {
 
     private(set) var topics = Slab<Topic>()
     private var map = IndexMap()
+    private let spread: KeySpread
     /// The first of the free topics.
     private var freeTopic = TopicIndex.none
     private var counts = InlineArray<6, Int>(repeating: 0)
     /// The bytes of all names.
     private(set) var nameBytes = 0
 
-    init() {}
+    /// - Parameter spread: so that nobody can choose names that collide.
+    init(spread: KeySpread) { self.spread = spread }
 
     deinit {
         for index in 0..<topics.count { unsafe topics[index].name?.deallocate() }
@@ -84,7 +87,7 @@ public struct TopicIndex: TableIndex {
     func find(
         _ kind: TopicKind, _ key: Key, _ bytes: Span<UInt8>, _ start: Int, _ count: Int
     ) -> TopicIndex {
-        let found = map.find(key.rawValue) { matches($0, kind, key, bytes, start, count) }
+        let found = map.find(spread.hash(key)) { matches($0, kind, key, bytes, start, count) }
         guard let found else { return .none }
         return TopicIndex(rawValue: Int32(truncatingIfNeeded: found))
     }
@@ -102,7 +105,7 @@ public struct TopicIndex: TableIndex {
 
     /// Calls `body` with each topic of this kind and key: several when names collide.
     func forEach(_ kind: TopicKind, _ key: Key, _ body: (TopicIndex) -> Void) {
-        map.forEach(key.rawValue) {
+        map.forEach(spread.hash(key)) {
             if topics[$0].key == key, topics[$0].kind == kind { body(TopicIndex($0)) }
         }
     }
@@ -141,7 +144,7 @@ public struct TopicIndex: TableIndex {
         unsafe topic.name = name
         topic.kindAndNameCount = Topic.join(kind, count)
         topics[index.slot] = topic
-        map.insert(index.slot, key.rawValue) { topics.read($0) { $0.key.rawValue } }
+        map.insert(index.slot, spread.hash(key)) { topics.read($0) { spread.hash($0.key) } }
         counts[Int(kind.rawValue) - 1] += 1
         nameBytes += count
         return index
@@ -152,7 +155,7 @@ public struct TopicIndex: TableIndex {
         let key = topics[index.slot].key
         let kind = topics[index.slot].kind
         map.remove(
-            key.rawValue, rehash: { topics.read($0) { $0.key.rawValue } },
+            spread.hash(key), rehash: { topics.read($0) { spread.hash($0.key) } },
             where: { $0 == index.slot })
         nameBytes -= topics[index.slot].nameCount
         unsafe topics[index.slot].name?.deallocate()

@@ -351,8 +351,8 @@ extension Gateway {
         let words = [UInt8](littleEndian: tokenCount)
         tokenCount += 1
         return SessionToken(
-            node: nodeID, high: tokenHasher.digest(prefix: 1, words.span, 0, 8),
-            low: tokenHasher.digest(prefix: 2, words.span, 0, 8))
+            node: nodeID, high: secretHasher.digest(prefix: 1, words.span, 0, 8),
+            low: secretHasher.digest(prefix: 2, words.span, 0, 8))
     }
 
     /// A token was shown. The next one is made if it was the last that the client has been told; if it
