@@ -345,7 +345,48 @@ import Testing
         #expect(mesh.payloads(at: 1) == numbers(1...9))
     }
 
+    /// A number of the upper half is behind 1, modulo 2^32.
+    @Test(arguments: [1 << 24, 0x7FFF_FFFE, 0x8000_0000, 0xF000_0000, .max - 2] as [UInt32])
+    func `a flow that is far on when the destination first hears of it loses nothing`(
+        last: UInt32
+    ) {
+        let mesh = pairWithBob()
+        let destination = mesh.hosts[1].node.id
+        let member = mesh.hosts[0].node.members.index(of: destination)!
+        let flow = mesh.hosts[0].node.outgoingFlow(to: member)
+        mesh.hosts[0].node.flows.outgoing[flow].last = last
+        mesh.hosts[0].node.flows.outgoing[flow].acknowledged = last
+        for payload in numbers(1...5) { mesh.send(payload, from: 0, to: "bob") }
+        mesh.run(for: .seconds(1))
+        #expect(mesh.payloads(at: 1) == numbers(1...5))
+        #expect(mesh.gaps == [])
+        for host in 0..<2 { #expect(mesh.hosts[host].node.counters[.protocolErrors] == 0) }
+        #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
+    }
+
     // MARK: Forgotten
+
+    /// Who has not forgotten this node takes no number that is too far on.
+    @Test func `one flow of many messages moves no other far on`() {
+        var flows = Flows()
+        for number in 0..<(Flows.formerCountMax + 10) {
+            let flow = open(&flows, number, .messages)
+            flows.outgoing[flow].last = number == 3 ? 3_000_000_000 : UInt32(number)
+            flows.outgoing[flow].acknowledged = flows.outgoing[flow].last
+            flows.forget(MemberIndex(number % 100 + 1), NodeID(UInt64(number) + 1))
+        }
+        var last: [UInt32] = []
+        for number in [3, 20, Flows.formerCountMax - 1, Flows.formerCountMax + 20] {
+            let flow = open(&flows, number, .messages)
+            last.append(flows.outgoing[flow].last)
+            flows.forget(MemberIndex(number % 100 + 1), NodeID(UInt64(number) + 1))
+        }
+        #expect(last[0] == 3_000_000_000)
+        #expect(last[1] >= 20 && last[1] <= UInt32(Flows.formerCountMax))
+        #expect(last[2] >= UInt32(Flows.formerCountMax - 1))
+        #expect(last[2] <= UInt32(Flows.formerCountMax))
+        #expect(last[3] == last[1])
+    }
 
     private func open(_ flows: inout Flows, _ number: Int, _ lane: Lane) -> FlowIndex {
         flows.open(

@@ -32,8 +32,10 @@ struct Flows: ~Copyable {
     /// The numbers reached in flows to members that were forgotten while they were taken for dead:
     /// should one come back, it must not get the same numbers twice.
     private var former = ByLane<[NodeID: UInt32]>(messages: [:], bulk: [:])
-    /// At the bound the highest of those numbers stands for all of them: a flow to anybody who is not
-    /// in the list begins after it. A flow may begin in the middle (`IncomingFlow.isFresh`).
+    /// At the bound the lower half of those numbers is forgotten, and the highest of that half stands for all
+    /// of it: a flow to anybody who is not in the list begins after it. A flow may begin in the middle
+    /// (`IncomingFlow.isFresh`), but not too far on (`IncomingFlow.distanceMax`) for somebody who has not
+    /// forgotten it; of the lower half hardly any number is so low.
     private var formerHighest = ByLane<UInt32>(messages: 0, bulk: 0)
     static let formerCountMax = 65_536
 
@@ -236,10 +238,7 @@ struct Flows: ~Copyable {
             precondition(
                 outgoing[flow].count == 0 && outgoing[flow].large.isEmpty,
                 "messages for a dead node were kept")
-            if former[lane].count >= Self.formerCountMax {
-                formerHighest[lane] = former[lane].values.reduce(formerHighest[lane], max)
-                former[lane].removeAll()
-            }
+            if former[lane].count >= Self.formerCountMax { forgetLowerHalf(of: lane) }
             former[lane][id] = outgoing[flow].last
             outgoing[flow].queue = ByteQueue()
             if lane == .bulk { outgoing[flow].isCongested = false }
@@ -261,6 +260,13 @@ struct Flows: ~Copyable {
                 freeIncoming.append(other)
             }
         }
+    }
+
+    /// O(n log n), each time that half of the bound has been forgotten.
+    private mutating func forgetLowerHalf(of lane: Lane) {
+        let highest = former[lane].values.sorted()[Self.formerCountMax / 2]
+        formerHighest[lane] = max(formerHighest[lane], highest)
+        former[lane] = former[lane].filter { $0.value > highest }
     }
 
     /// An incoming flow has left the list of those with something to tell.

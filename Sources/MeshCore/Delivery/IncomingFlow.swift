@@ -38,6 +38,8 @@ struct IncomingFlow: ~Copyable {
     let lane: Lane
     /// The number of the next message to deliver, modulo 2^32.
     var expected: UInt32 = 1
+    /// The number that the flow begins with, as far as this node knows.
+    private var first: UInt32 = 1
     /// The highest number that has been seen; not below `expected`: something is missing.
     var highest: UInt32 = 0
     /// Messages since the last acknowledgement.
@@ -76,9 +78,24 @@ struct IncomingFlow: ~Copyable {
     @inline(__always)
     func distance(to number: UInt32) -> Int { Int(Int32(bitPattern: number &- expected)) }
 
+    /// The same; a flow of which nothing has been delivered begins before this number, if it has to.
+    mutating func distanceFromBegin(to number: UInt32) -> Int {
+        if distance(to: number) < 0, isFresh, !hasGap { begin(before: number) }
+        return distance(to: number)
+    }
+
     @inline(__always) var hasGap: Bool { distance(to: highest) >= 0 }
     /// Nothing has been delivered yet: this node may have forgotten how far the flow was.
-    var isFresh: Bool { expected == 1 }
+    var isFresh: Bool { expected == first }
+
+    /// The first number to be seen of a flow that is past the middle of all numbers looks like an old one,
+    /// counted from 1. It is taken as ahead by more than its origin keeps: what that has given up before,
+    /// it says when it is asked.
+    private mutating func begin(before number: UInt32) {
+        first = number &- UInt32(Self.distanceMax / 2)
+        expected = first
+        highest = first &- 1
+    }
 
     /// Passes over the next message, which is delivered or given up.
     @inline(__always)

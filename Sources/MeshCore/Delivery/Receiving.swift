@@ -44,7 +44,7 @@ extension Node {
             }
             flow = flows.open(from: header.origin, member, lane, at: now)
         }
-        let ahead = flows.incoming[flow].distance(to: sequence)
+        let ahead = flows.incoming[flow].distanceFromBegin(to: sequence)
         let hops = UInt64(header.hopsTaken) &+ 1
         if ahead == 0 {
             if case .message(.part) = content, !hasRoom(for: payload, flow, &effects) { return }
@@ -180,7 +180,7 @@ extension Node {
         guard let member = members.index(of: origin), member != .oneself else { return }
         var flow = flows.flow(from: origin, lane)
         if flow.isNone { flow = flows.open(from: origin, member, lane, at: now) }
-        let ahead = flows.incoming[flow].distance(to: last)
+        let ahead = flows.incoming[flow].distanceFromBegin(to: last)
         // One that is behind the flow has been answered to something older.
         if ahead < 0 { return }
         guard ahead < IncomingFlow.distanceMax || flows.incoming[flow].isFresh else {
