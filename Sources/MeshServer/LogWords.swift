@@ -174,7 +174,7 @@ extension Server {
         return LogLine(.warning, event, fields)
     }
 
-    /// Clients that the gateway has ended because they read too slowly.
+    /// Clients that the gateway has ended because they read too slowly: a client may connect and do so again.
     mutating func reportCuts(_ effects: inout ServerEffects) {
         for cut in edge.gateway.cuts {
             var fields: [LogLine.Field] = [
@@ -187,7 +187,10 @@ extension Server {
                 fields.append(("reason", .text("all clients together took more than their share")))
                 fields.append(("hint", .text("--memory")))
             }
-            effects.orders.append(.log(LogLine(.warning, "slowConsumerCut", fields)))
+            let line = LogLine(.warning, "slowConsumerCut", fields)
+            if gatheredLines.admit(line, from: cut.address, at: now) {
+                effects.orders.append(.log(line))
+            }
         }
         edge.gateway.cuts.removeAll()
     }

@@ -86,6 +86,7 @@ public struct Server: ~Copyable {
     var own: [OwnEvent] = []
     var ownBytes = ByteQueue()
     var nextOverdueCheck: Instant
+    var gatheredLines = GatheredLines()
     let startedAt: Instant
     public let options: ServerOptions
 
@@ -181,6 +182,7 @@ public struct Server: ~Copyable {
         func consider(_ instant: Instant?) {
             if let instant { earliest = min(earliest ?? instant, instant) }
         }
+        consider(gatheredLines.nextDeadline)
         if !servesClients { return earliest }
         consider(edge.gateway.nextDeadline())
         // At once, and yet later: time must pass where it does so from deadline to deadline.
@@ -201,6 +203,7 @@ public struct Server: ~Copyable {
             node.handle(.deadline, bytes: Span(), at: now, into: &effects.mesh)
             if !effects.mesh.hasSendsAlone { heed(Span(), at: now, &effects) }
         }
+        tellGathered(at: now, &effects)
         guard servesClients else { return }
         self.now = now
         edge.gateway.now = now

@@ -14,10 +14,16 @@ extension Reactor {
         guard !isEnding else { return }
         counters[.linksMisbehaved] &+= 1
         let waiting = connections[connectionOfLink[link.slot]].output.control.count
-        log.write(
-            server.breach(
-                "misbehaved", at: endpointOfLink[link.slot], by: server.node.peer(of: link),
-                "it does not read: \(waiting) bytes of control traffic wait"))
+        logMisbehaved(link, "it does not read: \(waiting) bytes of control traffic wait")
         deferred.append(EndedLink(link: link, epoch: ending, reason: .misbehaved))
+    }
+
+    /// One line for a host at once, and then one with a count every ten seconds.
+    @inline(never)
+    mutating func logMisbehaved(_ link: LinkIndex, _ reason: String, hint: String? = nil) {
+        let endpoint = endpointOfLink[link.slot]
+        let line = server.breach(
+            "misbehaved", at: endpoint, by: server.node.peer(of: link), reason, hint: hint)
+        if let line = server.gathered(line, at: endpoint, now: now) { log.write(line) }
     }
 }

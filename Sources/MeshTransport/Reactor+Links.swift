@@ -67,7 +67,8 @@ extension Reactor {
             case .dial(let link, let endpoint): dial(link, endpoint)
             case .close(let link): closeLink(link)
             case .log(let event):
-                log.write(server.line(for: event) { endpointOfLink[$0.slot] })
+                let line = server.lineNow(for: event, now: now) { endpointOfLink[$0.slot] }
+                if let line { log.write(line) }
             case .resolveSeeds: resolveSeeds()
             case .left: beginFlushing()
             case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap, .bulk,
@@ -278,11 +279,8 @@ extension Reactor {
                 if gatheredBytes >= limits.gatheredBytes { flushIfWorthwhile() }
             } catch {
                 counters[.linksMisbehaved] &+= 1
-                log.write(
-                    server.breach(
-                        "misbehaved", at: endpointOfLink[link.slot],
-                        by: server.node.peer(of: link), error.description,
-                        hint: OtherProtocol(bytes, at: offset)?.hint))
+                logMisbehaved(
+                    link, error.description, hint: OtherProtocol(bytes, at: offset)?.hint)
                 dropLink(index, .misbehaved)
                 return offset
             }
