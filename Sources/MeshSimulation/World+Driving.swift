@@ -227,7 +227,7 @@ extension World {
             let isNews = host.line.append(
                 SendingLine.Frame(action: action, link: link, size: size),
                 isLast && mutant?.isActive(number, now) ?? false ? .bulk : sendClass)
-            if host.line.current == nil { sendNext(number, host) }
+            if host.line.isFree { sendNext(number, host) }
             if isNews { queue.schedule(line(action, of: number), at: now) }
             return
         }

@@ -3,17 +3,20 @@ import MeshCore
 // Lines that take time: what leaves next, and what the nodes learn of it.
 
 extension World {
-    /// The line is free: what goes first of all that waits begins to leave.
+    /// The line is free: the next bytes begin to leave. The receiver of a frame hears of each part.
     mutating func sendNext(_ number: Int, _ host: Host) {
-        guard let rate = network.bytesPerSecond, let frame = host.line.next() else { return }
-        let duration = Delay(nanoseconds: Int64(frame.size) * 1_000_000_000 / rate)
-        var piece = frame.action
-        piece.kind = .piece
-        piece.parcel = .none
-        let latency = network.latency(from: number, to: Int(frame.action.host))
-        sendPieces(piece, from: now + latency, lasting: duration)
-        depart(frame.action, from: number, at: now + duration)
-        var free = line(frame.action, of: number)
+        guard let rate = network.bytesPerSecond, let turn = host.line.next(rate) else { return }
+        let duration = Delay(nanoseconds: Int64(turn.bytes) * 1_000_000_000 / rate)
+        if turn.isLast {
+            depart(turn.action, from: number, at: now + duration)
+        } else {
+            var piece = turn.action
+            piece.kind = .piece
+            piece.parcel = .none
+            let latency = network.latency(from: number, to: Int(turn.action.host))
+            enqueue(piece, at: now + duration + latency)
+        }
+        var free = line(turn.action, of: number)
         free.kind = .departed
         queue.schedule(free, at: now + duration)
     }
@@ -48,18 +51,6 @@ extension World {
         for frame in host.line.take(connection) {
             departure = departure + Delay(nanoseconds: Int64(frame.size) * 1_000_000_000 / rate)
             depart(frame.action, from: number, at: departure)
-        }
-    }
-
-    /// A frame that takes long to leave comes in pieces: its receiver hears of each.
-    private mutating func sendPieces(
-        _ piece: Action, from start: Instant, lasting duration: Delay
-    ) {
-        let pause = max(Delay.milliseconds(100), Delay(nanoseconds: duration.nanoseconds / 1_024))
-        var elapsed = pause
-        while elapsed < duration {
-            enqueue(piece, at: start + elapsed)
-            elapsed = elapsed + pause
         }
     }
 }

@@ -164,6 +164,25 @@ def test_two_nodes_with_one_advertised_address_are_named_and_talk():
         deliver_everywhere(mesh)
 
 
+def test_a_node_that_nobody_can_dial_is_named_and_harmless():
+    """It dials the others, and what it advertises refuses. Nodes that come later find that they cannot reach it."""
+    with Mesh(2) as mesh:
+        nowhere = "127.0.0.1:%d" % free_port()
+        wrong = mesh.add(seeds=[mesh[0].mesh], extra=["--advertise", nowhere]).start()
+        wrong.wait_ready(5)
+        late = mesh.add(seeds=[mesh[0].mesh]).start()
+        late.wait_ready(5)
+        mesh.wait_members(20)
+        others = [mesh[0], mesh[1], late]
+        eventually(20, lambda: any(
+            "memberUnreachable address=%s" % nowhere in node.printed() for node in others))
+        deliver_everywhere(mesh)
+        for node in others + [wrong]:
+            assert "memberDead" not in node.printed()
+            assert node.printed().count("memberUnreachable") <= 1
+        assert len(late.members()) == 4
+
+
 def test_a_node_of_another_cluster_is_named_on_both_sides_once():
     with Mesh(1) as mesh:
         other = mesh.add(seeds=[mesh[0].mesh], extra=["--cluster", "staging", "--alone-after", "1"])
