@@ -203,7 +203,7 @@ public struct Server: ~Copyable {
             node.handle(.deadline, bytes: Span(), at: now, into: &effects.mesh)
             if !effects.mesh.hasSendsAlone { heed(Span(), at: now, &effects) }
         }
-        tellGathered(at: now, &effects)
+        if gatheredLines.nextDeadline != nil { tellGathered(at: now, &effects) }
         guard servesClients else { return }
         self.now = now
         edge.gateway.now = now
