@@ -70,23 +70,23 @@ extension Gateway {
         }
         clients[client.slot].flags.insert(.asking)
         let id = openQuestion(.channels(kind, pattern: pattern), client, target: nil)
-        channels.waiting = wait(id, behind: channels.waiting)
+        questions.channels.waiting = wait(id, behind: questions.channels.waiting)
         startChannelQuestions()
         return .handled
     }
 
     private mutating func startChannelQuestions() {
-        while channels.open.count < ChannelQuestions.openMax,
-            let id = channels.waiting.ids.popFirst()
+        while questions.channels.open.count < ChannelQuestions.openMax,
+            let id = questions.channels.waiting.ids.popFirst()
         {
             guard isAwaited(id), case .channels(let kind, let pattern) = questions[id]?.subject
             else {
                 questions[id] = nil
                 continue
             }
-            channels.open.append(ChannelQuestions.Open(id: id))
+            questions.channels.open.append(ChannelQuestions.Open(id: id))
             var units = Work.perEvent
-            gatherChannels(channels.open.count - 1, &units)
+            gatherChannels(questions.channels.open.count - 1, &units)
             send(id, kind, pattern, from: 0, to: nil)
         }
     }
@@ -94,20 +94,21 @@ extension Gateway {
     /// Some names of this node are still to be gathered: `gatherChannels` is to be called, once a turn.
     public var isGathering: Bool {
         // Not a mere `get`: the caller would copy the whole gateway for it.
-        mutating get { channels.open.contains { $0.place != nil } }
+        mutating get { questions.channels.open.contains { $0.place != nil } }
     }
 
     /// Gathers some of this node's own names for the first question that lacks them.
     ///
     /// - Returns: the client to go on with, if its question is answered with that.
     public mutating func gatherChannels() -> ClientIndex? {
-        guard let position = channels.open.firstIndex(where: { $0.place != nil }) else {
+        guard let position = questions.channels.open.firstIndex(where: { $0.place != nil }) else {
             return nil
         }
-        let id = channels.open[position].id
+        let id = questions.channels.open[position].id
         var units = Work.perEvent
         gatherChannels(position, &units)
-        return channels.open[position].place == nil ? concludeChannels(id, unheard: nil) : nil
+        return questions.channels.open[position].place == nil
+            ? concludeChannels(id, unheard: nil) : nil
     }
 
     /// Asks a node, or everyone, for the names from a place on.
@@ -127,12 +128,12 @@ extension Gateway {
 
     /// Goes on with the channels here whose names match.
     private mutating func gatherChannels(_ position: Int, _ units: inout Int) {
-        let id = channels.open[position].id
-        guard var question = questions.removeValue(forKey: id),
+        let id = questions.channels.open[position].id
+        guard var question = questions.take(id),
             case .channels(let kind, let pattern) = question.subject,
-            var index = channels.open[position].place.map({ Int($0) })
+            var index = questions.channels.open[position].place.map({ Int($0) })
         else {
-            channels.open[position].place = nil
+            questions.channels.open[position].place = nil
             return
         }
         defer { questions[id] = question }
@@ -149,7 +150,7 @@ extension Gateway {
             units -= ChannelQuestions.nameUnits
             if !note(name.span, 0, name.count, in: &question) { index = count }
         }
-        channels.open[position].place = index < count ? UInt32(index) : nil
+        questions.channels.open[position].place = index < count ? UInt32(index) : nil
     }
 
     /// Remembers that the question's answer is not all when it has gathered all that it may.
@@ -162,7 +163,7 @@ extension Gateway {
             question.isCut = true
             return false
         }
-        question.names.insert(input, start, count, secretHasher)
+        question.names.insert(input, start, count, questions.hasher)
         return true
     }
 
@@ -225,7 +226,7 @@ extension Gateway {
         _ answer: Slice, _ input: Span<UInt8>, of id: QueryID, from node: NodeID, place: UInt32
     ) {
         // Its client has gone, or has been told that the answer would not be all.
-        guard var question = questions.removeValue(forKey: id) else { return }
+        guard var question = questions.take(id) else { return }
         defer { questions[id] = question }
         var at = Int(answer.start) + 4
         guard at <= answer.end else { return misread(node, &question) }
@@ -258,7 +259,7 @@ extension Gateway {
     mutating func finishPart(
         _ part: ChannelQuestions.Part, unheard: [NodeID], name: String?
     ) -> ClientIndex? {
-        channels.partsAsked -= 1
+        questions.channels.partsAsked -= 1
         defer { askParts() }
         guard questions[part.question] != nil else { return nil }
         questions[part.question]!.unheard += unheard
@@ -270,8 +271,10 @@ extension Gateway {
     ///
     /// - Returns: the client to go on with, if its question is answered with that.
     mutating func finishChannels(_ id: QueryID, unheard: String?) -> ClientIndex? {
-        guard let position = channels.open.firstIndex(where: { $0.id == id }) else { return nil }
-        channels.open[position].isAsking = false
+        guard let position = questions.channels.open.firstIndex(where: { $0.id == id }) else {
+            return nil
+        }
+        questions.channels.open[position].isAsking = false
         return concludeChannels(id, unheard: unheard)
     }
 
@@ -280,7 +283,7 @@ extension Gateway {
     /// - Returns: the client to go on with, if its question is answered with that.
     private mutating func concludeChannels(_ id: QueryID, unheard: String?) -> ClientIndex? {
         guard let question = questions[id],
-            let open = channels.open.first(where: { $0.id == id })
+            let open = questions.channels.open.first(where: { $0.id == id })
         else { return nil }
         let isComplete = !open.isAsking && open.place == nil && question.partsLeft == 0
         if !isComplete, question.unheard.isEmpty, !question.isCut, isAwaited(id) {
@@ -288,7 +291,7 @@ extension Gateway {
             return nil
         }
         questions[id] = nil
-        channels.open.removeAll { $0.id == id }
+        questions.channels.open.removeAll { $0.id == id }
         askParts()
         defer { startChannelQuestions() }
         let client = question.client
@@ -310,13 +313,15 @@ extension Gateway {
 
     /// Asks for the parts that are wanted, few at once, and first for those of the oldest questions.
     private mutating func askParts() {
-        let growing = channels.open.map(\.id).filter { (questions[$0]?.partsLeft ?? 0) > 0 }
+        let growing = questions.channels.open.map(\.id).filter {
+            (questions[$0]?.partsLeft ?? 0) > 0
+        }
         for id in growing.prefix(ChannelQuestions.growingMax) {
             guard case .channels(let kind, let pattern) = questions[id]?.subject else { continue }
-            while channels.partsAsked < ChannelQuestions.partsAskedMax,
+            while questions.channels.partsAsked < ChannelQuestions.partsAskedMax,
                 let part = questions[id]!.partsWanted.popLast()
             {
-                channels.partsAsked += 1
+                questions.channels.partsAsked += 1
                 send(
                     openQuestion(.part(part), .none, target: part.node), kind, pattern,
                     from: part.place, to: part.node)

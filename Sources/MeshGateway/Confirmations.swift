@@ -68,7 +68,7 @@ extension Gateway {
             else { continue }
             clients[slot].marks.append(OutputMark(position: position, batch: batch))
             clients[slot].flags.insert(.confirming)
-            confirmations.marks.append((client, clients[slot].id, batch))
+            confirmations.marks.append((client, clients[slot].identity.id, batch))
         }
         confirmations.fresh.removeAll(keepingCapacity: true)
     }
@@ -83,7 +83,8 @@ extension Gateway {
         while let first = confirmations.marks.first, first.batch <= batch {
             _ = confirmations.marks.popFirst()
             let slot = first.client.slot
-            guard clients[slot].id == first.id, clients[slot].flags.contains(.confirming) else {
+            guard clients[slot].identity.id == first.id, clients[slot].flags.contains(.confirming)
+            else {
                 continue
             }
             while let mark = clients[slot].marks.first, mark.batch <= batch {

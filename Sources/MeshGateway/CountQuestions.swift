@@ -71,7 +71,7 @@ extension Gateway {
         questions[id]!.asked = start..<end
         questions[id]!.isLarge = size > CountQuestions.smallBytes
         if questions[id]!.isLarge {
-            counts.waiting = wait(id, behind: counts.waiting)
+            questions.counts.waiting = wait(id, behind: questions.counts.waiting)
             startLargeCounts()
         } else {
             sendCounts(id)
@@ -79,12 +79,14 @@ extension Gateway {
     }
 
     private mutating func startLargeCounts() {
-        while counts.largeOpen < CountQuestions.largeMax, let id = counts.waiting.ids.popFirst() {
+        while questions.counts.largeOpen < CountQuestions.largeMax,
+            let id = questions.counts.waiting.ids.popFirst()
+        {
             guard isAwaited(id) else {
                 questions[id] = nil
                 continue
             }
-            counts.largeOpen += 1
+            questions.counts.largeOpen += 1
             sendCounts(id)
         }
     }
@@ -125,15 +127,14 @@ extension Gateway {
     /// - Returns: the client to go on with, if its question is answered with that.
     mutating func finishCounts(_ id: QueryID, unheard: String?) -> ClientIndex? {
         let isAwaited = self.isAwaited(id)
-        guard let question = questions.removeValue(forKey: id),
+        guard let question = questions.take(id),
             case .counts(_, let names) = question.subject
         else { return nil }
-        if question.isLarge { counts.largeOpen -= 1 }
+        if question.isLarge { questions.counts.largeOpen -= 1 }
         defer { startLargeCounts() }
         if isAwaited, question.unheard.isEmpty, question.asked.upperBound < names.count {
             // Under a number of its own: what comes late for this part is not taken for the next one.
-            let next = nextQuestion
-            nextQuestion = next.next
+            let next = questions.takeID()
             questions[next] = question
             askNextCounts(next)
             return nil

@@ -33,7 +33,7 @@ extension Gateway {
             clients[slot].output.appendInteger(reply)
             wrote(client)
         } else if clients[slot].flags.contains(.scripting) {
-            scripts.runs[client]?.published(localCount + nodeCount)
+            redis.scripts.runs[client]?.published(localCount + nodeCount)
         }
         if !topic.isNone {
             fanOut(
@@ -62,10 +62,7 @@ extension Gateway {
     public mutating func match(
         _ name: Slice, _ input: Span<UInt8>, within units: inout Int
     ) -> Bool {
-        matched.removeAll(keepingCapacity: true)
-        isMatched = patterns.matches(
-            input, Int(name.start), Int(name.count), into: &matched, &units)
-        return isMatched
+        patterns.match(name, input, &units)
     }
 
     /// This much of the turn's work has been done.
@@ -75,7 +72,7 @@ extension Gateway {
     }
 
     /// A search for the patterns of clients here that match a name, before its first step.
-    public func patternSearch() -> PatternSearch { PatternSearch(of: patterns) }
+    public func patternSearch() -> PatternSearch { PatternSearch(of: patterns.index) }
 
     /// See `PatternIndex.advance`.
     public mutating func advance(
@@ -86,9 +83,7 @@ extension Gateway {
 
     /// In place of `match`: the next message has the name of this search. Nil: no pattern matches it.
     public mutating func use(_ search: PatternSearch?) {
-        matched.removeAll(keepingCapacity: true)
-        if let search { patterns.found(by: search, into: &matched) }
-        isMatched = true
+        patterns.use(search)
     }
 
     /// Instead of `published`, in whatever state the client is: the command is not carried out, and
@@ -155,7 +150,7 @@ extension Gateway {
         _ kind: TopicKind, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>,
         id: MessageID
     ) -> Int {
-        if !isMatched, !match(name, input) { return -1 }
+        if !patterns.isMatched, !match(name, input) { return -1 }
         var receivers = 0
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
         if !topic.isNone {
@@ -180,16 +175,16 @@ extension Gateway {
     @inline(never)
     private mutating func countMatched(_ name: Slice, _ input: Span<UInt8>) -> Int {
         var units = Int.max
-        if !isMatched { match(name, input, within: &units) }
+        if !patterns.isMatched { match(name, input, within: &units) }
         return countMatched()
     }
 
     /// How many subscribers the patterns have that match the message at hand. The next is another.
     private mutating func countMatched() -> Int {
-        isMatched = false
+        patterns.endMatch()
         var receivers = 0
-        for number in matched {
-            receivers += Int(registry.topics[patternTopics[number.slot]].count)
+        for number in patterns.matched {
+            receivers += Int(registry.topics[patterns.topic(of: number)].count)
         }
         return receivers
     }
@@ -233,8 +228,8 @@ extension Gateway {
     private mutating func fanOutToPatterns(
         _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>, _ id: MessageID
     ) {
-        for index in matched.indices {
-            let topic = patternTopics[matched[index].slot]
+        for index in patterns.matched.indices {
+            let topic = patterns.topic(of: patterns.matched[index])
             frame.removeAll()
             frame.appendPatternStart(isRESP3: false)
             label = FrameLabel(MessageTitle(key, under: topic, id: id))

@@ -23,7 +23,7 @@ public enum Request: Sendable {
     /// Publish to the rest of the mesh (`Node.publish`), then call `published`. The offset has
     /// moved past the command; the slices point into the same input, or into `decodedLine`.
     case publish(Publication)
-    /// Ask other nodes (`Event.query`, with `questionBytes` as the event's bytes). Until the
+    /// Ask other nodes (`Event.query`, with `questions.bytes` as the event's bytes). Until the
     /// question is finished `next` answers `.blocked` for this client, so replies keep their order.
     case ask(QueryID, Query)
     /// The driver alone knows what `Gateway.report` is about: answer with `reply` or `presenceNow`
@@ -99,87 +99,31 @@ public struct InterestChange: Sendable {
 /// `.incomplete`, and does what each answer says. After each call it performs `changes`, and
 /// before it sleeps it flushes the clients in `dirty`. One thread owns a gateway.
 public struct Gateway: ~Copyable {
-    /// What has changed since the driver last looked; the driver empties it after each call of
-    /// `next` and `close`.
-    public var changes: [InterestChange] = []
-    /// Clients whose output has grown since the driver last flushed; the driver empties it. A
-    /// client stands in it at most once. A client that has been doomed stands in it too.
-    public var dirty: [ClientIndex] = []
-    /// The bytes that the slices of the last `.ask` point into.
-    public var questionBytes = ByteQueue()
+    /// What the driver has to see to.
+    public var outbox = GatewayOutbox()
     public internal(set) var counters = GatewayCounters()
-    public internal(set) var clientCount = 0
 
-    /// What the gateway asks other nodes by itself; the driver empties it after `tick`.
-    public var errands: [Errand] = []
     /// This node, and where its clients connect, for other nodes; the driver sets them at the start.
     public var nodeID = NodeID(0)
     public var clientAddress: String? = ""
-    /// Where the clients of this node shall go, because it leaves; empty: to another node, and none has said
-    /// where clients reach it; nil: it stays.
-    public internal(set) var destination: String?
-    /// Clients whose connections the driver is to end, once what they have to be sent is sent; the
-    /// driver empties it after `tick`.
-    public var farewells: [ClientIndex] = []
-    /// Clients that were ended because they read too slowly; the driver empties it. Each of them is
-    /// in `dirty` too.
-    public var cuts: [CutClient] = []
-    /// Troubles of clients, for the log; the driver empties it.
-    public var complaints: [ClientTrouble] = []
-    var troubles = ClientTroubles()
-    /// Clients that waited for a session which has come: the driver goes on with their input, and empties
-    /// it.
-    package var resumable: [ClientIndex] = []
     var drain: Drain?
     /// The time of the wake-up; the driver sets it before anything else.
     public var now = Instant(nanoseconds: 0)
 
     var configuration: GatewayConfiguration
-    /// CONFIG SET has changed something that the driver looks after (`settings`); it sets this to false.
-    public var hasNewSettings = false
     let hasher: KeyHasher
-    let table = CommandTable.shared
-    var clients = Slab<Session>()
-    var freeClients: [ClientIndex] = []
-    var nextClientID: Int64 = 1
+    var clients = SlotTable<Session>()
     var isReady = false
-    /// Ready, and nobody wants to see a command before it is carried out.
-    var takesShortWay = false
-    var monitors = Monitors()
-    var clientPause = ClientPause()
-    /// What clients may send, and what those who have not authenticated themselves may.
-    let limits: RESPLimits
-    let strangerLimits: RESPLimits
-    /// Output below this is within every limit, and not worth counting at once.
-    var outputAlarm: Int
+    var limits: ClientLimits
     var memory = MemoryAccount()
 
     var registry: Registry
-    var patterns: PatternIndex
-    /// The bytes of the patterns in the mesh; the driver sets it before clients subscribe.
-    public var meshPatternBytes = 0
-    /// The topic of each pattern, by the pattern's number.
-    var patternTopics: [TopicIndex] = []
-    /// Patterns that match the name at hand; reused.
-    var matched: [PatternNumber] = []
-    /// `matched` is that of the next message already.
-    var isMatched = false
+    var patterns: SubscribedPatterns
     /// The cost that matching may still have in this turn; the driver sets it at its begin, if it does.
     public var unitsLeft = Work.perTurn
 
-    /// The arguments of the command at hand, relative to `argumentBase`.
-    var arguments = ArgumentList()
-    var argumentBase = 0
-    /// The command at hand is a decoded line: its arguments do not lie in the driver's input.
-    var isDecoded = false
-    /// An inline command without its quotes and escapes, as long as its `.publish` is at hand.
-    public internal(set) var decodedLine: [UInt8] = []
-    /// Where the command at hand starts in the driver's input.
-    var commandStart = 0
-    /// Its bytes there.
-    var commandSize = 0
-    /// The subject of the last `.report`.
-    public internal(set) var report = Report.members
+    /// The command at hand.
+    var arguments = CommandArguments()
     /// A message that goes to several clients; reused.
     var frame = ByteQueue()
     /// The message at hand beside its frame; valid while it is copied to receivers.
@@ -187,29 +131,11 @@ public struct Gateway: ~Copyable {
     /// The messages that wait in mailboxes.
     var stored = StoredMessages()
     var confirmations = WaitingConfirmations()
-    var scripts = Scripts()
-    var long = LongCommands()
+    var redis = RedisState()
 
-    // Sessions.
-    var sessions = UserSessions()
-    var sessionOfToken: [SessionToken: UserSessionIndex] = [:]
-    var movedTokens = MovedTokens()
-    var moves = SessionMoves()
-    var graceTimers: [SessionTimer] = []
-    var graceHead = 0
-    var shortTimers: [SessionTimer] = []
-    var mailboxes = Slab<SessionMailbox>()
-    var freeMailboxes: [MailboxIndex] = []
-    var tokenCount: UInt64 = 0
-    /// Under a secret of this node: for tokens, and for tables of what clients choose.
-    let secretHasher: KeyHasher
-    /// The frame at hand was forwarded by another node.
-    var isForwarded = false
-
-    var questions: [QueryID: Question] = [:]
-    var nextQuestion = QueryID(1)
-    var channels = ChannelQuestions()
-    var counts = CountQuestions()
+    var sessions: UserSessions
+    var mailboxes = SlotTable<SessionMailbox>()
+    var questions: OpenQuestions
 
     /// - Parameter secret: two random words, from which the tokens of sessions are made, and what tables
     ///   are spread by.
@@ -217,20 +143,16 @@ public struct Gateway: ~Copyable {
         _ configuration: GatewayConfiguration, hasher: KeyHasher,
         secret: (UInt64, UInt64) = (0, 0)
     ) {
-        secretHasher = KeyHasher(secret.0, secret.1)
+        let secretHasher = KeyHasher(secret.0, secret.1)
+        sessions = UserSessions(tokens: SessionTokenSource(secretHasher))
+        questions = OpenQuestions(secretHasher)
         self.configuration = configuration
         self.hasher = hasher
-        limits = configuration.requestLimits(isAuthenticated: true)
-        strangerLimits = configuration.requestLimits(isAuthenticated: false)
-        outputAlarm = configuration.outputAlarm
+        limits = ClientLimits(configuration)
         let tableSecret = secretHasher.digest(prefix: 3, [UInt8]().span, 0, 0)
         registry = Registry(secret: tableSecret)
-        patterns = PatternIndex(hasher: hasher, secret: tableSecret)
+        patterns = SubscribedPatterns(hasher: hasher, secret: tableSecret)
     }
-
-    /// There is something for the driver in `errands`, `farewells`, `cuts` or `complaints`; it sets this to
-    /// false when it has seen to all of them.
-    public var hasWork = false
 
     /// What to send to a connection that `open` has refused.
     public static let refusal = Array("-\(ClientRefusal.limit(.connections).inRESP)\r\n".utf8)
@@ -247,27 +169,20 @@ public struct Gateway: ~Copyable {
             counters[.connectionsRefused] += 1
             return nil
         }
-        let client: ClientIndex
-        if let free = freeClients.popLast() {
-            client = free
-        } else {
-            clients.append(Session())
-            client = ClientIndex(clients.count - 1)
-        }
-        let slot = client.slot
+        let slot = clients.insert(Session())
+        let client = ClientIndex(slot)
         clients[slot].flags = .open
         clients[slot].origin = origin
         become(configuration.credentials.principal(from: origin), client)
-        clients[slot].id = nextClientID
-        clients[slot].address = address
-        clients[slot].openedAt = now
-        clients[slot].lastSeenAt = now
+        clients[slot].identity.id = redis.nextClientID
+        clients[slot].identity.address = address
+        clients[slot].identity.openedAt = now
+        clients[slot].identity.lastSeenAt = now
         clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         if configuration.slowConsumerPolicy != .disconnect {
             clients[slot].flags.insert(.tracked)
         }
-        nextClientID += 1
-        clientCount += 1
+        redis.nextClientID += 1
         counters[.connectionsAccepted] += 1
         return client
     }
@@ -290,18 +205,16 @@ public struct Gateway: ~Copyable {
         // What was asked for it is still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
         if !clients[slot].flags.isDisjoint(with: [.scripting, .working]) {
-            scripts.runs[client] = nil
-            long.forget(client)
+            redis.scripts.runs[client] = nil
+            redis.long.forget(client)
         }
         if clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
-        clientPause.waiting.removeAll { $0 == client }
+        redis.pause.waiting.removeAll { $0 == client }
         clients[slot].mailbox.empty(&stored)
         refund(client)
-        clients[slot] = Session()
         // The index may be used again before the driver looks into `dirty`.
-        if isDirty { dirty.removeAll { $0 == client } }
-        freeClients.append(client)
-        clientCount -= 1
+        if isDirty { outbox.dirty.removeAll { $0 == client } }
+        clients.vacate(slot, leaving: Session())
         return doubts
     }
 
@@ -311,6 +224,30 @@ public struct Gateway: ~Copyable {
         chooseWay()
     }
 
+    /// The bytes of the patterns in the mesh; the driver sets it before clients subscribe.
+    public var meshPatternBytes: Int {
+        mutating get { patterns.meshBytes }
+        set { patterns.meshBytes = newValue }
+    }
+
+    /// The subject of the last `.report`.
+    public var report: Report {
+        mutating get { questions.report }
+    }
+
+    /// The bytes that the slices of the last `.ask` point into.
+    public var questionBytes: ByteQueue {
+        _read { yield questions.bytes }
+        _modify { yield &questions.bytes }
+    }
+
+    /// An inline command without its quotes and escapes, as long as its `.publish` is at hand.
+    public var decodedLine: [UInt8] {
+        mutating get { arguments.line }
+    }
+
+    /// Connections that are open.
+    public var clientCount: Int { clients.usedCount }
     /// Different channels subscribed to here.
     public var channelCount: Int { registry.topics.count(.channel) }
     /// Different patterns subscribed to here.
@@ -357,7 +294,7 @@ public struct Gateway: ~Copyable {
         var result: [ClientIndex] = []
         frame.trim()
         self.now = max(now, self.now)
-        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+        for slot in clients.slots where clients[slot].flags.contains(.open) {
             clients[slot].output.trim()
             clients[slot].mailbox.waiting.trim()
             countOutput(ClientIndex(slot))
@@ -391,9 +328,9 @@ public struct Gateway: ~Copyable {
         let slot = client.slot
         if !clients[slot].flags.contains(.dirty) {
             clients[slot].flags.insert(.dirty)
-            dirty.append(client)
+            outbox.dirty.append(client)
         }
-        if clients[slot].output.count > outputAlarm { noteMuchOutput(client, culprit) }
+        if clients[slot].output.count > limits.outputAlarm { noteMuchOutput(client, culprit) }
     }
 
     @inline(never)
@@ -406,7 +343,7 @@ public struct Gateway: ~Copyable {
     @inline(__always)
     mutating func heldBack(_ client: ClientIndex, _ culprit: Culprit) {
         let count = clients[client.slot].held.count
-        guard count > outputAlarm else { return }
+        guard count > limits.outputAlarm else { return }
         if count > outputLimit(client).bound { cut(client, culprit) }
         countOutput(client)
     }
@@ -429,7 +366,7 @@ public struct Gateway: ~Copyable {
             // Its messages wait for the next connection: `close` will see to them, in this turn.
             if !clients[slot].flags.contains(.dirty) {
                 clients[slot].flags.insert(.dirty)
-                dirty.append(client)
+                outbox.dirty.append(client)
             }
             return 0
         }
@@ -442,7 +379,7 @@ public struct Gateway: ~Copyable {
         clients[slot].held.drop(clients[slot].held.count, retaining: 0)
         if !clients[slot].flags.contains(.dirty) {
             clients[slot].flags.insert(.dirty)
-            dirty.append(client)
+            outbox.dirty.append(client)
         }
         return discarded
     }

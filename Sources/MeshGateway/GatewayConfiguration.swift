@@ -144,3 +144,18 @@ public struct OutputLimit: Sendable {
             ? min(hard, GatewayConfiguration.byteCountMax) : GatewayConfiguration.byteCountMax
     }
 }
+
+/// The bounds that are compared with each command and each message.
+struct ClientLimits {
+    /// What clients may send, and what those who have not authenticated themselves may.
+    let request: RESPLimits
+    let stranger: RESPLimits
+    /// Output below this is within every limit, and not worth counting at once.
+    var outputAlarm: Int
+
+    init(_ configuration: GatewayConfiguration) {
+        request = configuration.requestLimits(isAuthenticated: true)
+        stranger = configuration.requestLimits(isAuthenticated: false)
+        outputAlarm = configuration.outputAlarm
+    }
+}

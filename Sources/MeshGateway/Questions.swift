@@ -115,12 +115,12 @@ extension Gateway {
             fail(client, .syntax(.unknownTraceTarget))
             return .handled
         }
-        let name = absolute(2)
+        let name = arguments[2]
         guard Int(name.count) <= Frame.nameLengthMax else {
             fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
             return .handled
         }
-        questionBytes.removeAll()
+        questions.bytes.removeAll()
         let start = Int(name.start)
         let count = Int(name.count)
         let key = hasher.key(kind, input, start, count)
@@ -157,7 +157,7 @@ extension Gateway {
     func isAwaited(_ question: Question) -> Bool {
         let slot = question.client.slot
         return clients[slot].flags.contains([.open, .asking])
-            && clients[slot].id == question.clientID
+            && clients[slot].identity.id == question.clientID
     }
 
     /// Puts a question behind those that wait. At times those whose clients have gone are forgotten.
@@ -186,8 +186,8 @@ extension Gateway {
 
     /// Has the driver ask `query`, whose slices are of `bytes`.
     mutating func ask(_ id: QueryID, _ query: Query, _ bytes: [UInt8]) {
-        hasWork = true
-        errands.append(Errand(id: id, query: query, bytes: bytes))
+        outbox.hasWork = true
+        outbox.errands.append(Errand(id: id, query: query, bytes: bytes))
     }
 
     // MARK: Answering others
@@ -274,7 +274,7 @@ extension Gateway {
             return
         default: break
         }
-        guard var question = questions.removeValue(forKey: query) else { return }
+        guard var question = questions.take(query) else { return }
         defer { questions[query] = question }
         question.isAnswered = true
         switch question.subject {
@@ -353,17 +353,17 @@ extension Gateway {
     public mutating func locate(
         _ asked: AskedUser, user: [UInt8], for client: ClientIndex
     ) -> (QueryID, Query) {
-        questionBytes.removeAll()
-        questionBytes.append(integer: asked.key.rawValue)
-        questionBytes.append(SessionTag.location)
-        questionBytes.append(user)
+        questions.bytes.removeAll()
+        questions.bytes.append(integer: asked.key.rawValue)
+        questions.bytes.append(SessionTag.location)
+        questions.bytes.append(user)
         let id = openQuestion(.location(asked), client, target: nil)
         if isDeparted(user, asked.key) { questions[id]?.departed.append(nodeID) }
         clients[client.slot].flags.insert(.asking)
         let keys = Slice(start: 0, count: 8)
         return (
             id,
-            .holders(keys: keys, subject: Slice(start: 8, count: questionBytes.count - 8))
+            .holders(keys: keys, subject: Slice(start: 8, count: questions.bytes.count - 8))
         )
     }
 
@@ -414,7 +414,7 @@ extension Gateway {
         if case .counts = questions[query]?.subject {
             return finishCounts(query, unheard: unheard)
         }
-        guard let question = questions.removeValue(forKey: query) else { return nil }
+        guard let question = questions.take(query) else { return nil }
         switch question.subject {
         case .channels, .counts, .trace, .location: break
         case .part(let part):

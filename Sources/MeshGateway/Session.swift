@@ -46,20 +46,28 @@ struct Session: ~Copyable {
     /// Topics whose present state the driver has been asked for, in order.
     var watching: [TopicIndex] = []
 
-    var id: Int64 = 0
-    var openedAt = Instant(nanoseconds: 0)
-    var lastSeenAt = Instant(nanoseconds: 0)
     /// Since when the output has been above the soft limit; nil: it is not.
     var overSoftLimitSince: Instant?
-    var lastCommand: Command?
-    var name: [UInt8] = []
-    var libraryName: [UInt8] = []
-    var libraryVersion: [UInt8] = []
-    var address = ""
+    var identity = ClientIdentity()
 
     var isRESP3: Bool {
         @inline(__always) get { flags.contains(.resp3) }
     }
+}
+
+/// What people see of a client, in CLIENT LIST and in the log.
+struct ClientIdentity {
+    /// No other connection of this node has had it.
+    var id: Int64 = 0
+    var openedAt = Instant(nanoseconds: 0)
+    var lastSeenAt = Instant(nanoseconds: 0)
+    var lastCommand: Command?
+    /// CLIENT SETNAME and SETINFO.
+    var name: [UInt8] = []
+    var libraryName: [UInt8] = []
+    var libraryVersion: [UInt8] = []
+    /// Where it comes from: `127.0.0.1:50123`.
+    var address = ""
 }
 
 struct SessionFlags: OptionSet {

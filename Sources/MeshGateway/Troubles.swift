@@ -57,12 +57,12 @@ extension Gateway {
         _ counter: GatewayCounter, by count: UInt64 = 1, of client: ClientIndex?
     ) {
         counters[counter] &+= count
-        guard let sum = troubles.rise(counter, by: count, at: now) else { return }
+        guard let sum = outbox.troubles.rise(counter, by: count, at: now) else { return }
         var trouble = ClientTrouble(counter: counter, count: sum)
         if let client {
-            trouble.client = clients[client.slot].id
-            trouble.address = clients[client.slot].address
-            trouble.name = String(decoding: clients[client.slot].name, as: UTF8.self)
+            trouble.client = clients[client.slot].identity.id
+            trouble.address = clients[client.slot].identity.address
+            trouble.name = String(decoding: clients[client.slot].identity.name, as: UTF8.self)
         }
         tell(trouble)
     }
@@ -73,7 +73,7 @@ extension Gateway {
         _ counter: GatewayCounter, by count: UInt64 = 1, of session: UserSessionIndex
     ) {
         counters[counter] &+= count
-        guard let sum = troubles.rise(counter, by: count, at: now) else { return }
+        guard let sum = outbox.troubles.rise(counter, by: count, at: now) else { return }
         var trouble = ClientTrouble(counter: counter, count: sum)
         trouble.user = String(
             decoding: sessions[session].user.prefix(Self.cutChannelBytesMax), as: UTF8.self)
@@ -81,7 +81,7 @@ extension Gateway {
     }
 
     private mutating func tell(_ trouble: ClientTrouble) {
-        complaints.append(trouble)
-        hasWork = true
+        outbox.complaints.append(trouble)
+        outbox.hasWork = true
     }
 }

@@ -13,15 +13,15 @@ extension Gateway {
 
     @inline(__always)
     func tag(of client: ClientIndex) -> UInt64 {
-        let id = UInt32(truncatingIfNeeded: clients[client.slot].id)
+        let id = UInt32(truncatingIfNeeded: clients[client.slot].identity.id)
         return UInt64(UInt32(bitPattern: client.rawValue)) << 32 | UInt64(id)
     }
 
     /// The connection that `tag` was made for; nil when it is gone.
     public mutating func client(tagged tag: UInt64) -> ClientIndex? {
         let slot = Int(tag >> 32)
-        guard slot < clients.count, clients[slot].flags.contains(.open),
-            UInt32(truncatingIfNeeded: clients[slot].id) == UInt32(truncatingIfNeeded: tag)
+        guard clients.slots.contains(slot), clients[slot].flags.contains(.open),
+            UInt32(truncatingIfNeeded: clients[slot].identity.id) == UInt32(truncatingIfNeeded: tag)
         else { return nil }
         return ClientIndex(slot)
     }

@@ -71,7 +71,7 @@ extension Server {
             return .end
         case .ask, .report: preconditionFailure("a command has to be carried out for these")
         }
-        if edge.gateway.hasWork { settle(&effects) }
+        if edge.gateway.outbox.hasWork { settle(&effects) }
         return isThrottled(client) ? .paused : .next
     }
 
@@ -89,7 +89,7 @@ extension Server {
         if operation == .subscribe { edge.gateway.meshPatternBytes = node.patternBytes }
         let before = edge.gateway.outputCount(client)
         let request = edge.gateway.carryOut(bytes, from: client, now: now)
-        if !edge.gateway.changes.isEmpty { applyChanges(&effects) }
+        if !edge.gateway.outbox.changes.isEmpty { applyChanges(&effects) }
         switch request {
         case .handled: break
         case .ask(let query, let question): ask(query, question, &effects)
@@ -147,7 +147,7 @@ extension Server {
         effects.clientBytes +=
             Int(edge.gateway.counters[.clientCopies] &- copies)
             * (Int(publication.message.name.count) + Int(publication.message.payload.count))
-        if edge.gateway.hasWork { settle(&effects) }
+        if edge.gateway.outbox.hasWork { settle(&effects) }
         if let congestion = outcome.congestion, heed(congestion, of: publication, by: client) {
             return .paused
         }
@@ -222,11 +222,11 @@ extension Server {
     public mutating func takeDirty(into clients: inout [ClientIndex]) {
         edge.gateway.unitsLeft = Work.perTurn
         clients.removeAll(keepingCapacity: true)
-        swap(&clients, &edge.gateway.dirty)
+        swap(&clients, &edge.gateway.outbox.dirty)
         // Both grow in the turn in which one does, not one of them later.
         let capacity = clients.capacity
-        if edge.gateway.dirty.capacity < capacity {
-            edge.gateway.dirty.reserveCapacity(capacity)
+        if edge.gateway.outbox.dirty.capacity < capacity {
+            edge.gateway.outbox.dirty.reserveCapacity(capacity)
         }
     }
 
@@ -236,7 +236,7 @@ extension Server {
 
     /// How many clients `takeDirty` would give.
     public var dirtyCount: Int {
-        mutating get { edge.gateway.dirty.count }
+        mutating get { edge.gateway.outbox.dirty.count }
     }
 
     /// Passes a client's waiting output to `body`, which returns how many bytes it has sent. `body` is
@@ -272,7 +272,7 @@ extension Server {
         while let victim = edge.gateway.noteInput(bytes, of: client) {
             effects.orders.append(.goOn(victim))
         }
-        if edge.gateway.hasWork { settle(&effects) }
+        if edge.gateway.outbox.hasWork { settle(&effects) }
     }
 
     // MARK: End
@@ -294,7 +294,7 @@ extension Server {
         self.now = now
         edge.gateway.now = now
         // A client that was cut is closed in the same turn.
-        if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
+        if !edge.gateway.outbox.cuts.isEmpty { reportCuts(&effects) }
         let doubts = edge.gateway.close(client, parting)
         pause.throttled.removeAll { $0 == client }
         if pause.outputBytes > 0 { pause.noteOutput(0, of: client) }

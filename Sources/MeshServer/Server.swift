@@ -243,7 +243,7 @@ public struct Server: ~Copyable {
                     self.now = now
                     edge.gateway.now = now
                     deliver(body, number, key, name, payload, id, bytes, &effects.clientBytes)
-                    if edge.gateway.hasWork || !own.isEmpty { needsSettling = true }
+                    if edge.gateway.outbox.hasWork || !own.isEmpty { needsSettling = true }
                 } else if servesClients {
                     self.now = now
                     heedRare(
@@ -391,11 +391,11 @@ public struct Server: ~Copyable {
         noteReadiness()
         if edge.gateway.isGathering { hasSteps = true }
         while true {
-            if !edge.gateway.changes.isEmpty {
+            if !edge.gateway.outbox.changes.isEmpty {
                 applyChanges(&effects)
-            } else if !edge.gateway.errands.isEmpty {
+            } else if !edge.gateway.outbox.errands.isEmpty {
                 var errands: [Errand] = []
-                swap(&errands, &edge.gateway.errands)
+                swap(&errands, &edge.gateway.outbox.errands)
                 for errand in errands {
                     advance(.query(errand.id, errand.query), errand.bytes.span, &effects)
                 }
@@ -408,19 +408,19 @@ public struct Server: ~Copyable {
             }
         }
         if edge.gateway.hasFreshConfirmations { awaitKnown() }
-        for client in edge.gateway.resumable { pause.resumable.append(client) }
-        edge.gateway.resumable.removeAll()
-        if !edge.gateway.farewells.isEmpty {
-            for client in edge.gateway.farewells { effects.orders.append(.end(client)) }
-            edge.gateway.farewells.removeAll()
+        for client in edge.gateway.outbox.resumable { pause.resumable.append(client) }
+        edge.gateway.outbox.resumable.removeAll()
+        if !edge.gateway.outbox.farewells.isEmpty {
+            for client in edge.gateway.outbox.farewells { effects.orders.append(.end(client)) }
+            edge.gateway.outbox.farewells.removeAll()
         }
-        if !edge.gateway.cuts.isEmpty { reportCuts(&effects) }
-        if !edge.gateway.complaints.isEmpty { reportTroubles(&effects) }
-        if edge.gateway.hasNewSettings {
-            edge.gateway.hasNewSettings = false
+        if !edge.gateway.outbox.cuts.isEmpty { reportCuts(&effects) }
+        if !edge.gateway.outbox.complaints.isEmpty { reportTroubles(&effects) }
+        if edge.gateway.outbox.hasNewSettings {
+            edge.gateway.outbox.hasNewSettings = false
             effects.orders.append(.configure(edge.gateway.settings))
         }
-        edge.gateway.hasWork = false
+        edge.gateway.outbox.hasWork = false
     }
 
     /// Subscriptions are confirmed when all other nodes know of them.
@@ -445,7 +445,7 @@ public struct Server: ~Copyable {
     /// First arrivals and last departures among the clients, for the directory of the node.
     mutating func applyChanges(_ effects: inout ServerEffects) {
         var changes: [InterestChange] = []
-        swap(&changes, &edge.gateway.changes)
+        swap(&changes, &edge.gateway.outbox.changes)
         for change in changes where phase != .left {
             switch change.subject {
             case .key: advance(.directory(change.key, change.change), Span(), &effects)
@@ -455,9 +455,9 @@ public struct Server: ~Copyable {
                 advance(.pattern(change.key, name: name, change.change), text.span, &effects)
             }
         }
-        if edge.gateway.changes.isEmpty {
+        if edge.gateway.outbox.changes.isEmpty {
             changes.removeAll(keepingCapacity: true)
-            swap(&changes, &edge.gateway.changes)
+            swap(&changes, &edge.gateway.outbox.changes)
         }
     }
 

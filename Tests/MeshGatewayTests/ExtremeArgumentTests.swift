@@ -162,7 +162,7 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         #expect(configuration.outputAlarm == 1 << 30)
         configuration.requestBytesMax = .max
         let gateway = Gateway(configuration, hasher: Harness.hasher)
-        let input = gateway.limits.requestBytesMax
+        let input = gateway.limits.request.requestBytesMax
         #expect(input == 257 << 20)
     }
 

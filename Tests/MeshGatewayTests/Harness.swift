@@ -73,7 +73,7 @@ struct Harness: ~Copyable {
     }
 
     /// Questions of clients that other nodes have not answered, in the order in which they were asked.
-    var questions: [QueryID] { gateway.questions.keys.sorted { $0.rawValue < $1.rawValue } }
+    var questions: [QueryID] { gateway.questions.ids.sorted { $0.rawValue < $1.rawValue } }
 
     /// Changes that the node has been told of, but for watches.
     var changes: [RecentRecords.Entry] {

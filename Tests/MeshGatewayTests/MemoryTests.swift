@@ -48,7 +48,7 @@ import Testing
                 #expect(output <= share)
             }
         }
-        let cuts = harness.gateway.cuts
+        let cuts = harness.gateway.outbox.cuts
         #expect(!cuts.isEmpty && cuts.count < 7)
         #expect(cuts.map(\.isForMemory) == cuts.map { _ in true })
         #expect(!cuts.contains { $0.id == Int64(clients[7].slot + 1) })
@@ -68,7 +68,7 @@ import Testing
             harness.deliver(.channel, "news", text)
             #expect(harness.readBytes(client).count > Self.mebibyte)
         }
-        #expect(harness.gateway.cuts.isEmpty)
+        #expect(harness.gateway.outbox.cuts.isEmpty)
         harness.close(client)
         let output = harness.gateway.memory.output
         #expect(output == 0)
@@ -96,7 +96,7 @@ import Testing
                 #expect(stored <= share)
             }
         }
-        #expect(harness.gateway.cuts.isEmpty)
+        #expect(harness.gateway.outbox.cuts.isEmpty)
         let shed = harness.gateway.counters[.mailboxesShed]
         #expect(shed > 0)
         for client in clients {
@@ -189,7 +189,7 @@ import Testing
         let victim = harness.gateway.noteInput(10 << 20, of: client)
         #expect(victim == nil)
         #expect(harness.read(client) == Self.refusal)
-        #expect(harness.gateway.farewells == [client])
+        #expect(harness.gateway.outbox.farewells == [client])
     }
 
     @Test func `a command that is passed over ends where it would have ended, however it is cut`()

@@ -246,7 +246,8 @@ import Testing
         }
         #expect(harness.gateway.decodedLine == Array("ax".utf8))
         harness.close(client)
-        let left = harness.gateway.scripts.runs.count + harness.gateway.long.resting.count
+        let left =
+            harness.gateway.redis.scripts.runs.count + harness.gateway.redis.long.resting.count
         #expect(left == 0)
         #expect(run("PING", harness: &harness) == "+PONG·")
     }

@@ -325,11 +325,11 @@ import Testing
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         harness.deliver(.channel, "a", "1")
         harness.deliver(.channel, "a", "2")
-        let dirty = harness.gateway.dirty
+        let dirty = harness.gateway.outbox.dirty
         #expect(dirty == [client])
         _ = harness.read(client)
         harness.deliver(.channel, "a", "3")
-        let again = harness.gateway.dirty
+        let again = harness.gateway.outbox.dirty
         #expect(again == [client])
     }
 

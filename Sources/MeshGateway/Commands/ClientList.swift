@@ -32,13 +32,13 @@ extension Gateway {
         func add(_ name: String, _ value: [UInt8]) {
             add(name, String(decoding: value, as: UTF8.self))
         }
-        add("id=", Int(clients[slot].id))
-        add(" addr=", clients[slot].address)
+        add("id=", Int(clients[slot].identity.id))
+        add(" addr=", clients[slot].identity.address)
         add(" laddr=", localAddress(of: client))
         add(" fd=", slot)
-        add(" name=", clients[slot].name)
-        add(" age=", Int((now - clients[slot].openedAt).milliseconds / 1_000))
-        add(" idle=", Int((now - clients[slot].lastSeenAt).milliseconds / 1_000))
+        add(" name=", clients[slot].identity.name)
+        add(" age=", Int((now - clients[slot].identity.openedAt).milliseconds / 1_000))
+        add(" idle=", Int((now - clients[slot].identity.lastSeenAt).milliseconds / 1_000))
         add(" flags=", letters(client))
         add(" db=0 sub=", Int(clients[slot].lists[count: .channel]))
         add(" psub=", Int(clients[slot].lists[count: .pattern]))
@@ -50,11 +50,11 @@ extension Gateway {
         add(" omem=", waiting - buffered + messageBytes)
         add(" tot-mem=", memory)
         add(" events=", waiting > 0 ? "rw" : "r")
-        add(" cmd=", clients[slot].lastCommand.map { table[$0].fullName } ?? "NULL")
+        add(" cmd=", clients[slot].identity.lastCommand.map { redis.table[$0].fullName } ?? "NULL")
         add(" user=", userName(client))
         add(" redir=-1 resp=", clients[slot].isRESP3 ? "3" : "2")
-        add(" lib-name=", clients[slot].libraryName)
-        add(" lib-ver=", clients[slot].libraryVersion)
+        add(" lib-name=", clients[slot].identity.libraryName)
+        add(" lib-ver=", clients[slot].identity.libraryVersion)
         add(" policy=", clients[slot].mailbox.policy.name)
         add(" dropped=", clients[slot].droppedCount)
         add(" attached=", attachedNames(client))
@@ -65,7 +65,7 @@ extension Gateway {
     /// The address that a client has connected to.
     private func localAddress(of client: ClientIndex) -> String {
         clients[client.slot].origin == .unixSocket
-            ? clients[client.slot].address : configuration.localAddress
+            ? clients[client.slot].identity.address : configuration.localAddress
     }
 
     /// Redis's letters for the states of a client.
@@ -149,8 +149,8 @@ extension Gateway {
     ) -> Request {
         if arguments.count == 3 {
             let address = text(2, input, countMax: 128)
-            for slot in 0..<clients.count
-            where clients[slot].flags.contains(.open) && clients[slot].address == address {
+            for slot in clients.slots
+            where clients[slot].flags.contains(.open) && clients[slot].identity.address == address {
                 ok(client)
                 return kill(ClientIndex(slot), askedBy: client)
             }
@@ -161,17 +161,19 @@ extension Gateway {
         guard read(&filter, input, client, now) else { return .handled }
         var count = 0
         var request = Request.handled
-        for slot in 0..<clients.count
+        for slot in clients.slots
         where clients[slot].flags.contains(.open) && !clients[slot].flags.contains(.doomed) {
             if filter.skipsMe, slot == client.slot { continue }
-            if let id = filter.id, clients[slot].id != id { continue }
-            if let address = filter.address, clients[slot].address != address { continue }
+            if let id = filter.id, clients[slot].identity.id != id { continue }
+            if let address = filter.address, clients[slot].identity.address != address { continue }
             if let kind = filter.kind, self.kind(of: ClientIndex(slot)) != kind { continue }
             if let address = filter.localAddress, localAddress(of: ClientIndex(slot)) != address {
                 continue
             }
             if let user = filter.user, userName(ClientIndex(slot)) != user.rawValue { continue }
-            if let since = filter.openedBefore, !(clients[slot].openedAt < since) { continue }
+            if let since = filter.openedBefore, !(clients[slot].identity.openedAt < since) {
+                continue
+            }
             count += 1
             if case .end = kill(ClientIndex(slot), askedBy: client) { request = .end }
         }

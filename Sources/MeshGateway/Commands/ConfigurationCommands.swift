@@ -44,8 +44,8 @@ extension Gateway {
     public mutating func reconfigure(_ change: (inout GatewayConfiguration) -> Void) {
         let before = settings
         change(&configuration)
-        outputAlarm = configuration.outputAlarm
-        if settings != before { hasNewSettings = true }
+        limits.outputAlarm = configuration.outputAlarm
+        if settings != before { outbox.hasNewSettings = true }
     }
 
     /// The policy of clients that do not choose one.
@@ -157,10 +157,10 @@ extension Gateway {
         let most = configuration.idleSecondsMax
         guard most > 0 else { return [] }
         var idle: [ClientIndex] = []
-        for slot in 0..<clients.count {
+        for slot in clients.slots {
             guard clients[slot].flags.intersection([.open, .doomed, .ending, .asking]) == .open,
                 clients[slot].flags.isDisjoint(with: .scripting), clients[slot].lists.isEmpty,
-                (now - clients[slot].lastSeenAt).milliseconds / 1_000 > Int64(most)
+                (now - clients[slot].identity.lastSeenAt).milliseconds / 1_000 > Int64(most)
             else { continue }
             idle.append(ClientIndex(slot))
         }

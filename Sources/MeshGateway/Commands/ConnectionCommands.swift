@@ -30,7 +30,7 @@ extension Gateway {
     }
 
     mutating func bulk(_ index: Int, _ input: Span<UInt8>, _ client: ClientIndex) {
-        let slice = absolute(index)
+        let slice = arguments[index]
         clients[client.slot].output.appendBulk(input, Int(slice.start), Int(slice.count))
     }
 
@@ -92,7 +92,7 @@ extension Gateway {
             return
         }
         become(principal, client)
-        if let name { clients[slot].name = name }
+        if let name { clients[slot].identity.name = name }
         if isRESP3 {
             clients[slot].flags.insert(.resp3)
         } else {
@@ -101,7 +101,7 @@ extension Gateway {
         chooseRestriction(client)
         let greeting = ReplyValue.map([
             ("server", .text("redis")), ("version", .text(Self.redisVersion)),
-            ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[slot].id))),
+            ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[slot].identity.id))),
             ("mode", .text("standalone")), ("role", .text("master")), ("modules", .array([])),
         ])
         clients[slot].output.appendReply(greeting, isRESP3: isRESP3)
@@ -159,7 +159,7 @@ extension Gateway {
         clients[slot].mailbox.policy = configuration.slowConsumerPolicy
         chooseTracking(client)
         become(configuration.credentials.principal(from: clients[slot].origin), client)
-        clients[slot].name = []
+        clients[slot].identity.name = []
         clients[slot].watching = []
         clients[slot].output.append("+RESET\r\n")
     }
@@ -172,9 +172,9 @@ extension Gateway {
         let slot = client.slot
         switch command {
         case .clientID:
-            integer(Int(clients[slot].id), client)
+            integer(Int(clients[slot].identity.id), client)
         case .clientGetName:
-            let name = clients[slot].name
+            let name = clients[slot].identity.name
             let isRESP3 = clients[slot].isRESP3
             if name.isEmpty {
                 clients[slot].output.appendNull(isRESP3: isRESP3)
@@ -184,7 +184,7 @@ extension Gateway {
         case .clientSetName:
             let name = bytes(2, input)
             guard isClientName(name, client) else { return }
-            clients[slot].name = name
+            clients[slot].identity.name = name
             ok(client)
         case .clientSetInfo:
             setLibrary(input, client)
@@ -262,9 +262,9 @@ extension Gateway {
             return
         }
         if isName {
-            clients[client.slot].libraryName = value
+            clients[client.slot].identity.libraryName = value
         } else {
-            clients[client.slot].libraryVersion = value
+            clients[client.slot].identity.libraryVersion = value
         }
         ok(client)
     }

@@ -18,44 +18,45 @@ extension Gateway {
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
-        if state == .plain, takesShortWay, clients[slot].progress.remaining == 0,
+        if state == .plain, redis.takesShortWay, clients[slot].progress.remaining == 0,
             let parts = RESPParser.publish(
-                input, at: offset, requestBytesMax: self.limits.requestBytesMax),
+                input, at: offset, requestBytesMax: limits.request.requestBytesMax),
             parts.name.count <= Frame.nameLengthMax
         {
             offset = parts.end
             counters[.commands] += 1
-            clients[slot].lastCommand = .publish
-            clients[slot].lastSeenAt = now
+            clients[slot].identity.lastCommand = .publish
+            clients[slot].identity.lastSeenAt = now
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
         if state.contains(.working) { return goOnWithListing(client) }
         if state.contains(.skipping) { return skip(input, at: &offset, client) }
-        if clientPause.holdsAll { return awaitPauseEnd(client) }
+        if redis.pause.holdsAll { return awaitPauseEnd(client) }
         if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
         let start = offset + clients[slot].transaction.queuedBytes
-        let limits = state.contains(.authenticated) ? limits : strangerLimits
-        isDecoded = false
+        let limits = state.contains(.authenticated) ? limits.request : limits.stranger
+        arguments.isDecoded = false
         let isResuming = clients[slot].progress.remaining > 0
-        if isResuming { swap(&arguments, &clients[slot].partial) }
+        if isResuming { swap(&arguments.list, &clients[slot].partial) }
         let outcome = RESPParser.parse(
             input, at: start, limits: limits, progress: &clients[slot].progress,
-            into: &arguments)
+            into: &arguments.list)
         switch outcome {
         case .command(let size):
             if isResuming { clients[slot].partial = ArgumentList() }
-            commandStart = start
-            argumentBase = start
+            arguments.start = start
+            arguments.base = start
             return take(size, input, &offset, client, now)
         case .escapedLine(let size, let lineCount):
             guard
-                let words = InlineCommand.decode(input, start, start + lineCount, into: &arguments)
+                let words = InlineCommand.decode(
+                    input, start, start + lineCount, into: &arguments.list)
             else { return refuse(.unbalancedQuotes, client) }
-            commandStart = start
-            argumentBase = 0
-            isDecoded = true
-            decodedLine = words
+            arguments.start = start
+            arguments.base = 0
+            arguments.isDecoded = true
+            arguments.line = words
             return take(size, words.span, &offset, client, now)
         case .nothing(let size):
             // Between MULTI and EXEC nothing may be cut out of the middle of the input.
@@ -65,7 +66,7 @@ extension Gateway {
         case .incomplete(let needed):
             // A long command is gone on with; a short one is read again.
             if clients[slot].progress.remaining > 0 {
-                swap(&arguments, &clients[slot].partial)
+                swap(&arguments.list, &clients[slot].partial)
             }
             // A transaction that will be too big is refused before its bytes have come.
             if start - offset + needed > limits.requestBytesMax, state.contains(.queueing) {
@@ -95,13 +96,6 @@ extension Gateway {
         return .publish(Publication(message: message, topic: topic))
     }
 
-    /// An argument as a slice of the input, or of the decoded line.
-    @inline(__always)
-    func absolute(_ index: Int) -> Slice {
-        let slice = arguments[index]
-        return Slice(start: argumentBase + Int(slice.start), count: Int(slice.count))
-    }
-
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
         noteTrouble(.clientProtocolErrors, of: client)
@@ -118,10 +112,10 @@ extension Gateway {
         _ now: Instant
     ) -> Request {
         let slot = client.slot
-        if clientPause.end != nil, mustHold(input, client) { return awaitPauseEnd(client) }
+        if redis.pause.end != nil, mustHold(input, client) { return awaitPauseEnd(client) }
         counters[.commands] += 1
-        clients[slot].lastSeenAt = now
-        commandSize = size
+        clients[slot].identity.lastSeenAt = now
+        arguments.size = size
         chooseMuting(client)
         let admission = admit(input, client)
         if clients[slot].flags.contains(.queueing),
@@ -129,7 +123,7 @@ extension Gateway {
         {
             return request
         }
-        offset = commandStart + size
+        offset = arguments.start + size
         switch admission {
         case .refused(let refusal):
             fail(client, refusal)
@@ -142,8 +136,8 @@ extension Gateway {
             clients[slot].flags.insert(.ending)
             return .end
         case .admitted(let command):
-            clients[slot].lastCommand = command
-            if !monitors.clients.isEmpty { show(command, input, client) }
+            clients[slot].identity.lastCommand = command
+            if !redis.monitors.clients.isEmpty { show(command, input, client) }
             if clients[slot].flags.contains(.executing) {
                 if command == .exec { return endExecution(client) }
                 // These two were answered when they were queued.
@@ -153,7 +147,7 @@ extension Gateway {
             guard operation == .publish else { return .command(operation) }
             let request = run(input, client, now)
             // A script's command stays in the input until it ends.
-            if clients[slot].flags.contains(.scripting) { offset = commandStart }
+            if clients[slot].flags.contains(.scripting) { offset = arguments.start }
             return request
         }
     }
@@ -162,8 +156,8 @@ extension Gateway {
     public mutating func carryOut(
         _ input: Span<UInt8>, from client: ClientIndex, now: Instant
     ) -> Request {
-        if !isDecoded { return run(input, client, now) }
-        let line = decodedLine
+        if !arguments.isDecoded { return run(input, client, now) }
+        let line = arguments.line
         return run(line.span, client, now)
     }
 
@@ -173,13 +167,13 @@ extension Gateway {
             refusePublication(.notPermitted(user: userName(client)), client)
             return
         }
-        let name = table[commandAtHand(of: client)].fullName
+        let name = redis.table[commandAtHand(of: client)].fullName
         fail(client, .rights(.notPermitted(user: userName(client), command: name)))
     }
 
     /// The command that was taken last, and waits for leave or is being carried out.
     private func commandAtHand(of client: ClientIndex) -> Command {
-        guard let command = clients[client.slot].lastCommand else {
+        guard let command = clients[client.slot].identity.lastCommand else {
             preconditionFailure("client \(client) has sent no command")
         }
         return command
@@ -221,7 +215,8 @@ extension Gateway {
         let request = run(command, input, client, now)
         let after = clients[slot].output.count
         if after > before {
-            if clients[slot].flags.contains(.muted), !table[command].traits.contains(.pushes) {
+            if clients[slot].flags.contains(.muted), !redis.table[command].traits.contains(.pushes)
+            {
                 clients[slot].output.truncate(to: before)
             } else {
                 wrote(client)
@@ -260,8 +255,8 @@ extension Gateway {
     }
 
     func named(_ input: Span<UInt8>) -> Command? {
-        let name = absolute(0)
-        return PackedName(input, Int(name.start), Int(name.count)).flatMap { table.find($0) }
+        let name = arguments[0]
+        return PackedName(input, Int(name.start), Int(name.count)).flatMap { redis.table.find($0) }
     }
 
     /// Looks the command up, and refuses it in the order in which Redis does.
@@ -276,11 +271,11 @@ extension Gateway {
                 return .refused(
                     .redis(
                         .unknownSubcommand(
-                            name: excerpt(1, input), parent: table[command].fullName)))
+                            name: excerpt(1, input), parent: redis.table[command].fullName)))
             }
             command = found
         }
-        let spec = table[command]
+        let spec = redis.table[command]
         guard spec.accepts(arguments.count) else {
             return .refused(.syntax(.argumentCount(command: spec.fullName)))
         }
@@ -307,14 +302,14 @@ extension Gateway {
 
     /// COMMAND alone has subcommands and does something without one.
     func hasSubcommands(_ command: Command) -> Bool {
-        table[command].traits.contains(.container) || command == .command
+        redis.table[command].traits.contains(.container) || command == .command
     }
 
     /// The subcommand that an argument names, if there is one.
     func subcommand(of command: Command, at index: Int, _ input: Span<UInt8>) -> Command? {
-        let slice = absolute(index)
+        let slice = arguments[index]
         return PackedName(input, Int(slice.start), Int(slice.count))
-            .flatMap { table.find($0, parent: command) }
+            .flatMap { redis.table.find($0, parent: command) }
     }
 
     private func unknownCommand(_ input: Span<UInt8>) -> ClientRefusal.Redis {
@@ -375,7 +370,7 @@ extension Gateway {
         case .configSet: setConfiguration(input, client)
         case .configResetStatistics: ok(client)
         case .configRewrite: fail(client, .redis(.noConfigurationFile))
-        case .command: describeCommands(table.specs.map(\.command), client)
+        case .command: describeCommands(redis.table.specs.map(\.command), client)
         case .commandCount: integer(topLevelCommands.count, client)
         case .commandDocs: documentCommands(input, client)
         case .commandInfo: commandInfo(input, client)
@@ -453,7 +448,7 @@ extension Gateway {
 
     /// The driver knows the answer.
     mutating func asks(_ report: Report) -> Request {
-        self.report = report
+        questions.report = report
         return .report
     }
 
@@ -461,7 +456,7 @@ extension Gateway {
 
     /// Whether an argument is this word, which is given in lower case.
     func equals(_ index: Int, _ word: StaticString, _ input: Span<UInt8>) -> Bool {
-        let slice = absolute(index)
+        let slice = arguments[index]
         guard Int(slice.count) == word.utf8CodeUnitCount else { return false }
         for at in 0..<Int(slice.count) {
             var byte = input[Int(slice.start) + at]
@@ -473,7 +468,7 @@ extension Gateway {
 
     /// The argument's bytes.
     func bytes(_ index: Int, _ input: Span<UInt8>, countMax: Int = .max) -> [UInt8] {
-        let slice = absolute(index)
+        let slice = arguments[index]
         let count = min(Int(slice.count), countMax)
         var result: [UInt8] = []
         result.reserveCapacity(count)

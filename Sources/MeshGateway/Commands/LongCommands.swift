@@ -35,23 +35,23 @@ struct ClientListing {
 extension Gateway {
     /// The client's command, or script, goes on in another turn: the driver calls `next` for it again.
     mutating func rest(_ client: ClientIndex) -> Request {
-        long.resting.append(client)
+        redis.long.resting.append(client)
         return .blocked
     }
 
     /// There are clients for `takeResting`.
-    public var hasResting: Bool { !long.resting.isEmpty }
+    public var hasResting: Bool { !redis.long.resting.isEmpty }
 
     /// Clients whose commands or scripts have gone on for long enough in this turn.
     public mutating func takeResting() -> [ClientIndex] {
         var clients: [ClientIndex] = []
-        swap(&clients, &long.resting)
+        swap(&clients, &redis.long.resting)
         return clients
     }
 
     /// Begins a CLIENT LIST.
     mutating func begin(_ listing: ClientListing, for client: ClientIndex) -> Request {
-        long.listings[client] = listing
+        redis.long.listings[client] = listing
         clients[client.slot].flags.insert(.working)
         return goOnWithListing(client)
     }
@@ -60,15 +60,15 @@ extension Gateway {
     @inline(never)
     mutating func goOnWithListing(_ client: ClientIndex) -> Request {
         // Taken out: its text is not copied when it grows.
-        guard var listing = long.listings.removeValue(forKey: client) else {
+        guard var listing = redis.long.listings.removeValue(forKey: client) else {
             preconditionFailure("client \(client) has no list")
         }
         var units = min(unitsLeft, Work.perEvent)
         let before = units
         defer { charge(before - units) }
-        while listing.nextSlot < clients.count {
+        while listing.nextSlot < clients.slots.count {
             guard units > 0 else {
-                long.listings[client] = listing
+                redis.long.listings[client] = listing
                 return rest(client)
             }
             let slot = listing.nextSlot
@@ -87,7 +87,7 @@ extension Gateway {
     private func isWanted(_ slot: Int, in listing: ClientListing) -> Bool {
         guard clients[slot].flags.contains(.open) else { return false }
         if let only = listing.only, only.slot != slot { return false }
-        if let ids = listing.wantedIDs, !ids.contains(clients[slot].id) { return false }
+        if let ids = listing.wantedIDs, !ids.contains(clients[slot].identity.id) { return false }
         return listing.kind.map { kind(of: ClientIndex(slot)) == $0 } ?? true
     }
 }

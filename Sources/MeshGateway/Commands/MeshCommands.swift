@@ -22,7 +22,7 @@ extension Gateway {
     }
 
     private func askedUser(_ index: Int, _ input: Span<UInt8>) -> AskedUser {
-        let name = absolute(index)
+        let name = arguments[index]
         let start = Int(name.start)
         let count = Int(name.count)
         let key = hasher.key(.user, input, start, count)
@@ -45,7 +45,7 @@ extension Gateway {
         } else {
             for index in 1..<arguments.count {
                 endHolding(at: client, of: bytes(index, input))
-                if leave(client, .user, input, absolute(index)) { count += 1 }
+                if leave(client, .user, input, arguments[index]) { count += 1 }
             }
         }
         integer(count, client)
@@ -95,7 +95,7 @@ extension Gateway {
         _ = subscribe(.watch, input, client)
         clients[slot].watching.removeAll()
         for index in 1..<arguments.count {
-            let name = absolute(index)
+            let name = arguments[index]
             let user = askedUser(index, input)
             let topic = registry.topics.find(
                 .watch, user.key, input, Int(name.start), Int(name.count))

@@ -29,17 +29,17 @@ struct ClientPause {
 extension Gateway {
     /// Whether a PUBLISH may be carried out without a look at anything else.
     mutating func chooseWay() {
-        takesShortWay = isReady && monitors.clients.isEmpty && clientPause.end == nil
+        redis.takesShortWay = isReady && redis.monitors.clients.isEmpty && redis.pause.end == nil
     }
 
     // MARK: MONITOR
 
     /// Answers `.report(.monitor)`.
     public mutating func beginMonitoring(_ client: ClientIndex, wallMicroseconds: Int64) {
-        monitors.wallOffset = wallMicroseconds - now.nanoseconds / 1_000
+        redis.monitors.wallOffset = wallMicroseconds - now.nanoseconds / 1_000
         if !clients[client.slot].flags.contains(.monitoring) {
             clients[client.slot].flags.insert(.monitoring)
-            monitors.clients.append(client)
+            redis.monitors.clients.append(client)
             chooseWay()
         }
         reply(client, .simple("OK"))
@@ -47,7 +47,7 @@ extension Gateway {
 
     mutating func endMonitoring(_ client: ClientIndex) {
         clients[client.slot].flags.remove(.monitoring)
-        monitors.clients.removeAll { $0 == client }
+        redis.monitors.clients.removeAll { $0 == client }
         chooseWay()
     }
 
@@ -56,7 +56,7 @@ extension Gateway {
     @inline(never)
     mutating func show(_ command: Command, _ input: Span<UInt8>, _ client: ClientIndex) {
         guard command.operation != .administer else { return }
-        var line = lineStart(clients[client.slot].address)
+        var line = lineStart(clients[client.slot].identity.address)
         for index in 0..<arguments.count where line.count < Monitors.lineBytesMax {
             line.append(0x20)
             if isSecret(index, of: command, input) {
@@ -85,7 +85,7 @@ extension Gateway {
     }
 
     private func lineStart(_ source: String) -> [UInt8] {
-        let (seconds, rest) = (now.nanoseconds / 1_000 + monitors.wallOffset)
+        let (seconds, rest) = (now.nanoseconds / 1_000 + redis.monitors.wallOffset)
             .quotientAndRemainder(dividingBy: 1_000_000)
         let digits = String(rest)
         let zeros = String(repeating: "0", count: max(0, 6 - digits.count))
@@ -129,7 +129,7 @@ extension Gateway {
 
     private mutating func tellMonitors(_ line: [UInt8]) {
         let line = line + [0x0D, 0x0A]
-        for client in monitors.clients {
+        for client in redis.monitors.clients {
             let slot = client.slot
             guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { continue }
             if clients[slot].flags.contains(.executing) {
@@ -163,28 +163,28 @@ extension Gateway {
             return
         }
         let end = now + .milliseconds(Int64(milliseconds))
-        clientPause.end = max(clientPause.end ?? end, end)
-        clientPause.holdsAll = holdsAll
+        redis.pause.end = max(redis.pause.end ?? end, end)
+        redis.pause.holdsAll = holdsAll
         chooseWay()
         ok(client)
     }
 
     /// Those that wait go on.
     mutating func endPause() {
-        clientPause.end = nil
-        clientPause.holdsAll = false
-        resumable += clientPause.waiting
-        clientPause.waiting.removeAll()
+        redis.pause.end = nil
+        redis.pause.holdsAll = false
+        outbox.resumable += redis.pause.waiting
+        redis.pause.waiting.removeAll()
         chooseWay()
-        hasWork = true
+        outbox.hasWork = true
     }
 
     /// Whether the client's input waits for the end of a pause.
-    public func isPaused(_ client: ClientIndex) -> Bool { clientPause.waiting.contains(client) }
+    public func isPaused(_ client: ClientIndex) -> Bool { redis.pause.waiting.contains(client) }
 
     /// The client's command stays where it is until the pause ends.
     mutating func awaitPauseEnd(_ client: ClientIndex) -> Request {
-        if !clientPause.waiting.contains(client) { clientPause.waiting.append(client) }
+        if !redis.pause.waiting.contains(client) { redis.pause.waiting.append(client) }
         return .blocked
     }
 

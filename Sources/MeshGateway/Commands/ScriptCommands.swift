@@ -29,7 +29,8 @@ extension Gateway {
             fail(client, .script(.keyCountNegative))
             return
         }
-        guard let script = scripts.cache.use(name) ?? (byName ? nil : keep(text, name, client))
+        guard
+            let script = redis.scripts.cache.use(name) ?? (byName ? nil : keep(text, name, client))
         else {
             if byName { fail(client, .script(.unknown)) }
             return
@@ -41,7 +42,7 @@ extension Gateway {
     private mutating func keep(_ text: [UInt8], _ name: SHA1, _ client: ClientIndex) -> Script? {
         do throws(ScriptError) {
             let script = try ScriptParser.parse(text)
-            scripts.cache.insert(script, name)
+            redis.scripts.cache.insert(script, name)
             return script
         } catch {
             fail(client, .script(.wrong(error)))
@@ -55,12 +56,12 @@ extension Gateway {
         let slot = client.slot
         var values: [Slice] = []
         values.reserveCapacity(arguments.count - 3)
-        for index in 3..<max(3, arguments.count) { values.append(arguments[index]) }
+        for index in 3..<max(3, arguments.count) { values.append(arguments.list[index]) }
         let isAlone = !clients[slot].flags.contains(.executing)
-        scripts.runs[client] = ScriptRun(
+        redis.scripts.runs[client] = ScriptRun(
             script, name, arguments: values, keyCount: keyCount,
-            line: isDecoded ? decodedLine : nil,
-            commandSize: commandSize, isAlone: isAlone, bytesMax: limits.requestBytesMax)
+            line: arguments.isDecoded ? arguments.line : nil,
+            commandSize: arguments.size, isAlone: isAlone, bytesMax: limits.request.requestBytesMax)
         clients[slot].flags.formUnion([.scripting, .executing])
     }
 
@@ -72,27 +73,27 @@ extension Gateway {
         _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
     ) -> Request {
         // Taken out: its arrays are not copied when they are changed.
-        guard var run = scripts.runs.removeValue(forKey: client) else {
+        guard var run = redis.scripts.runs.removeValue(forKey: client) else {
             preconditionFailure("client \(client) has no script")
         }
         switch run.advance(input, at: offset) {
         case .publish(let isShard, let name, let payload, let line):
-            scripts.runs[client] = run
+            redis.scripts.runs[client] = run
             guard isReady else {
                 refusePublication(.joining, client)
                 return .handled
             }
             counters[.commands] += 1
-            clients[client.slot].lastSeenAt = now
-            decodedLine = line
-            if !monitors.clients.isEmpty { show(isShard, name, payload, line) }
+            clients[client.slot].identity.lastSeenAt = now
+            arguments.line = line
+            if !redis.monitors.clients.isEmpty { show(isShard, name, payload, line) }
             let request = publication(
                 isShard ? .shardChannel : .channel, name, payload, line.span, by: client)
             guard case .publish(var publication) = request else { return request }
             publication.isDecoded = true
             return .publish(publication)
         case .rest:
-            scripts.runs[client] = run
+            redis.scripts.runs[client] = run
             return rest(client)
         case .end(let value):
             clients[client.slot].flags.remove(.scripting)
@@ -121,7 +122,7 @@ extension Gateway {
 
     /// Instead of `published`: the publication of the client's script is refused.
     mutating func refusePublication(_ fault: ScriptFault, _ client: ClientIndex) {
-        scripts.runs[client]?.refuse(fault)
+        redis.scripts.runs[client]?.refuse(fault)
     }
 
     // MARK: SCRIPT
@@ -129,7 +130,9 @@ extension Gateway {
     mutating func loadScript(_ input: Span<UInt8>, _ client: ClientIndex) {
         let text = bytes(2, input, countMax: Script.textBytesMax + 1)
         let name = SHA1(of: text.span)
-        guard scripts.cache.use(name) != nil || keep(text, name, client) != nil else { return }
+        guard redis.scripts.cache.use(name) != nil || keep(text, name, client) != nil else {
+            return
+        }
         reply(client, .text(name.text))
     }
 
@@ -139,7 +142,7 @@ extension Gateway {
             .array(
                 (2..<arguments.count).map { index in
                     let name = SHA1(hexadecimal: bytes(index, input, countMax: 41))
-                    return .integer(name.map { scripts.cache.contains($0) } == true ? 1 : 0)
+                    return .integer(name.map { redis.scripts.cache.contains($0) } == true ? 1 : 0)
                 }))
     }
 
@@ -151,7 +154,7 @@ extension Gateway {
             fail(client, .script(.flushOption))
             return
         }
-        scripts.cache.removeAll()
+        redis.scripts.cache.removeAll()
         ok(client)
     }
 }

@@ -23,12 +23,12 @@ extension Gateway {
         sections: [String], additional: [(section: String, lines: [String])]
     ) -> String {
         var pubsubClients = 0
-        for slot in 0..<clients.count
+        for slot in clients.slots
         where clients[slot].flags.contains(.open) && clients[slot].lists.redisCount > 0 {
             pubsubClients += 1
         }
         var largestOutput = 0
-        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+        for slot in clients.slots where clients[slot].flags.contains(.open) {
             largestOutput = max(largestOutput, outputCount(ClientIndex(slot)))
         }
         var parts: [(section: String, lines: [String])] = [
@@ -53,7 +53,7 @@ extension Gateway {
             (
                 "Memory",
                 [
-                    "subscription_bytes:\(registry.byteCapacity + patterns.byteCapacity)",
+                    "subscription_bytes:\(registry.byteCapacity + patterns.index.byteCapacity)",
                     "maxmemory:0", "maxmemory_policy:noeviction",
                 ]
             ),
@@ -77,7 +77,7 @@ extension Gateway {
                     "pubsubshard_channels:\(registry.topics.count(.shardChannel))",
                     "total_error_replies:\(counters[.commandErrors])",
                     "expired_keys:0", "evicted_keys:0", "keyspace_hits:0", "keyspace_misses:0",
-                    "number_of_cached_scripts:\(scripts.cache.count)",
+                    "number_of_cached_scripts:\(redis.scripts.cache.count)",
                     "client_output_buffer_limit_disconnections:"
                         + "\(counters[.clientsOverdue])",
                     "acl_access_denied_auth:\(counters[.authenticationFailures])",
@@ -123,24 +123,26 @@ extension Gateway {
     // MARK: COMMAND
 
     var topLevelCommands: [Command] {
-        table.specs.filter { !$0.fullName.contains("|") }.map(\.command)
+        redis.table.specs.filter { !$0.fullName.contains("|") }.map(\.command)
     }
 
     private func subcommands(of command: Command) -> [Command] {
-        let prefix = table[command].fullName + "|"
-        return table.specs.filter { $0.fullName.hasPrefix(prefix) }.map(\.command)
+        let prefix = redis.table[command].fullName + "|"
+        return redis.table.specs.filter { $0.fullName.hasPrefix(prefix) }.map(\.command)
     }
 
     mutating func describeCommands(_ commands: [Command], _ client: ClientIndex) {
         reply(
             client,
             .array(
-                commands.filter { !table[$0].fullName.contains("|") }.map { description(of: $0) }))
+                commands.filter { !redis.table[$0].fullName.contains("|") }.map {
+                    description(of: $0)
+                }))
     }
 
     /// Name, arity, flags, keys (none), categories, hints, key specifications, subcommands.
     private func description(of command: Command) -> ReplyValue {
-        let spec = table[command]
+        let spec = redis.table[command]
         var flags: [String] = []
         let name = spec.fullName
         let isPubSub =
@@ -162,12 +164,12 @@ extension Gateway {
         let parts = text(index, input, countMax: 64).lowercased().split(separator: "|")
         guard let first = parts.first,
             let command = PackedName(String(first)).flatMap({
-                table.find($0)
+                redis.table.find($0)
             })
         else { return nil }
         if parts.count == 1 { return command }
         guard parts.count == 2 else { return nil }
-        return PackedName(String(parts[1])).flatMap { table.find($0, parent: command) }
+        return PackedName(String(parts[1])).flatMap { redis.table.find($0, parent: command) }
     }
 
     mutating func commandInfo(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -189,11 +191,11 @@ extension Gateway {
         let wanted =
             arguments.count == 2
             ? topLevelCommands : (2..<arguments.count).compactMap { find($0, input) }
-        reply(client, .map(wanted.map { (table[$0].fullName, documentation(of: $0)) }))
+        reply(client, .map(wanted.map { (redis.table[$0].fullName, documentation(of: $0)) }))
     }
 
     private func documentation(of command: Command) -> ReplyValue {
-        let spec = table[command]
+        let spec = redis.table[command]
         let isMesh = spec.fullName.hasPrefix("mesh.")
         var fields: [(String, ReplyValue)] = [
             ("summary", .text(spec.summary)), ("since", .text("1.0.0")),
@@ -202,7 +204,10 @@ extension Gateway {
         let parts = subcommands(of: command)
         if !parts.isEmpty {
             fields.append(
-                ("subcommands", .map(parts.map { (table[$0].fullName, documentation(of: $0)) })))
+                (
+                    "subcommands",
+                    .map(parts.map { (redis.table[$0].fullName, documentation(of: $0)) })
+                ))
         }
         return .map(fields)
     }
@@ -215,7 +220,7 @@ extension Gateway {
     }
 
     mutating func listCommands(_ input: Span<UInt8>, _ client: ClientIndex) {
-        var names = topLevelCommands.map { table[$0].fullName }
+        var names = topLevelCommands.map { redis.table[$0].fullName }
         if arguments.count == 5, equals(2, "filterby", input) {
             let value = bytes(4, input, countMax: 1_024)
             if equals(3, "pattern", input) {
@@ -259,7 +264,7 @@ extension Gateway {
     /// depends on where the client is.
     func allowedCommands(_ user: Credentials.User, _ client: ClientIndex) -> String {
         if mayAdminister(user, client) { return "+@all" }
-        let reserved = table.specs.filter {
+        let reserved = redis.table.specs.filter {
             $0.command.operation.isReserved && !$0.traits.contains(.container)
         }
         return "+@all" + reserved.map { " -\($0.fullName)" }.joined()
@@ -275,15 +280,15 @@ extension Gateway {
         var lines: [String]
         if command == .meshHelp {
             lines = ["MESH commands are:"]
-            for spec in table.specs where spec.fullName.hasPrefix("mesh.") {
+            for spec in redis.table.specs where spec.fullName.hasPrefix("mesh.") {
                 lines.append(spec.summary)
             }
         } else {
-            let parent = table[command].fullName.prefix { $0 != "|" }
+            let parent = redis.table[command].fullName.prefix { $0 != "|" }
             lines = [
                 parent.uppercased() + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
             ]
-            for spec in table.specs where spec.fullName.hasPrefix(parent + "|") {
+            for spec in redis.table.specs where spec.fullName.hasPrefix(parent + "|") {
                 lines.append(spec.fullName.dropFirst(parent.count + 1).uppercased())
                 lines.append("    " + spec.summary)
             }

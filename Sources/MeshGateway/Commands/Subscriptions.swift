@@ -12,8 +12,8 @@ extension Gateway {
             fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
             return .handled
         }
-        let request = publication(body, absolute(1), absolute(2), input, by: client)
-        guard isDecoded, case .publish(var publication) = request else { return request }
+        let request = publication(body, arguments[1], arguments[2], input, by: client)
+        guard arguments.isDecoded, case .publish(var publication) = request else { return request }
         publication.isDecoded = true
         return .publish(publication)
     }
@@ -34,7 +34,7 @@ extension Gateway {
         let word = Confirmation.joined(kind)
         if kind != .watch { confirmWhenKnown(client) }
         for index in 1..<arguments.count {
-            let name = absolute(index)
+            let name = arguments[index]
             join(client, kind, input, name)
             let count = confirmedCount(kind, client)
             clients[slot].output.appendPush(3, isRESP3: isRESP3)
@@ -77,11 +77,11 @@ extension Gateway {
         }
         if kind == .pattern {
             let bytesMax = min(configuration.patternBytesMax, Frame.patternBytesMax)
-            if patterns.textBytes + addition.nameBytes > bytesMax {
+            if patterns.index.textBytes + addition.nameBytes > bytesMax {
                 return .limit(.patternBytes(max: bytesMax))
             }
             let meshBytesMax = configuration.meshPatternBytesMax
-            if meshPatternBytes + addition.nameBytes > meshBytesMax {
+            if patterns.meshBytes + addition.nameBytes > meshBytesMax {
                 return .limit(.meshPatternBytes(max: meshBytesMax))
             }
         }
@@ -100,7 +100,7 @@ extension Gateway {
         var addition = Addition()
         var seen: Set<[UInt8]> = []
         for index in range {
-            let name = absolute(index)
+            let name = arguments[index]
             let (start, count) = (Int(name.start), Int(name.count))
             let key = hasher.key(kind.keyKind, input, start, count)
             let topic = registry.topics.find(kind, key, input, start, count)
@@ -128,7 +128,7 @@ extension Gateway {
         let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.left(kind)
         for index in 1..<arguments.count {
-            let name = absolute(index)
+            let name = arguments[index]
             leave(client, kind, input, name)
             let count = confirmedCount(kind, client)
             clients[slot].output.appendPush(3, isRESP3: isRESP3)
@@ -241,9 +241,7 @@ extension Gateway {
     /// A topic is new here: the node's directory must know.
     mutating func firstJoined(_ topic: TopicIndex) {
         if registry.topics[topic].kind == .pattern {
-            let number = patterns.insert(registry.topics.name(topic)).slot
-            while patternTopics.count <= number { patternTopics.append(.none) }
-            patternTopics[number] = topic
+            patterns.insert(registry.topics.name(topic), topic)
         }
         noteChange(topic, .add)
     }
@@ -251,11 +249,8 @@ extension Gateway {
     /// A topic has nobody left here.
     mutating func lastLeft(_ topic: TopicIndex) {
         noteChange(topic, .remove)
-        if registry.topics[topic].kind == .pattern,
-            let number = patterns.id(of: registry.topics.name(topic))
-        {
-            patterns.remove(number)
-            patternTopics[number.slot] = .none
+        if registry.topics[topic].kind == .pattern {
+            patterns.remove(registry.topics.name(topic))
         }
         registry.removeTopic(topic)
     }
@@ -265,7 +260,7 @@ extension Gateway {
         let kind = registry.topics[topic].kind
         if kind == .pattern {
             // Patterns are told apart by their text, so a twin does not matter.
-            changes.append(
+            outbox.changes.append(
                 InterestChange(
                     subject: .pattern(registry.topics.name(topic)), key: key, change: change))
             return
@@ -273,7 +268,7 @@ extension Gateway {
         // Another name with the same key holds the directory's entry already, or still. Who knows
         // that this one was not here is told anew.
         if kind == .watch || change == .remove, registry.topics.hasTwin(topic) { return }
-        changes.append(
+        outbox.changes.append(
             InterestChange(subject: kind == .watch ? .watch : .key, key: key, change: change))
     }
 }

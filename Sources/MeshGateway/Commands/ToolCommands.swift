@@ -63,13 +63,13 @@ extension Gateway {
     /// Bytes of the client side, as far as it knows them.
     private var memoryFigures: [(String, ReplyValue)] {
         var outputBytes = 0
-        for slot in 0..<clients.count where clients[slot].flags.contains(.open) {
+        for slot in clients.slots where clients[slot].flags.contains(.open) {
             outputBytes += clients[slot].output.byteCapacity + clients[slot].held.byteCapacity
         }
         return [
             ("clients.normal", .integer(outputBytes)),
-            ("subscriptions", .integer(registry.byteCapacity + patterns.byteCapacity)),
-            ("scripts", .integer(scripts.cache.byteCount)), ("keys.count", .integer(0)),
+            ("subscriptions", .integer(registry.byteCapacity + patterns.index.byteCapacity)),
+            ("scripts", .integer(redis.scripts.cache.byteCount)), ("keys.count", .integer(0)),
         ]
     }
 
@@ -104,8 +104,10 @@ extension Gateway {
 
     /// Scripts name keys, which are channels; no other command has any.
     mutating func findKeys(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let name = absolute(2)
-        let found = PackedName(input, Int(name.start), Int(name.count)).flatMap { table.find($0) }
+        let name = arguments[2]
+        let found = PackedName(input, Int(name.start), Int(name.count)).flatMap {
+            redis.table.find($0)
+        }
         guard let command = found else {
             fail(client, .redis(.noKeys(isKnown: false)))
             return
@@ -129,7 +131,7 @@ extension Gateway {
 
     /// The category of Redis that a command belongs to here.
     private func category(of command: Command) -> String {
-        let name = table[command].fullName
+        let name = redis.table[command].fullName
         switch command {
         case .multi, .exec, .discard, .watch, .unwatch: return "transaction"
         case .eval, .evalSHA, .evalReadOnly, .evalSHAReadOnly, .call, .callReadOnly:
@@ -159,7 +161,7 @@ extension Gateway {
             fail(client, .redis(.unknownCategory(name: excerpt(2, input))))
             return
         }
-        let names = table.specs.filter { category(of: $0.command) == wanted }.map(\.fullName)
+        let names = redis.table.specs.filter { category(of: $0.command) == wanted }.map(\.fullName)
         reply(client, .array(names.map { .text($0) }))
     }
 
@@ -211,10 +213,10 @@ extension Gateway {
             fail(client, .redis(.dryRunUser(name: excerpt(2, input))))
             return
         }
-        let name = absolute(3)
+        let name = arguments[3]
         guard
             var command = PackedName(input, Int(name.start), Int(name.count)).flatMap({
-                table.find($0)
+                redis.table.find($0)
             })
         else {
             fail(client, .redis(.dryRunCommand(name: excerpt(3, input))))
@@ -226,7 +228,7 @@ extension Gateway {
             command = found
         }
         if command.operation.isReserved, !mayAdminister(user, client) {
-            let full = table[command].fullName
+            let full = redis.table[command].fullName
             reply(
                 client,
                 .text(

@@ -27,7 +27,7 @@ extension Gateway {
             return .handled
         case .refusedExec(let refusal):
             endQueueing(client)
-            offset = commandStart + size
+            offset = arguments.start + size
             fail(client, .transaction(.aborted(because: refusal)))
             return .handled
         case .dropped:
@@ -45,7 +45,7 @@ extension Gateway {
             let count = clients[slot].transaction.queuedCount
             endQueueing(client)
             if isAborted {
-                offset = commandStart + size
+                offset = arguments.start + size
                 fail(client, .transaction(.abortedBefore))
                 return .handled
             }
@@ -57,13 +57,13 @@ extension Gateway {
             return .handled
         case .admitted(.discard):
             endQueueing(client)
-            offset = commandStart + size
+            offset = arguments.start + size
             if !clients[slot].flags.contains(.muted) {
                 ok(client)
                 wrote(client)
             }
             return .handled
-        case .admitted(let command) where table[command].traits.contains(.unqueued):
+        case .admitted(let command) where redis.table[command].traits.contains(.unqueued):
             endQueueing(client)
             return nil
         case .admitted:
@@ -83,7 +83,9 @@ extension Gateway {
     mutating func keepInput(_ size: Int, _ client: ClientIndex) -> Request? {
         let slot = client.slot
         clients[slot].transaction.queuedBytes += size
-        guard clients[slot].transaction.queuedBytes > limits.requestBytesMax else { return nil }
+        guard clients[slot].transaction.queuedBytes > limits.request.requestBytesMax else {
+            return nil
+        }
         return refuse(.tooBig, client)
     }
 

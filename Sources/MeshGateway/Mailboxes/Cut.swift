@@ -42,11 +42,11 @@ extension Gateway {
         counters[.clientsOverdue] += 1
         let channel = name(of: culprit)
         let discarded = doom(client)
-        hasWork = true
-        cuts.append(
+        outbox.hasWork = true
+        outbox.cuts.append(
             CutClient(
-                id: clients[slot].id, address: clients[slot].address,
-                name: String(decoding: clients[slot].name, as: UTF8.self),
+                id: clients[slot].identity.id, address: clients[slot].identity.address,
+                name: String(decoding: clients[slot].identity.name, as: UTF8.self),
                 channel: String(
                     decoding: channel.prefix(Self.cutChannelBytesMax), as: UTF8.self),
                 discardedBytes: discarded, isForMemory: isForMemory))

@@ -56,7 +56,7 @@ struct SessionMailbox: ~Copyable {
 
 extension Gateway {
     /// Sessions' mailboxes that are open.
-    public var waitingSessionCount: Int { mailboxes.count - freeMailboxes.count }
+    public var waitingSessionCount: Int { mailboxes.usedCount }
 
     /// A mailbox for a session, subscribed to its user.
     mutating func openMailbox(
@@ -65,14 +65,7 @@ extension Gateway {
     ) -> MailboxIndex {
         var fresh = SessionMailbox(session: session, purpose: purpose)
         fresh.messages.policy = policy
-        let box: MailboxIndex
-        if let free = freeMailboxes.popLast() {
-            box = free
-            mailboxes[box] = fresh
-        } else {
-            box = MailboxIndex(mailboxes.count)
-            mailboxes.append(fresh)
-        }
+        let box = MailboxIndex(mailboxes.insert(fresh))
         if isSubscribed { subscribe(box) }
         return box
     }
@@ -99,12 +92,8 @@ extension Gateway {
         precondition(!mailboxes[box].session.isNone, "mailbox \(box) is not open")
         unsubscribe(box)
         mailboxes[box].messages.empty(&stored)
-        mailboxes[box].session = .none
-        freeMailboxes.append(box)
-        if waitingSessionCount == 0, mailboxes.count > Self.spareMailboxes {
-            mailboxes = Slab()
-            freeMailboxes = []
-        }
+        mailboxes.vacate(box.slot, leaving: SessionMailbox(session: .none))
+        mailboxes.trim(above: Self.spareMailboxes)
     }
 
     /// So many places are kept when no mailbox is open; some 300 bytes each.

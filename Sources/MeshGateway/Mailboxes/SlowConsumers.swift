@@ -116,7 +116,7 @@ extension Gateway {
     /// A flow from another node has a gap (`Effect.gap`): whoever asked is told that messages are
     /// missing; of which channels, nobody knows.
     public mutating func missed(count: Int) {
-        for slot in 0..<clients.count
+        for slot in clients.slots
         where clients[slot].flags.contains([.open, .gaps])
             && clients[slot].flags.isDisjoint(with: [.doomed, .ending])
         {

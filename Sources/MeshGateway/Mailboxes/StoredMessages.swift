@@ -78,8 +78,7 @@ struct StoredMessages: ~Copyable {
         static let none = Reference()
     }
 
-    private var places = Slab<StoredMessage>()
-    private var free: [StoredMessageIndex] = []
+    private var places = SlotTable<StoredMessage>()
     private var lastLife: UInt64 = 0
     /// The memory of all stored messages, with some for the account of each.
     private(set) var byteCount = 0
@@ -87,7 +86,7 @@ struct StoredMessages: ~Copyable {
     private static let spareCount = 1_024
 
     /// Different messages that are stored.
-    var count: Int { places.count - free.count }
+    var count: Int { places.usedCount }
 
     subscript(index: StoredMessageIndex) -> StoredMessage {
         @inline(__always) _read { yield places[index] }
@@ -99,13 +98,6 @@ struct StoredMessages: ~Copyable {
     mutating func insert(
         _ title: MessageTitle, _ parts: MessageSlices, size: Int, of frame: Span<UInt8>
     ) -> StoredMessageIndex {
-        let index: StoredMessageIndex
-        if let reused = free.popLast() {
-            index = reused
-        } else {
-            index = StoredMessageIndex(places.count)
-            places.append(StoredMessage())
-        }
         let count = Int(parts.pattern.count) + Int(parts.name.count) + Int(parts.payload.count)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(max(count, 1))
@@ -114,15 +106,16 @@ struct StoredMessages: ~Copyable {
             name: bytes.append(parts.name, of: frame),
             payload: bytes.append(parts.payload, of: frame))
         if bytes.isEmpty { bytes.append(0) }
-        places[index].title = title
-        places[index].slices = slices
-        places[index].bytes = bytes
-        places[index].size = size
-        places[index].holders = 1
+        var message = StoredMessage()
+        message.title = title
+        message.slices = slices
+        message.bytes = bytes
+        message.size = size
+        message.holders = 1
         byteCount += bytes.count + MemoryLayout<StoredMessage>.stride
         lastLife += 1
-        places[index].life = lastLife
-        return index
+        message.life = lastLife
+        return StoredMessageIndex(places.insert(message))
     }
 
     /// A reference that finds the message again as long as it is stored.
@@ -133,7 +126,7 @@ struct StoredMessages: ~Copyable {
     /// The message with one holder more; nil: it is gone.
     mutating func retain(_ reference: Reference) -> StoredMessageIndex? {
         let index = reference.index
-        guard !index.isNone, index.slot < places.count, places[index].life == reference.life
+        guard !index.isNone, places.slots.contains(index.slot), places[index].life == reference.life
         else { return nil }
         places[index].holders += 1
         return index
@@ -150,17 +143,12 @@ struct StoredMessages: ~Copyable {
         places[index].holders -= 1
         guard places[index].holders == 0 else { return }
         byteCount -= places[index].bytes.count + MemoryLayout<StoredMessage>.stride
-        places[index].bytes = []
-        places[index].life = 0
-        free.append(index)
-        if count == 0, places.count > Self.spareCount {
-            places = Slab()
-            free = []
-        }
+        places.vacate(index.slot, leaving: StoredMessage())
+        places.trim(above: Self.spareCount)
     }
 
     /// Places for messages, used and free.
-    var capacity: Int { places.count }
+    var capacity: Int { places.slots.count }
 }
 
 extension [UInt8] {

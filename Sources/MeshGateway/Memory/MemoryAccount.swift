@@ -64,9 +64,9 @@ extension Gateway {
     /// go in few rounds, however many there are.
     private func largest(_ size: (Int) -> Int) -> [ClientIndex] {
         var most = 0
-        for slot in 0..<clients.count where isCharged(slot) { most = max(most, size(slot)) }
+        for slot in clients.slots where isCharged(slot) { most = max(most, size(slot)) }
         guard most > 0 else { return [] }
-        return (0..<clients.count).filter { isCharged($0) && size($0) > most / 2 }
+        return clients.slots.filter { isCharged($0) && size($0) > most / 2 }
             .map { ClientIndex($0) }
     }
 
@@ -131,7 +131,7 @@ extension Gateway {
 
     private mutating func countSessions() {
         var sum = 0
-        for slot in 0..<mailboxes.count where !mailboxes[slot].session.isNone {
+        for slot in mailboxes.slots where !mailboxes[slot].session.isNone {
             sum += mailboxes[slot].messages.waiting.cost
         }
         memory.sessions = sum
@@ -143,11 +143,11 @@ extension Gateway {
         atLeast least: Int, until isEnough: (borrowing Gateway) -> Bool
     ) {
         var most = 0
-        for slot in 0..<mailboxes.count where !mailboxes[slot].session.isNone {
+        for slot in mailboxes.slots where !mailboxes[slot].session.isNone {
             most = max(most, mailboxes[slot].messages.waiting.cost)
         }
         guard most > 0, most >= least else { return }
-        for slot in 0..<mailboxes.count
+        for slot in mailboxes.slots
         where !mailboxes[slot].session.isNone
             && mailboxes[slot].messages.waiting.cost > most / 2
         {
@@ -211,8 +211,8 @@ extension Gateway {
         fail(client, .limit(.unfinishedCommands(bytesMax: configuration.memory.input)))
         if isWithin || !clients[slot].flags.isDisjoint(with: [.asking, .ending, .doomed]) {
             clients[slot].flags.insert(.ending)
-            farewells.append(client)
-            hasWork = true
+            outbox.farewells.append(client)
+            outbox.hasWork = true
             return false
         }
         clients[slot].progress = RESPProgress()

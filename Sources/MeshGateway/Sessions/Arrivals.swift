@@ -68,7 +68,7 @@ extension Gateway {
             return
         }
         // Its client may have ended it.
-        guard let index = moves.arrivals[stream] else { return }
+        guard let index = sessions.moves.arrivals[stream] else { return }
         switch kind {
         case .beginning: break
         case .messages: receiveMessages(index, input, Slice(start: rest, count: part.end - rest))
@@ -100,20 +100,21 @@ extension Gateway {
     private mutating func receiveBeginning(
         _ stream: SessionStream, _ input: Span<UInt8>, _ start: Int, _ end: Int
     ) {
-        guard let beginning = SessionBeginning(input, start, end), moves.arrivals[stream] == nil,
-            sessionOfToken[beginning.token].map({ isMoved($0) }) ?? true
+        guard let beginning = SessionBeginning(input, start, end),
+            sessions.moves.arrivals[stream] == nil,
+            sessions.ofToken[beginning.token].map({ isMoved($0) }) ?? true
         else {
             counters[.answersMalformed] += 1
             return
         }
-        moves.newestStreams[stream.giver] = stream.number
+        sessions.moves.newestStreams[stream.giver] = stream.number
         // Those that were offered at the same time may be more than there is room for: some are taken.
         guard sessionCount < 2 * configuration.sessionsMax else {
             counters[.sessionsRefused] += 1
             return
         }
         let index = adopt(beginning, stream)
-        for coming in moves.coming.take(beginning.token) where isAwaited(coming.question) {
+        for coming in sessions.moves.coming.take(beginning.token) where isAwaited(coming.question) {
             let client = coming.question.client
             if coming.user == beginning.user {
                 endWaitingForSession(client, index, coming.token, seen: coming.seen)
@@ -121,7 +122,7 @@ extension Gateway {
                 clients[client.slot].flags.remove(.asking)
                 refuseToken(client)
             }
-            resumable.append(client)
+            outbox.resumable.append(client)
         }
     }
 
@@ -135,7 +136,7 @@ extension Gateway {
         let index = makeSession(beginning.user, .attached(.none), token)
         if former != token {
             sessions[index].former = former
-            sessionOfToken[former] = index
+            sessions.ofToken[former] = index
         }
         sessions[index].isCounted = beginning.from > 0
         sessions[index].sentCount = UInt64(beginning.sent)
@@ -146,7 +147,7 @@ extension Gateway {
         sessions[index].arrival = Arrival(
             stream: stream, direct: openMailbox(index, purpose: .passes),
             holdsUntil: now + Self.holdingTime, twinsUntil: now + Self.twinTime)
-        moves.arrivals[stream] = index
+        sessions.moves.arrivals[stream] = index
         change(index, .waiting(box, until: now + configuration.sessionGrace))
         return index
     }
@@ -188,8 +189,8 @@ extension Gateway {
         _ input: Span<UInt8>, _ start: Int, _ end: Int, _ index: UserSessionIndex
     ) -> Int? {
         let user = sessions[index].user
-        isForwarded = true
-        defer { isForwarded = false }
+        sessions.isForwarded = true
+        defer { sessions.isForwarded = false }
         var at = start
         while let header = SessionMessageHeader(input, at, end) {
             guard header.payloadCount <= Frame.payloadMax else { return nil }
@@ -293,7 +294,9 @@ extension Gateway {
         let id = label.title.id
         if sessions[index].arrival?.seen.insert(id) ?? true { return false }
         counters[.sessionTwins] += 1
-        guard isForwarded, let direct = sessions[index].arrival?.direct else { return true }
+        guard sessions.isForwarded, let direct = sessions[index].arrival?.direct else {
+            return true
+        }
         // One that still waits for the forwarded ones to be ahead of it leaves with them; of one for which
         // there was no room nobody has been told yet.
         if let waiting = mailboxes[direct].messages.waiting.remove(id, stored) {
@@ -311,7 +314,7 @@ extension Gateway {
     private mutating func receiveEnd(_ index: UserSessionIndex) {
         endHolding(index)
         guard let arrival = sessions[index].arrival else { return }
-        moves.arrivals[arrival.stream] = nil
+        sessions.moves.arrivals[arrival.stream] = nil
         let until = max(arrival.twinsUntil, now + Self.lateTwinTime)
         sessions[index].arrival?.twinsUntil = until
         sessions[index].arrival?.hasEnded = true
@@ -330,7 +333,7 @@ extension Gateway {
     mutating func endArrival(_ index: UserSessionIndex) {
         guard sessions[index].arrival != nil else { return }
         endHolding(index)
-        if let stream = sessions[index].arrival?.stream { moves.arrivals[stream] = nil }
+        if let stream = sessions[index].arrival?.stream { sessions.moves.arrivals[stream] = nil }
         sessions[index].arrival = nil
         switch sessions[index].state {
         case .attached(let client): endSettling(at: client)
@@ -340,32 +343,36 @@ extension Gateway {
     }
 
     /// Something of sessions is awaited from other nodes.
-    package var awaitsSessions: Bool { !moves.arrivals.isEmpty || !moves.coming.isEmpty }
+    package var awaitsSessions: Bool {
+        !sessions.moves.arrivals.isEmpty || !sessions.moves.coming.isEmpty
+    }
 
     /// Those nodes, in no order; each may stand there several times.
-    package var givers: [NodeID] { moves.arrivals.keys.map(\.giver) + moves.coming.givers }
+    package var givers: [NodeID] {
+        sessions.moves.arrivals.keys.map(\.giver) + sessions.moves.coming.givers
+    }
 
     /// A node is dead, or has gone. What it had of the sessions that it was giving to this one, or that
     /// had come to it for them and was not passed on yet, is lost with it: their clients are told, and
     /// nobody knows how much it was.
     package mutating func nodeDied(_ node: NodeID) {
         partsMissed(from: node)
-        moves.newestStreams[node] = nil
+        sessions.moves.newestStreams[node] = nil
         partsGivenUp(by: node)
-        for coming in moves.coming.take(from: node) {
+        for coming in sessions.moves.coming.take(from: node) {
             var question = coming.question
             question.stream = nil
             question.isAnswered = false
             let client = finishResume(
                 question, coming.user, coming.token, seen: coming.seen, isTargetPresent: false)
-            if let client { resumable.append(client) }
+            if let client { outbox.resumable.append(client) }
         }
     }
 
     /// Parts of that node's will never come: it has given them up.
     package mutating func partsMissed(from node: NodeID) {
         // In the order of the sessions' places: that of a dictionary differs from run to run.
-        let orphans = moves.arrivals.filter { $0.key.giver == node }.map { $0.value }.sorted()
+        let orphans = sessions.moves.arrivals.filter { $0.key.giver == node }.map(\.value).sorted()
         for index in orphans {
             announceUnknownLoss(index)
             endArrival(index)
@@ -374,13 +381,13 @@ extension Gateway {
 
     /// Sessions that do not begin to come are waited for no longer.
     mutating func giveUpComing() {
-        for coming in moves.coming.take(endingBy: now) where isAwaited(coming.question) {
+        for coming in sessions.moves.coming.take(endingBy: now) where isAwaited(coming.question) {
             let client = coming.question.client
             clients[client.slot].flags.remove(.asking)
             if clients[client.slot].flags.isDisjoint(with: [.doomed, .ending]) {
                 fail(client, .session(.silentNode(coming.giver)))
             }
-            resumable.append(client)
+            outbox.resumable.append(client)
         }
     }
 

@@ -144,8 +144,8 @@ extension Gateway {
         mailboxes[box].purpose = .forwards
         mailboxes[box].messages.policy = .dropOldest
         if let direct = sessions[index].arrival?.direct { mailboxes[direct].purpose = .forwards }
-        moves.lastStream += 1
-        sessions[index].departure = Departure(stream: moves.lastStream)
+        sessions.moves.lastStream += 1
+        sessions[index].departure = Departure(stream: sessions.moves.lastStream)
         change(index, .moved(box, to: node, until: nil))
         queueDeparture(index)
     }
@@ -155,8 +155,8 @@ extension Gateway {
         guard case .moved(_, let node, _) = sessions[index].state,
             sessions[index].departure?.isQueued == false, hasPart(index)
         else { return }
-        moves.outboxes.append(queuedEntry(index), stage(index), to: node)
-        hasWork = true
+        sessions.moves.outboxes.append(queuedEntry(index), stage(index), to: node)
+        outbox.hasWork = true
     }
 
     private mutating func queuedEntry(_ index: UserSessionIndex) -> SessionOutboxes.Entry {
@@ -191,7 +191,7 @@ extension Gateway {
     /// The next part to be sent; nil: there is none, or no room for one. The driver calls
     /// `partWas` with what has become of it before it asks for another.
     package mutating func nextPart() -> SessionPart? {
-        while let next = moves.outboxes.next() {
+        while let next = sessions.moves.outboxes.next() {
             if let postponed = next.postponed { return postponed }
             guard let entry = next.entry, sessions[entry.session].life == entry.life,
                 sessions[entry.session].departure?.isQueued == true,
@@ -207,9 +207,9 @@ extension Gateway {
     package mutating func partWas(_ outcome: BulkOutcome, _ part: SessionPart) {
         switch outcome {
         case .sent:
-            moves.outboxes.sent(to: part.destination)
+            sessions.moves.outboxes.sent(to: part.destination)
             drain?.lastMoveAt = now
-        case .full: moves.outboxes.postpone(part)
+        case .full: sessions.moves.outboxes.postpone(part)
         case .unreachable:
             if let index = part.beginning { takeBackBeginning(index) }
             endDepartures(to: part.destination)
@@ -219,8 +219,8 @@ extension Gateway {
 
     /// The lane to a node has room again.
     package mutating func hasRoomForParts(to node: NodeID) {
-        moves.outboxes.hasRoom(to: node)
-        hasWork = true
+        sessions.moves.outboxes.hasRoom(to: node)
+        outbox.hasWork = true
     }
 
     /// The parts on their way to a node have been given up.
@@ -256,7 +256,7 @@ extension Gateway {
         }
         part.bytes = bytes.array
         if stage(index) == .waiting, part.beginning == nil, hasPart(index) {
-            moves.outboxes.goOn(queuedEntry(index), to: node)
+            sessions.moves.outboxes.goOn(queuedEntry(index), to: node)
         } else {
             queueDeparture(index)
         }
@@ -340,7 +340,7 @@ extension Gateway {
     /// A node takes nothing any more. Sessions that have not begun to go there wait here as before; what
     /// has not reached it of the others is lost with it.
     private mutating func endDepartures(to node: NodeID) {
-        if let part = moves.outboxes.remove(node), let index = part.beginning {
+        if let part = sessions.moves.outboxes.remove(node), let index = part.beginning {
             takeBackBeginning(index)
         }
         for index in sessions.indices where sessions.isUsed(index) {

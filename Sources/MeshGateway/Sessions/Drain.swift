@@ -57,6 +57,12 @@ struct Drain {
     /// When it ends though not all have moved.
     var endsAt: Instant { (strippedAt ?? stripsAt ?? planned) + Self.strippedTime }
 
+    /// Where clients shall go; empty: to another node, and none has said where clients reach it; nil: nobody
+    /// can take them, or it is not known yet.
+    var destination: String? {
+        isAsking || destinations.isEmpty ? nil : addresses.first ?? ""
+    }
+
     /// A node that takes the session of this number.
     func destination(_ number: Int) -> NodeID { destinations[number % destinations.count].node }
 
@@ -91,7 +97,7 @@ extension Gateway {
     /// There is nobody left to wait for. What has gone to other nodes may not have arrived yet.
     public var isDrained: Bool {
         guard let drain, !drain.isAsking, clientCount == 0 else { return false }
-        return drain.destinations.isEmpty || sessions.count == 0 && moves.outboxes.isEmpty
+        return drain.destinations.isEmpty || sessions.count == 0 && sessions.moves.outboxes.isEmpty
     }
 
     /// When the drain ends though not all have gone; nil: nothing is drained.
@@ -99,7 +105,7 @@ extension Gateway {
 
     /// All that waits has gone to other nodes, and nothing more has come for a while: the moves can end.
     package var hasMovedAll: Bool {
-        guard let drain, !drain.isAsking, clientCount == 0, moves.outboxes.isEmpty else {
+        guard let drain, !drain.isAsking, clientCount == 0, sessions.moves.outboxes.isEmpty else {
             return false
         }
         if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }
@@ -126,7 +132,6 @@ extension Gateway {
         drain?.destinations.sort { $0.node < $1.node }
         let addresses = drain?.destinations.compactMap(\.address) ?? []
         drain?.addresses = addresses
-        destination = drain?.destinations.isEmpty == false ? addresses.first ?? "" : nil
     }
 
     mutating func drainStep() {
@@ -134,24 +139,22 @@ extension Gateway {
         drain?.nextStepAt = now + Self.drainStep
         if progress.destinations.isEmpty {
             // There is nowhere to go, and so nothing to be gained by going slowly.
-            for slot in 0..<clients.count { end(ClientIndex(slot)) }
+            for slot in clients.slots { end(ClientIndex(slot)) }
             return
         }
         let elapsed = (now - progress.startedAt).nanoseconds
         let half = max(1, progress.duration.nanoseconds / 2)
-        tellDestinations(
-            upTo: elapsed >= half ? clients.count : Int(Int64(clients.count) * elapsed / half) + 1)
+        let count = clients.slots.count
+        tellDestinations(upTo: elapsed >= half ? count : Int(Int64(count) * elapsed / half) + 1)
         guard elapsed >= half else { return }
-        let due =
-            elapsed >= 2 * half
-            ? clients.count : Int(Int64(clients.count) * (elapsed - half) / half) + 1
-        endClients(upTo: min(due, clients.count))
+        let due = elapsed >= 2 * half ? count : Int(Int64(count) * (elapsed - half) / half) + 1
+        endClients(upTo: min(due, count))
         if progress.strippedAt == nil, let due = progress.stripsAt, due <= now { stripSessions() }
         offerSessions()
     }
 
     private mutating func tellDestinations(upTo count: Int) {
-        while let progress = drain, progress.told < min(count, clients.count) {
+        while let progress = drain, progress.told < min(count, clients.slots.count) {
             let slot = progress.told
             drain?.told += 1
             guard clients[slot].flags.contains(.open),
@@ -176,10 +179,10 @@ extension Gateway {
             end(ClientIndex(slot))
         }
         // Who has come since is ended at once.
-        guard let progress = drain, progress.ended == clients.count,
+        guard let progress = drain, progress.ended == clients.slots.count,
             !(now - progress.startedAt < progress.duration)
         else { return }
-        for slot in 0..<clients.count { end(ClientIndex(slot)) }
+        for slot in clients.slots { end(ClientIndex(slot)) }
     }
 
     private mutating func end(_ client: ClientIndex) {
@@ -188,8 +191,8 @@ extension Gateway {
             return
         }
         clients[slot].flags.insert(.ending)
-        hasWork = true
-        farewells.append(client)
+        outbox.hasWork = true
+        outbox.farewells.append(client)
     }
 
     /// Hands the sessions that wait to other nodes, as many at once as there may be.

@@ -55,9 +55,9 @@ extension Gateway {
         _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex,
         at holder: NodeID
     ) -> Request {
-        questionBytes.removeAll()
-        Self.appendTake(user, token, seen: seen, to: &questionBytes)
-        let subject = Slice(start: 0, count: questionBytes.count)
+        questions.bytes.removeAll()
+        Self.appendTake(user, token, seen: seen, to: &questions.bytes)
+        let subject = Slice(start: 0, count: questions.bytes.count)
         let id = openQuestion(
             .resume(user: user, token: token, seen: seen), client, target: holder)
         clients[client.slot].flags.insert(.asking)
@@ -76,10 +76,10 @@ extension Gateway {
     mutating func openQuestion(
         _ subject: Question.Subject, _ client: ClientIndex, target: NodeID?
     ) -> QueryID {
-        let id = nextQuestion
-        nextQuestion = id.next
+        let id = questions.takeID()
         var question = Question(
-            client: client, clientID: client.isNone ? 0 : clients[client.slot].id, subject: subject
+            client: client, clientID: client.isNone ? 0 : clients[client.slot].identity.id,
+            subject: subject
         )
         question.target = target
         questions[id] = question
@@ -107,7 +107,7 @@ extension Gateway {
         let client = question.client
         let slot = client.slot
         var next = question.redirection
-        if let index = sessionOfToken[token], sessions[index].user == user {
+        if let index = sessions.ofToken[token], sessions[index].user == user {
             guard case .moved(_, let node, _) = sessions[index].state else {
                 endWaitingForSession(client, index, token, seen: seen)
                 return client
@@ -115,14 +115,14 @@ extension Gateway {
             // It has come and gone on.
             if question.stream != nil { next = node }
         } else if let stream = question.stream {
-            if stream.number > moves.newestStreams[stream.giver] ?? 0 {
-                moves.coming.add(
+            if stream.number > sessions.moves.newestStreams[stream.giver] ?? 0 {
+                sessions.moves.coming.add(
                     ComingSession(
                         question: question, giver: stream.giver, user: user, token: token,
                         seen: seen, until: now + Self.comingTime))
                 return nil
             }
-            next = movedTokens[token]?.node
+            next = sessions.movedTokens[token]?.node
         }
         let isTargetGone = question.target != nil && !question.isAnswered && !isTargetPresent
         // A node that leaves gives its sessions to others first. Some may still name it: they are
@@ -219,8 +219,8 @@ extension Gateway {
         _ token: SessionToken, _ user: [UInt8], seen: UInt64?, to asker: NodeID,
         into answer: inout ByteQueue
     ) {
-        guard let index = sessionOfToken[token], sessions[index].user == user else {
-            if let place = movedTokens[token], place.node != nodeID {
+        guard let index = sessions.ofToken[token], sessions[index].user == user else {
+            if let place = sessions.movedTokens[token], place.node != nodeID {
                 appendPlace(place.node, place.stream, asker, to: &answer)
                 return
             }

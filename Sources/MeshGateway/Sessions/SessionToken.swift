@@ -1,4 +1,24 @@
+import MeshCore
 import MeshWire
+
+/// The tokens of one node's sessions.
+struct SessionTokenSource {
+    private var count: UInt64 = 0
+    private let hasher: KeyHasher
+
+    /// - Parameter hasher: under a secret of this node.
+    init(_ hasher: KeyHasher) { self.hasher = hasher }
+
+    /// The next token: a pseudorandom function of a counter. Nobody who does not have the secret can
+    /// tell its values from random ones.
+    mutating func next(of node: NodeID) -> SessionToken {
+        let words = [UInt8](littleEndian: count)
+        count += 1
+        return SessionToken(
+            node: node, high: hasher.digest(prefix: 1, words.span, 0, 8),
+            low: hasher.digest(prefix: 2, words.span, 0, 8))
+    }
+}
 
 /// What a client shows to go on with a session: the node that has it, and 128 bits that nobody
 /// guesses.

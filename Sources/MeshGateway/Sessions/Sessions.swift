@@ -16,14 +16,10 @@ public struct Errand: Sendable {
 extension Gateway {
     /// When `tick` is due, at the latest; nil: never.
     public mutating func nextDeadline() -> Instant? {
-        var earliest = shortTimers.first?.due
-        for timer in shortTimers { earliest = min(earliest ?? timer.due, timer.due) }
-        if graceHead < graceTimers.count {
-            earliest = min(earliest ?? graceTimers[graceHead].due, graceTimers[graceHead].due)
-        }
-        if moves.outboxes.hasTurn { earliest = now }
-        if let end = moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
-        if let end = clientPause.end { earliest = min(earliest ?? end, end) }
+        var earliest = sessions.timers.next
+        if sessions.moves.outboxes.hasTurn { earliest = now }
+        if let end = sessions.moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
+        if let end = redis.pause.end { earliest = min(earliest ?? end, end) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
         return earliest
     }
@@ -38,7 +34,7 @@ extension Gateway {
         // A session that waits here has its subscription already: it is let go on at any bound.
         let isResumption = arguments.count > 3 && equals(2, "resume", input)
         guard isResumption || hasRoom(.user, 1..<2, input, client) else { return .handled }
-        if let destination {
+        if let destination = drain?.destination {
             fail(client, .state(.draining(destination: destination)))
             return .handled
         }
@@ -46,7 +42,7 @@ extension Gateway {
             // A message that comes directly for a session that is arriving takes its turn.
             let index = session(of: bytes(1, input), at: client)
             if !(index.map { isHolding($0) } ?? false) {
-                join(client, .user, input, absolute(1))
+                join(client, .user, input, arguments[1])
             }
             confirmWhenKnown(client)
             ok(client)
@@ -101,7 +97,7 @@ extension Gateway {
             fail(client, .limit(.sessions))
             return nil
         }
-        let index = makeSession(user, .attached(client), newToken())
+        let index = makeSession(user, .attached(client), sessions.tokens.next(of: nodeID))
         sessions[index].isCounted = isCounted
         hold(index, at: client)
         join(client, user)
@@ -112,15 +108,15 @@ extension Gateway {
         _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ input: Span<UInt8>,
         _ client: ClientIndex
     ) -> Request {
-        var holder = movedTokens[token]?.node ?? token.node
-        if let index = sessionOfToken[token], sessions[index].user == user {
+        var holder = sessions.movedTokens[token]?.node ?? token.node
+        if let index = sessions.ofToken[token], sessions[index].user == user {
             if case .moved(_, let node, _) = sessions[index].state {
                 holder = node
             } else {
                 resumeHere(index, token, seen: seen, client)
                 return .handled
             }
-        } else if sessionOfToken[token] != nil || holder == nodeID {
+        } else if sessions.ofToken[token] != nil || holder == nodeID {
             refuseToken(client)
             return .handled
         }
@@ -299,25 +295,15 @@ extension Gateway {
     /// Afterwards the driver performs `changes` and `errands`.
     public mutating func tick(at now: Instant) {
         self.now = max(now, self.now)
-        while graceHead < graceTimers.count, graceTimers[graceHead].due <= self.now {
-            let timer = graceTimers[graceHead]
-            graceHead += 1
-            guard sessions[timer.session].serial == timer.serial else { continue }
-            expire(timer.session)
+        while let timer = sessions.timers.takeGrace(by: self.now) {
+            if sessions[timer.session].serial == timer.serial { expire(timer.session) }
         }
-        if graceHead > 256, graceHead * 2 > graceTimers.count {
-            graceTimers.removeFirst(graceHead)
-            graceHead = 0
+        for timer in sessions.timers.takeDue(by: self.now)
+        where sessions[timer.session].serial == timer.serial {
+            shortTimerFired(timer.session)
         }
-        if shortTimers.contains(where: { $0.due <= self.now }) {
-            let due = shortTimers.filter { $0.due <= self.now }
-            shortTimers.removeAll { $0.due <= self.now }
-            for timer in due where sessions[timer.session].serial == timer.serial {
-                shortTimerFired(timer.session)
-            }
-        }
-        if let end = clientPause.end, end <= self.now { endPause() }
-        movedTokens.forget(endingBy: self.now)
+        if let end = redis.pause.end, end <= self.now { endPause() }
+        sessions.movedTokens.forget(endingBy: self.now)
         giveUpComing()
         drainStep()
     }
@@ -341,18 +327,8 @@ extension Gateway {
         let session = UserSession(
             state: state, token: token, user: user, key: hasher.key(.user, user), serial: 0)
         let index = sessions.insert(session)
-        sessionOfToken[session.token] = index
+        sessions.ofToken[session.token] = index
         return index
-    }
-
-    private mutating func newToken() -> SessionToken {
-        // A pseudorandom function of a counter, under a key that the driver draws: nobody who does
-        // not have the key can tell its values from random ones.
-        let words = [UInt8](littleEndian: tokenCount)
-        tokenCount += 1
-        return SessionToken(
-            node: nodeID, high: secretHasher.digest(prefix: 1, words.span, 0, 8),
-            low: secretHasher.digest(prefix: 2, words.span, 0, 8))
     }
 
     /// A token was shown. The next one is made if it was the last that the client has been told; if it
@@ -361,8 +337,8 @@ extension Gateway {
         guard token == sessions[index].token else { return }
         settle(index, on: token)
         sessions[index].former = token
-        sessions[index].token = newToken()
-        sessionOfToken[sessions[index].token] = index
+        sessions[index].token = sessions.tokens.next(of: nodeID)
+        sessions.ofToken[sessions[index].token] = index
     }
 
     /// The session is known by this one of its tokens alone. Its former node, which does not know whether
@@ -378,13 +354,13 @@ extension Gateway {
 
     /// A token is good for nothing any more, or at another node.
     mutating func remember(_ token: SessionToken, isAt node: NodeID, stream: UInt64 = 0) {
-        movedTokens.add(
+        sessions.movedTokens.add(
             token, MovedTokens.Place(node: node, stream: stream),
             until: now + max(configuration.sessionGrace, Self.movedTime * 2))
     }
 
     private mutating func dropToken(_ token: SessionToken, of index: UserSessionIndex) {
-        if sessionOfToken[token] == index { sessionOfToken[token] = nil }
+        if sessions.ofToken[token] == index { sessions.ofToken[token] = nil }
     }
 
     mutating func change(_ index: UserSessionIndex, _ state: UserSession.State) {
@@ -394,8 +370,7 @@ extension Gateway {
         switch state {
         case .attached: break
         case .waiting(_, let until):
-            // The grace is the same for all, so this list is in order by itself.
-            graceTimers.append(SessionTimer(due: until, session: index, serial: serial))
+            sessions.timers.addGrace(SessionTimer(due: until, session: index, serial: serial))
         case .moved(_, _, let until):
             if let until { setShortTimer(index, until) }
         }
@@ -406,7 +381,7 @@ extension Gateway {
     }
 
     mutating func setShortTimer(_ index: UserSessionIndex, _ due: Instant) {
-        shortTimers.append(
+        sessions.timers.add(
             SessionTimer(due: due, session: index, serial: sessions[index].serial))
     }
 
@@ -421,7 +396,7 @@ extension Gateway {
     mutating func forget(_ index: UserSessionIndex) {
         for token in sessions[index].tokens { dropToken(token, of: index) }
         if let arrival = sessions[index].arrival {
-            moves.arrivals[arrival.stream] = nil
+            sessions.moves.arrivals[arrival.stream] = nil
             if let direct = arrival.direct { closeMailbox(direct) }
         }
         sessions.remove(index)
@@ -471,13 +446,6 @@ extension Gateway {
     mutating func leave(_ client: ClientIndex, named user: [UInt8]) {
         leave(client, .user, user.span, Slice(start: 0, count: user.count))
     }
-}
-
-/// When something is due for a session that has not changed since.
-struct SessionTimer {
-    var due: Instant
-    var session: UserSessionIndex
-    var serial: UInt32
 }
 
 extension Array<UInt8> {

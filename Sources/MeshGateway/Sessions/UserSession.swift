@@ -75,6 +75,16 @@ struct UserSession {
 struct UserSessions {
     private var sessions: [UserSession] = []
     private var free: [UserSessionIndex] = []
+    /// The sessions that are here, by the tokens that clients may show for them.
+    var ofToken: [SessionToken: UserSessionIndex] = [:]
+    var movedTokens = MovedTokens()
+    var moves = SessionMoves()
+    var timers = SessionTimers()
+    var tokens: SessionTokenSource
+    /// The message at hand was forwarded by another node.
+    var isForwarded = false
+
+    init(tokens: SessionTokenSource) { self.tokens = tokens }
 
     var count: Int { sessions.count - free.count }
 
