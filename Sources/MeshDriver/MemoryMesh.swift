@@ -133,11 +133,13 @@ public struct MemoryMesh: ~Copyable {
             var next = end
             if parcelsTaken < parcels.count { next = min(next, parcels[parcelsTaken].time) }
             let isQuiet = !runDeadlines(next: &next)
-            // The bytes that they have sent go first. A deadline in the past must not stop the clock.
+            // The bytes that they have sent go first. A deadline in the past must not stop the clock, and
+            // one that was set by what was just due must not be passed by.
             if !isQuiet, mayBeDue {
                 mayBeDue = false
                 continue
             }
+            if !isQuiet { next = min(next, now + .microseconds(100)) }
             if now >= end {
                 settle()
                 return

@@ -22,7 +22,7 @@ extension Gateway {
         let id = MessageID(origin: nodeID, number: number)
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
-        var localCount = topic.isNone ? 0 : Int(registry.topics[topic].count)
+        var localCount = topic.isNone ? 0 : receiverCount(topic)
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += countMatched(message.name, input) }
         let slot = client.slot
@@ -139,7 +139,7 @@ extension Gateway {
         }
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
         if topic.isNone { return 0 }
-        let receivers = Int(registry.topics[topic].count)
+        let receivers = receiverCount(topic)
         fanOut(topic, MessageWord(body), name, payload, input, id)
         return receivers
     }
@@ -154,7 +154,7 @@ extension Gateway {
         var receivers = 0
         let topic = registry.topics.find(kind, key, input, Int(name.start), Int(name.count))
         if !topic.isNone {
-            receivers = Int(registry.topics[topic].count)
+            receivers = receiverCount(topic)
             fanOut(topic, .message, name, payload, input, id)
         }
         receivers += countMatched()
@@ -167,7 +167,7 @@ extension Gateway {
     public func hasAnother(_ body: RoutedBody, _ key: Key) -> Bool {
         guard let kind = TopicKind(body) else { return false }
         var found = false
-        registry.topics.forEach(kind, key) { _ in found = true }
+        registry.topics.forEach(kind, key) { if presentCount($0) > 0 { found = true } }
         return found
     }
 
@@ -184,7 +184,7 @@ extension Gateway {
         patterns.endMatch()
         var receivers = 0
         for number in patterns.matched {
-            receivers += Int(registry.topics[patterns.topic(of: number)].count)
+            receivers += receiverCount(patterns.topic(of: number))
         }
         return receivers
     }

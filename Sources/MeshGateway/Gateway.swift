@@ -197,11 +197,6 @@ public struct Gateway: ~Copyable {
         precondition(clients[slot].flags.contains(.open), "client \(client) is not open")
         keepSessions(client)
         let doubts = clients[slot].parted.isEmpty ? [] : judge(client, parting)
-        for kind in TopicKind.allCases {
-            while !clients[slot].lists[first: kind].isNone {
-                leave(client, clients[slot].lists[first: kind])
-            }
-        }
         // What was asked for it is still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
         if !clients[slot].flags.isDisjoint(with: [.scripting, .working]) {
@@ -214,7 +209,7 @@ public struct Gateway: ~Copyable {
         refund(client)
         // The index may be used again before the driver looks into `dirty`.
         if isDirty { outbox.dirty.removeAll { $0 == client } }
-        clients.vacate(slot, leaving: Session())
+        remove(client)
         return doubts
     }
 
@@ -247,7 +242,10 @@ public struct Gateway: ~Copyable {
     }
 
     /// Connections that are open.
-    public var clientCount: Int { clients.usedCount }
+    public var clientCount: Int {
+        // Not a mere `get`: the caller would copy the whole gateway for it.
+        mutating get { clients.usedCount }
+    }
     /// Different channels subscribed to here.
     public var channelCount: Int { registry.topics.count(.channel) }
     /// Different patterns subscribed to here.

@@ -141,7 +141,7 @@ extension Gateway {
     func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
         let key = hasher.key(kind.keyKind, name)
         let topic = registry.topics.find(kind, key, name.span, 0, name.count)
-        return topic.isNone ? 0 : Int(registry.topics[topic].count)
+        return topic.isNone ? 0 : presentCount(topic)
     }
 
     static func append(_ name: [UInt8], to queue: inout ByteQueue) {

@@ -10,7 +10,6 @@ import MeshWire
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
     var flags: SessionFlags = []
-    var origin = ClientOrigin.elsewhere
     var lists = SubscriptionLists()
     var output = ByteQueue()
     /// Messages that came while the replies of a transaction are being written: they follow them.
@@ -27,8 +26,6 @@ struct Session: ~Copyable {
     var transaction = Transaction()
     /// The sessions that this connection has.
     var sessions = HeldSessions()
-    /// Those of them of which messages may still come twice.
-    var settlingCount = 0
 
     // Clients that may be behind, see SlowConsumers.
 
@@ -48,6 +45,9 @@ struct Session: ~Copyable {
 
     /// Since when the output has been above the soft limit; nil: it is not.
     var overSoftLimitSince: Instant?
+    var origin = ClientOrigin.elsewhere
+    /// Those of its sessions of which messages may still come twice.
+    var settlingCount: Int32 = 0
     var identity = ClientIdentity()
 
     var isRESP3: Bool {

@@ -199,6 +199,7 @@ extension Server {
         if edge.gateway.isGathering, let client = edge.gateway.gatherChannels() {
             pause.resumable.append(client)
         }
+        if edge.gateway.hasGone { edge.gateway.endGone() }
         for client in edge.gateway.takeResting() { pause.resumable.append(client) }
         for waiting in pause.ofTurn where edge.gateway.client(tagged: waiting.tag) != nil {
             pause.resumable.append(waiting.client)

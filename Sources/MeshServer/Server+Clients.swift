@@ -132,6 +132,7 @@ extension Server {
             return .next
         }
         if !node.takesAll, mustWait(publication, bytes, client) { return .paused }
+        if !edge.gateway.outbox.changes.isEmpty { applyChanges(&effects) }
         let copies = edge.gateway.counters[.clientCopies]
         let outcome: PublishOutcome
         if publication.isDecoded {

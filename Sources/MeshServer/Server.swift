@@ -389,7 +389,7 @@ public struct Server: ~Copyable {
     /// asked and not been answered yet, until there is nothing left.
     mutating func settle(_ effects: inout ServerEffects) {
         noteReadiness()
-        if edge.gateway.isGathering { hasSteps = true }
+        if edge.gateway.isGathering || edge.gateway.hasGone { hasSteps = true }
         while true {
             if !edge.gateway.outbox.changes.isEmpty {
                 applyChanges(&effects)

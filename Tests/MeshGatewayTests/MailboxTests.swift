@@ -21,13 +21,13 @@ extension Gateway {
     /// Whether each stored message has as many holders as mailboxes have it.
     func hasSoundMailboxes() -> Bool {
         var holders: [StoredMessageIndex: Int32] = [:]
-        for slot in 0..<clients.count {
+        for slot in clients.slots {
             for message in clients[slot].mailbox.waiting.all { holders[message, default: 0] += 1 }
             for given in clients[slot].mailbox.given.all {
                 holders[given.message, default: 0] += 1
             }
         }
-        for slot in 0..<mailboxes.count {
+        for slot in mailboxes.slots {
             for message in mailboxes[slot].messages.waiting.all {
                 holders[message, default: 0] += 1
             }
@@ -39,7 +39,7 @@ extension Gateway {
     /// Whether the account of memory is that of its parts.
     private func hasSoundAccount() -> Bool {
         var (output, input) = (0, 0)
-        for slot in 0..<clients.count {
+        for slot in clients.slots {
             let charge = clients[slot].charge
             if !clients[slot].flags.contains(.open), charge.output + charge.input > 0 {
                 return false

@@ -125,7 +125,7 @@ import Testing
         for _ in 0..<30 {
             for number in 0..<20 {
                 harness.deliver(.user, "u\(number)", text)
-                let waiting = (0..<harness.gateway.mailboxes.count).reduce(0) {
+                let waiting = harness.gateway.mailboxes.slots.reduce(0) {
                     $0 + harness.gateway.mailboxes[$1].messages.waiting.cost
                 }
                 #expect(waiting <= share)

@@ -12,12 +12,16 @@ import Testing
         for _ in 0..<count - 2 { _ = servers.open() }
         let (asker, other) = (servers.open(), servers.open())
         servers.mesh.send(Array("CLIENT LIST\r\nECHO end\r\n".utf8), from: asker, 0)
-        let begun = servers.mesh.hosts[0].server.edge.gateway.redis.long.listings[asker]?.nextSlot
-        #expect((begun ?? 0) * ClientListing.unitsPerClient <= Work.perEvent + 2 * count)
-        #expect(begun != nil && servers.read(asker) == "")
+        let begun = servers.mesh.hosts[0].server.edge.gateway.redis.long.commands[asker]
+        guard case .listing(let listing) = begun else {
+            Issue.record("the list does not go on")
+            return
+        }
+        #expect(listing.nextSlot * ClientListing.unitsPerClient <= Work.perEvent + 2 * count)
+        #expect(servers.read(asker) == "")
         servers.mesh.send(Array("PING\r\n".utf8), from: other, 0)
         #expect(servers.read(other) == "+PONG·")
-        let goesOn = servers.mesh.hosts[0].server.edge.gateway.redis.long.listings[asker] != nil
+        let goesOn = servers.mesh.hosts[0].server.edge.gateway.redis.long.commands[asker] != nil
         #expect(goesOn)
         servers.run(for: .milliseconds(10))
         let reply = servers.read(asker)
@@ -35,7 +39,7 @@ import Testing
         servers.mesh.close(asker, 0)
         servers.run(for: .milliseconds(10))
         let (listings, resting) = (
-            servers.mesh.hosts[0].server.edge.gateway.redis.long.listings.count,
+            servers.mesh.hosts[0].server.edge.gateway.redis.long.commands.count,
             servers.mesh.hosts[0].server.edge.gateway.redis.long.resting.count
         )
         #expect(listings == 0 && resting == 0)

@@ -141,7 +141,7 @@ extension Gateway {
             return .handled
         }
         if principal(of: client) != .administrator { listing.only = client }
-        return begin(listing, for: client)
+        return begin(.listing(listing), for: client)
     }
 
     mutating func killClients(

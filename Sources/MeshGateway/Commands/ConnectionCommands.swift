@@ -141,15 +141,16 @@ extension Gateway {
     }
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
-    mutating func reset(_ client: ClientIndex) {
-        let slot = client.slot
+    mutating func reset(_ client: ClientIndex) -> Request {
         endHolding(at: client)
         releaseMailbox(client)
-        for kind in TopicKind.allCases {
-            while !clients[slot].lists[first: kind].isNone {
-                leave(client, clients[slot].lists[first: kind])
-            }
-        }
+        return begin(.reset, for: client)
+    }
+
+    /// - Returns: whether all is done.
+    mutating func goOnWithReset(_ client: ClientIndex, _ units: inout Int) -> Bool {
+        let slot = client.slot
+        guard leaveAll(client, &units) else { return false }
         clients[slot].flags.subtract([
             .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
             .moves, .gapPending, .confirmsLocally,
@@ -162,6 +163,8 @@ extension Gateway {
         clients[slot].identity.name = []
         clients[slot].watching = []
         clients[slot].output.append("+RESET\r\n")
+        wrote(client)
+        return true
     }
 
     // MARK: CLIENT

@@ -30,7 +30,7 @@ extension Gateway {
             return publication(.channel, parts.name, parts.payload, input, by: client)
         }
 
-        if state.contains(.working) { return goOnWithListing(client) }
+        if state.contains(.working) { return goOnWithCommand(client) }
         if state.contains(.skipping) { return skip(input, at: &offset, client) }
         if redis.pause.holdsAll { return awaitPauseEnd(client) }
         if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
@@ -358,7 +358,7 @@ extension Gateway {
             ok(client)
             clients[client.slot].flags.insert(.ending)
             return .end
-        case .reset: reset(client)
+        case .reset: return reset(client)
         case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
             .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection:
             connectionCommand(command, input, client, now)

@@ -3,14 +3,21 @@ import MeshWire
 
 /// Commands that take longer than a turn of the driver's loop may: they go on in the next.
 struct LongCommands {
-    /// CLIENT LIST, by the client that asks.
-    var listings: [ClientIndex: ClientListing] = [:]
+    enum Command {
+        case listing(ClientListing)
+        case reset
+        /// UNSUBSCRIBE and its kin, without a name.
+        case unsubscription(TopicKind)
+    }
+
+    /// By the client that gave it.
+    var commands: [ClientIndex: Command] = [:]
     /// Clients whose commands, or scripts, go on in the next turn.
     var resting: [ClientIndex] = []
 
     /// The client is gone.
     mutating func forget(_ client: ClientIndex) {
-        listings[client] = nil
+        commands[client] = nil
         resting.removeAll { $0 == client }
     }
 }
@@ -49,28 +56,43 @@ extension Gateway {
         return clients
     }
 
-    /// Begins a CLIENT LIST.
-    mutating func begin(_ listing: ClientListing, for client: ClientIndex) -> Request {
-        redis.long.listings[client] = listing
+    /// Begins a command, and carries out as much of it as may be in this turn.
+    mutating func begin(_ command: LongCommands.Command, for client: ClientIndex) -> Request {
+        redis.long.commands[client] = command
         clients[client.slot].flags.insert(.working)
-        return goOnWithListing(client)
+        return goOnWithCommand(client)
     }
 
-    /// In the place of a command: as many lines more as may be in this turn, or all that is left.
+    /// In the place of a command: as much more of the one at hand as may be in this turn.
     @inline(never)
-    mutating func goOnWithListing(_ client: ClientIndex) -> Request {
-        // Taken out: its text is not copied when it grows.
-        guard var listing = redis.long.listings.removeValue(forKey: client) else {
-            preconditionFailure("client \(client) has no list")
+    mutating func goOnWithCommand(_ client: ClientIndex) -> Request {
+        // Taken out: what it has gathered is not copied when it grows.
+        guard let command = redis.long.commands.removeValue(forKey: client) else {
+            preconditionFailure("client \(client) has no command to go on with")
         }
         var units = min(unitsLeft, Work.perEvent)
         let before = units
         defer { charge(before - units) }
-        while listing.nextSlot < clients.slots.count {
-            guard units > 0 else {
-                redis.long.listings[client] = listing
-                return rest(client)
+        let rest: LongCommands.Command? =
+            switch command {
+            case .listing(let listing): goOn(with: listing, client, &units).map { .listing($0) }
+            case .reset: goOnWithReset(client, &units) ? nil : command
+            case .unsubscription(let kind): leaveAll(kind, client, &units) ? nil : command
             }
+        if let rest {
+            redis.long.commands[client] = rest
+            return self.rest(client)
+        }
+        clients[client.slot].flags.remove(.working)
+        return .handled
+    }
+
+    /// - Returns: the rest of the list; nil: it has been answered.
+    private mutating func goOn(
+        with listing: consuming ClientListing, _ client: ClientIndex, _ units: inout Int
+    ) -> ClientListing? {
+        while listing.nextSlot < clients.slots.count {
+            guard units > 0 else { return listing }
             let slot = listing.nextSlot
             listing.nextSlot += 1
             units -= 1
@@ -79,9 +101,8 @@ extension Gateway {
             listing.text += "\n"
             units -= ClientListing.unitsPerClient
         }
-        clients[client.slot].flags.remove(.working)
         reply(client, .verbatim(listing.text))
-        return .handled
+        return nil
     }
 
     private func isWanted(_ slot: Int, in listing: ClientListing) -> Bool {

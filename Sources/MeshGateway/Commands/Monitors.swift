@@ -29,7 +29,9 @@ struct ClientPause {
 extension Gateway {
     /// Whether a PUBLISH may be carried out without a look at anything else.
     mutating func chooseWay() {
-        redis.takesShortWay = isReady && redis.monitors.clients.isEmpty && redis.pause.end == nil
+        redis.takesShortWay =
+            isReady && redis.monitors.clients.isEmpty && redis.pause.end == nil
+            && !registry.hasGone
     }
 
     // MARK: MONITOR

@@ -87,6 +87,9 @@ extension Gateway {
             clients[client.slot].identity.lastSeenAt = now
             arguments.line = line
             if !redis.monitors.clients.isEmpty { show(isShard, name, payload, line) }
+            if registry.hasGone {
+                endGone(isShard ? .shardChannel : .channel, name, line.span)
+            }
             let request = publication(
                 isShard ? .shardChannel : .channel, name, payload, line.span, by: client)
             guard case .publish(var publication) = request else { return request }

@@ -12,6 +12,9 @@ extension Gateway {
             fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
             return .handled
         }
+        if registry.hasGone, let kind = TopicKind(body) {
+            endGone(kind, arguments[1], input)
+        }
         let request = publication(body, arguments[1], arguments[2], input, by: client)
         guard arguments.isDecoded, case .publish(var publication) = request else { return request }
         publication.isDecoded = true
@@ -120,11 +123,7 @@ extension Gateway {
     ) -> Request {
         let slot = client.slot
         releaseMailbox(client)
-        if arguments.count == 1 {
-            leaveAll(kind, client)
-            chooseRestriction(client)
-            return .handled
-        }
+        if arguments.count == 1 { return begin(.unsubscription(kind), for: client) }
         let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.left(kind)
         for index in 1..<arguments.count {
@@ -140,20 +139,28 @@ extension Gateway {
         return .handled
     }
 
-    /// Ends all subscriptions of a kind, with a confirmation for each, or one for none.
-    mutating func leaveAll(_ kind: TopicKind, _ client: ClientIndex) {
+    /// Ends subscriptions of a kind, with a confirmation for each, or one for none: all of them, or as many
+    /// as `units` suffice for.
+    ///
+    /// - Returns: whether all is done.
+    mutating func leaveAll(
+        _ kind: TopicKind, _ client: ClientIndex, _ units: inout Int
+    ) -> Bool {
         let slot = client.slot
         let isRESP3 = clients[slot].isRESP3
         let word = Confirmation.left(kind)
+        defer { wrote(client) }
         if clients[slot].lists[count: kind] == 0 {
             let count = confirmedCount(kind, client)
             clients[slot].output.appendPush(3, isRESP3: isRESP3)
             clients[slot].output.append(word)
             clients[slot].output.appendNull(isRESP3: isRESP3)
             clients[slot].output.appendInteger(count)
-            return
+            return true
         }
         while !clients[slot].lists[first: kind].isNone {
+            guard units > 0 else { return false }
+            units -= Self.unitsPerSubscription
             let subscription = clients[slot].lists[first: kind]
             // The name is written first: with its last subscriber the topic forgets it.
             clients[slot].output.appendPush(3, isRESP3: isRESP3)
@@ -163,6 +170,8 @@ extension Gateway {
             let count = confirmedCount(kind, client)
             clients[slot].output.appendInteger(count)
         }
+        chooseRestriction(client)
+        return true
     }
 
     /// The number in a confirmation: channels and patterns together, shard channels apart, and

@@ -1,3 +1,4 @@
+import MeshCore
 import MeshWire
 
 /// A subscription's place in the gateway's table; reused after `leave`.
@@ -30,6 +31,12 @@ struct Registry: ~Copyable {
     }
 
     var topics: Topics
+    /// Clients that are no more, and whose subscriptions are still to be ended, the first one first.
+    var gone = FIFO<ClientIndex>() {
+        didSet { hasGone = !gone.isEmpty }
+    }
+    /// The same as that `gone` is not empty: each message asks.
+    private(set) var hasGone = false
     private var subscriptions = Slab<Subscription>()
     /// The first of the free subscriptions.
     private var freeSubscription = SubscriptionIndex.none

@@ -96,7 +96,7 @@ extension Gateway {
 
     /// There is nobody left to wait for. What has gone to other nodes may not have arrived yet.
     public var isDrained: Bool {
-        guard let drain, !drain.isAsking, clientCount == 0 else { return false }
+        guard let drain, !drain.isAsking, clients.usedCount == 0 else { return false }
         return drain.destinations.isEmpty || sessions.count == 0 && sessions.moves.outboxes.isEmpty
     }
 
@@ -105,7 +105,8 @@ extension Gateway {
 
     /// All that waits has gone to other nodes, and nothing more has come for a while: the moves can end.
     package var hasMovedAll: Bool {
-        guard let drain, !drain.isAsking, clientCount == 0, sessions.moves.outboxes.isEmpty else {
+        guard let drain, !drain.isAsking, clients.usedCount == 0, sessions.moves.outboxes.isEmpty
+        else {
             return false
         }
         if let last = drain.lastMoveAt, now - last < Self.afterMove { return false }

@@ -1,0 +1,124 @@
+import Foundation
+import MeshCore
+import Testing
+
+@testable import MeshGateway
+@testable import MeshServer
+
+/// A client with very many names ends them, or goes, and nobody waits for it meanwhile.
+@Suite struct ManyNamesTests {
+    /// Some ten turns' worth.
+    private let count = 10 * Work.perTurn / Gateway.unitsPerSubscription
+
+    /// A client of host 0 that has many names.
+    private func holder(_ servers: Servers, _ command: String, _ prefix: String) -> ClientIndex {
+        let client = servers.open()
+        for start in stride(from: 0, to: count, by: 1_000) {
+            let names = (start..<min(start + 1_000, count)).map { "\(prefix)\($0)" }
+            if command == "MESH.ATTACH" {
+                servers.send(
+                    names.map { "MESH.ATTACH \($0)\r\n" }.joined(), from: client)
+            } else {
+                servers.send("\(command) \(names.joined(separator: " "))\r\n", from: client)
+            }
+            servers.run(for: .milliseconds(1))
+        }
+        servers.run(for: .milliseconds(200))
+        _ = servers.read(client)
+        return client
+    }
+
+    private func subscriptions(_ servers: Servers) -> Int {
+        servers.mesh.hosts[0].server.edge.gateway.subscriptionCount
+    }
+
+    @Test(arguments: ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MESH.WATCH", "MESH.ATTACH"])
+    func `a client that goes leaves over several turns, and is gone at once for others`(
+        command: String
+    ) {
+        let servers = Servers(2)
+        let client = holder(servers, command, "n")
+        #expect(subscriptions(servers) == count)
+        let (other, far) = (servers.open(), servers.open(1))
+        // As to a user who was alone on its connection.
+        let single = servers.open()
+        servers.send("MESH.ATTACH single\r\n", from: single)
+        servers.run(for: .milliseconds(10))
+        servers.mesh.close(single, 0)
+        let answer = servers.exchange(other, "MESH.SEND single x\r\n")
+        servers.mesh.close(client, 0)
+        let left = subscriptions(servers)
+        #expect(left > count / 2 && left < count)
+        // The last name: its subscription has not ended yet.
+        let last = "n\(count - 1)"
+        switch command {
+        case "SUBSCRIBE", "PSUBSCRIBE":
+            #expect(servers.exchange(other, "PUBLISH \(last) x\r\n") == ":0·")
+            #expect(servers.exchange(other, "PUBSUB NUMSUB \(last)\r\n").hasSuffix(":0·"))
+        case "SSUBSCRIBE": #expect(servers.exchange(other, "SPUBLISH \(last) x\r\n") == ":0·")
+        case "MESH.ATTACH":
+            #expect(servers.exchange(other, "MESH.SEND \(last) x\r\n") == answer)
+        default: #expect(servers.exchange(other, "PING\r\n") == "+PONG·")
+        }
+        servers.run(for: .milliseconds(500))
+        #expect(subscriptions(servers) == 0)
+        let entries = servers.exchange(far, "MESH.STATUS\r\n", 1)
+        #expect(entries.contains("$7·entries·:0·"), "\(entries)")
+        // Its place is used again, by one who has nothing of it.
+        let next = servers.open()
+        #expect(next == client)
+        #expect(servers.exchange(next, "SUBSCRIBE fresh\r\n").hasSuffix("$5·fresh·:1·"))
+    }
+
+    @Test func `a message for a user whose client is going waits for the next one`() {
+        let servers = Servers(2)
+        let client = holder(servers, "MESH.ATTACH", "u")
+        servers.mesh.close(client, 0)
+        let (sender, user) = (servers.open(1), "u\(count - 1)")
+        servers.send("MESH.SEND \(user) late\r\n", from: sender, 1)
+        servers.run(for: .milliseconds(500))
+        let back = servers.open()
+        servers.send("MESH.ATTACH \(user)\r\n", from: back)
+        servers.run(for: .milliseconds(500))
+        #expect(servers.read(back).hasSuffix("$4·late·"))
+    }
+
+    @Test func `RESET is answered once, when all has ended`() {
+        let servers = Servers(1)
+        let client = holder(servers, "SUBSCRIBE", "c")
+        servers.send("RESET\r\nECHO end\r\n", from: client)
+        #expect(servers.read(client) == "" && subscriptions(servers) > 0)
+        #expect(servers.exchange(servers.open(), "PING\r\n") == "+PONG·")
+        servers.run(for: .milliseconds(100))
+        #expect(servers.read(client) == "+RESET·$3·end·")
+        #expect(subscriptions(servers) == 0)
+    }
+
+    @Test func `UNSUBSCRIBE without names confirms each, over several turns`() {
+        let servers = Servers(1)
+        let client = holder(servers, "SUBSCRIBE", "c")
+        servers.send("UNSUBSCRIBE\r\nPING\r\n", from: client)
+        var reply = servers.read(client)
+        let first = subscriptions(servers)
+        #expect(first > 0 && first < count)
+        #expect(servers.exchange(servers.open(), "PING\r\n") == "+PONG·")
+        for _ in 0..<1_000 where !reply.hasSuffix("+PONG·") {
+            servers.run(for: .milliseconds(1))
+            reply += servers.read(client)
+        }
+        #expect(reply.components(separatedBy: "unsubscribe").count == count + 1)
+        #expect(reply.hasSuffix(":0·+PONG·"))
+        #expect(subscriptions(servers) == 0)
+    }
+
+    @Test func `a client that goes in the middle of its RESET leaves nothing behind`() {
+        let servers = Servers(1)
+        let client = holder(servers, "SUBSCRIBE", "c")
+        servers.send("RESET\r\n", from: client)
+        servers.mesh.close(client, 0)
+        servers.run(for: .milliseconds(200))
+        #expect(subscriptions(servers) == 0)
+        let commands = servers.mesh.hosts[0].server.edge.gateway.redis.long.commands.count
+        #expect(commands == 0)
+    }
+}
