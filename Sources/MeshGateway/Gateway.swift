@@ -99,7 +99,7 @@ public struct InterestChange: Sendable {
 /// `.incomplete`, and does what each answer says. After each call it performs `changes`, and
 /// before it sleeps it flushes the clients in `dirty`. One thread owns a gateway.
 public struct Gateway: ~Copyable {
-    /// What the driver has to see to.
+    /// All that the driver has to see to.
     public var outbox = GatewayOutbox()
     public internal(set) var counters = GatewayCounters()
 

@@ -147,7 +147,7 @@ public struct OutputLimit: Sendable {
 
 /// The bounds that are compared with each command and each message.
 struct ClientLimits {
-    /// What clients may send, and what those who have not authenticated themselves may.
+    /// For clients, and for those who have not authenticated themselves.
     let request: RESPLimits
     let stranger: RESPLimits
     /// Output below this is within every limit, and not worth counting at once.

@@ -1,4 +1,4 @@
-/// What a gateway leaves for its driver, which empties what it has seen to.
+/// The things that a gateway leaves for its driver, which empties what it has seen to.
 public struct GatewayOutbox {
     /// Of the directory, since the driver last looked: after each call of `next` and `close`.
     public var changes: [InterestChange] = []
@@ -9,7 +9,7 @@ public struct GatewayOutbox {
     /// There is something in the lists below, or a new setting; the driver sets this to false when it
     /// has seen to all of them.
     public var hasWork = false
-    /// What the gateway asks other nodes by itself; seen to after `tick` too.
+    /// Questions of the gateway's own to other nodes; seen to after `tick` too.
     public var errands: [Errand] = []
     /// Clients whose connections the driver is to end, once what they have to be sent is sent; seen to
     /// after `tick` too.

@@ -9,7 +9,7 @@ struct OpenQuestions: ~Copyable {
     var bytes = ByteQueue()
     /// The subject of the last `.report`.
     var report = Report.members
-    /// What those about channels, and about counts, have beside.
+    /// More about the questions for channels, and for counts.
     var channels = ChannelQuestions()
     var counts = CountQuestions()
 

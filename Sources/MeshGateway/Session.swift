@@ -55,7 +55,7 @@ struct Session: ~Copyable {
     }
 }
 
-/// What people see of a client, in CLIENT LIST and in the log.
+/// The things that people see of a client, in CLIENT LIST and in the log.
 struct ClientIdentity {
     /// No other connection of this node has had it.
     var id: Int64 = 0

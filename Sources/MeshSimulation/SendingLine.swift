@@ -13,7 +13,7 @@ struct SendingLine {
         var size: Int
     }
 
-    /// What leaves next: so many bytes of a frame.
+    /// The packet that leaves next: so many bytes of a frame.
     struct Turn {
         var action: Action
         var bytes: Int

@@ -56,7 +56,7 @@ struct Connection: ~Copyable {
         var doubt: UInt32?
     }
 
-    /// What is known of the peer.
+    /// The peer, as far as it is known.
     enum Peer {
         case present
         /// It has ended its side in order.
@@ -95,7 +95,7 @@ struct Connection: ~Copyable {
     var isDirty = false
     /// Stands in the reactor's list of connections with a deadline.
     var isTimed = false
-    /// What epoll knows.
+    /// The state that epoll knows.
     var registered = Stream.Interest.input
     /// Its queue is above `Limits.congestionBytes` and has not yet fallen below half of it.
     var isCongested = false
@@ -138,7 +138,7 @@ struct Connection: ~Copyable {
         if case .lingering(let lingering) = phase { lingering } else { nil }
     }
 
-    /// What arrives is read, if only to go nowhere.
+    /// Bytes that arrive are read, if only to go nowhere.
     var takesInput: Bool {
         @inline(__always) get {
             switch phase {

@@ -48,7 +48,7 @@ final class Listener: Sendable {
     var descriptor: Int32 { socket.load(ordering: .relaxed) }
     var isOpen: Bool { descriptor >= 0 }
 
-    /// What became of an attempt to accept.
+    /// The outcome of an attempt to accept.
     enum Accepted {
         /// The peer of a Unix socket has the address 0.
         case stream(Stream, peer: Endpoint)
@@ -81,7 +81,7 @@ final class Listener: Sendable {
         }
     }
 
-    /// Whoever connects from now on is refused at once. The file of a Unix socket goes.
+    /// A client that connects from now on is refused at once. The file of a Unix socket goes.
     func close() {
         let descriptor = socket.exchange(-1, ordering: .relaxed)
         guard descriptor >= 0 else { return }

@@ -8,7 +8,7 @@ public struct UnixSocket: Equatable, Sendable {
 
     /// Begins with a slash; 2 … `pathBytesMax` bytes.
     public var path: String
-    /// Whoever may write to the file may connect.
+    /// Everybody who may write to the file may connect.
     public var mode: UInt32
     /// Numbers of a user and a group; nil: those of the process.
     public var owner: UInt32?

@@ -9,13 +9,13 @@ import MeshWire
 /// to in order to read (`wants`), and it counts bytes as its user does, not as the kernel does
 /// (`unacknowledgedBound`). A stream is a name of its socket: copies are the same one.
 struct Stream {
-    /// What carries the bytes.
+    /// The carrier of the bytes.
     enum Medium {
         case network
         case unixSocket
     }
 
-    /// What a stream waits for.
+    /// The event that a stream waits for.
     struct Interest: Equatable {
         var reads: Bool
         var writes: Bool
@@ -41,7 +41,7 @@ struct Stream {
         init(_ code: Int32) { self = code == -ECONNREFUSED ? .refused : .unreachable }
     }
 
-    /// What became of a read.
+    /// The outcome of a read.
     enum Received: Equatable {
         /// At least one.
         case bytes(Int)
@@ -70,7 +70,7 @@ struct Stream {
         }
     }
 
-    /// What became of a write.
+    /// The outcome of a write.
     enum Sent: Equatable {
         /// So many bytes; of fewer than were offered the poller says when to go on.
         case taken(Int)
@@ -121,7 +121,7 @@ struct Stream {
         return result == 0 ? .stands : .failed(Failure(result))
     }
 
-    /// What a stream that was dialled waits for first.
+    /// The event that a stream that was dialled waits for first.
     static var wants: Interest { .output }
 
     /// Says that nothing more comes from this side.
@@ -131,7 +131,7 @@ struct Stream {
     func close() { Glibc.close(descriptor) }
 
     /// Whether nothing can be read any more, after the peer has ended the stream in both directions.
-    /// What a process has written into a Unix socket can be read after its end.
+    /// Bytes that a process has written into a Unix socket can be read after its end.
     func isOver(_ readiness: Readiness) -> Bool {
         readiness.hasFailed || readiness.hasHungUp && medium == .network
     }
@@ -182,7 +182,7 @@ struct Stream {
     /// Of the bytes that `write` has taken, so many have not left this machine.
     var unsentBound: Int { Int(max(0, linux_unsent(descriptor))) }
 
-    /// What has befallen the stream since it was asked or used.
+    /// The error that has befallen the stream since it was asked or used.
     func hasFailed() -> Bool { linux_take_error(descriptor) != 0 }
 
     /// Probes after so many seconds of silence; 0: never. The kernel knows no longer silence than nine

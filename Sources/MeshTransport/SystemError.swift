@@ -7,7 +7,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public var action: String
     /// An errno value, positive.
     public var code: Int32
-    /// What helps, where that does not follow from `code`; may be empty.
+    /// The remedy, where it does not follow from `code`; may be empty.
     public var advice: String
 
     public init(_ action: String, code: Int32, advice: String = "") {

@@ -133,7 +133,7 @@ def test_its_clients_are_operators_without_a_password(folder):
             assert far.call("PING").startswith(b"NOAUTH")
             assert far.call("AUTH", "secret") == b"OK"
             assert far.call("CONFIG", "SET", "timeout", "0").startswith(b"NOPERM")
-            # Who gives the password here is no less than before.
+            # A client that gives the password here is no less than before.
             assert near.call("AUTH", "secret") == b"OK"
             assert near.call("CONFIG", "SET", "timeout", "0") == b"OK"
             assert near.call("AUTH", "wrong").startswith(b"WRONGPASS")

@@ -366,7 +366,7 @@ import Testing
 
     // MARK: Forgotten
 
-    /// Who has not forgotten this node takes no number that is too far on.
+    /// A peer that has not forgotten this node takes no number that is too far on.
     @Test func `one flow of many messages moves no other far on`() {
         var flows = Flows()
         for number in 0..<(Flows.formerCountMax + 10) {

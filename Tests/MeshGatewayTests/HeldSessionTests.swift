@@ -59,7 +59,7 @@ import Testing
             }
         default: harness.send(client, Array("\(end)\r\n".utf8))
         }
-        // What is much is done over several turns.
+        // Much work is done over several turns.
         harness.pass(.milliseconds(100))
         let duration = clock.now - start
         let waiting = harness.gateway.waitingSessionCount

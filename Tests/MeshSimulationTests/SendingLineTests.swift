@@ -13,7 +13,7 @@ import Testing
             link: LinkIndex(link), size: size)
     }
 
-    /// What leaves until the line is free: the numbers of the frames, as they end.
+    /// The frames that leave until the line is free, by number, as they end.
     private static func drain(_ line: inout SendingLine, rate: Int64 = 1_000_000) -> [Int32] {
         var ended: [Int32] = []
         while let turn = line.next(rate) {

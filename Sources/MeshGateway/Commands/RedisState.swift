@@ -1,4 +1,4 @@
-/// What only Redis's commands know of.
+/// The state that only Redis's commands know of.
 struct RedisState {
     let table = CommandTable.shared
     /// The number of the connection that comes next, for CLIENT ID.
