@@ -96,8 +96,8 @@ public struct InterestChange: Sendable {
 /// The clients of one node: their sessions, subscriptions and output. Bytes in, bytes out; no socket.
 ///
 /// The driver reads a client's bytes into a buffer of its own, calls `next` until it answers
-/// `.incomplete`, and does what each answer says. After each call it performs `changes`, and
-/// before it sleeps it flushes the clients in `dirty`. One thread owns a gateway.
+/// `.incomplete`, and does what each answer says. After each call it performs `outbox.changes`, and
+/// before it sleeps it flushes the clients in `outbox.dirty`. One thread owns a gateway.
 public struct Gateway: ~Copyable {
     /// All that the driver has to see to.
     public var outbox = GatewayOutbox()
@@ -187,7 +187,8 @@ public struct Gateway: ~Copyable {
         return client
     }
 
-    /// The connection is gone: its subscriptions and users go with it (see `changes`).
+    /// The connection is gone: its subscriptions and users go with it
+    /// (`outbox.changes`), very many of them step by step (`hasGone`).
     ///
     /// - Parameter parting: what the kernel says of it; to be asked if `hasUnproven`.
     /// - Returns: sessions that may still turn out to have lost something with the connection:
@@ -207,7 +208,7 @@ public struct Gateway: ~Copyable {
         redis.pause.waiting.removeAll { $0 == client }
         clients[slot].mailbox.empty(&stored)
         refund(client)
-        // The index may be used again before the driver looks into `dirty`.
+        // The index may be used again before the driver looks into `outbox.dirty`.
         if isDirty { outbox.dirty.removeAll { $0 == client } }
         remove(client)
         return doubts
@@ -258,7 +259,7 @@ public struct Gateway: ~Copyable {
     /// Passes the client's waiting output to `body`, which returns how many bytes it has sent.
     ///
     /// `body` is not called when nothing waits, and may be called several times. Take the client
-    /// out of `dirty` before.
+    /// out of `outbox.dirty` before.
     public mutating func flush(_ client: ClientIndex, _ body: (UnsafeRawBufferPointer) -> Int) {
         let slot = client.slot
         let flags = clients[slot].flags

@@ -79,7 +79,7 @@ struct SessionFlags: OptionSet {
     static let authenticated = SessionFlags(rawValue: 1 << 2)
     /// RESP2 with subscriptions of Redis's kinds: few commands are allowed.
     static let restricted = SessionFlags(rawValue: 1 << 3)
-    /// Stands in `Gateway.dirty`.
+    /// Stands in `GatewayOutbox.dirty`.
     static let dirty = SessionFlags(rawValue: 1 << 4)
     /// A question to the mesh is open.
     static let asking = SessionFlags(rawValue: 1 << 5)
@@ -125,7 +125,7 @@ struct SessionFlags: OptionSet {
     /// A script runs (`Scripts.runs`); its command is at the front of the input.
     static let scripting = SessionFlags(rawValue: 1 << 26)
 
-    /// MONITOR: it reads the commands of all clients (`Gateway.monitors`).
+    /// MONITOR: it reads the commands of all clients (`RedisState.monitors`).
     static let monitoring = SessionFlags(rawValue: 1 << 27)
 
     /// It is the operator (`Credentials`).
@@ -134,7 +134,7 @@ struct SessionFlags: OptionSet {
     /// Its input is the rest of a command that was given up.
     static let skipping = SessionFlags(rawValue: 1 << 30)
 
-    /// A command goes on for several turns (`Gateway.long`).
+    /// A command goes on for several turns (`RedisState.long`).
     static let working = SessionFlags(rawValue: 1 << 31)
 
     /// Its output does not simply go to the socket.

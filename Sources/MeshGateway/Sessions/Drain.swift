@@ -84,7 +84,7 @@ extension Gateway {
     private static let afterMove: Delay = .milliseconds(300)
 
     /// The node is about to leave: its clients shall go elsewhere within `duration`, and what waits for them
-    /// within `longest`, as long as other nodes take it. Afterwards `tick` names in `farewells` the
+    /// within `longest`, as long as other nodes take it. Afterwards `tick` names in `outbox.farewells` the
     /// connections to end.
     public mutating func beginDrain(_ duration: Delay, longest: Delay, at now: Instant) {
         guard drain == nil else { return }

@@ -292,7 +292,7 @@ extension Gateway {
     // MARK: Time
 
     /// Does what is due: sessions whose grace is over, and what is on its way to other nodes.
-    /// Afterwards the driver performs `changes` and `errands`.
+    /// Afterwards the driver performs the changes and errands of `outbox`.
     public mutating func tick(at now: Instant) {
         self.now = max(now, self.now)
         while let timer = sessions.timers.takeGrace(by: self.now) {
