@@ -84,7 +84,7 @@ public struct FlowLimits: Sendable {
     }
 }
 
-/// The protocol's delays. All but the first three are guesses, not yet measured.
+/// The protocol's delays, a property each. All but the first three are guesses, not yet measured.
 public struct Timing: Sendable {
     /// A link that is idle this long carries a heartbeat.
     public var heartbeat: Delay = .milliseconds(450)

@@ -7,7 +7,7 @@ import MeshWire
 ///
 /// The state is here; what is done with it stands in the folders `Overlay`, `Membership`, `Routing`,
 /// `Directory` and `Delivery`, an extension a concern (<doc:Architecture>). Each part of the state has
-/// one of them as its owner, which a test holds (`OwnershipTests`).
+/// one of them as its owner, which a test holds (`OwnershipTests`). So it has some thirty properties.
 public struct Node: ~Copyable {
     // What every event touches comes first, and close together: to handle one in a mesh of simulated
     // nodes is mostly to wait for the cache. The earliest deadline is the last word of the timers;

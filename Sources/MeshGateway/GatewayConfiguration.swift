@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// Bounds and identity of the client side.
+/// Bounds and identity of the client side, a property for each setting.
 public struct GatewayConfiguration: Sendable {
     /// 1 … `clientCountBound`.
     public var clientCountMax = 10_000

@@ -1,6 +1,8 @@
 import MeshCore
 
-/// What a run has measured; the report, and what a scenario's expectations are about.
+/// The figures that a run has measured, for its report and a scenario's expectations.
+///
+/// Each figure is a property, because expectations and reports name them one by one: there are some fifty.
 public struct Metrics: Sendable {
     /// A fault, or what ended one, and how long the mesh then took to agree.
     public struct Recovery: Sendable {

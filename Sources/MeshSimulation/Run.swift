@@ -6,7 +6,8 @@ import MeshWire
 /// One run of a scenario: the world, what happens to it, and what the checkers make of it.
 ///
 /// Faults, load, network and nodes draw from random sources of their own, all of them from the one
-/// seed: taking a fault out of a scenario changes nothing of the load.
+/// seed: taking a fault out of a scenario changes nothing of the load. With the checkers and the random
+/// sources, each of its own, it has some thirty properties.
 public struct Run: ~Copyable {
     /// What is to be done at a time; an agenda beside the world's own queue.
     struct ScheduledAction: BitwiseCopyable {

@@ -10,6 +10,9 @@ import MeshWire
 /// same seed and the same calls give the same run.
 ///
 /// A host is one life of a node: a node that is started again is a new host, at the same address.
+///
+/// It has some forty properties: the tables of hosts, connections and clients, the network, and what
+/// observers ask to be told. Each event of the queue touches several of them at once.
 public struct World: ~Copyable {
     /// A message that a node has handed to its clients.
     public struct Delivery: Sendable {

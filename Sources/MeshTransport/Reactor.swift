@@ -45,6 +45,9 @@ public enum ClientAddressSource: Sendable {
 /// connection. Effects are performed right after each event, before its bytes are reused. Links that
 /// end while effects are performed (a dial that fails at once) wait in `deferred`, so that the
 /// server is never entered twice.
+///
+/// It has some forty properties: the sockets, the buffers, and a list for each thing that connections
+/// wait for. One thread owns all of them, and a turn of the loop goes through most.
 @safe public struct Reactor: ~Copyable {
     /// Why `run` has returned.
     public enum Ending: Sendable, Equatable {

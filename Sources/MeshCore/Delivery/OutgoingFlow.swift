@@ -8,6 +8,9 @@ import MeshWire
 /// While nothing is lost, each message is sent when it is published. After a loss the flow recovers:
 /// it sends from the oldest on, in bursts that grow as acknowledgements come, and what is published
 /// meanwhile takes its turn behind. `acknowledged` and `last` are modulo 2^32.
+///
+/// It has more than thirty properties: one owner for all that window, recovery, pauses and giving up of one
+/// flow have in common.
 struct OutgoingFlow: ~Copyable {
     let member: MemberIndex
     /// The member's.

@@ -2,6 +2,8 @@ import MeshWire
 
 /// One slot of the table of links: three cache lines.
 ///
+/// It has more than thirty properties, small ones: groups of them would be padded to more than three lines.
+///
 ///     free ─dial→ dialling ─connected→ greeting ─welcome→ established
 ///     free ─accept→ awaiting ─hello→ established, or introducing
 ///     established ─we say bye→ closing ─bye, or time→ free
