@@ -76,13 +76,7 @@ private func expectEqual(_ table: borrowing DirectoryTable, _ model: Model) {
             for _ in 0..<3_000 {
                 let key = keys[random.next(below: keyCount)]
                 let node = UInt16(random.next(below: nodeCount))
-                if random.next(below: 4) > phase {
-                    let result = table.insert(key, node: node)
-                    #expect(result == model.insert(key, node))
-                } else {
-                    let result = table.remove(key, node: node)
-                    #expect(result == model.remove(key, node))
-                }
+                change(&table, &model, key, node, inserts: random.next(below: 4) > phase)
             }
             expectEqual(table, model)
         }
@@ -442,6 +436,20 @@ private func expectEqual(_ table: borrowing DirectoryTable, _ model: Model) {
     }
 
     /// Several crowds at once, of keys that one or many nodes hold, while the table grows and shrinks.
+    /// Adds a holder of a key to both, or takes it away.
+    private func change(
+        _ table: inout DirectoryTable, _ model: inout Model, _ key: Key, _ node: UInt16,
+        inserts: Bool
+    ) {
+        if inserts {
+            let result = table.insert(key, node: node)
+            #expect(result == model.insert(key, node))
+        } else {
+            let result = table.remove(key, node: node)
+            #expect(result == model.remove(key, node))
+        }
+    }
+
     @Test(arguments: 0..<12)
     func `random operations on crowds agree with a dictionary`(seed: Int) {
         var random = Generator(state: UInt64(seed))
@@ -457,13 +465,7 @@ private func expectEqual(_ table: borrowing DirectoryTable, _ model: Model) {
                 let isOther = step % 4 == 0
                 let key = isOther ? Key(random.next()) : keys[random.next(below: keys.count)]
                 let node = UInt16(random.next(below: nodeCount))
-                if random.next(below: 5) > phase {
-                    let result = table.insert(key, node: node)
-                    #expect(result == model.insert(key, node))
-                } else {
-                    let result = table.remove(key, node: node)
-                    #expect(result == model.remove(key, node))
-                }
+                change(&table, &model, key, node, inserts: random.next(below: 5) > phase)
             }
             expectEqual(table, model)
         }
