@@ -57,8 +57,8 @@ public struct FlowLimits: Sendable {
     /// until half of it is acknowledged. 1 MiB is on its way at 100 Mbit/s with a round trip of 80 ms.
     public var bulkWindowBytes = 1024 * 1024
     public var bulkTotalBytes = 256 * 1024 * 1024
-    /// What a destination keeps for one flow while earlier messages are missing. The number is a
-    /// power of two.
+    /// The messages that a destination keeps for one flow while earlier ones are missing. The number
+    /// is a power of two.
     public var reorderCount = 1_024
     public var reorderBytes = 4 * 1024 * 1024
     /// The same for all flows together.
@@ -66,7 +66,7 @@ public struct FlowLimits: Sendable {
     /// The bytes that a destination keeps of large messages whose parts are coming. Above it the
     /// oldest of them alone goes on.
     public var partialTotalBytes = 256 * 1024 * 1024
-    /// What waits for one user whose node has died, and for all of them.
+    /// The messages that wait for one user whose node has died, and for all of them.
     public var parkedCount = 1_024
     public var parkedBytes = 4 * 1024 * 1024
     public var parkedTotalBytes = 64 * 1024 * 1024
@@ -127,13 +127,13 @@ public struct Timing: Sendable {
     public var presenceGrace: Delay = .milliseconds(200)
     /// Messages for a user whose node has died wait this long for the user to appear elsewhere.
     public var reattachGrace: Delay = .seconds(10)
-    /// What has arrived is acknowledged after this, or at once when it is 16 messages.
+    /// Messages that have arrived are acknowledged after this, or at once when they are 16.
     public var acknowledgement: Delay = .milliseconds(20)
     /// A gap in a flow is told after this: a message that was overtaken on its way is not lost.
     public var gap: Delay = .milliseconds(5)
     /// A gap that stays is told again.
     public var gapRepeat: Delay = .milliseconds(100)
-    /// What is not acknowledged after this, and after three round trips, is sent again; the time
+    /// A message that is not acknowledged after this, and after three round trips, is sent again; the time
     /// doubles up to the second one while nothing comes.
     public var retransmit: Delay = .milliseconds(200)
     public var retransmitMax: Delay = .seconds(2)

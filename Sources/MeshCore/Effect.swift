@@ -85,7 +85,7 @@ public enum SendClass: UInt8, Sendable {
     case bulk
 }
 
-/// What a node reports for the log; the driver words it.
+/// A report of a node for the log; the driver words it.
 public enum LogEvent: Sendable {
     /// No seed has answered in so many attempts at all of them; what the last one has come to.
     case seedsSilent(attempts: Int, SeedFailure)

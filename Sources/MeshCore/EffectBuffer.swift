@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a `Node` wants done after one event: a list of trivial effects, and the bytes they name.
+/// The things that a `Node` wants done after one event: a list of trivial effects, and the bytes they name.
 ///
 /// Allocated once and reused; it grows to the largest event ever seen (about the degree for a
 /// flood, a few more for a change of links) and then allocates no more. Its own memory instead of
@@ -14,7 +14,7 @@ import MeshWire
     /// The bytes that `head` slices of effects point into.
     public var bytes = ByteQueue()
 
-    /// What is sent again can be large; memory beyond this is given back.
+    /// Messages that are sent again can be large; memory beyond this is given back.
     @usableFromInline static var bytesKept: Int { 4 * 1024 * 1024 }
 
     public init() {

@@ -6,7 +6,7 @@ import MeshWire
 
 // MARK: Interning
 
-/// What members say of themselves, each version kept once however many tables name it.
+/// The records of members about themselves, each version kept once however many tables name it.
 ///
 /// A node has an interner of its own unless it is given one. Nodes of one thread that are given the same
 /// interner share what is equal: 10,000 simulated nodes with 10,000 members each hold 10,000 records,

@@ -9,7 +9,7 @@ import MeshWire
 /// `Directory` and `Delivery`, an extension a concern (<doc:Architecture>). Each part of the state has
 /// one of them as its owner, which a test holds (`OwnershipTests`). So it has some thirty properties.
 public struct Node: ~Copyable {
-    // What every event touches comes first, and close together: to handle one in a mesh of simulated
+    // The fields that every event touches come first, and close together: to handle one in a mesh of simulated
     // nodes is mostly to wait for the cache. The earliest deadline is the last word of the timers;
     // it, the next five and the members' digest are one line, if the node begins one.
     var timers = Timers()

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a node tells about itself; for status commands and tests, not for the hot path.
+/// A node's reports about itself; for status commands and tests, not for the hot path.
 extension Node {
     /// Everybody known, this node among them: first those on the ring in its order, then the dead.
     public func memberReports(includingDeparted: Bool = false) -> [MemberReport] {

@@ -1,4 +1,4 @@
-/// What a node waits for; a slot each, nil when it does not.
+/// The events that a node waits for; a slot each, nil when it does not.
 package enum Timer: Int, CaseIterable {
     /// Idle links get a heartbeat.
     case heartbeat
@@ -38,7 +38,7 @@ package enum Timer: Int, CaseIterable {
     case probe
     /// Flows have something to acknowledge.
     case acknowledgement
-    /// What is not acknowledged may have to be sent again.
+    /// Messages that are not acknowledged may have to be sent again.
     case retransmission
     /// Users that were waited for have not come back.
     case grace

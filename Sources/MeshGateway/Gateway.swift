@@ -46,7 +46,7 @@ public struct Publication: Sendable {
     public var principal = Principal.standard
 }
 
-/// What a client asked of the node itself.
+/// A client's question to the node itself.
 public enum Report: Sendable {
     case members
     case links
@@ -154,7 +154,7 @@ public struct Gateway: ~Copyable {
         patterns = SubscribedPatterns(hasher: hasher, secret: tableSecret)
     }
 
-    /// What to send to a connection that `open` has refused.
+    /// The bytes to send to a connection that `open` has refused.
     public static let refusal = Array("-\(ClientRefusal.limit(.connections).inRESP)\r\n".utf8)
 
     /// A new connection; nil when `clientCountMax` is reached: send `refusal` and close it.
@@ -198,7 +198,7 @@ public struct Gateway: ~Copyable {
         precondition(clients[slot].flags.contains(.open), "client \(client) is not open")
         keepSessions(client)
         let doubts = clients[slot].parted.isEmpty ? [] : judge(client, parting)
-        // What was asked for it is still answered, to nobody: `finished` finds another id.
+        // Its questions are still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)
         if !clients[slot].flags.isDisjoint(with: [.scripting, .working]) {
             redis.scripts.runs[client] = nil

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// What becomes of messages that the mesh could not deliver.
+// Messages that the mesh could not deliver, and the reports about them.
 
 extension Gateway {
     /// The tag that a message of this client is published with (`Node.publish`), so that `undelivered`

@@ -14,7 +14,7 @@ public struct Limits: Sendable {
     /// them, so that it is still in the cache, if that is `sendBytes` for each of them on average;
     /// and always at `gatheredBytesMax`.
     public var gatheredBytes = 1024 * 1024
-    /// What a call of the kernel should carry to be worth it, while there is other work.
+    /// The bytes that make a call of the kernel worth it, while there is other work.
     public var sendBytes = 32 * 1024
     /// Output that gathers before it is sent in any case. It bounds the memory that a wake-up
     /// takes; so far as it goes beyond a client's output limit, that client is closed.
@@ -55,7 +55,7 @@ public struct Limits: Sendable {
     public var httpWaitingBytes = 1024 * 1024
     /// A head of HTTP that is not complete after this closes the connection.
     public var httpHeadTime: Delay = .seconds(10)
-    /// What waits on a closed connection has this long to leave.
+    /// Output that waits on a closed connection has this long to leave.
     public var lingerTime: Delay = .milliseconds(500)
     /// After a client with a session has ended its connection in order, a reset that follows right
     /// behind is waited for: it says that there was something unread. Both leave the client's machine

@@ -37,7 +37,7 @@ struct Token: Equatable {
     var word: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(bitPattern: index.rawValue)) }
 }
 
-/// What a descriptor is ready for.
+/// The events that a descriptor is ready for.
 struct Readiness {
     var token: Token
     var isReadable: Bool

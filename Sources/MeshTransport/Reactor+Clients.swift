@@ -244,7 +244,7 @@ extension Reactor {
         return doubt
     }
 
-    /// What the kernel knows of a connection that ends.
+    /// The state of a connection that ends, as the kernel knows it.
     private func parting(of index: ConnectionIndex) -> Parting {
         let stream = connections[index].stream
         let isBroken = connections[index].peer == .gone || stream.hasFailed()

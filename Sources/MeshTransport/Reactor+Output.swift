@@ -1,7 +1,7 @@
 import MeshCore
 import MeshServer
 
-// What waits to be sent, and when it is offered to the sockets.
+// Bytes that wait to be sent, and when they are offered to the sockets.
 
 extension Reactor {
     @inline(__always)

@@ -4,7 +4,7 @@ import MeshCore
 import MeshServer
 import MeshWire
 
-/// What a reactor is told at birth.
+/// The settings that a reactor is given at birth.
 public struct ReactorOptions: Sendable {
     public var server: ServerOptions
     public var limits = Limits()

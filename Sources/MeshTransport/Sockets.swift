@@ -33,7 +33,7 @@ public enum Clock {
     }
 }
 
-/// What the whole process needs before the first reactor starts.
+/// Settings that the whole process needs before the first reactor starts.
 public enum Process {
     /// Raises the soft limit of open descriptors to the hard one, and lets writes to closed
     /// connections fail instead of ending the process. Returns the limit of descriptors.

@@ -3,7 +3,7 @@ import Glibc
 /// A system call that failed for a reason of the environment: no such address, no permission, no
 /// descriptors left.
 public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// What was tried, for people: `listen on 127.0.0.1:7400`.
+    /// The action that failed, for people: `listen on 127.0.0.1:7400`.
     public var action: String
     /// An errno value, positive.
     public var code: Int32

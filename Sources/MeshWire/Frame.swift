@@ -252,7 +252,7 @@ public struct RoutedHeader: Sendable {
     }
 }
 
-/// What names one message of a client in the whole mesh: a copy has it on every way, also where it
+/// The name of one message of a client in the whole mesh: a copy has it on every way, also where it
 /// comes twice because its user is just moving from one node to another.
 public struct MessageID: Hashable, Sendable {
     public var origin: NodeID

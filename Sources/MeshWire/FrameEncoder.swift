@@ -1,4 +1,4 @@
-/// What the forwarding path writes in front of a body that it copies: see the table in `Frame`.
+/// The bytes that the forwarding path writes in front of a body that it copies: see the table in `Frame`.
 extension ByteQueue {
     /// The eight bytes that every frame starts with.
     @inlinable @inline(__always)

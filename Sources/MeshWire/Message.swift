@@ -17,13 +17,13 @@ public enum Message: Equatable, Sendable {
     case members([MemberRecord], isRepair: Bool)
     /// The same of members that the receivers know already: only their status has changed.
     case statuses([StatusChange])
-    /// Who has which links, for lookahead.
+    /// The links of nodes, for lookahead.
     case linkLists([LinkList])
     /// How such lists have changed since they were last told over this link.
     case linkChanges([LinkListChange])
     /// Whole lists of these owners are wanted: a change did not fit what is known of them here.
     case linksWanted([NodeID])
-    /// What this link is for the sender; 0: nothing any more.
+    /// The role of this link for the sender; 0: none any more.
     case role(LinkRole)
     /// The sender closes this link on purpose: no reason to suspect anybody.
     case bye
@@ -79,7 +79,7 @@ public enum Message: Equatable, Sendable {
     /// To the origin of a message: its destination speaks an earlier version, and has dropped it.
     case unsupported(Unsupported)
 
-    /// Whom a message is exchanged between.
+    /// The two that exchange a message.
     public enum Scope: Sendable {
         /// Two nodes that do not know yet what they will be to each other.
         case handshake
@@ -149,7 +149,7 @@ public struct FlowRange: Equatable, Sendable {
     public func contains(_ number: UInt32) -> Bool { number &- first <= last &- first }
 }
 
-/// Who a node is and how it speaks.
+/// The identity of a node, and how it speaks.
 public struct Greeting: Equatable, Sendable {
     /// The link protocol's versions that the sender speaks.
     public var versionMin: UInt16
@@ -323,7 +323,7 @@ public struct LinkList: Equatable, Sendable {
     }
 }
 
-/// What distinguishes a node's list of links from the one that it told before.
+/// The difference between a node's list of links and the one that it told before.
 public struct LinkListChange: Equatable, Sendable {
     public var owner: NodeID
     /// Of the new list.
@@ -360,7 +360,7 @@ public struct LinkRole: OptionSet, Hashable, Sendable {
     @inlinable public static var mesh: LinkRole { LinkRole(rawValue: 8) }
 }
 
-/// What an accuser has seen.
+/// The evidence that an accuser has.
 public enum Evidence: UInt8, Comparable, Sendable {
     /// Nothing, for too long.
     case silence = 0
@@ -458,8 +458,8 @@ public struct OriginEntry: Equatable, Sendable {
     }
 }
 
-/// What a node has of one member, in twelve bytes: enough to find what differs between two nodes, and
-/// who is ahead.
+/// A node's log of one member, in twelve bytes: enough to find what differs between two nodes, and
+/// which of them is ahead.
 public struct LogSummary: Equatable, Sendable {
     /// The upper half of the member's id.
     public var prefix: UInt32

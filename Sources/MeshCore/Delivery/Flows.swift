@@ -54,7 +54,7 @@ struct Flows: ~Copyable {
     /// Messages that go through the bulk lane, of all flows.
     var largeCount = 0
     var reassembly = Reassembly()
-    /// What waits in the windows of all incoming flows.
+    /// The bytes that wait in the windows of all incoming flows.
     var reorderBytes = ByLane(messages: 0, bulk: 0)
     /// All flows together keep too much.
     var isCongested = false
@@ -199,7 +199,7 @@ struct Flows: ~Copyable {
         return flow
     }
 
-    /// What waits for a missing message of this origin is forgotten.
+    /// Messages that wait for a missing one of this origin are forgotten.
     mutating func dropWaiting(from origin: NodeID) {
         dropWaiting(from: origin, .messages)
         dropWaiting(from: origin, .bulk)
@@ -276,7 +276,7 @@ struct Flows: ~Copyable {
     }
 }
 
-/// What a node keeps for messages under way, in bytes and numbers; for status and checks.
+/// The messages under way that a node keeps, in bytes and numbers; for status and checks.
 public struct FlowSizes: Sendable {
     /// Flows to other nodes, and from them, two with a node at the most.
     public var outgoing: Int

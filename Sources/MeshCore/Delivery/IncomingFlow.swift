@@ -17,7 +17,7 @@ struct ReorderedMessage {
     /// The name, then the payload.
     var bytes: [UInt8]
 
-    /// What it counts for in the bounds: its bytes and what goes with them.
+    /// Its cost in the bounds: its bytes and the bookkeeping.
     var cost: Int { bytes.count + 64 }
 }
 
@@ -110,7 +110,7 @@ struct IncomingFlow: ~Copyable {
         pass()
     }
 
-    /// What is missing after the last delivered message; 0: nothing.
+    /// The messages that are missing after the last delivered one; 0: none.
     var missing: UInt32 {
         guard hasGap else { return 0 }
         for ahead in 1..<max(1, window.count) {

@@ -111,7 +111,7 @@ struct OutgoingFlow: ~Copyable {
     /// Messages that are kept.
     @inline(__always) var count: Int { Int(last &- acknowledged) }
 
-    /// What an acknowledgement of everything through `number` advances by; negative for an old one.
+    /// The messages that an acknowledgement of everything through `number` advances by; negative for an old one.
     @inline(__always)
     func advance(to number: UInt32) -> Int { Int(Int32(bitPattern: number &- acknowledged)) }
 

@@ -8,7 +8,7 @@ struct ParkedMessage {
     /// The name, then the payload.
     var bytes: [UInt8]
 
-    /// What it counts for in the bounds: its bytes and what goes with them.
+    /// Its cost in the bounds: its bytes and the bookkeeping.
     var cost: Int { bytes.count + 48 }
 }
 

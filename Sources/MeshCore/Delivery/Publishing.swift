@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a local client sends to others.
+/// Messages of a local client to others.
 extension Node {
     /// Sends a message to every other node that holds its key, or a pattern that matches its name.
     /// Everything that must happen next is appended to `effects`. `bytes` are those that the message's slices

@@ -217,7 +217,7 @@ extension Node {
     mutating func acknowledgeDue(_ effects: inout EffectBuffer) {
         var next: Instant?
         var kept = 0
-        // What is told leads to nothing that is listed here: the list does not grow meanwhile.
+        // To tell of these flows lists no other: the list does not grow meanwhile.
         for at in flows.due.indices {
             let flow = flows.due[at]
             if flows.incoming[flow].due <= now { acknowledge(flow, &effects) }
@@ -273,7 +273,7 @@ extension Node {
             avoiding: flows.incoming[flow].detour.avoided, &effects)
     }
 
-    /// What a message to the same node can carry in place of a frame; nil: nothing is due.
+    /// The acknowledgement that a message to the same node can carry in place of a frame; nil: none is due.
     @inline(__always)
     mutating func carriedAcknowledgement(_ flow: FlowIndex) -> Acknowledgement? {
         let reverse = flows.outgoing[flow].reverse

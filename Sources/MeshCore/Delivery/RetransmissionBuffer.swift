@@ -19,7 +19,7 @@ struct ParcelIndex: TableIndex {
 /// grown. A message to several nodes stands in the queue of each; from `parcelLeast` bytes on it is
 /// stored once and counted (`Parcel`).
 struct RetransmissionBuffer {
-    /// What an entry has in front of its bytes.
+    /// The bytes that an entry has in front of its message.
     static let headerSize = 32
     /// Messages of this size are stored by themselves: an allocation and a copy cost less than to
     /// move it when its queue grows, and several flows share it.
@@ -45,7 +45,7 @@ struct RetransmissionBuffer {
         @inline(__always) var entrySize: Int {
             RetransmissionBuffer.headerSize + (parcel.isNone ? nameCount + payloadCount : 0)
         }
-        /// What it counts for in its flow's window.
+        /// Its cost in its flow's window.
         @inline(__always) var cost: Int {
             RetransmissionBuffer.headerSize + nameCount + payloadCount
         }

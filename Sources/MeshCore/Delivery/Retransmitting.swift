@@ -6,9 +6,9 @@ import MeshWire
 /// - when nothing comes for three round trips, and for 200 ms, over another link if one is nearer;
 /// - when the destination names what it misses.
 extension Node {
-    /// What is sent at once when a flow starts again.
+    /// The bytes that are sent at once when a flow starts again.
     static var burstLeast: Int { 64 * 1024 }
-    /// What one event makes a flow send at most, one message besides.
+    /// The most bytes that one event makes a flow send, one message besides.
     static var burstMost: Int { 1024 * 1024 }
     /// A flow that lacks more than this at its destination starts again from there.
     static var gapCountMax: Int { 256 }

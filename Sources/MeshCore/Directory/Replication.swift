@@ -154,7 +154,7 @@ extension Node {
             if let request = repairRequest(origin, over: link) {
                 requestRepairs([request], over: link, &effects)
             } else if isAskedInVain(log) {
-                // Whoever brings later ones lives.
+                // A node that brings later ones lives.
                 requestRepairs([request(origin, over: link)], over: link, &effects)
             }
             return
@@ -179,7 +179,7 @@ extension Node {
 
     // MARK: Asking for repair
 
-    /// What to ask for to complete a member's log; nil when that is under way or nothing lacks.
+    /// The request that completes a member's log; nil when it is under way or nothing lacks.
     mutating func repairRequest(_ index: MemberIndex, over link: LinkIndex) -> RepairRequest? {
         let log = members[index].log
         guard !log.isComplete, !isWithdrawn(index), log.repairDue.map({ $0 <= now }) ?? true
@@ -511,7 +511,7 @@ extension Node {
             return
         }
         directory.arriving[origin] = nil
-        // What changed while the set was on its way.
+        // Changes that were made while the set was on its way.
         if let request = repairRequest(origin, over: link) {
             requestRepairs([request], over: link, &effects)
         }

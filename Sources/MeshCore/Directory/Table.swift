@@ -76,7 +76,7 @@ import MeshWire
 
     // MARK: Lookup
 
-    /// Who holds a key.
+    /// The holders of a key.
     public enum Holders: Equatable, Sendable {
         case none
         case one(UInt16)

@@ -106,7 +106,7 @@ extension Node {
                 let member = members.index(of: entry.member.id)
             else { continue }
             if isNewer { ours.append(self.entry(member)) }
-            // Who is dead to the peer has no log there: what this node has of it is no news. The peer
+            // A member that is dead to the peer has no log there: this node's log of it is no news. The peer
             // would tell of the death again, which is no more than a suspicion here, and so on.
             guard entry.member.status.isPresent, members.status(of: member).isPresent,
                 members[member].incarnation.life == entry.member.incarnation.life

@@ -123,7 +123,7 @@ extension Node {
         members.replace(index, with: record, at: now)
         let teller = links[link].state == .free ? nil : links[link].peer
         statusChanged(index, from: known.status, Doubt(.told, by: teller), &effects)
-        // Who was gone may have been forgotten elsewhere.
+        // A member that was gone may have been forgotten elsewhere.
         let isKnown =
             known.status.isPresent && record.incarnation.life == known.incarnation.life
             && record.capabilities == known.capabilities
@@ -388,7 +388,7 @@ extension Node {
         var change = PendingChange(
             index: index, isStatus: isStatus, knowers: PendingChange.bit(link))
         if let position = members.pendingPlace(of: index) {
-            // Who told the former news knows nothing of this.
+            // The node that told the former news knows nothing of this.
             if !gossip.pending[position].isStatus { change.isStatus = false }
             gossip.pending[position] = change
         } else {

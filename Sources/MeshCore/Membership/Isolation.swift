@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a node that hears nobody any more has done to find somebody.
+/// The attempts of a node that hears nobody any more to find somebody.
 struct Isolation {
     /// Members that the next round dials; doubles with each round.
     var batch = 2

@@ -81,7 +81,7 @@ extension Node {
         for summary in summaries[position...] {
             found.differing |= Self.part(of: NodeID(UInt64(summary.prefix) << 32))
         }
-        // What 16 bits do not show, whole entries do.
+        // A difference that 16 bits do not show, whole entries do.
         if found.isEmpty { found.differing = mask }
         if !found.ours.isEmpty { send(.logSummaries(found.ours, mask: 0), over: index, &effects) }
         if found.differing & mask != 0 {
@@ -91,7 +91,7 @@ extension Node {
         compared(index, &effects)
     }
 
-    /// What a comparison has found.
+    /// The findings of a comparison.
     private struct Comparison {
         var requests: [RepairRequest] = []
         /// Members in whose logs this node is ahead.

@@ -84,8 +84,8 @@ struct Member {
     }
 }
 
-/// What is known of few members at a time: of those that have entries in the directory, are about
-/// to be linked, or are in trouble.
+/// Facts about few members at a time: those that have entries in the directory, are about to be
+/// linked, or are in trouble.
 struct RareState: Equatable {
     /// How far the member's directory log has been applied here, and what came of it.
     var log = OriginLog()

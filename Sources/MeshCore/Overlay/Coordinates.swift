@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What the round trip to a member is likely to be, without having measured it: network coordinates
+/// An estimate of the round trip to a member, without having measured it: network coordinates
 /// (Vivaldi; Dabek, Cox, Kaashoek, Morris, SIGCOMM 2004).
 ///
 /// Each heartbeat that comes back measures a round trip to a neighbour; this node then moves its
@@ -21,9 +21,10 @@ struct Coordinates {
     private(set) var height = 0.1
     /// The weighted mean of the relative errors of estimates; 1: nothing is known.
     private(set) var error = 1.0
-    /// What members have told, by index; nil, or past the end: nothing yet. On a LAN it stays empty.
+    /// The coordinates that members have told, by index; nil, or past the end: none yet. On a LAN it
+    /// stays empty.
     private var told: [Coordinate?] = []
-    /// What everybody was last told of this node, and when it is next looked at.
+    /// The coordinate that everybody was last told of this node, and when it is next looked at.
     private var spread = Coordinate.origin
     private(set) var spreadAfter: Instant
     private var spreadPause = Delay.seconds(4)

@@ -145,7 +145,7 @@ extension Node {
         establish(index, &effects)
     }
 
-    /// What stands against a link that is asked for; nil: nothing.
+    /// The obstacle to a link that is asked for; nil: none.
     private func obstacle(
         to greeting: Greeting, from member: MemberIndex, on index: LinkIndex
     ) -> RefusalReason? {
@@ -167,7 +167,7 @@ extension Node {
         {
             return .stratumTaken
         }
-        // Who asks beyond its strata has few links: there may be nobody else who has as few.
+        // A node that asks beyond its strata has few links: there may be nobody else who has as few.
         let isExtra = Int(greeting.stratum) == longRange.extraStratum
         if greeting.purpose == .longRangeAnywhere,
             longRange.acceptedCount >= longRange.strataCount,
@@ -221,8 +221,8 @@ extension Node {
     /// Room for one more link, to `peer`, under the degree cap, by ending one that is worth less.
     /// False: none.
     ///
-    /// Who stands in on the ring for somebody that cannot be reached gives way to the neighbour whose
-    /// place it has; or else two neighbours, each full of such, would refuse each other for ever.
+    /// A node that stands in on the ring for another that cannot be reached gives way to the neighbour
+    /// whose place it has; or else two neighbours, each full of such, would refuse each other for ever.
     private mutating func makeRoom(
         for purpose: Greeting.Purpose, of peer: MemberIndex, _ effects: inout EffectBuffer
     ) -> Bool {

@@ -40,7 +40,7 @@ extension Node {
             forget(index, &effects)
             noteSeedFailure(link, link.state == .dialling ? .silent : .late)
             if link.state == .awaiting {
-                // Whoever it was has not said who it is.
+                // The peer has not said which node it is.
                 counters[.handshakesAbandoned] &+= 1
             } else if link.state == .introducing {
                 if link.isDialled { introduced(&effects) }

@@ -75,7 +75,7 @@ struct JoinState {
         return isNews
     }
 
-    /// Whoever is at this address has answered; nil: it has not said who it is.
+    /// The node at this address has answered; nil: it has not said which it is.
     mutating func heard(_ endpoint: Endpoint, _ answerer: NodeID) {
         for place in seeds.indices where seeds[place].endpoint == endpoint {
             seeds[place].answerer = answerer

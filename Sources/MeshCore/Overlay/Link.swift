@@ -47,12 +47,12 @@ struct Link {
     var beatAt = Instant(nanoseconds: 0)
     var peerHeartbeatAt = Instant(nanoseconds: 0)
     var roundTrips = RoundTrips()
-    /// What the peer was last told of where this node lies.
+    /// The coordinate of this node that the peer was last told.
     var toldCoordinate = Coordinate.origin
     /// Where the peer lies, as it has told (`Coordinates.coordinate(of:)`): kept here too, where each
     /// heartbeat of an established link finds it without a search.
     var peerCoordinate = Coordinate.origin
-    /// What the link is for this node, and for the peer as far as it has said.
+    /// The role of the link for this node, and for the peer as far as it has said.
     var role: LinkRole = []
     var peerRole: LinkRole = []
     /// The role that the round of maintenance which is under way has found.

@@ -23,7 +23,7 @@ struct LongRangeLinks {
         var isDialling = false
         /// Refusals in a row.
         var refusals = 0
-        /// Who has refused, the latest `refusalCountMax`: not asked again at once.
+        /// The latest `refusalCountMax` nodes that have refused: not asked again at once.
         var refusedBy: [NodeID] = []
         /// When a nearer target is next looked for, and the pause after that.
         var improveAfter: Instant?
@@ -31,7 +31,7 @@ struct LongRangeLinks {
     }
 
     var outgoing: [Outgoing]
-    /// Who holds this node's incoming place of a stratum.
+    /// The holders of this node's incoming places, by stratum.
     private var incoming: [NodeID?]
     /// Targets beyond one per stratum, taken because the node had few links.
     private(set) var extras: [NodeID] = []

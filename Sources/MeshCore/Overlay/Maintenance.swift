@@ -240,7 +240,7 @@ extension Node {
     private mutating func drawLongRange(
         _ stratum: Int, size: Int, _ effects: inout EffectBuffer
     ) {
-        // Who has all the links that it may have would end the new one at once.
+        // A node that has all the links that it may have would end the new one at once.
         guard links.established.count < configuration.degree else { return }
         guard longRange.mayAsk(stratum) else {
             longRange.refused(stratum: stratum)

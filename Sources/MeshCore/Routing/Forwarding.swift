@@ -56,12 +56,12 @@ extension Node {
                 // One step of the potential is taken with this hop.
                 let hop = Hop(link: route.link, potential: route.potential - 1, isStrict: false)
                 if route.link != arrival { return hop }
-                // What the last forwarder believes is out of date. The potential falls all the
+                // The last forwarder's view is out of date. The potential falls all the
                 // same, so going back is safe; but any other way is better.
                 wayBack = hop
             }
         }
-        // What the last forwarder believed of this node's surroundings does not hold. From here on
+        // The last forwarder's view of this node's surroundings does not hold. From here on
         // each hop must be strictly nearer by a direct link, which cannot loop.
         let link = router.strictlyGreedy(destination, oneself: id, links: links, except: arrival)
         if !link.isNone { return Hop(link: link, potential: .max, isStrict: true) }
@@ -382,7 +382,7 @@ extension FrameFlags {
 }
 
 extension SendClass {
-    /// What a routed frame is to the queues of its links.
+    /// The class of a routed frame in the queues of its links.
     @inline(__always)
     init(body: UInt8, _ flags: FrameFlags) {
         self =

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a node tells of its links, for the lookahead of its neighbours and theirs.
+/// Lists of a node's links, for the lookahead of its neighbours and theirs.
 extension Node {
     /// Links have come, gone, or are doubted: routes are stale, and others should know.
     mutating func linksChanged() {
@@ -81,7 +81,7 @@ extension Node {
         if !known.isEmpty { send(.linkLists(known), over: index, &effects) }
     }
 
-    /// What was told of these owners' changes did not fit what the peer knows. It is told their whole
+    /// Changes of these owners' links did not fit what the peer knows. It is told their whole
     /// lists, as far as this node passes them on: however much is asked for, d + 1 lists.
     mutating func tellWholeLists(
         of owners: [NodeID], over index: LinkIndex, _ effects: inout EffectBuffer

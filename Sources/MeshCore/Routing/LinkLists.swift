@@ -106,7 +106,7 @@ struct LinkLists {
         return true
     }
 
-    /// What became of a change that was told.
+    /// The outcome of a change that was told.
     enum Outcome { case taken, known, misfit }
 
     /// Takes a change of a list, if the list that it makes of the one known here is its owner's.
@@ -169,13 +169,13 @@ struct LinkLists {
     }
 }
 
-/// What neighbours are to be told of links: what has changed, where they know what was before.
+/// News of links for neighbours: the changes alone, where they know the lists of before.
 struct LinkNews {
     private(set) var whole: [LinkList] = []
     private(set) var changes: [LinkListChange] = []
 
     var isEmpty: Bool { whole.isEmpty && changes.isEmpty }
-    /// Whose links, if it is those of one node.
+    /// The owner of the links, if they are those of one node.
     var onlyOwner: NodeID? {
         whole.count + changes.count == 1 ? whole.first?.owner ?? changes.first?.owner : nil
     }

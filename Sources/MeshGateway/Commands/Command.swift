@@ -29,7 +29,7 @@ enum Command: UInt8, CaseIterable {
     case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption, meshHelp
 }
 
-/// What is known about a command before it runs.
+/// The facts about a command that are known before it runs.
 struct CommandSpec {
     struct Traits: OptionSet {
         var rawValue: UInt8

@@ -1,10 +1,10 @@
 import MeshCore
 import MeshWire
 
-// What a client says about itself: HELLO, AUTH, CLIENT and what else concerns one connection.
+// Commands about the client's own connection: HELLO, AUTH, CLIENT and their kin.
 
 extension Gateway {
-    /// What HELLO and INFO call our version: clients of today ask for 7.2 or later.
+    /// The version that HELLO and INFO tell: clients of today ask for 7.2 or later.
     static let redisVersion = "7.2.5"
     /// The longest name of a connection, of a library and of its version.
     static let clientNameLengthMax = 256
@@ -61,7 +61,7 @@ extension Gateway {
                 return
             }
             isRESP3 = version == 3
-            // What waits was to be read by the protocol that was.
+            // The messages that wait are to be read by the former protocol.
             releaseMailbox(client)
         }
         var principal = principal(of: client)

@@ -285,7 +285,7 @@ extension Gateway {
         if !flags.isDisjoint(with: [.queueing, .executing]), spec.traits.contains(.alone) {
             return .refused(.transaction(.notInside))
         }
-        // What EXEC carries out was judged when it was queued.
+        // A command that EXEC carries out was judged when it was queued.
         if flags.contains(.restricted), !flags.contains(.executing),
             !spec.traits.contains(.subscribed)
         {

@@ -9,7 +9,7 @@ public struct HTTPRequest: Equatable, Sendable {
     public var keepsAlive: Bool
 }
 
-/// What the bytes at the front of an HTTP connection are.
+/// The meaning of the bytes at the front of an HTTP connection.
 public enum HTTPHead: Equatable, Sendable {
     case incomplete
     /// A request; the next one starts at `end`.

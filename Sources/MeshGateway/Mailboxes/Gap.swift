@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// What a client has missed of one channel or user, until it is told.
+/// The messages that a client has missed of one channel or user, until it is told.
 struct Gap {
     var kind: MessageKind
     var name: [UInt8]
@@ -17,7 +17,7 @@ struct Gap {
     }
 }
 
-/// What a message to a client is, as gap notices and reports name it.
+/// The kind of a message to a client, as gap notices and reports name it.
 enum MessageKind: UInt8 {
     case channel, shard, pattern, user, presence
     /// Whatever a node sent to this one: a flow has a gap, and nobody knows what was in it.

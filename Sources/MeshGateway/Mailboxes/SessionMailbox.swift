@@ -9,7 +9,7 @@ struct MailboxIndex: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// Whoever a subscription's messages go to: a client, or the mailbox of a session.
+/// The receiver of a subscription's messages: a client, or the mailbox of a session.
 struct Receiver: TableIndex {
     /// The place of a client; or -2 and less: those of mailboxes downwards.
     var rawValue: Int32

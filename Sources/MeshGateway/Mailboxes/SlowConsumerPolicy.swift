@@ -1,4 +1,4 @@
-/// What becomes of a client that does not read as fast as messages come for it (`MESH.POLICY`).
+/// The fate of a client that does not read as fast as messages come for it (`MESH.POLICY`).
 public enum SlowConsumerPolicy: UInt8, CaseIterable, Sendable {
     /// It is ended at Redis's limits (`client-output-buffer-limit pubsub`); until then nothing is
     /// lost.

@@ -165,7 +165,7 @@ public struct RESPDecoder {
         guard taken <= Self.replyBytesMax else { throw MalformedReply() }
     }
 
-    /// What a line says by itself; nil when it begins a text or an aggregate.
+    /// The value of a line by itself; nil when it begins a text or an aggregate.
     private mutating func value(of line: ArraySlice<UInt8>) throws(MalformedReply) -> RESPReply? {
         guard let kind = line.first else { throw MalformedReply() }
         let text = String(decoding: line.dropFirst(), as: UTF8.self)

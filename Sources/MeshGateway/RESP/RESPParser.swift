@@ -63,7 +63,7 @@ enum RESPParser {
         }
 
         while remaining > 0 {
-            // What is remembered must be the border before this argument, not within it.
+            // The place to go on from must be the border before this argument, not within it.
             let border = position
             var needed = position + 1
             if position < input.count {
@@ -240,7 +240,7 @@ struct RESPProgress {
     var remaining = 0
 }
 
-/// What a client may send; less before it has authenticated itself.
+/// The most that a client may send; less before it has authenticated itself.
 struct RESPLimits {
     var argumentCountMax: Int
     var argumentCountError: RESPError

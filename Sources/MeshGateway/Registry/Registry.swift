@@ -52,7 +52,7 @@ struct Registry: ~Copyable {
         topics = Topics(spread: KeySpread(secret: secret))
     }
 
-    /// What a join or a departure has changed.
+    /// The change that a join or a departure has made.
     struct Outcome {
         var topic: TopicIndex
         /// The receiver was not there before, or was.

@@ -18,7 +18,7 @@ struct SubscriptionLists {
         @inline(__always) set { lists[Int(kind.rawValue) - 1].count = newValue }
     }
 
-    /// What keeps a RESP2 client in the subscribed state.
+    /// The subscriptions that keep a RESP2 client in the subscribed state.
     var redisCount: Int {
         Int(self[count: .channel]) + Int(self[count: .pattern]) + Int(self[count: .shardChannel])
     }

@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What a local topic is: what its name names, or that its subscribers watch it.
+/// The kind of a local topic: the things that its name names, or that its subscribers watch it.
 ///
 /// The first five are the kinds of the directory's keys, with the same numbers.
 enum TopicKind: UInt8, CaseIterable {

@@ -94,7 +94,7 @@ extension Gateway {
         sessions[index].told.add(count, since: since, after: sessions[index].sentCount)
     }
 
-    /// What the session's client may not have heard of counts as missed again.
+    /// Losses that the session's client may not have heard of count as missed again.
     mutating func addUntold(_ index: UserSessionIndex, to box: MailboxIndex) {
         for loss in sessions[index].told.losses { missed(loss.count, since: loss.since, by: box) }
         sessions[index].told.removeAll()

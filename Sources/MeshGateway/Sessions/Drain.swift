@@ -79,7 +79,7 @@ extension Gateway {
     private static let refusedPause: Delay = .milliseconds(100)
     /// Between two steps of a drain.
     private static let drainStep: Delay = .milliseconds(10)
-    /// What is sent to a session's user by nodes that do not know yet where it went is forwarded
+    /// Messages to a session's user from nodes that do not know yet where it went are forwarded
     /// for at least this long.
     private static let afterMove: Delay = .milliseconds(300)
 
@@ -179,7 +179,7 @@ extension Gateway {
             drain?.ended += 1
             end(ClientIndex(slot))
         }
-        // Who has come since is ended at once.
+        // A client that has come since is ended at once.
         guard let progress = drain, progress.ended == clients.slots.count,
             !(now - progress.startedAt < progress.duration)
         else { return }

@@ -1,6 +1,6 @@
 import MeshCore
 
-// What a client had been sent, and may not have read when its connection ended.
+// Messages that a client had been sent, and may not have read when its connection ended.
 //
 //     all that was written for the client
 //     ──── acknowledged ────┬── unacknowledged ──┬── not given to the kernel ──
@@ -62,8 +62,8 @@ extension Gateway {
         return clients[slot].sessions.entries.contains { isUnproven($0.session) }
     }
 
-    /// What was written of the session up to its `unprovenEnd` is not known to have come. What is
-    /// counted after it says so.
+    /// The session's messages up to its `unprovenEnd` are not known to have come. A message that is
+    /// counted after them says so.
     private func isUnproven(_ index: UserSessionIndex) -> Bool {
         sessions[index].unprovenEnd != nil
             && (!sessions[index].isCounted || sessions[index].sentCount == 0)

@@ -20,8 +20,8 @@ struct SessionTokenSource {
     }
 }
 
-/// What a client shows to go on with a session: the node that has it, and 128 bits that nobody
-/// guesses.
+/// The token that a client shows to go on with a session: the node that has it, and 128 bits that
+/// nobody guesses.
 ///
 ///     0123456789abcdef-0123456789abcdef0123456789abcdef
 struct SessionToken: Hashable {

@@ -57,7 +57,7 @@ struct UserSession {
     /// The position behind the last message that nobody counts, or notice, in all that was written to
     /// the present connection; nil: there was none (Parting).
     var unprovenEnd: UInt64?
-    /// What the present connection of a counted session was told that was lost (Counting).
+    /// The losses that the present connection of a counted session was told of (Counting).
     var told = ToldLosses()
     /// Waiting: the number of the message that was the first ever in its mailbox.
     var waitingFrom = 0
