@@ -119,8 +119,8 @@ extension MemoryMesh {
         hosts[host].server.node.linkStatuses().first { $0.peer == peer }?.index
     }
 
-    /// What drivers do when they have read all there is: timers that are due, here those of the
-    /// acknowledgements, and what follows from them.
+    /// The work of drivers when they have read all there is: timers that are due, here those of the
+    /// acknowledgements, and their consequences.
     mutating func endTurn() {
         runDeadlines()
         carryAll()

@@ -1,4 +1,4 @@
-/// What stands on the command line after the subcommand.
+/// The words on the command line after the subcommand.
 public struct Arguments: Equatable, Sendable {
     /// Values by flag name; a switch that is there has "true".
     public private(set) var flags: [String: [String]] = [:]

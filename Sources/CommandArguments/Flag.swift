@@ -1,7 +1,7 @@
 /// One `--name` of a subcommand.
 public struct Flag: Sendable {
     public var name: String
-    /// What follows the name in the help; nil: nothing does, the flag is a switch.
+    /// The word that follows the name in the help; nil: none does, the flag is a switch.
     public var argument: String?
     public var isRepeatable: Bool
     /// May have several lines.

@@ -1,7 +1,7 @@
 /// A subcommand of a program.
 public protocol Subcommand {
     var name: String { get }
-    /// What `--help` prints.
+    /// The text that `--help` prints.
     var help: String { get }
     var flags: [Flag] { get }
     /// Returns the exit status.
@@ -11,7 +11,7 @@ public protocol Subcommand {
 /// A program that consists of subcommands.
 public struct Program<Command: Subcommand> {
     public var name: String
-    /// What `--help` prints, and on standard error what somebody reads who gave no subcommand.
+    /// The text that `--help` prints, and that somebody who gave no subcommand reads on standard error.
     public var overview: String
     public var commands: [Command]
     /// Writes to standard error.

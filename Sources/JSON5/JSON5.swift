@@ -41,7 +41,7 @@ public struct JSON5: Sendable {
         JSON5Error(line: line, column: column, message: message)
     }
 
-    /// What kind of value it is, for messages.
+    /// The kind of the value, for messages.
     public var kind: String {
         switch value {
         case .null: "null"

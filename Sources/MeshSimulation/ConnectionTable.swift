@@ -47,7 +47,7 @@ struct Connection {
 struct ConnectionTable: ~Copyable {
     private var slots = Slab<Connection>()
     private var free: [ConnectionNumber] = []
-    /// What the network holds up on a stream, in order, until a retransmission gets through; by
+    /// The bytes that the network holds up on a stream, in order, until a retransmission gets through; by
     /// connection and direction. Only ever asked, never walked: no order comes of it.
     private var stalled: [Int64: Stalled] = [:]
 
@@ -147,7 +147,7 @@ struct ConnectionTable: ~Copyable {
         return delay
     }
 
-    /// What was held up goes on.
+    /// Bytes that were held up go on.
     mutating func release(_ number: ConnectionNumber, toDialler: Bool) -> [Action] {
         setStalled(number, toDialler, false)
         return stalled.removeValue(forKey: Self.stream(number, toDialler))?.actions ?? []

@@ -1,4 +1,4 @@
-/// What a set of figures comes to.
+/// The summary of a set of figures.
 public struct Distribution: Equatable, Sendable {
     public var count = 0
     public var mean = 0.0

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// What happens next in virtual time, ordered by (time, order of scheduling).
+/// The events to come in virtual time, ordered by (time, order of scheduling).
 ///
 /// Wheels within wheels, as of a clock (Varghese and Lauck, SOSP 1987): a place of the finest wheel
 /// is 33 µs, one of the next a whole turn of the finest. Whatever falls into the place that is being
@@ -76,7 +76,7 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
         }
     }
 
-    /// What is taken next, unless something is scheduled before it.
+    /// The action that is taken next, unless something is scheduled before it.
     var next: Action? {
         @inline(__always) mutating get {
             nextTime == nil ? nil : entries[heap[0].slot].action
@@ -160,7 +160,7 @@ struct EventQueue<Action: BitwiseCopyable>: ~Copyable {
             if taken[wheel * 65 + position >> 6] == 0 {
                 taken[wheel * 65 + 64] &= ~(1 &<< UInt64(position >> 6))
             }
-            // What is not due in the cursor's own place of the finest wheel goes to a finer one.
+            // An entry that is not due in the cursor's own place of the finest wheel goes to a finer one.
             while slot >= 0 {
                 let next = entries[Int(slot)].next
                 self.insert(entries[Int(slot)].key)

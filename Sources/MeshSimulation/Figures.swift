@@ -1,6 +1,6 @@
 import JSON5
 
-/// What a run says about the protocol's own promises: detection, withdrawal, idle traffic, the
+/// The figures of a run about the protocol's own promises: detection, withdrawal, idle traffic, the
 /// spread of changes, the cost of repair, and how few copies a channel's message needs.
 public struct Figures: Sendable {
     /// Seconds from a crash to each survivor's suspecting the node, of those that were suspected.

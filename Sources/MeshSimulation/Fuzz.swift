@@ -3,7 +3,7 @@ import MeshCore
 
 /// Random scenarios, and the smallest that still fails like a given one.
 public enum Fuzz {
-    /// What a seed stands for; the same seed always for the same.
+    /// The scenario that a seed stands for; the same seed always for the same.
     public static func scenario(seed: UInt64, nodesMax: Int = 48) -> Scenario {
         var random = RandomSource(seed: RandomSource.mix(seed ^ 0x6675_7a7a))
         var scenario = Scenario()

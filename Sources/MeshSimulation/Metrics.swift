@@ -31,7 +31,7 @@ public struct Metrics: Sendable {
     public var events = 0
     public var virtualSeconds = 0.0
     /// Real time that the run took, all of it and from the moment when all were ready and agreed.
-    /// Whoever runs it measures (`Run` has no clock); 0: nobody has.
+    /// Measured by the caller (`Run` has no clock); 0: it was not.
     public var seconds = 0.0
     public var calmSeconds = 0.0
     /// From the first start until all were ready and agreed; nil: never.

@@ -115,7 +115,7 @@ struct Mutant {
 }
 
 extension World {
-    /// What really leaves in place of `parcel`; nil: nothing does.
+    /// The parcel that really leaves in place of `parcel`; nil: none does.
     mutating func sabotage(_ parcel: Parcel, from number: Int) -> Parcel? {
         guard let mutant, mutant.isActive(number, now) else { return parcel }
         let kind = parcel.withSpan { $0[4] }

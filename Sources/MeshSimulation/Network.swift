@@ -1,6 +1,6 @@
 import MeshCore
 
-/// What lies between the nodes: how long bytes take, and where they do not get through.
+/// The network between the nodes: how long bytes take, and where they do not get through.
 public struct Network: Sendable {
     /// One way, without jitter, where no pair of zones says otherwise.
     public var latency = Delay.microseconds(200)
@@ -8,7 +8,7 @@ public struct Network: Sendable {
     public var jitter = Delay.microseconds(100)
     /// How long an attempt to connect to a silent address takes to fail; as on Linux.
     public var connectTimeout = Delay.seconds(127)
-    /// What a node can send, in bytes a second; nil: as much as it likes.
+    /// The most that a node can send, in bytes a second; nil: as much as it likes.
     public var bytesPerSecond: Int64?
     /// One-way latency by zone of the sender × zone of the receiver; nil: `latency`.
     private var zoneLatency: [Delay?] = []
@@ -18,7 +18,7 @@ public struct Network: Sendable {
     private var groups: [Int32] = []
     private var zones: [Int32] = []
     private var isolated: [Bool] = []
-    /// What a slow node adds to everything that it sends.
+    /// The delay that a slow node adds to everything that it sends.
     private var slowness: [Delay] = []
     /// One-way cuts, by (from, to). Only ever asked, never walked: no order comes of it.
     private var cuts: Set<UInt64> = []

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// What a `World` has seen happen since this was last emptied; the checkers read it.
+/// The things that a `World` has seen happen since this was last emptied; the checkers read it.
 ///
 /// Trivial values in the order of their times, so that writing costs next to nothing.
 struct Observations {

@@ -10,7 +10,7 @@ extension Run {
                 ScheduledAction(kind: .fault, index: Int32(index), count: Int32(round + 1)),
                 at: now + fault.every)
         }
-        // What is left can still be a mesh.
+        // The nodes that are left can still be a mesh.
         let most = max(0, live.count - 2)
         let count = min(fault.amount.resolved(of: live.count), most)
         switch fault.kind {

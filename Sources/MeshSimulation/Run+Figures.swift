@@ -20,7 +20,7 @@ struct LinkCounts {
     var mean: Double
 }
 
-/// What a run has seen for its `Figures` so far.
+/// The observations of a run for its `Figures` so far.
 struct FigureTally {
     var suspicions: [Double] = []
     var withdrawals: [Double] = []
@@ -29,7 +29,7 @@ struct FigureTally {
     var linksBack: [Double] = []
     var falseRemovals = 0
     var deaths: [KnownDeath] = []
-    /// What a repair had cost when the last partition ended; nil: all agree.
+    /// The cost of a repair when the last partition ended; nil: all agree.
     var repairBegan: Figures.Repair?
     var repair = Figures.Repair()
     var nodeSeconds = 0.0
@@ -167,14 +167,14 @@ extension Run {
         tally.sampledAt = now
     }
 
-    /// What the whole run comes to; the other metrics are there already.
+    /// The figures of the whole run; the other metrics are there already.
     mutating func takeFigures() {
         countNodeSeconds()
         let trafficCount = world.trafficCount
         var figures = Figures()
         figures.suspicion = Distribution(tally.suspicions)
         figures.withdrawal = Distribution(tally.withdrawals)
-        // What is not over yet is longer than any.
+        // A time that is not over yet is longer than any.
         if tally.linksMissing != nil { tally.linksBack.append(.infinity) }
         figures.linksBack = Distribution(tally.linksBack)
         figures.falseRemovals = tally.falseRemovals

@@ -115,7 +115,7 @@ extension Run {
     mutating func sendToUser(isLarge: Bool = false) {
         guard let sender = sender(), let user = load.addressee(&loadRandom) else { return }
         let home = load.home[user].slot
-        // What has only local receivers never leaves the node.
+        // A message that has only local receivers never leaves the node.
         guard home >= 0, home != sender else { return }
         if publish(from: sender, .user, userName(user), isLarge: isLarge) == 0 {
             metrics.unknown += 1

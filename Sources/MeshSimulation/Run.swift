@@ -9,7 +9,7 @@ import MeshWire
 /// seed: taking a fault out of a scenario changes nothing of the load. With the checkers and the random
 /// sources, each of its own, it has some thirty properties.
 public struct Run: ~Copyable {
-    /// What is to be done at a time; an agenda beside the world's own queue.
+    /// An action that is to be done at a time; an agenda beside the world's own queue.
     struct ScheduledAction: BitwiseCopyable {
         enum Kind: UInt8, BitwiseCopyable {
             case start, fault, unfault, restart, sample, withdrawal
@@ -40,7 +40,7 @@ public struct Run: ~Copyable {
     var loadRandom: RandomSource
     /// Hosts that are up, in order.
     var live: [Int] = []
-    /// What lasting faults have hurt, to be undone.
+    /// The hosts and links that lasting faults have hurt, to be undone.
     var hurtHosts: [[Int]] = []
     var cutLinks: [[(Int, Int)]] = []
     var crashedAt: [Instant?] = []
@@ -67,8 +67,8 @@ public struct Run: ~Copyable {
     static let eventsPerSliceMax = 100_000_000
     /// Nodes that have not met after this never will.
     static let startLimit = Delay.seconds(180)
-    /// What is still on its way then, a node's patience with users who do not come back included, is
-    /// lost.
+    /// A message that is still on its way then, a node's patience with users who do not come back
+    /// included, is lost.
     static let drainLimit = Delay.seconds(12)
 
     public init(_ scenario: Scenario, seed: UInt64) {
@@ -87,7 +87,7 @@ public struct Run: ~Copyable {
         plan()
     }
 
-    /// What happens to a message of a run, or to a host, between two times; a line each.
+    /// The events of a message of a run, or of a host, between two times; a line each.
     public static func traced(
         _ scenario: Scenario, seed: UInt64, message: UInt32?, host: Int?, from: Instant,
         to: Instant
@@ -485,7 +485,7 @@ public struct Run: ~Copyable {
             report(violation)
         }
         if now >= nextSecond {
-            // What is dear to look at is looked at every second.
+            // Checks that are dear are made every second.
             checkHosts()
             nextSecond = now + .seconds(1)
         }

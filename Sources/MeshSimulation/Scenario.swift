@@ -1,6 +1,6 @@
 import MeshCore
 
-/// What a run is to do and what must come of it. Read from JSON5 (`ScenarioReader`), or drawn at
+/// The plan of a run, and its expectations. Read from JSON5 (`ScenarioReader`), or drawn at
 /// random (`Fuzz`).
 public struct Scenario: Sendable {
     /// The most nodes that may be up at once. Guess at what fits: 2,000 nodes of degree 20 took 2.8 GB.
@@ -24,7 +24,7 @@ public struct Scenario: Sendable {
     public var channels = Channels()
     public var messages = Messages()
     public var sessions = Sessions()
-    /// What nodes keep for messages under way; nil: what a node is told by default.
+    /// The bounds of nodes for messages under way; nil: a node's defaults.
     public var flows: FlowLimits?
     /// Every copy of a channel's message is kept for the figures of the report, a dozen bytes each.
     public var keepsCopies = true
@@ -106,7 +106,7 @@ public struct Scenario: Sendable {
         /// How long it lasts: of freeze, slow, partition, cut, reject, refuse, hole, narrow; the pause of
         /// a restart.
         public var lasts = Delay.seconds(5)
-        /// What a slow node adds; how far a clock jumps.
+        /// The delay that a slow node adds; how far a clock jumps.
         public var by = Delay.milliseconds(100)
         /// Parts in a million that a skewed clock runs fast.
         public var drift: Int64 = 0

@@ -1,4 +1,4 @@
-/// What a scenario file can say: the one list that the reader checks keys against and that
+/// The keys of a scenario file: the one list that the reader checks keys against and that
 /// `smallworld-sim schema` prints.
 public enum Schema {
     public struct Key: Sendable {

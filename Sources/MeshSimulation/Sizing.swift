@@ -2,7 +2,7 @@ import JSON5
 import MeshCore
 import MeshWire
 
-/// What a node will need, from a model whose parts are measured (`SizingTests` compares it with
+/// The needs of a node, from a model whose parts are measured (`SizingTests` compares it with
 /// runs).
 public struct Sizing: Sendable {
     public var nodes: Int
@@ -51,7 +51,7 @@ public struct Sizing: Sendable {
 
     private var isBareRing: Bool { degree < 6 }
 
-    /// What stands against such a mesh; nil: nothing.
+    /// The obstacle to such a mesh; nil: none.
     public var obstacle: String? {
         let most = Int(Frame.hopLimit) * 4
         guard isBareRing, nodes > most else { return nil }

@@ -1,12 +1,12 @@
 import MeshCore
 import MeshWire
 
-/// What has travelled between the nodes of a world: bytes by what they were for, how each change of
+/// The traffic between the nodes of a world: bytes by what they were for, how each change of
 /// the directory spread, and every copy of a channel's message.
 ///
 /// It looks at frames from outside, as a tap on every line would; the nodes know nothing of it.
 struct TrafficCount {
-    /// What a frame is for.
+    /// The purpose of a frame.
     enum Purpose: Int, CaseIterable {
         /// Heartbeats, eight bytes of digest in each.
         case heartbeats
@@ -126,7 +126,7 @@ struct TrafficCount {
             || number == Message.Number.snapshot.rawValue
     }
 
-    /// What such a frame carries.
+    /// The changes that such a frame carries.
     struct Changes {
         var origin: NodeID
         /// They answer a request for repair.
@@ -169,7 +169,7 @@ struct TrafficCount {
         if changes.isWhole { return }
         changesSpare += changes.sequences.count - applied
         guard let origin else { return }
-        // What it had already is at the front.
+        // The changes that it had already are at the front.
         for sequence in changes.sequences.suffix(applied)
         where sequence <= changesOf[origin].count {
             let took = now - changesOf[origin][sequence - 1]

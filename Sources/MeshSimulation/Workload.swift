@@ -9,7 +9,7 @@ struct HostNumber: TableIndex {
     init(rawValue: Int32) { self.rawValue = rawValue }
 }
 
-/// Who is where and who subscribes to what, as the clients themselves know it: the truth that the
+/// The places and subscriptions of all users, as the clients themselves know them: the truth that the
 /// directory is to spread.
 struct Workload {
     /// The host of each user's session; none: offline.

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// What clients of a node do.
+/// The actions of a node's clients.
 extension World {
     public func key(_ kind: KeyKind, _ name: String) -> Key {
         hasher.key(kind, Array(name.utf8))

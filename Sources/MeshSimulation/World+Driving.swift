@@ -429,7 +429,7 @@ extension World {
     ) {
         if parcel.pathCount > 0 { inspect(parcel, at: number) }
         handle(number, host, .heard(link), .none)
-        // What a frame leads to can end the link, and the host.
+        // The consequences of a frame can end the link, and the host.
         var at = 0
         var needed = 0
         while at < Int(parcel.count), host[link] == connection {
@@ -505,7 +505,7 @@ extension World {
             at: now + network.latency(from: number, to: target))
     }
 
-    /// What a dial comes to, told to the side that dialled.
+    /// The outcome of a dial, told to the side that dialled.
     private mutating func answer(
         _ kind: Action.Kind, _ connection: ConnectionNumber, _ dialler: Int, at time: Instant
     ) {

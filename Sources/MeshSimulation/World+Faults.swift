@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-/// What goes wrong with hosts and between them.
+/// Faults of hosts and between them.
 extension World {
     /// The node begins to say good-bye; its process ends when it has (`Effect.left`).
     public mutating func leave(_ host: Int) {
@@ -44,7 +44,7 @@ extension World {
         bury(number, host)
     }
 
-    /// What waited for a host that is gone goes nowhere; its memory is given back.
+    /// Bytes that waited for a host that is gone go nowhere; their memory is given back.
     private mutating func bury(_ number: Int, _ host: Host) {
         hosts[number] = nil
         for action in host.inbox where action.kind != .deadline {
@@ -122,7 +122,7 @@ extension World {
             connections[connection].acceptorLink = .none
             connections.recycle(connection)
             handle(one, .disconnected(link, .closed))
-            // What this side did about it may have reached the other's slot: it is a new one then.
+            // This side's answer to it may have reached the other's slot: it is a new one then.
             if hosts[other] != nil, peer[peerLink].isNone {
                 handle(other, .disconnected(peerLink, .closed))
             }

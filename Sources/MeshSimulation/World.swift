@@ -42,17 +42,17 @@ public struct World: ~Copyable {
     var random: RandomSource
     private var birthRandom: RandomSource
     let hasher: KeyHasher
-    /// What the nodes say of themselves, once for all of them.
+    /// The nodes' records of themselves, once for all of them.
     private let interner = RecordInterner(isShared: true)
 
     /// Whole deliveries are kept for tests; a long run reads the observations instead.
     public var keepsDeliveries = true
     public internal(set) var deliveries: [Delivery] = []
     var observations = Observations()
-    /// What to write down for `smallworld-sim trace`; nil: nothing.
+    /// The notes for `smallworld-sim trace`; nil: none are taken.
     var tracer: Tracer?
     var confirmations = ConfirmationChecker()
-    /// What has travelled, and how changes and messages spread.
+    /// The bytes that have travelled, and how changes and messages spread.
     var trafficCount = TrafficCount()
     /// A seeded mistake for the checkers to find; nil: none.
     var mutant: Mutant?
@@ -64,7 +64,7 @@ public struct World: ~Copyable {
     public internal(set) var inFlightMax = 0
     /// Folds every event's time and place: equal runs have equal hashes.
     public internal(set) var runHash: UInt64 = 0
-    /// What `touch` has read; without a place for it the compiler would read nothing.
+    /// The words that `touch` has read; without a place for them the compiler would read nothing.
     var touched: Int64 = 0
     /// To whom the event that is being handled has sent something, and over which of their links;
     /// the first of them.

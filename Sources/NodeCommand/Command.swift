@@ -11,7 +11,7 @@ struct Command: Subcommand, Sendable {
     var name: String
     /// One line for the list of subcommands.
     var summary: String
-    /// What follows the name.
+    /// The words that follow the name.
     var usage: String
     /// Paragraphs that stand before and after the flags in the help.
     var introduction: String

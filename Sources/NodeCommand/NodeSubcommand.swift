@@ -254,7 +254,7 @@ enum NodeSubcommand {
 
     static let operatorVariable = "SMALLWORLD_OPERATOR_PASSWORD"
 
-    /// What concerns clients alone.
+    /// The flags that concern clients alone.
     private static func setClientOptions(
         _ values: [String: [String]], _ gateway: inout GatewayConfiguration
     ) throws(UsageError) {

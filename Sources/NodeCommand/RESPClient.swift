@@ -4,7 +4,7 @@ import MeshGateway
 import MeshWire
 import Smallworld
 
-/// What went wrong between this client and the node, in words that say what to do.
+/// A failure between this client and the node, in words that say what to do.
 struct RESPClientError: Error, CustomStringConvertible {
     var description: String
 }

@@ -24,7 +24,7 @@ extension Command {
     }
 }
 
-/// What several runs come to.
+/// The sum of several runs.
 struct SoakTally {
     var seeds = 0
     var nodes = 0

@@ -50,7 +50,7 @@ extension Command {
     }
 }
 
-/// What the command line asks for.
+/// The wishes of the command line.
 struct TopologyOrder {
     var plans: [Graph.Plan] = []
     var routings: [Routing]
@@ -127,7 +127,7 @@ private func share(_ text: String) throws(UsageError) -> Double {
     return share
 }
 
-/// What came out, and how it is printed.
+/// The results, and how they are printed.
 struct TopologyReport {
     struct Row {
         var graph: Graph.Kind

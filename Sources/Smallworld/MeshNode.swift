@@ -20,7 +20,7 @@ import Synchronization
 /// then says goodbye to the others. A server that already has a `smallworld` process beside it does
 /// not need this: it talks to that process as to Redis.
 public final class MeshNode: Sendable {
-    /// What a node is told; the defaults are those of `smallworld node`.
+    /// The settings of a node; the defaults are those of `smallworld node`.
     public struct Options: Sendable {
         /// Where clients of other nodes are sent that are to come to this one.
         public enum ClientAddress: Sendable {
@@ -201,7 +201,7 @@ public final class MeshNode: Sendable {
         try server()().get()
     }
 
-    /// What a thread has to do to be this node's; once.
+    /// The work of the thread that is to be this node's; once.
     private func server() throws(MeshNodeError) -> @Sendable () -> Result<Void, MeshNodeError> {
         guard let bound = listeners.withLock({ $0.take() }) else { throw .alreadyRun }
         Process.prepare()

@@ -3,7 +3,7 @@ import MeshCore
 /// All nodes that can reach each other know the same members and the same directory, a stated time
 /// after the last fault.
 struct AgreementChecker {
-    /// What one look at all nodes has found.
+    /// The findings of one look at all nodes.
     struct Look {
         /// Of the nodes that are up, the share whose members are exactly those that it can reach.
         var share = 1.0
@@ -73,7 +73,7 @@ struct AgreementChecker {
         return look
     }
 
-    /// What is wrong if the look comes after the stated time.
+    /// The violation, if the look comes after the stated time.
     func check(_ look: Look, at now: Instant, _ truth: Truth, settle: Delay) -> Violation? {
         guard now > truth.lastTrouble + settle else { return nil }
         let isQuiet = now > truth.lastDirectoryChange + .seconds(3)

@@ -2,7 +2,7 @@ import MeshCore
 
 /// Queues and memory stay within bounds.
 struct BoundsChecker {
-    /// What the reactor lets wait for one link: 64 MiB of messages and 128 MiB of control
+    /// The bytes that the reactor lets wait for one link: 64 MiB of messages and 128 MiB of control
     /// (`Limits.linkMessageBytes`, `linkControlBytes`).
     static let inFlightBytesMax = 192 << 20
     /// The directory's bytes for each entry, and for a table that has just shrunk: twice what

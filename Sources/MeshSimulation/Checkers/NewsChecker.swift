@@ -2,8 +2,8 @@ import JSON5
 import MeshCore
 import MeshWire
 
-/// What one node knows of another's coming or going, all know soon after: it is flooded, and does not
-/// wait for neighbours to compare what they know.
+/// When one node knows of another's coming or going, all know soon after: the news is flooded, and does
+/// not wait for neighbours to compare what they know.
 ///
 /// Judged where nothing else goes wrong at the time.
 struct NewsChecker {
@@ -18,7 +18,7 @@ struct NewsChecker {
     /// The longest that anybody took.
     private(set) var slowest = Delay.zero
 
-    /// Whose coming or going an event tells; nil: nobody's.
+    /// The node whose coming or going an event tells; nil: none.
     static func subject(of event: LogEvent) -> NodeID? {
         switch event {
         case .memberUp(let id), .memberDead(let id, _), .memberLeft(let id): id
@@ -37,13 +37,13 @@ struct NewsChecker {
         }
         let first = isUp ? knownUp[subject] : knownGone[subject]
         let cause = isUp ? truth.startedAt[subject] : truth.departedAt[subject]
-        // What was known before it happened was a false death, which it has refuted since.
+        // News from before it happened was a false death, which it has refuted since.
         guard let first, cause.map({ $0 <= first }) ?? true else {
             if isUp { knownUp[subject] = news.time } else { knownGone[subject] = news.time }
             return nil
         }
         let knower = Int(news.host)
-        // Who starts itself learns of all the others.
+        // A node that starts itself learns of all the others.
         guard let cause, truth.startedAt[knower] + Self.calm < cause else { return nil }
         let instant = Delay(nanoseconds: 1)
         guard !truth.isTroubled(from: cause - Self.calm, to: cause - instant),

@@ -16,7 +16,7 @@ public struct Violation: Sendable, Equatable {
     }
 }
 
-/// What all checkers know: the faults as they were made.
+/// The knowledge of all checkers: the faults as they were made.
 struct Truth {
     /// A host is not to be blamed, nor its treatment by others, before this.
     private(set) var hurtUntil: [Instant] = []

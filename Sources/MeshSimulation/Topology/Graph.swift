@@ -1,6 +1,6 @@
 import MeshCore
 
-/// Who is linked to whom, in flat arrays: what a million nodes cost is four bytes a link end.
+/// The links between nodes, in flat arrays: a million nodes cost four bytes a link end.
 ///
 /// Nodes are numbered in the order of their positions on the ring, so a node's number is its rank.
 public struct Graph: Sendable {
@@ -79,7 +79,7 @@ public struct Graph: Sendable {
         return clockwise < 0 &- clockwise
     }
 
-    /// What a graph is to be like.
+    /// The wishes for a graph.
     public struct Plan: Sendable {
         public var kind = Kind.ours
         /// Nodes, at least 8.

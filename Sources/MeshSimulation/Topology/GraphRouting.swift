@@ -18,7 +18,7 @@ enum Approach {
     case after, before
 }
 
-/// What a number of routes came to. Tallies of parts add up.
+/// The outcome of a number of routes. Tallies of parts add up.
 public struct RouteTally: Sendable {
     /// How many routes took so many hops; as long as the longest.
     public private(set) var hops: [Int] = []
@@ -128,8 +128,8 @@ struct Bracket: Equatable {
 struct Walker {
     private let routing: Routing
     private let turnCountMax: Int
-    /// What can be reached through the neighbour at each place of the row of the route's node: the
-    /// neighbour's links, and theirs.
+    /// The nodes that can be reached through the neighbour at each place of the row of the route's node:
+    /// by the neighbour's links, and theirs.
     private var second: [Bracket]
     private var third: [Bracket]
     private var path: [UInt32] = []

@@ -1,7 +1,7 @@
 import Glibc
 import MeshTransport
 
-/// What happens besides the talk, one thing after the other.
+/// The events besides the talk, one after the other.
 enum Scene {
     case calm
     case rest(Rest)

@@ -1,4 +1,4 @@
-/// What the users do next.
+/// The state of the users' talk.
 struct TalkState {
     /// Four hundred messages a second and four publications: lively, and far from any limit.
     static let messageInterval = Duration.microseconds(2_500)
@@ -16,7 +16,7 @@ struct TalkState {
     var questionsAt: [Duration] = []
     /// By node: presences that its watcher has still to be told before changes come.
     var initialPresences: [Int] = []
-    /// What somebody wants to say in the channel.
+    /// Remarks that users want to make in the channel.
     var remarks: [(user: Int, text: String)] = []
     var count = 0
 }

@@ -8,7 +8,7 @@ final class DemoConductor {
     private static let frame = Duration.milliseconds(100)
     /// Copies that have not arrived so long after the last message was sent are missing.
     private static let patience = Duration.milliseconds(1_500)
-    /// What is going on when the talk ends may take so long to end.
+    /// A scene that goes on when the talk ends may take so long to end.
     private static let scenePatience = Duration.seconds(4)
 
     let options: Demo.Options
@@ -92,7 +92,7 @@ final class DemoConductor {
         if model.talkBegan != nil, model.now >= nextSecond { closeSecond() }
     }
 
-    /// What signals and keys ask for.
+    /// Does as signals and keys ask.
     private func obey() {
         if Signals.stopCount > 0 {
             switch model.phase {

@@ -4,7 +4,7 @@ import MeshGateway
 
 /// A connection of the demo to a node: a Redis client in RESP3 that never waits.
 final class DemoConnection {
-    /// What a reply that is awaited belongs to.
+    /// The question that an awaited reply belongs to.
     enum Question {
         case hello
         case attach
@@ -26,7 +26,7 @@ final class DemoConnection {
         case push([RESPReply])
     }
 
-    /// What waits for a node that does not read; beyond it the connection counts as lost.
+    /// The most that waits for a node that does not read; beyond it the connection counts as lost.
     private static let outputBytesMax = 4 * 1024 * 1024
 
     let node: Int

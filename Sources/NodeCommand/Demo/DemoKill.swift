@@ -2,7 +2,7 @@
 struct DemoKill {
     var node: Int
     var killedAt: Duration
-    /// Who was attached to it.
+    /// The users that were attached to it.
     var users: [Int]
     /// When the last of the other nodes had dropped it from its members.
     var droppedAt: Duration?
@@ -14,8 +14,8 @@ struct DemoKill {
     /// to them must arrive, whether or not the dead node is still taken for a member.
     var knownAt: Duration?
 
-    /// What lay in queues and sockets when it died was sent a little before. Generous: on an idle
-    /// machine it is less than a millisecond.
+    /// Messages that lay in queues and sockets when it died were sent a little before. Generous: on an
+    /// idle machine it is less than a millisecond.
     static let inFlight = Duration.milliseconds(100)
 
     /// At this time some node may have known its users at the dead node alone.

@@ -17,7 +17,7 @@ struct DemoLedger {
         var sentAt: Duration
         /// Where the sender was attached.
         var node: Int
-        /// What the sender's node answered: the number of nodes it went to; nil before that.
+        /// The answer of the sender's node: the number of nodes it went to; nil before that.
         var answer: Int?
     }
 

@@ -1,4 +1,4 @@
-/// What users of the demo say to each other. The text is for people who listen with a Redis client;
+/// A message between users of the demo. The text is for people who listen with a Redis client;
 /// the rest lets the receiver check that nothing is lost, doubled or out of order, and how long it
 /// took.
 ///

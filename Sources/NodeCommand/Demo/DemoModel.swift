@@ -1,4 +1,4 @@
-/// What the demo knows at a moment: the picture is drawn from it and the summary written from it.
+/// The demo's knowledge at a moment: the picture is drawn from it and the summary written from it.
 /// Nodes and users are named by their index, times are since the demo began.
 struct DemoModel {
     enum Phase: Equatable {
@@ -107,7 +107,7 @@ struct DemoModel {
     /// As far as known: copies of the last second may be on their way.
     var losses = DemoLosses()
     var trace: Trace?
-    /// What must not happen and has no figure of its own.
+    /// Events that must not happen and have no figure of their own.
     var faults: [String] = []
     /// The last ones.
     private(set) var events: [Event] = []

@@ -1,4 +1,4 @@
-/// What is left of the demo: figures, and whether they are what Smallworld promises.
+/// The summary of the demo: figures, and whether they are what Smallworld promises.
 struct DemoSummary {
     /// A killed node is noticed by all others in this time.
     static let detectionMax = Duration.seconds(1)

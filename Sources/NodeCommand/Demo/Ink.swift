@@ -1,4 +1,4 @@
-/// What a piece of text means; how that looks is the terminal's theme's own choice.
+/// The meaning of a piece of text; how that looks is the terminal's theme's own choice.
 ///
 /// Where two meet in one cell of a drawing, the later case wins.
 enum Ink: UInt8, Comparable {

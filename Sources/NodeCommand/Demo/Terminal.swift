@@ -7,7 +7,7 @@ struct Terminal: ~Copyable {
     private let hasColours: Bool
     private var formerInput: termios?
     private(set) var isEntered = false
-    /// What stands on the screen, line by line.
+    /// The lines that stand on the screen.
     private var shown: [InkLine] = []
     private var shownSize = (columns: 0, rows: 0)
 
@@ -54,7 +54,7 @@ struct Terminal: ~Copyable {
         isEntered = false
         Self.write("\u{1B}[?25h\u{1B}[?1049l")
         if var input = formerInput {
-            // What was typed is for nobody.
+            // The keys that were typed are for nobody.
             unsafe tcsetattr(STDIN_FILENO, TCSAFLUSH, &input)
             formerInput = nil
         }

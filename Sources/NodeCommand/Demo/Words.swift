@@ -51,7 +51,7 @@ enum Words {
         return words.dropLast().joined(separator: ", ") + " and " + last
     }
 
-    /// What a stranger has written, safe to show: one line of characters that are one column wide.
+    /// A stranger's text, safe to show: one line of characters that are one column wide.
     static func harmless(_ text: String, length: Int = 60) -> String {
         var result = String.UnicodeScalarView()
         for scalar in text.unicodeScalars.prefix(length) {
