@@ -59,8 +59,8 @@ public struct Limits: Sendable {
     public var lingerTime: Delay = .milliseconds(500)
     /// After a client with a session has ended its connection in order, a reset that follows right
     /// behind is waited for: it says that there was something unread. Both leave the client's machine
-    /// together; the rest is for a machine that is short of processors. Who has ended its own side
-    /// alone reads our end so much later.
+    /// together; the rest is for a machine that is short of processors. A client that has ended its
+    /// own side alone reads our end so much later.
     public var partingTime: Delay = .milliseconds(250)
     /// Connections that linger; beyond them they are closed at once.
     public var lingeringCount = 256

@@ -39,7 +39,7 @@
         return unsafe target
     }
 
-    /// No queue is longer: offsets into one have 32 bits (`Slice`). Whoever owns a queue that others
+    /// No queue is longer: offsets into one have 32 bits (`Slice`). The owner of a queue that others
     /// can fill keeps it well below.
     public static let countMax = Int(Int32.max)
 

@@ -14,7 +14,7 @@
 /// At most three quarters of the cells are used; a map begins without memory, then has 16 cells,
 /// doubles, and never shrinks. At three quarters a search looks at 2.5 cells on average to find and
 /// at 8.5 to find nothing (Knuth, The Art of Computer Programming 3, 6.4, theorem K). `find` is O(1)
-/// expected, `insert` too, amortised, and `remove` also. Whoever can choose what is in elements can
+/// expected, `insert` too, amortised, and `remove` also. A peer that can choose what is in elements can
 /// make many collide, unless the hash has a secret of this process in it (`KeySpread`).
 ///
 /// Indices are below 2^31, or `insert` traps: owners have bounds of their own far below.

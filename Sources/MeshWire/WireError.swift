@@ -1,4 +1,4 @@
-/// Bytes that no node of this protocol sends. Whoever sent them loses the connection.
+/// Bytes that no node of this protocol sends. A peer that sent them loses the connection.
 public enum WireError: Error, Equatable, Sendable {
     case frameTooShort(Int)
     case frameTooLong(Int)

@@ -148,8 +148,8 @@ extension Node {
     }
 
     /// A node restarted at the same address replaces its former self (<doc:Membership>), and two can claim
-    /// one address by mistake. Who answers there decides: a member is dead when another does who has
-    /// that address. Its watchers dial it to find out, and whoever the newcomer greets.
+    /// one address by mistake. The answer there decides: a member is dead when another node answers
+    /// whose own address this is. Its watchers dial it to find out, and so do those that the newcomer greets.
     ///
     /// False: somebody later born is known there, and what is said of this one came late.
     private mutating func takesAddress(

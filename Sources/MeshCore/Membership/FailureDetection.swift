@@ -83,8 +83,8 @@ extension Node {
         if !silent.isEmpty, isCutOff { timers.schedule(.probe, at: now) }
     }
 
-    /// This node was not running for a while. Whoever seems silent gets another chance, and whoever
-    /// is suspected its time to refute anew: what was said meanwhile has not been heard.
+    /// This node was not running for a while. A node that seems silent gets another chance, and one
+    /// that is suspected its time to refute anew: what was said meanwhile has not been heard.
     mutating func forgivePause() {
         for index in links.established where !links[index].isDoubted {
             links[index].heardAt = now

@@ -10,7 +10,7 @@ struct Isolation {
 
 /// A node none of whose links is heard is cut off, or everybody else is gone: nobody tells it which,
 /// and it is linked with a few of those in its list. So it dials others, two, four, eight, … of them
-/// every quarter of a second. Who does not answer is accused like a silent neighbour. When sixty in
+/// every quarter of a second. One that does not answer is accused like a silent neighbour. When sixty in
 /// a row have not answered, all others are suspected too. So a node that is cut off has struck the
 /// rest from its list within ten seconds, whatever the size of the mesh, and goes on alone.
 ///

@@ -47,8 +47,8 @@ struct Coordinates {
             error: UInt8(max(1, min(100, (error * 100).rounded()))))
     }
 
-    /// A round trip to a member was measured, in milliseconds. Who has told nothing lies where
-    /// everybody begins.
+    /// A round trip to a member was measured, in milliseconds. A member that has told nothing lies
+    /// where everybody begins.
     mutating func measured(
         _ milliseconds: Double, to peer: Coordinate, _ random: inout RandomSource
     ) {

@@ -96,7 +96,7 @@ extension DemoConductor {
         }
     }
 
-    /// One user to another, who is elsewhere if anybody is. Who moves is written to all the more.
+    /// One user to another, who is elsewhere if anybody is. A user who moves is written to all the more.
     private func sendMessage() {
         guard let sender = speakers.randomElement(), let connection = connections[sender] else {
             return
