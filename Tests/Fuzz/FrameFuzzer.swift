@@ -1,6 +1,6 @@
 import MeshWire
 
-/// What links send: `FramePrefix`, then the headers of routed and arc frames, as the reactor and
+/// The bytes that links send: `FramePrefix`, then the headers of routed and arc frames, as the reactor and
 /// `Node` read them from a stream. Nothing may trap, loop, or name bytes outside its frame.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzFrames(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {

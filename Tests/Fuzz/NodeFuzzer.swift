@@ -128,7 +128,7 @@ struct Subject: ~Copyable {
         }
     }
 
-    /// What must be true after whatever has come.
+    /// Invariants that must be true after whatever has come.
     mutating func check() {
         let sizes = mesh.hosts[0].server.node.tableSizes()
         precondition(sizes.links <= Self.degree)

@@ -11,7 +11,7 @@ import Testing
         return queue.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
     }
 
-    /// What a frame says of members, if it does.
+    /// The words of a frame about members, if it has any.
     private func origins(in frame: [UInt8]) -> [OriginEntry]? {
         guard frame[4] == FrameKind.link.rawValue,
             case .origins(let entries, _, _) = try? Message.decode(

@@ -19,7 +19,7 @@ private struct Generator {
     mutating func next(below bound: Int) -> Int { Int(next() % UInt64(bound)) }
 }
 
-/// What the table should be: a dictionary of sorted lists.
+/// The model of the table: a dictionary of sorted lists.
 private struct Model {
     var nodes: [Key: [UInt16]] = [:]
     var count: Int { nodes.values.reduce(0) { $0 + $1.count } }

@@ -155,7 +155,7 @@ import Testing
         }
     }
 
-    /// What honest nodes do next: the places where a number that was let in would be added to.
+    /// The next steps of honest nodes: the places where a number that was let in would be added to.
     private func goOn(_ mesh: SmallMesh, _ turn: Int) {
         let change: DirectoryChange = turn % 2 == 1 ? .add : .remove
         let pattern = Array("p*".utf8)
@@ -186,7 +186,7 @@ import Testing
                 turn += 1
                 goOn(mesh, turn)
             }
-            // Who said it dies: what it said is taken out again.
+            // The node that said it dies: what it said is taken out again.
             mesh.crash(1)
             mesh.run(for: .seconds(6))
             #expect(mesh.memberCount(at: 0) >= 1)

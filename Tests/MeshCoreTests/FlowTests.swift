@@ -58,7 +58,7 @@ func numbers(_ range: ClosedRange<Int>) -> [[UInt8]] {
         #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
     }
 
-    /// What is sent again is not timed (Karn 1987), so the longer wait has to stay until a message
+    /// A message that is sent again is not timed (Karn 1987), so the longer wait has to stay until a message
     /// is that was not: else nothing ever is, and each is sent twice.
     @Test func `a flow learns of a round trip that is longer than its timeout`() {
         let mesh = pairWithBob()
@@ -285,7 +285,7 @@ func numbers(_ range: ClosedRange<Int>) -> [[UInt8]] {
             #expect(id.origin == origin && id.number == first + UInt32(delivery.payload[0]))
         }
         #expect(mesh.deliveries.count >= 70)
-        // What waits for a user keeps its number as well.
+        // A message that waits for a user keeps its number as well.
         mesh.judge = { _, _, _ in .pass }
         mesh.crash(3)
         mesh.run(for: .seconds(1))

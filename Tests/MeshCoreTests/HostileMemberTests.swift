@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshCore
 
-/// What one member says cannot end the others, nor keep them busy for long. The bounds of time are
+/// The words of one member cannot end the others, nor keep them busy for long. The bounds of time are
 /// wide: work that grows with the square of what is said takes minutes.
 @Suite(.timeLimit(.minutes(15))) struct HostileMemberTests {
     private func addPattern(_ text: String, key: Key) -> DirectoryRecord {

@@ -72,7 +72,7 @@ import Testing
         mesh.detach("ann", at: 2)
         #expect(places(0, "bob") == [])
         #expect(places(0, "ann") == [ids[1]])
-        // What its own clients have a node knows by name.
+        // The names of its own clients a node knows as they are.
         #expect(places(1, "bob") == [])
         #expect(places(1, "ann", isHere: true) == [ids[1]])
     }

@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshCore
 
-/// Who has which links is told by what has changed, and whole where that does not fit.
+/// Links of nodes are told by what has changed, and whole where that does not fit.
 @Suite struct LinkListTests {
     private func ids(_ numbers: [UInt64]) -> [NodeID] { numbers.map { NodeID($0 << 32 | $0) } }
 
@@ -13,7 +13,7 @@ import Testing
             links: ids(numbers))
     }
 
-    /// What is told of `new` to those who were told `old`; nil: the whole list.
+    /// The news of `new` for those who were told `old`; nil: the whole list.
     private func change(_ old: LinkList, _ new: LinkList) -> LinkListChange? {
         var news = LinkNews()
         news.append(new, former: old.links)

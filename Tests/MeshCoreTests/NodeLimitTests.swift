@@ -5,7 +5,7 @@ import Testing
 @testable import MeshCore
 @testable import MeshServer
 
-/// What a node keeps at most, one below each bound, at it, and one beyond, as its clients and peers see it:
+/// Bounds of what a node keeps: one below each bound, at it, and one beyond, as its clients and peers see it:
 /// by what is taken, held and delivered. The numbers are those of the documentation (`FlowLimits`, Flows,
 /// Directory); in the window a message counts with 32 bytes besides its name and its payload, 64 where it
 /// waits for an earlier one, 48 where it waits for a user.
@@ -45,7 +45,7 @@ import Testing
         for _ in 1...11 { mesh.send([1], from: 0, to: "bob") }
         #expect(mesh.uncongestedCount == 0)
         mesh.run(for: .milliseconds(15))
-        // What bob's node says, forged: all but so many have come.
+        // The words of bob's node, forged: all but so many have come.
         mesh.inject(
             acknowledgement(UInt32(11 - left), from: mesh.hosts[1].node.id, mesh), to: 0, from: 1)
         #expect(mesh.uncongestedCount == (left <= 5 ? 1 : 0))
@@ -156,7 +156,7 @@ import Testing
     }
 }
 
-/// What waits for users whose node is gone, and connections.
+/// Messages that wait for users whose node is gone, and connections.
 extension NodeLimitTests {
     private func widowed(_ configure: (inout Configuration) -> Void) -> SmallMesh {
         let mesh = SmallMesh(3, configure: configure)

@@ -65,7 +65,7 @@ import Testing
     }
 
     @Test func `what a peer sends before it knows that this is no link is passed over`() throws {
-        // Whoever is dead to a node, and was dialled by it, takes the connection for a link at once,
+        // A peer that is dead to a node, and was dialled by it, takes the connection for a link at once,
         // and asks and tells over it until it hears that it must refute.
         let seed = Endpoint(ipv4: 0x0A00_0001, port: 7_400)
         let start = Instant(nanoseconds: 1_000_000_000)
@@ -124,7 +124,7 @@ import Testing
             try receive(message)
             #expect(node.counters[.protocolErrors] == 0, "\(message)")
         }
-        // What no link carries is still a breach.
+        // A message that no link carries is still a breach.
         try receive(.accuse(subject: peer.id, peer.incarnation, .silence))
         #expect(node.counters[.protocolErrors] == 1)
     }

@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshCore
 
-/// What a message carries so that it cannot go in a loop, true or forged.
+/// The words of a message that keep it from going in a loop, true or forged.
 @Suite struct PromiseTests {
     @Test
     func `two bits tell from which side a message comes, and the rest orders as it always did`() {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshCore
 
-/// What is lost once more is repaired in its own time, by what is there for it: not later, by whatever
+/// A record that is lost once more is repaired in its own time, by what is there for it: not later, by whatever
 /// finds it besides.
 @Suite struct RepetitionTests {
     @Test func `a gap of which the origin has not heard is told again before the flow times out`() {

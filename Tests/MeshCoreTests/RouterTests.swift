@@ -151,7 +151,7 @@ import Testing
             #expect(arcs.count == count - 1)
             let parts = arcs.filter { $0.from == origin }
             for _ in 0..<100 {
-                // Whoever is there, linked with the origin or not yet.
+                // Every node that is there, linked with the origin or not yet.
                 let somebody = NodeID(random.next())
                 guard !ids.contains(somebody) else { continue }
                 let serving = parts.filter {

@@ -45,7 +45,7 @@ final class SmallMesh {
     let hasher = KeyHasher(cluster: "small")
 
     var deliveries: [Delivery] { journal.deliveries }
-    /// What each of them is called in the mesh.
+    /// The name of each of them in the mesh.
     var identities: [MessageID] { journal.identities }
     var reports: [Report] { journal.reports }
     var gaps: [UInt32] { journal.gaps }
@@ -275,7 +275,7 @@ extension MemoryHost {
     }
 }
 
-/// What a frame is, for tests that lose some of them.
+/// The kind of a frame, for tests that lose some of them.
 enum FrameKindOfTest: Equatable {
     case message(sequence: UInt32)
     case acknowledge

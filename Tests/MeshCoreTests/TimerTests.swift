@@ -55,12 +55,12 @@ private final class Troubles {
     private let seed: UInt64
     private var up = Array(0..<7)
     private var frozen: Set<Int> = []
-    /// Who has what user, the latest last.
+    /// The holders of users, the latest last.
     private var held: [(host: Int, user: String)] = []
     private let network: Network
     private let record = Record()
 
-    /// What the judge and the inspector see, who may not look at the mesh.
+    /// The things that the judge and the inspector see, who may not look at the mesh.
     private final class Network {
         var cut: [(Int, Int)] = []
         var lossShare = 0
@@ -74,7 +74,7 @@ private final class Troubles {
         var former: [Int: (due: [Instant?], isAwaited: [Bool])] = [:]
     }
 
-    /// What was wrong, with the host.
+    /// The faults, with their hosts.
     var wrong: Set<String> { record.wrong }
     /// The timers that something was awaited of.
     var awaitedOnce: Set<Timer> { record.awaited }

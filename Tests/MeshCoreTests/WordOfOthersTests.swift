@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshCore
 
-/// What a node makes of what others say, where it could also have found out by itself, later.
+/// A node's reaction to the words of others, where it could also have found out by itself, later.
 @Suite struct WordOfOthersTests {
     private func member(_ host: Int, at other: Int, _ mesh: SmallMesh) -> MemberIndex {
         mesh.hosts[other].node.members.index(of: mesh.hosts[host].node.id)!
@@ -120,7 +120,7 @@ import Testing
         }
         let subject = mesh.hosts[0].node.members.index(of: rumour.id)!
         #expect(mesh.hosts[0].node.members.status(of: subject) == .suspect)
-        // What refutes it has come meanwhile and is read after what is due.
+        // The refutation has come meanwhile and is read after what is due.
         var effects = EffectBuffer()
         let awake = mesh.now + .seconds(10)
         mesh.hosts[0].node.handle(.deadline, bytes: Span(), at: awake, into: &effects)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import MeshGateway
 
-/// What clients may send, hold and let wait: one below each bound, at it, and one beyond, as a client sees it.
+/// Bounds of what clients may send, hold and let wait: one below each bound, at it, and one beyond, as a client sees it.
 /// The numbers stand here as they are documented (README, Slow readers, `GatewayConfiguration`).
 @Suite struct ClientLimitTests {
     // MARK: Commands
@@ -139,7 +139,7 @@ import Testing
     }
 }
 
-/// What waits.
+/// Messages that wait.
 extension ClientLimitTests {
     /// A message to ann is 29 bytes as an array and so many of its text, and counts with 32 more.
     private func size(_ text: String) -> Int {

@@ -152,7 +152,7 @@ private struct Comparison: ~Copyable {
             let gone = model.clients[client].names["user", default: []].remove(user)
             model.clients[client].lines.append(gone == nil ? "0" : "1")
         default:
-            // What waits stays within the bounds of each.
+            // The messages that wait stay within the bounds of each.
             run(client, "MESH.POLICY", ["drop-oldest", "drop-newest", "disconnect"][dice.roll(3)])
             model.clients[client].lines.append("OK")
         }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import MeshGateway
 
-/// What the client says when it begins.
+/// The words of the client when it begins.
 private let counted = "MESH.ATTACH ann SESSION COUNTED\r\n"
 
 /// A client with a counted session to which these messages have gone, and its token.
@@ -48,7 +48,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 2\r\n")
         #expect(reply == "$49·\(sessionToken(reply))·" + message("c"))
-        // Who has acknowledged more than it has seen is told what it has thrown away.
+        // A client that has acknowledged more than it has seen is told what it has thrown away.
         pair.here.deliver(.user, "ann", "d")
         _ = pair.here.read(second)
         _ = pair.here.exchange(second, "MESH.ACK ann 2\r\n")
@@ -274,7 +274,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         var token = sessionToken(pair.here.exchange(client, counted))
         var expected: [String] = []
         var got: [String] = []
-        /// What the kernel has and the client has not read; a break loses it.
+        /// Bytes that the kernel has and the client has not read; a break loses them.
         var kernel: [UInt8] = []
         var seen = 0
         for _ in 0..<400 {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshGateway
 
-/// What a client may write where a number, a size or a name is expected.
+/// Words that a client may write where a number, a size or a name is expected.
 private let numbers: [String] = [
     "0", "-1", "1", "2147483648", "9223372036854775807", "9223372036854775808",
     "18446744073709551615", "18446744073709551616", "1099511627776gb", "1e400", "",

@@ -125,7 +125,7 @@ struct Harness: ~Copyable {
     /// Carries out what is complete in the client's input.
     mutating func run(_ client: ClientIndex) { send(client, []) }
 
-    /// What waits for the client, taken as if it had read it.
+    /// The bytes that wait for the client, taken as if it had read them.
     mutating func readBytes(_ client: ClientIndex) -> [UInt8] { shared.mesh.read(client, host) }
 
     mutating func read(_ client: ClientIndex) -> String {

@@ -28,7 +28,7 @@ import Testing
                 let candidates = ["a", "b", "c*", "", "on", "off", "yes", "ID", "1", "2", "TYPE"]
                 arguments.append(Array(candidates[dice.roll(candidates.count)].utf8))
             }
-            // What silences or ends clients would make the rest of the run dull.
+            // Commands that silence or end clients would make the rest of the run dull.
             let name = words.joined(separator: " ")
             if ["quit", "client kill"].contains(name), dice.roll(10) > 0 { continue }
             var bytes = command(arguments)

@@ -258,7 +258,7 @@ import Testing
         _ = harness.exchange(local, "SUBSCRIBE a b c\r\n")
         for round in 0..<20_000 {
             let bytes = (0..<dice.roll(24)).map { _ in UInt8(dice.roll(round % 2 == 0 ? 256 : 6)) }
-            // What any answer can be, for what asks least: names of here, or four bytes a name.
+            // The largest answers, for the shortest questions: names of here, or four bytes a name.
             #expect(harness.asked(bytes).count <= 64)
         }
     }

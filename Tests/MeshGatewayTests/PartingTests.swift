@@ -5,7 +5,7 @@ import Testing
 
 @testable import MeshGateway
 
-/// What of a session its client may not have read when the connection ends is announced.
+/// Messages of a session that its client may not have read when the connection ends are announced.
 @Suite struct PartingTests {
     /// That something is missing, and nobody knows how much.
     static let notice = "*5·$3·gap·$4·user·$3·ann·:0·:0·"
@@ -22,7 +22,7 @@ import Testing
         return (client, sessionToken(pair.here.exchange(client, "MESH.ATTACH ann SESSION\r\n")))
     }
 
-    /// What a new connection to `here` that shows the token reads behind the next token.
+    /// The bytes that a new connection to `here` that shows the token reads behind the next token.
     static func resume(_ pair: inout Pair, _ token: String, _ words: String = "") -> String {
         let client = pair.here.open()
         let reply = pair.here.exchange(client, "MESH.ATTACH ann RESUME \(token)\(words)\r\n")
@@ -42,7 +42,7 @@ import Testing
         #expect(read == message("a"))
         let pong = pair.here.exchange(client, "PING\r\n")
         #expect(pong == "+PONG·")
-        // What the kernel was not given waits, and is no loss.
+        // Bytes that the kernel was not given wait, and are no loss.
         pair.here.deliver(.user, "ann", "b")
         let doubts = pair.here.close(client, Self.unacknowledged(count))
         #expect(doubts.isEmpty == isLost)

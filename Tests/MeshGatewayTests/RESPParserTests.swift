@@ -3,7 +3,7 @@ import Testing
 
 @testable import MeshGateway
 
-/// What a parser makes of a stream: each command's arguments, then how it ended.
+/// A parser's reading of a stream: each command's arguments, then how it ended.
 private struct Parsed: Equatable {
     var commands: [[[UInt8]]] = []
     var error: RESPError?

@@ -175,8 +175,8 @@ import MeshDriver
         let reply = pair.there.read(second)
         #expect(sessionToken(reply).hasPrefix("0000000000000002-"))
         #expect(reply.hasSuffix("·+PONG·" + pushed("a")))
-        // What still comes to the old node is forwarded; what comes to both is given out once; what
-        // comes to the new one alone waits until what was forwarded is ahead of it.
+        // A message that still comes to the old node is forwarded; one that comes to both is given out
+        // once; one that comes to the new node alone waits until those that were forwarded are ahead.
         pair.there.deliver(.user, "ann", "c", number: 3)
         pair.here.deliver(.user, "ann", "b", number: 2)
         pair.here.deliver(.user, "ann", "c", number: 3)
@@ -214,7 +214,7 @@ import MeshDriver
         #expect(refused == 0)
     }
 
-    /// What comes to one node, to the other, or to both, in whatever order within an origin's ways,
+    /// Messages that come to one node, to the other, or to both, in whatever order within an origin's ways,
     /// while the session moves: every message once, though all have the same bytes.
     @Test(arguments: 1...20) func `equal messages are told apart while a session moves`(
         _ seed: Int

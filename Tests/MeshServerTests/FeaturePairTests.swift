@@ -10,7 +10,7 @@ import Testing
 struct Feature: Sendable, CustomTestStringConvertible {
     typealias Step = (Scene, Feature.State) -> Void
 
-    /// What its steps hand to later ones.
+    /// The things that its steps hand to later ones.
     final class State {
         var clients: [Int] = []
         var token = ""

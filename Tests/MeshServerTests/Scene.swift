@@ -11,7 +11,7 @@ import Testing
 /// A message is meant for those whose subscription the sender's node knows when it is published. A change of
 /// subscriptions is therefore waited for; messages are not.
 final class Scene {
-    /// What a client is to get of one sender through one subscription: numbers, in order.
+    /// The messages that a client is to get of one sender through one subscription: numbers, in order.
     struct Stream: Hashable, Comparable {
         var sender: Int
         var topic: String
@@ -190,7 +190,7 @@ final class Scene {
             .union(away.filter { $0.topic == topic }.map(\.host))
     }
 
-    /// What the nodes that stay know of a topic; nil: not the same, or not what clients have asked for.
+    /// The holders of a topic as the nodes that stay know them; nil: not the same, or not as clients have asked.
     func isKnown(_ topic: String) -> Bool {
         guard let key = key(topic) else { return true }
         // A node that leaves gives sessions without a connection to one of the others.
@@ -215,7 +215,7 @@ final class Scene {
         #expect(isKnown(topic), "\(topic)")
     }
 
-    /// What is under way arrives, and what waits goes: a message that comes behind a change of subscriptions
+    /// Bytes under way arrive, and those that wait go: a message that comes behind a change of subscriptions
     /// has its receivers by what it finds there.
     private func calmDown() {
         for host in live {
@@ -346,7 +346,7 @@ final class Scene {
         for client in clients.indices where clients[client].isOpen {
             let isEnded = mesh.isEnded(clients[client].place, clients[client].host)
             if isEnded {
-                // What was meant for it and came after the end it does not get, but for a session.
+                // Messages that were meant for it and came after the end it does not get, but for a session.
                 clients[client].mayMiss = true
                 if let session = clients[client].session {
                     suspend(client, session.topic, session.token)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshSimulation
 
-/// What the numbers and shares of faults come to.
+/// The meaning of the numbers and shares of faults.
 @Suite struct AmountTests {
     /// Nine nodes and one fault after five seconds, run until right after it.
     private func run(

@@ -49,7 +49,7 @@ struct CalmMesh: ~Copyable {
         self.init(world)
     }
 
-    /// What was before does not count.
+    /// The time before does not count.
     mutating func begin() {
         before = Counts(world)
         since = world.now

@@ -4,7 +4,7 @@ import MeshServer
 
 @testable import MeshSimulation
 
-/// What has been done in a run in which nothing goes wrong, and the counts that this may lead to.
+/// The work of a run in which nothing goes wrong, and the counts that it may lead to.
 ///
 /// All numbers are those of the scene: of clients, commands, changes and messages, counted where they are
 /// made, and of steps in the graph of the links. No bound is a number that a run once had. A repair that
@@ -29,7 +29,7 @@ struct CalmWork {
     /// Copies that others than the origins send, at the least: each destination that is no neighbour of the
     /// origin gets its copy from somebody else.
     var forwardsMin = 0
-    /// What one node has sent another.
+    /// The messages that one node has sent another.
     struct Flow {
         var messages = 0
         /// Between the two nodes.
@@ -47,7 +47,7 @@ struct CalmWork {
             last = now
         }
 
-        /// What has arrived is acknowledged when it is 16 messages, or after 20 ms: those that have waited so
+        /// Messages that have arrived are acknowledged when they are 16, or after 20 ms: those that have waited so
         /// long are so far apart.
         var acknowledgementsMax: Int { min(messages, messages / 16 + stretches) }
     }
@@ -68,7 +68,7 @@ struct CalmWork {
     var questions = 0
     var questionsTo = 0
 
-    // What newcomers and leavers lead to; in all other runs nothing.
+    // Counts that newcomers and leavers lead to; in all other runs 0.
     var linksOpened = 0...0
     var linksLost = 0...0
     var linksRefused = 0...0
@@ -107,7 +107,7 @@ struct CalmWork {
     /// end. The nodes are neighbours.
     private var sessionParts: ClosedRange<Int> { 3 * sessionsMoved...4 * sessionsMoved }
 
-    /// What is passed on on the way of an acknowledgement counts as the messages do.
+    /// Acknowledgements that are passed on count as messages do.
     private var forwardsMax: Int {
         let back = flows.values.reduce(0) {
             $0 + $1.acknowledgementsMax * ($1.steps - 1)

@@ -193,7 +193,7 @@ import Testing
             #expect(metrics.violations == [], "seed \(seed)")
             #expect(metrics.lost == 0 && metrics.duplicated == 0 && metrics.reordered == 0)
             #expect(metrics.delivered > 2_000)
-            // What was reported can have arrived all the same, so this is no equation.
+            // A message that was reported can have arrived all the same, so this is no equation.
             let known = metrics.delivered + metrics.undelivered + metrics.orphaned
             #expect(known >= metrics.copies)
         }

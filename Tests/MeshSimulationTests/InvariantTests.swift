@@ -5,7 +5,7 @@ import Testing
 @testable import MeshServer
 @testable import MeshSimulation
 
-/// What holds in every node after every event, whatever happens: looked at while nodes crash, return,
+/// Invariants of every node after every event, whatever happens: looked at while nodes crash, return,
 /// stand still and are parted.
 @Suite struct InvariantTests {
     @Test(arguments: [1, 2, 3] as [UInt64])
@@ -97,7 +97,7 @@ import Testing
 }
 
 extension Node {
-    /// What contradicts what; empty: nothing does.
+    /// The contradictions; empty: there are none.
     fileprivate mutating func contradictions() -> Set<String> {
         memberContradictions().union(linkContradictions()).union(routeContradictions())
             .union(flowContradictions())

@@ -60,7 +60,7 @@ import Testing
         }
         let ready = world.run(atMost: .seconds(15)) { $0.isReady(fresh) && $0.agree() }
         #expect(ready)
-        // What was on its way at each of the three times is sent again, and no more.
+        // Records that were on their way at each of the three times are sent again, and no more.
         #expect(world.counters(fresh)[.recordsRepaired] < 60_000 + 3 * 15_000)
         #expect(world.counters(fresh)[.snapshotsReceived] == 1)
     }

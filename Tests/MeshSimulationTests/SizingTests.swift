@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshSimulation
 
-/// What `smallworld-sim size` says, against runs of the production node.
+/// The answers of `smallworld-sim size`, against runs of the production node.
 @Suite struct SizingTests {
     private func run(_ text: String) throws -> Metrics {
         Run(try ScenarioReader.read(text), seed: 1).completed()

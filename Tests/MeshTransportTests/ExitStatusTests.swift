@@ -5,7 +5,7 @@ import Testing
 
 @testable import MeshTransport
 
-/// What `smallworld status` and `smallworld trace` print, and how they end.
+/// The output of `smallworld status` and `smallworld trace`, and how they end.
 @Suite(.timeLimit(.minutes(15)), .serialized) struct ExitStatusTests {
     private func ask(
         _ words: String..., at redis: Endpoint

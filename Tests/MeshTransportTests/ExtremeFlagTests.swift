@@ -4,7 +4,7 @@ import Testing
 
 @testable import NodeCommand
 
-/// What somebody may write where a flag or a file has a value.
+/// Words that somebody may write where a flag or a file has a value.
 private let extremes: [String] = [
     "0", "-1", "1", "65535", "65536", "2147483647", "2147483648", "9223372036854775807",
     "9223372036854775808", "-9223372036854775809", "18446744073709551615",

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MeshTransport
 
-/// What a node does when the kernel has nothing left for it; with real shortages in
+/// A node for which the kernel has nothing left; with real shortages in
 /// Tests/Interop/test_operator.py.
 @Suite(.timeLimit(.minutes(15))) struct ShortageTests {
     @Test(arguments: [ENOBUFS, ENOMEM])

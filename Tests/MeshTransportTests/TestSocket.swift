@@ -5,7 +5,7 @@ import MeshWire
 
 @testable import MeshTransport
 
-/// What a test waited for did not come in time.
+/// The bytes that a test waited for did not come in time.
 struct TestTimeout: Error, CustomStringConvertible {
     var description: String
 }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import MeshWire
 
-/// What a message may say at its bounds, and what is made of more.
+/// Messages at their bounds, and beyond.
 @Suite struct BoundTests {
     private func decoded(_ message: Message) throws -> Message {
         var queue = ByteQueue()

@@ -81,7 +81,7 @@ private func contents(_ queue: borrowing ByteQueue) -> [UInt8] {
         #expect(before == after && after > 0)
     }
 
-    /// What waits is moved to the front instead of the memory growing without end.
+    /// The bytes that wait are moved to the front instead of the memory growing without end.
     @Test func `a queue that is never empty does not grow for ever`() {
         var queue = ByteQueue()
         var random = Generator(state: 2)

@@ -127,7 +127,7 @@ private let messages: [Message] = [
                 switch decoded {
                 case .query, .answer, .traceAnswer: break
                 default:
-                    // What was understood can be said again.
+                    // A message that was understood can be said again.
                     #expect(encoded(decoded).count <= corrupt.count)
                 }
             }

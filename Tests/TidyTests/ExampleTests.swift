@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What the documentation of the public API shows is code that a test runs.
+/// The examples in the documentation of the public API are code that a test runs.
 @Suite struct `Examples of the documentation` {
     /// The indented lines of a file's documentation, one text for each example.
     private func examples(_ path: String) throws -> [String] {
@@ -17,7 +17,7 @@ import Testing
         return found.map { $0.joined(separator: "\n") }
     }
 
-    /// What `ExampleTests` runs as the examples of a file, without the lines of the test.
+    /// The examples of a file as `ExampleTests` runs them, without the lines of the test.
     private func programs(_ path: String) throws -> [String] {
         let tests = try Repository.text("Tests/MeshTransportTests/ExampleTests.swift")
         return tests.components(separatedBy: "// Example of \(path)\n").dropFirst().map { rest in

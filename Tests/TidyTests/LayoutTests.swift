@@ -80,7 +80,7 @@ import Testing
             #expect(!text.contains("pytest.skip") && !text.contains("mark.skip"), "\(path) skips")
             #expect(!text.contains("xfail"), "\(path) expects to fail")
         }
-        // What is not a test is used by one.
+        // Code that is not a test is used by one.
         for path in files where !tests.contains(path) {
             let module = path.components(separatedBy: "/").last!.replacingOccurrences(
                 of: ".py", with: "")

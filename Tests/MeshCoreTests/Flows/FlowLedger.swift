@@ -12,7 +12,7 @@ struct FlowPair: Hashable, Comparable {
     }
 }
 
-/// What one node has sent to another, in the lives of both, as it looks from outside: the rules of
+/// The messages that one node has sent to another, in the lives of both, as it looks from outside: the rules of
 /// <doc:Flows> in the simplest words, without any of the node's own types.
 final class FlowLedger {
     /// A message that is not acknowledged.
@@ -37,7 +37,7 @@ final class FlowLedger {
     // At the origin.
     var kept: [Kept] = []
     var last: UInt32 = 0
-    /// What each number stands for.
+    /// The message that each number stands for.
     var names: [UInt32: MessageID] = [:]
     var isCongested = false
     /// The longest that the origin has taken the way there and back for, since something is kept.
@@ -72,14 +72,14 @@ final class FlowLedger {
     var bytes: Int { kept.reduce(0) { $0 + $1.cost } }
     var hasGap: Bool { Int32(bitPattern: highest &- next) >= 0 }
 
-    /// What the destination lacks in front of what it has; 0: nothing.
+    /// The messages that the destination lacks in front of those that it has; 0: none.
     var missing: UInt32 {
         guard hasGap else { return 0 }
         let first = waiting.keys.map { $0 &- next }.min()
         return first ?? highest &+ 1 &- next
     }
 
-    /// What is kept for later by the destination, with what goes along with each message.
+    /// The messages that the destination keeps for later, with what goes along with each.
     var waitingBytes: Int { waiting.values.reduce(0) { $0 + $1 + 64 } }
 
     func keep(
@@ -145,7 +145,7 @@ final class FlowLedger {
     /// When the origin is to be told next, at the latest; nil: there is nothing to tell.
     func latestWord(at now: Instant) -> Instant? {
         var latest: Instant?
-        // What comes while a gap is to be told again is acknowledged with it, so perhaps later than
+        // A message that comes while a gap is to be told again is acknowledged with it, so perhaps later than
         // the 20 ms after which all else is.
         if let owedSince { latest = max(owedSince + .milliseconds(20), gapDue ?? owedSince) }
         if owedCount >= 16 { latest = now }

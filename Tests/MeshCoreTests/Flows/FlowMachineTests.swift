@@ -95,7 +95,7 @@ final class FlowMachine {
     }
 
     private func fate(_ frame: [UInt8]) -> [Delay] {
-        // What is no message and no answer to one goes by itself.
+        // A frame that is no message and no answer to one goes by itself.
         guard frame[4] == FrameKind.routed.rawValue else { return [Stage.latency] }
         if random.next(below: 100) < weather.loss { return [] }
         let copies = random.next(below: 100) < weather.twice ? 2 : 1

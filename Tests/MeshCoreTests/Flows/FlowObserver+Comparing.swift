@@ -2,10 +2,10 @@ import MeshWire
 
 @testable import MeshCore
 
-// What an event has led to, and what has to hold after each.
+// The consequences of an event, and what has to hold after each.
 
 extension FlowObserver {
-    /// What a node has reported as given up: so many messages in a row.
+    /// The messages that a node has reported as given up: so many in a row.
     private struct Report {
         var sender: UInt64
         var name: String
@@ -141,7 +141,7 @@ extension FlowObserver {
         expected.resent[ledger.pair, default: []].append(sequence)
     }
 
-    /// What is owed to the destination of a new message goes with it, so that no frame is needed.
+    /// An acknowledgement that is owed to the destination of a new message goes with it, so that no frame is needed.
     private func compareCarried(_ frame: [UInt8], _ destination: NodeID, _ actor: Actor) {
         guard expected.isForOne, let reverse = known(destination, actor.record.id) else { return }
         let isCarried = FrameFlags(rawValue: frame[5]).contains(.acknowledges)
@@ -308,7 +308,7 @@ extension FlowObserver {
         nodes[actor.record.id]!.parked.remove(at: place)
     }
 
-    /// Who leaves owes nobody anything.
+    /// A node that leaves owes nobody anything.
     private func compareDebts(_ actor: Actor) {
         for ledger in incoming[actor.record.id] ?? [] where ledger.owedCount > 0 {
             guard let index = actor.node.members.index(of: ledger.pair.origin),
@@ -393,7 +393,7 @@ extension FlowObserver {
         }
     }
 
-    /// What was sent again is not timed, a wait grows and is over, and who keeps nothing recovers nothing.
+    /// A message that was sent again is not timed, a wait grows and is over, and who keeps nothing recovers nothing.
     private func compareTiming(_ ledger: FlowLedger, _ flow: FlowIndex, _ actor: Actor) {
         let name = stage.words.name(ledger.pair.destination)
         if actor.node.flows.outgoing[flow].isTiming,
@@ -474,7 +474,7 @@ extension FlowObserver {
         }
     }
 
-    /// What a node believes of the way to another and back: no matter of the ledgers.
+    /// A node's belief about the way to another and back: no matter of the ledgers.
     private func roundTrip(_ destination: NodeID, _ actor: Actor) -> Delay {
         guard let index = actor.node.members.index(of: destination) else { return .zero }
         let flow = actor.node.flows.flow(to: index)

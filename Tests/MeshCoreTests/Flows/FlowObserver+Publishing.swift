@@ -2,7 +2,7 @@ import MeshWire
 
 @testable import MeshCore
 
-// What a node publishes, and what is kept of it.
+// The messages that a node publishes, and what is kept of them.
 
 extension FlowObserver {
     /// Lets a node publish a message of a local client.
@@ -119,7 +119,7 @@ extension FlowObserver {
             var holders = actor.node.holderIndices(of: waiting.key)
                 .filter { !actor.node.isWithdrawn($0) }
                 .map { actor.node.members.id(of: $0) }
-            // Who has come and gone in one event has got them all the same.
+            // A member that has come and gone in one event has got them all the same.
             if holders.isEmpty { holders = receivers(of: waiting.message.id, from: actor) }
             if holders.isEmpty { left.append(waiting) }
             for holder in holders {

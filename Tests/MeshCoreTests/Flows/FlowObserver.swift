@@ -17,12 +17,12 @@ final class FlowObserver: StageObserver {
     var nodes: [NodeID: NodeLedger] = [:]
     /// Name and payload of each message.
     var contents: [MessageID: [UInt8]] = [:]
-    /// What has gone wrong, and when. The first is what counts.
+    /// The faults, and their times. The first is what counts.
     private(set) var faults: [String] = []
     /// Events that were looked at.
     private(set) var eventCount = 0
 
-    /// What is said of a node and not of one of its flows.
+    /// Facts about a node and not about one of its flows.
     struct NodeLedger {
         var counters: [NodeCounter: UInt64] = [:]
         var areAllCongested = false
@@ -39,7 +39,7 @@ final class FlowObserver: StageObserver {
         var since: Instant
     }
 
-    /// What the present event has to lead to, besides what is kept.
+    /// The frames that the present event has to lead to, besides what is kept.
     struct Expectation {
         var deliveries: [MessageID] = []
         var gaps: [UInt32] = []
@@ -63,7 +63,7 @@ final class FlowObserver: StageObserver {
         var doubted: Set<LinkIndex> = []
         /// It is time to look at what is kept.
         var isDue = false
-        /// What was sent again.
+        /// The messages that were sent again.
         var resent: [FlowPair: [UInt32]] = [:]
         /// The first of the messages in a flow that are new in this event.
         var firstFresh: [FlowPair: UInt32] = [:]
@@ -129,7 +129,7 @@ final class FlowObserver: StageObserver {
         return fresh
     }
 
-    /// What all flows of a node keep.
+    /// The messages that all flows of a node keep.
     func total(_ actor: Actor) -> Int {
         var sum = 0
         var parcels: Set<Int> = []
@@ -149,7 +149,7 @@ final class FlowObserver: StageObserver {
         eventCount += 1
         expected.doubts = Doubts(actor.node)
         noteWaiting(actor)
-        // What comes over a connection that is no link to this side is not taken.
+        // A frame over a connection that is no link to this side is not taken.
         guard let link = stage.presentLink, actor.node.links[link].carriesFrames,
             bytes[4] == FrameKind.routed.rawValue
         else { return }
@@ -181,7 +181,7 @@ final class FlowObserver: StageObserver {
         }
     }
 
-    /// What a node knows of its flows before an event, which decides why something is sent again.
+    /// A node's knowledge of its flows before an event, which decides why something is sent again.
     private func noteWaiting(_ actor: Actor) {
         expected.isDue = actor.node.timers[.retransmission].map { $0 <= stage.now } ?? false
         for link in actor.node.links.established where actor.node.links[link].isDoubted {

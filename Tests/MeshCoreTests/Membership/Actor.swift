@@ -13,11 +13,11 @@ final class Actor {
         var use: Int
     }
 
-    /// What becomes of those who dial a played part.
+    /// The fate of those who dial a played part.
     enum Door { case open, shut, mute }
 
     let name: String
-    /// What it says of itself at first.
+    /// Its record of itself at first.
     let record: MemberRecord
     private var nodes = Slab<Node>(capacity: 1)
     var effects = EffectBuffer()
@@ -25,7 +25,7 @@ final class Actor {
     var view = NodeView()
     var isUp = true
     var isFrozen = false
-    /// What has come while it was frozen.
+    /// The frames that have come while it was frozen.
     var waiting: [() -> Void] = []
     /// Of a played part.
     var door = Door.open

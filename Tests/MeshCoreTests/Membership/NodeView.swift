@@ -109,7 +109,7 @@ struct NodeView {
         }
     }
 
-    /// What is another in this view than in an earlier one.
+    /// The differences between this view and an earlier one.
     func changes(since former: NodeView) -> [String] {
         var lines: [String] = []
         for name in names where former.values[name] != values[name] {

@@ -31,7 +31,7 @@ final class Script {
         return stage.takeLines()
     }
 
-    /// What has happened so far is not told.
+    /// The events so far are not told.
     private func settle() {
         for name in stage.nodeNames {
             stage.actors[name]!.view = stage.view(stage.actors[name]!)
@@ -157,7 +157,7 @@ final class Script {
 
     // MARK: Acts
 
-    /// What somebody does: `B tells A statuses(D suspect 3.0)`, `B refuses`, `A attaches bob`.
+    /// An action of somebody: `B tells A statuses(D suspect 3.0)`, `B refuses`, `A attaches bob`.
     private func act(_ words: [Substring], _ line: String) throws(ScriptError) {
         guard words.count > 1 else { throw ScriptError("no command") }
         let name = String(words[0])

@@ -16,10 +16,10 @@ final class Stage {
     private var nodes: [Actor] = []
     var nodeNames: [String] { nodes.map(\.name) }
     var now = Instant(nanoseconds: 1_000_000_000)
-    /// What the present command has led to.
+    /// The consequences of the present command.
     private(set) var lines: [String] = []
     var isQuiet = false
-    /// What nodes that start are told besides.
+    /// The settings of nodes that start, besides.
     var configure: (inout Configuration) -> Void = { _ in }
 
     /// The present event is that a node's time has come.
@@ -38,7 +38,7 @@ final class Stage {
 
     static let latency = Delay.milliseconds(1)
 
-    /// What happens to a node when its time has come.
+    /// The events of a node whose time has come.
     struct Parcel {
         enum What {
             case frame([UInt8])
@@ -177,7 +177,7 @@ final class Stage {
 
     static let timeTitle = "(time)"
 
-    /// What goes to several peers alike in one line.
+    /// A frame that goes to several peers alike, in one line.
     private static func gathered(_ told: [String]) -> [String] {
         var lines: [String] = []
         var last = ""
@@ -364,7 +364,7 @@ final class Stage {
         for other in nodeNames where other != name { try end(other, name) }
     }
 
-    /// What has come while the process stood still happens now.
+    /// Events that have come while the process stood still happen now.
     func thaw(_ name: String) throws(ScriptError) {
         let actor = try actor(name)
         actor.isFrozen = false
