@@ -58,21 +58,19 @@ struct ChannelQuestions {
     static let nameUnits = 16
 }
 
-extension Gateway {
+extension Hub {
+    /// Asks for the channels of the mesh, or those whose names match a pattern.
     mutating func askChannels(
-        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Request {
-        guard arguments.count <= 3 else { return wrongPubSub(input, client) }
-        let pattern = arguments.count == 3 ? bytes(2, input) : nil
+        _ kind: TopicKind, pattern: [UInt8]?, _ client: ClientIndex
+    ) -> Outcome {
         if (pattern?.count ?? 0) > Frame.patternLengthMax {
-            fail(client, .syntax(.name(.pattern, bytesMax: Frame.patternLengthMax)))
-            return .handled
+            return .refused(.syntax(.name(.pattern, bytesMax: Frame.patternLengthMax)))
         }
         clients[client.slot].flags.insert(.asking)
         let id = openQuestion(.channels(kind, pattern: pattern), client, target: nil)
         questions.channels.waiting = wait(id, behind: questions.channels.waiting)
         startChannelQuestions()
-        return .handled
+        return .waits
     }
 
     private mutating func startChannelQuestions() {
@@ -298,15 +296,13 @@ extension Gateway {
         guard let awaited = endAsking(question) else { return nil }
         guard awaited else { return client }
         if question.isCut {
-            fail(client, .limit(.channelNames(bytesMax: Self.answerBytesMax)))
+            refuse(client, .limit(.channelNames(bytesMax: Self.answerBytesMax)))
         } else if let first = question.unheard.first {
-            fail(
+            refuse(
                 client,
                 .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
         } else {
-            clients[client.slot].output.appendArray(question.names.count)
-            question.names.forEach { clients[client.slot].output.appendBulk($0, $1, $2) }
-            wrote(client)
+            answer(client, .names(question.names))
         }
         return client
     }

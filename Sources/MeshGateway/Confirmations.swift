@@ -25,7 +25,7 @@ struct WaitingConfirmations {
     var marks = FIFO<(client: ClientIndex, id: Int64, batch: UInt64)>()
 }
 
-extension Gateway {
+extension Hub {
     /// The next bytes written to the client confirm something that other nodes must know first.
     mutating func confirmWhenKnown(_ client: ClientIndex) {
         let slot = client.slot
@@ -33,24 +33,6 @@ extension Gateway {
         if confirmations.fresh.last?.client == client { return }
         let end = clients[slot].outputBase &+ UInt64(clients[slot].output.count)
         confirmations.fresh.append((client, end))
-    }
-
-    /// `MESH.OPTION CONFIRM`: MESH or LOCAL.
-    mutating func setOption(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let slot = client.slot
-        guard equals(1, "confirm", input) else {
-            fail(client, .syntax(.unknownOption))
-            return
-        }
-        if equals(2, "local", input) {
-            clients[slot].flags.insert(.confirmsLocally)
-        } else if equals(2, "mesh", input) {
-            clients[slot].flags.remove(.confirmsLocally)
-        } else {
-            fail(client, .syntax(.unknownOption))
-            return
-        }
-        ok(client)
     }
 
     /// Subscriptions have been confirmed in outputs, and the driver has not said what they wait for.

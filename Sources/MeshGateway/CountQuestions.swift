@@ -25,36 +25,21 @@ struct CountQuestions {
     static let largeMax = 64
 }
 
-extension Gateway {
+extension Hub {
+    /// Asks for the subscribers of channels in the mesh: at most `countedNamesMax` names, and
+    /// `countedBytesMax` bytes of them.
     mutating func askCounts(
-        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Request {
-        let count = arguments.count - 2
-        if count == 0 {
-            clients[client.slot].output.appendArray(0)
-            return .handled
-        }
-        var size = 0
-        for index in 2..<arguments.count { size += Int(arguments[index].count) }
-        guard count <= Self.countedNamesMax, size <= Self.countedBytesMax else {
-            fail(client, .limit(.channelsAskedFor))
-            return .handled
-        }
-        var names: [[UInt8]] = []
-        names.reserveCapacity(count)
-        for index in 2..<arguments.count {
-            let name = bytes(index, input)
-            if name.count > Frame.nameLengthMax {
-                fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
-                return .handled
-            }
-            names.append(name)
+        _ kind: TopicKind, _ names: [[UInt8]], _ client: ClientIndex
+    ) -> Outcome {
+        if names.isEmpty { return .subscribers([]) }
+        if names.contains(where: { $0.count > Frame.nameLengthMax }) {
+            return .refused(.syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
         }
         let id = openQuestion(.counts(kind, names), client, target: nil)
         questions[id]!.counts = names.map { localCount(kind, $0) }
         clients[client.slot].flags.insert(.asking)
         askNextCounts(id)
-        return .handled
+        return .waits
     }
 
     /// Asks for the next names of a question, now or when it is its turn.
@@ -144,18 +129,12 @@ extension Gateway {
         guard isHeard else { return client }
         // Nothing says of a sum which part is missing: 0 reads as nobody there.
         if let first = question.unheard.first {
-            fail(
+            refuse(
                 client,
                 .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
             return client
         }
-        // A flat list in RESP3 too, as in Redis.
-        clients[client.slot].output.appendArray(names.count * 2)
-        for (name, count) in zip(names, question.counts) {
-            clients[client.slot].output.appendBulk(name)
-            clients[client.slot].output.appendInteger(count)
-        }
-        wrote(client)
+        answer(client, .subscribers(zip(names, question.counts).map { ($0, $1) }))
         return client
     }
 }

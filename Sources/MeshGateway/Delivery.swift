@@ -5,7 +5,25 @@ import MeshWire
 // one receiver straight from the input, for several as copies of one encoded frame, whose first
 // byte is all that RESP2 and RESP3 differ in.
 
-extension Gateway {
+extension Hub {
+    /// A message of a client for the topic of this name, of at most `Frame.nameLengthMax` bytes.
+    @inline(__always)
+    mutating func publication(
+        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
+        by client: ClientIndex
+    ) -> Publication {
+        let kind: TopicKind =
+            body == .channel ? .channel : body == .user ? .user : .shardChannel
+        let start = Int(name.start)
+        let count = Int(name.count)
+        let key = hasher.key(kind.keyKind, input, start, count)
+        let topic = registry.topics.find(kind, key, input, start, count)
+        let message = OutgoingMessage(
+            body, key, name: name, payload: payload, sender: tag(of: client),
+            isReceivedHere: !topic.isNone)
+        return Publication(message: message, topic: topic)
+    }
+
     /// Completes a `.publish`, before the next call of `next` for this client: writes the reply
     /// (PUBLISH: local receivers and remote nodes; MESH.SEND: nodes), then delivers to the local
     /// receivers, so that a publisher that hears itself sees its reply first. MESH.SEND answers -1
@@ -14,10 +32,12 @@ extension Gateway {
     /// - Parameters:
     ///   - number: of `PublishOutcome`, as the others.
     ///   - isParked: its verdict is `.parked`.
-    public mutating func published(
+    /// - Returns: how many clients of this node, and other nodes, it goes to.
+    @inline(__always) @discardableResult
+    mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
         number: UInt32, nodeCount: Int, isParked: Bool
-    ) {
+    ) -> Int {
         let message = publication.message
         let id = MessageID(origin: nodeID, number: number)
         counters[.messagesPublished] += 1
@@ -32,8 +52,6 @@ extension Gateway {
             if isParked, reply == 0 { reply = -1 }
             clients[slot].output.appendInteger(reply)
             wrote(client)
-        } else if clients[slot].flags.contains(.scripting) {
-            redis.scripts.runs[client]?.published(localCount + nodeCount)
         }
         if !topic.isNone {
             fanOut(
@@ -42,6 +60,7 @@ extension Gateway {
         if hasPatterns {
             fanOutToPatterns(message.key, message.name, message.payload, input, id)
         }
+        return localCount + nodeCount
     }
 
     // MARK: Matching ahead
@@ -84,30 +103,6 @@ extension Gateway {
     /// In place of `match`: the next message has the name of this search. Nil: no pattern matches it.
     public mutating func use(_ search: PatternSearch?) {
         patterns.use(search)
-    }
-
-    /// Instead of `published`, in whatever state the client is: the command is not carried out, and
-    /// will be given to `next` again.
-    public mutating func putBack(_ client: ClientIndex) {
-        let slot = client.slot
-        counters[.commands] -= 1
-        // Its SKIP was used up. What a transaction carries out is silenced with EXEC.
-        if clients[slot].flags.contains(.muted),
-            clients[slot].flags.isDisjoint(with: [.replyOff, .executing])
-        {
-            clients[slot].flags.insert(.replySkip)
-        }
-    }
-
-    /// Instead of `published`: the command is not carried out, and will be given to `next` again. False
-    /// when that cannot be, because the command has left its mark already: within a transaction, or
-    /// where replies are silenced.
-    public mutating func postpone(_ client: ClientIndex) -> Bool {
-        let state = clients[client.slot].flags.intersection(.relevant)
-        // A script gives its publication again.
-        guard state == .plain || state.contains(.scripting) else { return false }
-        counters[.commands] -= 1
-        return true
     }
 
     /// The publication's topic. Between `next` and `published` the driver has sent the message to
@@ -217,11 +212,8 @@ extension Gateway {
         _ topic: TopicIndex, _ word: MessageWord, _ name: Slice, _ payload: Slice,
         _ input: Span<UInt8>, _ id: MessageID
     ) {
-        frame.removeAll()
-        frame.appendMessage(word, isRESP3: false, name: name, payload: payload, input)
         label = FrameLabel(MessageTitle(word.kind, registry.topics[topic].key, id: id))
-        label.parts.name = word.name(Int(name.count))
-        label.parts.payload = frame.lastBulk(Int(payload.count))
+        label.parts = frame.encode(word, name, payload, input)
         copyFrame(registry.topics[topic].first)
     }
 
@@ -230,17 +222,10 @@ extension Gateway {
     ) {
         for index in patterns.matched.indices {
             let topic = patterns.topic(of: patterns.matched[index])
-            frame.removeAll()
-            frame.appendPatternStart(isRESP3: false)
             label = FrameLabel(MessageTitle(key, under: topic, id: id))
-            label.parts.pattern = registry.topics.withName(topic) { name in
-                frame.appendBulk(name, 0, name.count)
-                return frame.lastBulk(name.count)
+            label.parts = registry.topics.withName(topic) {
+                frame.encode(under: $0, name, payload, input)
             }
-            frame.appendBulk(input, name)
-            label.parts.name = frame.lastBulk(Int(name.count))
-            frame.appendBulk(input, payload)
-            label.parts.payload = frame.lastBulk(Int(payload.count))
             copyFrame(registry.topics[topic].first)
         }
         frame.removeAll()
@@ -340,20 +325,19 @@ extension Gateway {
     }
 
     private mutating func encodePresence(_ topic: TopicIndex, _ isOnline: Bool) {
-        frame.removeAll()
-        frame.appendPresenceStart(isRESP3: false)
         label = FrameLabel(MessageTitle(.presence, registry.topics[topic].key))
-        label.parts.name = registry.topics.withName(topic) { name in
-            frame.appendBulk(name, 0, name.count)
-            return frame.lastBulk(name.count)
+        label.parts = registry.topics.withName(topic) {
+            frame.encodePresence(of: $0, isOnline: isOnline)
         }
-        let state: StaticString = isOnline ? "online" : "offline"
-        frame.appendBulk(state)
-        label.parts.payload = frame.lastBulk(state.utf8CodeUnitCount)
+    }
+
+    /// The message at hand is one for a user that has come by another node; `label` has its title.
+    mutating func encodeUserMessage(_ user: [UInt8], _ payload: Slice, _ input: Span<UInt8>) {
+        label.parts = frame.encodeUserMessage(user, payload, input)
     }
 }
 
-/// The message at hand beside its frame, an array of RESP2.
+/// The message at hand beside its frame, which is RESP's: the one for RESP2.
 struct FrameLabel {
     var title = MessageTitle()
     /// Where its parts stand in the frame.

@@ -145,17 +145,14 @@ public struct OutputLimit: Sendable {
     }
 }
 
-/// The bounds that are compared with each command and each message.
+/// The bounds that are compared with each command.
 struct ClientLimits {
     /// For clients, and for those who have not authenticated themselves.
     let request: RESPLimits
     let stranger: RESPLimits
-    /// Output below this is within every limit, and not worth counting at once.
-    var outputAlarm: Int
 
     init(_ configuration: GatewayConfiguration) {
         request = configuration.requestLimits(isAuthenticated: true)
         stranger = configuration.requestLimits(isAuthenticated: false)
-        outputAlarm = configuration.outputAlarm
     }
 }

@@ -7,8 +7,6 @@ struct OpenQuestions: ~Copyable {
     private var next = QueryID(1)
     /// The bytes that the slices of the last `.ask` point into.
     var bytes = ByteQueue()
-    /// The subject of the last `.report`.
-    var report = Report.members
     /// More about the questions for channels, and for counts.
     var channels = ChannelQuestions()
     var counts = CountQuestions()

@@ -88,7 +88,7 @@ struct WaitingQuestions {
     var bound = 64
 }
 
-extension Gateway {
+extension Hub {
     /// The most bytes that the names gathered by one question take (`NameSet.cost`): at 20 bytes
     /// each 3 million channels.
     static let answerBytesMax = 128 * 1024 * 1024
@@ -105,37 +105,29 @@ extension Gateway {
 
     // MARK: Asking
 
-    mutating func trace(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        let kind: KeyKind
-        if equals(1, "user", input) {
-            kind = .user
-        } else if equals(1, "channel", input) {
-            kind = .channel
-        } else {
-            fail(client, .syntax(.unknownTraceTarget))
-            return .handled
-        }
-        let name = arguments[2]
-        guard Int(name.count) <= Frame.nameLengthMax else {
-            fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
-            return .handled
-        }
-        questions.bytes.removeAll()
+    /// A user as clients ask about one.
+    func askedUser(_ name: Slice, _ input: Span<UInt8>) -> AskedUser {
         let start = Int(name.start)
         let count = Int(name.count)
-        let key = hasher.key(kind, input, start, count)
-        let digest = hasher.nameDigest(
-            kind == .user ? .user : .channel, input, start, count)
+        let key = hasher.key(.user, input, start, count)
+        return AskedUser(
+            key: key, name: hasher.nameDigest(.user, input, start, count),
+            isHere: !registry.topics.find(.user, key, input, start, count).isNone)
+    }
+
+    /// Asks for the nodes that have a user or channel, and the ways there.
+    mutating func trace(
+        _ kind: TopicKind, _ name: Slice, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Outcome {
+        questions.bytes.removeAll()
+        let (start, count) = (Int(name.start), Int(name.count))
+        let key = hasher.key(kind.keyKind, input, start, count)
+        let digest = hasher.nameDigest(kind == .user ? .user : .channel, input, start, count)
         // This node itself answers at once, if it has it.
         let asked = AskedUser(key: key, name: digest, isHere: false)
         let id = openQuestion(.trace(asked), client, target: nil)
         clients[client.slot].flags.insert(.asking)
-        return .ask(id, .trace(key))
-    }
-
-    mutating func wrongPubSub(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        fail(client, .redis(.wrongPubSub(name: excerpt(1, input))))
-        return .handled
+        return .asks(id, .trace(key))
     }
 
     func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
@@ -430,24 +422,13 @@ extension Gateway {
             finishAddresses()
             return nil
         }
-        let slot = question.client.slot
         guard let isHeard = endAsking(question) else { return nil }
         guard isHeard else { return question.client }
-        switch question.subject {
-        case .trace:
-            let isRESP3 = clients[slot].isRESP3
-            let ways = question.ways.map { way in
-                ReplyValue.map([
-                    ("holder", .text(way.name)), ("id", .text(way.holder.description)),
-                    ("status", .text(way.status)),
-                    ("hops", way.path.map { .integer($0.count) } ?? .null),
-                    ("path", way.path.map { .array($0.map { .text($0) }) } ?? .null),
-                ])
-            }
-            clients[slot].output.appendReply(.array(ways), isRESP3: isRESP3)
-        case .channels, .part, .counts, .resume, .handOver, .addresses, .location: break
+        if case .trace = question.subject {
+            answer(question.client, .ways(question.ways))
+        } else {
+            wrote(question.client)
         }
-        wrote(question.client)
         return question.client
     }
 

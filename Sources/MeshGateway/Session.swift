@@ -74,6 +74,10 @@ struct SessionFlags: OptionSet {
     var rawValue: UInt32
     init(rawValue: UInt32) { self.rawValue = rawValue }
 
+    mutating func set(_ flags: SessionFlags, _ isSet: Bool) {
+        if isSet { formUnion(flags) } else { subtract(flags) }
+    }
+
     static let open = SessionFlags(rawValue: 1 << 0)
     static let resp3 = SessionFlags(rawValue: 1 << 1)
     static let authenticated = SessionFlags(rawValue: 1 << 2)

@@ -12,7 +12,7 @@ public struct ClientTrouble: Equatable, Sendable {
     public var address = ""
     /// The name that it gave itself (CLIENT SETNAME); mostly empty.
     public var name = ""
-    /// The user whose session it is, at most `Gateway.cutChannelBytesMax` bytes of it; empty: it is none.
+    /// The user whose session it is, at most `Hub.cutChannelBytesMax` bytes of it; empty: it is none.
     public var user = ""
 }
 
@@ -49,7 +49,7 @@ struct ClientTroubles {
     }
 }
 
-extension Gateway {
+extension Hub {
     /// Counts what goes wrong for a client, and tells the driver's log of it, at most once in ten seconds
     /// for each counter. What comes in between is told of by the next line.
     @inline(never)

@@ -3,7 +3,7 @@ import MeshWire
 
 // Messages that the mesh could not deliver, and the reports about them.
 
-extension Gateway {
+extension Hub {
     /// The tag that a message of this client is published with (`Node.publish`), so that `undelivered`
     /// finds the client again. No two connections have the same one within 2^32 connections.
     ///
@@ -43,29 +43,10 @@ extension Gateway {
             clients[slot].flags.isDisjoint(with: [.doomed, .ending])
         else { return }
         counters[.undeliveredReports] += 1
-        frame.removeAll()
-        frame.append("*5\r\n$11\r\nundelivered\r\n")
-        frame.appendBulk(MessageKind(body).name)
-        frame.appendBulk(bytes, Int(name.start), Int(name.count))
-        frame.appendInteger(count)
-        frame.append(node == NodeID(0) ? "$7\r\nexpired\r\n" : "$11\r\nunreachable\r\n")
-        tell(client)
-    }
-
-    /// Writes `frame`, an array that is no message, to a client: no policy drops it.
-    mutating func tell(_ client: ClientIndex) {
-        let slot = client.slot
-        let isRESP3 = clients[slot].isRESP3
-        if clients[slot].flags.contains(.executing) {
-            let start = clients[slot].held.count
-            frame.withSpan { clients[slot].held.append($0, 0, $0.count) }
-            if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
-            heldBack(client, .unknown)
-        } else {
-            let start = clients[slot].output.count
-            frame.withSpan { clients[slot].output.append($0, 0, $0.count) }
-            if isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
-        }
-        wrote(client)
+        tell(
+            client,
+            .undelivered(
+                MessageKind(body), name: bytes.array(name), count: count,
+                node == NodeID(0) ? .expired : .unreachable))
     }
 }

@@ -10,18 +10,18 @@ extension Server {
     mutating func beginLeaving(_ effects: inout ServerEffects) {
         guard phase == .running else { return }
         beginServing()
-        edge.gateway.now = now
+        edge.gateway.hub.now = now
         effects.orders.append(
-            .log(LogLine(.info, "draining", [("clients", .integer(edge.gateway.clientCount))])))
+            .log(LogLine(.info, "draining", [("clients", .integer(edge.gateway.hub.clientCount))])))
         // With nobody to be sent elsewhere no other node need be asked where.
-        if edge.gateway.clientCount == 0, edge.gateway.sessionCount == 0 {
+        if edge.gateway.hub.clientCount == 0, edge.gateway.hub.sessionCount == 0 {
             sayGoodbye(&effects)
             return
         }
         phase = .draining
         node.announceDrain(at: now, into: &effects.own)
         transfer(Span(), &effects)
-        edge.gateway.beginDrain(options.drainTime, longest: options.drainMax, at: now)
+        edge.gateway.hub.beginDrain(options.drainTime, longest: options.drainMax, at: now)
         settle(&effects)
     }
 
@@ -29,19 +29,19 @@ extension Server {
         switch phase {
         case .running, .left: return
         case .draining:
-            let deadline = edge.gateway.drainEnd ?? now
-            if edge.gateway.isEndingClients, !hasStoppedListening {
+            let deadline = edge.gateway.hub.drainEnd ?? now
+            if edge.gateway.hub.isEndingClients, !hasStoppedListening {
                 hasStoppedListening = true
                 effects.orders.append(.stopListening(toLinks: false))
             }
             // The fate of the connections that it has ended is waited for: losses are announced at the
             // sessions' new nodes.
-            if doubts.isEmpty, edge.gateway.hasMovedAll {
-                edge.gateway.endMoves()
+            if doubts.isEmpty, edge.gateway.hub.hasMovedAll {
+                edge.gateway.hub.endMoves()
                 settle(&effects)
             }
             guard
-                edge.gateway.isDrained && doubts.isEmpty && !node.keepsBulk || deadline <= now
+                edge.gateway.hub.isDrained && doubts.isEmpty && !node.keepsBulk || deadline <= now
             else { return }
             if deadline <= now {
                 effects.orders.append(.log(LogLine(.warning, "drainTimedOut")))

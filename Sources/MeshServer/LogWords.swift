@@ -176,7 +176,7 @@ extension Server {
 
     /// Clients that the gateway has ended because they read too slowly: a client may connect and do so again.
     mutating func reportCuts(_ effects: inout ServerEffects) {
-        for cut in edge.gateway.outbox.cuts {
+        for cut in edge.gateway.hub.outbox.cuts {
             var fields: [LogLine.Field] = [
                 ("client", .integer(Int(cut.id))), ("address", .text(cut.address)),
             ]
@@ -192,12 +192,12 @@ extension Server {
                 effects.orders.append(.log(line))
             }
         }
-        edge.gateway.outbox.cuts.removeAll()
+        edge.gateway.hub.outbox.cuts.removeAll()
     }
 
     /// Troubles of clients, a line for each counter in ten seconds at the most.
     mutating func reportTroubles(_ effects: inout ServerEffects) {
-        for trouble in edge.gateway.outbox.complaints {
+        for trouble in edge.gateway.hub.outbox.complaints {
             var fields: [LogLine.Field] = [
                 ("counter", .text("\(trouble.counter)")),
                 ("count", .integer(Int(clamping: trouble.count))),
@@ -210,6 +210,6 @@ extension Server {
             }
             effects.orders.append(.log(LogLine(.warning, "clientTrouble", fields)))
         }
-        edge.gateway.outbox.complaints.removeAll()
+        edge.gateway.hub.outbox.complaints.removeAll()
     }
 }

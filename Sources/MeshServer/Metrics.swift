@@ -32,7 +32,7 @@ extension Counters {
 
 extension Server {
     func counterFigures(_ facts: DriverFacts) -> [Figure] {
-        node.counters.figures + edge.gateway.counters.figures + counters.figures
+        node.counters.figures + edge.gateway.hub.counters.figures + counters.figures
             + facts.counters.figures
     }
 
@@ -61,7 +61,7 @@ extension Server {
         for figure in counterFigures(facts) {
             add(figure.series, "counter", figure.help, [("", String(figure.value))])
         }
-        let clients = edge.gateway.counters
+        let clients = edge.gateway.hub.counters
         add(
             "slow_consumer_dropped_total", "counter",
             "Messages dropped for clients that read too slowly, by their policy.",
@@ -91,10 +91,11 @@ extension Server {
         gauge("directory_entries", "Pairs of key and node in the directory.", sizes.entries)
         gauge("directory_bytes", "Memory of the directory.", sizes.directoryBytes)
         gauge("patterns", "Pairs of pattern and node.", sizes.patterns)
-        gauge("clients", "Client connections.", edge.gateway.clientCount)
-        gauge("sessions", "Sessions of users.", edge.gateway.sessionCount)
+        gauge("clients", "Client connections.", edge.gateway.hub.clientCount)
+        gauge("sessions", "Sessions of users.", edge.gateway.hub.sessionCount)
         gauge(
-            "sessions_waiting", "Sessions without a connection.", edge.gateway.waitingSessionCount)
+            "sessions_waiting", "Sessions without a connection.",
+            edge.gateway.hub.waitingSessionCount)
         gauge("http_connections", "HTTP connections.", facts.httpConnectionCount)
         let links = node.linkStatuses()
         func perLink(

@@ -91,19 +91,21 @@ extension Server {
         _ name: Slice, _ bytes: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
         if !patternSteps.findings.isEmpty, use(name, bytes, client) { return true }
-        let units = min(Work.perEvent, edge.gateway.unitsLeft)
+        let units = min(Work.perEvent, edge.gateway.hub.unitsLeft)
         var left = units
         let isKnown = node.match(name, bytes, &left)
-        edge.gateway.charge(units - left)
+        edge.gateway.hub.charge(units - left)
         if isKnown {
-            if edge.gateway.patternCount == 0 || edge.gateway.match(name, bytes) { return true }
+            if edge.gateway.hub.patternCount == 0 || edge.gateway.hub.match(name, bytes) {
+                return true
+            }
             node.forgetMatch()
         }
         hasSteps = true
         edge.gateway.putBack(client)
         patternSteps.turns.append(
             .publisher(
-                client, tag: edge.gateway.senderTag(of: client), name: bytes.array(name)))
+                client, tag: edge.gateway.hub.senderTag(of: client), name: bytes.array(name)))
         return false
     }
 
@@ -111,14 +113,14 @@ extension Server {
     private mutating func use(
         _ name: Slice, _ bytes: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
-        let tag = edge.gateway.senderTag(of: client)
+        let tag = edge.gateway.hub.senderTag(of: client)
         guard let place = patternSteps.findings.firstIndex(where: { $0.tag == tag }) else {
             return false
         }
         let search = patternSteps.findings.remove(at: place).search
         guard let mesh = search.mesh, search.name.bytes == bytes.array(name) else { return false }
         node.use(mesh)
-        if edge.gateway.patternCount > 0 { edge.gateway.use(search.local) }
+        if edge.gateway.hub.patternCount > 0 { edge.gateway.hub.use(search.local) }
         return true
     }
 
@@ -166,18 +168,18 @@ extension Server {
     private mutating func cutSearch(_ first: PatternSteps.Delivery, _ origin: NodeID) {
         guard isMatchable(first) else { return }
         if case .lane(origin)? = patternSteps.turns.first, let search = patternSteps.search {
-            edge.gateway.use(search.local)
+            edge.gateway.hub.use(search.local)
             patternSteps.search = nil
             return
         }
         var units = PatternSteps.hastyUnits
-        if !edge.gateway.match(first.name, first.bytes.span, within: &units) {
-            edge.gateway.use(nil)
+        if !edge.gateway.hub.match(first.name, first.bytes.span, within: &units) {
+            edge.gateway.hub.use(nil)
         }
     }
 
     private mutating func isMatchable(_ delivery: PatternSteps.Delivery) -> Bool {
-        delivery.body.matchesPatterns && edge.gateway.patternCount > 0
+        delivery.body.matchesPatterns && edge.gateway.hub.patternCount > 0
     }
 
     /// The first message of a lane, whose name is matched, goes to the clients.
@@ -196,12 +198,12 @@ extension Server {
     @inline(never)
     mutating func step(_ effects: inout ServerEffects) {
         if !patternSteps.turns.isEmpty { stepPatterns(&effects) }
-        if edge.gateway.isGathering, let client = edge.gateway.gatherChannels() {
+        if edge.gateway.hub.isGathering, let client = edge.gateway.hub.gatherChannels() {
             pause.resumable.append(client)
         }
-        if edge.gateway.hasGone { edge.gateway.endGone() }
+        if edge.gateway.hub.hasGone { edge.gateway.endGone() }
         for client in edge.gateway.takeResting() { pause.resumable.append(client) }
-        for waiting in pause.ofTurn where edge.gateway.client(tagged: waiting.tag) != nil {
+        for waiting in pause.ofTurn where edge.gateway.hub.client(tagged: waiting.tag) != nil {
             pause.resumable.append(waiting.client)
         }
         pause.ofTurn.removeAll()
@@ -215,7 +217,7 @@ extension Server {
             switch turn {
             case .publisher(let client, let tag, let name):
                 // It may have gone.
-                guard edge.gateway.client(tagged: tag) != nil else {
+                guard edge.gateway.hub.client(tagged: tag) != nil else {
                     endTurn()
                     continue
                 }
@@ -242,7 +244,7 @@ extension Server {
         _ = patternSteps.turns.popFirst()
         patternSteps.search = nil
         guard !patternSteps.findings.isEmpty else { return }
-        patternSteps.findings.removeAll { edge.gateway.client(tagged: $0.tag) == nil }
+        patternSteps.findings.removeAll { edge.gateway.hub.client(tagged: $0.tag) == nil }
     }
 
     /// Whether the patterns that match the first message of a lane are known, and no more to be found.
@@ -253,12 +255,12 @@ extension Server {
         if patternSteps.search == nil {
             // Most names behind a costly one are ordinary.
             let isWhole = units == Work.perEvent
-            if edge.gateway.match(first.name, first.bytes.span, within: &units) { return true }
+            if edge.gateway.hub.match(first.name, first.bytes.span, within: &units) { return true }
             guard isWhole else { return false }
         }
         guard let search = step(Array(first.bytes[..<first.nameCount]), forPublisher: false, &units)
         else { return false }
-        edge.gateway.use(search.local)
+        edge.gateway.hub.use(search.local)
         return true
     }
 
@@ -271,12 +273,12 @@ extension Server {
             patternSteps.search
             ?? PatternSteps.Search(
                 name: SearchedName(name()), mesh: forPublisher ? node.patternSearch() : nil,
-                local: edge.gateway.patternSearch())
+                local: edge.gateway.hub.patternSearch())
         // Taken out: its tables are not copied when they are changed.
         patternSteps.search = nil
         let isMeshDone =
             search.mesh == nil || node.advance(&search.mesh!, &search.name, &units)
-        if isMeshDone, edge.gateway.advance(&search.local, &search.name, &units) {
+        if isMeshDone, edge.gateway.hub.advance(&search.local, &search.name, &units) {
             return search
         }
         patternSteps.search = search

@@ -77,7 +77,8 @@ extension Server {
     /// driver asks before it sleeps, and goes on with the client before it asks again.
     public mutating func nextResumable() -> ClientIndex? {
         if !pause.ofBehind.isEmpty, !node.isBehind {
-            for waiting in pause.ofBehind where edge.gateway.client(tagged: waiting.tag) != nil {
+            for waiting in pause.ofBehind where edge.gateway.hub.client(tagged: waiting.tag) != nil
+            {
                 pause.resumable.append(waiting.client)
             }
             pause.ofBehind.removeAll()
@@ -92,7 +93,7 @@ extension Server {
         while pause.rechecked < pause.rechecking.count {
             let publisher = pause.rechecking[pause.rechecked]
             pause.rechecked += 1
-            guard edge.gateway.client(tagged: publisher.tag) != nil else { continue }
+            guard edge.gateway.hub.client(tagged: publisher.tag) != nil else { continue }
             if !isCongested(publisher.cause) { return publisher.client }
             pause.kept.append(publisher)
         }
@@ -124,7 +125,8 @@ extension Server {
     mutating func pausePublisher(_ client: ClientIndex, _ cause: Pause.Cause) {
         counters[.publishersPaused] &+= 1
         pause.publishers.append(
-            Pause.Publisher(tag: edge.gateway.senderTag(of: client), client: client, cause: cause))
+            Pause.Publisher(
+                tag: edge.gateway.hub.senderTag(of: client), client: client, cause: cause))
     }
 
     /// Whether a message is not taken yet: its command stays in the client's input, and the client waits.
@@ -192,7 +194,8 @@ extension Server {
     @inline(__always)
     mutating func mustPause(_ client: ClientIndex) -> Bool {
         if node.isBehind {
-            pause.ofBehind.append(Pause.Waiting(tag: edge.gateway.senderTag(of: client), client))
+            pause.ofBehind.append(
+                Pause.Waiting(tag: edge.gateway.hub.senderTag(of: client), client))
             return true
         }
         return isThrottled(client)
@@ -201,8 +204,8 @@ extension Server {
     /// Whether a client's next command waits for the next turn: what has been done in this one is enough.
     @inline(never)
     mutating func isTurnOver(_ client: ClientIndex) -> Bool {
-        guard edge.gateway.unitsLeft == 0 else { return false }
-        pause.ofTurn.append(Pause.Waiting(tag: edge.gateway.senderTag(of: client), client))
+        guard edge.gateway.hub.unitsLeft == 0 else { return false }
+        pause.ofTurn.append(Pause.Waiting(tag: edge.gateway.hub.senderTag(of: client), client))
         hasSteps = true
         return true
     }
@@ -211,7 +214,7 @@ extension Server {
     /// again. False: it does not.
     @inline(__always)
     mutating func isThrottled(_ client: ClientIndex) -> Bool {
-        let waiting = edge.gateway.outputCount(client)
+        let waiting = edge.gateway.hub.outputCount(client)
         return waiting > options.clientOutputBytes && mustRead(client, waiting)
     }
 
@@ -227,14 +230,14 @@ extension Server {
 
     /// With less than this waiting, its class's limit does not end the client for what it asks.
     private mutating func readingBound(_ client: ClientIndex) -> Int {
-        max(options.clientOutputBytes, edge.gateway.outputBound(client) / 4 * 3)
+        max(options.clientOutputBytes, edge.gateway.hub.outputBound(client) / 4 * 3)
     }
 
     /// A client that asked faster than it read has read something: half of what may wait has left, and it
     /// is listened to again.
     @inline(never)
     mutating func endThrottle(_ client: ClientIndex) {
-        let waiting = edge.gateway.outputCount(client)
+        let waiting = edge.gateway.hub.outputCount(client)
         pause.noteOutput(waiting > options.clientOutputBytes ? waiting : 0, of: client)
         guard let place = pause.throttled.firstIndex(of: client) else { return }
         let bound =

@@ -41,7 +41,7 @@ extension Server {
         self.now = now
         guard let (client, report) = pendingReport else { return .next }
         pendingReport = nil
-        let before = edge.gateway.outputCount(client)
+        let before = edge.gateway.hub.outputCount(client)
         answer(report, to: client, facts, &effects)
         return goOn(client, after: before)
     }
@@ -85,12 +85,12 @@ extension Server {
             if holders.count < 2 {
                 replyWhereabouts(holders, to: client)
             } else {
-                let (query, question) = edge.gateway.locate(asked, user: user, for: client)
+                let (query, question) = edge.gateway.hub.locate(asked, user: user, for: client)
                 ask(query, question, &effects)
             }
         case .watch(let users):
             for (index, user) in users.enumerated() {
-                edge.gateway.presenceNow(client, user: index, isOnline: isOnline(user))
+                edge.gateway.hub.presenceNow(client, user: index, isOnline: isOnline(user))
             }
         case .info(let sections):
             let text = edge.gateway.information(
@@ -175,17 +175,26 @@ extension Server {
             ("entries", .integer(sizes.entries)),
             ("directoryBytes", .integer(sizes.directoryBytes)),
             ("patterns", .integer(sizes.patterns)),
-            ("clients", .integer(edge.gateway.clientCount)),
-            ("sessions", .integer(edge.gateway.sessionCount)),
-            ("sessionsWaiting", .integer(edge.gateway.waitingSessionCount)),
-            ("slowConsumer", .text(edge.gateway.slowConsumerPolicy.name)),
-            ("slowDroppedOldest", .integer(Int(clamping: edge.gateway.counters[.droppedOldest]))),
-            ("slowDroppedNewest", .integer(Int(clamping: edge.gateway.counters[.droppedNewest]))),
+            ("clients", .integer(edge.gateway.hub.clientCount)),
+            ("sessions", .integer(edge.gateway.hub.sessionCount)),
+            ("sessionsWaiting", .integer(edge.gateway.hub.waitingSessionCount)),
+            ("slowConsumer", .text(edge.gateway.hub.slowConsumerPolicy.name)),
+            (
+                "slowDroppedOldest",
+                .integer(Int(clamping: edge.gateway.hub.counters[.droppedOldest]))
+            ),
+            (
+                "slowDroppedNewest",
+                .integer(Int(clamping: edge.gateway.hub.counters[.droppedNewest]))
+            ),
             (
                 "slowDroppedLatest",
-                .integer(Int(clamping: edge.gateway.counters[.droppedSuperseded]))
+                .integer(Int(clamping: edge.gateway.hub.counters[.droppedSuperseded]))
             ),
-            ("slowDisconnected", .integer(Int(clamping: edge.gateway.counters[.clientsOverdue]))),
+            (
+                "slowDisconnected",
+                .integer(Int(clamping: edge.gateway.hub.counters[.clientsOverdue]))
+            ),
         ]
         for figure in counterFigures(facts) {
             fields.append((figure.name, .integer(Int(clamping: figure.value))))

@@ -32,11 +32,11 @@ extension Server {
         address: String, origin: ClientOrigin, at now: Instant
     ) -> ClientIndex? {
         self.now = now
-        edge.gateway.now = now
+        edge.gateway.hub.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         beginServing()
         noteReadiness()
-        return edge.gateway.open(address: address, origin: origin, at: now)
+        return edge.gateway.hub.open(address: address, origin: origin, at: now)
     }
 
     /// From now on what comes for clients, and for sessions, is looked at.
@@ -71,7 +71,7 @@ extension Server {
             return .end
         case .ask, .report: preconditionFailure("a command has to be carried out for these")
         }
-        if edge.gateway.outbox.hasWork { settle(&effects) }
+        if edge.gateway.hub.outbox.hasWork { settle(&effects) }
         return isThrottled(client) ? .paused : .next
     }
 
@@ -82,14 +82,14 @@ extension Server {
         _ effects: inout ServerEffects
     ) -> ClientStep {
         defer { settle(&effects) }
-        guard admit(operation, edge.gateway.principal(of: client)) else {
+        guard admit(operation, edge.gateway.hub.principal(of: client)) else {
             edge.gateway.deny(client)
             return isThrottled(client) ? .paused : .next
         }
-        if operation == .subscribe { edge.gateway.meshPatternBytes = node.patternBytes }
-        let before = edge.gateway.outputCount(client)
+        if operation == .subscribe { edge.gateway.hub.meshPatternBytes = node.patternBytes }
+        let before = edge.gateway.hub.outputCount(client)
         let request = edge.gateway.carryOut(bytes, from: client, now: now)
-        if !edge.gateway.outbox.changes.isEmpty { applyChanges(&effects) }
+        if !edge.gateway.hub.outbox.changes.isEmpty { applyChanges(&effects) }
         switch request {
         case .handled: break
         case .ask(let query, let question): ask(query, question, &effects)
@@ -111,7 +111,7 @@ extension Server {
 
     /// After a command that found so much output before it: a byte of a reply takes about a unit of work.
     mutating func goOn(_ client: ClientIndex, after outputBefore: Int) -> ClientStep {
-        edge.gateway.charge(edge.gateway.outputCount(client) - outputBefore)
+        edge.gateway.hub.charge(edge.gateway.hub.outputCount(client) - outputBefore)
         return isTurnOver(client) || isThrottled(client) ? .paused : .next
     }
 
@@ -132,8 +132,8 @@ extension Server {
             return .next
         }
         if !node.takesAll, mustWait(publication, bytes, client) { return .paused }
-        if !edge.gateway.outbox.changes.isEmpty { applyChanges(&effects) }
-        let copies = edge.gateway.counters[.clientCopies]
+        if !edge.gateway.hub.outbox.changes.isEmpty { applyChanges(&effects) }
+        let copies = edge.gateway.hub.counters[.clientCopies]
         let outcome: PublishOutcome
         if publication.isDecoded {
             outcome = publishDecoded(publication, by: client, &effects)
@@ -146,9 +146,9 @@ extension Server {
                 nodeCount: outcome.nodeCount, isParked: outcome.verdict == .parked)
         }
         effects.clientBytes +=
-            Int(edge.gateway.counters[.clientCopies] &- copies)
+            Int(edge.gateway.hub.counters[.clientCopies] &- copies)
             * (Int(publication.message.name.count) + Int(publication.message.payload.count))
-        if edge.gateway.outbox.hasWork { settle(&effects) }
+        if edge.gateway.hub.outbox.hasWork { settle(&effects) }
         if let congestion = outcome.congestion, heed(congestion, of: publication, by: client) {
             return .paused
         }
@@ -201,9 +201,9 @@ extension Server {
     ) {
         // Taken out: a question that nobody else can answer is finished before `advance` returns.
         var bytes = ByteQueue()
-        swap(&bytes, &edge.gateway.questionBytes)
+        swap(&bytes, &edge.gateway.hub.questionBytes)
         bytes.withSpan { advance(.query(query, question), $0, &effects) }
-        swap(&bytes, &edge.gateway.questionBytes)
+        swap(&bytes, &edge.gateway.hub.questionBytes)
     }
 
     /// Changes bounds of the clients while the server runs: they hold from now on.
@@ -212,7 +212,7 @@ extension Server {
         _ change: (inout GatewayConfiguration) -> Void
     ) {
         self.now = now
-        edge.gateway.reconfigure(change)
+        edge.gateway.hub.reconfigure(change)
         settle(&effects)
     }
 
@@ -221,23 +221,23 @@ extension Server {
     /// Clients whose output has grown since the last call, each once, in place of what was in
     /// `clients`.
     public mutating func takeDirty(into clients: inout [ClientIndex]) {
-        edge.gateway.unitsLeft = Work.perTurn
+        edge.gateway.hub.unitsLeft = Work.perTurn
         clients.removeAll(keepingCapacity: true)
-        swap(&clients, &edge.gateway.outbox.dirty)
+        swap(&clients, &edge.gateway.hub.outbox.dirty)
         // Both grow in the turn in which one does, not one of them later.
         let capacity = clients.capacity
-        if edge.gateway.outbox.dirty.capacity < capacity {
-            edge.gateway.outbox.dirty.reserveCapacity(capacity)
+        if edge.gateway.hub.outbox.dirty.capacity < capacity {
+            edge.gateway.hub.outbox.dirty.reserveCapacity(capacity)
         }
     }
 
     /// A turn of the driver's loop begins in which nobody asks for output: what may be done in a turn may be
     /// done again.
-    public mutating func beginTurn() { edge.gateway.unitsLeft = Work.perTurn }
+    public mutating func beginTurn() { edge.gateway.hub.unitsLeft = Work.perTurn }
 
     /// How many clients `takeDirty` would give.
     public var dirtyCount: Int {
-        mutating get { edge.gateway.outbox.dirty.count }
+        mutating get { edge.gateway.hub.outbox.dirty.count }
     }
 
     /// Passes a client's waiting output to `body`, which returns how many bytes it has sent. `body` is
@@ -248,21 +248,21 @@ extension Server {
     public mutating func flush(
         _ client: ClientIndex, at now: Instant, _ body: (UnsafeRawBufferPointer) -> Int
     ) -> Bool {
-        edge.gateway.now = now
-        unsafe edge.gateway.flush(client, body)
-        if edge.gateway.isDoomed(client) { return false }
+        edge.gateway.hub.now = now
+        unsafe edge.gateway.hub.flush(client, body)
+        if edge.gateway.hub.isDoomed(client) { return false }
         if pause.outputBytes > 0 { endThrottle(client) }
         return true
     }
 
     /// The bytes that wait for a client.
     public mutating func outputCount(_ client: ClientIndex) -> Int {
-        edge.gateway.outputCount(client)
+        edge.gateway.hub.outputCount(client)
     }
 
     /// Those of them that may leave: what confirms a subscription waits until other nodes know of it.
     public mutating func leavingCount(_ client: ClientIndex) -> Int {
-        edge.gateway.leavingCount(client)
+        edge.gateway.hub.leavingCount(client)
     }
 
     /// So many bytes of a client's input wait for the rest of a command. Where all that wait are too many,
@@ -273,14 +273,14 @@ extension Server {
         while let victim = edge.gateway.noteInput(bytes, of: client) {
             effects.orders.append(.goOn(victim))
         }
-        if edge.gateway.outbox.hasWork { settle(&effects) }
+        if edge.gateway.hub.outbox.hasWork { settle(&effects) }
     }
 
     // MARK: End
 
     /// Whether `close` depends on how this client's connection has ended.
     public mutating func hasUnproven(_ client: ClientIndex) -> Bool {
-        edge.gateway.hasUnproven(client)
+        edge.gateway.hub.hasUnproven(client)
     }
 
     /// A client's connection is gone, or will be as soon as what it was sent has left.
@@ -293,9 +293,9 @@ extension Server {
         into effects: inout ServerEffects
     ) -> UInt32? {
         self.now = now
-        edge.gateway.now = now
+        edge.gateway.hub.now = now
         // A client that was cut is closed in the same turn.
-        if !edge.gateway.outbox.cuts.isEmpty { reportCuts(&effects) }
+        if !edge.gateway.hub.outbox.cuts.isEmpty { reportCuts(&effects) }
         let doubts = edge.gateway.close(client, parting)
         pause.throttled.removeAll { $0 == client }
         if pause.outputBytes > 0 { pause.noteOutput(0, of: client) }
@@ -312,8 +312,8 @@ extension Server {
     ) {
         guard let open = doubts.removeValue(forKey: number) else { return }
         self.now = now
-        edge.gateway.now = now
-        _ = edge.gateway.conclude(open, parting)
+        edge.gateway.hub.now = now
+        _ = edge.gateway.hub.conclude(open, parting)
         settle(&effects)
     }
 }

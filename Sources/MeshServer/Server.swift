@@ -121,9 +121,9 @@ public struct Server: ~Copyable {
         startedAt = now
         nextOverdueCheck = now + .seconds(1)
         edge = Edge(Gateway(options.gateway, hasher: hasher, secret: secret))
-        edge.gateway.now = now
-        edge.gateway.nodeID = node.id
-        edge.gateway.clientAddress = options.gateway.clientAddress
+        edge.gateway.hub.now = now
+        edge.gateway.hub.nodeID = node.id
+        edge.gateway.hub.clientAddress = options.gateway.clientAddress
         self.node = node
     }
 
@@ -187,12 +187,12 @@ public struct Server: ~Copyable {
         consider(edge.gateway.nextDeadline())
         // At once, and yet later: time must pass where it does so from deadline to deadline.
         if hasSteps { consider(now + .microseconds(1)) }
-        if edge.gateway.clientCount > 0 || edge.gateway.awaitsSessions {
+        if edge.gateway.hub.clientCount > 0 || edge.gateway.hub.awaitsSessions {
             consider(nextOverdueCheck)
         }
         switch phase {
         case .running, .left: break
-        case .draining: consider(edge.gateway.drainEnd)
+        case .draining: consider(edge.gateway.hub.drainEnd)
         case .leaving(let deadline): consider(deadline)
         }
         return earliest
@@ -206,19 +206,21 @@ public struct Server: ~Copyable {
         if gatheredLines.nextDeadline != nil { tellGathered(at: now, &effects) }
         guard servesClients else { return }
         self.now = now
-        edge.gateway.now = now
+        edge.gateway.hub.now = now
         if let due = edge.gateway.nextDeadline(), due <= now { edge.gateway.tick(at: now) }
         if hasSteps { step(&effects) }
         if nextOverdueCheck <= now {
             nextOverdueCheck = now + .seconds(1)
-            for client in edge.gateway.overdue(at: now) { effects.orders.append(.close(client)) }
-            for client in edge.gateway.idleClients(at: now) where !isWaiting(client) {
+            for client in edge.gateway.hub.overdue(at: now) {
+                effects.orders.append(.close(client))
+            }
+            for client in edge.gateway.hub.idleClients(at: now) where !isWaiting(client) {
                 counters[.idleClientsEnded] &+= 1
                 effects.orders.append(.close(client))
             }
             // One that has left without an end to what it gave.
-            for giver in edge.gateway.givers where !node.isPresent(giver) {
-                edge.gateway.nodeDied(giver)
+            for giver in edge.gateway.hub.givers where !node.isPresent(giver) {
+                edge.gateway.hub.nodeDied(giver)
             }
         }
         settle(&effects)
@@ -241,9 +243,9 @@ public struct Server: ~Copyable {
             case .deliver(let body, let number, let key, let name, let payload, let id):
                 if deliversAtOnce {
                     self.now = now
-                    edge.gateway.now = now
+                    edge.gateway.hub.now = now
                     deliver(body, number, key, name, payload, id, bytes, &effects.clientBytes)
-                    if edge.gateway.outbox.hasWork || !own.isEmpty { needsSettling = true }
+                    if edge.gateway.hub.outbox.hasWork || !own.isEmpty { needsSettling = true }
                 } else if servesClients {
                     self.now = now
                     heedRare(
@@ -266,7 +268,8 @@ public struct Server: ~Copyable {
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
         _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
     ) {
-        let copies = edge.gateway.deliver(body, key, name: name, payload: payload, bytes, id: id)
+        let copies = edge.gateway.hub.deliver(
+            body, key, name: name, payload: payload, bytes, id: id)
         if copies == 0 { noteUnclaimed(body, number, key, name, bytes, from: id.origin) }
         if copies >= 0 {
             clientBytes += copies * (Int(name.count) + Int(payload.count))
@@ -283,7 +286,7 @@ public struct Server: ~Copyable {
         _ effect: Effect, _ bytes: Span<UInt8>, _ effectBytes: borrowing ByteQueue,
         _ clientBytes: inout Int
     ) {
-        edge.gateway.now = now
+        edge.gateway.hub.now = now
         switch effect {
         case .send, .dial, .close, .log, .takenBack, .resolveSeeds: break
         case .deliver(let body, let number, let key, let name, let payload, let id):
@@ -298,25 +301,25 @@ public struct Server: ~Copyable {
             }
         case .undelivered(let sender, let body, let key, let name, let node, let count):
             effectBytes.withSpan {
-                edge.gateway.undelivered(
+                edge.gateway.hub.undelivered(
                     sender: sender, body, key, name: name, to: node, $0, count: Int(count))
             }
         case .uncongested: pause.mayEnd = true
-        case .recordsKnown: edge.gateway.confirm(through: node.knownBatch)
-        case .gap(_, let count): edge.gateway.missed(count: Int(count))
+        case .recordsKnown: edge.gateway.hub.confirm(through: node.knownBatch)
+        case .gap(_, let count): edge.gateway.hub.missed(count: Int(count))
         case .bulk(let other, let news): heed(news, of: other, bytes, effectBytes)
-        case .presence(let key, let isOnline): edge.gateway.presence(key, isOnline: isOnline)
+        case .presence(let key, let isOnline): edge.gateway.hub.presence(key, isOnline: isOnline)
         case .queried(let node, let query, let subject):
             let start = ownBytes.count
-            edge.gateway.answer(subject, bytes, from: node, into: &ownBytes)
+            edge.gateway.hub.answer(subject, bytes, from: node, into: &ownBytes)
             let answer = Slice(start: start, count: ownBytes.count - start)
             own.append(.answer(node, query, answer: answer))
         case .answered(let query, let node, let answer):
-            edge.gateway.answered(query, answer, bytes, from: node)
+            edge.gateway.hub.answered(query, answer, bytes, from: node)
         case .traced(let query, let holder, let path): traced(query, holder, path, bytes)
-        case .unanswered(let query, let node): edge.gateway.unanswered(query, by: node)
+        case .unanswered(let query, let node): edge.gateway.hub.unanswered(query, by: node)
         case .finished(let query): finished(query)
-        case .memberDied(let id): edge.gateway.nodeDied(id)
+        case .memberDied(let id): edge.gateway.hub.nodeDied(id)
         }
     }
 
@@ -327,13 +330,13 @@ public struct Server: ~Copyable {
         switch news {
         case .session(let part):
             beginServing()
-            edge.gateway.receivePart(part, bytes, from: other)
+            edge.gateway.hub.receivePart(part, bytes, from: other)
         case .sessionKept(let part):
             beginServing()
-            effectBytes.withSpan { edge.gateway.receivePart(part, $0, from: other) }
-        case .givenUp: edge.gateway.partsGivenUp(by: other)
-        case .gap: edge.gateway.partsMissed(from: other)
-        case .room: edge.gateway.hasRoomForParts(to: other)
+            effectBytes.withSpan { edge.gateway.hub.receivePart(part, $0, from: other) }
+        case .givenUp: edge.gateway.hub.partsGivenUp(by: other)
+        case .gap: edge.gateway.hub.partsMissed(from: other)
+        case .room: edge.gateway.hub.hasRoomForParts(to: other)
         }
     }
 
@@ -344,7 +347,7 @@ public struct Server: ~Copyable {
         from origin: NodeID
     ) {
         if origin == node.id { return }
-        let sharesKey = edge.gateway.hasAnother(body, key)
+        let sharesKey = edge.gateway.hub.hasAnother(body, key)
         if sharesKey {
             let start = ownBytes.count
             ownBytes.append(bytes, Int(name.start), Int(name.count))
@@ -355,17 +358,19 @@ public struct Server: ~Copyable {
     }
 
     private mutating func finished(_ query: QueryID) {
-        let silent = edge.gateway.silentHolders(query) { holders(of: $0) }
+        let silent = edge.gateway.hub.silentHolders(query) { holders(of: $0) }
         if !silent.isEmpty {
             let members = Members(node.memberReports())
-            for holder in silent { edge.gateway.traced(query, members.way(to: holder, nil)) }
+            for holder in silent { edge.gateway.hub.traced(query, members.way(to: holder, nil)) }
         }
-        if let found = edge.gateway.location(query, among: { holders(of: $0) }) {
+        if let found = edge.gateway.hub.location(query, among: { holders(of: $0) }) {
             replyWhereabouts(found.nodes, to: found.client)
         }
-        let isPresent = edge.gateway.target(of: query).map { node.isPresent($0) } ?? true
-        let unheard = edge.gateway.unheard(query).map { Members(node.memberReports()).name($0) }
-        if let client = edge.gateway.finished(query, isTargetPresent: isPresent, unheard: unheard) {
+        let isPresent = edge.gateway.hub.target(of: query).map { node.isPresent($0) } ?? true
+        let unheard = edge.gateway.hub.unheard(query).map { Members(node.memberReports()).name($0) }
+        if let client = edge.gateway.hub.finished(
+            query, isTargetPresent: isPresent, unheard: unheard)
+        {
             pause.resumable.append(client)
         }
     }
@@ -380,7 +385,7 @@ public struct Server: ~Copyable {
             hops.append(members.name(NodeID(bytes.load(UInt64.self, at: at))))
             at += 8
         }
-        edge.gateway.traced(query, members.way(to: holder, hops))
+        edge.gateway.hub.traced(query, members.way(to: holder, hops))
     }
 
     // MARK: Consequences
@@ -389,47 +394,47 @@ public struct Server: ~Copyable {
     /// asked and not been answered yet, until there is nothing left.
     mutating func settle(_ effects: inout ServerEffects) {
         noteReadiness()
-        if edge.gateway.isGathering || edge.gateway.hasGone { hasSteps = true }
+        if edge.gateway.hub.isGathering || edge.gateway.hub.hasGone { hasSteps = true }
         while true {
-            if !edge.gateway.outbox.changes.isEmpty {
+            if !edge.gateway.hub.outbox.changes.isEmpty {
                 applyChanges(&effects)
-            } else if !edge.gateway.outbox.errands.isEmpty {
+            } else if !edge.gateway.hub.outbox.errands.isEmpty {
                 var errands: [Errand] = []
-                swap(&errands, &edge.gateway.outbox.errands)
+                swap(&errands, &edge.gateway.hub.outbox.errands)
                 for errand in errands {
                     advance(.query(errand.id, errand.query), errand.bytes.span, &effects)
                 }
             } else if !own.isEmpty {
                 advanceOwn(&effects)
-            } else if let part = edge.gateway.nextPart() {
+            } else if let part = edge.gateway.hub.nextPart() {
                 send(part, &effects)
             } else {
                 break
             }
         }
-        if edge.gateway.hasFreshConfirmations { awaitKnown() }
-        for client in edge.gateway.outbox.resumable { pause.resumable.append(client) }
-        edge.gateway.outbox.resumable.removeAll()
-        if !edge.gateway.outbox.farewells.isEmpty {
-            for client in edge.gateway.outbox.farewells { effects.orders.append(.end(client)) }
-            edge.gateway.outbox.farewells.removeAll()
+        if edge.gateway.hub.hasFreshConfirmations { awaitKnown() }
+        for client in edge.gateway.hub.outbox.resumable { pause.resumable.append(client) }
+        edge.gateway.hub.outbox.resumable.removeAll()
+        if !edge.gateway.hub.outbox.farewells.isEmpty {
+            for client in edge.gateway.hub.outbox.farewells { effects.orders.append(.end(client)) }
+            edge.gateway.hub.outbox.farewells.removeAll()
         }
-        if !edge.gateway.outbox.cuts.isEmpty { reportCuts(&effects) }
-        if !edge.gateway.outbox.complaints.isEmpty { reportTroubles(&effects) }
-        if edge.gateway.outbox.hasNewSettings {
-            edge.gateway.outbox.hasNewSettings = false
-            effects.orders.append(.configure(edge.gateway.settings))
+        if !edge.gateway.hub.outbox.cuts.isEmpty { reportCuts(&effects) }
+        if !edge.gateway.hub.outbox.complaints.isEmpty { reportTroubles(&effects) }
+        if edge.gateway.hub.outbox.hasNewSettings {
+            edge.gateway.hub.outbox.hasNewSettings = false
+            effects.orders.append(.configure(edge.gateway.hub.settings))
         }
-        edge.gateway.outbox.hasWork = false
+        edge.gateway.hub.outbox.hasWork = false
     }
 
     /// Subscriptions are confirmed when all other nodes know of them.
     private mutating func awaitKnown() {
         let batch = node.latestBatch
         if batch == node.knownBatch || phase == .left {
-            edge.gateway.confirmAtOnce()
+            edge.gateway.hub.confirmAtOnce()
         } else {
-            edge.gateway.awaitKnown(batch)
+            edge.gateway.hub.awaitKnown(batch)
         }
     }
 
@@ -438,14 +443,14 @@ public struct Server: ~Copyable {
         let payload = Slice(start: 0, count: part.bytes.count)
         let outcome = node.sendSession(
             payload, to: part.destination, bytes: part.bytes.span, at: now, into: &effects.own)
-        edge.gateway.partWas(outcome, part)
+        edge.gateway.hub.partWas(outcome, part)
         transfer(part.bytes.span, &effects)
     }
 
     /// First arrivals and last departures among the clients, for the directory of the node.
     mutating func applyChanges(_ effects: inout ServerEffects) {
         var changes: [InterestChange] = []
-        swap(&changes, &edge.gateway.outbox.changes)
+        swap(&changes, &edge.gateway.hub.outbox.changes)
         for change in changes where phase != .left {
             switch change.subject {
             case .key: advance(.directory(change.key, change.change), Span(), &effects)
@@ -455,9 +460,9 @@ public struct Server: ~Copyable {
                 advance(.pattern(change.key, name: name, change.change), text.span, &effects)
             }
         }
-        if edge.gateway.outbox.changes.isEmpty {
+        if edge.gateway.hub.outbox.changes.isEmpty {
             changes.removeAll(keepingCapacity: true)
-            swap(&changes, &edge.gateway.outbox.changes)
+            swap(&changes, &edge.gateway.hub.outbox.changes)
         }
     }
 
@@ -537,7 +542,7 @@ public struct Server: ~Copyable {
     /// Messages to users who are not here go back: there are clients, or there were.
     public var returnsMessages: Bool { servesClients }
 
-    public var clientCount: Int { edge.gateway.clientCount }
+    public var clientCount: Int { edge.gateway.hub.clientCount }
 
     /// Why the node does not serve; nil when it does.
     public var unreadyReason: String? {

@@ -214,7 +214,7 @@ extension ClientLimitTests {
         let client = harness.open()
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         for number in 0..<10 { harness.deliver(.channel, "a", "\(number)") }
-        #expect(harness.gateway.isDoomed(client) == isEnded)
+        #expect(harness.gateway.hub.isDoomed(client) == isEnded)
         let read = harness.read(client)
         #expect(read.utf8.count == (isEnded ? 0 : 310))
     }
@@ -231,9 +231,9 @@ extension ClientLimitTests {
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         for number in 0..<10 { harness.deliver(.channel, "a", "\(number)") }
         let start = harness.now
-        let atOnce = harness.gateway.overdue(at: start)
+        let atOnce = harness.gateway.hub.overdue(at: start)
         #expect(atOnce == [])
-        let overdue = harness.gateway.overdue(at: start + .milliseconds(milliseconds))
+        let overdue = harness.gateway.hub.overdue(at: start + .milliseconds(milliseconds))
         #expect(overdue == (isEnded ? [client] : []))
     }
 }

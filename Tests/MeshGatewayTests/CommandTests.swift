@@ -204,7 +204,7 @@ import Testing
         // A failed greeting has left the protocol as it was.
         let null = harness.exchange(client, "AUTH secret\r\nCLIENT GETNAME\r\n")
         #expect(null == "+OK·$-1·")
-        let failures = harness.gateway.counters[.authenticationFailures]
+        let failures = harness.gateway.hub.counters[.authenticationFailures]
         #expect(failures == 2)
         let reset = harness.exchange(client, "RESET\r\nPING\r\n")
         #expect(reset == "+RESET·-NOAUTH Authentication required.·")
@@ -352,19 +352,19 @@ import Testing
         _ = harness.exchange(other, "SUBSCRIBE a\r\n")
         let one = harness.exchange(client, "CLIENT KILL TYPE pubsub\r\n")
         #expect(one == ":1·")
-        let isDoomed = harness.gateway.isDoomed(other)
+        let isDoomed = harness.gateway.hub.isDoomed(other)
         #expect(isDoomed)
-        let overdue = harness.gateway.overdue(at: harness.now)
+        let overdue = harness.gateway.hub.overdue(at: harness.now)
         #expect(overdue == [other])
         harness.close(other)
         let old = harness.exchange(client, "CLIENT KILL 127.0.0.1:50002\r\n")
         #expect(old == "+OK·")
-        let overdueThen = harness.gateway.overdue(at: harness.now)
+        let overdueThen = harness.gateway.hub.overdue(at: harness.now)
         #expect(overdueThen == [third])
         let own = harness.exchange(client, "CLIENT KILL SKIPME no ID 1\r\nPING\r\n")
         #expect(own == ":1·")
         #expect(harness.ended == [client])
-        let killed = harness.gateway.counters[.clientsKilled]
+        let killed = harness.gateway.hub.counters[.clientsKilled]
         #expect(killed == 3)
     }
 
@@ -404,7 +404,7 @@ import Testing
         let answer = harness.exchange(client, line + "\r\nPING\r\n")
         #expect(answer == "")
         #expect(harness.ended == [client])
-        let errors = harness.gateway.counters[.clientProtocolErrors]
+        let errors = harness.gateway.hub.counters[.clientProtocolErrors]
         #expect(errors == 1)
     }
 
@@ -422,9 +422,9 @@ import Testing
         var harness = Harness(configuration)
         let first = harness.open()
         _ = harness.open()
-        let third = harness.gateway.open(address: "x", origin: .machine, at: harness.now)
+        let third = harness.gateway.hub.open(address: "x", origin: .machine, at: harness.now)
         #expect(third == nil)
-        let refused = harness.gateway.counters[.connectionsRefused]
+        let refused = harness.gateway.hub.counters[.connectionsRefused]
         #expect(refused == 1)
         harness.close(first)
         let again = harness.open()

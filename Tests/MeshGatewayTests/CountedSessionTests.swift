@@ -31,7 +31,7 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old) SEEN 1\r\n")
         let fresh = sessionToken(reply)
         #expect(reply == "$49·\(fresh)·" + message("b") + message("c") + message("d"))
-        #expect(pair.here.gateway.counters[.sessionMessagesRepeated] == 2)
+        #expect(pair.here.gateway.hub.counters[.sessionMessagesRepeated] == 2)
         // The count begins anew with the token.
         pair.here.close(second)
         let third = pair.here.open()
@@ -86,8 +86,8 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
             pair.here.deliver(.user, "ann", long)
             _ = pair.here.read(first)
         }
-        #expect(pair.here.gateway.clients[first.slot].output.count <= 5_200)
-        let waiting = pair.here.gateway.outputCount(first)
+        #expect(pair.here.gateway.hub.clients[first.slot].output.count <= 5_200)
+        let waiting = pair.here.gateway.hub.outputCount(first)
         #expect(waiting == 0)
         pair.here.close(first)
         let second = pair.here.open()
@@ -196,13 +196,13 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
     @Test func `a drained node hands over what was not seen`() {
         var pair = Pair()
         let (first, old) = begin(&pair, ["a", "b", "c"])
-        pair.here.gateway.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
+        pair.here.gateway.hub.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(2_000))
         pair.here.close(first)
         pair.pass(.milliseconds(10))
         pair.pass(.milliseconds(300))
-        let hasMovedAll = pair.here.gateway.hasMovedAll
+        let hasMovedAll = pair.here.gateway.hub.hasMovedAll
         #expect(hasMovedAll)
         let back = pair.there.open()
         let reply = pair.there.exchange(back, "MESH.ATTACH ann RESUME \(old) SEEN 2\r\n")
@@ -252,11 +252,11 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
         _ = pair.here.exchange(client, counted)
         for number in 0..<4 { pair.here.deliver(.user, "ann", "\(number)") }
         _ = pair.here.read(client)
-        let kept = pair.here.gateway.stored.count
+        let kept = pair.here.gateway.hub.stored.count
         #expect(kept == 4)
         let reply = pair.here.exchange(client, "MESH.DETACH ann\r\n")
         #expect(reply == ":1·")
-        let left = pair.here.gateway.stored.count
+        let left = pair.here.gateway.hub.stored.count
         #expect(left == 0)
     }
 
@@ -294,9 +294,9 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
                     return count
                 }
                 if isHere {
-                    unsafe pair.here.gateway.flush(client) { unsafe take($0) }
+                    unsafe pair.here.gateway.hub.flush(client) { unsafe take($0) }
                 } else {
-                    unsafe pair.there.gateway.flush(client) { unsafe take($0) }
+                    unsafe pair.there.gateway.hub.flush(client) { unsafe take($0) }
                 }
                 let messages = takeMessages(&kernel, countMax: dice.roll(8))
                 seen += messages.count
@@ -331,7 +331,8 @@ private func gap(_ count: Int, _ milliseconds: Int = 0) -> String {
                     }
                     let isDoomed =
                         isHere
-                        ? pair.here.gateway.isDoomed(client) : pair.there.gateway.isDoomed(client)
+                        ? pair.here.gateway.hub.isDoomed(client)
+                        : pair.there.gateway.hub.isDoomed(client)
                     isServed = attempts < 0 && !isDoomed
                 }
                 kernel = isHere ? pair.here.readBytes(client) : pair.there.readBytes(client)

@@ -30,21 +30,21 @@ import Testing
             clients.append(client)
         }
         harness.deliver(.channel, "news", Self.text)
-        #expect(harness.gateway.outbox.cuts.isEmpty)
+        #expect(harness.gateway.hub.outbox.cuts.isEmpty)
         harness.deliver(.channel, "news", Self.text)
-        let cuts = harness.gateway.outbox.cuts
+        let cuts = harness.gateway.hub.outbox.cuts
         #expect(cuts.count == count)
         for (cut, client) in zip(cuts, clients) {
             #expect(cut.name == "worker-7")
             #expect(cut.address.hasPrefix("127.0.0.1:500"))
             #expect(cut.channel == channel)
             #expect(cut.discardedBytes > 12_000 && cut.discardedBytes < 12_500)
-            let isDoomed = harness.gateway.isDoomed(client)
+            let isDoomed = harness.gateway.hub.isDoomed(client)
             #expect(isDoomed)
         }
         // Once.
         harness.deliver(.channel, "news", Self.text)
-        #expect(harness.gateway.outbox.cuts.count == count)
+        #expect(harness.gateway.hub.outbox.cuts.count == count)
     }
 
     @Test func `who is cut for having been slow too long, or for replies, has no channel`() {
@@ -52,15 +52,15 @@ import Testing
         let slow = harness.open(3)
         _ = harness.exchange(slow, "SUBSCRIBE news\r\n")
         harness.deliver(.channel, "news", Self.text)
-        _ = harness.gateway.overdue(at: harness.now)
-        _ = harness.gateway.overdue(at: harness.now + .seconds(6))
-        #expect(harness.gateway.outbox.cuts.map(\.channel) == [""])
-        harness.gateway.outbox.cuts = []
+        _ = harness.gateway.hub.overdue(at: harness.now)
+        _ = harness.gateway.hub.overdue(at: harness.now + .seconds(6))
+        #expect(harness.gateway.hub.outbox.cuts.map(\.channel) == [""])
+        harness.gateway.hub.outbox.cuts = []
         let asking = harness.open(3)
         _ = harness.exchange(asking, "SUBSCRIBE other\r\n")
         harness.send(asking, command("ECHO", Self.text) + command("ECHO", Self.text))
         // The server has logged it in the same turn.
-        #expect(harness.gateway.outbox.cuts.isEmpty)
+        #expect(harness.gateway.hub.outbox.cuts.isEmpty)
         let cut = harness.shared.mesh.hosts[0].logLines.last
         #expect(cut?.event == "slowConsumerCut")
         #expect(cut?.fields.map(\.0) == ["client", "address", "discardedBytes"])
@@ -71,7 +71,7 @@ import Testing
         let client = harness.open(3)
         _ = harness.exchange(client, "MESH.ATTACH ann SESSION\r\n")
         for _ in 0..<2 { harness.deliver(.user, "ann", Self.text) }
-        let cuts = harness.gateway.outbox.cuts
+        let cuts = harness.gateway.hub.outbox.cuts
         #expect(cuts.map(\.channel) == ["ann"] && cuts.map(\.discardedBytes) == [0])
     }
 
@@ -81,7 +81,7 @@ import Testing
         let name = String(repeating: "n", count: 300)
         _ = harness.exchange(client, "SUBSCRIBE \(name)\r\n")
         for _ in 0..<2 { harness.deliver(.channel, name, Self.text) }
-        #expect(harness.gateway.outbox.cuts.map(\.channel.utf8.count) == [128])
+        #expect(harness.gateway.hub.outbox.cuts.map(\.channel.utf8.count) == [128])
     }
 
     @Test func `whoever is killed is not among them`() {
@@ -89,7 +89,7 @@ import Testing
         let client = harness.open()
         let other = harness.open()
         _ = harness.exchange(other, "CLIENT KILL TYPE normal\r\n")
-        let isDoomed = harness.gateway.isDoomed(client)
-        #expect(isDoomed && harness.gateway.outbox.cuts.isEmpty)
+        let isDoomed = harness.gateway.hub.isDoomed(client)
+        #expect(isDoomed && harness.gateway.hub.outbox.cuts.isEmpty)
     }
 }

@@ -54,17 +54,17 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         let text = words.map { String(decoding: $0.prefix(40), as: UTF8.self) }
         #expect(isWellFormed(answer), "\(text)")
         let isSilenced =
-            harness.gateway.clients[client.slot].flags
+            harness.gateway.hub.clients[client.slot].flags
             .intersection([.replyOff, .replySkip, .doomed]) != []
         #expect(!answer.isEmpty || isSilenced || harness.ended.contains(client), "\(text)")
         // Time does not pass here.
         harness.gateway.endPause()
-        if harness.gateway.isDoomed(witness) {
+        if harness.gateway.hub.isDoomed(witness) {
             harness.close(witness)
             witness = harness.open()
         }
         // Limits that were set may be smaller than any reply.
-        harness.gateway.configuration = GatewayConfiguration()
+        harness.gateway.hub.configuration = GatewayConfiguration()
         let pong = harness.exchange(witness, "PING\r\n")
         #expect(pong == "+PONG·", "after \(text)")
         harness.close(client)
@@ -76,7 +76,7 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         for extreme in extremes {
             // Fresh, because some of these change the node's settings.
             var harness = Harness()
-            harness.gateway.nodeID = NodeID(1)
+            harness.gateway.hub.nodeID = NodeID(1)
             var witness = harness.open()
             for list in Self.arguments(with: extreme) {
                 Self.send(words + list.map { Array($0.utf8) }, &harness, &witness)
@@ -172,11 +172,11 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         let question: [UInt8] = [1, TopicKind.channel.rawValue, 0]
         var answer = ByteQueue()
-        _ = unsafe answer.reserve(Gateway.answersBytesMax + 1)
-        harness.gateway.answer(
+        _ = unsafe answer.reserve(Hub.answersBytesMax + 1)
+        harness.gateway.hub.answer(
             Slice(start: 0, count: question.count), question.span, into: &answer)
-        #expect(answer.count == Gateway.answersBytesMax + 1)
-        let cut = harness.gateway.counters[.answersCut]
+        #expect(answer.count == Hub.answersBytesMax + 1)
+        let cut = harness.gateway.hub.counters[.answersCut]
         #expect(cut == 1)
     }
 }

@@ -50,7 +50,7 @@ private struct Forgery {
             harness.close(client)
         }
         // Nothing waited, so nothing was repeated.
-        let repeated = harness.gateway.counters[.sessionMessagesRepeated]
+        let repeated = harness.gateway.hub.counters[.sessionMessagesRepeated]
         #expect(repeated == 0)
     }
 
@@ -65,9 +65,9 @@ private struct Forgery {
     {
         var harness = Harness()
         harness.receivePart(beginning)
-        let malformed = harness.gateway.counters[.answersMalformed]
+        let malformed = harness.gateway.hub.counters[.answersMalformed]
         #expect(malformed == 1)
-        let sessions = harness.gateway.sessionCount
+        let sessions = harness.gateway.hub.sessionCount
         #expect(sessions == 0)
     }
 
@@ -80,7 +80,7 @@ private struct Forgery {
             client, Array("MESH.ATTACH ann RESUME \(forgery.token.text) SEEN 0\r\n".utf8))
         harness.forge([1, 1, 0, 0, 0, 0, 0, 0, 0], from: 1)
         harness.receivePart(forgery.beginning)
-        let malformed = harness.gateway.counters[.answersMalformed]
+        let malformed = harness.gateway.hub.counters[.answersMalformed]
         #expect(malformed == 1)
         harness.thawPeers()
         harness.pass(.milliseconds(10_100))
@@ -106,7 +106,7 @@ private struct Forgery {
             harness.receivePart(forgery.part(.missed, [1, 0, 0, 0]))
             harness.receivePart(forgery.part(.end))
             #expect(harness.read(client) == "")
-            let awaits = harness.gateway.awaitsSessions
+            let awaits = harness.gateway.hub.awaitsSessions
             #expect(!awaits)
         }
     }
@@ -160,13 +160,13 @@ private struct Forgery {
     }
 
     @Test func `lost messages beyond what can be told are an unknown number`() {
-        #expect(Gateway.sumOfLost(1, 2) == 3)
-        #expect(Gateway.sumOfLost(.max, .max) == Gateway.unknownCount)
-        #expect(Gateway.sumOfLost(Gateway.unknownCount, 1) == Gateway.unknownCount)
+        #expect(Hub.sumOfLost(1, 2) == 3)
+        #expect(Hub.sumOfLost(.max, .max) == Hub.unknownCount)
+        #expect(Hub.sumOfLost(Hub.unknownCount, 1) == Hub.unknownCount)
         var harness = Harness()
         let client = harness.open(3)
         _ = harness.exchange(client, "MESH.GAPS ON\r\n")
-        for _ in 0..<3 { harness.gateway.missed(count: .max) }
+        for _ in 0..<3 { harness.gateway.hub.missed(count: .max) }
         let told = harness.read(client)
         #expect(told.contains("gap·$4·node·"))
     }

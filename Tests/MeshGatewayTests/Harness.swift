@@ -13,7 +13,7 @@ final class SharedMesh {
     /// No test leaves a message that nobody has, or that is gone from where it waits.
     deinit {
         for host in 0..<mesh.hosts.count {
-            let isSound = mesh.hosts[host].server.edge.gateway.hasSoundMailboxes()
+            let isSound = mesh.hosts[host].server.edge.gateway.hub.hasSoundMailboxes()
             #expect(isSound, "the mailboxes of node \(host)")
         }
     }
@@ -73,7 +73,7 @@ struct Harness: ~Copyable {
     }
 
     /// Questions of clients that other nodes have not answered, in the order in which they were asked.
-    var questions: [QueryID] { gateway.questions.ids.sorted { $0.rawValue < $1.rawValue } }
+    var questions: [QueryID] { gateway.hub.questions.ids.sorted { $0.rawValue < $1.rawValue } }
 
     /// Changes that the node has been told of, but for watches.
     var changes: [RecentRecords.Entry] {
@@ -94,7 +94,7 @@ struct Harness: ~Copyable {
         let count = shared.mesh.hosts[host].clientEnd
         let client = shared.mesh.open(host, address: "127.0.0.1:\(50_000 + count.slot)")!
         // Where nothing is carried by itself, no confirmation waits for the others to know.
-        if !carries { gateway.clients[client.slot].flags.insert(.confirmsLocally) }
+        if !carries { gateway.hub.clients[client.slot].flags.insert(.confirmsLocally) }
         if protocolVersion == 3 { _ = exchange(client, "HELLO 3\r\n") }
         return client
     }
@@ -150,8 +150,8 @@ struct Harness: ~Copyable {
         let nameBytes = Array(name.utf8)
         let bytes = nameBytes + Array(payload.utf8)
         let key = Self.hasher.key(TopicKind(body)!.keyKind, nameBytes)
-        gateway.now = now
-        return gateway.deliver(
+        gateway.hub.now = now
+        return gateway.hub.deliver(
             body, key, name: Slice(start: 0, count: nameBytes.count),
             payload: Slice(start: nameBytes.count, count: bytes.count - nameBytes.count),
             bytes.span, id: MessageID(origin: origin, number: number ?? 1_000_000 + lastNumber))
@@ -160,15 +160,15 @@ struct Harness: ~Copyable {
     /// The question of another node, and this one's answer.
     mutating func asked(_ question: [UInt8], by asker: NodeID = NodeID(2)) -> [UInt8] {
         var answer = ByteQueue()
-        gateway.answer(
+        gateway.hub.answer(
             Slice(start: 0, count: question.count), question.span, from: asker, into: &answer)
         return answer.withSpan { Array(copying: $0) }
     }
 
     /// A part of a session from another node.
     mutating func receivePart(_ part: [UInt8], from giver: NodeID = NodeID(2)) {
-        gateway.now = now
-        gateway.receivePart(Slice(start: 0, count: part.count), part.span, from: giver)
+        gateway.hub.now = now
+        gateway.hub.receivePart(Slice(start: 0, count: part.count), part.span, from: giver)
     }
 
     /// The forged answer of another server, which stands still, to the open question.

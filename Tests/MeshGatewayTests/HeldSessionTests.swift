@@ -62,9 +62,9 @@ import Testing
         // Much work is done over several turns.
         harness.pass(.milliseconds(100))
         let duration = clock.now - start
-        let waiting = harness.gateway.waitingSessionCount
+        let waiting = harness.gateway.hub.waitingSessionCount
         #expect(waiting == (end == "close" ? count : 0))
-        let sessions = harness.gateway.sessionCount
+        let sessions = harness.gateway.hub.sessionCount
         #expect(sessions == (end == "close" ? count : 0))
         #expect(duration < .seconds(40))
     }

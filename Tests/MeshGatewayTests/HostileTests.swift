@@ -37,22 +37,22 @@ import Testing
             // Time does not pass here.
             harness.gateway.endPause()
             if dice.roll(3) == 0 { _ = harness.readBytes(client) }
-            let gone = Set(harness.gateway.overdue(at: harness.now)).union(harness.ended)
+            let gone = Set(harness.gateway.hub.overdue(at: harness.now)).union(harness.ended)
             for client in gone where clients.contains(client) {
                 harness.close(client)
                 clients.removeAll { $0 == client }
             }
         }
         for client in clients { harness.close(client) }
-        let count = harness.gateway.subscriptionCount
+        let count = harness.gateway.hub.subscriptionCount
         #expect(count == 0)
-        let patterns = harness.gateway.patternCount
+        let patterns = harness.gateway.hub.patternCount
         #expect(patterns == 0)
         // The directory has been told of as many departures as arrivals, of each key.
         #expect(harness.changeCount > 100)
         let sizes = harness.shared.mesh.hosts[0].server.node.tableSizes()
         #expect(sizes.entries == 0 && sizes.patterns == 0)
-        let clientCount = harness.gateway.clientCount
+        let clientCount = harness.gateway.hub.clientCount
         #expect(clientCount == 0)
     }
 
@@ -69,7 +69,7 @@ import Testing
             _ = harness.readBytes(client)
             harness.close(client)
         }
-        let open = harness.gateway.clientCount
+        let open = harness.gateway.hub.clientCount
         #expect(open == 0)
     }
 
@@ -84,7 +84,7 @@ import Testing
             let answer = harness.exchange(quick, "PING\r\n")
             #expect(answer == "+PONG·")
         }
-        let count = harness.gateway.channelCount
+        let count = harness.gateway.hub.channelCount
         #expect(count == 1_000)
     }
 }

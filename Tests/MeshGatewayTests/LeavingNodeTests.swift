@@ -14,7 +14,7 @@ import MeshDriver
         let plain = pair.here.open()
         _ = pair.here.exchange(mover, "MESH.MOVES ON\r\n")
         let old = sessionToken(pair.here.exchange(sleeper, "MESH.ATTACH ann SESSION\r\n"))
-        pair.here.gateway.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
+        pair.here.gateway.hub.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(1_000))
         let told = pair.here.read(mover)
@@ -32,14 +32,14 @@ import MeshDriver
         pair.pass(.milliseconds(10))
         pair.pass(.milliseconds(10))
         pair.here.deliver(.user, "ann", "b")
-        let early = pair.here.gateway.hasMovedAll
+        let early = pair.here.gateway.hub.hasMovedAll
         #expect(!early)
         pair.pass(.milliseconds(300))
-        let hasMovedAll = pair.here.gateway.hasMovedAll
+        let hasMovedAll = pair.here.gateway.hub.hasMovedAll
         #expect(hasMovedAll)
-        pair.here.gateway.endMoves()
+        pair.here.gateway.hub.endMoves()
         pair.settle()
-        let isDrained = pair.here.gateway.isDrained
+        let isDrained = pair.here.gateway.hub.isDrained
         #expect(isDrained)
         let back = pair.there.open()
         let reply = pair.there.exchange(back, "MESH.ATTACH ann RESUME \(old)\r\n")
@@ -73,11 +73,11 @@ import MeshDriver
 
     @Test func `sessions go to a node without an address to tell, and clients are told none`() {
         var pair = Pair()
-        pair.there.gateway.clientAddress = nil
+        pair.there.gateway.hub.clientAddress = nil
         let sleeper = pair.here.open()
         let plain = pair.here.open()
         let old = sessionToken(pair.here.exchange(sleeper, "MESH.ATTACH ann SESSION\r\n"))
-        pair.here.gateway.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
+        pair.here.gateway.hub.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(1_000))
         #expect(pair.here.read(sleeper).hasPrefix("*3·$5·moved·$0··:"))
@@ -101,7 +101,7 @@ import MeshDriver
         pair.settle()
         #expect(pair.here.ended == [client])
         pair.here.close(client)
-        let isDrained = pair.here.gateway.isDrained
+        let isDrained = pair.here.gateway.hub.isDrained
         #expect(isDrained)
         // From there nobody had to be sent anywhere. Neither waits longer.
         pair.pass(.milliseconds(500))

@@ -50,8 +50,8 @@ private func smallPair() -> Pair {
         let second = pair.here.open()
         _ = pair.here.exchange(second, resume(old, seen: 0))
         _ = pair.here.exchange(second, "MESH.ACK ann 1\r\n")
-        let session = pair.here.gateway.session(of: Array("ann".utf8), at: second)!
-        let untold = pair.here.gateway.sessions[session].told.losses.count
+        let session = pair.here.gateway.hub.session(of: Array("ann".utf8), at: second)!
+        let untold = pair.here.gateway.hub.sessions[session].told.losses.count
         #expect(untold == 0)
     }
 

@@ -17,7 +17,7 @@ extension StoredMessages {
     }
 }
 
-extension Gateway {
+extension Hub {
     /// Whether each stored message has as many holders as mailboxes have it.
     func hasSoundMailboxes() -> Bool {
         var holders: [StoredMessageIndex: Int32] = [:]

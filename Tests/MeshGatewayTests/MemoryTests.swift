@@ -44,17 +44,17 @@ import Testing
         for _ in 0..<5 {
             for number in 0..<7 {
                 harness.deliver(.channel, "news-\(number)", text)
-                let output = harness.gateway.memory.output
+                let output = harness.gateway.hub.memory.output
                 #expect(output <= share)
             }
         }
-        let cuts = harness.gateway.outbox.cuts
+        let cuts = harness.gateway.hub.outbox.cuts
         #expect(!cuts.isEmpty && cuts.count < 7)
         #expect(cuts.map(\.isForMemory) == cuts.map { _ in true })
         #expect(!cuts.contains { $0.id == Int64(clients[7].slot + 1) })
-        let counted = harness.gateway.counters[.clientsEndedForMemory]
+        let counted = harness.gateway.hub.counters[.clientsEndedForMemory]
         #expect(Int(counted) == cuts.count)
-        let isSound = harness.gateway.hasSoundMailboxes()
+        let isSound = harness.gateway.hub.hasSoundMailboxes()
         #expect(isSound)
         #expect(harness.exchange(harness.open(), "PING\r\n") == "+PONG·")
     }
@@ -68,9 +68,9 @@ import Testing
             harness.deliver(.channel, "news", text)
             #expect(harness.readBytes(client).count > Self.mebibyte)
         }
-        #expect(harness.gateway.outbox.cuts.isEmpty)
+        #expect(harness.gateway.hub.outbox.cuts.isEmpty)
         harness.close(client)
-        let output = harness.gateway.memory.output
+        let output = harness.gateway.hub.memory.output
         #expect(output == 0)
     }
 
@@ -92,12 +92,12 @@ import Testing
         for _ in 0..<70 {
             for number in 0..<6 {
                 harness.deliver(.channel, "news-\(number)", text)
-                let stored = harness.gateway.stored.byteCount
+                let stored = harness.gateway.hub.stored.byteCount
                 #expect(stored <= share)
             }
         }
-        #expect(harness.gateway.outbox.cuts.isEmpty)
-        let shed = harness.gateway.counters[.mailboxesShed]
+        #expect(harness.gateway.hub.outbox.cuts.isEmpty)
+        let shed = harness.gateway.hub.counters[.mailboxesShed]
         #expect(shed > 0)
         for client in clients {
             let words = harness.read(client).split(separator: "·")
@@ -125,8 +125,8 @@ import Testing
         for _ in 0..<30 {
             for number in 0..<20 {
                 harness.deliver(.user, "u\(number)", text)
-                let waiting = harness.gateway.mailboxes.slots.reduce(0) {
-                    $0 + harness.gateway.mailboxes[$1].messages.waiting.cost
+                let waiting = harness.gateway.hub.mailboxes.slots.reduce(0) {
+                    $0 + harness.gateway.hub.mailboxes[$1].messages.waiting.cost
                 }
                 #expect(waiting <= share)
             }
@@ -173,12 +173,12 @@ import Testing
         harness.send(clients[0], rest)
         #expect(harness.exchange(clients[0], "\r\n") == ":0·")
         let (givenUp, failures) = (
-            harness.gateway.counters[.commandsGivenUp],
-            harness.gateway.counters[.clientProtocolErrors]
+            harness.gateway.hub.counters[.commandsGivenUp],
+            harness.gateway.hub.counters[.clientProtocolErrors]
         )
         #expect(givenUp == 1 && failures == 0)
         for client in clients { harness.close(client) }
-        let input = harness.gateway.memory.input
+        let input = harness.gateway.hub.memory.input
         #expect(input == 0)
     }
 
@@ -189,7 +189,7 @@ import Testing
         let victim = harness.gateway.noteInput(10 << 20, of: client)
         #expect(victim == nil)
         #expect(harness.read(client) == Self.refusal)
-        #expect(harness.gateway.outbox.farewells == [client])
+        #expect(harness.gateway.hub.outbox.farewells == [client])
     }
 
     @Test func `a command that is passed over ends where it would have ended, however it is cut`()

@@ -247,7 +247,7 @@ import Testing
         let silence = harness.read(other)
         #expect(silence == "")
         #expect(harness.questions.isEmpty)
-        let late = harness.gateway.finished(question)
+        let late = harness.gateway.hub.finished(question)
         #expect(late == nil)
     }
 
@@ -293,7 +293,7 @@ import Testing
         #expect(noChannels == "-TRYAGAIN n1 and 2 more have not answered·")
         let noCounts = answer("PUBSUB NUMSUB a", [[], [1, 2, 3], [0, 0, 0, 0, 0], [2, 0, 0, 0]])
         #expect(noCounts == "-TRYAGAIN n1 and 2 more have not answered·")
-        let malformed = harness.gateway.counters[.answersMalformed]
+        let malformed = harness.gateway.hub.counters[.answersMalformed]
         #expect(malformed >= 6)
     }
 

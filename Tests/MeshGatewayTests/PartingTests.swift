@@ -48,8 +48,8 @@ import Testing
         #expect(doubts.isEmpty == isLost)
         let rest = Self.resume(&pair, token)
         #expect(rest == (isLost ? Self.notice : "") + message("b"))
-        #expect(pair.here.gateway.counters[.gapNotices] == (isLost ? 1 : 0))
-        #expect(pair.here.gateway.counters[.sessionPartingsLost] == (isLost ? 1 : 0))
+        #expect(pair.here.gateway.hub.counters[.gapNotices] == (isLost ? 1 : 0))
+        #expect(pair.here.gateway.hub.counters[.sessionPartingsLost] == (isLost ? 1 : 0))
     }
 
     /// The kernel takes half of the second message: it comes again whole.
@@ -60,7 +60,7 @@ import Testing
         var pair = Pair()
         let (client, token) = Self.begin(&pair)
         for text in ["a", "b"] { pair.here.deliver(.user, "ann", text) }
-        pair.here.gateway.flush(client) { bytes in
+        pair.here.gateway.hub.flush(client) { bytes in
             #expect(bytes.count == 60)
             return 45
         }
@@ -72,14 +72,14 @@ import Testing
     @Test func `what was sent is in doubt after a reset, and nothing is if nothing was sent`() {
         var pair = Pair()
         let (first, old) = Self.begin(&pair)
-        let isAsked = pair.here.gateway.hasUnproven(first)
+        let isAsked = pair.here.gateway.hub.hasUnproven(first)
         #expect(!isAsked)
         pair.here.deliver(.user, "ann", "a")
         pair.here.close(first, Self.reset)
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(reply.hasSuffix("·" + message("a")))
-        let isAskedNow = pair.here.gateway.hasUnproven(second)
+        let isAskedNow = pair.here.gateway.hub.hasUnproven(second)
         #expect(isAskedNow)
         let doubts = pair.here.close(second, Self.reset)
         #expect(doubts.isEmpty)
@@ -96,7 +96,7 @@ import Testing
             let doubts = pair.here.close(client, .inOrder)
             #expect(doubts.count == 1)
             let parting = isBroken ? Self.reset : .inOrder
-            let left = pair.here.gateway.conclude(doubts, parting)
+            let left = pair.here.gateway.hub.conclude(doubts, parting)
             #expect(left.count == (isBroken ? 0 : 1))
             let rest = Self.resume(&pair, token)
             #expect(rest == (isBroken ? Self.notice : ""))
@@ -112,7 +112,7 @@ import Testing
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(token)\r\n")
         #expect(!reply.contains("gap"))
-        _ = pair.here.gateway.conclude(doubts, Self.unacknowledged(1))
+        _ = pair.here.gateway.hub.conclude(doubts, Self.unacknowledged(1))
         let told = pair.here.read(second)
         #expect(told == Self.notice)
     }
@@ -127,11 +127,11 @@ import Testing
         _ = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(token)\r\nMESH.DETACH ann\r\n")
         // Its place is another's by now.
         let (third, _) = Self.begin(&pair)
-        let left = pair.here.gateway.conclude(doubts, Self.reset)
+        let left = pair.here.gateway.hub.conclude(doubts, Self.reset)
         #expect(left.isEmpty)
         let told = (pair.here.read(second), pair.here.read(third))
         #expect(told == ("", ""))
-        #expect(pair.here.gateway.counters[.sessionPartingsLost] == 0)
+        #expect(pair.here.gateway.hub.counters[.sessionPartingsLost] == 0)
     }
 
     @Test
@@ -146,7 +146,7 @@ import Testing
             pair.here.deliver(.user, "ann", "c")
             let second = pair.here.open()
             pair.here.send(second, Array("MESH.ATTACH ann RESUME \(token)\r\n".utf8))
-            let isAsked = pair.here.gateway.hasUnproven(first)
+            let isAsked = pair.here.gateway.hub.hasUnproven(first)
             #expect(isAsked)
             pair.here.close(first, Self.unacknowledged(isLost ? 1 : 0))
             let reply = pair.here.read(second)
@@ -179,18 +179,18 @@ import Testing
         pair.settle()
         let reply = pair.there.read(second)
         #expect(!reply.contains("gap"))
-        let isDoomed = pair.here.gateway.isDoomed(first)
+        let isDoomed = pair.here.gateway.hub.isDoomed(first)
         #expect(isDoomed)
         // No message waits there to be forwarded.
         pair.here.close(first, Self.unacknowledged(1))
         pair.settle()
         let told = pair.there.read(second)
         #expect(told == Self.notice)
-        #expect(pair.here.gateway.counters[.sessionDeparturesLost] == 0)
+        #expect(pair.here.gateway.hub.counters[.sessionDeparturesLost] == 0)
         pair.pass(.milliseconds(4_000))
         let rest = pair.there.read(second)
         #expect(rest == "", "it is told once")
-        #expect(pair.here.gateway.sessionCount == 0)
+        #expect(pair.here.gateway.hub.sessionCount == 0)
     }
 
     @Test func `a loss that is noticed while messages are passed on follows them`() {
@@ -205,7 +205,7 @@ import Testing
         _ = pair.there.read(second)
         pair.here.deliver(.user, "ann", "b")
         pair.here.shared.mesh.runDeadlines()
-        _ = pair.here.gateway.conclude(doubts, Self.reset)
+        _ = pair.here.gateway.hub.conclude(doubts, Self.reset)
         pair.settle()
         let told = pair.there.read(second)
         #expect(told == message("b") + Self.notice)
@@ -226,7 +226,7 @@ import Testing
             doubledCount += 1
             return .double
         }
-        _ = pair.here.gateway.conclude(doubts, Self.reset)
+        _ = pair.here.gateway.hub.conclude(doubts, Self.reset)
         pair.settle()
         pair.pass(.seconds(3))
         #expect(doubledCount > 0)
@@ -239,7 +239,7 @@ import Testing
         let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION COUNTED\r\n"))
         for text in ["a", "b"] { pair.here.deliver(.user, "ann", text) }
         _ = pair.here.read(first)
-        let isAsked = pair.here.gateway.hasUnproven(first)
+        let isAsked = pair.here.gateway.hub.hasUnproven(first)
         #expect(!isAsked)
         let doubts = pair.here.close(first, Self.reset)
         #expect(doubts.isEmpty)
@@ -292,7 +292,7 @@ import Testing
             pair.here.close(second, Self.unacknowledged(isSent ? 1 : 0))
             let rest = Self.resume(&pair, old)
             #expect(rest == Self.notice)
-            #expect(pair.here.gateway.counters[.sessionPartingsLost] == 2)
+            #expect(pair.here.gateway.hub.counters[.sessionPartingsLost] == 2)
         }
     }
 
@@ -346,7 +346,7 @@ import Testing
         let (first, old) = Self.begin(&pair)
         pair.here.deliver(.user, "ann", "a")
         _ = pair.here.read(first)
-        pair.here.gateway.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
+        pair.here.gateway.hub.beginDrain(.seconds(2), longest: .seconds(30), at: pair.here.now)
         pair.settle()
         pair.pass(.milliseconds(1_000))
         pair.pass(.milliseconds(1_000))
@@ -354,11 +354,11 @@ import Testing
         let doubts = pair.here.close(first, .inOrder)
         pair.pass(.milliseconds(10))
         pair.pass(.milliseconds(300))
-        #expect(pair.there.gateway.sessionCount == 1)
-        let hasMovedAll = pair.here.gateway.hasMovedAll
+        #expect(pair.there.gateway.hub.sessionCount == 1)
+        let hasMovedAll = pair.here.gateway.hub.hasMovedAll
         #expect(hasMovedAll)
-        _ = pair.here.gateway.conclude(doubts, Self.reset)
-        let hasMovedAllNow = pair.here.gateway.hasMovedAll
+        _ = pair.here.gateway.hub.conclude(doubts, Self.reset)
+        let hasMovedAllNow = pair.here.gateway.hub.hasMovedAll
         #expect(!hasMovedAllNow)
         pair.settle()
         let back = pair.there.open()

@@ -18,7 +18,7 @@ import Testing
             let answer = harness.exchange(client, [Array("PSUBSCRIBE".utf8)] + names)
             #expect(answer.hasSuffix(":9000·"), "\(answer.prefix(70))")
         }
-        let count = harness.gateway.patternCount
+        let count = harness.gateway.hub.patternCount
         #expect(count == 9_000)
         let third = harness.open()
         let others = (0..<9_000).map { Array("other:\($0):*".utf8) }
@@ -53,7 +53,7 @@ import Testing
         #expect(!twice.contains("-ERR"))
         let full = harness.exchange(client, "\(word) dd\r\n")
         #expect(full == Self.refusal)
-        let count = harness.gateway.subscriptionCount
+        let count = harness.gateway.hub.subscriptionCount
         #expect(count == 3)
     }
 

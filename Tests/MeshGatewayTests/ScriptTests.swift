@@ -152,11 +152,11 @@ import Testing
 
     @Test func `each publication counts as one command`() {
         var harness = Harness()
-        let before = harness.gateway.counters[.commands]
+        let before = harness.gateway.hub.counters[.commands]
         #expect(run("EVAL", Self.loop, "0", "x", "a", "b", "c", harness: &harness) == "$-1·")
         #expect(harness.publicationCount == 3)
-        #expect(harness.gateway.counters[.messagesPublished] == 3)
-        #expect(harness.gateway.counters[.commands] == before + 4)
+        #expect(harness.gateway.hub.counters[.messagesPublished] == 3)
+        #expect(harness.gateway.hub.counters[.commands] == before + 4)
     }
 
     @Test func `a script has an end`() {

@@ -60,7 +60,7 @@ import MeshDriver
         pair.there.close(fourth)
         pair.pass(.milliseconds(5_000))
         // The first node has forgotten the session, but not where it went.
-        #expect(pair.here.gateway.waitingSessionCount == 0)
+        #expect(pair.here.gateway.hub.waitingSessionCount == 0)
         let fifth = pair.here.open()
         pair.here.send(fifth, Array("MESH.ATTACH ann RESUME \(old)\r\n".utf8))
         pair.settle()
@@ -69,7 +69,7 @@ import MeshDriver
         #expect(reply == "$49·\(fresh)·" + message("a"))
         let again = pair.here.exchange(fifth, "MESH.ATTACH ann RESUME \(fresh)\r\n")
         #expect(again == "$49·\(fresh)·")
-        #expect(pair.here.gateway.sessionCount == 1)
+        #expect(pair.here.gateway.hub.sessionCount == 1)
     }
 
     @Test func `what the kernel took a part of is sent again whole`() {
@@ -78,7 +78,7 @@ import MeshDriver
         let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         for text in ["a", "b", "c"] { pair.here.deliver(.user, "ann", text) }
         let size = message("a").utf8.count
-        pair.here.gateway.flush(first) { bytes in
+        pair.here.gateway.hub.flush(first) { bytes in
             // The first, and five bytes of the second: CR LF is one character in `message`.
             #expect(bytes.count > size)
             return bytes.count / 3 + 5
@@ -102,8 +102,8 @@ import MeshDriver
         }
         var got: [UInt8] = []
         var dice = Dice(state: 3)
-        while pair.here.gateway.outputCount(client) > 0 {
-            pair.here.gateway.flush(client) { bytes in
+        while pair.here.gateway.hub.outputCount(client) > 0 {
+            pair.here.gateway.hub.flush(client) { bytes in
                 let count = min(bytes.count, 1 + dice.roll(40))
                 unsafe got.append(contentsOf: bytes.prefix(count))
                 return count
@@ -128,7 +128,7 @@ import MeshDriver
         #expect(
             reply.hasSuffix(
                 "·*5·$3·gap·$4·user·$3·ann·:2·:20·" + message("c") + message("d") + message("e")))
-        #expect(pair.here.gateway.counters[.sessionMessagesDropped] == 2)
+        #expect(pair.here.gateway.hub.counters[.sessionMessagesDropped] == 2)
     }
 
     @Test func `after the grace the session is gone`() {
@@ -137,9 +137,9 @@ import MeshDriver
         let old = sessionToken(pair.here.exchange(first, "MESH.ATTACH ann SESSION\r\n"))
         pair.here.close(first)
         pair.pass(.milliseconds(9_999))
-        #expect(pair.here.gateway.waitingSessionCount == 1)
+        #expect(pair.here.gateway.hub.waitingSessionCount == 1)
         pair.pass(.milliseconds(1))
-        #expect(pair.here.gateway.waitingSessionCount == 0)
+        #expect(pair.here.gateway.hub.waitingSessionCount == 0)
         #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
@@ -154,7 +154,7 @@ import MeshDriver
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(reply.hasSuffix(message("a")))
-        let isDoomed = pair.here.gateway.isDoomed(first)
+        let isDoomed = pair.here.gateway.hub.isDoomed(first)
         #expect(isDoomed)
         pair.here.close(first)
         pair.here.deliver(.user, "ann", "b")
@@ -196,7 +196,8 @@ import MeshDriver
         let user = Array("ann".utf8)
         let key = Harness.hasher.key(.user, user)
         let isDeparted = (
-            pair.here.gateway.isDeparted(user, key), pair.there.gateway.isDeparted(user, key)
+            pair.here.gateway.hub.isDeparted(user, key),
+            pair.there.gateway.hub.isDeparted(user, key)
         )
         #expect(isDeparted == (true, false))
         // Afterwards the old node gives the key up.
@@ -204,13 +205,13 @@ import MeshDriver
         pair.pass(.seconds(2))
         #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
         #expect(
-            pair.here.gateway.waitingSessionCount == 0
-                && pair.there.gateway.waitingSessionCount == 0)
+            pair.here.gateway.hub.waitingSessionCount == 0
+                && pair.there.gateway.hub.waitingSessionCount == 0)
         pair.pass(.seconds(10))
         pair.there.deliver(.user, "ann", "e")
         let again = pair.there.read(second)
         #expect(again == pushed("e"))
-        let refused = pair.there.gateway.counters[.answersMalformed]
+        let refused = pair.there.gateway.hub.counters[.answersMalformed]
         #expect(refused == 0)
     }
 
@@ -276,7 +277,7 @@ import MeshDriver
         got += pair.there.read(second)
         let copies = got.split(separator: message("same"), omittingEmptySubsequences: false)
         #expect(copies.count - 1 == count && copies.allSatisfy { $0.isEmpty })
-        let both = pair.there.gateway.counters[.sessionTwins]
+        let both = pair.there.gateway.hub.counters[.sessionTwins]
         #expect(both > 50)
     }
 
@@ -353,9 +354,9 @@ import MeshDriver
         pair.pass(.milliseconds(300))
         if !isAttached { pair.there.close(second) }
         // Another node's death is none of its business.
-        pair.there.gateway.nodeDied(NodeID(77))
-        pair.there.gateway.nodeDied(Pair.hereID)
-        pair.there.gateway.nodeDied(Pair.hereID)
+        pair.there.gateway.hub.nodeDied(NodeID(77))
+        pair.there.gateway.hub.nodeDied(Pair.hereID)
+        pair.there.gateway.hub.nodeDied(Pair.hereID)
         let gap = "*5·$3·gap·$4·user·$3·ann·:0·:0·"
         if isAttached {
             let told = pair.there.read(second)
@@ -386,7 +387,7 @@ import MeshDriver
         pair.pass(.milliseconds(2_100))
         let read = pair.there.read(second)
         #expect(read == message("a"))
-        pair.there.gateway.nodeDied(Pair.hereID)
+        pair.there.gateway.hub.nodeDied(Pair.hereID)
         let told = pair.there.read(second)
         #expect(told == "")
     }
@@ -405,7 +406,7 @@ import MeshDriver
         pair.pass(.seconds(10))
         let told = pair.there.read(second)
         #expect(told == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
-        #expect(pair.here.gateway.sessionCount == 0)
+        #expect(pair.here.gateway.hub.sessionCount == 0)
     }
 
     @Test func `a session of which nothing has gone stays when its new node dies`() {
@@ -422,7 +423,7 @@ import MeshDriver
         let back = pair.here.open()
         let reply = pair.here.exchange(back, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(reply == "$49·\(sessionToken(reply))·" + message("a") + message("b"))
-        let moved = pair.here.gateway.counters[.sessionsMovedOut]
+        let moved = pair.here.gateway.hub.counters[.sessionsMovedOut]
         #expect(moved == 0)
     }
 
@@ -449,10 +450,10 @@ import MeshDriver
         pair.pass(.seconds(3))
         pair.here.shared.mesh.thaw(0)
         pair.pass(.seconds(1))
-        let waiting = pair.here.gateway.waitingSessionCount
-        let sessions = pair.here.gateway.sessionCount
+        let waiting = pair.here.gateway.hub.waitingSessionCount
+        let sessions = pair.here.gateway.hub.sessionCount
         #expect(waiting == 0 && sessions == 0)
-        let lost = pair.here.gateway.counters[.sessionDeparturesLost]
+        let lost = pair.here.gateway.hub.counters[.sessionDeparturesLost]
         #expect(lost == 0)
         #expect(pair.there.read(second) == "*5·$3·gap·$4·user·$3·ann·:0·:0·")
     }
@@ -487,7 +488,7 @@ import MeshDriver
         pair.here.deliver(.user, "ann", "a")
         let read = pair.here.read(client)
         #expect(read == message("a"))
-        let malformed = pair.here.gateway.counters[.answersMalformed]
+        let malformed = pair.here.gateway.hub.counters[.answersMalformed]
         #expect(malformed > 5_000)
     }
 

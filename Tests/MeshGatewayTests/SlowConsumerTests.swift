@@ -32,7 +32,7 @@ private final class SentMessages {
         var harness = Harness(configuration)
         precondition(harness.open(protocolVersion) == client)
         _ = harness.exchange(client, "SUBSCRIBE a b\r\nMESH.POLICY \(policy)\r\n\(wishes)")
-        let large = String(repeating: "x", count: Gateway.aheadBytes)
+        let large = String(repeating: "x", count: Hub.aheadBytes)
         harness.deliver(.channel, "a", large)
         return harness
     }
@@ -79,7 +79,7 @@ private final class SentMessages {
         #expect(
             Array(got.dropFirst()) == (31 - got.count..<30).map { $0 < 10 ? "0\($0)" : "\($0)" })
         #expect(got.count > 15)
-        #expect(harness.gateway.counters[.droppedOldest] == UInt64(31 - got.count))
+        #expect(harness.gateway.hub.counters[.droppedOldest] == UInt64(31 - got.count))
         deliver(&harness, 30..<31)
         let live = payloads(harness.read(client))
         #expect(live == ["30"])
@@ -92,7 +92,7 @@ private final class SentMessages {
         let kept = got.count - 1
         #expect(Array(got.prefix(kept)) == (0..<kept).map { $0 < 10 ? "0\($0)" : "\($0)" })
         #expect(got.last == "channel a :\(30 - kept) :0")
-        #expect(harness.gateway.counters[.droppedNewest] == UInt64(30 - kept))
+        #expect(harness.gateway.hub.counters[.droppedNewest] == UInt64(30 - kept))
     }
 
     @Test func `latest keeps the newest message of each channel`() {
@@ -102,7 +102,7 @@ private final class SentMessages {
         }
         let got = payloads(harness.read(client))
         #expect(got == ["channel b :659 :0", "channel a :329 :0", "998", "999"])
-        #expect(harness.gateway.counters[.droppedSuperseded] == 988)
+        #expect(harness.gateway.hub.counters[.droppedSuperseded] == 988)
     }
 
     @Test func `who does not ask is not told, and CLIENT LIST counts all the same`() {
@@ -166,7 +166,7 @@ private final class SentMessages {
         let asked = harness.open(3)
         let other = harness.open(3)
         _ = harness.exchange(asked, "MESH.GAPS ON\r\n")
-        harness.gateway.missed(count: 12)
+        harness.gateway.hub.missed(count: 12)
         let told = harness.read(asked)
         #expect(told == ">5·$3·gap·$4·node·$0··:12·:0·")
         let silence = harness.read(other)
@@ -187,10 +187,10 @@ private final class SentMessages {
         let sender = harness.open(3)
         let other = harness.open()
         _ = harness.exchange(sender, "MESH.REPORTS ON\r\n")
-        let tag = harness.gateway.senderTag(of: sender)
+        let tag = harness.gateway.hub.senderTag(of: sender)
         let name = Array("ann".utf8)
         func report(_ tag: UInt64, _ body: RoutedBody, _ node: UInt64) {
-            harness.gateway.undelivered(
+            harness.gateway.hub.undelivered(
                 sender: tag, body, Key(1), name: Slice(start: 0, count: 3), to: NodeID(node),
                 name.span, count: 7)
         }
@@ -201,11 +201,11 @@ private final class SentMessages {
         let lost = harness.read(sender)
         #expect(lost == ">5·$11·undelivered·$7·channel·$3·ann·:7·$11·unreachable·")
         // Others have not asked, or are no longer who they were.
-        report(harness.gateway.senderTag(of: other), .user, 0)
+        report(harness.gateway.hub.senderTag(of: other), .user, 0)
         report(tag &+ 1, .user, 0)
         let silence = harness.read(other) + harness.read(sender)
         #expect(silence == "")
-        #expect(harness.gateway.counters[.undelivered] == 28)
+        #expect(harness.gateway.hub.counters[.undelivered] == 28)
     }
 
     @Test func `a message can be volatile`() {

@@ -131,7 +131,7 @@ import Testing
         let taken = clock.measure {
             harness.send(client, command([Array("SUBSCRIBE".utf8)] + names))
         }
-        let count = harness.gateway.channelCount
+        let count = harness.gateway.hub.channelCount
         #expect(count == 100_000)
         #expect(harness.changeCount == 100_000)
         let confirmations = harness.readBytes(client)
@@ -141,7 +141,7 @@ import Testing
             // It leaves over several turns.
             harness.pass(.milliseconds(100))
         }
-        let left = harness.gateway.channelCount
+        let left = harness.gateway.hub.channelCount
         #expect(left == 0)
         #expect(harness.changeCount == 200_000)
         #expect(taken < .seconds(15) && closing < .seconds(15))
@@ -159,7 +159,7 @@ import Testing
             #expect(message == "*3·$7·message·$3·all·$1·x·")
         }
         for client in clients.reversed() { harness.close(client) }
-        let count = harness.gateway.subscriptionCount
+        let count = harness.gateway.hub.subscriptionCount
         #expect(count == 0)
     }
 
@@ -174,7 +174,7 @@ import Testing
         #expect(publish == refusal)
         let left = harness.exchange(client, [Array("UNSUBSCRIBE".utf8), long])
         #expect(left.hasSuffix(":0·"))
-        let count = harness.gateway.channelCount
+        let count = harness.gateway.hub.channelCount
         #expect(count == 0)
         let longest = Array(long.dropLast())
         _ = harness.exchange(client, [Array("SUBSCRIBE".utf8), longest])
@@ -197,12 +197,12 @@ import Testing
         let again = harness.exchange(harness.open(3), "PSUBSCRIBE bbbb* aaaa* aaaa*\r\n")
         #expect(!again.contains("-ERR"))
         _ = harness.exchange(client, "PUNSUBSCRIBE bbbb*\r\n")
-        harness.gateway.configuration.patternBytesMax = 100
+        harness.gateway.hub.configuration.patternBytesMax = 100
         let fits = harness.exchange(client, "PSUBSCRIBE cccc*\r\n")
         #expect(!fits.contains("-ERR"))
         let beyond = harness.exchange(client, "PSUBSCRIBE d\r\n")
         #expect(beyond == "-ERR all patterns in the mesh have at most 15 bytes·")
-        #expect(harness.gateway.counters[.subscriptionsRefused] == 2)
+        #expect(harness.gateway.hub.counters[.subscriptionsRefused] == 2)
     }
 
     @Test func `at the node's bounds subscriptions are refused, and counted`() {
@@ -229,10 +229,10 @@ import Testing
         }
         let again = harness.exchange(client, "UNSUBSCRIBE a\r\nSUBSCRIBE b\r\n")
         #expect(!again.contains("-ERR"))
-        let refused = harness.gateway.counters[.subscriptionsRefused]
+        let refused = harness.gateway.hub.counters[.subscriptionsRefused]
         #expect(refused == 6)
         harness.close(client)
-        let bytes = harness.gateway.registry.topics.nameBytes
+        let bytes = harness.gateway.hub.registry.topics.nameBytes
         #expect(bytes == 0)
     }
 
@@ -263,7 +263,7 @@ import Testing
         #expect(rest == first + second || rest == second + first)
         let push = harness.read(modern)
         #expect(push == ">" + message)
-        let delivered = harness.gateway.counters[.clientCopies]
+        let delivered = harness.gateway.hub.counters[.clientCopies]
         #expect(delivered == 4)
     }
 
@@ -329,11 +329,11 @@ import Testing
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         harness.deliver(.channel, "a", "1")
         harness.deliver(.channel, "a", "2")
-        let dirty = harness.gateway.outbox.dirty
+        let dirty = harness.gateway.hub.outbox.dirty
         #expect(dirty == [client])
         _ = harness.read(client)
         harness.deliver(.channel, "a", "3")
-        let again = harness.gateway.outbox.dirty
+        let again = harness.gateway.hub.outbox.dirty
         #expect(again == [client])
     }
 
@@ -342,8 +342,8 @@ import Testing
         let client = harness.open()
         harness.send(client, command("ECHO", String(repeating: "abc", count: 100)))
         var got: [UInt8] = []
-        while harness.gateway.outputCount(client) > 0 {
-            harness.gateway.flush(client) { raw in
+        while harness.gateway.hub.outputCount(client) > 0 {
+            harness.gateway.hub.flush(client) { raw in
                 let part = min(raw.count, 7)
                 got += unsafe Array(raw.prefix(part))
                 return part
@@ -386,13 +386,13 @@ import Testing
             let got = harness.read(quick)
             #expect(got.count > 1_000, "message \(number)")
         }
-        let isDoomed = harness.gateway.isDoomed(slow)
+        let isDoomed = harness.gateway.hub.isDoomed(slow)
         #expect(isDoomed)
-        let waiting = harness.gateway.outputCount(slow)
+        let waiting = harness.gateway.hub.outputCount(slow)
         #expect(waiting == 0)
-        let overdue = harness.gateway.overdue(at: harness.now)
+        let overdue = harness.gateway.hub.overdue(at: harness.now)
         #expect(overdue == [slow])
-        let counters = harness.gateway.counters
+        let counters = harness.gateway.hub.counters
         #expect(counters[.clientsOverdue] == 1)
         #expect(counters[.clientCopies] == 30 && counters[.droppedClientCopies] == 10)
         harness.run(slow)
@@ -404,7 +404,7 @@ import Testing
         let client = harness.open()
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         func overdue(after seconds: Int64) -> [ClientIndex] {
-            harness.gateway.overdue(at: Instant(nanoseconds: seconds * 1_000_000_000))
+            harness.gateway.hub.overdue(at: Instant(nanoseconds: seconds * 1_000_000_000))
         }
         harness.deliver(.channel, "a", String(repeating: "x", count: 2_000))
         #expect(overdue(after: 0) == [])
@@ -422,9 +422,9 @@ import Testing
         var harness = Harness(limited())
         let client = harness.open()
         harness.send(client, command("ECHO", String(repeating: "x", count: 50_000)))
-        let isDoomed = harness.gateway.isDoomed(client)
+        let isDoomed = harness.gateway.hub.isDoomed(client)
         #expect(!isDoomed)
-        let waiting = harness.gateway.outputCount(client)
+        let waiting = harness.gateway.hub.outputCount(client)
         #expect(waiting > 50_000)
     }
 
@@ -438,7 +438,7 @@ import Testing
         #expect(shown.contains("pubsub 2048 1024 5·"))
         _ = harness.exchange(client, "SUBSCRIBE a\r\n")
         harness.deliver(.channel, "a", String(repeating: "x", count: 3_000))
-        let isDoomed = harness.gateway.isDoomed(client)
+        let isDoomed = harness.gateway.hub.isDoomed(client)
         #expect(isDoomed)
     }
 
@@ -448,7 +448,7 @@ import Testing
         let client = harness.open()
         for input in [Array(line.utf8), command(line.split(separator: " ").map { Array($0.utf8) })]
         {
-            let before = harness.gateway.counters[.commands]
+            let before = harness.gateway.hub.counters[.commands]
             var offset = 0
             for _ in 0..<3 {
                 offset = 0
@@ -461,7 +461,7 @@ import Testing
                 let isPostponed = harness.gateway.postpone(client)
                 #expect(isPostponed)
             }
-            let after = harness.gateway.counters[.commands]
+            let after = harness.gateway.hub.counters[.commands]
             #expect(offset == input.count && after == before)
         }
         let nothing = harness.read(client)

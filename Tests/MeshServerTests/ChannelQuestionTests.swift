@@ -48,9 +48,9 @@ import Testing
 
         /// Nothing is remembered of any question.
         func isIdle() -> Bool {
-            gateway.questions.isEmpty && gateway.questions.channels.open.isEmpty
-                && gateway.questions.channels.partsAsked == 0
-                && gateway.questions.channels.waiting.ids.isEmpty
+            gateway.hub.questions.isEmpty && gateway.hub.questions.channels.open.isEmpty
+                && gateway.hub.questions.channels.partsAsked == 0
+                && gateway.hub.questions.channels.waiting.ids.isEmpty
         }
     }
 
@@ -120,8 +120,8 @@ import Testing
         var (open, parts) = (0, 0)
         for _ in 0..<2_000 {
             scene.servers.run(for: .milliseconds(1))
-            open = max(open, scene.gateway.questions.channels.open.count)
-            parts = max(parts, scene.gateway.questions.channels.partsAsked)
+            open = max(open, scene.gateway.hub.questions.channels.open.count)
+            parts = max(parts, scene.gateway.hub.questions.channels.partsAsked)
             if scene.isIdle() { break }
         }
         #expect(open == ChannelQuestions.openMax && parts == ChannelQuestions.growingMax)
@@ -140,8 +140,8 @@ import Testing
             scene.servers.send("PUBSUB CHANNELS\r\n", from: client)
             _ = scene.servers.close(client, .inOrder)
         }
-        #expect(scene.gateway.questions.channels.waiting.ids.count <= 1_024)
-        #expect(scene.gateway.questions.count <= 1_024 + ChannelQuestions.openMax)
+        #expect(scene.gateway.hub.questions.channels.waiting.ids.count <= 1_024)
+        #expect(scene.gateway.hub.questions.count <= 1_024 + ChannelQuestions.openMax)
         scene.servers.send("PUBSUB CHANNELS\r\n", from: scene.client)
         scene.servers.run(for: .seconds(1))
         #expect(scene.servers.read(scene.client).hasPrefix("*4000·"))
@@ -230,7 +230,9 @@ import Testing
         scene.servers.run(for: .seconds(1))
         #expect(scene.servers.read(client).hasPrefix("*16002·$5·m1000·:2·$5·m1001·:1·"))
         #expect(scene.questions.count == 2 && scene.questions.max()! < 65 * 1024)
-        #expect(scene.gateway.questions.isEmpty && scene.gateway.questions.counts.largeOpen == 0)
+        #expect(
+            scene.gateway.hub.questions.isEmpty && scene.gateway.hub.questions.counts.largeOpen == 0
+        )
     }
 
     @Test func `few large parts are open at once, and small ones pass`() {
@@ -240,8 +242,9 @@ import Testing
         for client in clients {
             scene.servers.send("PUBSUB NUMSUB \(names)\r\n", from: client)
         }
-        #expect(scene.gateway.questions.counts.largeOpen == CountQuestions.largeMax)
-        #expect(scene.gateway.questions.counts.waiting.ids.count == 100 - CountQuestions.largeMax)
+        #expect(scene.gateway.hub.questions.counts.largeOpen == CountQuestions.largeMax)
+        #expect(
+            scene.gateway.hub.questions.counts.waiting.ids.count == 100 - CountQuestions.largeMax)
         let quick = scene.servers.open(0)
         scene.servers.send("PUBSUB NUMSUB m1000\r\n", from: quick)
         _ = scene.servers.close(clients[99], .inOrder)
@@ -249,8 +252,10 @@ import Testing
         #expect(scene.servers.read(quick) == "*2·$5·m1000·:2·")
         scene.servers.run(for: .seconds(1))
         for client in clients.dropLast() { #expect(right(scene.servers.read(client))) }
-        #expect(scene.gateway.questions.isEmpty && scene.gateway.questions.counts.largeOpen == 0)
-        #expect(scene.gateway.questions.counts.waiting.ids.isEmpty)
+        #expect(
+            scene.gateway.hub.questions.isEmpty && scene.gateway.hub.questions.counts.largeOpen == 0
+        )
+        #expect(scene.gateway.hub.questions.counts.waiting.ids.isEmpty)
     }
 
     @Test func `no further part is asked for when one was not answered`() {
@@ -270,6 +275,8 @@ import Testing
         scene.servers.run(for: .milliseconds(1_100))
         #expect(scene.servers.read(client) == "-TRYAGAIN n1 has not answered·")
         #expect(scene.questions.count == 1)
-        #expect(scene.gateway.questions.isEmpty && scene.gateway.questions.counts.largeOpen == 0)
+        #expect(
+            scene.gateway.hub.questions.isEmpty && scene.gateway.hub.questions.counts.largeOpen == 0
+        )
     }
 }

@@ -52,7 +52,7 @@ import Testing
         let count = 1_000
         let pipeline = String(repeating: command + "\r\n", count: count) + "ECHO end\r\n"
         servers.mesh.send(Array(pipeline.utf8), from: asker, 0)
-        let waiting = servers.mesh.hosts[0].server.edge.gateway.outputCount(asker)
+        let waiting = servers.mesh.hosts[0].server.edge.gateway.hub.outputCount(asker)
         let size = servers.exchange(servers.open(), command + "\r\n").utf8.count
         #expect(waiting < Work.perTurn + 2 * size && waiting > 0)
         servers.mesh.send(Array("PING\r\n".utf8), from: other, 0)

@@ -156,7 +156,8 @@ import Testing
         #expect(Self.troubles(servers).last == ["authenticationFailures", "6", "worker-7", "-"])
         #expect(Self.troubles(servers).count == 3)
         // All are counted.
-        let failures = servers.mesh.hosts[0].server.edge.gateway.counters[.authenticationFailures]
+        let failures = servers.mesh.hosts[0].server.edge.gateway.hub.counters[
+            .authenticationFailures]
         #expect(failures == 7)
     }
 

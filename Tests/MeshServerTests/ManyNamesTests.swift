@@ -8,7 +8,7 @@ import Testing
 /// A client with very many names ends them, or goes, and nobody waits for it meanwhile.
 @Suite struct ManyNamesTests {
     /// Some ten turns' worth.
-    private let count = 10 * Work.perTurn / Gateway.unitsPerSubscription
+    private let count = 10 * Work.perTurn / Hub.unitsPerSubscription
 
     /// A client of host 0 that has many names.
     private func holder(_ servers: Servers, _ command: String, _ prefix: String) -> ClientIndex {
@@ -29,7 +29,7 @@ import Testing
     }
 
     private func subscriptions(_ servers: Servers) -> Int {
-        servers.mesh.hosts[0].server.edge.gateway.subscriptionCount
+        servers.mesh.hosts[0].server.edge.gateway.hub.subscriptionCount
     }
 
     @Test(arguments: ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MESH.WATCH", "MESH.ATTACH"])

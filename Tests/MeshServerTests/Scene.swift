@@ -410,12 +410,12 @@ final class Scene {
             "\(what): host \(host) keeps \(sizes)")
         #expect(sizes.parkedCount == 0 && sizes.parkedBytes == 0 && sizes.congested == 0, what)
         let queries = mesh.hosts[host].server.node.queries.count
-        let questions = mesh.hosts[host].server.edge.gateway.questions.count
+        let questions = mesh.hosts[host].server.edge.gateway.hub.questions.count
         #expect(queries == 0 && questions == 0, "\(what): host \(host)")
         let tables = mesh.hosts[host].server.node.tableSizes()
         #expect(tables.entries == 0 && tables.patterns == 0, "\(what): host \(host)")
         #expect(tables.members == live.count, "\(what): host \(host)")
-        let clientCount = mesh.hosts[host].server.edge.gateway.clientCount
+        let clientCount = mesh.hosts[host].server.edge.gateway.hub.clientCount
         let hasPaused = !mesh.hosts[host].server.pause.publishers.isEmpty
         #expect(clientCount == 0 && !hasPaused, "\(what): host \(host)")
         let errors = mesh.hosts[host].server.node.counters[.protocolErrors]

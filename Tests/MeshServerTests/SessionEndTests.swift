@@ -121,7 +121,7 @@ import Testing
         servers.run(for: .seconds(3))
         let answer = servers.read(third, 2)
         #expect(answer.hasPrefix("$49·") && answer.hasSuffix("·\(Self.gap)"))
-        let questions = servers.mesh.hosts[2].server.edge.gateway.counters[.questions]
+        let questions = servers.mesh.hosts[2].server.edge.gateway.hub.counters[.questions]
         #expect(questions <= 10)
     }
 }

@@ -18,7 +18,7 @@ struct CalmMesh: ~Copyable {
         init(_ world: borrowing World) {
             for host in world.everyone {
                 nodes[host] = world.hosts[host]!.server.node.counters
-                gateways[host] = world.hosts[host]!.server.edge.gateway.counters
+                gateways[host] = world.hosts[host]!.server.edge.gateway.hub.counters
                 servers[host] = world.hosts[host]!.server.counters
             }
             frames = TrafficCount.Purpose.allCases.map { world.trafficCount.frameCount($0) }

@@ -15,14 +15,14 @@ extension Gateway {
     /// messages: so Redis's tools see a client that is behind under every policy.
     func append(_ client: ClientIndex, to line: inout String) {
         let slot = client.slot
-        let flags = clients[slot].flags
-        let waiting = clients[slot].output.count + clients[slot].held.count
+        let flags = hub.clients[slot].flags
+        let waiting = hub.clients[slot].output.count + hub.clients[slot].held.count
         let buffered = min(waiting, Self.bufferBytes)
         let blockCount = (waiting - buffered + Self.bufferBytes - 1) / Self.bufferBytes
-        let messageCount = clients[slot].mailbox.waiting.count
-        let messageBytes = clients[slot].mailbox.waiting.byteCount
+        let messageCount = hub.clients[slot].mailbox.waiting.count
+        let messageBytes = hub.clients[slot].mailbox.waiting.byteCount
         let memory =
-            clients[slot].output.byteCapacity + clients[slot].held.byteCapacity
+            hub.clients[slot].output.byteCapacity + hub.clients[slot].held.byteCapacity
             + messageBytes + MemoryLayout<Session>.stride
         func add(_ name: String, _ value: String) {
             line += name
@@ -32,52 +32,54 @@ extension Gateway {
         func add(_ name: String, _ value: [UInt8]) {
             add(name, String(decoding: value, as: UTF8.self))
         }
-        add("id=", Int(clients[slot].identity.id))
-        add(" addr=", clients[slot].identity.address)
+        add("id=", Int(hub.clients[slot].identity.id))
+        add(" addr=", hub.clients[slot].identity.address)
         add(" laddr=", localAddress(of: client))
         add(" fd=", slot)
-        add(" name=", clients[slot].identity.name)
-        add(" age=", Int((now - clients[slot].identity.openedAt).milliseconds / 1_000))
-        add(" idle=", Int((now - clients[slot].identity.lastSeenAt).milliseconds / 1_000))
+        add(" name=", hub.clients[slot].identity.name)
+        add(" age=", Int((hub.now - hub.clients[slot].identity.openedAt).milliseconds / 1_000))
+        add(" idle=", Int((hub.now - hub.clients[slot].identity.lastSeenAt).milliseconds / 1_000))
         add(" flags=", letters(client))
-        add(" db=0 sub=", Int(clients[slot].lists[count: .channel]))
-        add(" psub=", Int(clients[slot].lists[count: .pattern]))
-        add(" ssub=", Int(clients[slot].lists[count: .shardChannel]))
-        add(" multi=", flags.contains(.queueing) ? clients[slot].transaction.queuedCount : -1)
-        add(" qbuf=", clients[slot].charge.input)
+        add(" db=0 sub=", Int(hub.clients[slot].lists[count: .channel]))
+        add(" psub=", Int(hub.clients[slot].lists[count: .pattern]))
+        add(" ssub=", Int(hub.clients[slot].lists[count: .shardChannel]))
+        add(" multi=", flags.contains(.queueing) ? hub.clients[slot].transaction.queuedCount : -1)
+        add(" qbuf=", hub.clients[slot].charge.input)
         add(" qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=", buffered)
         add(" oll=", blockCount + messageCount)
         add(" omem=", waiting - buffered + messageBytes)
         add(" tot-mem=", memory)
         add(" events=", waiting > 0 ? "rw" : "r")
-        add(" cmd=", clients[slot].identity.lastCommand.map { redis.table[$0].fullName } ?? "NULL")
+        add(
+            " cmd=",
+            hub.clients[slot].identity.lastCommand.map { redis.table[$0].fullName } ?? "NULL")
         add(" user=", userName(client))
-        add(" redir=-1 resp=", clients[slot].isRESP3 ? "3" : "2")
-        add(" lib-name=", clients[slot].identity.libraryName)
-        add(" lib-ver=", clients[slot].identity.libraryVersion)
-        add(" policy=", clients[slot].mailbox.policy.name)
-        add(" dropped=", clients[slot].droppedCount)
+        add(" redir=-1 resp=", hub.clients[slot].isRESP3 ? "3" : "2")
+        add(" lib-name=", hub.clients[slot].identity.libraryName)
+        add(" lib-ver=", hub.clients[slot].identity.libraryVersion)
+        add(" policy=", hub.clients[slot].mailbox.policy.name)
+        add(" dropped=", hub.clients[slot].droppedCount)
         add(" attached=", attachedNames(client))
-        add(" sessions=", clients[slot].sessions.entries.count)
-        add(" marks=", clients[slot].marks.count)
+        add(" sessions=", hub.clients[slot].sessions.entries.count)
+        add(" marks=", hub.clients[slot].marks.count)
     }
 
     /// The address that a client has connected to.
     private func localAddress(of client: ClientIndex) -> String {
-        clients[client.slot].origin == .unixSocket
-            ? clients[client.slot].identity.address : configuration.localAddress
+        hub.clients[client.slot].origin == .unixSocket
+            ? hub.clients[client.slot].identity.address : hub.configuration.localAddress
     }
 
     /// Redis's letters for the states of a client.
     private func letters(_ client: ClientIndex) -> String {
-        let flags = clients[client.slot].flags
+        let flags = hub.clients[client.slot].flags
         var letters = ""
-        if clients[client.slot].lists.redisCount > 0 { letters += "P" }
+        if hub.clients[client.slot].lists.redisCount > 0 { letters += "P" }
         if flags.contains(.queueing) { letters += "x" }
         if flags.contains(.asking) { letters += "b" }
         if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
         if flags.contains(.monitoring) { letters += "O" }
-        if clients[client.slot].origin == .unixSocket { letters += "U" }
+        if hub.clients[client.slot].origin == .unixSocket { letters += "U" }
         if flags.contains(.noEvict) { letters += "e" }
         if flags.contains(.noTouch) { letters += "T" }
         return letters.isEmpty ? "N" : letters
@@ -86,10 +88,10 @@ extension Gateway {
     /// The user that is attached, of several one and how many more there are. Bytes that would not stand
     /// in one word are written as `%20`, and names are cut at 64 bytes.
     private func attachedNames(_ client: ClientIndex) -> String {
-        let count = clients[client.slot].lists[count: .user]
+        let count = hub.clients[client.slot].lists[count: .user]
         guard count > 0 else { return "" }
-        let subscription = clients[client.slot].lists[first: .user]
-        let name = registry.topics.name(registry.subscription(subscription).topic)
+        let subscription = hub.clients[client.slot].lists[first: .user]
+        let name = hub.registry.topics.name(hub.registry.subscription(subscription).topic)
         let digits = Array("0123456789abcdef")
         var word = ""
         for byte in name.prefix(64) {
@@ -115,7 +117,7 @@ extension Gateway {
     }
 
     func kind(of client: ClientIndex) -> ClientListing.Kind {
-        clients[client.slot].lists.redisCount > 0 ? .pubsub : .normal
+        hub.clients[client.slot].lists.redisCount > 0 ? .pubsub : .normal
     }
 
     mutating func listClients(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
@@ -140,7 +142,7 @@ extension Gateway {
             fail(client, .syntax(.unknownArgument))
             return .handled
         }
-        if principal(of: client) != .administrator { listing.only = client }
+        if hub.principal(of: client) != .administrator { listing.only = client }
         return begin(.listing(listing), for: client)
     }
 
@@ -149,8 +151,10 @@ extension Gateway {
     ) -> Request {
         if arguments.count == 3 {
             let address = text(2, input, countMax: 128)
-            for slot in clients.slots
-            where clients[slot].flags.contains(.open) && clients[slot].identity.address == address {
+            for slot in hub.clients.slots
+            where hub.clients[slot].flags.contains(.open)
+                && hub.clients[slot].identity.address == address
+            {
                 ok(client)
                 return kill(ClientIndex(slot), askedBy: client)
             }
@@ -161,17 +165,20 @@ extension Gateway {
         guard read(&filter, input, client, now) else { return .handled }
         var count = 0
         var request = Request.handled
-        for slot in clients.slots
-        where clients[slot].flags.contains(.open) && !clients[slot].flags.contains(.doomed) {
+        for slot in hub.clients.slots
+        where hub.clients[slot].flags.contains(.open) && !hub.clients[slot].flags.contains(.doomed)
+        {
             if filter.skipsMe, slot == client.slot { continue }
-            if let id = filter.id, clients[slot].identity.id != id { continue }
-            if let address = filter.address, clients[slot].identity.address != address { continue }
+            if let id = filter.id, hub.clients[slot].identity.id != id { continue }
+            if let address = filter.address, hub.clients[slot].identity.address != address {
+                continue
+            }
             if let kind = filter.kind, self.kind(of: ClientIndex(slot)) != kind { continue }
             if let address = filter.localAddress, localAddress(of: ClientIndex(slot)) != address {
                 continue
             }
             if let user = filter.user, userName(ClientIndex(slot)) != user.rawValue { continue }
-            if let since = filter.openedBefore, !(clients[slot].identity.openedAt < since) {
+            if let since = filter.openedBefore, !(hub.clients[slot].identity.openedAt < since) {
                 continue
             }
             count += 1
@@ -249,12 +256,12 @@ extension Gateway {
 
     /// A client that kills itself is still answered.
     private mutating func kill(_ victim: ClientIndex, askedBy client: ClientIndex) -> Request {
-        counters[.clientsKilled] += 1
+        hub.counters[.clientsKilled] += 1
         if victim == client {
-            clients[client.slot].flags.insert(.ending)
+            hub.clients[client.slot].flags.insert(.ending)
             return .end
         }
-        doom(victim)
+        hub.doom(victim)
         return .handled
     }
 }

@@ -3,23 +3,6 @@ import MeshWire
 
 // CONFIG: what is answered OK is seen by CONFIG GET and by what the node does.
 
-/// Levels of the log, as Redis names them.
-public enum RedisLogLevel: String, CaseIterable, Sendable {
-    case debug, verbose, notice, warning
-}
-
-/// Settings of clients and log that the driver carries out.
-public struct ClientSettings: Equatable, Sendable {
-    /// See `GatewayConfiguration.keepAliveSeconds`.
-    public var keepAliveSeconds: Int
-    public var logLevel: RedisLogLevel
-
-    public init(keepAliveSeconds: Int, logLevel: RedisLogLevel) {
-        self.keepAliveSeconds = keepAliveSeconds
-        self.logLevel = logLevel
-    }
-}
-
 /// The reason why CONFIG SET does not take a value, in words of no protocol.
 public enum ParameterFault: Equatable, Sendable {
     case notAnInteger
@@ -34,40 +17,23 @@ public enum ParameterFault: Equatable, Sendable {
 }
 
 extension Gateway {
-    /// The settings that the driver carries out.
-    public var settings: ClientSettings {
-        ClientSettings(
-            keepAliveSeconds: configuration.keepAliveSeconds, logLevel: configuration.logLevel)
-    }
-
-    /// Changes bounds of the clients while the gateway serves: they hold from now on.
-    public mutating func reconfigure(_ change: (inout GatewayConfiguration) -> Void) {
-        let before = settings
-        change(&configuration)
-        limits.outputAlarm = configuration.outputAlarm
-        if settings != before { outbox.hasNewSettings = true }
-    }
-
-    /// The policy of clients that do not choose one.
-    public var slowConsumerPolicy: SlowConsumerPolicy { configuration.slowConsumerPolicy }
-
     /// The parameters that clients and tools look up; others do not exist.
     private var parameters: [(name: String, value: String)] {
         let limits = [
-            ("normal", configuration.normalOutputLimit),
-            ("slave", configuration.replicaOutputLimit),
-            ("pubsub", configuration.pubsubOutputLimit),
+            ("normal", hub.configuration.normalOutputLimit),
+            ("slave", hub.configuration.replicaOutputLimit),
+            ("pubsub", hub.configuration.pubsubOutputLimit),
         ].map {
             "\($0.0) \($0.1.hard) \($0.1.soft) \($0.1.softDuration.milliseconds / 1_000)"
         }
         return [
             ("appendonly", "no"), ("client-output-buffer-limit", limits.joined(separator: " ")),
-            ("databases", "16"), ("loglevel", configuration.logLevel.rawValue),
-            ("maxclients", "\(configuration.clientCountMax)"),
+            ("databases", "16"), ("loglevel", hub.configuration.logLevel.rawValue),
+            ("maxclients", "\(hub.configuration.clientCountMax)"),
             ("maxmemory", "0"), ("maxmemory-policy", "noeviction"),
             ("notify-keyspace-events", ""), ("replica-read-only", "yes"), ("save", ""),
-            ("slave-read-only", "yes"), ("tcp-keepalive", "\(configuration.keepAliveSeconds)"),
-            ("timeout", "\(configuration.idleSecondsMax)"),
+            ("slave-read-only", "yes"), ("tcp-keepalive", "\(hub.configuration.keepAliveSeconds)"),
+            ("timeout", "\(hub.configuration.idleSecondsMax)"),
         ]
     }
 
@@ -88,7 +54,7 @@ extension Gateway {
             fail(client, .syntax(.unknownArgument))
             return
         }
-        var updated = configuration
+        var updated = hub.configuration
         var names: Set<String> = []
         for index in stride(from: 2, to: arguments.count, by: 2) {
             let name = text(index, input, countMax: 128).lowercased()
@@ -102,12 +68,12 @@ extension Gateway {
             let fault =
                 names.insert(name).inserted ? set(name, to: value, in: &updated) : .duplicate
             if let fault {
-                if fault == .noKeys { counters[.keyspaceNotificationsAsked] += 1 }
+                if fault == .noKeys { hub.counters[.keyspaceNotificationsAsked] += 1 }
                 fail(client, .redis(.parameter(name: name, fault)))
                 return
             }
         }
-        reconfigure { $0 = updated }
+        hub.reconfigure { $0 = updated }
         ok(client)
     }
 
@@ -119,7 +85,7 @@ extension Gateway {
         case "client-output-buffer-limit":
             return updated.setOutputLimits(value).map { .outputLimits($0) }
         case "maxclients":
-            return set(&updated.clientCountMax, to: value, 1...configuration.clientCountBound)
+            return set(&updated.clientCountMax, to: value, 1...hub.configuration.clientCountBound)
         case "timeout":
             return set(&updated.idleSecondsMax, to: value, 0...Int(Int32.max))
         case "tcp-keepalive":
@@ -147,23 +113,5 @@ extension Gateway {
         }
         number = given
         return nil
-    }
-
-    // MARK: Idle clients
-
-    /// Clients that have said nothing for longer than `timeout` and listen to nothing: as in Redis,
-    /// those that are subscribed, attached or wait for an answer stay.
-    public mutating func idleClients(at now: Instant) -> [ClientIndex] {
-        let most = configuration.idleSecondsMax
-        guard most > 0 else { return [] }
-        var idle: [ClientIndex] = []
-        for slot in clients.slots {
-            guard clients[slot].flags.intersection([.open, .doomed, .ending, .asking]) == .open,
-                clients[slot].flags.isDisjoint(with: .scripting), clients[slot].lists.isEmpty,
-                (now - clients[slot].identity.lastSeenAt).milliseconds / 1_000 > Int64(most)
-            else { continue }
-            idle.append(ClientIndex(slot))
-        }
-        return idle
     }
 }

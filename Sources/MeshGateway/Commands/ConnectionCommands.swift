@@ -15,15 +15,15 @@ extension Gateway {
             fail(client, .syntax(.argumentCount(command: "ping")))
             return
         }
-        if clients[slot].flags.contains(.restricted) {
-            clients[slot].output.append("*2\r\n$4\r\npong\r\n")
+        if hub.clients[slot].flags.contains(.restricted) {
+            hub.clients[slot].output.append("*2\r\n$4\r\npong\r\n")
             if arguments.count == 1 {
-                clients[slot].output.append("$0\r\n\r\n")
+                hub.clients[slot].output.append("$0\r\n\r\n")
             } else {
                 bulk(1, input, client)
             }
         } else if arguments.count == 1 {
-            clients[slot].output.append("+PONG\r\n")
+            hub.clients[slot].output.append("+PONG\r\n")
         } else {
             bulk(1, input, client)
         }
@@ -31,7 +31,7 @@ extension Gateway {
 
     mutating func bulk(_ index: Int, _ input: Span<UInt8>, _ client: ClientIndex) {
         let slice = arguments[index]
-        clients[client.slot].output.appendBulk(input, Int(slice.start), Int(slice.count))
+        hub.clients[client.slot].output.appendBulk(input, Int(slice.start), Int(slice.count))
     }
 
     mutating func select(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -50,7 +50,7 @@ extension Gateway {
 
     mutating func hello(_ input: Span<UInt8>, _ client: ClientIndex) {
         let slot = client.slot
-        var isRESP3 = clients[slot].isRESP3
+        var isRESP3 = hub.clients[slot].isRESP3
         if arguments.count > 1 {
             guard let version = integer(1, input) else {
                 fail(client, .redis(.versionNotAnInteger))
@@ -62,9 +62,9 @@ extension Gateway {
             }
             isRESP3 = version == 3
             // The messages that wait are to be read by the former protocol.
-            releaseMailbox(client)
+            hub.releaseMailbox(client)
         }
-        var principal = principal(of: client)
+        var principal = hub.principal(of: client)
         var name: [UInt8]?
         var index = 2
         while index < arguments.count {
@@ -91,20 +91,21 @@ extension Gateway {
             fail(client, .redis(.greetingUnauthenticated))
             return
         }
-        become(principal, client)
-        if let name { clients[slot].identity.name = name }
+        hub.become(principal, client)
+        if let name { hub.clients[slot].identity.name = name }
         if isRESP3 {
-            clients[slot].flags.insert(.resp3)
+            hub.clients[slot].flags.insert(.resp3)
         } else {
-            clients[slot].flags.remove(.resp3)
+            hub.clients[slot].flags.remove(.resp3)
         }
         chooseRestriction(client)
         let greeting = ReplyValue.map([
             ("server", .text("redis")), ("version", .text(Self.redisVersion)),
-            ("proto", .integer(isRESP3 ? 3 : 2)), ("id", .integer(Int(clients[slot].identity.id))),
+            ("proto", .integer(isRESP3 ? 3 : 2)),
+            ("id", .integer(Int(hub.clients[slot].identity.id))),
             ("mode", .text("standalone")), ("role", .text("master")), ("modules", .array([])),
         ])
-        clients[slot].output.appendReply(greeting, isRESP3: isRESP3)
+        hub.clients[slot].output.appendReply(greeting, isRESP3: isRESP3)
     }
 
     mutating func authenticate(_ input: Span<UInt8>, _ client: ClientIndex) {
@@ -112,7 +113,7 @@ extension Gateway {
             fail(client, .syntax(.unknownArgument))
             return
         }
-        if arguments.count == 2, configuration.credentials.password == nil {
+        if arguments.count == 2, hub.configuration.credentials.password == nil {
             fail(client, .rights(.passwordNotAsked))
             return
         }
@@ -123,12 +124,12 @@ extension Gateway {
             refusePassword(client)
             return
         }
-        become(principal, client)
+        hub.become(principal, client)
         ok(client)
     }
 
     private mutating func refusePassword(_ client: ClientIndex) {
-        noteTrouble(.authenticationFailures, of: client)
+        hub.noteTrouble(.authenticationFailures, of: client)
         fail(client, .rights(.wrongPassword))
     }
 
@@ -136,34 +137,34 @@ extension Gateway {
     private func shown(
         _ password: [UInt8], _ user: [UInt8], _ client: ClientIndex
     ) -> Principal? {
-        configuration.credentials.principal(
-            user: user, password: password, from: clients[client.slot].origin)
+        hub.configuration.credentials.principal(
+            user: user, password: password, from: hub.clients[client.slot].origin)
     }
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) -> Request {
-        endHolding(at: client)
-        releaseMailbox(client)
+        hub.endHolding(at: client)
+        hub.releaseMailbox(client)
         return begin(.reset, for: client)
     }
 
     /// - Returns: whether all is done.
     mutating func goOnWithReset(_ client: ClientIndex, _ units: inout Int) -> Bool {
         let slot = client.slot
-        guard leaveAll(client, &units) else { return false }
-        clients[slot].flags.subtract([
+        guard hub.leaveAll(client, &units) else { return false }
+        hub.clients[slot].flags.subtract([
             .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
             .moves, .gapPending, .confirmsLocally,
         ])
-        if clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
-        clients[slot].mailbox.gaps.removeAll()
-        clients[slot].mailbox.policy = configuration.slowConsumerPolicy
-        chooseTracking(client)
-        become(configuration.credentials.principal(from: clients[slot].origin), client)
-        clients[slot].identity.name = []
-        clients[slot].watching = []
-        clients[slot].output.append("+RESET\r\n")
-        wrote(client)
+        if hub.clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
+        hub.clients[slot].mailbox.gaps.removeAll()
+        hub.clients[slot].mailbox.policy = hub.configuration.slowConsumerPolicy
+        hub.chooseTracking(client)
+        hub.become(hub.configuration.credentials.principal(from: hub.clients[slot].origin), client)
+        hub.clients[slot].identity.name = []
+        hub.clients[slot].watching = []
+        hub.clients[slot].output.append("+RESET\r\n")
+        hub.wrote(client)
         return true
     }
 
@@ -175,19 +176,19 @@ extension Gateway {
         let slot = client.slot
         switch command {
         case .clientID:
-            integer(Int(clients[slot].identity.id), client)
+            integer(Int(hub.clients[slot].identity.id), client)
         case .clientGetName:
-            let name = clients[slot].identity.name
-            let isRESP3 = clients[slot].isRESP3
+            let name = hub.clients[slot].identity.name
+            let isRESP3 = hub.clients[slot].isRESP3
             if name.isEmpty {
-                clients[slot].output.appendNull(isRESP3: isRESP3)
+                hub.clients[slot].output.appendNull(isRESP3: isRESP3)
             } else {
-                clients[slot].output.appendBulk(name)
+                hub.clients[slot].output.appendBulk(name)
             }
         case .clientSetName:
             let name = bytes(2, input)
             guard isClientName(name, client) else { return }
-            clients[slot].identity.name = name
+            hub.clients[slot].identity.name = name
             ok(client)
         case .clientSetInfo:
             setLibrary(input, client)
@@ -265,9 +266,9 @@ extension Gateway {
             return
         }
         if isName {
-            clients[client.slot].identity.libraryName = value
+            hub.clients[client.slot].identity.libraryName = value
         } else {
-            clients[client.slot].identity.libraryVersion = value
+            hub.clients[client.slot].identity.libraryVersion = value
         }
         ok(client)
     }
@@ -275,13 +276,13 @@ extension Gateway {
     private mutating func setReplies(_ input: Span<UInt8>, _ client: ClientIndex) {
         let slot = client.slot
         if equals(2, "on", input) {
-            clients[slot].flags.subtract([.replyOff, .replySkip, .muted])
+            hub.clients[slot].flags.subtract([.replyOff, .replySkip, .muted])
             ok(client)
         } else if equals(2, "off", input) {
-            clients[slot].flags.formUnion([.replyOff, .muted])
+            hub.clients[slot].flags.formUnion([.replyOff, .muted])
         } else if equals(2, "skip", input) {
-            if !clients[slot].flags.contains(.replyOff) {
-                clients[slot].flags.formUnion([.replySkip, .muted])
+            if !hub.clients[slot].flags.contains(.replyOff) {
+                hub.clients[slot].flags.formUnion([.replySkip, .muted])
             }
         } else {
             fail(client, .syntax(.unknownArgument))
@@ -292,9 +293,9 @@ extension Gateway {
         _ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex
     ) {
         if equals(2, "on", input) {
-            clients[client.slot].flags.insert(flag)
+            hub.clients[client.slot].flags.insert(flag)
         } else if equals(2, "off", input) {
-            clients[client.slot].flags.remove(flag)
+            hub.clients[client.slot].flags.remove(flag)
         } else {
             fail(client, .syntax(.unknownArgument))
             return

@@ -12,39 +12,40 @@ extension Gateway {
         _ input: Span<UInt8>, at offset: inout Int, from client: ClientIndex, now: Instant
     ) -> Request {
         let slot = client.slot
-        let state = clients[slot].flags.intersection(.relevant)
+        let state = hub.clients[slot].flags.intersection(.relevant)
         precondition(state.contains(.open), "client \(client) is not open")
-        self.now = max(now, self.now)
+        hub.now = max(now, hub.now)
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
-        if state == .plain, redis.takesShortWay, clients[slot].progress.remaining == 0,
+        if state == .plain, redis.takesShortWay, hub.clients[slot].progress.remaining == 0,
             let parts = RESPParser.publish(
                 input, at: offset, requestBytesMax: limits.request.requestBytesMax),
             parts.name.count <= Frame.nameLengthMax
         {
             offset = parts.end
-            counters[.commands] += 1
-            clients[slot].identity.lastCommand = .publish
-            clients[slot].identity.lastSeenAt = now
-            return publication(.channel, parts.name, parts.payload, input, by: client)
+            hub.counters[.commands] += 1
+            hub.clients[slot].identity.lastCommand = .publish
+            hub.clients[slot].identity.lastSeenAt = now
+            return .publish(
+                hub.publication(.channel, parts.name, parts.payload, input, by: client))
         }
 
         if state.contains(.working) { return goOnWithCommand(client) }
         if state.contains(.skipping) { return skip(input, at: &offset, client) }
         if redis.pause.holdsAll { return awaitPauseEnd(client) }
         if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
-        let start = offset + clients[slot].transaction.queuedBytes
+        let start = offset + hub.clients[slot].transaction.queuedBytes
         let limits = state.contains(.authenticated) ? limits.request : limits.stranger
         arguments.isDecoded = false
-        let isResuming = clients[slot].progress.remaining > 0
-        if isResuming { swap(&arguments.list, &clients[slot].partial) }
+        let isResuming = hub.clients[slot].progress.remaining > 0
+        if isResuming { swap(&arguments.list, &hub.clients[slot].partial) }
         let outcome = RESPParser.parse(
-            input, at: start, limits: limits, progress: &clients[slot].progress,
+            input, at: start, limits: limits, progress: &hub.clients[slot].progress,
             into: &arguments.list)
         switch outcome {
         case .command(let size):
-            if isResuming { clients[slot].partial = ArgumentList() }
+            if isResuming { hub.clients[slot].partial = ArgumentList() }
             arguments.start = start
             arguments.base = start
             return take(size, input, &offset, client, now)
@@ -65,8 +66,8 @@ extension Gateway {
             return .handled
         case .incomplete(let needed):
             // A long command is gone on with; a short one is read again.
-            if clients[slot].progress.remaining > 0 {
-                swap(&arguments.list, &clients[slot].partial)
+            if hub.clients[slot].progress.remaining > 0 {
+                swap(&arguments.list, &hub.clients[slot].partial)
             }
             // A transaction that will be too big is refused before its bytes have come.
             if start - offset + needed > limits.requestBytesMax, state.contains(.queueing) {
@@ -78,30 +79,12 @@ extension Gateway {
         }
     }
 
-    /// A message for the topic of this name, of at most `Frame.nameLengthMax` bytes.
-    @inline(__always)
-    func publication(
-        _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
-        by client: ClientIndex
-    ) -> Request {
-        let kind: TopicKind =
-            body == .channel ? .channel : body == .user ? .user : .shardChannel
-        let start = Int(name.start)
-        let count = Int(name.count)
-        let key = hasher.key(kind.keyKind, input, start, count)
-        let topic = registry.topics.find(kind, key, input, start, count)
-        let message = OutgoingMessage(
-            body, key, name: name, payload: payload, sender: tag(of: client),
-            isReceivedHere: !topic.isNone)
-        return .publish(Publication(message: message, topic: topic))
-    }
-
     /// Bytes that are no command: an error, then the end.
     mutating func refuse(_ error: RESPError, _ client: ClientIndex) -> Request {
-        noteTrouble(.clientProtocolErrors, of: client)
-        clients[client.slot].output.appendError(error.inRESP)
-        clients[client.slot].flags.insert(.ending)
-        wrote(client)
+        hub.noteTrouble(.clientProtocolErrors, of: client)
+        hub.clients[client.slot].output.appendError(error.inRESP)
+        hub.clients[client.slot].flags.insert(.ending)
+        hub.wrote(client)
         return .end
     }
 
@@ -113,12 +96,12 @@ extension Gateway {
     ) -> Request {
         let slot = client.slot
         if redis.pause.end != nil, mustHold(input, client) { return awaitPauseEnd(client) }
-        counters[.commands] += 1
-        clients[slot].identity.lastSeenAt = now
+        hub.counters[.commands] += 1
+        hub.clients[slot].identity.lastSeenAt = now
         arguments.size = size
         chooseMuting(client)
         let admission = admit(input, client)
-        if clients[slot].flags.contains(.queueing),
+        if hub.clients[slot].flags.contains(.queueing),
             let request = takeIntoTransaction(admission, size, &offset, client)
         {
             return request
@@ -132,13 +115,13 @@ extension Gateway {
             fail(client, .transaction(.aborted(because: refusal)))
             return .handled
         case .dropped:
-            noteTrouble(.clientProtocolErrors, of: client)
-            clients[slot].flags.insert(.ending)
+            hub.noteTrouble(.clientProtocolErrors, of: client)
+            hub.clients[slot].flags.insert(.ending)
             return .end
         case .admitted(let command):
-            clients[slot].identity.lastCommand = command
+            hub.clients[slot].identity.lastCommand = command
             if !redis.monitors.clients.isEmpty { show(command, input, client) }
-            if clients[slot].flags.contains(.executing) {
+            if hub.clients[slot].flags.contains(.executing) {
                 if command == .exec { return endExecution(client) }
                 // These two were answered when they were queued.
                 if command == .watch || command == .multi { return .handled }
@@ -147,7 +130,7 @@ extension Gateway {
             guard operation == .publish else { return .command(operation) }
             let request = run(input, client, now)
             // A script's command stays in the input until it ends.
-            if clients[slot].flags.contains(.scripting) { offset = arguments.start }
+            if hub.clients[slot].flags.contains(.scripting) { offset = arguments.start }
             return request
         }
     }
@@ -163,7 +146,7 @@ extension Gateway {
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
-        if clients[client.slot].flags.contains(.scripting) {
+        if hub.clients[client.slot].flags.contains(.scripting) {
             refusePublication(.notPermitted(user: userName(client)), client)
             return
         }
@@ -173,36 +156,17 @@ extension Gateway {
 
     /// The command that was taken last, and waits for leave or is being carried out.
     private func commandAtHand(of client: ClientIndex) -> Command {
-        guard let command = clients[client.slot].identity.lastCommand else {
+        guard let command = hub.clients[client.slot].identity.lastCommand else {
             preconditionFailure("client \(client) has sent no command")
         }
         return command
     }
 
-    /// The client as its node knows it.
-    @inline(__always)
-    public mutating func principal(of client: ClientIndex) -> Principal {
-        let flags = clients[client.slot].flags
-        if flags.contains(.administrator) { return .administrator }
-        return flags.contains(.authenticated) ? .standard : .stranger
-    }
-
-    /// From now on the client is this one.
-    mutating func become(_ principal: Principal, _ client: ClientIndex) {
-        let slot = client.slot
-        clients[slot].flags.subtract([.authenticated, .administrator])
-        switch principal {
-        case .stranger: break
-        case .standard: clients[slot].flags.insert(.authenticated)
-        case .administrator: clients[slot].flags.formUnion([.authenticated, .administrator])
-        }
-    }
-
     /// The name of the client's user, as Redis gives it. Without passwords there is one user alone.
     func userName(_ client: ClientIndex) -> String {
         let isAnother =
-            clients[client.slot].flags.contains(.administrator)
-            && configuration.credentials.distinguishes
+            hub.clients[client.slot].flags.contains(.administrator)
+            && hub.configuration.credentials.distinguishes
         return (isAnother ? Credentials.User.administrator : .standard).rawValue
     }
 
@@ -211,15 +175,16 @@ extension Gateway {
     ) -> Request {
         let slot = client.slot
         let command = commandAtHand(of: client)
-        let before = clients[slot].output.count
+        let before = hub.clients[slot].output.count
         let request = run(command, input, client, now)
-        let after = clients[slot].output.count
+        let after = hub.clients[slot].output.count
         if after > before {
-            if clients[slot].flags.contains(.muted), !redis.table[command].traits.contains(.pushes)
+            if hub.clients[slot].flags.contains(.muted),
+                !redis.table[command].traits.contains(.pushes)
             {
-                clients[slot].output.truncate(to: before)
+                hub.clients[slot].output.truncate(to: before)
             } else {
-                wrote(client)
+                hub.wrote(client)
             }
         }
         return request
@@ -229,12 +194,12 @@ extension Gateway {
     /// EXEC carries out is silenced with EXEC.
     private mutating func chooseMuting(_ client: ClientIndex) {
         let slot = client.slot
-        if clients[slot].flags.contains(.executing) { return }
-        if clients[slot].flags.isDisjoint(with: [.replyOff, .replySkip]) {
-            clients[slot].flags.remove(.muted)
+        if hub.clients[slot].flags.contains(.executing) { return }
+        if hub.clients[slot].flags.isDisjoint(with: [.replyOff, .replySkip]) {
+            hub.clients[slot].flags.remove(.muted)
         } else {
-            clients[slot].flags.insert(.muted)
-            clients[slot].flags.remove(.replySkip)
+            hub.clients[slot].flags.insert(.muted)
+            hub.clients[slot].flags.remove(.replySkip)
         }
     }
 
@@ -261,7 +226,7 @@ extension Gateway {
 
     /// Looks the command up, and refuses it in the order in which Redis does.
     private func inspect(_ input: Span<UInt8>, _ client: ClientIndex) -> Admission {
-        let flags = clients[client.slot].flags
+        let flags = hub.clients[client.slot].flags
         guard var command = named(input) else {
             if equals(0, "post", input) || equals(0, "host:", input) { return .dropped }
             return .refused(.redis(unknownCommand(input)))
@@ -294,7 +259,7 @@ extension Gateway {
             return .refused(
                 .redis(.whileSubscribed(command: spec.fullName, subcommand: asked)))
         }
-        if !isReady, spec.traits.contains(.mesh) {
+        if !hub.isReady, spec.traits.contains(.mesh) {
             return .refused(.state(.joining))
         }
         return .admitted(command)
@@ -335,7 +300,7 @@ extension Gateway {
         case .subscribe: return subscribe(.channel, input, client)
         case .psubscribe: return subscribe(.pattern, input, client)
         case .ssubscribe:
-            if clients[client.slot].flags.contains(.executing) {
+            if hub.clients[client.slot].flags.contains(.executing) {
                 fail(client, .transaction(.subscribingInside))
                 return .handled
             }
@@ -343,10 +308,10 @@ extension Gateway {
         case .unsubscribe: return unsubscribe(.channel, input, client)
         case .punsubscribe: return unsubscribe(.pattern, input, client)
         case .sunsubscribe: return unsubscribe(.shardChannel, input, client)
-        case .pubsubChannels: return askChannels(.channel, input, client)
-        case .pubsubShardChannels: return askChannels(.shardChannel, input, client)
-        case .pubsubNumSub: return askCounts(.channel, input, client)
-        case .pubsubShardNumSub: return askCounts(.shardChannel, input, client)
+        case .pubsubChannels: return listChannels(.channel, input, client)
+        case .pubsubShardChannels: return listChannels(.shardChannel, input, client)
+        case .pubsubNumSub: return countSubscribers(.channel, input, client)
+        case .pubsubShardNumSub: return countSubscribers(.shardChannel, input, client)
         case .pubsubNumPat: return asks(.patternCount)
 
         case .ping: ping(input, client)
@@ -356,7 +321,7 @@ extension Gateway {
         case .select: select(input, client)
         case .quit:
             ok(client)
-            clients[client.slot].flags.insert(.ending)
+            hub.clients[client.slot].flags.insert(.ending)
             return .end
         case .reset: return reset(client)
         case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
@@ -418,8 +383,8 @@ extension Gateway {
         case .discard: fail(client, .transaction(.discardOutside))
 
         case .meshAttach: return attach(input, client)
-        case .meshDetach: detach(input, client)
-        case .meshAck: acknowledge(input, client)
+        case .meshDetach: return detach(input, client)
+        case .meshAck: return acknowledge(input, client)
         case .meshSend: return send(input, client)
         case .meshOnline: return online(input, client)
         case .meshWhere: return whereabouts(input, client)
@@ -430,11 +395,9 @@ extension Gateway {
         case .meshStatus: return asks(.status)
         case .meshTrace: return trace(input, client)
         case .meshPublish: return publishVolatile(.channel, input, client)
-        case .meshPolicy: setPolicy(input, client)
-        case .meshMoves: setWish(.moves, input, client)
-        case .meshReports: setWish(.reports, input, client)
-        case .meshGaps: setWish(.gaps, input, client)
-        case .meshOption: setOption(input, client)
+        case .meshPolicy: choosePolicy(input, client)
+        case .meshMoves, .meshReports, .meshGaps: chooseNotices(command, input, client)
+        case .meshOption: chooseConfirmation(input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp,
             .slowLogHelp, .latencyHelp, .memoryHelp, .functionHelp:
@@ -448,7 +411,7 @@ extension Gateway {
 
     /// The driver knows the answer.
     mutating func asks(_ report: Report) -> Request {
-        questions.report = report
+        redis.report = report
         return .report
     }
 
@@ -498,32 +461,38 @@ extension Gateway {
 
     // MARK: Replies
 
-    mutating func ok(_ client: ClientIndex) { clients[client.slot].output.append("+OK\r\n") }
+    mutating func ok(_ client: ClientIndex) { hub.answer(client, .done) }
 
     mutating func integer(_ value: Int, _ client: ClientIndex) {
-        clients[client.slot].output.appendInteger(value)
+        hub.answer(client, .count(value))
     }
 
     /// Answers a command with a refusal.
     mutating func fail(_ client: ClientIndex, _ refusal: ClientRefusal) {
-        counters[.commandErrors] += 1
-        let slot = client.slot
-        if clients[slot].flags.contains(.muted) { return }
-        clients[slot].output.appendError(refusal.inRESP)
-        wrote(client)
+        hub.refuse(client, refusal)
+    }
+
+    /// Answers a command with what has become of it, or waits with it for other nodes.
+    mutating func answer(_ client: ClientIndex, _ outcome: Outcome) -> Request {
+        switch outcome {
+        case .asks(let id, let query): return .ask(id, query)
+        case .waits: return .handled
+        default:
+            hub.answer(client, outcome)
+            return .handled
+        }
     }
 
     /// Answers a `.report`.
     public mutating func reply(_ client: ClientIndex, _ value: ReplyValue) {
         let slot = client.slot
-        guard clients[slot].flags.contains(.open), !clients[slot].flags.contains(.doomed) else {
-            return
-        }
-        if case .error = value { counters[.commandErrors] += 1 }
-        if !clients[slot].flags.contains(.muted) {
-            let isRESP3 = clients[slot].isRESP3
-            clients[slot].output.appendReply(value, isRESP3: isRESP3)
-            wrote(client)
+        guard hub.clients[slot].flags.contains(.open), !hub.clients[slot].flags.contains(.doomed)
+        else { return }
+        if case .error = value { hub.counters[.commandErrors] += 1 }
+        if !hub.clients[slot].flags.contains(.muted) {
+            let isRESP3 = hub.clients[slot].isRESP3
+            hub.clients[slot].output.appendReply(value, isRESP3: isRESP3)
+            hub.wrote(client)
         }
     }
 }

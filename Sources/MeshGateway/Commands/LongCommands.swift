@@ -59,7 +59,7 @@ extension Gateway {
     /// Begins a command, and carries out as much of it as may be in this turn.
     mutating func begin(_ command: LongCommands.Command, for client: ClientIndex) -> Request {
         redis.long.commands[client] = command
-        clients[client.slot].flags.insert(.working)
+        hub.clients[client.slot].flags.insert(.working)
         return goOnWithCommand(client)
     }
 
@@ -70,9 +70,9 @@ extension Gateway {
         guard let command = redis.long.commands.removeValue(forKey: client) else {
             preconditionFailure("client \(client) has no command to go on with")
         }
-        var units = min(unitsLeft, Work.perEvent)
+        var units = min(hub.unitsLeft, Work.perEvent)
         let before = units
-        defer { charge(before - units) }
+        defer { hub.charge(before - units) }
         let rest: LongCommands.Command? =
             switch command {
             case .listing(let listing): goOn(with: listing, client, &units).map { .listing($0) }
@@ -83,7 +83,7 @@ extension Gateway {
             redis.long.commands[client] = rest
             return self.rest(client)
         }
-        clients[client.slot].flags.remove(.working)
+        hub.clients[client.slot].flags.remove(.working)
         return .handled
     }
 
@@ -91,7 +91,7 @@ extension Gateway {
     private mutating func goOn(
         with listing: consuming ClientListing, _ client: ClientIndex, _ units: inout Int
     ) -> ClientListing? {
-        while listing.nextSlot < clients.slots.count {
+        while listing.nextSlot < hub.clients.slots.count {
             guard units > 0 else { return listing }
             let slot = listing.nextSlot
             listing.nextSlot += 1
@@ -106,9 +106,11 @@ extension Gateway {
     }
 
     private func isWanted(_ slot: Int, in listing: ClientListing) -> Bool {
-        guard clients[slot].flags.contains(.open) else { return false }
+        guard hub.clients[slot].flags.contains(.open) else { return false }
         if let only = listing.only, only.slot != slot { return false }
-        if let ids = listing.wantedIDs, !ids.contains(clients[slot].identity.id) { return false }
+        if let ids = listing.wantedIDs, !ids.contains(hub.clients[slot].identity.id) {
+            return false
+        }
         return listing.kind.map { kind(of: ClientIndex(slot)) == $0 } ?? true
     }
 }

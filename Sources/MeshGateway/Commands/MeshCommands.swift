@@ -1,54 +1,61 @@
 import MeshCore
 import MeshWire
 
-// MESH.*: what Redis has no word for.
+// MESH.*: operations for which Redis has no word.
 
 extension Gateway {
-    /// The longest name of a user.
-    static let userNameLengthMax = 512
-
     /// True when the arguments from `first` on are names of users; otherwise an error is written.
     mutating func areUsers(
         _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
         for index in range {
             let count = Int(arguments[index].count)
-            if count == 0 || count > Self.userNameLengthMax {
-                fail(client, .syntax(.user(bytesMax: Self.userNameLengthMax)))
+            if count == 0 || count > Hub.userNameLengthMax {
+                fail(client, .syntax(.user(bytesMax: Hub.userNameLengthMax)))
                 return false
             }
         }
         return true
     }
 
-    private func askedUser(_ index: Int, _ input: Span<UInt8>) -> AskedUser {
-        let name = arguments[index]
-        let start = Int(name.start)
-        let count = Int(name.count)
-        let key = hasher.key(.user, input, start, count)
-        return AskedUser(
-            key: key, name: hasher.nameDigest(.user, input, start, count),
-            isHere: !registry.topics.find(.user, key, input, start, count).isNone)
+    // MARK: Users
+
+    mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<2, input, client) else { return .handled }
+        let user = bytes(1, input)
+        if arguments.count == 2 { return answer(client, hub.attach(user, client)) }
+        if equals(2, "session", input),
+            arguments.count == 3 || arguments.count == 4 && equals(3, "counted", input)
+        {
+            let isCounted = arguments.count == 4
+            return answer(client, hub.beginSession(user, isCounted: isCounted, client))
+        }
+        guard equals(2, "resume", input),
+            arguments.count == 4 || arguments.count == 6 && equals(4, "seen", input)
+        else { return answer(client, .refused(.syntax(.unknownAttachment))) }
+        var seen: UInt64?
+        if arguments.count == 6 {
+            seen = integer(5, input).flatMap { UInt64(exactly: $0) }
+            guard seen != nil else { return answer(client, .refused(.syntax(.notAnInteger))) }
+        }
+        guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
+            return answer(client, .refused(.syntax(.notAToken)))
+        }
+        return answer(client, hub.resume(user, token, seen: seen, client))
     }
 
-    mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let slot = client.slot
-        guard areUsers(1..<arguments.count, input, client) else { return }
-        releaseMailbox(client)
-        var count = 0
-        if arguments.count == 1 {
-            endHolding(at: client)
-            while !clients[slot].lists[first: .user].isNone {
-                leave(client, clients[slot].lists[first: .user])
-                count += 1
-            }
-        } else {
-            for index in 1..<arguments.count {
-                endHolding(at: client, of: bytes(index, input))
-                if leave(client, .user, input, arguments[index]) { count += 1 }
-            }
+    mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<arguments.count, input, client) else { return .handled }
+        let users = (1..<arguments.count).map { bytes($0, input) }
+        return answer(client, hub.detach(users, client))
+    }
+
+    /// MESH.ACK.
+    mutating func acknowledge(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard let seen = integer(2, input).flatMap({ UInt64(exactly: $0) }) else {
+            return answer(client, .refused(.syntax(.notAnInteger)))
         }
-        integer(count, client)
+        return answer(client, hub.acknowledge(bytes(1, input), seen: seen, client))
     }
 
     mutating func send(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
@@ -63,8 +70,7 @@ extension Gateway {
         var isVolatile = false
         if arguments.count > 3 {
             guard arguments.count == 4, equals(3, "volatile", input) else {
-                fail(client, .syntax(.unknownPublishOption))
-                return .handled
+                return answer(client, .refused(.syntax(.unknownPublishOption)))
             }
             isVolatile = true
         }
@@ -76,30 +82,29 @@ extension Gateway {
 
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
-        return asks(.online((1..<arguments.count).map { askedUser($0, input) }))
+        return asks(.online((1..<arguments.count).map { hub.askedUser(arguments[$0], input) }))
     }
 
     mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return asks(.whereabouts(askedUser(1, input), user: bytes(1, input)))
+        return asks(.whereabouts(hub.askedUser(arguments[1], input), user: bytes(1, input)))
     }
 
     /// Confirms each user, then asks the driver how they are.
     mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<arguments.count, input, client),
-            hasRoom(.watch, 1..<arguments.count, input, client)
+        guard areUsers(1..<arguments.count, input, client), hasRoom(.watch, input, client)
         else { return .handled }
         let slot = client.slot
         var users: [AskedUser] = []
         users.reserveCapacity(arguments.count - 1)
         _ = subscribe(.watch, input, client)
-        clients[slot].watching.removeAll()
+        hub.clients[slot].watching.removeAll()
         for index in 1..<arguments.count {
             let name = arguments[index]
-            let user = askedUser(index, input)
-            let topic = registry.topics.find(
+            let user = hub.askedUser(name, input)
+            let topic = hub.registry.topics.find(
                 .watch, user.key, input, Int(name.start), Int(name.count))
-            clients[slot].watching.append(topic)
+            hub.clients[slot].watching.append(topic)
             users.append(user)
         }
         return asks(.watch(users))
@@ -107,7 +112,74 @@ extension Gateway {
 
     mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {
         // Topics that are gone may be used again for others.
-        clients[client.slot].watching.removeAll()
+        hub.clients[client.slot].watching.removeAll()
         _ = unsubscribe(.watch, input, client)
+    }
+
+    // MARK: Ways
+
+    mutating func trace(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        let kind: TopicKind
+        if equals(1, "user", input) {
+            kind = .user
+        } else if equals(1, "channel", input) {
+            kind = .channel
+        } else {
+            return answer(client, .refused(.syntax(.unknownTraceTarget)))
+        }
+        guard Int(arguments[2].count) <= Frame.nameLengthMax else {
+            return answer(
+                client, .refused(.syntax(.name(.channel, bytesMax: Frame.nameLengthMax))))
+        }
+        return answer(client, hub.trace(kind, arguments[2], input, client))
+    }
+
+    // MARK: Choices
+
+    /// MESH.POLICY.
+    mutating func choosePolicy(_ input: Span<UInt8>, _ client: ClientIndex) {
+        guard arguments.count <= 2 else {
+            fail(client, .syntax(.argumentCount(command: "mesh.policy")))
+            return
+        }
+        if arguments.count == 1 {
+            let name = hub.clients[client.slot].mailbox.policy.name
+            hub.clients[client.slot].output.appendBulk(name)
+            return
+        }
+        guard let policy = SlowConsumerPolicy(name: text(1, input, countMax: 32)) else {
+            fail(client, .syntax(.unknownPolicy))
+            return
+        }
+        hub.setPolicy(policy, client)
+        ok(client)
+    }
+
+    /// MESH.GAPS, MESH.REPORTS and MESH.MOVES: ON or OFF.
+    mutating func chooseNotices(
+        _ command: Command, _ input: Span<UInt8>, _ client: ClientIndex
+    ) {
+        let isWanted = equals(1, "on", input)
+        guard isWanted || equals(1, "off", input) else {
+            fail(client, .syntax(.neitherOnNorOff))
+            return
+        }
+        switch command {
+        case .meshGaps: hub.setGapNotices(isWanted, client)
+        case .meshReports: hub.clients[client.slot].flags.set(.reports, isWanted)
+        default: hub.clients[client.slot].flags.set(.moves, isWanted)
+        }
+        ok(client)
+    }
+
+    /// `MESH.OPTION CONFIRM`: MESH or LOCAL.
+    mutating func chooseConfirmation(_ input: Span<UInt8>, _ client: ClientIndex) {
+        let isLocal = equals(2, "local", input)
+        guard equals(1, "confirm", input), isLocal || equals(2, "mesh", input) else {
+            fail(client, .syntax(.unknownOption))
+            return
+        }
+        hub.clients[client.slot].flags.set(.confirmsLocally, isLocal)
+        ok(client)
     }
 }

@@ -30,17 +30,17 @@ extension Gateway {
     /// Whether a PUBLISH may be carried out without a look at anything else.
     mutating func chooseWay() {
         redis.takesShortWay =
-            isReady && redis.monitors.clients.isEmpty && redis.pause.end == nil
-            && !registry.hasGone
+            hub.isReady && redis.monitors.clients.isEmpty && redis.pause.end == nil
+            && !hub.registry.hasGone
     }
 
     // MARK: MONITOR
 
     /// Answers `.report(.monitor)`.
     public mutating func beginMonitoring(_ client: ClientIndex, wallMicroseconds: Int64) {
-        redis.monitors.wallOffset = wallMicroseconds - now.nanoseconds / 1_000
-        if !clients[client.slot].flags.contains(.monitoring) {
-            clients[client.slot].flags.insert(.monitoring)
+        redis.monitors.wallOffset = wallMicroseconds - hub.now.nanoseconds / 1_000
+        if !hub.clients[client.slot].flags.contains(.monitoring) {
+            hub.clients[client.slot].flags.insert(.monitoring)
             redis.monitors.clients.append(client)
             chooseWay()
         }
@@ -48,7 +48,7 @@ extension Gateway {
     }
 
     mutating func endMonitoring(_ client: ClientIndex) {
-        clients[client.slot].flags.remove(.monitoring)
+        hub.clients[client.slot].flags.remove(.monitoring)
         redis.monitors.clients.removeAll { $0 == client }
         chooseWay()
     }
@@ -58,7 +58,7 @@ extension Gateway {
     @inline(never)
     mutating func show(_ command: Command, _ input: Span<UInt8>, _ client: ClientIndex) {
         guard command.operation != .administer else { return }
-        var line = lineStart(clients[client.slot].identity.address)
+        var line = lineStart(hub.clients[client.slot].identity.address)
         for index in 0..<arguments.count where line.count < Monitors.lineBytesMax {
             line.append(0x20)
             if isSecret(index, of: command, input) {
@@ -87,7 +87,7 @@ extension Gateway {
     }
 
     private func lineStart(_ source: String) -> [UInt8] {
-        let (seconds, rest) = (now.nanoseconds / 1_000 + redis.monitors.wallOffset)
+        let (seconds, rest) = (hub.now.nanoseconds / 1_000 + redis.monitors.wallOffset)
             .quotientAndRemainder(dividingBy: 1_000_000)
         let digits = String(rest)
         let zeros = String(repeating: "0", count: max(0, 6 - digits.count))
@@ -133,13 +133,13 @@ extension Gateway {
         let line = line + [0x0D, 0x0A]
         for client in redis.monitors.clients {
             let slot = client.slot
-            guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { continue }
-            if clients[slot].flags.contains(.executing) {
-                clients[slot].held.append(line)
-                heldBack(client, .unknown)
+            guard hub.clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { continue }
+            if hub.clients[slot].flags.contains(.executing) {
+                hub.clients[slot].held.append(line)
+                hub.heldBack(client, .unknown)
             } else {
-                clients[slot].output.append(line)
-                wrote(client)
+                hub.clients[slot].output.append(line)
+                hub.wrote(client)
             }
         }
     }
@@ -164,7 +164,7 @@ extension Gateway {
             fail(client, .redis(.waitTime(.negative)))
             return
         }
-        let end = now + .milliseconds(Int64(milliseconds))
+        let end = hub.now + .milliseconds(Int64(milliseconds))
         redis.pause.end = max(redis.pause.end ?? end, end)
         redis.pause.holdsAll = holdsAll
         chooseWay()
@@ -175,10 +175,10 @@ extension Gateway {
     mutating func endPause() {
         redis.pause.end = nil
         redis.pause.holdsAll = false
-        outbox.resumable += redis.pause.waiting
+        hub.outbox.resumable += redis.pause.waiting
         redis.pause.waiting.removeAll()
         chooseWay()
-        outbox.hasWork = true
+        hub.outbox.hasWork = true
     }
 
     /// Whether the client's input waits for the end of a pause.
@@ -192,7 +192,7 @@ extension Gateway {
 
     /// Whether the command at hand publishes, and so waits too; what is queued does not yet.
     func mustHold(_ input: Span<UInt8>, _ client: ClientIndex) -> Bool {
-        guard !clients[client.slot].flags.contains(.queueing), let command = named(input) else {
+        guard !hub.clients[client.slot].flags.contains(.queueing), let command = named(input) else {
             return false
         }
         return command.operation == .publish

@@ -57,12 +57,12 @@ extension Gateway {
         var values: [Slice] = []
         values.reserveCapacity(arguments.count - 3)
         for index in 3..<max(3, arguments.count) { values.append(arguments.list[index]) }
-        let isAlone = !clients[slot].flags.contains(.executing)
+        let isAlone = !hub.clients[slot].flags.contains(.executing)
         redis.scripts.runs[client] = ScriptRun(
             script, name, arguments: values, keyCount: keyCount,
             line: arguments.isDecoded ? arguments.line : nil,
             commandSize: arguments.size, isAlone: isAlone, bytesMax: limits.request.requestBytesMax)
-        clients[slot].flags.formUnion([.scripting, .executing])
+        hub.clients[slot].flags.formUnion([.scripting, .executing])
     }
 
     // MARK: Going on
@@ -79,30 +79,29 @@ extension Gateway {
         switch run.advance(input, at: offset) {
         case .publish(let isShard, let name, let payload, let line):
             redis.scripts.runs[client] = run
-            guard isReady else {
+            guard hub.isReady else {
                 refusePublication(.joining, client)
                 return .handled
             }
-            counters[.commands] += 1
-            clients[client.slot].identity.lastSeenAt = now
+            hub.counters[.commands] += 1
+            hub.clients[client.slot].identity.lastSeenAt = hub.now
             arguments.line = line
             if !redis.monitors.clients.isEmpty { show(isShard, name, payload, line) }
-            if registry.hasGone {
-                endGone(isShard ? .shardChannel : .channel, name, line.span)
+            if hub.registry.hasGone {
+                hub.endGone(isShard ? .shardChannel : .channel, name, line.span)
             }
-            let request = publication(
+            var publication = hub.publication(
                 isShard ? .shardChannel : .channel, name, payload, line.span, by: client)
-            guard case .publish(var publication) = request else { return request }
             publication.isDecoded = true
             return .publish(publication)
         case .rest:
             redis.scripts.runs[client] = run
             return rest(client)
         case .end(let value):
-            clients[client.slot].flags.remove(.scripting)
+            hub.clients[client.slot].flags.remove(.scripting)
             answer(value, of: run, input, offset, client)
         case .failed(let fault, let line):
-            clients[client.slot].flags.remove(.scripting)
+            hub.clients[client.slot].flags.remove(.scripting)
             fail(client, .script(.failed(fault, line: line, name: run.name.text)))
         }
         offset += run.commandSize

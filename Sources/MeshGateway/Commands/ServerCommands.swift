@@ -23,13 +23,13 @@ extension Gateway {
         sections: [String], additional: [(section: String, lines: [String])]
     ) -> String {
         var pubsubClients = 0
-        for slot in clients.slots
-        where clients[slot].flags.contains(.open) && clients[slot].lists.redisCount > 0 {
+        for slot in hub.clients.slots
+        where hub.clients[slot].flags.contains(.open) && hub.clients[slot].lists.redisCount > 0 {
             pubsubClients += 1
         }
         var largestOutput = 0
-        for slot in clients.slots where clients[slot].flags.contains(.open) {
-            largestOutput = max(largestOutput, outputCount(ClientIndex(slot)))
+        for slot in hub.clients.slots where hub.clients[slot].flags.contains(.open) {
+            largestOutput = max(largestOutput, hub.outputCount(ClientIndex(slot)))
         }
         var parts: [(section: String, lines: [String])] = [
             (
@@ -43,24 +43,24 @@ extension Gateway {
             (
                 "Clients",
                 [
-                    "connected_clients:\(clientCount)", "cluster_connections:0",
-                    "maxclients:\(configuration.clientCountMax)",
+                    "connected_clients:\(hub.clientCount)", "cluster_connections:0",
+                    "maxclients:\(hub.configuration.clientCountMax)",
                     "client_recent_max_output_buffer:\(largestOutput)",
-                    "blocked_clients:\(questions.count)", "tracking_clients:0",
+                    "blocked_clients:\(hub.questions.count)", "tracking_clients:0",
                     "pubsub_clients:\(pubsubClients)",
                 ]
             ),
             (
                 "Memory",
                 [
-                    "subscription_bytes:\(registry.byteCapacity + patterns.index.byteCapacity)",
+                    "subscription_bytes:\(hub.registry.byteCapacity + hub.patterns.index.byteCapacity)",
                     "maxmemory:0", "maxmemory_policy:noeviction",
                 ]
             ),
             (
                 "Persistence",
                 [
-                    "loading:\(isReady ? 0 : 1)", "rdb_changes_since_last_save:0",
+                    "loading:\(hub.isReady ? 0 : 1)", "rdb_changes_since_last_save:0",
                     "rdb_bgsave_in_progress:0", "rdb_last_save_time:0",
                     "rdb_last_bgsave_status:ok", "aof_enabled:0", "aof_rewrite_in_progress:0",
                     "aof_last_write_status:ok",
@@ -69,22 +69,22 @@ extension Gateway {
             (
                 "Stats",
                 [
-                    "total_connections_received:\(counters[.connectionsAccepted])",
-                    "total_commands_processed:\(counters[.commands])",
-                    "rejected_connections:\(counters[.connectionsRefused])",
-                    "pubsub_channels:\(registry.topics.count(.channel))",
-                    "pubsub_patterns:\(patterns.count)",
-                    "pubsubshard_channels:\(registry.topics.count(.shardChannel))",
-                    "total_error_replies:\(counters[.commandErrors])",
+                    "total_connections_received:\(hub.counters[.connectionsAccepted])",
+                    "total_commands_processed:\(hub.counters[.commands])",
+                    "rejected_connections:\(hub.counters[.connectionsRefused])",
+                    "pubsub_channels:\(hub.registry.topics.count(.channel))",
+                    "pubsub_patterns:\(hub.patterns.count)",
+                    "pubsubshard_channels:\(hub.registry.topics.count(.shardChannel))",
+                    "total_error_replies:\(hub.counters[.commandErrors])",
                     "expired_keys:0", "evicted_keys:0", "keyspace_hits:0", "keyspace_misses:0",
                     "number_of_cached_scripts:\(redis.scripts.cache.count)",
                     "client_output_buffer_limit_disconnections:"
-                        + "\(counters[.clientsOverdue])",
-                    "acl_access_denied_auth:\(counters[.authenticationFailures])",
-                    "published_messages:\(counters[.messagesPublished])",
-                    "delivered_messages:\(counters[.clientCopies])",
-                    "dropped_messages:\(counters[.droppedClientCopies])",
-                    "protocol_errors:\(counters[.clientProtocolErrors])",
+                        + "\(hub.counters[.clientsOverdue])",
+                    "acl_access_denied_auth:\(hub.counters[.authenticationFailures])",
+                    "published_messages:\(hub.counters[.messagesPublished])",
+                    "delivered_messages:\(hub.counters[.clientCopies])",
+                    "dropped_messages:\(hub.counters[.droppedClientCopies])",
+                    "protocol_errors:\(hub.counters[.clientProtocolErrors])",
                 ]
             ),
             ("Replication", ["role:master", "connected_slaves:0"]),
@@ -243,7 +243,7 @@ extension Gateway {
 
     /// The users that a client can become.
     var users: [Credentials.User] {
-        configuration.credentials.operatorPassword == nil
+        hub.configuration.credentials.operatorPassword == nil
             ? [.standard] : [.standard, .administrator]
     }
 
@@ -257,7 +257,7 @@ extension Gateway {
     }
 
     func hasPassword(_ user: Credentials.User) -> Bool {
-        user == .administrator || configuration.credentials.password != nil
+        user == .administrator || hub.configuration.credentials.password != nil
     }
 
     /// The commands of a user, in Redis's language: all, or all but the operator's. Without passwords that
@@ -272,8 +272,8 @@ extension Gateway {
 
     func mayAdminister(_ user: Credentials.User, _ client: ClientIndex) -> Bool {
         if user == .administrator { return true }
-        let origin = clients[client.slot].origin
-        return configuration.credentials.principal(from: origin) == .administrator
+        let origin = hub.clients[client.slot].origin
+        return hub.configuration.credentials.principal(from: origin) == .administrator
     }
 
     mutating func help(_ command: Command, _ client: ClientIndex) {

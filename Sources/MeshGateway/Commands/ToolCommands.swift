@@ -63,12 +63,16 @@ extension Gateway {
     /// Bytes of the client side, as far as it knows them.
     private var memoryFigures: [(String, ReplyValue)] {
         var outputBytes = 0
-        for slot in clients.slots where clients[slot].flags.contains(.open) {
-            outputBytes += clients[slot].output.byteCapacity + clients[slot].held.byteCapacity
+        for slot in hub.clients.slots where hub.clients[slot].flags.contains(.open) {
+            outputBytes +=
+                hub.clients[slot].output.byteCapacity + hub.clients[slot].held.byteCapacity
         }
         return [
             ("clients.normal", .integer(outputBytes)),
-            ("subscriptions", .integer(registry.byteCapacity + patterns.index.byteCapacity)),
+            (
+                "subscriptions",
+                .integer(hub.registry.byteCapacity + hub.patterns.index.byteCapacity)
+            ),
             ("scripts", .integer(redis.scripts.cache.byteCount)), ("keys.count", .integer(0)),
         ]
     }

@@ -9,8 +9,8 @@ import MeshWire
 
 extension Gateway {
     mutating func begin(_ client: ClientIndex) {
-        clients[client.slot].transaction = Transaction()
-        clients[client.slot].flags.insert(.queueing)
+        hub.clients[client.slot].transaction = Transaction()
+        hub.clients[client.slot].flags.insert(.queueing)
         ok(client)
     }
 
@@ -22,7 +22,7 @@ extension Gateway {
         switch admission {
         case .refused(let refusal):
             if let end = keepInput(size, client) { return end }
-            clients[slot].flags.insert(.aborted)
+            hub.clients[slot].flags.insert(.aborted)
             fail(client, refusal)
             return .handled
         case .refusedExec(let refusal):
@@ -41,26 +41,26 @@ extension Gateway {
             fail(client, .transaction(.watchInside))
             return .handled
         case .admitted(.exec):
-            let isAborted = clients[slot].flags.contains(.aborted)
-            let count = clients[slot].transaction.queuedCount
+            let isAborted = hub.clients[slot].flags.contains(.aborted)
+            let count = hub.clients[slot].transaction.queuedCount
             endQueueing(client)
             if isAborted {
                 offset = arguments.start + size
                 fail(client, .transaction(.abortedBefore))
                 return .handled
             }
-            clients[slot].flags.insert(.executing)
-            if !clients[slot].flags.contains(.muted) {
-                clients[slot].output.appendArray(count)
-                wrote(client)
+            hub.clients[slot].flags.insert(.executing)
+            if !hub.clients[slot].flags.contains(.muted) {
+                hub.clients[slot].output.appendArray(count)
+                hub.wrote(client)
             }
             return .handled
         case .admitted(.discard):
             endQueueing(client)
             offset = arguments.start + size
-            if !clients[slot].flags.contains(.muted) {
+            if !hub.clients[slot].flags.contains(.muted) {
                 ok(client)
-                wrote(client)
+                hub.wrote(client)
             }
             return .handled
         case .admitted(let command) where redis.table[command].traits.contains(.unqueued):
@@ -68,10 +68,10 @@ extension Gateway {
             return nil
         case .admitted:
             if let end = keepInput(size, client) { return end }
-            clients[slot].transaction.queuedCount += 1
-            if !clients[slot].flags.contains(.muted) {
-                clients[slot].output.append("+QUEUED\r\n")
-                wrote(client)
+            hub.clients[slot].transaction.queuedCount += 1
+            if !hub.clients[slot].flags.contains(.muted) {
+                hub.clients[slot].output.append("+QUEUED\r\n")
+                hub.wrote(client)
             }
             return .handled
         }
@@ -82,8 +82,8 @@ extension Gateway {
     /// connection ends: what is returned then is not nil.
     mutating func keepInput(_ size: Int, _ client: ClientIndex) -> Request? {
         let slot = client.slot
-        clients[slot].transaction.queuedBytes += size
-        guard clients[slot].transaction.queuedBytes > limits.request.requestBytesMax else {
+        hub.clients[slot].transaction.queuedBytes += size
+        guard hub.clients[slot].transaction.queuedBytes > limits.request.requestBytesMax else {
             return nil
         }
         return refuse(.tooBig, client)
@@ -91,21 +91,21 @@ extension Gateway {
 
     private mutating func endQueueing(_ client: ClientIndex) {
         let slot = client.slot
-        clients[slot].transaction = Transaction()
-        clients[slot].flags.subtract([.queueing, .aborted])
+        hub.clients[slot].transaction = Transaction()
+        hub.clients[slot].flags.subtract([.queueing, .aborted])
     }
 
     /// EXEC has come up again: the replies are complete, and what was held back may follow.
     mutating func endExecution(_ client: ClientIndex) -> Request {
         let slot = client.slot
-        clients[slot].flags.remove(.executing)
+        hub.clients[slot].flags.remove(.executing)
         // The queue is taken out for the time of the copy: two parts of one session cannot be
         // borrowed through the slab at once.
         var held = ByteQueue()
-        swap(&held, &clients[slot].held)
+        swap(&held, &hub.clients[slot].held)
         if held.count > 0 {
-            held.withSpan { clients[slot].output.append($0, 0, $0.count) }
-            wrote(client)
+            held.withSpan { hub.clients[slot].output.append($0, 0, $0.count) }
+            hub.wrote(client)
         }
         return .handled
     }

@@ -10,7 +10,7 @@ public struct CutClient: Equatable, Sendable {
     /// The name that it gave itself (CLIENT SETNAME); mostly empty.
     public var name: String
     /// The channel or user of the message that was too much, at most
-    /// `Gateway.cutChannelBytesMax` bytes of it; empty: it was a reply, or nobody knows.
+    /// `Hub.cutChannelBytesMax` bytes of it; empty: it was a reply, or nobody knows.
     public var channel: String
     /// Output that was thrown away with it. What waits for a session is kept.
     public var discardedBytes: Int
@@ -24,11 +24,11 @@ enum Culprit {
     case unknown
     /// A message to this topic.
     case topic(TopicIndex)
-    /// The message in `Gateway.frame`.
+    /// The message in `Hub.frame`.
     case frame
 }
 
-extension Gateway {
+extension Hub {
     /// A log line is for people: longer names are cut.
     static let cutChannelBytesMax = 128
 

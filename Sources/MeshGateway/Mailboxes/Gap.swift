@@ -68,14 +68,14 @@ struct UntoldGaps {
         // The list is short but for clients that are far behind on many names.
         let key = Gap.key(gap.kind, gap.name)
         if let place = places[key] {
-            list[place].count = Gateway.sumOfLost(list[place].count, gap.count)
+            list[place].count = Hub.sumOfLost(list[place].count, gap.count)
             return
         }
         guard list.count < Self.nameCountMax else {
             let last = list.count - 1
             list[last].name = []
             list[last].kind = .node
-            list[last].count = Gateway.sumOfLost(list[last].count, gap.count)
+            list[last].count = Hub.sumOfLost(list[last].count, gap.count)
             return
         }
         places[key] = list.count

@@ -54,7 +54,7 @@ struct SessionMailbox: ~Copyable {
     var isNumbered = false
 }
 
-extension Gateway {
+extension Hub {
     /// Sessions' mailboxes that are open.
     public var waitingSessionCount: Int { mailboxes.usedCount }
 

@@ -11,7 +11,7 @@ import MeshWire
 // confuse (a message of a channel after the confirmation that it was left), the mailbox is emptied
 // into the output first.
 
-extension Gateway {
+extension Hub {
     /// Output that is filled with messages ahead of the socket. Less would cost system calls; more
     /// could not be dropped any more. A guess, not yet measured.
     public static let aheadBytes = 128 * 1024
@@ -205,12 +205,9 @@ extension Gateway {
         let isRESP3 = clients[slot].isRESP3
         let gaps = clients[slot].mailbox.gaps.list
         for gap in gaps {
-            clients[slot].output.appendPush(5, isRESP3: isRESP3)
-            clients[slot].output.append("$3\r\ngap\r\n")
-            clients[slot].output.appendBulk(gap.kind.name)
-            clients[slot].output.appendBulk(gap.name)
-            clients[slot].output.appendInteger(gap.count)
-            clients[slot].output.appendInteger(Int((now - gap.since).milliseconds))
+            let push = Push.gap(
+                gap.kind, name: gap.name, count: gap.count, age: now - gap.since)
+            clients[slot].output.append(push, isRESP3: isRESP3)
             if gap.kind == .user, let index = session(of: gap.name, at: client) {
                 // The notice itself may be lost with its connection.
                 let end = clients[slot].outputBase &+ UInt64(clients[slot].output.count)
@@ -230,25 +227,11 @@ extension Gateway {
         refill(client, all: true)
     }
 
-    // MARK: Commands
+    // MARK: Choices
 
-    mutating func setPolicy(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let slot = client.slot
-        guard arguments.count <= 2 else {
-            fail(client, .syntax(.argumentCount(command: "mesh.policy")))
-            return
-        }
-        if arguments.count == 1 {
-            clients[slot].output.appendBulk(clients[slot].mailbox.policy.name)
-            return
-        }
-        guard let policy = SlowConsumerPolicy(name: text(1, input, countMax: 32)) else {
-            fail(client, .syntax(.unknownPolicy))
-            return
-        }
-        clients[slot].mailbox.policy = policy
+    mutating func setPolicy(_ policy: SlowConsumerPolicy, _ client: ClientIndex) {
+        clients[client.slot].mailbox.policy = policy
         chooseTracking(client)
-        ok(client)
     }
 
     /// Decides whether the client's messages pass its mailbox.
@@ -268,21 +251,14 @@ extension Gateway {
         }
     }
 
-    /// `MESH.GAPS`, `MESH.REPORTS` and `MESH.MOVES`: ON or OFF.
-    mutating func setWish(_ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex) {
+    /// The client wants to be told of its gaps, or no more.
+    mutating func setGapNotices(_ isWanted: Bool, _ client: ClientIndex) {
         let slot = client.slot
-        if equals(1, "on", input) {
-            clients[slot].flags.insert(flag)
-        } else if equals(1, "off", input) {
-            clients[slot].flags.remove(flag)
-            if flag == .gaps {
-                clients[slot].mailbox.gaps.removeAll()
-                clients[slot].flags.remove(.gapPending)
-            }
+        if isWanted {
+            clients[slot].flags.insert(.gaps)
         } else {
-            fail(client, .syntax(.neitherOnNorOff))
-            return
+            clients[slot].mailbox.gaps.removeAll()
+            clients[slot].flags.subtract([.gaps, .gapPending])
         }
-        ok(client)
     }
 }

@@ -20,7 +20,7 @@ struct MemoryCharge {
     var input = 0
 }
 
-extension Gateway {
+extension Hub {
     // MARK: Output
 
     /// To be called when a client's output has grown by much, or was offered to its socket and has not all
@@ -140,7 +140,7 @@ extension Gateway {
 
     /// Half of what waits for each session with more than half of the most, and with `least` bytes.
     private mutating func shedLargest(
-        atLeast least: Int, until isEnough: (borrowing Gateway) -> Bool
+        atLeast least: Int, until isEnough: (borrowing Hub) -> Bool
     ) {
         var most = 0
         for slot in mailboxes.slots where !mailboxes[slot].session.isNone {
@@ -179,62 +179,20 @@ extension Gateway {
 
     // MARK: Input
 
-    /// So many bytes of a client's input wait for the rest of a command, or of a transaction.
-    ///
-    /// - Returns: the client whose command is given up, because all that wait are too many together and its
-    ///   own are among the most: its input is to be gone on with now. Call again until it is nil.
-    public mutating func noteInput(_ bytes: Int, of client: ClientIndex) -> ClientIndex? {
-        let slot = client.slot
-        let bytes =
-            bytes <= MemoryShares.inputTrifle
-            ? 0 : bytes + clients[slot].partial.count * MemoryLayout<Slice>.stride
-        memory.input += bytes - clients[slot].charge.input
-        clients[slot].charge.input = bytes
-        while memory.input > configuration.memory.input {
-            let victims = largest { clients[$0].charge.input }
-            guard let victim = victims.first else { return nil }
-            memory.input -= clients[victim.slot].charge.input
-            clients[victim.slot].charge.input = 0
-            if giveUpCommand(of: victim) { return victim }
-        }
-        return nil
+    /// So many bytes of a client's commands wait for more.
+    mutating func countInput(_ bytes: Int, of client: ClientIndex) {
+        memory.input += bytes - clients[client.slot].charge.input
+        clients[client.slot].charge.input = bytes
     }
 
-    /// The command that a client has sent a part of is not carried out, and is answered so. Within a
-    /// transaction the connection ends: nobody could tell what is queued.
-    ///
-    /// - Returns: false when nothing is to be gone on with.
-    private mutating func giveUpCommand(of client: ClientIndex) -> Bool {
-        let slot = client.slot
-        counters[.commandsGivenUp] += 1
-        let isWithin = !clients[slot].flags.isDisjoint(with: [.queueing, .executing, .scripting])
-        fail(client, .limit(.unfinishedCommands(bytesMax: configuration.memory.input)))
-        if isWithin || !clients[slot].flags.isDisjoint(with: [.asking, .ending, .doomed]) {
-            clients[slot].flags.insert(.ending)
-            outbox.farewells.append(client)
-            outbox.hasWork = true
-            return false
-        }
-        clients[slot].progress = RESPProgress()
-        clients[slot].partial = ArgumentList()
-        clients[slot].skip = CommandSkip()
-        clients[slot].flags.insert(.skipping)
-        return true
-    }
-
-    /// Passes over a command that was given up.
-    mutating func skip(
-        _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
-    ) -> Request {
-        let slot = client.slot
-        do throws(RESPError) {
-            let hasPassed = try clients[slot].skip.advance(input, &offset)
-            guard hasPassed else { return .incomplete(needed: 1) }
-            clients[slot].flags.remove(.skipping)
-            return .handled
-        } catch {
-            return refuse(error, client)
-        }
+    /// The client that has most of what waits, if all together have too much: what it has is given up, and
+    /// counts no more.
+    mutating func relieveInput() -> ClientIndex? {
+        guard memory.input > configuration.memory.input,
+            let victim = largest({ clients[$0].charge.input }).first
+        else { return nil }
+        countInput(0, of: victim)
+        return victim
     }
 
     /// A client has gone.

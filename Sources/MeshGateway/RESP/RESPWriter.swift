@@ -114,121 +114,11 @@ extension ByteQueue {
             }
         }
     }
-
-    /// `[word, name, payload]`: a message for a subscriber. Room is made once for all of it.
-    @inline(__always)
-    mutating func appendMessage(
-        _ word: MessageWord, isRESP3: Bool, name: Slice, payload: Slice, _ input: Span<UInt8>
-    ) {
-        let nameCount = Int(name.count)
-        let payloadCount = Int(payload.count)
-        precondition(
-            name.start >= 0 && nameCount >= 0 && name.end <= input.count && payload.start >= 0
-                && payloadCount >= 0 && payload.end <= input.count)
-        let nameHeader = BulkHeader(nameCount)
-        let payloadHeader = BulkHeader(payloadCount)
-        let startCount = word.startCount
-        let size =
-            startCount &+ nameHeader.count &+ nameCount &+ payloadHeader.count &+ payloadCount &+ 4
-        var target = unsafe reserve(size, slack: HeaderWord.slack)
-        unsafe input.withUnsafeBufferPointer { buffer in
-            // The frame is longer than these three words.
-            let start = unsafe UnsafeRawPointer(word.start.utf8Start)
-            for at in stride(from: 0, to: 24, by: 8) {
-                unsafe target.storeBytes(
-                    of: (start + at).loadUnaligned(as: UInt64.self), toByteOffset: at,
-                    as: UInt64.self)
-            }
-            if isRESP3 { unsafe target.storeBytes(of: UInt8(ascii: ">"), as: UInt8.self) }
-            unsafe target += startCount
-            // Not empty: the command that the slices are of stands in it.
-            let bytes = unsafe UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
-            unsafe writeBulk(&target, bytes + Int(name.start), nameCount, nameHeader)
-            unsafe writeBulk(&target, bytes + Int(payload.start), payloadCount, payloadHeader)
-        }
-    }
-
-    /// The elements before pattern, name and payload of a message to the subscribers of a pattern.
-    mutating func appendPatternStart(isRESP3: Bool) {
-        appendPush(4, isRESP3: isRESP3)
-        append("$8\r\npmessage\r\n")
-    }
-
-    /// The elements before a user's name and state.
-    mutating func appendPresenceStart(isRESP3: Bool) {
-        appendPush(3, isRESP3: isRESP3)
-        append("$8\r\npresence\r\n")
-    }
-
-    /// Where the bulk string at the back, of `count` bytes, stands without its header and end.
-    func lastBulk(_ count: Int) -> Slice { Slice(start: self.count - 2 - count, count: count) }
-
-    /// A message that waited, as a client of this protocol gets it.
-    mutating func append(_ message: borrowing StoredMessage, isRESP3: Bool) {
-        let (bytes, slices) = (message.bytes.span, message.slices)
-        let word: MessageWord
-        switch message.title.kind {
-        case .channel, .node: word = .message
-        case .shard: word = .shardMessage
-        case .user: word = .user
-        case .pattern:
-            appendPatternStart(isRESP3: isRESP3)
-            appendBulk(bytes, slices.pattern)
-            appendBulk(bytes, slices.name)
-            appendBulk(bytes, slices.payload)
-            return
-        case .presence:
-            appendPresenceStart(isRESP3: isRESP3)
-            appendBulk(bytes, slices.name)
-            appendBulk(bytes, slices.payload)
-            return
-        }
-        appendMessage(
-            word, isRESP3: isRESP3, name: slices.name, payload: slices.payload, bytes)
-    }
-
-    /// Overwrites the first byte of a frame at `offset` from the front: array or push.
-    @inline(__always)
-    mutating func setFrame(at offset: Int, isRESP3: Bool) {
-        overwrite(integer: isRESP3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), at: offset)
-    }
-}
-
-/// The first element of a message to a subscriber, with the frame's start.
-enum MessageWord {
-    case message
-    case shardMessage
-    case user
-
-    /// As an array; a push differs in the first byte. With blanks behind it, three words of eight bytes.
-    @inline(__always)
-    var start: StaticString {
-        switch self {
-        case .message: "*3\r\n$7\r\nmessage\r\n       "
-        case .shardMessage: "*3\r\n$8\r\nsmessage\r\n      "
-        case .user: "*3\r\n$4\r\nuser\r\n          "
-        }
-    }
-
-    /// Where a name of `count` bytes stands in a frame that begins so.
-    func name(_ count: Int) -> Slice {
-        Slice(start: startCount + BulkHeader(count).count, count: count)
-    }
-
-    /// Without the blanks.
-    @inline(__always)
-    var startCount: Int {
-        switch self {
-        case .message: 17
-        case .shardMessage: 18
-        case .user: 14
-        }
-    }
 }
 
 /// A header of up to three digits in one word: `$128\r\n`, `:1\r\n`. It is written by one store, which
 /// may write up to `slack` bytes behind the header.
-private struct HeaderWord {
+struct HeaderWord {
     static let slack = 8
 
     /// In little-endian order.
@@ -271,7 +161,7 @@ private struct HeaderWord {
 }
 
 /// `$` and a length, of any number of digits.
-private struct BulkHeader {
+struct BulkHeader {
     let word: HeaderWord
     let count: Int
 
@@ -284,7 +174,7 @@ private struct BulkHeader {
 
 /// Writes `$count`, the bytes and their CR LFs, and moves `place` behind them.
 @inline(__always)
-private func writeBulk(
+func writeBulk(
     _ target: inout UnsafeMutableRawPointer, _ bytes: UnsafeRawPointer, _ count: Int,
     _ header: BulkHeader
 ) {

@@ -4,7 +4,7 @@ import MeshWire
 // A client that has gone leaves its subscriptions behind, and they end step by step: a million of them
 // would keep everybody else waiting. Meanwhile nothing is delivered to it, and it is not counted.
 
-extension Gateway {
+extension Hub {
     /// The work of ending one subscription, with what the directory has to do for it.
     static let unitsPerSubscription = 64
 
@@ -35,7 +35,6 @@ extension Gateway {
             clients.vacate(client.slot, leaving: Session())
         } else {
             registry.gone.append(client)
-            chooseWay()
         }
     }
 
@@ -62,13 +61,12 @@ extension Gateway {
     }
 
     /// Ends some of the subscriptions of clients that have gone. See `outbox` afterwards.
-    public mutating func endGone() {
+    mutating func endGone() {
         var units = Work.perEvent
         while units > 0, let client = registry.gone.first, leaveAll(client, &units) {
             _ = registry.gone.popFirst()
             clients.vacate(client.slot, leaving: Session())
         }
-        chooseWay()
     }
 
     /// The topic's subscribers here, without those that have gone. Not a mere `func`: the caller would copy

@@ -40,7 +40,7 @@ struct SessionMoves {
     var lastStream: UInt64 = 0
 }
 
-extension Gateway {
+extension Hub {
     /// Messages that come directly to the new node wait for so long, if not longer: others still send to
     /// the old one alone.
     static let holdingTime: Delay = .milliseconds(250)
@@ -120,7 +120,8 @@ extension Gateway {
                 endWaitingForSession(client, index, coming.token, seen: coming.seen)
             } else {
                 clients[client.slot].flags.remove(.asking)
-                refuseToken(client)
+                let refusal = refusedToken(client)
+                answer(client, refusal)
             }
             outbox.resumable.append(client)
         }
@@ -197,12 +198,7 @@ extension Gateway {
             let payload = at + SessionMessageHeader.size
             guard header.payloadCount <= end - payload else { break }
             label = FrameLabel(MessageTitle(.user, sessions[index].key, id: header.id))
-            frame.removeAll()
-            frame.append("*3\r\n$4\r\nuser\r\n")
-            frame.appendBulk(user)
-            label.parts.name = frame.lastBulk(user.count)
-            frame.appendBulk(input, payload, header.payloadCount)
-            label.parts.payload = frame.lastBulk(header.payloadCount)
+            encodeUserMessage(user, Slice(start: payload, count: header.payloadCount), input)
             receiveForwarded(index)
             at = payload + header.payloadCount
         }
@@ -385,7 +381,7 @@ extension Gateway {
             let client = coming.question.client
             clients[client.slot].flags.remove(.asking)
             if clients[client.slot].flags.isDisjoint(with: [.doomed, .ending]) {
-                fail(client, .session(.silentNode(coming.giver)))
+                refuse(client, .session(.silentNode(coming.giver)))
             }
             outbox.resumable.append(client)
         }

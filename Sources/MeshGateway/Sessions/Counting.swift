@@ -2,7 +2,7 @@ import MeshCore
 import MeshWire
 
 // Counted sessions: the client counts the messages of its user that come after the token, and says
-// with `MESH.ACK`, or when it comes back, how many it has seen. What it has not seen comes again, so
+// with an acknowledgement, or when it comes back, how many it has seen. What it has not seen comes again, so
 // that not even what the kernel had taken is lost with a connection.
 //
 //     number      1 … acknowledged … │ sent, not acknowledged │ in the output │ waiting
@@ -13,27 +13,23 @@ import MeshWire
 // A notice of lost messages has no number. It is known to have come when a message behind it has; until
 // then its loss counts as untold, and is told again to the client's next connection.
 
-extension Gateway {
-    /// `MESH.ACK user count`: so many messages have come since the token. Answers how many more were
-    /// sent.
-    mutating func acknowledge(_ input: Span<UInt8>, _ client: ClientIndex) {
-        let user = bytes(1, input)
-        guard let count = integer(2, input), let seen = UInt64(exactly: count) else {
-            fail(client, .syntax(.notAnInteger))
-            return
-        }
+extension Hub {
+    /// The client has seen so many messages of a user since the token.
+    ///
+    /// - Returns: how many more were sent.
+    mutating func acknowledge(
+        _ user: [UInt8], seen: UInt64, _ client: ClientIndex
+    ) -> Outcome {
         guard let index = session(of: user, at: client), sessions[index].isCounted else {
-            fail(client, .session(.notCounted))
-            return
+            return .refused(.session(.notCounted))
         }
         guard seen <= sessions[index].sentCount else {
-            fail(client, .session(.seenTooMany(sentCount: sessions[index].sentCount)))
-            return
+            return .refused(.session(.seenTooMany(sentCount: sessions[index].sentCount)))
         }
         // The output gives up what it keeps with the next flush, at the latest the reply's.
         sessions[index].acknowledged = max(sessions[index].acknowledged, seen)
         sessions[index].told.forget(seen: seen)
-        integer(Int(sessions[index].sentCount - seen), client)
+        return .count(Int(sessions[index].sentCount - seen))
     }
 
     /// Why a client that shows this token and says that it has seen so many messages (nil: it says

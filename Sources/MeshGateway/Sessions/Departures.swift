@@ -132,7 +132,7 @@ struct SessionOutboxes {
     }
 }
 
-extension Gateway {
+extension Hub {
     /// The old node has the key for so long after the session has begun to go.
     static let movedTime: Delay = .seconds(2)
     /// The most bytes of messages in one part: between two parts others have their turns.

@@ -72,7 +72,7 @@ struct Drain {
     }
 }
 
-extension Gateway {
+extension Hub {
     /// Sessions that are offered to other nodes at once: a link has room for some questions only.
     private static let offersMax = 256
     /// A pause after as many refusals in a row as there are other nodes.
@@ -164,12 +164,7 @@ extension Gateway {
             else { continue }
             counters[.movedNotices] += 1
             let left = progress.startedAt + progress.duration - now
-            frame.removeAll()
-            // As many elements as a message has: clients take an unknown kind apart as one.
-            frame.append("*3\r\n$5\r\nmoved\r\n")
-            frame.appendBulk(progress.address(slot))
-            frame.appendInteger(Int(max(0, left.nanoseconds) / 1_000_000))
-            tell(ClientIndex(slot))
+            tell(ClientIndex(slot), .moved(address: progress.address(slot), within: left))
         }
     }
 

@@ -40,7 +40,7 @@ enum SessionTag {
     static let location: UInt8 = 7
 }
 
-extension Gateway {
+extension Hub {
     /// How often a question after a session may be sent on to where it has moved.
     static let redirectionMax = 4
     /// A count of lost messages that nobody knows.
@@ -54,14 +54,14 @@ extension Gateway {
     mutating func askForSession(
         _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex,
         at holder: NodeID
-    ) -> Request {
+    ) -> Outcome {
         questions.bytes.removeAll()
         Self.appendTake(user, token, seen: seen, to: &questions.bytes)
         let subject = Slice(start: 0, count: questions.bytes.count)
         let id = openQuestion(
             .resume(user: user, token: token, seen: seen), client, target: holder)
         clients[client.slot].flags.insert(.asking)
-        return .ask(id, .node(holder, subject: subject))
+        return .asks(id, .node(holder, subject: subject))
     }
 
     private static func appendTake(
@@ -140,12 +140,13 @@ extension Gateway {
         clients[slot].flags.remove(.asking)
         guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { return client }
         if question.isMiscounted {
-            fail(client, .session(.miscounted))
+            refuse(client, .session(.miscounted))
         } else if let target = question.target, !isTargetGone {
             if question.isAnswered {
-                refuseToken(client)
+                let refusal = refusedToken(client)
+                answer(client, refusal)
             } else {
-                fail(client, .session(.silentNode(target)))
+                refuse(client, .session(.silentNode(target)))
             }
         } else {
             beginLostSession(user, client, isCounted: seen != nil)
@@ -169,7 +170,9 @@ extension Gateway {
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) {
         noteTrouble(.sessionsLost, of: client)
-        if let index = openSession(user, client, isCounted: isCounted) {
+        switch openSession(user, client, isCounted: isCounted) {
+        case .refused(let refusal): refuse(client, refusal)
+        case .opened(let index):
             answerToken(index, client)
             tellSessionGap(client, user, Self.unknownCount, since: now)
         }

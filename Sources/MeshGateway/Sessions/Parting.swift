@@ -52,7 +52,7 @@ struct PartedSession {
     var end: UInt64
 }
 
-extension Gateway {
+extension Hub {
     /// Whether `close` depends on how this client's connection ends: it had messages of a session
     /// of which nobody says that they have come. Of all others the kernel need not be asked.
     public mutating func hasUnproven(_ client: ClientIndex) -> Bool {

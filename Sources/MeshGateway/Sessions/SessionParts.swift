@@ -58,14 +58,14 @@ struct SessionBeginning {
     private static let size = 2 * SessionToken.size + 24
 
     /// Nil when there are fewer bytes, when the numbers are more than any session has
-    /// (`Gateway.countMax`), or when no user has such a name.
+    /// (`Hub.countMax`), or when no user has such a name.
     init?(_ input: Span<UInt8>, _ start: Int, _ end: Int) {
         let counts = start + 2 * SessionToken.size
         let length = end - start - Self.size
-        guard length > 0, length <= Gateway.userNameLengthMax,
+        guard length > 0, length <= Hub.userNameLengthMax,
             let from = Int(exactly: input.load(UInt64.self, at: counts + 8)),
             let sent = Int(exactly: input.load(UInt64.self, at: counts + 16)),
-            from <= Gateway.countMax, sent <= Gateway.countMax
+            from <= Hub.countMax, sent <= Hub.countMax
         else { return nil }
         token = SessionToken(input, at: start)
         former = SessionToken(input, at: start + SessionToken.size)
@@ -82,7 +82,7 @@ struct SessionBeginning {
         self.missed = missed
         self.age = age
         self.from = from
-        sent = Int(min(session.sentCount, UInt64(Gateway.countMax)))
+        sent = Int(min(session.sentCount, UInt64(Hub.countMax)))
         user = session.user
     }
 

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// Sessions on one node: MESH.ATTACH user SESSION and RESUME, and what waits between two connections.
+// Sessions on one node: how they begin and go on, and what waits between two connections.
 //
 // Messages wait in a mailbox that is subscribed to the user as a client is (SessionMailbox).
 
@@ -13,13 +13,12 @@ public struct Errand: Sendable {
     public var bytes: [UInt8]
 }
 
-extension Gateway {
+extension Hub {
     /// When `tick` is due, at the latest; nil: never.
     public mutating func nextDeadline() -> Instant? {
         var earliest = sessions.timers.next
         if sessions.moves.outboxes.hasTurn { earliest = now }
         if let end = sessions.moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
-        if let end = redis.pause.end { earliest = min(earliest ?? end, end) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
         return earliest
     }
@@ -27,122 +26,127 @@ extension Gateway {
     /// Sessions, with and without a connection.
     public var sessionCount: Int { sessions.count }
 
-    // MARK: Commands
+    // MARK: Attaching
 
-    mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<2, input, client) else { return .handled }
-        // A session that waits here has its subscription already: it is let go on at any bound.
-        let isResumption = arguments.count > 3 && equals(2, "resume", input)
-        guard isResumption || hasRoom(.user, 1..<2, input, client) else { return .handled }
-        if let destination = drain?.destination {
-            fail(client, .state(.draining(destination: destination)))
-            return .handled
-        }
-        if arguments.count == 2 {
-            // A message that comes directly for a session that is arriving takes its turn.
-            let index = session(of: bytes(1, input), at: client)
-            if !(index.map { isHolding($0) } ?? false) {
-                join(client, .user, input, arguments[1])
-            }
-            confirmWhenKnown(client)
-            ok(client)
-            return .handled
-        }
-        let user = bytes(1, input)
-        if equals(2, "session", input),
-            arguments.count == 3 || arguments.count == 4 && equals(3, "counted", input)
-        {
-            begin(user, client, isCounted: arguments.count == 4)
-            return .handled
-        }
-        guard equals(2, "resume", input),
-            arguments.count == 4 || arguments.count == 6 && equals(4, "seen", input)
-        else {
-            fail(client, .syntax(.unknownAttachment))
-            return .handled
-        }
-        var seen: UInt64?
-        if arguments.count == 6 {
-            seen = integer(5, input).flatMap { UInt64(exactly: $0) }
-            guard seen != nil else {
-                fail(client, .syntax(.notAnInteger))
-                return .handled
-            }
-        }
-        guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
-            fail(client, .syntax(.notAToken))
-            return .handled
-        }
-        return resume(user, token, seen: seen, input, client)
+    /// The longest name of a user, in bytes.
+    static let userNameLengthMax = 512
+
+    /// The client receives what is sent to the user.
+    mutating func attach(_ user: [UInt8], _ client: ClientIndex) -> Outcome {
+        if let refusal = objectionToAttaching(user, client) { return .refused(refusal) }
+        // A message that comes directly for a session that is arriving takes its turn.
+        let index = session(of: user, at: client)
+        if !(index.map { isHolding($0) } ?? false) { join(client, user) }
+        confirmWhenKnown(client)
+        return .done
     }
 
     /// A new session, or the token of the one that the connection has.
-    private mutating func begin(_ user: [UInt8], _ client: ClientIndex, isCounted: Bool) {
+    mutating func beginSession(
+        _ user: [UInt8], isCounted: Bool, _ client: ClientIndex
+    ) -> Outcome {
+        if let refusal = objectionToAttaching(user, client) { return .refused(refusal) }
         if let index = session(of: user, at: client) {
             if isCounted { sessions[index].isCounted = true }
-            answerToken(index, client)
-            return
+            return token(of: index, for: client)
         }
-        guard let index = openSession(user, client, isCounted: isCounted) else { return }
-        counters[.sessionsOpened] += 1
-        answerToken(index, client)
+        switch openSession(user, client, isCounted: isCounted) {
+        case .refused(let refusal): return .refused(refusal)
+        case .opened(let index):
+            counters[.sessionsOpened] += 1
+            return token(of: index, for: client)
+        }
     }
 
-    /// A session that this connection has; nil and an error when there are too many.
+    /// Why the client cannot have the user; nil: it can.
+    private mutating func objectionToAttaching(
+        _ user: [UInt8], _ client: ClientIndex
+    ) -> ClientRefusal? {
+        if let refusal = lackOfRoom(for: user, .user, client) { return refusal }
+        return (drain?.destination).map { .state(.draining(destination: $0)) }
+    }
+
+    enum Opening {
+        case opened(UserSessionIndex)
+        case refused(ClientRefusal)
+    }
+
+    /// A session that this connection has, unless there are too many.
     mutating func openSession(
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
-    ) -> UserSessionIndex? {
+    ) -> Opening {
         guard sessionCount < configuration.sessionsMax else {
             noteTrouble(.sessionsRefused, of: client)
-            fail(client, .limit(.sessions))
-            return nil
+            return .refused(.limit(.sessions))
         }
         let index = makeSession(user, .attached(client), sessions.tokens.next(of: nodeID))
         sessions[index].isCounted = isCounted
         hold(index, at: client)
         join(client, user)
-        return index
+        return .opened(index)
     }
 
-    private mutating func resume(
-        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ input: Span<UInt8>,
-        _ client: ClientIndex
-    ) -> Request {
+    /// The client receives no more of what is sent to these users; none: to any.
+    ///
+    /// - Returns: of how many it did.
+    mutating func detach(_ users: [[UInt8]], _ client: ClientIndex) -> Outcome {
+        let slot = client.slot
+        releaseMailbox(client)
+        var count = 0
+        if users.isEmpty {
+            endHolding(at: client)
+            while !clients[slot].lists[first: .user].isNone {
+                leave(client, clients[slot].lists[first: .user])
+                count += 1
+            }
+        } else {
+            for user in users {
+                endHolding(at: client, of: user)
+                if leave(client, named: user) { count += 1 }
+            }
+        }
+        return .count(count)
+    }
+
+    /// The client comes back for a session, here or where it is.
+    mutating func resume(
+        _ user: [UInt8], _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
+    ) -> Outcome {
+        if let destination = drain?.destination {
+            return .refused(.state(.draining(destination: destination)))
+        }
         var holder = sessions.movedTokens[token]?.node ?? token.node
         if let index = sessions.ofToken[token], sessions[index].user == user {
             if case .moved(_, let node, _) = sessions[index].state {
                 holder = node
             } else {
+                // It has its subscription already: it is let go on at any bound.
                 resumeHere(index, token, seen: seen, client)
-                return .handled
+                return .waits
             }
         } else if sessions.ofToken[token] != nil || holder == nodeID {
-            refuseToken(client)
-            return .handled
+            return refusedToken(client)
         }
-        guard isReady else {
-            fail(client, .state(.joining))
-            return .handled
-        }
-        guard hasRoom(.user, 1..<2, input, client) else { return .handled }
+        guard isReady else { return .refused(.state(.joining)) }
+        if let refusal = lackOfRoom(for: user, .user, client) { return .refused(refusal) }
         guard sessionCount < configuration.sessionsMax else {
             noteTrouble(.sessionsRefused, of: client)
-            fail(client, .limit(.sessions))
-            return .handled
+            return .refused(.limit(.sessions))
         }
         return askForSession(user, token, seen: seen, client, at: holder)
     }
 
-    mutating func refuseToken(_ client: ClientIndex) {
+    mutating func refusedToken(_ client: ClientIndex) -> Outcome {
         noteTrouble(.sessionTokensRefused, of: client)
-        fail(client, .session(.unknownToken))
+        return .refused(.session(.unknownToken))
     }
 
+    /// The session goes on with the client, which is answered, and told what was lost.
     mutating func resumeHere(
         _ index: UserSessionIndex, _ token: SessionToken, seen: UInt64?, _ client: ClientIndex
     ) {
         if let objection = objection(to: seen, token, index) {
-            fail(client, objection)
+            refuse(client, objection)
             return
         }
         if case .attached(let other) = sessions[index].state {
@@ -156,7 +160,8 @@ extension Gateway {
             doom(other)
         }
         guard case .waiting(let box, _) = sessions[index].state else {
-            refuseToken(client)
+            let refusal = refusedToken(client)
+            answer(client, refusal)
             return
         }
         counters[.sessionsResumed] += 1
@@ -175,12 +180,15 @@ extension Gateway {
         closeMailbox(box)
     }
 
-    /// Writes the session's token as a reply.
+    /// The session's token, which leaves when other nodes know of the session.
+    private mutating func token(of index: UserSessionIndex, for client: ClientIndex) -> Outcome {
+        if !clients[client.slot].flags.contains(.muted) { confirmWhenKnown(client) }
+        return .token(sessions[index].token)
+    }
+
     mutating func answerToken(_ index: UserSessionIndex, _ client: ClientIndex) {
-        guard !clients[client.slot].flags.contains(.muted) else { return }
-        confirmWhenKnown(client)
-        clients[client.slot].output.appendBulk(sessions[index].token.text)
-        wrote(client)
+        let token = token(of: index, for: client)
+        answer(client, token)
     }
 
     /// Announces what did not fit while the session waited, or was lost with a node. `unknownCount`:
@@ -191,13 +199,11 @@ extension Gateway {
         let slot = client.slot
         guard count != 0 else { return }
         counters[.gapNotices] += 1
-        frame.removeAll()
-        frame.append("*5\r\n$3\r\ngap\r\n$4\r\nuser\r\n")
-        frame.appendBulk(user)
         let isKnown = count < Self.unknownCount
-        frame.appendInteger(isKnown ? count : 0)
-        frame.appendInteger(isKnown ? Int((now - since).milliseconds) : 0)
-        tell(client)
+        tell(
+            client,
+            .gap(
+                .user, name: user, count: isKnown ? count : 0, age: isKnown ? now - since : .zero))
         // The notice itself may be lost with its connection.
         if let index = session(of: user, at: client) {
             let end = clients[slot].output.count + clients[slot].held.count
@@ -302,7 +308,6 @@ extension Gateway {
         where sessions[timer.session].serial == timer.serial {
             shortTimerFired(timer.session)
         }
-        if let end = redis.pause.end, end <= self.now { endPause() }
         sessions.movedTokens.forget(endingBy: self.now)
         giveUpComing()
         drainStep()
@@ -443,7 +448,8 @@ extension Gateway {
         join(client, .user, user.span, Slice(start: 0, count: user.count))
     }
 
-    mutating func leave(_ client: ClientIndex, named user: [UInt8]) {
+    @discardableResult
+    mutating func leave(_ client: ClientIndex, named user: [UInt8]) -> Bool {
         leave(client, .user, user.span, Slice(start: 0, count: user.count))
     }
 }

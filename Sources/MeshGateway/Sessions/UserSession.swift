@@ -184,13 +184,13 @@ struct ToldLosses {
 
     mutating func add(_ count: Int, since: Instant, after number: UInt64) {
         if let last = losses.last, last.after == number {
-            losses[losses.count - 1].count = Gateway.sumOfLost(last.count, count)
+            losses[losses.count - 1].count = Hub.sumOfLost(last.count, count)
             return
         }
         losses.append(Loss(count: count, since: since, after: number))
         guard losses.count > Self.countMax else { return }
         let oldest = losses.removeFirst()
-        losses[0].count = Gateway.sumOfLost(oldest.count, losses[0].count)
+        losses[0].count = Hub.sumOfLost(oldest.count, losses[0].count)
         losses[0].since = oldest.since
     }
 

@@ -42,7 +42,7 @@ extension Run {
         world.gateway.sessionCountMax = plan.kept
         world.gateway.slowBytesMax = bytes
         world.gateway.pubsubOutputLimit = OutputLimit(
-            hard: Gateway.aheadBytes + bytes, soft: 0, softDuration: .zero)
+            hard: Hub.aheadBytes + bytes, soft: 0, softDuration: .zero)
     }
 
     // MARK: Looking

@@ -1,0 +1,59 @@
+import MeshCore
+import MeshWire
+
+// Commands of which a part has come, and that are given up because all of them together take too much.
+
+extension Gateway {
+    /// So many bytes of a client's input wait for the rest of a command, or of a transaction.
+    ///
+    /// - Returns: the client whose command is given up, because all that wait are too many together and its
+    ///   own are among the most: its input is to be gone on with now. Call again until it is nil.
+    public mutating func noteInput(_ bytes: Int, of client: ClientIndex) -> ClientIndex? {
+        let slot = client.slot
+        let argumentBytes = hub.clients[slot].partial.count * MemoryLayout<Slice>.stride
+        hub.countInput(bytes <= MemoryShares.inputTrifle ? 0 : bytes + argumentBytes, of: client)
+        while let victim = hub.relieveInput() {
+            if giveUpCommand(of: victim) { return victim }
+        }
+        return nil
+    }
+
+    /// The command that a client has sent a part of is not carried out, and is answered so. Within a
+    /// transaction the connection ends: nobody could tell what is queued.
+    ///
+    /// - Returns: false when nothing is to be gone on with.
+    private mutating func giveUpCommand(of client: ClientIndex) -> Bool {
+        let slot = client.slot
+        hub.counters[.commandsGivenUp] += 1
+        let isWithin = !hub.clients[slot].flags.isDisjoint(with: [
+            .queueing, .executing, .scripting,
+        ])
+        fail(client, .limit(.unfinishedCommands(bytesMax: hub.configuration.memory.input)))
+        if isWithin || !hub.clients[slot].flags.isDisjoint(with: [.asking, .ending, .doomed]) {
+            hub.clients[slot].flags.insert(.ending)
+            hub.outbox.farewells.append(client)
+            hub.outbox.hasWork = true
+            return false
+        }
+        hub.clients[slot].progress = RESPProgress()
+        hub.clients[slot].partial = ArgumentList()
+        hub.clients[slot].skip = CommandSkip()
+        hub.clients[slot].flags.insert(.skipping)
+        return true
+    }
+
+    /// Passes over a command that was given up.
+    mutating func skip(
+        _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
+    ) -> Request {
+        let slot = client.slot
+        do throws(RESPError) {
+            let hasPassed = try hub.clients[slot].skip.advance(input, &offset)
+            guard hasPassed else { return .incomplete(needed: 1) }
+            hub.clients[slot].flags.remove(.skipping)
+            return .handled
+        } catch {
+            return refuse(error, client)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+import MeshCore
+
+/// The result of an operation, in words of no protocol. Each protocol of clients spells it in one place.
+enum Outcome {
+    case done
+    case refused(ClientRefusal)
+    /// How many it was about, or how many are left.
+    case count(Int)
+    /// The token to show for a session next.
+    case token(SessionToken)
+    /// Names of channels, in no order.
+    case names(NameSet)
+    /// Subscribers, by name.
+    case subscribers([(name: [UInt8], count: Int)])
+    case ways([TracedWay])
+    /// Other nodes have to be asked this, in `Hub.questionBytes`; the client waits for `Hub.finished`.
+    case asks(QueryID, Query)
+    /// The same, but the question is among `GatewayOutbox.errands` or waits for its turn.
+    case waits
+}
+
+/// Something that a client is told without having asked, besides the messages that it listens for.
+enum Push {
+    /// It has missed so many messages of a channel or user, the first of them so long ago; 0: nobody knows
+    /// how many.
+    case gap(MessageKind, name: [UInt8], count: Int, age: Delay)
+    /// So many copies of messages that it has published to this name may not have arrived.
+    case undelivered(MessageKind, name: [UInt8], count: Int, UndeliveredReason)
+    /// Its node leaves within this time: it should connect to this address; empty: to any other node.
+    case moved(address: String, within: Delay)
+}
+
+/// The reason why a message was not delivered.
+enum UndeliveredReason {
+    /// Its user did not come back.
+    case expired
+    /// The node that it was on its way to is dead, or takes nothing.
+    case unreachable
+}
+
+extension Hub {
+    /// Answers an operation of a client, unless it wants no answers.
+    mutating func answer(_ client: ClientIndex, _ outcome: Outcome) {
+        let slot = client.slot
+        if case .refused = outcome { counters[.commandErrors] += 1 }
+        if clients[slot].flags.contains(.muted) { return }
+        let isRESP3 = clients[slot].isRESP3
+        clients[slot].output.append(outcome, isRESP3: isRESP3)
+        wrote(client)
+    }
+
+    mutating func refuse(_ client: ClientIndex, _ refusal: ClientRefusal) {
+        answer(client, .refused(refusal))
+    }
+
+    /// Tells a client something that no policy drops. While the answers to a transaction are written it
+    /// follows them.
+    mutating func tell(_ client: ClientIndex, _ push: Push) {
+        let slot = client.slot
+        let isRESP3 = clients[slot].isRESP3
+        if clients[slot].flags.contains(.executing) {
+            clients[slot].held.append(push, isRESP3: isRESP3)
+            heldBack(client, .unknown)
+        } else {
+            clients[slot].output.append(push, isRESP3: isRESP3)
+        }
+        wrote(client)
+    }
+}

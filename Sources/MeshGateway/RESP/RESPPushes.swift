@@ -1,0 +1,237 @@
+import MeshWire
+
+// What clients that read RESP are told without having asked, and what becomes of their operations. Pushes
+// of RESP2 and RESP3 differ in their first byte.
+
+extension ByteQueue {
+    /// `[word, name, payload]`: a message for a subscriber. Room is made once for all of it.
+    @inline(__always)
+    mutating func appendMessage(
+        _ word: MessageWord, isRESP3: Bool, name: Slice, payload: Slice, _ input: Span<UInt8>
+    ) {
+        let nameCount = Int(name.count)
+        let payloadCount = Int(payload.count)
+        precondition(
+            name.start >= 0 && nameCount >= 0 && name.end <= input.count && payload.start >= 0
+                && payloadCount >= 0 && payload.end <= input.count)
+        let nameHeader = BulkHeader(nameCount)
+        let payloadHeader = BulkHeader(payloadCount)
+        let startCount = word.startCount
+        let size =
+            startCount &+ nameHeader.count &+ nameCount &+ payloadHeader.count &+ payloadCount &+ 4
+        var target = unsafe reserve(size, slack: HeaderWord.slack)
+        unsafe input.withUnsafeBufferPointer { buffer in
+            // The frame is longer than these three words.
+            let start = unsafe UnsafeRawPointer(word.start.utf8Start)
+            for at in stride(from: 0, to: 24, by: 8) {
+                unsafe target.storeBytes(
+                    of: (start + at).loadUnaligned(as: UInt64.self), toByteOffset: at,
+                    as: UInt64.self)
+            }
+            if isRESP3 { unsafe target.storeBytes(of: UInt8(ascii: ">"), as: UInt8.self) }
+            unsafe target += startCount
+            // Not empty: the command that the slices are of stands in it.
+            let bytes = unsafe UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
+            unsafe writeBulk(&target, bytes + Int(name.start), nameCount, nameHeader)
+            unsafe writeBulk(&target, bytes + Int(payload.start), payloadCount, payloadHeader)
+        }
+    }
+
+    /// The elements before pattern, name and payload of a message to the subscribers of a pattern.
+    private mutating func appendPatternStart(isRESP3: Bool) {
+        appendPush(4, isRESP3: isRESP3)
+        append("$8\r\npmessage\r\n")
+    }
+
+    /// The elements before a user's name and state.
+    private mutating func appendPresenceStart(isRESP3: Bool) {
+        appendPush(3, isRESP3: isRESP3)
+        append("$8\r\npresence\r\n")
+    }
+
+    // MARK: One frame for many
+
+    /// In place of what was there: a message for the subscribers of its name.
+    ///
+    /// - Returns: where its parts stand.
+    @inline(__always)
+    mutating func encode(
+        _ word: MessageWord, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+    ) -> MessageSlices {
+        removeAll()
+        appendMessage(word, isRESP3: false, name: name, payload: payload, input)
+        var parts = MessageSlices()
+        parts.name = word.name(Int(name.count))
+        parts.payload = lastBulk(Int(payload.count))
+        return parts
+    }
+
+    /// The same for the subscribers of a pattern.
+    mutating func encode(
+        under pattern: Span<UInt8>, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>
+    ) -> MessageSlices {
+        removeAll()
+        appendPatternStart(isRESP3: false)
+        var parts = MessageSlices()
+        parts.pattern = appendPart(pattern, Slice(start: 0, count: pattern.count))
+        parts.name = appendPart(input, name)
+        parts.payload = appendPart(input, payload)
+        return parts
+    }
+
+    /// The same for those who have attached a user.
+    mutating func encodeUserMessage(
+        _ user: [UInt8], _ payload: Slice, _ input: Span<UInt8>
+    ) -> MessageSlices {
+        removeAll()
+        append("*3\r\n$4\r\nuser\r\n")
+        var parts = MessageSlices()
+        parts.name = appendPart(user.span, Slice(start: 0, count: user.count))
+        parts.payload = appendPart(input, payload)
+        return parts
+    }
+
+    /// The same for those who watch a user that has come or gone.
+    mutating func encodePresence(of user: Span<UInt8>, isOnline: Bool) -> MessageSlices {
+        removeAll()
+        appendPresenceStart(isRESP3: false)
+        var parts = MessageSlices()
+        parts.name = appendPart(user, Slice(start: 0, count: user.count))
+        let state: StaticString = isOnline ? "online" : "offline"
+        appendBulk(state)
+        parts.payload = lastBulk(state.utf8CodeUnitCount)
+        return parts
+    }
+
+    private mutating func appendPart(_ bytes: Span<UInt8>, _ slice: Slice) -> Slice {
+        appendBulk(bytes, slice)
+        return lastBulk(Int(slice.count))
+    }
+
+    /// Where the bulk string at the back, of `count` bytes, stands without its header and end.
+    private func lastBulk(_ count: Int) -> Slice {
+        Slice(start: self.count - 2 - count, count: count)
+    }
+
+    /// A message that waited, as a client of this protocol gets it.
+    mutating func append(_ message: borrowing StoredMessage, isRESP3: Bool) {
+        let (bytes, slices) = (message.bytes.span, message.slices)
+        let word: MessageWord
+        switch message.title.kind {
+        case .channel, .node: word = .message
+        case .shard: word = .shardMessage
+        case .user: word = .user
+        case .pattern:
+            appendPatternStart(isRESP3: isRESP3)
+            appendBulk(bytes, slices.pattern)
+            appendBulk(bytes, slices.name)
+            appendBulk(bytes, slices.payload)
+            return
+        case .presence:
+            appendPresenceStart(isRESP3: isRESP3)
+            appendBulk(bytes, slices.name)
+            appendBulk(bytes, slices.payload)
+            return
+        }
+        appendMessage(
+            word, isRESP3: isRESP3, name: slices.name, payload: slices.payload, bytes)
+    }
+
+    /// Overwrites the first byte of a frame at `offset` from the front: array or push.
+    @inline(__always)
+    mutating func setFrame(at offset: Int, isRESP3: Bool) {
+        overwrite(integer: isRESP3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), at: offset)
+    }
+
+    /// As many elements as a message has, where that can be: clients take an unknown kind apart as one.
+    mutating func append(_ push: Push, isRESP3: Bool) {
+        switch push {
+        case .gap(let kind, let name, let count, let age):
+            appendPush(5, isRESP3: isRESP3)
+            append("$3\r\ngap\r\n")
+            appendBulk(kind.name)
+            appendBulk(name)
+            appendInteger(count)
+            appendInteger(Int(age.milliseconds))
+        case .undelivered(let kind, let name, let count, let reason):
+            appendPush(5, isRESP3: isRESP3)
+            append("$11\r\nundelivered\r\n")
+            appendBulk(kind.name)
+            appendBulk(name)
+            appendInteger(count)
+            switch reason {
+            case .expired: append("$7\r\nexpired\r\n")
+            case .unreachable: append("$11\r\nunreachable\r\n")
+            }
+        case .moved(let address, let delay):
+            appendPush(3, isRESP3: isRESP3)
+            append("$5\r\nmoved\r\n")
+            appendBulk(address)
+            appendInteger(Int(max(0, delay.nanoseconds) / 1_000_000))
+        }
+    }
+
+    mutating func append(_ outcome: Outcome, isRESP3: Bool) {
+        switch outcome {
+        case .done: append("+OK\r\n")
+        case .refused(let refusal): appendError(refusal.inRESP)
+        case .count(let count): appendInteger(count)
+        case .token(let token): appendBulk(token.text)
+        case .names(let names):
+            appendArray(names.count)
+            names.forEach { appendBulk($0, $1, $2) }
+        case .subscribers(let entries):
+            // A flat list in RESP3 too, as in Redis.
+            appendArray(entries.count * 2)
+            for (name, count) in entries {
+                appendBulk(name)
+                appendInteger(count)
+            }
+        case .ways(let ways):
+            appendReply(.array(ways.map { $0.reply }), isRESP3: isRESP3)
+        case .asks, .waits: break
+        }
+    }
+}
+
+extension TracedWay {
+    fileprivate var reply: ReplyValue {
+        .map([
+            ("holder", .text(name)), ("id", .text(holder.description)), ("status", .text(status)),
+            ("hops", path.map { .integer($0.count) } ?? .null),
+            ("path", path.map { .array($0.map { .text($0) }) } ?? .null),
+        ])
+    }
+}
+
+/// The first element of a message to a subscriber, with the frame's start.
+enum MessageWord {
+    case message
+    case shardMessage
+    case user
+
+    /// As an array; a push differs in the first byte. With blanks behind it, three words of eight bytes.
+    @inline(__always)
+    var start: StaticString {
+        switch self {
+        case .message: "*3\r\n$7\r\nmessage\r\n       "
+        case .shardMessage: "*3\r\n$8\r\nsmessage\r\n      "
+        case .user: "*3\r\n$4\r\nuser\r\n          "
+        }
+    }
+
+    /// Where a name of `count` bytes stands in a frame that begins so.
+    func name(_ count: Int) -> Slice {
+        Slice(start: startCount + BulkHeader(count).count, count: count)
+    }
+
+    /// Without the blanks.
+    @inline(__always)
+    var startCount: Int {
+        switch self {
+        case .message: 17
+        case .shardMessage: 18
+        case .user: 14
+        }
+    }
+}
