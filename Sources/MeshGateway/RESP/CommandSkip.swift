@@ -9,7 +9,7 @@ struct CommandSkip {
     /// Of the argument at hand, with its end.
     private var bytesLeft = 0
 
-    /// Passes over what is there of the command, from `offset` on, which sessions.moves.
+    /// Passes over what is there of the command, from `offset` on, which moves.
     ///
     /// - Returns: the command's end has been passed. False: more is to come.
     mutating func advance(_ input: Span<UInt8>, _ offset: inout Int) throws(RESPError) -> Bool {
