@@ -32,11 +32,12 @@ extension Hub {
     /// - Parameters:
     ///   - number: of `PublishOutcome`, as the others.
     ///   - isParked: its verdict is `.parked`.
+    ///   - answers: the client is told.
     /// - Returns: how many clients of this node, and other nodes, it goes to.
     @inline(__always) @discardableResult
     mutating func published(
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
-        number: UInt32, nodeCount: Int, isParked: Bool
+        number: UInt32, nodeCount: Int, isParked: Bool, answers: Bool
     ) -> Int {
         let message = publication.message
         let id = MessageID(origin: nodeID, number: number)
@@ -46,7 +47,7 @@ extension Hub {
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += countMatched(message.name, input) }
         let slot = client.slot
-        if clients[slot].flags.intersection([.open, .muted, .doomed, .scripting]) == .open {
+        if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open, answers {
             var reply =
                 (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
             if isParked, reply == 0 { reply = -1 }
@@ -263,7 +264,7 @@ extension Hub {
     /// Whether a message may be written to the client's output now.
     @inline(__always)
     private func canReceive(_ client: ClientIndex) -> Bool {
-        clients[client.slot].flags.isDisjoint(with: [.doomed, .ending, .executing, .tracked])
+        clients[client.slot].flags.isDisjoint(with: [.doomed, .ending, .holding, .tracked])
     }
 
     /// `frame` cannot be written now: it waits for the end of a transaction, or is dropped because

@@ -58,6 +58,8 @@ public enum Report: Sendable {
 /// before it sleeps it flushes the clients in `outbox.dirty`. One thread owns a gateway.
 public struct Gateway: ~Copyable {
     package var hub: Hub
+    /// By the clients' places in the hub.
+    var conversations = Slab<Conversation>()
     /// The command at hand.
     var arguments = CommandArguments()
     /// The bounds of commands.
@@ -77,14 +79,22 @@ public struct Gateway: ~Copyable {
     /// The bytes to send to a connection that `open` has refused.
     public static let refusal = Array("-\(ClientRefusal.limit(.connections).inRESP)\r\n".utf8)
 
+    /// See `Hub.open`.
+    public mutating func open(
+        address: String, origin: ClientOrigin, at now: Instant
+    ) -> ClientIndex? {
+        guard let client = hub.open(address: address, origin: origin, at: now) else { return nil }
+        while conversations.count <= client.slot { conversations.append(Conversation()) }
+        return client
+    }
+
     /// See `Hub.close`.
     public mutating func close(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
-        let flags = hub.clients[client.slot].flags
-        if !flags.isDisjoint(with: [.scripting, .working]) {
-            redis.scripts.runs[client] = nil
-            redis.long.forget(client)
+        if conversations[client.slot].isMonitoring { endMonitoring(client) }
+        if !conversations[client.slot].isPlain {
+            redis.resting.removeAll { $0 == client }
         }
-        if flags.contains(.monitoring) { endMonitoring(client) }
+        conversations[client.slot] = Conversation()
         redis.pause.waiting.removeAll { $0 == client }
         let doubts = hub.close(client, parting)
         chooseWay()
@@ -119,6 +129,11 @@ public struct Gateway: ~Copyable {
     public mutating func tick(at now: Instant) {
         hub.tick(at: now)
         if let end = redis.pause.end, end <= hub.now { endPause() }
+    }
+
+    /// See `Hub.idleClients`.
+    public mutating func idleClients(at now: Instant) -> [ClientIndex] {
+        hub.idleClients(at: now).filter { !isScripting($0) }
     }
 
     /// Ends some of the subscriptions of clients that have gone. See `outbox` afterwards.

@@ -58,7 +58,7 @@ extension Hub {
     mutating func tell(_ client: ClientIndex, _ push: Push) {
         let slot = client.slot
         let isRESP3 = clients[slot].isRESP3
-        if clients[slot].flags.contains(.executing) {
+        if clients[slot].flags.contains(.holding) {
             clients[slot].held.append(push, isRESP3: isRESP3)
             heldBack(client, .unknown)
         } else {

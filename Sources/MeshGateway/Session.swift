@@ -1,12 +1,11 @@
 import MeshCore
 import MeshWire
 
-/// One client connection: its protocol, its subscriptions, its output.
+/// One client connection: its subscriptions, its sessions, its output. What its protocol has to remember of
+/// it is the door's (`Conversation`).
 ///
-///     open ─▶ (HELLO, AUTH) ─▶ serving ⇄ asking (a question to the mesh is open)
-///                                  ⇄ queueing (after MULTI) ─▶ executing (after EXEC) ─▶ serving
-///                                  ⇄ scripting (EVAL), as executing: one publication after another
-///          ─▶ ending: an error or QUIT is in the output, then the connection closes
+///     open ─▶ serving ⇄ asking (a question to the mesh is open)
+///          ─▶ ending: its last words are in the output, then the connection closes
 ///          ─▶ doomed: over its limit or killed; the output is gone, the connection closes
 struct Session: ~Copyable {
     var flags: SessionFlags = []
@@ -18,12 +17,6 @@ struct Session: ~Copyable {
     /// The node's memory that it takes.
     var charge = MemoryCharge()
 
-    var progress = RESPProgress()
-    /// The rest of a command that is not wanted any more, while `skipping`.
-    var skip = CommandSkip()
-    /// The arguments of a long command of which more is to come.
-    var partial = ArgumentList()
-    var transaction = Transaction()
     /// The sessions that this connection has.
     var sessions = HeldSessions()
 
@@ -61,7 +54,6 @@ struct ClientIdentity {
     var id: Int64 = 0
     var openedAt = Instant(nanoseconds: 0)
     var lastSeenAt = Instant(nanoseconds: 0)
-    var lastCommand: Command?
     /// CLIENT SETNAME and SETINFO.
     var name: [UInt8] = []
     var libraryName: [UInt8] = []
@@ -79,84 +71,52 @@ struct SessionFlags: OptionSet {
     }
 
     static let open = SessionFlags(rawValue: 1 << 0)
+    /// It reads RESP3, and else RESP2.
     static let resp3 = SessionFlags(rawValue: 1 << 1)
     static let authenticated = SessionFlags(rawValue: 1 << 2)
-    /// RESP2 with subscriptions of Redis's kinds: few commands are allowed.
-    static let restricted = SessionFlags(rawValue: 1 << 3)
+    /// It is the operator (`Credentials`).
+    static let administrator = SessionFlags(rawValue: 1 << 3)
     /// Stands in `GatewayOutbox.dirty`.
     static let dirty = SessionFlags(rawValue: 1 << 4)
     /// A question to the mesh is open.
     static let asking = SessionFlags(rawValue: 1 << 5)
-    /// Between MULTI and EXEC.
-    static let queueing = SessionFlags(rawValue: 1 << 6)
-    /// A queued command was wrong: EXEC will refuse.
-    static let aborted = SessionFlags(rawValue: 1 << 7)
-    /// The replies of a transaction are being written.
-    static let executing = SessionFlags(rawValue: 1 << 8)
-    /// CLIENT REPLY OFF.
-    static let replyOff = SessionFlags(rawValue: 1 << 9)
-    /// CLIENT REPLY SKIP: the next command gets no reply.
-    static let replySkip = SessionFlags(rawValue: 1 << 10)
-    /// The last command gets no reply.
-    static let muted = SessionFlags(rawValue: 1 << 11)
-    static let ending = SessionFlags(rawValue: 1 << 12)
-    static let doomed = SessionFlags(rawValue: 1 << 13)
-    static let noEvict = SessionFlags(rawValue: 1 << 14)
-    static let noTouch = SessionFlags(rawValue: 1 << 15)
+    static let ending = SessionFlags(rawValue: 1 << 6)
+    static let doomed = SessionFlags(rawValue: 1 << 7)
+
+    /// It is in the middle of something that only its door knows: no message takes the short way.
+    static let busy = SessionFlags(rawValue: 1 << 8)
+    /// Messages wait until the answers that are being written are complete (`Session.held`).
+    static let holding = SessionFlags(rawValue: 1 << 9)
+    /// The operation at hand gets no answer.
+    static let muted = SessionFlags(rawValue: 1 << 10)
 
     /// Its messages pass its mailbox: it has a policy other than to be disconnected, or a session.
-    static let tracked = SessionFlags(rawValue: 1 << 16)
-    /// MESH.GAPS ON.
-    static let gaps = SessionFlags(rawValue: 1 << 17)
+    static let tracked = SessionFlags(rawValue: 1 << 11)
+    /// It wants to be told of its gaps, of what was not delivered, and where to go when its node leaves.
+    static let gaps = SessionFlags(rawValue: 1 << 12)
+    static let reports = SessionFlags(rawValue: 1 << 13)
+    static let moves = SessionFlags(rawValue: 1 << 14)
     /// There are gaps that it has not been told of.
-    static let gapPending = SessionFlags(rawValue: 1 << 18)
+    static let gapPending = SessionFlags(rawValue: 1 << 15)
     /// Some of its output is counted (`charge`).
-    static let counted = SessionFlags(rawValue: 1 << 19)
+    static let counted = SessionFlags(rawValue: 1 << 16)
     /// It has attached a user with a session.
-    static let session = SessionFlags(rawValue: 1 << 20)
+    static let session = SessionFlags(rawValue: 1 << 17)
     /// Its session has just come from another node: messages may come twice.
-    static let settling = SessionFlags(rawValue: 1 << 23)
-    /// MESH.REPORTS ON.
-    static let reports = SessionFlags(rawValue: 1 << 21)
-    /// MESH.MOVES ON.
-    static let moves = SessionFlags(rawValue: 1 << 22)
+    static let settling = SessionFlags(rawValue: 1 << 18)
 
     /// Something in its output waits until other nodes know of it.
-    static let confirming = SessionFlags(rawValue: 1 << 24)
-    /// MESH.CONFIRM LOCAL.
-    static let confirmsLocally = SessionFlags(rawValue: 1 << 25)
-
-    /// A script runs (`Scripts.runs`); its command is at the front of the input.
-    static let scripting = SessionFlags(rawValue: 1 << 26)
-
-    /// MONITOR: it reads the commands of all clients (`RedisState.monitors`).
-    static let monitoring = SessionFlags(rawValue: 1 << 27)
-
-    /// It is the operator (`Credentials`).
-    static let administrator = SessionFlags(rawValue: 1 << 29)
-
-    /// Its input is the rest of a command that was given up.
-    static let skipping = SessionFlags(rawValue: 1 << 30)
-
-    /// A command goes on for several turns (`RedisState.long`).
-    static let working = SessionFlags(rawValue: 1 << 31)
+    static let confirming = SessionFlags(rawValue: 1 << 19)
+    /// Its subscriptions are confirmed as soon as this node has them.
+    static let confirmsLocally = SessionFlags(rawValue: 1 << 20)
 
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming, .counted]
 
     /// The flags that decide whether a command takes the short way.
     static let relevant: SessionFlags = [
-        .open, .authenticated, .restricted, .asking, .queueing, .executing, .replyOff, .replySkip,
-        .muted, .ending, .doomed, .scripting, .skipping, .working,
+        .open, .authenticated, .busy, .asking, .muted, .ending, .doomed,
     ]
     /// Their state when it does.
     static let plain: SessionFlags = [.open, .authenticated]
-}
-
-/// The commands between MULTI and EXEC. They stay in the driver's input until EXEC has come, so
-/// that what they publish need not be copied.
-struct Transaction {
-    /// Bytes of input, from the first queued command on, that have been read and answered QUEUED.
-    var queuedBytes = 0
-    var queuedCount = 0
 }

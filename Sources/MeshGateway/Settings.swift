@@ -46,7 +46,7 @@ extension Hub {
         var idle: [ClientIndex] = []
         for slot in clients.slots {
             guard clients[slot].flags.intersection([.open, .doomed, .ending, .asking]) == .open,
-                clients[slot].flags.isDisjoint(with: .scripting), clients[slot].lists.isEmpty,
+                clients[slot].lists.isEmpty,
                 (now - clients[slot].identity.lastSeenAt).milliseconds / 1_000 > Int64(most)
             else { continue }
             idle.append(ClientIndex(slot))

@@ -36,7 +36,7 @@ extension Server {
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         beginServing()
         noteReadiness()
-        return edge.gateway.hub.open(address: address, origin: origin, at: now)
+        return edge.gateway.open(address: address, origin: origin, at: now)
     }
 
     /// From now on what comes for clients, and for sessions, is looked at.

@@ -214,7 +214,7 @@ public struct Server: ~Copyable {
             for client in edge.gateway.hub.overdue(at: now) {
                 effects.orders.append(.close(client))
             }
-            for client in edge.gateway.hub.idleClients(at: now) where !isWaiting(client) {
+            for client in edge.gateway.idleClients(at: now) where !isWaiting(client) {
                 counters[.idleClientsEnded] &+= 1
                 effects.orders.append(.close(client))
             }

@@ -53,9 +53,8 @@ private let token = "0000000000000001-" + String(repeating: "0", count: 32)
         let answer = harness.readBytes(client)
         let text = words.map { String(decoding: $0.prefix(40), as: UTF8.self) }
         #expect(isWellFormed(answer), "\(text)")
-        let isSilenced =
-            harness.gateway.hub.clients[client.slot].flags
-            .intersection([.replyOff, .replySkip, .doomed]) != []
+        let isHeard = harness.gateway.conversations[client].replies == .on
+        let isSilenced = !isHeard || harness.gateway.hub.isDoomed(client)
         #expect(!answer.isEmpty || isSilenced || harness.ended.contains(client), "\(text)")
         // Time does not pass here.
         harness.gateway.endPause()

@@ -246,9 +246,9 @@ import Testing
         }
         #expect(harness.gateway.decodedLine == Array("ax".utf8))
         harness.close(client)
-        let left =
-            harness.gateway.redis.scripts.runs.count + harness.gateway.redis.long.resting.count
-        #expect(left == 0)
+        let isPlain = harness.gateway.conversations[client].isPlain
+        let resting = harness.gateway.redis.resting.count
+        #expect(isPlain && resting == 0)
         #expect(run("PING", harness: &harness) == "+PONG·")
     }
 }

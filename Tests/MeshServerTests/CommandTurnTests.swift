@@ -12,8 +12,8 @@ import Testing
         for _ in 0..<count - 2 { _ = servers.open() }
         let (asker, other) = (servers.open(), servers.open())
         servers.mesh.send(Array("CLIENT LIST\r\nECHO end\r\n".utf8), from: asker, 0)
-        let begun = servers.mesh.hosts[0].server.edge.gateway.redis.long.commands[asker]
-        guard case .listing(let listing) = begun else {
+        let begun = servers.mesh.hosts[0].server.edge.gateway.conversations[asker].phase
+        guard case .working(.listing(let listing), _) = begun else {
             Issue.record("the list does not go on")
             return
         }
@@ -21,8 +21,8 @@ import Testing
         #expect(servers.read(asker) == "")
         servers.mesh.send(Array("PING\r\n".utf8), from: other, 0)
         #expect(servers.read(other) == "+PONG·")
-        let goesOn = servers.mesh.hosts[0].server.edge.gateway.redis.long.commands[asker] != nil
-        #expect(goesOn)
+        let isDone = servers.mesh.hosts[0].server.edge.gateway.conversations[asker].isPlain
+        #expect(!isDone)
         servers.run(for: .milliseconds(10))
         let reply = servers.read(asker)
         #expect(reply.hasSuffix("·$3·end·"))
@@ -38,11 +38,11 @@ import Testing
         servers.mesh.send(Array("CLIENT LIST\r\n".utf8), from: asker, 0)
         servers.mesh.close(asker, 0)
         servers.run(for: .milliseconds(10))
-        let (listings, resting) = (
-            servers.mesh.hosts[0].server.edge.gateway.redis.long.commands.count,
-            servers.mesh.hosts[0].server.edge.gateway.redis.long.resting.count
+        let (isPlain, resting) = (
+            servers.mesh.hosts[0].server.edge.gateway.conversations[asker].isPlain,
+            servers.mesh.hosts[0].server.edge.gateway.redis.resting.count
         )
-        #expect(listings == 0 && resting == 0)
+        #expect(isPlain && resting == 0)
     }
 
     @Test(arguments: ["COMMAND", "INFO"])

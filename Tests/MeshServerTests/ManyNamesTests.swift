@@ -118,7 +118,7 @@ import Testing
         servers.mesh.close(client, 0)
         servers.run(for: .milliseconds(200))
         #expect(subscriptions(servers) == 0)
-        let commands = servers.mesh.hosts[0].server.edge.gateway.redis.long.commands.count
-        #expect(commands == 0)
+        let isPlain = servers.mesh.hosts[0].server.edge.gateway.conversations[client].isPlain
+        #expect(isPlain)
     }
 }

@@ -39,7 +39,7 @@ extension Hub {
         }
         counters[.clientCopies] += 1
         let isAhead =
-            clients[slot].flags.isDisjoint(with: [.executing, .gapPending])
+            clients[slot].flags.isDisjoint(with: [.holding, .gapPending])
             && clients[slot].mailbox.waiting.isEmpty
             && outputCount(client) < Self.aheadBytes
         if isAhead {
@@ -175,7 +175,7 @@ extension Hub {
     /// Moves messages from the mailbox to the output, gap notices before what came after the gap.
     mutating func refill(_ client: ClientIndex, all: Bool = false) {
         let slot = client.slot
-        guard clients[slot].flags.isDisjoint(with: [.executing, .doomed, .ending]) else { return }
+        guard clients[slot].flags.isDisjoint(with: [.holding, .doomed, .ending]) else { return }
         while all || outputCount(client) < Self.aheadBytes {
             announceGaps(client)
             guard !clients[slot].mailbox.waiting.isEmpty else { return }

@@ -15,7 +15,6 @@ extension Gateway {
     /// messages: so Redis's tools see a client that is behind under every policy.
     func append(_ client: ClientIndex, to line: inout String) {
         let slot = client.slot
-        let flags = hub.clients[slot].flags
         let waiting = hub.clients[slot].output.count + hub.clients[slot].held.count
         let buffered = min(waiting, Self.bufferBytes)
         let blockCount = (waiting - buffered + Self.bufferBytes - 1) / Self.bufferBytes
@@ -43,7 +42,7 @@ extension Gateway {
         add(" db=0 sub=", Int(hub.clients[slot].lists[count: .channel]))
         add(" psub=", Int(hub.clients[slot].lists[count: .pattern]))
         add(" ssub=", Int(hub.clients[slot].lists[count: .shardChannel]))
-        add(" multi=", flags.contains(.queueing) ? hub.clients[slot].transaction.queuedCount : -1)
+        add(" multi=", queuedCount(client))
         add(" qbuf=", hub.clients[slot].charge.input)
         add(" qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=", buffered)
         add(" oll=", blockCount + messageCount)
@@ -52,7 +51,7 @@ extension Gateway {
         add(" events=", waiting > 0 ? "rw" : "r")
         add(
             " cmd=",
-            hub.clients[slot].identity.lastCommand.map { redis.table[$0].fullName } ?? "NULL")
+            conversations[slot].lastCommand.map { redis.table[$0].fullName } ?? "NULL")
         add(" user=", userName(client))
         add(" redir=-1 resp=", hub.clients[slot].isRESP3 ? "3" : "2")
         add(" lib-name=", hub.clients[slot].identity.libraryName)
@@ -62,6 +61,12 @@ extension Gateway {
         add(" attached=", attachedNames(client))
         add(" sessions=", hub.clients[slot].sessions.entries.count)
         add(" marks=", hub.clients[slot].marks.count)
+    }
+
+    /// The commands of the client's transaction; -1: it is in none.
+    private func queuedCount(_ client: ClientIndex) -> Int {
+        guard case .queueing(let transaction) = conversations[client.slot].phase else { return -1 }
+        return transaction.count
     }
 
     /// The address that a client has connected to.
@@ -75,13 +80,13 @@ extension Gateway {
         let flags = hub.clients[client.slot].flags
         var letters = ""
         if hub.clients[client.slot].lists.redisCount > 0 { letters += "P" }
-        if flags.contains(.queueing) { letters += "x" }
+        if conversations[client.slot].isQueueing { letters += "x" }
         if flags.contains(.asking) { letters += "b" }
         if !flags.isDisjoint(with: [.ending, .doomed]) { letters += "c" }
-        if flags.contains(.monitoring) { letters += "O" }
+        if conversations[client.slot].isMonitoring { letters += "O" }
         if hub.clients[client.slot].origin == .unixSocket { letters += "U" }
-        if flags.contains(.noEvict) { letters += "e" }
-        if flags.contains(.noTouch) { letters += "T" }
+        if conversations[client.slot].isNeverEvicted { letters += "e" }
+        if conversations[client.slot].touchesNothing { letters += "T" }
         return letters.isEmpty ? "N" : letters
     }
 

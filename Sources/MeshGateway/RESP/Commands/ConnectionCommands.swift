@@ -15,7 +15,7 @@ extension Gateway {
             fail(client, .syntax(.argumentCount(command: "ping")))
             return
         }
-        if hub.clients[slot].flags.contains(.restricted) {
+        if conversations[slot].isRestricted {
             hub.clients[slot].output.append("*2\r\n$4\r\npong\r\n")
             if arguments.count == 1 {
                 hub.clients[slot].output.append("$0\r\n\r\n")
@@ -93,11 +93,7 @@ extension Gateway {
         }
         hub.become(principal, client)
         if let name { hub.clients[slot].identity.name = name }
-        if isRESP3 {
-            hub.clients[slot].flags.insert(.resp3)
-        } else {
-            hub.clients[slot].flags.remove(.resp3)
-        }
+        hub.clients[slot].flags.set(.resp3, isRESP3)
         chooseRestriction(client)
         let greeting = ReplyValue.map([
             ("server", .text("redis")), ("version", .text(Self.redisVersion)),
@@ -153,10 +149,13 @@ extension Gateway {
         let slot = client.slot
         guard hub.leaveAll(client, &units) else { return false }
         hub.clients[slot].flags.subtract([
-            .resp3, .restricted, .replyOff, .replySkip, .muted, .noEvict, .noTouch, .gaps, .reports,
-            .moves, .gapPending, .confirmsLocally,
+            .resp3, .muted, .gaps, .reports, .moves, .gapPending, .confirmsLocally,
         ])
-        if hub.clients[slot].flags.contains(.monitoring) { endMonitoring(client) }
+        if conversations[slot].isMonitoring { endMonitoring(client) }
+        conversations[slot].isRestricted = false
+        conversations[slot].replies = .on
+        conversations[slot].isNeverEvicted = false
+        conversations[slot].touchesNothing = false
         hub.clients[slot].mailbox.gaps.removeAll()
         hub.clients[slot].mailbox.policy = hub.configuration.slowConsumerPolicy
         hub.chooseTracking(client)
@@ -199,9 +198,9 @@ extension Gateway {
         case .clientReply:
             setReplies(input, client)
         case .clientNoEvict:
-            setFlag(.noEvict, input, client)
+            if let isOn = choice(input, client) { conversations[slot].isNeverEvicted = isOn }
         case .clientNoTouch:
-            setFlag(.noTouch, input, client)
+            if let isOn = choice(input, client) { conversations[slot].touchesNothing = isOn }
         case .clientTracking:
             setTracking(input, client)
         default:
@@ -276,30 +275,29 @@ extension Gateway {
     private mutating func setReplies(_ input: Span<UInt8>, _ client: ClientIndex) {
         let slot = client.slot
         if equals(2, "on", input) {
-            hub.clients[slot].flags.subtract([.replyOff, .replySkip, .muted])
+            conversations[slot].replies = .on
+            hub.clients[slot].flags.remove(.muted)
             ok(client)
         } else if equals(2, "off", input) {
-            hub.clients[slot].flags.formUnion([.replyOff, .muted])
+            conversations[slot].replies = .off
+            hub.clients[slot].flags.insert(.muted)
         } else if equals(2, "skip", input) {
-            if !hub.clients[slot].flags.contains(.replyOff) {
-                hub.clients[slot].flags.formUnion([.replySkip, .muted])
-            }
+            if conversations[slot].replies != .off { conversations[slot].replies = .skipNext }
+            hub.clients[slot].flags.insert(.muted)
         } else {
             fail(client, .syntax(.unknownArgument))
         }
+        chooseWay(client)
     }
 
-    private mutating func setFlag(
-        _ flag: SessionFlags, _ input: Span<UInt8>, _ client: ClientIndex
-    ) {
-        if equals(2, "on", input) {
-            hub.clients[client.slot].flags.insert(flag)
-        } else if equals(2, "off", input) {
-            hub.clients[client.slot].flags.remove(flag)
-        } else {
+    /// ON or OFF; nil: neither, and it is refused.
+    private mutating func choice(_ input: Span<UInt8>, _ client: ClientIndex) -> Bool? {
+        let isOn = equals(2, "on", input)
+        guard isOn || equals(2, "off", input) else {
             fail(client, .syntax(.unknownArgument))
-            return
+            return nil
         }
         ok(client)
+        return isOn
     }
 }

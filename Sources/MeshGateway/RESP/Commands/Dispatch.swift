@@ -18,34 +18,53 @@ extension Gateway {
         guard state.isDisjoint(with: [.ending, .doomed]) else { return .end }
         if state.contains(.asking) { return .blocked }
 
-        if state == .plain, redis.takesShortWay, hub.clients[slot].progress.remaining == 0,
+        if state == .plain, redis.takesShortWay,
             let parts = RESPParser.publish(
                 input, at: offset, requestBytesMax: limits.request.requestBytesMax),
             parts.name.count <= Frame.nameLengthMax
         {
             offset = parts.end
             hub.counters[.commands] += 1
-            hub.clients[slot].identity.lastCommand = .publish
+            conversations[slot].lastCommand = .publish
             hub.clients[slot].identity.lastSeenAt = now
             return .publish(
                 hub.publication(.channel, parts.name, parts.payload, input, by: client))
         }
 
-        if state.contains(.working) { return goOnWithCommand(client) }
-        if state.contains(.skipping) { return skip(input, at: &offset, client) }
+        if state.contains(.busy) {
+            switch conversations[slot].phase {
+            case .working: return goOnWithCommand(client)
+            case .skipping: return skip(input, at: &offset, client)
+            case .scripting:
+                if redis.pause.holdsAll { return awaitPauseEnd(client) }
+                return goOnWithScript(input, at: &offset, client)
+            case .serving, .queueing, .executing: break
+            }
+        }
         if redis.pause.holdsAll { return awaitPauseEnd(client) }
-        if state.contains(.scripting) { return goOnWithScript(input, at: &offset, client) }
-        let start = offset + hub.clients[slot].transaction.queuedBytes
-        let limits = state.contains(.authenticated) ? limits.request : limits.stranger
+        return read(input, at: &offset, client, now)
+    }
+
+    /// Reads a command, and takes it if it is there wholly.
+    private mutating func read(
+        _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex, _ now: Instant
+    ) -> Request {
+        let slot = client.slot
+        let isKnown = hub.clients[slot].flags.contains(.authenticated)
+        let limits = isKnown ? self.limits.request : self.limits.stranger
+        let start = offset + conversations[slot].queuedBytes
         arguments.isDecoded = false
-        let isResuming = hub.clients[slot].progress.remaining > 0
-        if isResuming { swap(&arguments.list, &hub.clients[slot].partial) }
+        let isResuming = !conversations[slot].partial.isEmpty
+        if isResuming { swap(&arguments.list, &conversations[slot].partial.arguments) }
         let outcome = RESPParser.parse(
-            input, at: start, limits: limits, progress: &hub.clients[slot].progress,
+            input, at: start, limits: limits, progress: &conversations[slot].partial.progress,
             into: &arguments.list)
         switch outcome {
         case .command(let size):
-            if isResuming { hub.clients[slot].partial = ArgumentList() }
+            if isResuming {
+                conversations[slot].partial.arguments = ArgumentList()
+                chooseWay(client)
+            }
             arguments.start = start
             arguments.base = start
             return take(size, input, &offset, client, now)
@@ -61,16 +80,17 @@ extension Gateway {
             return take(size, words.span, &offset, client, now)
         case .nothing(let size):
             // Between MULTI and EXEC nothing may be cut out of the middle of the input.
-            if state.contains(.queueing) { return keepInput(size, client) ?? .handled }
+            if conversations[slot].isQueueing { return keepInput(size, client) ?? .handled }
             offset = start + size
             return .handled
         case .incomplete(let needed):
             // A long command is gone on with; a short one is read again.
-            if hub.clients[slot].progress.remaining > 0 {
-                swap(&arguments.list, &hub.clients[slot].partial)
+            if !conversations[slot].partial.isEmpty {
+                swap(&arguments.list, &conversations[slot].partial.arguments)
+                chooseWay(client)
             }
             // A transaction that will be too big is refused before its bytes have come.
-            if start - offset + needed > limits.requestBytesMax, state.contains(.queueing) {
+            if start - offset + needed > limits.requestBytesMax, conversations[slot].isQueueing {
                 return refuse(.tooBig, client)
             }
             return .incomplete(needed: start - offset + needed)
@@ -101,7 +121,7 @@ extension Gateway {
         arguments.size = size
         chooseMuting(client)
         let admission = admit(input, client)
-        if hub.clients[slot].flags.contains(.queueing),
+        if conversations[slot].isQueueing,
             let request = takeIntoTransaction(admission, size, &offset, client)
         {
             return request
@@ -119,9 +139,9 @@ extension Gateway {
             hub.clients[slot].flags.insert(.ending)
             return .end
         case .admitted(let command):
-            hub.clients[slot].identity.lastCommand = command
+            conversations[slot].lastCommand = command
             if !redis.monitors.clients.isEmpty { show(command, input, client) }
-            if hub.clients[slot].flags.contains(.executing) {
+            if case .executing = conversations[slot].phase {
                 if command == .exec { return endExecution(client) }
                 // These two were answered when they were queued.
                 if command == .watch || command == .multi { return .handled }
@@ -130,7 +150,7 @@ extension Gateway {
             guard operation == .publish else { return .command(operation) }
             let request = run(input, client, now)
             // A script's command stays in the input until it ends.
-            if hub.clients[slot].flags.contains(.scripting) { offset = arguments.start }
+            if conversations[slot].isScripting { offset = arguments.start }
             return request
         }
     }
@@ -146,7 +166,7 @@ extension Gateway {
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
-        if hub.clients[client.slot].flags.contains(.scripting) {
+        if isScripting(client) {
             refusePublication(.notPermitted(user: userName(client)), client)
             return
         }
@@ -156,7 +176,7 @@ extension Gateway {
 
     /// The command that was taken last, and waits for leave or is being carried out.
     private func commandAtHand(of client: ClientIndex) -> Command {
-        guard let command = hub.clients[client.slot].identity.lastCommand else {
+        guard let command = conversations[client.slot].lastCommand else {
             preconditionFailure("client \(client) has sent no command")
         }
         return command
@@ -194,12 +214,11 @@ extension Gateway {
     /// EXEC carries out is silenced with EXEC.
     private mutating func chooseMuting(_ client: ClientIndex) {
         let slot = client.slot
-        if hub.clients[slot].flags.contains(.executing) { return }
-        if hub.clients[slot].flags.isDisjoint(with: [.replyOff, .replySkip]) {
-            hub.clients[slot].flags.remove(.muted)
-        } else {
-            hub.clients[slot].flags.insert(.muted)
-            hub.clients[slot].flags.remove(.replySkip)
+        if conversations[slot].holdsMessages { return }
+        hub.clients[slot].flags.set(.muted, conversations[slot].replies != .on)
+        if conversations[slot].replies == .skipNext {
+            conversations[slot].replies = .on
+            chooseWay(client)
         }
     }
 
@@ -247,11 +266,11 @@ extension Gateway {
         if !flags.contains(.authenticated), !spec.traits.contains(.open) {
             return .refused(.rights(.notAuthenticated))
         }
-        if !flags.isDisjoint(with: [.queueing, .executing]), spec.traits.contains(.alone) {
+        if isWithinTransaction(client), spec.traits.contains(.alone) {
             return .refused(.transaction(.notInside))
         }
         // A command that EXEC carries out was judged when it was queued.
-        if flags.contains(.restricted), !flags.contains(.executing),
+        if conversations[client.slot].isRestricted, !flags.contains(.holding),
             !spec.traits.contains(.subscribed)
         {
             // All that CLUSTER can be asked is refused alike; Redis names what was asked.
@@ -300,7 +319,7 @@ extension Gateway {
         case .subscribe: return subscribe(.channel, input, client)
         case .psubscribe: return subscribe(.pattern, input, client)
         case .ssubscribe:
-            if hub.clients[client.slot].flags.contains(.executing) {
+            if hub.clients[client.slot].flags.contains(.holding) {
                 fail(client, .transaction(.subscribingInside))
                 return .handled
             }

@@ -1,25 +1,12 @@
 import MeshCore
 import MeshWire
 
-/// Commands that take longer than a turn of the driver's loop may: they go on in the next.
-struct LongCommands {
-    enum Command {
-        case listing(ClientListing)
-        case reset
-        /// UNSUBSCRIBE and its kin, without a name.
-        case unsubscription(TopicKind)
-    }
-
-    /// By the client that gave it.
-    var commands: [ClientIndex: Command] = [:]
-    /// Clients whose commands, or scripts, go on in the next turn.
-    var resting: [ClientIndex] = []
-
-    /// The client is gone.
-    mutating func forget(_ client: ClientIndex) {
-        commands[client] = nil
-        resting.removeAll { $0 == client }
-    }
+/// A command that takes longer than a turn of the driver's loop may: it goes on in the next.
+enum LongCommand {
+    case listing(ClientListing)
+    case reset
+    /// UNSUBSCRIBE and its kin, without a name.
+    case unsubscription(TopicKind)
 }
 
 /// A CLIENT LIST that has come as far as `nextSlot`.
@@ -42,48 +29,47 @@ struct ClientListing {
 extension Gateway {
     /// The client's command, or script, goes on in another turn: the driver calls `next` for it again.
     mutating func rest(_ client: ClientIndex) -> Request {
-        redis.long.resting.append(client)
+        redis.resting.append(client)
         return .blocked
     }
 
     /// There are clients for `takeResting`.
-    public var hasResting: Bool { !redis.long.resting.isEmpty }
+    public var hasResting: Bool { !redis.resting.isEmpty }
 
     /// Clients whose commands or scripts have gone on for long enough in this turn.
     public mutating func takeResting() -> [ClientIndex] {
         var clients: [ClientIndex] = []
-        swap(&clients, &redis.long.resting)
+        swap(&clients, &redis.resting)
         return clients
     }
 
     /// Begins a command, and carries out as much of it as may be in this turn.
-    mutating func begin(_ command: LongCommands.Command, for client: ClientIndex) -> Request {
-        redis.long.commands[client] = command
-        hub.clients[client.slot].flags.insert(.working)
+    mutating func begin(_ command: LongCommand, for client: ClientIndex) -> Request {
+        let isExecuting = conversations[client.slot].holdsMessages
+        change(client, .working(command, isExecuting: isExecuting))
         return goOnWithCommand(client)
     }
 
     /// In the place of a command: as much more of the one at hand as may be in this turn.
     @inline(never)
     mutating func goOnWithCommand(_ client: ClientIndex) -> Request {
-        // Taken out: what it has gathered is not copied when it grows.
-        guard let command = redis.long.commands.removeValue(forKey: client) else {
+        guard case .working(let command, let isExecuting) = takePhase(client) else {
             preconditionFailure("client \(client) has no command to go on with")
         }
         var units = min(hub.unitsLeft, Work.perEvent)
         let before = units
         defer { hub.charge(before - units) }
-        let rest: LongCommands.Command? =
+        let rest: LongCommand? =
             switch command {
             case .listing(let listing): goOn(with: listing, client, &units).map { .listing($0) }
             case .reset: goOnWithReset(client, &units) ? nil : command
             case .unsubscription(let kind): leaveAll(kind, client, &units) ? nil : command
             }
         if let rest {
-            redis.long.commands[client] = rest
+            change(client, .working(rest, isExecuting: isExecuting))
             return self.rest(client)
         }
-        hub.clients[client.slot].flags.remove(.working)
+        change(client, isExecuting ? .executing : .serving)
         return .handled
     }
 

@@ -39,8 +39,8 @@ extension Gateway {
     /// Answers `.report(.monitor)`.
     public mutating func beginMonitoring(_ client: ClientIndex, wallMicroseconds: Int64) {
         redis.monitors.wallOffset = wallMicroseconds - hub.now.nanoseconds / 1_000
-        if !hub.clients[client.slot].flags.contains(.monitoring) {
-            hub.clients[client.slot].flags.insert(.monitoring)
+        if !conversations[client.slot].isMonitoring {
+            conversations[client.slot].isMonitoring = true
             redis.monitors.clients.append(client)
             chooseWay()
         }
@@ -48,7 +48,7 @@ extension Gateway {
     }
 
     mutating func endMonitoring(_ client: ClientIndex) {
-        hub.clients[client.slot].flags.remove(.monitoring)
+        conversations[client.slot].isMonitoring = false
         redis.monitors.clients.removeAll { $0 == client }
         chooseWay()
     }
@@ -134,7 +134,7 @@ extension Gateway {
         for client in redis.monitors.clients {
             let slot = client.slot
             guard hub.clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { continue }
-            if hub.clients[slot].flags.contains(.executing) {
+            if hub.clients[slot].flags.contains(.holding) {
                 hub.clients[slot].held.append(line)
                 hub.heldBack(client, .unknown)
             } else {
@@ -192,7 +192,7 @@ extension Gateway {
 
     /// Whether the command at hand publishes, and so waits too; what is queued does not yet.
     func mustHold(_ input: Span<UInt8>, _ client: ClientIndex) -> Bool {
-        guard !hub.clients[client.slot].flags.contains(.queueing), let command = named(input) else {
+        guard !conversations[client.slot].isQueueing, let command = named(input) else {
             return false
         }
         return command.operation == .publish

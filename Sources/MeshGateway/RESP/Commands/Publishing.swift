@@ -10,12 +10,11 @@ extension Gateway {
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
         number: UInt32, nodeCount: Int, isParked: Bool
     ) {
+        let isScript = hub.clients[client.slot].flags.contains(.busy) && isScripting(client)
         let count = hub.published(
             publication, input, by: client, number: number, nodeCount: nodeCount,
-            isParked: isParked)
-        if hub.clients[client.slot].flags.contains(.scripting) {
-            redis.scripts.runs[client]?.published(count)
-        }
+            isParked: isParked, answers: !isScript)
+        if isScript { notePublication(count, client) }
     }
 
     /// Instead of `published`, in whatever state the client is: the command is not carried out, and
@@ -24,10 +23,11 @@ extension Gateway {
         let slot = client.slot
         hub.counters[.commands] -= 1
         // Its SKIP was used up. What a transaction carries out is silenced with EXEC.
-        if hub.clients[slot].flags.contains(.muted),
-            hub.clients[slot].flags.isDisjoint(with: [.replyOff, .executing])
+        if hub.clients[slot].flags.contains(.muted), conversations[slot].replies == .on,
+            !conversations[slot].holdsMessages
         {
-            hub.clients[slot].flags.insert(.replySkip)
+            conversations[slot].replies = .skipNext
+            chooseWay(client)
         }
     }
 
@@ -37,7 +37,7 @@ extension Gateway {
     public mutating func postpone(_ client: ClientIndex) -> Bool {
         let state = hub.clients[client.slot].flags.intersection(.relevant)
         // A script gives its publication again.
-        guard state == .plain || state.contains(.scripting) else { return false }
+        guard state == .plain || isScripting(client) else { return false }
         hub.counters[.commands] -= 1
         return true
     }

@@ -7,6 +7,7 @@ struct RedisState {
     var takesShortWay = false
     var monitors = Monitors()
     var pause = ClientPause()
-    var scripts = Scripts()
-    var long = LongCommands()
+    var scripts = ScriptCache()
+    /// Clients whose commands, or scripts, go on in the next turn.
+    var resting: [ClientIndex] = []
 }

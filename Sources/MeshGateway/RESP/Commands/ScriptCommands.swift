@@ -30,7 +30,7 @@ extension Gateway {
             return
         }
         guard
-            let script = redis.scripts.cache.use(name) ?? (byName ? nil : keep(text, name, client))
+            let script = redis.scripts.use(name) ?? (byName ? nil : keep(text, name, client))
         else {
             if byName { fail(client, .script(.unknown)) }
             return
@@ -42,7 +42,7 @@ extension Gateway {
     private mutating func keep(_ text: [UInt8], _ name: SHA1, _ client: ClientIndex) -> Script? {
         do throws(ScriptError) {
             let script = try ScriptParser.parse(text)
-            redis.scripts.cache.insert(script, name)
+            redis.scripts.insert(script, name)
             return script
         } catch {
             fail(client, .script(.wrong(error)))
@@ -53,16 +53,15 @@ extension Gateway {
     private mutating func begin(
         _ script: Script, _ name: SHA1, keyCount: Int, _ input: Span<UInt8>, _ client: ClientIndex
     ) {
-        let slot = client.slot
         var values: [Slice] = []
         values.reserveCapacity(arguments.count - 3)
         for index in 3..<max(3, arguments.count) { values.append(arguments.list[index]) }
-        let isAlone = !hub.clients[slot].flags.contains(.executing)
-        redis.scripts.runs[client] = ScriptRun(
+        let isAlone = !conversations[client.slot].holdsMessages
+        let run = ScriptRun(
             script, name, arguments: values, keyCount: keyCount,
             line: arguments.isDecoded ? arguments.line : nil,
             commandSize: arguments.size, isAlone: isAlone, bytesMax: limits.request.requestBytesMax)
-        hub.clients[slot].flags.formUnion([.scripting, .executing])
+        change(client, .scripting(run))
     }
 
     // MARK: Going on
@@ -72,13 +71,12 @@ extension Gateway {
     mutating func goOnWithScript(
         _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
     ) -> Request {
-        // Taken out: its arrays are not copied when they are changed.
-        guard var run = redis.scripts.runs.removeValue(forKey: client) else {
+        guard case .scripting(var run) = takePhase(client) else {
             preconditionFailure("client \(client) has no script")
         }
         switch run.advance(input, at: offset) {
         case .publish(let isShard, let name, let payload, let line):
-            redis.scripts.runs[client] = run
+            change(client, .scripting(run))
             guard hub.isReady else {
                 refusePublication(.joining, client)
                 return .handled
@@ -95,13 +93,13 @@ extension Gateway {
             publication.isDecoded = true
             return .publish(publication)
         case .rest:
-            redis.scripts.runs[client] = run
+            change(client, .scripting(run))
             return rest(client)
         case .end(let value):
-            hub.clients[client.slot].flags.remove(.scripting)
+            change(client, .executing)
             answer(value, of: run, input, offset, client)
         case .failed(let fault, let line):
-            hub.clients[client.slot].flags.remove(.scripting)
+            change(client, .executing)
             fail(client, .script(.failed(fault, line: line, name: run.name.text)))
         }
         offset += run.commandSize
@@ -124,7 +122,22 @@ extension Gateway {
 
     /// Instead of `published`: the publication of the client's script is refused.
     mutating func refusePublication(_ fault: ScriptFault, _ client: ClientIndex) {
-        redis.scripts.runs[client]?.refuse(fault)
+        guard case .scripting(var run) = takePhase(client) else { return }
+        run.refuse(fault)
+        change(client, .scripting(run))
+    }
+
+    /// The publication of the client's script has been taken, and went to so many.
+    @inline(never)
+    mutating func notePublication(_ count: Int, _ client: ClientIndex) {
+        guard case .scripting(var run) = takePhase(client) else { return }
+        run.published(count)
+        change(client, .scripting(run))
+    }
+
+    @inline(never)
+    mutating func isScripting(_ client: ClientIndex) -> Bool {
+        conversations[client.slot].isScripting
     }
 
     // MARK: SCRIPT
@@ -132,7 +145,7 @@ extension Gateway {
     mutating func loadScript(_ input: Span<UInt8>, _ client: ClientIndex) {
         let text = bytes(2, input, countMax: Script.textBytesMax + 1)
         let name = SHA1(of: text.span)
-        guard redis.scripts.cache.use(name) != nil || keep(text, name, client) != nil else {
+        guard redis.scripts.use(name) != nil || keep(text, name, client) != nil else {
             return
         }
         reply(client, .text(name.text))
@@ -144,7 +157,7 @@ extension Gateway {
             .array(
                 (2..<arguments.count).map { index in
                     let name = SHA1(hexadecimal: bytes(index, input, countMax: 41))
-                    return .integer(name.map { redis.scripts.cache.contains($0) } == true ? 1 : 0)
+                    return .integer(name.map { redis.scripts.contains($0) } == true ? 1 : 0)
                 }))
     }
 
@@ -156,7 +169,7 @@ extension Gateway {
             fail(client, .script(.flushOption))
             return
         }
-        redis.scripts.cache.removeAll()
+        redis.scripts.removeAll()
         ok(client)
     }
 }

@@ -77,7 +77,7 @@ extension Gateway {
                     "pubsubshard_channels:\(hub.registry.topics.count(.shardChannel))",
                     "total_error_replies:\(hub.counters[.commandErrors])",
                     "expired_keys:0", "evicted_keys:0", "keyspace_hits:0", "keyspace_misses:0",
-                    "number_of_cached_scripts:\(redis.scripts.cache.count)",
+                    "number_of_cached_scripts:\(redis.scripts.count)",
                     "client_output_buffer_limit_disconnections:"
                         + "\(hub.counters[.clientsOverdue])",
                     "acl_access_denied_auth:\(hub.counters[.authenticationFailures])",

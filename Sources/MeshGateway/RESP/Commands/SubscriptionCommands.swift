@@ -154,11 +154,9 @@ extension Gateway {
     /// A RESP2 client with subscriptions may run few commands.
     mutating func chooseRestriction(_ client: ClientIndex) {
         let slot = client.slot
-        if !hub.clients[slot].isRESP3, hub.clients[slot].lists.redisCount > 0 {
-            hub.clients[slot].flags.insert(.restricted)
-        } else {
-            hub.clients[slot].flags.remove(.restricted)
-        }
+        conversations[slot].isRestricted =
+            !hub.clients[slot].isRESP3 && hub.clients[slot].lists.redisCount > 0
+        chooseWay(client)
     }
 }
 

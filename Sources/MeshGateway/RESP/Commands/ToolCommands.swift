@@ -73,7 +73,7 @@ extension Gateway {
                 "subscriptions",
                 .integer(hub.registry.byteCapacity + hub.patterns.index.byteCapacity)
             ),
-            ("scripts", .integer(redis.scripts.cache.byteCount)), ("keys.count", .integer(0)),
+            ("scripts", .integer(redis.scripts.byteCount)), ("keys.count", .integer(0)),
         ]
     }
 

@@ -9,8 +9,7 @@ import MeshWire
 
 extension Gateway {
     mutating func begin(_ client: ClientIndex) {
-        hub.clients[client.slot].transaction = Transaction()
-        hub.clients[client.slot].flags.insert(.queueing)
+        change(client, .queueing(Transaction()))
         ok(client)
     }
 
@@ -22,11 +21,11 @@ extension Gateway {
         switch admission {
         case .refused(let refusal):
             if let end = keepInput(size, client) { return end }
-            hub.clients[slot].flags.insert(.aborted)
+            changeTransaction(client) { $0.isAborted = true }
             fail(client, refusal)
             return .handled
         case .refusedExec(let refusal):
-            endQueueing(client)
+            change(client, .serving)
             offset = arguments.start + size
             fail(client, .transaction(.aborted(because: refusal)))
             return .handled
@@ -41,22 +40,21 @@ extension Gateway {
             fail(client, .transaction(.watchInside))
             return .handled
         case .admitted(.exec):
-            let isAborted = hub.clients[slot].flags.contains(.aborted)
-            let count = hub.clients[slot].transaction.queuedCount
-            endQueueing(client)
-            if isAborted {
+            guard case .queueing(let transaction) = conversations[slot].phase else { return nil }
+            if transaction.isAborted {
+                change(client, .serving)
                 offset = arguments.start + size
                 fail(client, .transaction(.abortedBefore))
                 return .handled
             }
-            hub.clients[slot].flags.insert(.executing)
+            change(client, .executing)
             if !hub.clients[slot].flags.contains(.muted) {
-                hub.clients[slot].output.appendArray(count)
+                hub.clients[slot].output.appendArray(transaction.count)
                 hub.wrote(client)
             }
             return .handled
         case .admitted(.discard):
-            endQueueing(client)
+            change(client, .serving)
             offset = arguments.start + size
             if !hub.clients[slot].flags.contains(.muted) {
                 ok(client)
@@ -64,11 +62,11 @@ extension Gateway {
             }
             return .handled
         case .admitted(let command) where redis.table[command].traits.contains(.unqueued):
-            endQueueing(client)
+            change(client, .serving)
             return nil
         case .admitted:
             if let end = keepInput(size, client) { return end }
-            hub.clients[slot].transaction.queuedCount += 1
+            changeTransaction(client) { $0.count += 1 }
             if !hub.clients[slot].flags.contains(.muted) {
                 hub.clients[slot].output.append("+QUEUED\r\n")
                 hub.wrote(client)
@@ -81,24 +79,30 @@ extension Gateway {
     /// commands that are queued, that are refused, and empty lines. Beyond `requestBytesMax` the
     /// connection ends: what is returned then is not nil.
     mutating func keepInput(_ size: Int, _ client: ClientIndex) -> Request? {
-        let slot = client.slot
-        hub.clients[slot].transaction.queuedBytes += size
-        guard hub.clients[slot].transaction.queuedBytes > limits.request.requestBytesMax else {
+        changeTransaction(client) { $0.bytes += size }
+        guard conversations[client.slot].queuedBytes > limits.request.requestBytesMax else {
             return nil
         }
         return refuse(.tooBig, client)
     }
 
-    private mutating func endQueueing(_ client: ClientIndex) {
-        let slot = client.slot
-        hub.clients[slot].transaction = Transaction()
-        hub.clients[slot].flags.subtract([.queueing, .aborted])
+    private mutating func changeTransaction(
+        _ client: ClientIndex, _ change: (inout Transaction) -> Void
+    ) {
+        guard case .queueing(var transaction) = conversations[client.slot].phase else { return }
+        change(&transaction)
+        conversations[client.slot].phase = .queueing(transaction)
+    }
+
+    /// Whether the command at hand is one of a transaction's, queued or carried out.
+    func isWithinTransaction(_ client: ClientIndex) -> Bool {
+        conversations[client.slot].isQueueing || conversations[client.slot].holdsMessages
     }
 
     /// EXEC has come up again: the replies are complete, and what was held back may follow.
     mutating func endExecution(_ client: ClientIndex) -> Request {
         let slot = client.slot
-        hub.clients[slot].flags.remove(.executing)
+        change(client, .serving)
         // The queue is taken out for the time of the copy: two parts of one session cannot be
         // borrowed through the slab at once.
         var held = ByteQueue()

@@ -10,7 +10,7 @@ extension Gateway {
     ///   own are among the most: its input is to be gone on with now. Call again until it is nil.
     public mutating func noteInput(_ bytes: Int, of client: ClientIndex) -> ClientIndex? {
         let slot = client.slot
-        let argumentBytes = hub.clients[slot].partial.count * MemoryLayout<Slice>.stride
+        let argumentBytes = conversations[slot].partial.arguments.count * MemoryLayout<Slice>.stride
         hub.countInput(bytes <= MemoryShares.inputTrifle ? 0 : bytes + argumentBytes, of: client)
         while let victim = hub.relieveInput() {
             if giveUpCommand(of: victim) { return victim }
@@ -25,9 +25,7 @@ extension Gateway {
     private mutating func giveUpCommand(of client: ClientIndex) -> Bool {
         let slot = client.slot
         hub.counters[.commandsGivenUp] += 1
-        let isWithin = !hub.clients[slot].flags.isDisjoint(with: [
-            .queueing, .executing, .scripting,
-        ])
+        let isWithin = isWithinTransaction(client)
         fail(client, .limit(.unfinishedCommands(bytesMax: hub.configuration.memory.input)))
         if isWithin || !hub.clients[slot].flags.isDisjoint(with: [.asking, .ending, .doomed]) {
             hub.clients[slot].flags.insert(.ending)
@@ -35,10 +33,8 @@ extension Gateway {
             hub.outbox.hasWork = true
             return false
         }
-        hub.clients[slot].progress = RESPProgress()
-        hub.clients[slot].partial = ArgumentList()
-        hub.clients[slot].skip = CommandSkip()
-        hub.clients[slot].flags.insert(.skipping)
+        conversations[slot].partial = Conversation.Partial()
+        change(client, .skipping(CommandSkip()))
         return true
     }
 
@@ -46,12 +42,11 @@ extension Gateway {
     mutating func skip(
         _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
     ) -> Request {
-        let slot = client.slot
+        guard case .skipping(var skip) = conversations[client.slot].phase else { return .handled }
         do throws(RESPError) {
-            let hasPassed = try hub.clients[slot].skip.advance(input, &offset)
-            guard hasPassed else { return .incomplete(needed: 1) }
-            hub.clients[slot].flags.remove(.skipping)
-            return .handled
+            let hasPassed = try skip.advance(input, &offset)
+            change(client, hasPassed ? .serving : .skipping(skip))
+            return hasPassed ? .handled : .incomplete(needed: 1)
         } catch {
             return refuse(error, client)
         }

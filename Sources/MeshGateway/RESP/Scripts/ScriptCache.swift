@@ -44,10 +44,3 @@ struct ScriptCache {
         byteCount = 0
     }
 }
-
-/// The scripts of a node, and those that run.
-struct Scripts {
-    var cache = ScriptCache()
-    /// By client.
-    var runs: [ClientIndex: ScriptRun] = [:]
-}
