@@ -2,7 +2,7 @@
 import PackageDescription
 
 // The targets stand in the order of the path of a byte:
-// bytes → frames → messages → events → Server (Node ⇄ Gateway) → effects → bytes.
+// bytes → frames → messages → events → Server (Node ⇄ Hub) → effects → bytes.
 
 let strict: [SwiftSetting] = [
     .strictMemorySafety(),

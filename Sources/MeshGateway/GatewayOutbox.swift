@@ -21,6 +21,6 @@ public struct GatewayOutbox {
     public var complaints: [ClientTrouble] = []
     /// Clients that waited for a session which has come: the driver goes on with their input.
     package var resumable: [ClientIndex] = []
-    /// CONFIG SET has changed something that the driver looks after (`Gateway.settings`).
+    /// CONFIG SET has changed something that the driver looks after (`Hub.settings`).
     public var hasNewSettings = false
 }

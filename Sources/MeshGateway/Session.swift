@@ -54,6 +54,8 @@ struct ClientIdentity {
     var id: Int64 = 0
     var openedAt = Instant(nanoseconds: 0)
     var lastSeenAt = Instant(nanoseconds: 0)
+    /// The number that its door has for the operation that it has given last; nil: it has given none.
+    var lastOperation: UInt8?
     /// CLIENT SETNAME and SETINFO.
     var name: [UInt8] = []
     var libraryName: [UInt8] = []

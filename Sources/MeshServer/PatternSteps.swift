@@ -37,7 +37,7 @@ struct PatternSteps {
 
     /// One of those that are served in turn.
     enum Turn {
-        /// The tag is `Gateway.senderTag`: the client's index may be used again by another.
+        /// The tag is `Hub.senderTag`: the client's index may be used again by another.
         case publisher(ClientIndex, tag: UInt64, name: [UInt8])
         case lane(NodeID)
     }

@@ -4,7 +4,7 @@ import MeshGateway
 /// Clients that are not listened to for a while, and why.
 struct Pause {
     struct Publisher {
-        /// `Gateway.senderTag`: the client's index may be used again by another.
+        /// `Hub.senderTag`: the client's index may be used again by another.
         var tag: UInt64
         var client: ClientIndex
         var cause: Cause
@@ -18,7 +18,7 @@ struct Pause {
     }
 
     struct Waiting {
-        /// `Gateway.senderTag`
+        /// `Hub.senderTag`
         var tag: UInt64
         var client: ClientIndex
 

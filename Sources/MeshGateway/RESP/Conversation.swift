@@ -47,7 +47,6 @@ struct Conversation: ~Copyable {
     /// CLIENT NO-EVICT and NO-TOUCH, which mean nothing here but are shown.
     var isNeverEvicted = false
     var touchesNothing = false
-    var lastCommand: Command?
 
     /// A PUBLISH takes the short way.
     var isPlain: Bool {

@@ -51,7 +51,7 @@ extension Gateway {
         add(" events=", waiting > 0 ? "rw" : "r")
         add(
             " cmd=",
-            conversations[slot].lastCommand.map { redis.table[$0].fullName } ?? "NULL")
+            lastCommand(of: client).map { redis.table[$0].fullName } ?? "NULL")
         add(" user=", userName(client))
         add(" redir=-1 resp=", hub.clients[slot].isRESP3 ? "3" : "2")
         add(" lib-name=", hub.clients[slot].identity.libraryName)

@@ -25,7 +25,7 @@ extension Gateway {
         {
             offset = parts.end
             hub.counters[.commands] += 1
-            conversations[slot].lastCommand = .publish
+            hub.clients[slot].identity.lastOperation = Command.publish.rawValue
             hub.clients[slot].identity.lastSeenAt = now
             return .publish(
                 hub.publication(.channel, parts.name, parts.payload, input, by: client))
@@ -139,7 +139,7 @@ extension Gateway {
             hub.clients[slot].flags.insert(.ending)
             return .end
         case .admitted(let command):
-            conversations[slot].lastCommand = command
+            hub.clients[slot].identity.lastOperation = command.rawValue
             if !redis.monitors.clients.isEmpty { show(command, input, client) }
             if case .executing = conversations[slot].phase {
                 if command == .exec { return endExecution(client) }
@@ -174,9 +174,14 @@ extension Gateway {
         fail(client, .rights(.notPermitted(user: userName(client), command: name)))
     }
 
+    /// The command that the client has sent last, as far as it was one.
+    func lastCommand(of client: ClientIndex) -> Command? {
+        hub.clients[client.slot].identity.lastOperation.flatMap { Command(rawValue: $0) }
+    }
+
     /// The command that was taken last, and waits for leave or is being carried out.
     private func commandAtHand(of client: ClientIndex) -> Command {
-        guard let command = conversations[client.slot].lastCommand else {
+        guard let command = lastCommand(of: client) else {
             preconditionFailure("client \(client) has sent no command")
         }
         return command

@@ -10,7 +10,24 @@ extension Gateway {
         _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
         number: UInt32, nodeCount: Int, isParked: Bool
     ) {
-        let isScript = hub.clients[client.slot].flags.contains(.busy) && isScripting(client)
+        if hub.clients[client.slot].flags.contains(.busy) {
+            publishedAmongOthers(
+                publication, input, by: client, number: number, nodeCount: nodeCount,
+                isParked: isParked)
+            return
+        }
+        hub.published(
+            publication, input, by: client, number: number, nodeCount: nodeCount,
+            isParked: isParked, answers: true)
+    }
+
+    /// The same in a transaction, or in a script, which gets the answer.
+    @inline(never)
+    private mutating func publishedAmongOthers(
+        _ publication: Publication, _ input: Span<UInt8>, by client: ClientIndex,
+        number: UInt32, nodeCount: Int, isParked: Bool
+    ) {
+        let isScript = conversations[client.slot].isScripting
         let count = hub.published(
             publication, input, by: client, number: number, nodeCount: nodeCount,
             isParked: isParked, answers: !isScript)
