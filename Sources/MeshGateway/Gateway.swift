@@ -81,9 +81,11 @@ public struct Gateway: ~Copyable {
 
     /// See `Hub.open`.
     public mutating func open(
-        address: String, origin: ClientOrigin, at now: Instant
+        address: String, peer: Endpoint? = nil, origin: ClientOrigin, at now: Instant
     ) -> ClientIndex? {
-        guard let client = hub.open(address: address, origin: origin, at: now) else { return nil }
+        guard let client = hub.open(address: address, peer: peer, origin: origin, at: now) else {
+            return nil
+        }
         while conversations.count <= client.slot { conversations.append(Conversation()) }
         return client
     }

@@ -7,6 +7,8 @@ public struct GatewayConfiguration: Sendable {
     public var clientCountMax = 10_000
     /// The most that CONFIG SET maxclients can ask for: the driver has room for so many.
     public var clientCountBound = 1_000_000
+    /// Hosts that have any number of connections, because many clients are behind them.
+    public var trustedProxies: [AddressRange] = []
     /// A client that listens to nothing and has said nothing for so many seconds is ended; 0: none is.
     public var idleSecondsMax = 0
     /// Silence in seconds after which the driver asks whether a client is still there; 0: never.
@@ -64,6 +66,9 @@ public struct GatewayConfiguration: Sendable {
     public var sharesMachine = false
 
     public init() {}
+
+    /// The connections that one host of another machine may have.
+    var clientsOfHostMax: Int { max(1, clientCountMax / 2) }
 
     /// The bounds of commands.
     func requestLimits(isAuthenticated: Bool) -> RESPLimits {

@@ -1,12 +1,14 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 41>
+public typealias GatewayCounters = Counters<GatewayCounter, 42>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
     case connectionsAccepted = "(unshown) Connections of clients; INFO has them."
     case connectionsRefused =
         "(unshown) Connections refused because of `clientCountMax`; INFO has them."
+    case connectionsOfHostsRefused =
+        "Connections refused because their host had half of `--max-clients`."
     case commands = "Commands of clients."
     case commandErrors = "Commands answered with an error."
     /// PUBLISH, SPUBLISH, MESH.SEND.

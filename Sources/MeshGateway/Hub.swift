@@ -65,6 +65,7 @@ public struct Hub: ~Copyable {
     var configuration: GatewayConfiguration
     let hasher: KeyHasher
     var clients = SlotTable<Session>()
+    private var hosts = ClientHosts()
     /// The number of the connection that comes next.
     private var nextClientID: Int64 = 1
     var isReady = false
@@ -100,20 +101,29 @@ public struct Hub: ~Copyable {
         patterns = SubscribedPatterns(hasher: hasher, secret: tableSecret)
     }
 
-    /// A new connection; nil when `clientCountMax` is reached: send `refusal` and close it.
+    /// A new connection; nil when `clientCountMax` is reached, or half of it by connections of the same
+    /// host: send `refusal` and close it.
     ///
     /// - Parameters:
     ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`.
+    ///   - peer: the same, of a connection over the network.
     ///   - origin: see `Credentials`.
     public mutating func open(
-        address: String, origin: ClientOrigin, at now: Instant
+        address: String, peer: Endpoint? = nil, origin: ClientOrigin, at now: Instant
     ) -> ClientIndex? {
         guard clientCount < configuration.clientCountMax else {
             counters[.connectionsRefused] += 1
             return nil
         }
+        let host = peer.flatMap { countedHost(of: $0, origin) }
+        if let host, hosts.count(host) >= configuration.clientsOfHostMax {
+            counters[.connectionsRefused] += 1
+            noteTrouble(.connectionsOfHostsRefused, from: address)
+            return nil
+        }
         let slot = clients.insert(Session())
         let client = ClientIndex(slot)
+        if let host { hosts.add(client, of: host) }
         clients[slot].flags = .open
         clients[slot].origin = origin
         become(configuration.credentials.principal(from: origin), client)
@@ -145,6 +155,7 @@ public struct Hub: ~Copyable {
         let isDirty = clients[slot].flags.contains(.dirty)
         clients[slot].mailbox.empty(&stored)
         refund(client)
+        hosts.remove(client)
         // The index may be used again before the driver looks into `outbox.dirty`.
         if isDirty { outbox.dirty.removeAll { $0 == client } }
         remove(client)
@@ -168,6 +179,15 @@ public struct Hub: ~Copyable {
         case .standard: clients[slot].flags.insert(.authenticated)
         case .administrator: clients[slot].flags.formUnion([.authenticated, .administrator])
         }
+    }
+
+    /// The host of a connection, if its connections are counted: those of this machine are not, nor those of
+    /// proxies, behind which many clients are.
+    private func countedHost(of peer: Endpoint, _ origin: ClientOrigin) -> HostAddress? {
+        guard origin == .elsewhere,
+            !configuration.trustedProxies.contains(where: { $0.contains(peer) })
+        else { return nil }
+        return HostAddress(peer)
     }
 
     /// The bytes of the patterns in the mesh; the driver sets it before clients subscribe.

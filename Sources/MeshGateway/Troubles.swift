@@ -67,6 +67,16 @@ extension Hub {
         tell(trouble)
     }
 
+    /// The same for a connection that is refused.
+    @inline(never)
+    mutating func noteTrouble(_ counter: GatewayCounter, from address: String) {
+        counters[counter] &+= 1
+        guard let sum = outbox.troubles.rise(counter, by: 1, at: now) else { return }
+        var trouble = ClientTrouble(counter: counter, count: sum)
+        trouble.address = address
+        tell(trouble)
+    }
+
     /// The same for a session whose client is away.
     @inline(never)
     mutating func noteTrouble(

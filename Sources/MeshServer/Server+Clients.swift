@@ -27,16 +27,17 @@ extension Server {
     ///
     /// - Parameters:
     ///   - address: where it comes from, for CLIENT LIST: `127.0.0.1:50123`, `/run/mesh.sock:0`.
+    ///   - peer: the same, of a connection over the network; nil: its host's connections are not counted.
     ///   - origin: see `Credentials`.
     public mutating func open(
-        address: String, origin: ClientOrigin, at now: Instant
+        address: String, peer: Endpoint? = nil, origin: ClientOrigin, at now: Instant
     ) -> ClientIndex? {
         self.now = now
         edge.gateway.hub.now = now
         if !servesClients { nextOverdueCheck = now + .seconds(1) }
         beginServing()
         noteReadiness()
-        return edge.gateway.open(address: address, origin: origin, at: now)
+        return edge.gateway.open(address: address, peer: peer, origin: origin, at: now)
     }
 
     /// From now on what comes for clients, and for sessions, is looked at.

@@ -15,6 +15,7 @@ extension Reactor {
 
     mutating func takeClient(_ stream: Stream, _ peer: Endpoint, from listener: Listener) {
         let address: String
+        var host: Endpoint?
         let origin: ClientOrigin
         switch listener.place {
         case .file(let file):
@@ -23,9 +24,10 @@ extension Reactor {
             origin = .unixSocket
         case .network:
             address = peer.description
+            host = peer
             origin = isLocal(peer, stream) ? .machine : .elsewhere
         }
-        guard let client = server.open(address: address, origin: origin, at: now) else {
+        guard let client = server.open(address: address, peer: host, origin: origin, at: now) else {
             counters[.connectionsRefused] &+= 1
             refuse(stream)
             return

@@ -81,7 +81,12 @@ enum NodeSubcommand {
             help: "What waits for a slow client that drops (8mb), 1kb … 1gb."),
         Flag(
             name: "max-clients", argument: "N",
-            help: "Connections of Redis clients at once, 1 … 1000000 (10000)."),
+            help: "Connections of Redis clients at once, 1 … 1000000 (10000); from one\n"
+                + "host of another machine half as many."),
+        Flag(
+            name: "trusted-proxy", argument: "ADDRESS[/BITS]",
+            help: "A host, or a network, of which connections are not counted so,\n"
+                + "because many clients are behind it; repeat it for several."),
         Flag(
             name: "memory", argument: "BYTES",
             help: "What clients may take together, 64mb or more (a quarter of the\n"
@@ -283,6 +288,13 @@ enum NodeSubcommand {
                 throw UsageError("max-clients: '\(text)' is not a number from 1 to 1000000")
             }
             gateway.clientCountMax = count
+        }
+        for text in values["trusted-proxy"] ?? [] {
+            guard let range = MeshNode.addressRange(text) else {
+                throw UsageError(
+                    "trusted-proxy: '\(text)' is neither an address nor a network as 10.0.0.0/8")
+            }
+            gateway.trustedProxies.append(range)
         }
         if let text = values["output-limit"]?.last {
             if let fault = gateway.setOutputLimits("pubsub " + text) {

@@ -10,6 +10,12 @@ enum Resolver {
             || inet_pton(AF_INET6, host, &bytes) == 1
     }
 
+    /// An address as it stands, without asking anybody; nil for anything else.
+    static func numeric(_ host: String) -> Endpoint? {
+        guard isNumeric(host) else { return nil }
+        return try? endpoints(of: HostPort(host: host, port: 0)).first
+    }
+
     /// Every address of the host, IPv4 first: what listens on `127.0.0.1` is then found under
     /// `localhost` too. Never empty.
     static func endpoints(of address: HostPort) throws(MeshNodeError) -> [Endpoint] {

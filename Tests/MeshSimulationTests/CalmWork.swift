@@ -183,7 +183,7 @@ struct CalmWork {
         case .clientsOverdue, .clientProtocolErrors, .clientsKilled, .subscriptionsRefused: never
         case .clientsEndedForMemory, .mailboxesShed, .commandsGivenUp: never
         case .answersCut, .answersMalformed, .authenticationFailures: never
-        case .keyspaceNotificationsAsked: never
+        case .keyspaceNotificationsAsked, .connectionsOfHostsRefused: never
         }
     }
 

@@ -1,5 +1,6 @@
 import Foundation
 import MeshGateway
+import MeshWire
 import Smallworld
 import Testing
 
@@ -29,7 +30,10 @@ import Testing
         ("log-level", "loud"), ("max-clients", "0"), ("max-clients", "1000001"),
         ("max-clients", "x"), ("log-format", "xml"), ("memory", "63mb"), ("memory", "much"),
         ("message-max", "65mb"), ("message-max", "1"), ("password-file", "/no/such/file"),
-        ("operator-password-file", "/dev/null"),
+        ("operator-password-file", "/dev/null"), ("trusted-proxy", "proxy1"),
+        ("trusted-proxy", "10.0.0.0/33"), ("trusted-proxy", "10.0.0.0/"),
+        ("trusted-proxy", "::/129"),
+        ("trusted-proxy", "10.0.0.0/8/8"), ("trusted-proxy", ""), ("trusted-proxy", "10.0.0.0/-1"),
     ]) func `a wrong value is an error that names the setting`(name: String, value: String) {
         #expect {
             try options([name: [value]])
@@ -41,6 +45,15 @@ import Testing
     @Test func `the number of clients is a setting`() throws {
         #expect(try options(["max-clients": ["1"]]).gateway.clientCountMax == 1)
         #expect(try options(["max-clients": ["1000000"]]).gateway.clientCountMax == 1_000_000)
+    }
+
+    @Test func `proxies are addresses and networks`() throws {
+        let proxies = try options(["trusted-proxy": ["10.0.0.5", "2001:db8::/32"]]).gateway
+            .trustedProxies
+        #expect(proxies.count == 2)
+        #expect(proxies[0].contains(Endpoint(ipv4: 0x0A00_0005, port: 1)))
+        #expect(!proxies[0].contains(Endpoint(ipv4: 0x0A00_0006, port: 1)))
+        #expect(proxies[1].contains(Endpoint(ipv6High: 0x2001_0DB8 << 32 | 1, low: 2, port: 1)))
     }
 
     @Test func `memory and the largest message are settings`() throws {
