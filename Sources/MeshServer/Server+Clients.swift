@@ -63,7 +63,7 @@ extension Server {
         case .handled: break
         case .incomplete(let needed): return .incomplete(needed: needed)
         case .command(let operation):
-            return carryOut(operation, bytes, from: client, &effects)
+            return carryOut(operation, bytes, &offset, from: client, &effects)
         case .blocked:
             if edge.gateway.hasResting { hasSteps = true }
             return .paused
@@ -79,8 +79,8 @@ extension Server {
     /// Every command but those that publish, which come often.
     @inline(never)
     private mutating func carryOut(
-        _ operation: Operation, _ bytes: Span<UInt8>, from client: ClientIndex,
-        _ effects: inout ServerEffects
+        _ operation: Operation, _ bytes: Span<UInt8>, _ offset: inout Int,
+        from client: ClientIndex, _ effects: inout ServerEffects
     ) -> ClientStep {
         defer { settle(&effects) }
         guard admit(operation, edge.gateway.hub.principal(of: client)) else {
@@ -89,7 +89,7 @@ extension Server {
         }
         if operation == .subscribe { edge.gateway.hub.meshPatternBytes = node.patternBytes }
         let before = edge.gateway.hub.outputCount(client)
-        let request = edge.gateway.carryOut(bytes, from: client, now: now)
+        let request = edge.gateway.carryOut(bytes, at: &offset, from: client, now: now)
         if !edge.gateway.hub.outbox.changes.isEmpty { applyChanges(&effects) }
         switch request {
         case .handled: break

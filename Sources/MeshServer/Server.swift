@@ -45,7 +45,7 @@ public struct ServerOptions: Sendable {
 /// the two say to one another.
 ///
 ///     bytes of a link ──▶ handle(event) ─┐                    ┌─▶ effects: send, dial, close, log
-///                                        ├─ Node ⇄ Gateway ───┤
+///                                        ├─ Node ⇄ Hub ───────┤
 ///     bytes of a client ─▶ command() ────┘                    └─▶ outputs of clients: flush()
 ///
 /// Pure: no socket, no clock, no randomness but the seed. The reactor drives one with sockets, the

@@ -100,7 +100,8 @@ import Testing
         var request = harness.gateway.next(
             input.span, at: &offset, from: client, now: harness.now)
         if case .command = request {
-            request = harness.gateway.carryOut(input.span, from: client, now: harness.now)
+            request = harness.gateway.carryOut(
+                input.span, at: &offset, from: client, now: harness.now)
         }
         guard case .report = request, case .online(let users) = harness.gateway.report else {
             Issue.record("the node was not asked")

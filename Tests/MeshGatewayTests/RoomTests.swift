@@ -8,6 +8,15 @@ import Testing
 @Suite struct RoomTests {
     private static let refusal = "-ERR this node has all the subscriptions that it may have·"
 
+    /// Subscribes to very many patterns, which takes several turns.
+    private func subscribe(
+        _ client: ClientIndex, _ patterns: [[UInt8]], _ harness: inout Harness
+    ) -> String {
+        harness.send(client, command([Array("PSUBSCRIBE".utf8)] + patterns))
+        harness.pass(.milliseconds(50))
+        return harness.read(client)
+    }
+
     @Test func `the same 9,000 patterns fit on a second connection`() {
         var configuration = GatewayConfiguration()
         configuration.patternCountMax = 16_384
@@ -15,19 +24,18 @@ import Testing
         let names = (0..<9_000).map { Array("doc:\($0):*".utf8) }
         for _ in 0..<2 {
             let client = harness.open()
-            let answer = harness.exchange(client, [Array("PSUBSCRIBE".utf8)] + names)
+            let answer = subscribe(client, names, &harness)
             #expect(answer.hasSuffix(":9000·"), "\(answer.prefix(70))")
         }
         let count = harness.gateway.hub.patternCount
         #expect(count == 9_000)
         let third = harness.open()
         let others = (0..<9_000).map { Array("other:\($0):*".utf8) }
-        let refused = harness.exchange(third, [Array("PSUBSCRIBE".utf8)] + others)
+        let refused = subscribe(third, others, &harness)
         #expect(refused == "-ERR a node has at most 16384 patterns·")
         // Up to the bound: one that is there, one twice, and as many as are left.
         let rest = (0..<16_384 - 9_000).map { Array("other:\($0):*".utf8) }
-        let taken = harness.exchange(
-            third, [Array("PSUBSCRIBE".utf8), names[0], rest[0]] + rest)
+        let taken = subscribe(third, [names[0], rest[0]] + rest, &harness)
         #expect(taken.hasSuffix(":\(rest.count + 1)·"), "\(taken.prefix(70))")
         let one = harness.exchange(third, "PSUBSCRIBE one:*\r\n")
         #expect(one == "-ERR a node has at most 16384 patterns·")

@@ -121,4 +121,85 @@ import Testing
         let isPlain = servers.mesh.hosts[0].server.edge.gateway.conversations[client].isPlain
         #expect(isPlain)
     }
+
+    // MARK: Commands of very many names
+
+    /// A command with this many names, as an array or as a line.
+    private func text(_ command: String, _ names: [String], isLine: Bool) -> String {
+        if isLine {
+            return "\(command) '\(names[0])' \(names.dropFirst().joined(separator: " "))\r\n"
+        }
+        let words = [command] + names
+        return "*\(words.count)\r\n" + words.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
+    }
+
+    /// Reads until the text ends so.
+    private func read(_ servers: Servers, _ client: ClientIndex, until end: String) -> String {
+        var reply = servers.read(client)
+        for _ in 0..<1_000 where !reply.hasSuffix(end) {
+            servers.run(for: .milliseconds(1))
+            reply += servers.read(client)
+        }
+        return reply
+    }
+
+    @Test(arguments: ["subscribe", "psubscribe", "ssubscribe"], [false, true])
+    func `many names are subscribed to in steps, each once and in order`(
+        command: String, isLine: Bool
+    ) {
+        let servers = Servers(2)
+        let (client, other, far) = (servers.open(), servers.open(), servers.open(1))
+        let count = isLine ? 6_000 : 20_000
+        let names = (0..<count).map { "n\($0)" }
+        let start = text(command, names, isLine: isLine)
+        servers.mesh.send(Array((start + "PING\r\n").utf8), from: client, 0)
+        #expect(subscriptions(servers) <= 2 * Gateway.namesPerEvent)
+        servers.mesh.send(Array("PING\r\n".utf8), from: other, 0)
+        #expect(servers.read(other) == "+PONG·")
+        let expected = names.enumerated().map { index, name in
+            "*3·$\(command.count)·\(command)·$\(name.count)·\(name)·:\(index + 1)·"
+        }
+        let pong = "*2·$4·pong·$0··"
+        #expect(read(servers, client, until: pong) == expected.joined() + pong)
+        #expect(subscriptions(servers) == count)
+        let publish = command == "ssubscribe" ? "SPUBLISH" : "PUBLISH"
+        #expect(servers.exchange(far, "\(publish) n\(count - 1) x\r\n", 1) == ":1·")
+
+        let ends = [
+            "subscribe": "unsubscribe", "psubscribe": "punsubscribe", "ssubscribe": "sunsubscribe",
+        ]
+        let end = ends[command]!
+        servers.send(text(end, names, isLine: isLine) + "PING\r\n", from: client)
+        let reply = read(servers, client, until: "+PONG·")
+        #expect(reply.components(separatedBy: "$\(end.count)·\(end)·").count == count + 1)
+        #expect(reply.hasSuffix(":0·+PONG·"))
+        #expect(subscriptions(servers) == 0)
+    }
+
+    @Test func `within a transaction the steps come before what is queued behind`() {
+        let servers = Servers(1)
+        let client = servers.open()
+        let names = (0..<5_000).map { "n\($0)" }
+        let command = text("SUBSCRIBE", names, isLine: false)
+        servers.send("HELLO 3\r\n", from: client)
+        _ = servers.read(client)
+        servers.send("MULTI\r\n\(command)ECHO behind\r\nEXEC\r\nECHO end\r\n", from: client)
+        let reply = read(servers, client, until: "$3·end·")
+        #expect(reply.hasPrefix("+OK·+QUEUED·+QUEUED·*2·>3·$9·subscribe·$2·n0·:1·"))
+        #expect(reply.hasSuffix("$5·n4999·:5000·$6·behind·$3·end·"))
+    }
+
+    @Test func `a client that goes in the middle of them leaves nothing behind`() {
+        let servers = Servers(1)
+        let client = servers.open()
+        let names = (0..<20_000).map { "n\($0)" }
+        servers.mesh.send(Array(text("SUBSCRIBE", names, isLine: false).utf8), from: client, 0)
+        servers.run(for: .zero)
+        servers.mesh.close(client, 0)
+        servers.run(for: .milliseconds(200))
+        #expect(subscriptions(servers) == 0)
+        let next = servers.open()
+        #expect(next == client)
+        #expect(servers.exchange(next, "SUBSCRIBE a\r\n") == "*3·$9·subscribe·$1·a·:1·")
+    }
 }

@@ -33,7 +33,7 @@ extension Gateway {
 
         if state.contains(.busy) {
             switch conversations[slot].phase {
-            case .working: return goOnWithCommand(client)
+            case .working: return goOnWithCommand(input, at: &offset, client)
             case .skipping: return skip(input, at: &offset, client)
             case .scripting:
                 if redis.pause.holdsAll { return awaitPauseEnd(client) }
@@ -156,12 +156,21 @@ extension Gateway {
     }
 
     /// Carries out the command that `next` has answered `.command` for, on the same input.
+    ///
+    /// - Parameter offset: goes back to the command if it stays in the input, because it takes longer than
+    ///   a turn.
     public mutating func carryOut(
-        _ input: Span<UInt8>, from client: ClientIndex, now: Instant
+        _ input: Span<UInt8>, at offset: inout Int, from client: ClientIndex, now: Instant
     ) -> Request {
-        if !arguments.isDecoded { return run(input, client, now) }
-        let line = arguments.line
-        return run(line.span, client, now)
+        let request: Request
+        if arguments.isDecoded {
+            let line = arguments.line
+            request = run(line.span, client, now)
+        } else {
+            request = run(input, client, now)
+        }
+        if case .working(.names, _) = conversations[client.slot].phase { offset = arguments.start }
+        return request
     }
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.

@@ -7,6 +7,23 @@ enum LongCommand {
     case reset
     /// UNSUBSCRIBE and its kin, without a name.
     case unsubscription(TopicKind)
+    /// SUBSCRIBE, UNSUBSCRIBE and their kin, of very many names.
+    case names(ManyNames)
+}
+
+/// A command of very many names, of which the first ones have been seen to. It stays at the front of the
+/// input; its arguments are the conversation's (`Conversation.Partial`).
+struct ManyNames {
+    let kind: TopicKind
+    let isJoining: Bool
+    /// The growth that the first ones would cause, as long as it has to be known before anything is done;
+    /// nil: there is room.
+    var growth: MeasuredGrowth?
+    var nextArgument = 1
+    /// Bytes of the command in the input.
+    let size: Int
+    /// The words of an inline command, which do not lie in the input.
+    let line: [UInt8]?
 }
 
 /// A CLIENT LIST that has come as far as `nextSlot`.
@@ -47,12 +64,29 @@ extension Gateway {
     mutating func begin(_ command: LongCommand, for client: ClientIndex) -> Request {
         let isExecuting = conversations[client.slot].holdsMessages
         change(client, .working(command, isExecuting: isExecuting))
-        return goOnWithCommand(client)
+        var offset = 0
+        return goOnWithCommand(Span(), at: &offset, client)
+    }
+
+    /// Begins a command of very many names in the next turn: see `carryOut`.
+    mutating func beginNames(
+        _ kind: TopicKind, isJoining: Bool, hasRoom: Bool, for client: ClientIndex
+    ) -> Request {
+        let names = ManyNames(
+            kind: kind, isJoining: isJoining, growth: hasRoom ? nil : MeasuredGrowth(),
+            size: arguments.size,
+            line: arguments.isDecoded ? arguments.line : nil)
+        swap(&arguments.list, &conversations[client.slot].partial.arguments)
+        let isExecuting = conversations[client.slot].holdsMessages
+        change(client, .working(.names(names), isExecuting: isExecuting))
+        return rest(client)
     }
 
     /// In the place of a command: as much more of the one at hand as may be in this turn.
     @inline(never)
-    mutating func goOnWithCommand(_ client: ClientIndex) -> Request {
+    mutating func goOnWithCommand(
+        _ input: Span<UInt8>, at offset: inout Int, _ client: ClientIndex
+    ) -> Request {
         guard case .working(let command, let isExecuting) = takePhase(client) else {
             preconditionFailure("client \(client) has no command to go on with")
         }
@@ -64,6 +98,7 @@ extension Gateway {
             case .listing(let listing): goOn(with: listing, client, &units).map { .listing($0) }
             case .reset: goOnWithReset(client, &units) ? nil : command
             case .unsubscription(let kind): leaveAll(kind, client, &units) ? nil : command
+            case .names(let names): goOn(with: names, input, &offset, client, &units)
             }
         if let rest {
             change(client, .working(rest, isExecuting: isExecuting))
@@ -98,5 +133,53 @@ extension Gateway {
             return false
         }
         return listing.kind.map { kind(of: ClientIndex(slot)) == $0 } ?? true
+    }
+
+    /// Sees to the arguments from the next one on up to another.
+    ///
+    /// - Returns: whether there is more to do.
+    private mutating func goOn(
+        with names: inout ManyNames, upTo end: Int, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Bool {
+        let range = names.nextArgument..<end
+        names.nextArgument = end
+        guard var growth = names.growth else {
+            change(names.kind, isJoining: names.isJoining, range, input, client)
+            return end < arguments.count
+        }
+        names.growth = nil
+        measure(&growth, names.kind, range, input, client)
+        if end < arguments.count {
+            names.growth = growth
+            return true
+        }
+        names.nextArgument = 1
+        return isAdmitted(names.kind, growth.sum, client)
+    }
+
+    /// - Returns: the rest of the command; nil: it has been carried out, and `offset` is behind it.
+    private mutating func goOn(
+        with names: consuming ManyNames, _ input: Span<UInt8>, _ offset: inout Int,
+        _ client: ClientIndex, _ units: inout Int
+    ) -> LongCommand? {
+        swap(&arguments.list, &conversations[client.slot].partial.arguments)
+        arguments.base = names.line == nil ? offset : 0
+        let end = min(
+            arguments.count, names.nextArgument + max(1, units / Hub.unitsPerSubscription))
+        units -= (end - names.nextArgument) * Hub.unitsPerSubscription
+        let isOver: Bool
+        if let line = names.line {
+            isOver = !goOn(with: &names, upTo: end, line.span, client)
+        } else {
+            isOver = !goOn(with: &names, upTo: end, input, client)
+        }
+        hub.wrote(client)
+        if !isOver {
+            swap(&arguments.list, &conversations[client.slot].partial.arguments)
+            return .names(names)
+        }
+        conversations[client.slot].partial.arguments = ArgumentList()
+        offset += names.size
+        return nil
     }
 }

@@ -92,12 +92,13 @@ extension Gateway {
 
     /// Confirms each user, then asks the driver how they are.
     mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<arguments.count, input, client), hasRoom(.watch, input, client)
+        guard areUsers(1..<arguments.count, input, client),
+            hub.excess(.watch, largestGrowth()) == nil || isAdmitted(.watch, input, client)
         else { return .handled }
         let slot = client.slot
         var users: [AskedUser] = []
         users.reserveCapacity(arguments.count - 1)
-        _ = subscribe(.watch, input, client)
+        change(.watch, isJoining: true, 1..<arguments.count, input, client)
         hub.clients[slot].watching.removeAll()
         for index in 1..<arguments.count {
             let name = arguments[index]

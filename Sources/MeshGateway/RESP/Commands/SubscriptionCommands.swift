@@ -30,49 +30,79 @@ extension Gateway {
                 .syntax(.name(kind == .pattern ? .pattern : .channel, bytesMax: lengthMax)))
             return .handled
         }
-        guard hasRoom(kind, input, client) else { return .handled }
-        if kind != .watch { hub.confirmWhenKnown(client) }
-        for index in 1..<arguments.count {
-            let name = arguments[index]
-            hub.join(client, kind, input, name)
-            confirm(Confirmation.joined(kind), kind, name, input, client)
+        let hasRoom = hub.excess(kind, largestGrowth()) == nil
+        if arguments.count - 1 > Self.namesPerEvent {
+            return beginNames(kind, isJoining: true, hasRoom: hasRoom, for: client)
         }
-        chooseRestriction(client)
+        guard hasRoom || isAdmitted(kind, input, client) else { return .handled }
+        change(kind, isJoining: true, 1..<arguments.count, input, client)
         return .handled
     }
 
+    /// The most names that one event sees to.
+    static var namesPerEvent: Int { Work.perEvent / Hub.unitsPerSubscription }
+
+    /// Begins or ends the subscriptions to these arguments, with a confirmation for each.
+    mutating func change(
+        _ kind: TopicKind, isJoining: Bool, _ range: Range<Int>, _ input: Span<UInt8>,
+        _ client: ClientIndex
+    ) {
+        if isJoining, kind != .watch { hub.confirmWhenKnown(client) }
+        let word = isJoining ? Confirmation.joined(kind) : Confirmation.left(kind)
+        for index in range {
+            let name = arguments[index]
+            if isJoining {
+                hub.join(client, kind, input, name)
+            } else {
+                hub.leave(client, kind, input, name)
+            }
+            confirm(word, kind, name, input, client)
+        }
+        chooseRestriction(client)
+    }
+
+    // MARK: Room
+
+    /// The growth by the arguments if the client had none of them.
+    func largestGrowth() -> Growth {
+        var growth = Growth(subscriptions: arguments.count - 1, topics: arguments.count - 1)
+        for index in 1..<arguments.count { growth.nameBytes += Int(arguments[index].count) }
+        return growth
+    }
+
     /// Whether the node's bounds let the client subscribe to the arguments; otherwise it is refused. What
-    /// is there already does not count.
-    mutating func hasRoom(
+    /// is there already does not count: near a bound each is looked at.
+    mutating func isAdmitted(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
-        let count = arguments.count - 1
-        var most = Growth(subscriptions: count, topics: count)
-        for index in 1..<arguments.count { most.nameBytes += Int(arguments[index].count) }
-        if hub.excess(kind, most) == nil { return true }
-        // Near a bound it is worth while to look at each.
-        guard let reason = hub.excess(kind, growth(kind, input, client)) else { return true }
+        var growth = MeasuredGrowth()
+        measure(&growth, kind, 1..<arguments.count, input, client)
+        return isAdmitted(kind, growth.sum, client)
+    }
+
+    mutating func isAdmitted(
+        _ kind: TopicKind, _ growth: Growth, _ client: ClientIndex
+    ) -> Bool {
+        guard let reason = hub.excess(kind, growth) else { return true }
         hub.noteTrouble(.subscriptionsRefused, of: client)
         fail(client, reason)
         return false
     }
 
-    /// The growth by the arguments, of which each counts once.
-    private func growth(
-        _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Growth {
-        var sum = Growth()
-        var seen: Set<[UInt8]> = []
-        for index in 1..<arguments.count {
-            let growth = hub.growth(kind, arguments[index], input, client)
-            guard growth.subscriptions > 0, seen.insert(bytes(index, input)).inserted else {
+    /// Adds the growth by these arguments.
+    func measure(
+        _ growth: inout MeasuredGrowth, _ kind: TopicKind, _ range: Range<Int>,
+        _ input: Span<UInt8>, _ client: ClientIndex
+    ) {
+        for index in range {
+            let one = hub.growth(kind, arguments[index], input, client)
+            guard one.subscriptions > 0, growth.seen.insert(bytes(index, input)).inserted else {
                 continue
             }
-            sum.subscriptions += growth.subscriptions
-            sum.topics += growth.topics
-            sum.nameBytes += growth.nameBytes
+            growth.sum.subscriptions += one.subscriptions
+            growth.sum.topics += one.topics
+            growth.sum.nameBytes += one.nameBytes
         }
-        return sum
     }
 
     mutating func unsubscribe(
@@ -80,12 +110,10 @@ extension Gateway {
     ) -> Request {
         hub.releaseMailbox(client)
         if arguments.count == 1 { return begin(.unsubscription(kind), for: client) }
-        for index in 1..<arguments.count {
-            let name = arguments[index]
-            hub.leave(client, kind, input, name)
-            confirm(Confirmation.left(kind), kind, name, input, client)
+        if arguments.count - 1 > Self.namesPerEvent {
+            return beginNames(kind, isJoining: false, hasRoom: true, for: client)
         }
-        chooseRestriction(client)
+        change(kind, isJoining: false, 1..<arguments.count, input, client)
         return .handled
     }
 
@@ -158,6 +186,13 @@ extension Gateway {
             !hub.clients[slot].isRESP3 && hub.clients[slot].lists.redisCount > 0
         chooseWay(client)
     }
+}
+
+/// The growth by some arguments of a command, of which each name counts once.
+struct MeasuredGrowth {
+    var sum = Growth()
+    /// The names that the client does not have.
+    var seen: Set<[UInt8]> = []
 }
 
 /// The second line of a confirmation: the word of what was done.
