@@ -5,7 +5,7 @@ struct ClientHosts {
     private var counts: [HostAddress: Int] = [:]
     private var hosts: [ClientIndex: HostAddress] = [:]
 
-    /// - Returns: how many connections the host has.
+    /// The connections that the host has.
     func count(_ host: HostAddress) -> Int { counts[host] ?? 0 }
 
     mutating func add(_ client: ClientIndex, of host: HostAddress) {

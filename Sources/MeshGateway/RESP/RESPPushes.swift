@@ -1,6 +1,6 @@
 import MeshWire
 
-// What clients that read RESP are told without having asked, and what becomes of their operations. Pushes
+// Pushes and messages for clients that read RESP, and the outcomes of their operations. Pushes
 // of RESP2 and RESP3 differ in their first byte.
 
 extension ByteQueue {
