@@ -14,20 +14,37 @@ import Testing
         let first = try MeshNode(options)
         let running = Task { try await first.run() }
 
-        let (ready, whenReady) = AsyncStream.makeStream(of: Void.self)
-        let second = Task {
-            defer { whenReady.finish() }
-            try await Self.join(through: first.ports.mesh.port) { whenReady.yield() }
+        for example in [Self.join, Self.beside] {
+            let (ready, whenReady) = AsyncStream.makeStream(of: Void.self)
+            let joining = Task {
+                defer { whenReady.finish() }
+                try await example(first.ports.mesh.port) { whenReady.yield() }
+            }
+            for await _ in ready { break }
+            joining.cancel()
+            try await joining.value
         }
-        for await _ in ready { break }
-        second.cancel()
-        try await second.value
         first.leave()
         try await running.value
     }
 
+    private static func beside(
+        _ seed: UInt16, _ onReady: @escaping @Sendable () -> Void
+    ) async throws {
+        // Example of README.md
+        var options = MeshNode.Options(seeds: [try HostPort("127.0.0.1:7400")])
+        options.mesh.port = 7401  // beside the node that has 7400
+        options.redis = nil  // this one has no clients
+        options.http = nil
+        options = try onThisMachine(options, seed)  // test
+        options.onReady = onReady  // test
+        let node = try MeshNode(options)
+        try await node.run()  // until its task is cancelled; then it leaves the mesh
+        // The end of the example.
+    }
+
     private static func join(
-        through seed: UInt16, _ onReady: @escaping @Sendable () -> Void
+        _ seed: UInt16, _ onReady: @escaping @Sendable () -> Void
     ) async throws {
         // Example of Sources/Smallworld/MeshNode.swift
         var options = MeshNode.Options(seeds: [try HostPort("10.0.0.5:7400")])

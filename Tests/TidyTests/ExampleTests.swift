@@ -17,6 +17,21 @@ import Testing
         return found.map { $0.joined(separator: "\n") }
     }
 
+    /// The Swift of README, without what it imports and without empty lines.
+    private func readme() throws -> [String] {
+        let blocks = try Repository.text("README.md").components(separatedBy: "```swift\n")
+        return blocks.dropFirst().map { rest in
+            rest.components(separatedBy: "\n").prefix { $0 != "```" }
+                .filter { !$0.isEmpty && !$0.hasPrefix("import ") }
+                .map(withOneGap).joined(separator: "\n")
+        }
+    }
+
+    /// The line with two spaces before its comment, as our format wants it; README aligns them.
+    private func withOneGap(_ line: String) -> String {
+        line.replacing(#/ +// /#, with: "  // ")
+    }
+
     /// The examples of a file as `ExampleTests` runs them, without the lines of the test.
     private func programs(_ path: String) throws -> [String] {
         let tests = try Repository.text("Tests/MeshTransportTests/ExampleTests.swift")
@@ -35,5 +50,7 @@ import Testing
             count += examples.count
         }
         #expect(count > 0)
+        #expect(try readme() == programs("README.md"))
+        #expect(try readme().count == 1)
     }
 }

@@ -12,6 +12,11 @@ import Testing
         }
     }
 
+    @Test func `has a README that is read in one sitting`() throws {
+        let lines = try Repository.text("README.md").components(separatedBy: "\n")
+        #expect(lines.count - 1 <= 220)
+    }
+
     /// Names of the targets in Package.swift: (plain ones, tests).
     private func targets() throws -> (sources: [String], tests: [String]) {
         let manifest = try Repository.swiftFile("Package.swift").lines.joined(separator: "\n")
