@@ -108,7 +108,10 @@ import Testing
         }
     }
 
-    @Test(arguments: [".ci/run", "Tests/Fuzz/compare", "Tests/Fuzz/run"])
+    @Test(arguments: [
+        ".ci/documentation", ".ci/nightly", ".ci/run", "Tests/Bench/measure", "Tests/Fuzz/compare",
+        "Tests/Fuzz/run",
+    ])
     func `scripts can be run`(path: String) throws {
         let place = Repository.root.appending(path: path).path
         #expect(FileManager.default.isExecutableFile(atPath: place))
