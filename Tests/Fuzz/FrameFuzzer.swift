@@ -2,8 +2,7 @@ import MeshWire
 
 /// The bytes that links send: `FramePrefix`, then the headers of routed and arc frames, as the reactor and
 /// `Node` read them from a stream. Nothing may trap, loop, or name bytes outside its frame.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzFrames(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+func fuzzFrames(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let buffer = UnsafeBufferPointer(start: start, count: count)
     let bytes = unsafe Span(_unsafeElements: buffer)
     let whole = read(bytes)

@@ -1,8 +1,7 @@
 import MeshWire
 
 /// The control messages: what is decoded can be encoded, and is then the same message again.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzMessages(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+func fuzzMessages(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let buffer = UnsafeBufferPointer(start: start, count: count)
     let bytes = unsafe Span(_unsafeElements: buffer)
     guard let message = try? Message.decode(bytes, from: 0, to: count) else { return 0 }

@@ -9,8 +9,7 @@ import MeshWire
 ///
 /// The first byte says whether the peer says hello first (even) and how much time passes between
 /// its frames; then come the frames.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzNode(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+func fuzzNode(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     guard count > 1 else { return 0 }
     let input = [UInt8](unsafe UnsafeBufferPointer(start: start, count: count))
     var subject = Subject()

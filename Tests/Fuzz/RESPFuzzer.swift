@@ -5,8 +5,7 @@ import MeshWire
 
 /// Bytes of Redis clients, through the whole server: the same bytes get the same answers, however
 /// they are cut, and two clients may send anything at once.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzRESP(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+func fuzzRESP(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     guard count > 0 else { return 0 }
     let input = [UInt8](unsafe UnsafeBufferPointer(start: start, count: count))
     let cut = Int(input[0]) % count
