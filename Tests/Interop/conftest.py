@@ -8,16 +8,38 @@ import mesh
 DEADLINE = 90
 
 
+def pytest_addoption(parser):
+    parser.addoption("--turn", type=int, metavar="NUMBER",
+                     help="only those of the tests that take turns whose turn it is")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "deadline(seconds): how long the test may take (90)")
     config.addinivalue_line("markers", "mesh: needs nodes, one redis-server cannot stand for them")
+    config.addinivalue_line(
+        "markers", "turn(index, count): slow; with --turn NUMBER it runs if NUMBER modulo count is "
+        "index. Without arguments the cases of the test take turns, one at a time")
+
+
+def is_out_of_turn(item, items, turn):
+    marker = item.get_closest_marker("turn")
+    if marker is None:
+        return False
+    if marker.args:
+        index, count = marker.args
+    else:
+        cases = [one for one in items if one.function is item.function]
+        index, count = cases.index(item), len(cases)
+    return turn % count != index
 
 
 def pytest_collection_modifyitems(config, items):
-    """Against one redis-server the tests that need several nodes are left out, and counted so."""
-    if not mesh.IS_REDIS:
-        return
-    out = [item for item in items if item.get_closest_marker("mesh")]
+    """Against one redis-server the tests that need several nodes are left out, and counted so. So are
+    tests that take turns, in a run that is told whose turn it is."""
+    turn = config.getoption("turn")
+    out = [item for item in items
+           if mesh.IS_REDIS and item.get_closest_marker("mesh")
+           or turn is not None and is_out_of_turn(item, items, turn)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]

@@ -133,6 +133,7 @@ def test_twelve_seconds_of_five_nodes_are_sound():
         note("demo: a killed node dropped by all four others after", milliseconds(killed[2]))
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_with_a_summary(number):
     with Demo("--nodes", "3") as demo:

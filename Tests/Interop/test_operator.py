@@ -116,6 +116,7 @@ def test_a_wall_clock_that_jumps_harms_nobody(library):
         deliver_everywhere(mesh)
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("jump", [-DAY, DAY], ids=["back", "forward"])
 def test_a_node_restarted_with_another_wall_clock_is_a_new_one(library, jump):
     """Incarnations count from the wall clock, but each life has a new id: a clock that was set back
@@ -156,6 +157,7 @@ def everybody(mesh, number):
         node.signal(number)
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("count,extra", [(5, []), (12, ["--degree", "6"])],
                          ids=["five", "twelve sparse"])
 def test_when_the_whole_machine_was_paused_nobody_is_dead_on_waking(count, extra):
@@ -403,6 +405,7 @@ def test_when_there_are_no_descriptors_at_all_nothing_spins():
         deliver_everywhere(mesh)
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOBUFS, errno.EMFILE],
                          ids=errno.errorcode.get)
 def test_when_accepting_fails_nothing_spins(library, number):
@@ -449,6 +452,7 @@ def test_a_port_in_use_is_said_with_its_address_and_flag():
         assert node.call("PING") == b"PONG"
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("end", ["terminate", "kill"])
 def test_ports_are_free_at_once_after_an_end_with_open_connections(end):
     with Mesh(3) as mesh:
@@ -469,6 +473,7 @@ def test_ports_are_free_at_once_after_an_end_with_open_connections(end):
 # ---- memory of the kernel
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
 def test_sends_without_memory_are_repeated(library, number):
     with spoilable(library, 5) as (mesh, faults):

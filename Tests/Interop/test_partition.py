@@ -89,6 +89,7 @@ class Six:
         self.mesh.__exit__(*error)
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("groups", [
     [[0, 1, 2], [3, 4, 5]], [[0], [1, 2, 3, 4, 5]], [[0, 3], [1, 4], [2, 5]],
     [[0], [1, 2], [3, 4, 5]]], ids=str)

@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from mesh import Mesh, deliver_everywhere, eventually, note
 
-pytestmark = [pytest.mark.mesh, pytest.mark.deadline(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.deadline(240), pytest.mark.turn(0, 2)]
 COUNT = 10
 INTERVAL = 0.01
 

@@ -13,7 +13,7 @@ from mesh import Mesh, eventually, note
 from resp import encode
 from test_rolling import COUNT, INTERVAL, Publisher, client_of, end, failures, restart
 
-pytestmark = [pytest.mark.mesh, pytest.mark.deadline(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.deadline(300), pytest.mark.turn(1, 2)]
 
 
 class Draining(Exception):

@@ -129,6 +129,7 @@ def test_a_node_finds_the_mesh_again_when_its_seed_is_gone(tmp_path):
         assert "servesAlone" not in late.tail()
 
 
+@pytest.mark.turn
 @pytest.mark.parametrize("content", [
     b"", b"\xff\x00" * 100, b"smallworld members 1\nnobody\n", b"smallworld members 1\n" * 4000,
     b"smallworld members 1\n10.0.0.1:7400\n"])

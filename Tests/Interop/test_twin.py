@@ -19,7 +19,7 @@ from mesh import eventually, note, subscribed
 from resp import encode
 from test_sixty import COUNT, sixty  # noqa: F401  (a fixture)
 
-pytestmark = [pytest.mark.mesh, pytest.mark.deadline(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.deadline(300), pytest.mark.turn(0, 2)]
 SIMULATOR = os.environ.get("SMALLWORLD_SIM") or os.path.join(
     os.path.dirname(harness.BINARY), "smallworld-sim")
 SCENARIO = os.path.join(harness.ROOT, "simulations", "sixty-twin.json5")
