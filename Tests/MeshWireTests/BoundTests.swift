@@ -48,7 +48,7 @@ import Testing
     }
 
     @Test
-    func `a birth is taken up to the latest that there can be, in every message that has one`()
+    func `every message with a birth takes births up to the bound`()
         throws
     {
         let last = Incarnation(bootMilliseconds: Incarnation.lifeMax)

@@ -108,7 +108,7 @@ private func readHeader(_ bytes: [UInt8], at offset: Int = 0) throws(WireError) 
         }
     }
 
-    @Test func `noise is refused, awaited or within its bytes`() {
+    @Test func `random bytes are refused, or wait for more, or give a frame within them`() {
         var random = Generator(state: 8)
         for _ in 0..<50_000 {
             var bytes = random.bytes(random.next(below: 80))

@@ -83,7 +83,9 @@ private struct Numbers {
 
     /// A cluster of six: homes 0, 1, 1, 0, 3, 2 in 16 cells, begun at `start`.
     @Test(arguments: [0, 5, 11, 13, 15], 0..<6)
-    func `finds what probed past one that was removed, around the end too`(start: Int, gone: Int) {
+    func `finds an element whose probe passed a removed one, also around the end`(
+        start: Int, gone: Int
+    ) {
         let homes: [UInt64] = [0, 1, 1, 0, 3, 2]
         var numbers = Numbers { (UInt64(start) + homes[Int($0)]) & 15 }
         for number in homes.indices { numbers.add(UInt64(number)) }
@@ -129,7 +131,7 @@ private struct Numbers {
         #expect(none == nil)
     }
 
-    @Test func `takes indices far above their number`() {
+    @Test func `takes indices far above the number of elements`() {
         var map = IndexMap()
         let indices = [0, 14, 15, 30, 31, 32, 65_535, 65_536, 1 << 24, 1 << 30, Int(Int32.max) - 1]
         for index in indices {
@@ -148,7 +150,7 @@ private struct Numbers {
         }
     }
 
-    @Test func `looks at few elements besides the one that it finds`() {
+    @Test func `a search looks at few elements besides its result`() {
         var numbers = Numbers(.mixed)
         for number in 0..<12_000 { numbers.add(UInt64(number)) }
         var looks = 0
@@ -161,7 +163,7 @@ private struct Numbers {
         #expect(looks >= 12_000 && looks < 12_100, "\(looks)")
     }
 
-    @Test func `names all that may have a hash`() {
+    @Test func `names all elements that may have a hash`() {
         var numbers = Numbers { $0 / 10 << 16 }
         for number in 0..<40 { numbers.add(UInt64(number)) }
         var found: [Int] = []
@@ -171,7 +173,9 @@ private struct Numbers {
     }
 
     @Test(arguments: [UInt64](1...4), Hash.allCases)
-    private func `agrees with a dictionary whatever comes and goes`(seed: UInt64, hash: Hash) {
+    private func `agrees with a dictionary after random insertions and removals`(
+        seed: UInt64, hash: Hash
+    ) {
         var random = Generator(state: seed)
         var numbers = Numbers(hash)
         var model: [UInt64: Int] = [:]

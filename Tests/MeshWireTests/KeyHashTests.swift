@@ -63,7 +63,7 @@ private func reference(_ k0: UInt64, _ k1: UInt64, prefix: UInt8, _ input: [UInt
     }
 
     /// Nodes of different versions must agree: a change here splits every cluster.
-    @Test func `keys stay what they are`() {
+    @Test func `keys of given names never change`() {
         let plain = KeyHasher(0x0706_0504_0302_0100, 0x0F0E_0D0C_0B0A_0908)
         let cluster = KeyHasher(cluster: "smallworld")
         let name = Array("user:4711".utf8)
@@ -89,7 +89,7 @@ private func reference(_ k0: UInt64, _ k1: UInt64, prefix: UInt8, _ input: [UInt
         #expect(Set(keys).count == keys.count)
     }
 
-    @Test func `zeros at the end count`() {
+    @Test func `zero bytes at the end of a name change its key`() {
         let hasher = KeyHasher(5, 6)
         let keys = (0..<64).map { hasher.key(.room, [UInt8](repeating: 0, count: $0)) }
         #expect(Set(keys).count == 64)
@@ -97,7 +97,7 @@ private func reference(_ k0: UInt64, _ k1: UInt64, prefix: UInt8, _ input: [UInt
 
     /// Each flipped bit of the input flips each bit of the key in half of the cases: 4,000 names
     /// give 2,000 ± 32 (one standard deviation); six of them are allowed.
-    @Test func `each bit of the name, the kind included, turns half of the key's bits`() {
+    @Test func `each bit of the name or kind changes half of the key's bits`() {
         let hasher = KeyHasher(cluster: "avalanche")
         var random = Generator(state: 7)
         let names = (0..<4_000).map { _ in random.bytes(12) }

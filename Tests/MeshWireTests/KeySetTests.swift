@@ -62,13 +62,13 @@ private let malformed = [
 
 @Suite struct `Key set` {
     @Test(arguments: edges)
-    func `edges come back as they went`(raw: [UInt64]) throws {
+    func `sets with extreme keys survive the wire`(raw: [UInt64]) throws {
         let keys = raw.map { Key(position: $0) }
         #expect(try decode(encode(keys)) == keys)
     }
 
     @Test(arguments: [1, 2, 100, 5_000])
-    func `random sets come back as they went`(count: Int) throws {
+    func `random sets survive the wire`(count: Int) throws {
         let keys = randomKeys(count, seed: UInt64(count))
         #expect(try decode(encode(keys)) == keys)
         let first = keys[0].position
@@ -149,7 +149,7 @@ private let malformed = [
         #expect(accepted > 0)
     }
 
-    @Test func `noise never gives an unsorted or ambiguous set`() {
+    @Test func `random bytes never decode to an unsorted or ambiguous set`() {
         var random = Generator(state: 6)
         for _ in 0..<20_000 {
             let count = random.next(below: 4)
@@ -161,7 +161,7 @@ private let malformed = [
     }
 
     @Test(arguments: malformed)
-    private func `a list that nobody writes is refused`(list: Malformed) {
+    private func `a list that no encoder writes is refused`(list: Malformed) {
         #expect(throws: list.error) { try decode(list.bytes) }
     }
 

@@ -4,7 +4,7 @@ import Testing
 @Suite struct `Keys that were chosen to collide` {
     /// An attacker who can compute keys finds names whose keys agree wherever a table might look.
     @Test(arguments: [0x1FFF, 0xFFFF_FFFF, 0xFFFF_E000_0000, 0xFFF_F000_0000] as [UInt64])
-    func `lie as far apart as others in a table with a secret`(equal: UInt64) {
+    func `lie as far apart as random keys in a table with a secret`(equal: UInt64) {
         var state: UInt64 = 1
         var keys: Set<Key> = []
         let freeBits = 48 - equal.nonzeroBitCount

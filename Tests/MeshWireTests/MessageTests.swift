@@ -147,7 +147,7 @@ private let messages: [Message] = [
         #expect(Array(bytes.suffix(8).prefix(4)) == [0, 0, 0, 0x80])
     }
 
-    @Test func `a heartbeat that is written at one go is the same frame, and is read from it`() {
+    @Test func `a heartbeat written in one step makes the same frame and is read back`() {
         let heartbeat = Heartbeat(
             digest: 0x0102_0304_0506_0708, sentAt: 0x1122_3344, echo: 0x5566_7788,
             echoDelay: 0x99AA_BBCC)
@@ -188,7 +188,7 @@ private let messages: [Message] = [
         #expect(decoded == .members([record], isRepair: false))
     }
 
-    @Test func `statuses that were encoded one by one make the frame of the whole message`() {
+    @Test func `statuses encoded one by one make the same frame as the whole message`() {
         let changes = [StatusChange(ann), StatusChange(bob)]
         var pieces = ByteQueue()
         let start = pieces.beginMembersFrame(2, areStatuses: true)
@@ -201,7 +201,7 @@ private let messages: [Message] = [
         #expect(put == wanted)
     }
 
-    @Test func `records that were encoded one by one make the frame of the whole message`() {
+    @Test func `records encoded one by one make the same frame as the whole message`() {
         let records = (0..<40).map { number in
             MemberRecord(
                 id: NodeID(UInt64(number)), incarnation: Incarnation(bootMilliseconds: 5),

@@ -2,7 +2,7 @@ import MeshWire
 import Testing
 
 @Suite struct `A slot table` {
-    @Test func `uses the slot again that was vacated last`() {
+    @Test func `reuses the slot that was vacated last`() {
         var table = SlotTable<Int>()
         let slots = (0..<4).map { table.insert($0) }
         #expect(slots == [0, 1, 2, 3])
