@@ -121,7 +121,7 @@ private func control(
         #expect(mesh.hosts[0].node.flowSizes().retainedCount == 0)
     }
 
-    @Test func `what was on a lost link goes another way`() {
+    @Test func `parts on a lost link go another way`() {
         let mesh = SmallMesh(3)
         for payload in numbers(1...20) { mesh.sendSession(payload, from: 0, to: 1) }
         mesh.reset(0, 1)
@@ -169,7 +169,7 @@ private func control(
         #expect(mesh.uncongestedCount == 0)
     }
 
-    @Test func `what is missing in the bulk lane takes no room of messages that wait`() {
+    @Test func `gaps in the bulk lane take no room from waiting messages`() {
         let mesh = pairWithBob { $0.flows.reorderTotalBytes = 5_000 }
         mesh.judge = { _, _, frame in
             if classify(frame) == .message(sequence: 1) { .delay(.milliseconds(4)) } else { .pass }
@@ -238,7 +238,8 @@ private func control(
 
     // MARK: Ends
 
-    @Test func `what a dead node has not acknowledged is given up, once, and nothing more taken`() {
+    @Test
+    func `parts that a dead node has not acknowledged are given up once, and no more are taken`() {
         let mesh = SmallMesh(3)
         mesh.judge = { _, to, frame in lane(frame) == .bulk && to == 1 ? .drop : .pass }
         for payload in numbers(1...5) { mesh.sendSession(payload, from: 0, to: 1) }
@@ -392,7 +393,7 @@ private func control(
     ]
 
     @Test(arguments: misfits)
-    func `what may not be in a lane is not understood, and the lane goes on`(
+    func `a body in the wrong lane is answered as unsupported, and the lane goes on`(
         _ misfit: (body: UInt8, flags: UInt8)
     ) {
         let flags = FrameFlags(rawValue: misfit.flags)

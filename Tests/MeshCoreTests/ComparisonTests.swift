@@ -21,7 +21,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func `who is dead to one and alive to another is not told to and fro`(isReply: Bool) {
+    func `a member dead to one node and alive to another causes no endless news`(isReply: Bool) {
         let mesh = SmallMesh(3)
         mesh.attach("ann", at: 2)
         let member = mesh.hosts[0].node.members.index(of: mesh.hosts[2].node.id)!

@@ -3,7 +3,7 @@ import Testing
 @testable import MeshCore
 
 @Suite struct FIFOTests {
-    @Test func `what comes first goes first, whatever is between`() {
+    @Test func `a queue gives its elements in the order in which they came`() {
         var queue = FIFO<Int>()
         var model: [Int] = []
         var random = RandomSource(seed: 3)

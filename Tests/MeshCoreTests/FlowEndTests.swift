@@ -7,7 +7,7 @@ import Testing
 @Suite struct FlowEndTests {
     // MARK: Death
 
-    @Test func `what a dead node has not acknowledged is reported, in runs`() {
+    @Test func `messages that a dead node has not acknowledged are reported in runs`() {
         let mesh = SmallMesh(3)
         mesh.attach("bob", at: 1)
         mesh.attach("cid", at: 1)
@@ -89,7 +89,7 @@ import Testing
         #expect(mesh.reports == [])
     }
 
-    @Test func `what comes to a node that leaves is acknowledged before it goes`() {
+    @Test func `a leaving node acknowledges what has reached it`() {
         let mesh = SmallMesh(3)
         mesh.attach("bob", at: 1)
         mesh.forget()
@@ -158,7 +158,7 @@ import Testing
         #expect(!mesh.isHeld)
     }
 
-    @Test func `what waits for users is bounded`() {
+    @Test func `messages waiting for users are bounded`() {
         let mesh = SmallMesh(3) {
             $0.flows.parkedCount = 10
             $0.flows.parkedTotalBytes = 10_000

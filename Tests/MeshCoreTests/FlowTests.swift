@@ -73,7 +73,7 @@ func numbers(_ range: ClosedRange<Int>) -> [[UInt8]] {
         #expect(mesh.hosts[0].node.counters[.retransmitted] <= 2)
     }
 
-    @Test func `what comes twice is delivered once`() {
+    @Test func `a message that comes twice is delivered once`() {
         let mesh = pairWithBob()
         mesh.judge = { _, _, frame in
             if case .message = classify(frame) { .double } else { .pass }

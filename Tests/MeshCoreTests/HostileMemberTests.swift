@@ -53,7 +53,7 @@ import Testing
         #expect(mesh.protocolErrors(at: 0) == 1)
     }
 
-    @Test func `what one message asks for twice is sent once`() {
+    @Test func `a log asked for twice in one message is sent once`() {
         let mesh = SmallMesh(2)
         for number in 0..<100 {
             mesh.handle(0, .directory(mesh.key("user \(number)"), .add))

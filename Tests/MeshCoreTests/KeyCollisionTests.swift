@@ -53,7 +53,7 @@ import Testing
         #expect(mesh.payloads(at: 2).count == 1)
     }
 
-    @Test func `who has said that it means another user is not told of as its place`() {
+    @Test func `a node that means another user is not told of as the user's place`() {
         mesh.attach("ann", at: 1)
         mesh.attach("ann", at: 2)
         disown("bob")
@@ -87,7 +87,7 @@ import Testing
         #expect(digests.count == 1)
     }
 
-    @Test func `what a node says is void if its log has gone on since`() {
+    @Test func `a node's statement is void once its log has gone on`() {
         mesh.attach("ann", at: 1)
         let bytes = Array("bob".utf8)
         mesh.handle(

@@ -268,7 +268,7 @@ private func payload(_ number: UInt8, _ size: Int) -> [UInt8] {
 
     // MARK: What has not left
 
-    @Test func `what waits at this node is not sent again while its line moves`() {
+    @Test func `messages waiting at this node are not sent again while its line moves`() {
         let mesh = pairWithBob()
         mesh.judge = { _, _, frame in
             if case .message = classify(frame) { .drop } else { .pass }
@@ -285,7 +285,7 @@ private func payload(_ number: UInt8, _ size: Int) -> [UInt8] {
         #expect(mesh.hosts[0].node.counters[.retransmitted] > 0)
     }
 
-    @Test func `what has left is sent again though others wait`() {
+    @Test func `messages that have left are sent again though others wait`() {
         let mesh = pairWithBob()
         mesh.judge = { _, _, frame in
             if case .message = classify(frame) { .drop } else { .pass }

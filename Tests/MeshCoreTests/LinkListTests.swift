@@ -123,7 +123,7 @@ import Testing
         #expect(toldCount <= 1)
     }
 
-    @Test func `who has missed a change asks for the whole list`() {
+    @Test func `a node that has missed a change asks for the whole list`() {
         let mesh = SmallMesh(7)
         mesh.run(for: .seconds(2))
         let owner = mesh.hosts[1].node.id

@@ -136,7 +136,7 @@ import Testing
         return nil
     }
 
-    @Test func `who was refused in a stratum, or beyond them all, may dial again`() {
+    @Test func `after a refusal in any stratum a node may dial there again`() {
         var links = LongRangeLinks(strataCount: 3)
         for stratum in 0...links.extraStratum {
             if stratum == links.extraStratum {

@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test(arguments: [FrameFlags(), .strictlyGreedy])
-    func `whatever is claimed, a message falls nearer at each hop, on one side once it has turned`(
+    func `a message comes nearer at each hop whatever potential is claimed`(
         flags: FrameFlags
     ) {
         let mesh = SmallMesh(7) { $0.degree = 4 }

@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test
-    func `what was given up is told of before the next message comes, in every way of sending`() {
+    func `a skip goes before the next message, in every way of sending`() {
         for way in ["to one", "to several", "late"] {
             let mesh = SmallMesh(4)
             mesh.attach("bob", at: 1)
@@ -144,7 +144,7 @@ import Testing
         #expect(window() == 4 * least)
     }
 
-    @Test func `who comes back from a false death is sent to as patiently as anybody`() {
+    @Test func `a member back from a false death is sent to with the usual patience`() {
         let mesh = SmallMesh(3)
         mesh.attach("bob", at: 1)
         mesh.judge = { from, to, _ in from == 1 || to == 1 ? .drop : .pass }
@@ -165,7 +165,7 @@ import Testing
     }
 
     /// An acknowledgement ends the long wait of a flow, and brings its timer forward.
-    @Test func `what is lost after a long wait is sent again as soon as anything else`() {
+    @Test func `a message lost after a long wait is sent again as soon as any other`() {
         let mesh = SmallMesh(2)
         mesh.attach("bob", at: 1)
         let timing = mesh.hosts[0].node.configuration.timing
@@ -325,7 +325,7 @@ import Testing
         #expect(frameCount >= 8)
     }
 
-    @Test func `what comes to a node in its last moment is acknowledged before it goes`() {
+    @Test func `a message that reaches a node in its last moment is acknowledged`() {
         let mesh = SmallMesh(3)
         mesh.attach("bob", at: 1)
         mesh.forget()
@@ -342,7 +342,7 @@ import Testing
         #expect(mesh.reports == [])
     }
 
-    @Test func `what waits for a message of a dead node is given up with the node`() {
+    @Test func `messages that wait behind a gap are given up with their dead origin`() {
         let mesh = SmallMesh(3)
         mesh.attach("bob", at: 1)
         mesh.judge = { _, _, frame in classify(frame) == .message(sequence: 1) ? .drop : .pass }

@@ -45,7 +45,7 @@ import Testing
         #expect(mesh.hosts[0].node.members.status(of: subject) == .suspect)
     }
 
-    @Test func `who is heard again before the others have answered is not suspected`() {
+    @Test func `an accused node that is heard again in time is not suspected`() {
         let mesh = SmallMesh(5)
         var isSilent = true
         mesh.judge = { from, to, frame in
@@ -109,7 +109,7 @@ import Testing
         #expect(mesh.hosts[0].node.counters[.deaths] == 0)
     }
 
-    @Test func `who was stopped gives each suspect its time anew, also one that it never heard`() {
+    @Test func `a node that was stopped gives a suspect that it never heard its full time again`() {
         let mesh = SmallMesh(4)
         var rumour = mesh.record(0)
         rumour.id = NodeID(70)
