@@ -99,7 +99,7 @@ import Testing
         #expect(scene.answers.count == 2 + 1)
     }
 
-    @Test func `what is hard to match comes in more parts`() {
+    @Test func `names that are hard to match come in more parts`() {
         let scene = Scene()
         scene.subscribe((0..<10).map { String(repeating: "a", count: 10_000) + "\($0)" })
         let pattern = "*" + String(repeating: "[^b]", count: 250) + "x*"
@@ -131,7 +131,7 @@ import Testing
         #expect(scene.isIdle())
     }
 
-    @Test func `what clients asked that have gone is asked no further`() {
+    @Test func `questions of clients that have gone are asked no further`() {
         let scene = Scene()
         scene.subscribe(names(4_000))
         scene.servers.mesh.judge = { _, _, _ in .delay(.milliseconds(1)) }

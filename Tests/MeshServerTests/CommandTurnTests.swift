@@ -31,7 +31,7 @@ import Testing
         #expect(lines.allSatisfy { $0.contains(" laddr=") && $0.hasSuffix("marks=0") })
     }
 
-    @Test func `who leaves in the middle of a list leaves nothing behind`() {
+    @Test func `a client that leaves in the middle of a list leaves nothing behind`() {
         let servers = Servers(1)
         for _ in 0..<1_000 { _ = servers.open() }
         let asker = servers.open()

@@ -59,7 +59,7 @@ import Testing
                 + "duplicate parameter·")
     }
 
-    @Test func `who says nothing for longer than timeout is ended, and who listens is not`() {
+    @Test func `silence beyond timeout ends a client, unless it is subscribed`() {
         let servers = Servers()
         let subscriber = servers.open()
         _ = servers.exchange(subscriber, "SUBSCRIBE a\r\n")
@@ -79,7 +79,7 @@ import Testing
         #expect(!servers.isEnded(busy))
     }
 
-    @Test func `the driver is told of what it looks after, once`() {
+    @Test func `the driver is told only of the parameters that it carries out`() {
         let servers = Servers()
         let client = servers.open()
         let first = servers.mesh.hosts[0].clientSettings

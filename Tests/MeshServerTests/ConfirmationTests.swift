@@ -51,7 +51,7 @@ import Testing
         #expect(servers.mesh.hosts[0].server.node.counters[.confirmedEarly] == 2)
     }
 
-    @Test func `it leaves as soon as all have said so`() {
+    @Test func `a confirmation leaves as soon as all nodes have answered`() {
         let servers = Servers(3)
         let client = servers.open()
         #expect(servers.exchange(client, "SUBSCRIBE a\r\n") == Self.confirmation)
@@ -131,7 +131,7 @@ import Testing
         #expect(servers.read(client, 1) == "$1·x·")
     }
 
-    @Test func `a neighbour that compares itself is not relied on`() {
+    @Test func `a neighbour that is still comparing is not relied on`() {
         let servers = Servers(3)
         let client = servers.open(1)
         var answers: [Bool] = []
@@ -153,7 +153,7 @@ import Testing
         #expect(servers.read(client, 1) == "$1·x·")
     }
 
-    @Test func `the patience grows with how long those take who were not waited for`() {
+    @Test func `the patience grows with the time that overdue nodes take`() {
         let servers = Servers(3)
         servers.mesh.judge = { _, _, frame in
             Self.isKnown(frame) ? .delay(.milliseconds(180)) : .pass
@@ -173,7 +173,7 @@ import Testing
     }
 
     @Test(arguments: [1, 2])
-    func `how long others take is learnt from others alone`(count: Int) {
+    func `the patience is learnt from other nodes alone`(count: Int) {
         let servers = Servers(count)
         let client = servers.open()
         for number in 1...20 {
@@ -183,7 +183,7 @@ import Testing
         #expect((learnt != nil) == (count > 1))
     }
 
-    @Test func `a client can ask for the old way, and what watches and leaves waits for nobody`() {
+    @Test func `a client can opt out of confirmations, and watching and leaving never wait`() {
         let servers = Servers(2)
         servers.mesh.judge = { _, _, frame in Self.isChange(frame) ? .drop : .pass }
         let client = servers.open()

@@ -28,7 +28,7 @@ struct Feature: Sendable, CustomTestStringConvertible {
 @Suite struct FeaturePairTests {
     /// Each pair twice: either one begins, and then their steps are mixed.
     @Test(arguments: Feature.all.indices)
-    func `what two features promise holds when they meet`(first: Int) {
+    func `the promises of two features hold together`(first: Int) {
         for second in first..<Feature.all.count {
             for order in 0..<2 {
                 meet(Feature.all[first], Feature.all[second], order, UInt64(first * 100 + second))

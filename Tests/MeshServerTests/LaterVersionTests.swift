@@ -382,7 +382,7 @@ import Testing
         #expect(!pair.inject([0, 0, 0, 0, 1, 0, 0, 0, Message.Number.role.rawValue]))
     }
 
-    @Test func `what is for all and not known has a bound`() {
+    @Test func `unknown messages for all nodes have a bound`() {
         let pair = Pair()
         pair.hello(isLater: true)
         func arc(_ count: Int) -> [UInt8] {

@@ -84,7 +84,7 @@ import Testing
         #expect(servers.logged(Self.words) == ["draining", "leaving", "leaveTimedOut"])
     }
 
-    @Test func `to be told twice to leave changes nothing`() {
+    @Test func `a second request to leave changes nothing`() {
         let servers = Servers(2)
         let client = servers.open()
         servers.mesh.handle(.leave, 0)
@@ -97,7 +97,8 @@ import Testing
     }
 
     /// The session is elsewhere by then; what its connection has lost is announced there.
-    @Test func `it is waited for what the connections have lost that the node has ended`() throws {
+    @Test func `a leaving node waits to learn what the connections that it ended have lost`() throws
+    {
         let servers = Servers(2)
         let client = servers.open()
         let token = sessionToken(servers.exchange(client, "MESH.ATTACH ann SESSION\r\n"))

@@ -86,7 +86,7 @@ import Testing
         #expect(ends.contains("unrefuted") && ends.isSubset(of: ["unrefuted", "told"]))
     }
 
-    @Test func `what a node is told names the teller`() {
+    @Test func `news from another node names that node in the log`() {
         let servers = Servers(3)
         let (teller, other) = (NodeID(1 << 60), NodeID(3 << 60))
         let doubt = Doubt(.told, by: teller, after: nil)
@@ -121,7 +121,7 @@ import Testing
         }
     }
 
-    @Test func `whoever breaks the protocol is named with the address`() {
+    @Test func `a peer that breaks the protocol is named with its address`() {
         let servers = Servers(2)
         let line = servers.mesh.hosts[0].server.line(
             for: .protocolError(LinkIndex(0), NodeID(2 << 60), .invalidValue(field: "kind"))

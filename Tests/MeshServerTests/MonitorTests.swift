@@ -10,7 +10,7 @@ import Testing
         }
     }
 
-    @Test func `who monitors reads the commands of all, and no secrets`() {
+    @Test func `a monitoring client reads all commands and no secrets`() {
         let servers = Servers()
         let monitor = servers.open()
         #expect(servers.exchange(monitor, "MONITOR\r\n") == "+OK·")
@@ -38,7 +38,7 @@ import Testing
         #expect(servers.read(monitor) == "")
     }
 
-    @Test func `one that monitors and goes is forgotten`() {
+    @Test func `a monitoring client that goes is forgotten`() {
         let servers = Servers()
         let monitor = servers.open()
         _ = servers.exchange(monitor, "MONITOR\r\nMONITOR\r\n")

@@ -77,7 +77,7 @@ import Testing
             ("p", "o", .machine, "AUTH operator p", nil, false),
             ("p", "o", .machine, "AUTH default o", nil, false),
         ] as [(String?, String?, ClientOrigin, String, String?, Bool)])
-    func `a client is who it shows to be`(
+    func `a client is the user that its origin and passwords make it`(
         password: String?, operators: String?, from origin: ClientOrigin, words: String,
         user: String?, isOperator: Bool
     ) {

@@ -162,7 +162,8 @@ import Testing
         #expect((0..<3).allSatisfy { scene.isIdle($0) })
     }
 
-    @Test func `what waits has a bound, at which the first goes to those that are known`() {
+    @Test
+    func `waiting messages have a bound, at which the first goes to the receivers found so far`() {
         let scene = Scene(1)
         let text =
             Array((Self.name + "b").utf8)

@@ -143,7 +143,7 @@ import Testing
         #expect(servers.exchange(next, "PING\r\n") == "+PONG·")
     }
 
-    @Test func `who publishes over a congested link waits until it has drained`() {
+    @Test func `a publisher over a congested link waits until it has drained`() {
         let servers = Servers(2)
         let subscriber = servers.open(1)
         _ = servers.exchange(subscriber, "SUBSCRIBE a\r\n", 1)
@@ -212,7 +212,7 @@ import Testing
         #expect(count == 500 * "$1000\r\n\(Self.payload)\r\n".utf8.count)
     }
 
-    @Test func `the output of all together is bounded, and who has little goes on`() {
+    @Test func `the output of all clients together is bounded, and those with little go on`() {
         let servers = Servers {
             ($0.clientOutputBytes, $0.outputBytesMax) = (10_000, 100_000)
         }

@@ -114,7 +114,7 @@ import Testing
         ("HTTP/1.1 400", .httpAnswer), ("SSH-2.0", .ssh), ("PROXY TCP4", .proxy),
         ("\u{16}\u{3}\u{1}\u{2}", .tls),
     ])
-    func `what is no node at the mesh port is known by its first bytes`(
+    func `the first bytes of a stranger at the mesh port tell its protocol`(
         text: String, other: OtherProtocol
     ) {
         let bytes = Array(text.utf8)

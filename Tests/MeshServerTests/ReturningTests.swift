@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test func `it goes on to the user's new node, once`() {
+    @Test func `a returned message goes on to the user's new node, once`() {
         let scene = Scene()
         for number in 1...3 { scene.send("m\(number)") }
         scene.leave()
@@ -77,7 +77,8 @@ import Testing
         #expect(scene.isEmpty())
     }
 
-    @Test func `it waits for a user who is nowhere, and later ones wait behind it`() {
+    @Test func `a returned message waits for a user who is nowhere, and later ones wait behind it`()
+    {
         let scene = Scene()
         #expect(scene.send("m1") == ":1·")
         scene.leave()
@@ -90,7 +91,7 @@ import Testing
         #expect(scene.isEmpty())
     }
 
-    @Test func `its sender is told of it when the user does not come back`() {
+    @Test func `the sender of a returned message is told if the user does not come back`() {
         let scene = Scene()
         scene.send("m1")
         scene.leave()
@@ -102,7 +103,7 @@ import Testing
     }
 
     @Test
-    func `what comes behind it for the same user goes back too, though the user is there again`() {
+    func `messages behind a returned one go back too, though the user is there again`() {
         var scene = Scene()
         scene.send("m1")
         scene.servers.run(for: .milliseconds(2))
@@ -164,7 +165,7 @@ import Testing
         #expect(scene.isEmpty())
     }
 
-    @Test func `when each copy has found nobody one goes on`() {
+    @Test func `when every copy has found nobody, one goes on`() {
         let scene = Scene()
         let other = scene.attach(2)
         scene.servers.run(for: .milliseconds(100))
@@ -185,7 +186,9 @@ import Testing
     }
 
     @Test(arguments: [Message.Number.nobody, .takenBack, .acknowledge])
-    func `it comes once though what the two say of it is lost`(lost: Message.Number) {
+    func `a returned message comes once though both nodes' words about it are lost`(
+        lost: Message.Number
+    ) {
         var left = 3
         let scene = Scene { _, _, frame in
             guard Self.control(frame) == lost.rawValue, left > 0 else { return false }
@@ -202,7 +205,7 @@ import Testing
         #expect(scene.isEmpty())
     }
 
-    @Test func `the death of the node that it has come back from does not report it`() {
+    @Test func `the death of the node that returned a message does not report it`() {
         let scene = Scene { _, _, frame in Self.control(frame) == Message.Number.takenBack.rawValue
         }
         scene.send("m1")

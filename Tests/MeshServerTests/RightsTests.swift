@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test func `what is denied reaches nobody, in a pipeline and within a transaction`() {
+    @Test func `a denied command reaches nobody, in a pipeline or within a transaction`() {
         let servers = Self.servers(without: .publish)
         let subscriber = servers.open(1)
         _ = servers.exchange(subscriber, "SUBSCRIBE a\r\n", 1)

@@ -25,7 +25,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func `what becomes known of a connection after its end is told to the session`(
+    func `facts learnt of a connection after its end reach its session`(
         isBroken: Bool
     ) throws {
         let servers = Servers()
@@ -37,7 +37,7 @@ import Testing
         #expect(Self.resume(servers, token) == (isBroken ? Self.gap : ""))
     }
 
-    @Test func `a doubt is concluded once, and an unknown one concludes nothing`() throws {
+    @Test func `a doubt is settled once, and an unknown one settles nothing`() throws {
         let servers = Servers()
         let (client, token) = Self.begin(servers)
         let doubt = try #require(servers.close(client))
@@ -64,7 +64,7 @@ import Testing
         #expect(reply.hasSuffix("·*5·$3·gap·$4·user·$3·bob·:0·:0·"))
     }
 
-    @Test func `a connection without a session leaves nothing in doubt`() {
+    @Test func `a connection without a session leaves no doubt open`() {
         let servers = Servers()
         let client = servers.open()
         _ = servers.exchange(client, "SUBSCRIBE a\r\n")
