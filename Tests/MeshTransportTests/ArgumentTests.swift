@@ -18,7 +18,7 @@ private let flags = [
         #expect(arguments.words == ["word"])
     }
 
-    @Test func `what follows two dashes is no flag`() throws {
+    @Test func `words after two dashes are no flags`() throws {
         let arguments = try Arguments.parse(["--", "--degree"], flags)
         #expect(arguments.words == ["--degree"])
     }
@@ -77,7 +77,7 @@ private let flags = [
         }
     }
 
-    @Test func `an unknown key is answered with those that there are`() {
+    @Test func `an unknown key is answered with the known ones`() {
         #expect {
             try parse("{sead: 'a:1'}")
         } throws: {
@@ -85,7 +85,7 @@ private let flags = [
         }
     }
 
-    @Test func `a mistake is told with its line and column`() {
+    @Test func `a mistake in a file is told with its line and column`() {
         #expect {
             try parse("{\n  degree: 8\n  insecure: true\n}")
         } throws: {

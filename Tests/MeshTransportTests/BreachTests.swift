@@ -29,7 +29,7 @@ import Testing
         #expect(lines[0].contains("hint=") && lines[0].contains(hint))
     }
 
-    @Test func `bytes that nobody knows are told without a hint`() throws {
+    @Test func `unknown bytes are logged without a hint`() throws {
         let node = try TestProcess.node()
         let stray = try TestSocket(try node.endpoint("mesh"))
         try stray.send("\u{7F}\u{7F}garbage")
@@ -48,7 +48,7 @@ import Testing
         #expect(line.contains("it answers like a Redis server"))
     }
 
-    @Test func `a peer that is known is named`() throws {
+    @Test func `a known peer is named`() throws {
         let node = try TestProcess.node()
         _ = try node.line("ready")
         let peer = try TestSocket(try node.endpoint("mesh"))
@@ -111,7 +111,9 @@ import Testing
     @Test(arguments: [
         ("+PONG\r\n", OtherProtocol.redisAnswer), ("-NOAUTH x", .redisAnswer),
         ("HTTP/1.1 400 Bad Request", .httpAnswer), ("\u{15}\u{3}\u{1}\0", .tls),
-    ]) func `what a seed answers is known by its first bytes`(bytes: String, found: OtherProtocol) {
+    ]) func `the first bytes of a seed's answer tell its protocol`(
+        bytes: String, found: OtherProtocol
+    ) {
         #expect(OtherProtocol(Array(("x" + bytes).utf8).span, at: 1) == found)
     }
 }

@@ -89,7 +89,7 @@ import Testing
         #expect(mayEnd)
     }
 
-    @Test func `what was meant for a link's former connection is not taken for the next one's`()
+    @Test func `a link slot has another epoch for each connection`()
         throws
     {
         var reactor = try Self.reactor()

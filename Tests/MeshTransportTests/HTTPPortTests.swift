@@ -83,7 +83,7 @@ import Testing
         #expect(try reactor.metric("http_refused_total") == 1)
     }
 
-    @Test func `beyond the bound those that say nothing make room, and are counted`() throws {
+    @Test func `beyond the bound silent connections make room and are counted`() throws {
         let reactor = try TestReactor { $0.limits.httpConnectionCount = 2 }
         let first = try TestSocket(reactor.http)
         let second = try TestSocket(reactor.http)
@@ -97,7 +97,7 @@ import Testing
         #expect(try third.receiveAll().contains("smallworld_http_timed_out_total 1\n"))
     }
 
-    @Test func `a probe is answered though many have connected and say nothing`() throws {
+    @Test func `a probe is answered beside many silent connections`() throws {
         let reactor = try TestReactor { $0.limits.httpConnectionCount = 8 }
         var silent: [TestSocket] = []
         for _ in 0..<20 { silent.append(try TestSocket(reactor.http)) }

@@ -47,7 +47,9 @@ import Testing
         #expect(log.linesLeftOut == 0)
     }
 
-    @Test func `a reader that stands still is not waited for, and learns later what it lacks`() {
+    @Test
+    func `a log reader that stands still delays nothing and later learns how many lines it lacks`()
+    {
         var ends: [Int32] = [-1, -1]
         #expect(unsafe pipe(&ends) == 0)
         defer { for end in ends { close(end) } }
@@ -67,7 +69,7 @@ import Testing
         #expect(Int(log.linesLost) == lost)
     }
 
-    @Test func `lines beyond what a person can follow are left out and counted`() {
+    @Test func `lines beyond the rate that a person can follow are left out and counted`() {
         let null = open("/dev/null", O_WRONLY)
         defer { close(null) }
         var log = Log(level: .info, format: .text, descriptor: null)

@@ -51,7 +51,7 @@ import Testing
         return bytes.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
     }
 
-    @Test func `before a hello a frame is small, after it large`() throws {
+    @Test func `large frames are taken only after a hello`() throws {
         let reactor = try TestReactor()
         let stranger = try TestSocket(reactor.mesh)
         try stranger.send(prefix(length: Frame.greetingLengthMax + 1, .link))
@@ -126,7 +126,7 @@ import Testing
         #expect(try first.metric("deaths_total") == 0)
     }
 
-    @Test func `a node that ends without a word is declared dead`() throws {
+    @Test func `a node that ends without a goodbye is declared dead`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])
         try first.waitForMetric("links", 1)

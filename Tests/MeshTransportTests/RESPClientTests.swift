@@ -65,7 +65,7 @@ import Testing
         }
     }
 
-    @Test func `a port where nobody is says so`() throws {
+    @Test func `a port where nobody listens gives an error that says so`() throws {
         let listeners = try Listeners(
             mesh: Endpoint(ipv4: 0x7F00_0001, port: 0), redis: nil, http: nil)
         let address = Self.address(listeners.meshEndpoint)

@@ -145,7 +145,7 @@ import Testing
         #expect(try reactor.metric("clients_overdue_total") == 1)
     }
 
-    @Test func `what a closed client subscribed to is gone from the directory`() throws {
+    @Test func `the subscriptions of a closed client leave the directory`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])
         try second.waitUntilReady()

@@ -30,7 +30,7 @@ extension SendQueue {
 }
 
 @Suite struct SendQueueTests {
-    @Test func `control leaves before messages that wait longer`() {
+    @Test func `control frames leave before messages that have waited longer`() {
         var queue = SendQueue()
         queue.add(frame(20, 1), isControl: false)
         queue.add(frame(10, 2), isControl: true)
@@ -109,7 +109,7 @@ extension SendQueue {
         return queue.take(min(size, queue.count - queue.bulk.count))
     }
 
-    @Test func `a message passes bulk that waits, but for what has joined`() {
+    @Test func `a message passes bulk that waits, but not a frame that has begun`() {
         var queue = SendQueue()
         for _ in 0..<10 { queue.addBulk(frame(30_000, 3)) }
         queue.admitBulk()
@@ -123,7 +123,7 @@ extension SendQueue {
                 + frame(100, 1))
     }
 
-    @Test func `messages that never end let a frame of bulk pass now and then`() {
+    @Test func `a steady stream of messages still lets a bulk frame pass now and then`() {
         var queue = SendQueue()
         for _ in 0..<4 { queue.add(frame(50_000, 1), isControl: false) }
         for _ in 0..<4 { queue.addBulk(frame(30_000, 3)) }

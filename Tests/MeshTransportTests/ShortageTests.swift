@@ -13,7 +13,7 @@ import Testing
     }
 
     @Test(arguments: [EPIPE, ECONNRESET, ETIMEDOUT, EBADF])
-    func `a send that nobody will take is a broken connection`(code: Int32) {
+    func `a send that fails for good breaks the connection`(code: Int32) {
         #expect(Stream.Sent(-Int(code)) == .failed)
     }
 
@@ -33,7 +33,7 @@ import Testing
         #expect(count == 12)
     }
 
-    @Test func `clients leave the descriptors of links alone, however few there are`() throws {
+    @Test func `clients never use the descriptors kept for links`() throws {
         // Numbers of descriptors are the process's, and other tests have theirs: as if none but
         // those for links were left.
         let reactor = try TestReactor {

@@ -7,7 +7,7 @@ import Testing
 @testable import NodeCommand
 
 @Suite struct StopRequestTests {
-    @Test func `what follows the first request within a second repeats it`() {
+    @Test func `a request within one second of the first only repeats it`() {
         let requests = StopRequests()
         let counted = [5, 6, 1_000_000_004].map { requests.note(atNanoseconds: $0) }
         #expect(counted == [true, false, false])
@@ -120,7 +120,7 @@ import Testing
         try client.call("PING", expecting: "+PONG\r\n")
     }
 
-    @Test func `a demo that is asked twice at once still ends with its summary`() throws {
+    @Test func `a demo signalled twice at once still ends with its summary`() throws {
         let demo = try TestProcess(["demo", "--nodes", "3"])
         _ = try demo.line(" 0:01")
         demo.signal(SIGTERM)

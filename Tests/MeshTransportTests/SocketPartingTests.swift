@@ -73,7 +73,7 @@ import Testing
     }
 
     @Test(arguments: Way.allCases, [false, true])
-    func `what a client has left unread is announced`(_ way: Way, isUnix: Bool) throws {
+    func `a notice announces what a client left unread`(_ way: Way, isUnix: Bool) throws {
         let reactor = try TestReactor { $0.limits.partingTime = .seconds(5) }
         var socket: TestSocket? = try Self.connect(reactor, isUnix)
         let token = try Self.begin(socket!)
@@ -86,7 +86,7 @@ import Testing
     }
 
     @Test(arguments: Way.allCases, [false, true])
-    func `of a client that has read all nothing is announced`(_ way: Way, isUnix: Bool) throws {
+    func `a client that had read everything gets no notice`(_ way: Way, isUnix: Bool) throws {
         let reactor = try TestReactor { $0.limits.partingTime = .milliseconds(50) }
         var socket: TestSocket? = try Self.connect(reactor, isUnix)
         let token = try Self.begin(socket!)
@@ -108,7 +108,7 @@ import Testing
         #expect(try reactor.metric("session_partings_lost_total") == 0)
     }
 
-    @Test func `who takes a session from a client that does not read is told so`() throws {
+    @Test func `the taker of a session gets a notice if the former client did not read`() throws {
         let reactor = try TestReactor {
             $0.limits.lingerTime = .milliseconds(100)
             $0.server.gateway.sessionCountMax = 10_000
@@ -138,7 +138,8 @@ import Testing
     }
 
     /// Where nothing can be waited for the kernel is asked once.
-    @Test(arguments: [false, true]) func `nobody lingers where there is no room for it`(
+    @Test(arguments: [false, true])
+    func `no former connection lingers where there is no room for it`(
         _ reads: Bool
     ) throws {
         let reactor = try TestReactor { $0.limits.lingeringCount = 0 }
@@ -169,7 +170,7 @@ import Testing
         #expect(try reactor.metric("session_partings_lost_total") == 0)
     }
 
-    @Test func `who takes a session from a client that has read all is told nothing`() throws {
+    @Test func `the taker of a session gets no notice if the former client had read all`() throws {
         let reactor = try TestReactor()
         let standing = try TestSocket(reactor.redis)
         let token = try Self.begin(standing)
@@ -185,7 +186,7 @@ import Testing
     }
 
     @Test
-    func `what is left unread on a connection after its session has moved is announced there`()
+    func `messages left unread on the old connection of a moved session are announced`()
         throws
     {
         let first = try TestReactor { $0.limits.lingerTime = .seconds(5) }

@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    @Test func `what is sent while a client is away comes when it is back elsewhere`() throws {
+    @Test func `messages sent while a client is away reach it on another node`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])
         try second.waitUntilReady()
@@ -50,7 +50,7 @@ import Testing
         #expect(try second.metric("sessions_moved_in_total") == 1)
     }
 
-    @Test func `a node that is told to end sends its clients away first`() throws {
+    @Test func `a node asked to end sends its clients away first`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh]) {
             $0.server.drainTime = .milliseconds(400)
@@ -71,7 +71,7 @@ import Testing
         try sender.call("MESH.SEND", "bob", "hello", expecting: ":1\r\n")
     }
 
-    @Test func `a client that does not read is served by its policy`() throws {
+    @Test func `a client that does not read is treated by its policy`() throws {
         let reactor = try TestReactor {
             $0.server.gateway.slowConsumerPolicy = .dropOldest
             $0.server.gateway.slowBytesMax = 64 * 1024

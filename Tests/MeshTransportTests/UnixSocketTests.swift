@@ -80,7 +80,7 @@ import Testing
         #expect(Self.facts(path) != nil)
     }
 
-    @Test func `a file that has taken the place of ours is left alone`() throws {
+    @Test func `a file that has replaced the node's own is left alone`() throws {
         let path = temporaryPath()
         let listeners = try Self.listen(UnixSocket(path: path))
         unlink(path)
@@ -90,7 +90,7 @@ import Testing
         unlink(path)
     }
 
-    @Test func `of many that start at one stale file one gets it`() async throws {
+    @Test func `of many nodes that start at one stale file, one gets it`() async throws {
         for _ in 0..<20 {
             let path = temporaryPath()
             try Self.makeStale(path)
@@ -106,7 +106,7 @@ import Testing
         }
     }
 
-    @Test func `a directory that is not there is said`() {
+    @Test func `a missing directory is an error that says so`() {
         #expect {
             _ = try Self.listen(UnixSocket(path: "/nowhere/at/all.sock"))
         } throws: {
@@ -204,7 +204,7 @@ import Testing
         #expect(Self.facts(path) == nil)
     }
 
-    @Test func `status asks over it`() throws {
+    @Test func `status asks over the socket`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(.file(reactor.path), operatorPassword: nil, seconds: 5)
         #expect(try client.call(["MESH.STATUS"])["ready"] == .integer(1))
@@ -221,7 +221,7 @@ import Testing
         try NodeSubcommand.options(values)
     }
 
-    @Test func `it is a setting, beside the port or without it`() throws {
+    @Test func `the socket is a setting, with the port or without it`() throws {
         let alone = try Self.options([
             "redis": ["unix:/run/a"], "redis-socket-mode": ["0600"],
             "redis-socket-owner": ["ann:users"],
@@ -261,7 +261,7 @@ import Testing
         (RedisSocket(path: "/a", owner: "no-such-user"), "names no user"),
         (RedisSocket(path: "/a", owner: ":no-such-group"), "names no group"),
         (RedisSocket(path: "/a", owner: "4294967295"), "names no user"),
-    ]) func `a node with a socket that cannot be does not start`(
+    ]) func `a node with an impossible socket does not start`(
         socket: RedisSocket, reason: String
     ) {
         var options = MeshNode.Options()
