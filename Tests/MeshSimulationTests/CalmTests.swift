@@ -60,7 +60,7 @@ import Testing
         calm.check()
     }
 
-    @Test func `what is published comes once, over the one link that leads there`() {
+    @Test func `a published message comes once, over the one link that leads there`() {
         var calm = CalmMesh(nodes: 12)
         // Four channels with five subscribers on four nodes each, and a pattern for two of the channels.
         for number in 0..<20 {

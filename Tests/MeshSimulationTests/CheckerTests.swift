@@ -127,7 +127,7 @@ import Testing
         #expect(try missed("mtu-hole", .trustsHollowLinks).contains("undelivered"))
     }
 
-    @Test func `news that nobody tells on is found when a machine ends`() throws {
+    @Test func `news that is never passed on is found when a machine ends`() throws {
         var scenario = try ScenarioReader.read(
             """
             { nodes: 20, degree: 6, duration: 11, settle: 6, start: { over: 1 },
@@ -331,7 +331,7 @@ import Testing
         #expect(checker.undelivered == 2 && checker.lost == 2)
     }
 
-    @Test func `what a client is told is not taken for a report about the workload`() {
+    @Test func `a notice to a client is not taken for a report about the workload`() {
         var checker = DeliveryChecker()
         checker.publish(from: 1, at: Instant(nanoseconds: 0))
         checker.publish(copies: 1)

@@ -38,7 +38,7 @@ import Testing
     /// With much to send the acknowledgements have to find a way round too: a flow that starts again
     /// sends 64 KiB before the first.
     @Test(arguments: [(7, 0), (7, 12_000), (12, 0)])
-    func `what a frozen node holds up goes round it after a timeout`(count: Int, size: Int) {
+    func `messages held up by a frozen node go round it after a timeout`(count: Int, size: Int) {
         var world = mesh(of: count, seed: 71, degree: 4)
         let ready = world.run(atMost: .seconds(10)) { $0.allReady() && $0.agree() }
         #expect(ready)

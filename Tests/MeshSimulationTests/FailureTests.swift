@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test(arguments: [24, 60])
-    func `who is cut off has struck the others within ten seconds, and is back within ten`(
+    func `a node cut off strikes the others within ten seconds and is back within ten`(
         count: Int
     ) {
         var world = settled(count, seed: 53)

@@ -82,7 +82,7 @@ import Testing
 
     /// No link is silent then: there is none. The first node, which had no seeds, is no exception.
     @Test(arguments: [24, 60], [0, 5])
-    func `who is cut off and has lost all its links has struck the others within ten seconds`(
+    func `a node without any link left strikes the others within ten seconds`(
         count: Int, host: Int
     ) {
         var world = mesh(of: count, seed: 57)

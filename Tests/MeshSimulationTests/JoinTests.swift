@@ -46,7 +46,7 @@ import Testing
 
 extension JoinTests {
     @Test(arguments: [60, 63, 78, 88])
-    func `nobody is left with few links`(seed: UInt64) {
+    func `every node of sixty has at least 14 links`(seed: UInt64) {
         var world = mesh(of: 60, seed: seed)
         world.run(for: .seconds(15))
         for host in world.everyone {

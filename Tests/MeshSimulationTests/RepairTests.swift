@@ -34,8 +34,7 @@ import Testing
         }
     }
 
-    @Test func `who joins a mesh with a large table asks for it in parts and is ready in a second`()
-    {
+    @Test func `a newcomer asks for a large table in parts and is ready in a second`() {
         var world = mesh(of: 4, channels: 100_000, seed: 3)
         let fresh = join(&world, through: 2)
         let ready = world.run(atMost: .seconds(1)) { $0.isReady(fresh) && $0.agree() }
@@ -97,7 +96,7 @@ import Testing
         #expect(world.inFlightMax < 300_000)
     }
 
-    @Test func `who is dead holds nothing from then on, though the table takes its time`() {
+    @Test func `a dead node holds no keys at once, though its entries are removed in steps`() {
         var world = mesh(of: 4, channels: 40_000, seed: 11)
         world.change(1, .channel, "c5", .add)
         world.run(for: .seconds(1))
@@ -121,7 +120,7 @@ import Testing
         #expect(agreed)
     }
 
-    @Test func `who comes back while its entries are taken out has them all afterwards`() {
+    @Test func `a node that comes back while its entries are removed has them all afterwards`() {
         var world = mesh(of: 4, channels: 30_000, seed: 13)
         world.freeze(0, for: .milliseconds(7_000))
         let dead = world.run(atMost: .seconds(7)) { $0.members(2).count == 3 }

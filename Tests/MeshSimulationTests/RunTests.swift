@@ -75,7 +75,7 @@ import Testing
         #expect(Run(scenario, seed: 1).completed().exitStatus == 0)
     }
 
-    @Test func `nodes that can never meet are stuck`() throws {
+    @Test func `a run whose nodes can never meet ends as stuck`() throws {
         var scenario = try ScenarioReader.read("{ nodes: 2, duration: 1 }")
         scenario.network.latency = .seconds(5)
         #expect(Run(scenario, seed: 1).completed().exitStatus == 3)

@@ -66,7 +66,7 @@ import Testing
         #expect(scenario.expectations.map(\.most) == [3, 2])
     }
 
-    @Test func `what fuzz draws can be written to a file and read again`() throws {
+    @Test func `a scenario drawn by fuzz survives a file`() throws {
         for seed in 1...40 as ClosedRange<UInt64> {
             let drawn = Fuzz.scenario(seed: seed)
             let read = try ScenarioReader.read(drawn.file)

@@ -35,7 +35,7 @@ import Testing
         #expect(line.tell(of: LinkIndex(0)) == 0)
     }
 
-    @Test func `what waits for one link does not hold up another`() {
+    @Test func `frames waiting for one link do not hold up another`() {
         var line = SendingLine()
         for number in 0..<10 {
             _ = line.append(Self.frame(0, Int32(number), size: 14_480), .control)

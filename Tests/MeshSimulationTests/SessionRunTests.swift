@@ -31,7 +31,7 @@ import Testing
         #expect(metrics.sessionNotices == 0)
     }
 
-    @Test func `what connections lose that break is announced`() throws {
+    @Test func `losses of broken connections are announced`() throws {
         let metrics = try run(breaking)
         #expect(metrics.violations == [] && !metrics.isStuck)
         #expect(metrics.sessionNotices > 0)
@@ -40,7 +40,7 @@ import Testing
     }
 
     /// Two of eight are under each policy: cut, and told what was dropped.
-    @Test func `what slow readers lose is announced, under each policy`() throws {
+    @Test func `losses of slow readers are announced under each policy`() throws {
         let metrics = try run(slow)
         #expect(metrics.violations == [] && !metrics.isStuck)
         #expect(metrics.sessionNotices > 10)
@@ -76,7 +76,7 @@ import Testing
         #expect(metrics.violations == [] && !metrics.isStuck)
     }
 
-    @Test func `what waited for a user comes to its client where the sender is`() {
+    @Test func `messages that waited reach a client at the sender's own node`() {
         var world = World(seed: 1)
         world.start(seeds: [])
         world.start(seeds: [0])
@@ -152,7 +152,7 @@ import Testing
     /// Seeds of `fuzz`: what went back was lost when its origin was taken for dead meanwhile, was told out of
     /// its order, and was taken for an overtaking.
     @Test(arguments: [91_023, 91_024, 91_114] as [UInt64])
-    func `what finds its user gone is lost to no partition`(seed: UInt64) {
+    func `no partition loses a message that found its user gone`(seed: UInt64) {
         let metrics = Run(Fuzz.scenario(seed: seed), seed: seed).completed()
         #expect(metrics.violations == [])
     }

@@ -47,7 +47,7 @@ import Testing
     }
 
     /// A payload says for which name of which kind it is.
-    @Test func `whatever shares a key, nobody gets what another's name is sent`() {
+    @Test func `names that share a key never get each other's messages`() {
         var world = World(seed: 5, keyBits: 8)
         world.start(seeds: [])
         for _ in 1...3 { world.start(seeds: [0]) }

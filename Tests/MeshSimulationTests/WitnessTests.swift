@@ -126,7 +126,7 @@ import Testing
         #expect(time.map { $0 <= .seconds(5) } == true, "\(time as Delay?)")
     }
 
-    @Test func `what two nodes see of a third that others reach is not enough`() {
+    @Test func `two nodes that cannot reach a third cause no doubt of it while others can`() {
         var world = settledMesh(of: 6, seed: 79)
         world.reject(1, 2)
         world.reject(3, 2)
@@ -214,7 +214,7 @@ import Testing
         #expect(time.map { $0 <= .milliseconds(50) } == true, "\(time as Delay?)")
     }
 
-    @Test func `half of a mesh that refuses the other half is gone for it, at once`() {
+    @Test func `half of a mesh that refuses the other half is dead to it at once`() {
         var world = settledMesh(of: 6, seed: 95)
         for one in 0..<3 { for other in 3..<6 { world.reject(one, other) } }
         world.run(for: .milliseconds(100))
