@@ -10,7 +10,7 @@ import Testing
         #expect(decimal(1234567.125, places: 2) == "1234567.13")
     }
 
-    @Test func `what JSON has no number for is zero`() {
+    @Test func `a value without a JSON number is written as zero`() {
         #expect(decimal(.nan) == "0")
         #expect(decimal(.infinity) == "0")
     }

@@ -22,7 +22,7 @@ struct DemoLedgerTests {
         #expect(ledger.duplicates == 1)
     }
 
-    @Test func `what was never sent is no duplicate`() {
+    @Test func `a message that was never sent is no duplicate`() {
         var ledger = DemoLedger(userCount: 3)
         let arrival = ledger.received(Self.toBob, 1, sentAt: .zero, at: Self.at(1))
         #expect(arrival == .unknown)
@@ -82,21 +82,20 @@ struct DemoLossesTests {
         #expect(losses(from: 0, to: 1, on: 0, at: 5_000, kills: []).unexplained == 1)
     }
 
-    @Test func `what is for a killed node's user is explained from the kill until all know better`()
-    {
+    @Test func `a loss to a killed node's user is explained until all know of the kill`() {
         #expect(losses(from: 0, to: 1, on: 0, at: 4_950).toKilled == 1)
         #expect(losses(from: 0, to: 1, on: 0, at: 5_999).toKilled == 1)
         #expect(losses(from: 0, to: 1, on: 0, at: 4_800).unexplained == 1)
         #expect(losses(from: 0, to: 1, on: 0, at: 6_001).unexplained == 1)
     }
 
-    @Test func `what was answered with 0 was refused, but only around a kill`() {
+    @Test func `an answer of 0 counts as refused only around a kill`() {
         #expect(losses(from: 0, to: 1, on: 0, at: 5_500, answer: 0).refused == 1)
         #expect(losses(from: 0, to: 1, on: 0, at: 7_000, answer: 0).unexplained == 1)
         #expect(losses(from: 0, to: 3, on: 0, at: 5_500, answer: 0).unexplained == 1)
     }
 
-    @Test func `what was said through the killed node may have died with it`() {
+    @Test func `messages published through the killed node may have died with it`() {
         #expect(losses(from: 1, to: 0, on: 2, at: 5_000, answer: nil).fromKilled == 1)
         #expect(losses(from: 1, to: 0, on: 2, at: 4_000, answer: nil).unexplained == 1)
     }

@@ -83,7 +83,7 @@ struct DemoSummaryTests {
         #expect(large == [])
     }
 
-    @Test func `what else must not happen is said`() {
+    @Test func `every other fault is named`() {
         let fallen = faults { $0.nodes[4].status = .fallen(at: .seconds(3)) }
         #expect(fallen == ["node 5 ended by itself"])
         let presences = faults { model in

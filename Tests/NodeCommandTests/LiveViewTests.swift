@@ -42,7 +42,7 @@ struct LiveViewTests {
         #expect(lines.allSatisfy { $0.width == $0.text.count })
     }
 
-    @Test func `it says who is where, and how to join`() {
+    @Test func `the picture says who is where and how to join`() {
         let text = picture(model(nodes: 5)).map(\.text)
         #expect(text.contains { $0.contains("●  3  cem hugo") })
         #expect(
@@ -137,7 +137,7 @@ struct BrailleCanvasTests {
     }
 
     @Test(arguments: [false, true])
-    func `what ranks highest in a cell is all that it shows`(_ isFirst: Bool) {
+    func `a cell shows only its highest-ranking dot`(_ isFirst: Bool) {
         var canvas = BrailleCanvas(width: 1, height: 1)
         for ink in isFirst ? [Ink.way, .link] : [.link, .way] {
             canvas.dot(ink == .way ? 0 : 1, 0, ink)

@@ -65,7 +65,7 @@ struct RESPDecoderTests {
         "what\r\n", "\r\n", ":x\r\n", "$-2\r\n", "$99999999999\r\n", "*-3\r\n",
         String(repeating: "*1\r\n", count: 33),
     ])
-    func `what is no reply is refused`(_ text: String) {
+    func `bytes that are no reply are refused`(_ text: String) {
         var decoder = RESPDecoder()
         decoder.append(text.utf8)
         #expect(throws: MalformedReply.self) { try decoder.next() }
