@@ -14,7 +14,7 @@ public enum DriverCounter: String, CounterName {
     case connectionsRefused = "Connections closed at once: no slot, no descriptor, too many."
     case descriptorsUsedUp =
         "Clients closed at once because all descriptors but those for links were in use."
-    /// The listeners rested then.
+    /// After each of these the listeners rested (`Limits.starvedTime`).
     case acceptsFailed = "Times that accepting failed for want of memory or descriptors."
     case sendsStarved = "Writes to sockets that the kernel had no memory for; they are repeated."
     case logLinesLost =

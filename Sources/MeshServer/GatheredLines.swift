@@ -13,11 +13,11 @@ import MeshWire
 ///     misbehaved address=10.9.1.4:40001 reason=… count=2304 hosts=others
 struct GatheredLines {
     private struct Entry {
-        /// Empty: all others.
+        /// Empty in the entry that hosts beyond `hostMax` share.
         var host: String
-        /// The latest that was not written.
+        /// The latest line that was not written.
         var line: LogLine
-        /// How many were not.
+        /// The number of lines that were not written.
         var count: Int
         var nextLine: Instant
     }
@@ -25,7 +25,7 @@ struct GatheredLines {
     private var entries: [Entry] = []
     private(set) var nextDeadline: Instant?
 
-    /// Guesses.
+    /// Both are guesses, not yet measured.
     static var hostMax: Int { 64 }
     static var pause: Delay { .seconds(10) }
 

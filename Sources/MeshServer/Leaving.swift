@@ -13,7 +13,7 @@ extension Server {
         edge.gateway.hub.now = now
         effects.orders.append(
             .log(LogLine(.info, "draining", [("clients", .integer(edge.gateway.hub.clientCount))])))
-        // With nobody to be sent elsewhere no other node need be asked where.
+        // Without clients no other node need be asked for an address.
         if edge.gateway.hub.clientCount == 0, edge.gateway.hub.sessionCount == 0 {
             sayGoodbye(&effects)
             return
@@ -34,7 +34,7 @@ extension Server {
                 hasStoppedListening = true
                 effects.orders.append(.stopListening(toLinks: false))
             }
-            // The fate of the connections that it has ended is waited for: losses are announced at the
+            // The node waits until it knows what its ended connections have lost: it is announced at the
             // sessions' new nodes.
             if doubts.isEmpty, edge.gateway.hub.hasMovedAll {
                 edge.gateway.hub.endMoves()

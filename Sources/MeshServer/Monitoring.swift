@@ -19,7 +19,7 @@ extension Server {
     /// - Parameters:
     ///   - headBytesMax: a longer head is answered with 431.
     ///   - waitingMax: above so many bytes of answers that nobody has read the connection ends.
-    ///   - refusals: counts requests that are none.
+    ///   - refusals: counts malformed requests.
     ///   - output: what waits to be sent.
     public func answerHTTP(
         _ bytes: Span<UInt8>, headBytesMax: Int, waitingMax: Int, facts: DriverFacts,

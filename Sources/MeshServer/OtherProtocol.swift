@@ -2,7 +2,7 @@
 public enum OtherProtocol: Sendable {
     case httpRequest, httpAnswer, redisCommand, redisAnswer, tls, ssh, proxy
 
-    /// The protocol that bytes look like which are none of a node; nil: unknown, or too few.
+    /// The protocol that a stranger's bytes look like; nil: unknown, or too few bytes.
     public init?(_ bytes: Span<UInt8>, at offset: Int) {
         guard offset >= 0, bytes.count - offset >= 4 else { return nil }
         let start = (0..<4).map { bytes[offset + $0] }
@@ -31,7 +31,7 @@ public enum OtherProtocol: Sendable {
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
     }
 
-    /// The thing to look at.
+    /// Advice for the person who reads the log.
     public var hint: String {
         switch self {
         case .httpRequest:

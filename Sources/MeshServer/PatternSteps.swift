@@ -45,9 +45,9 @@ struct PatternSteps {
     /// The search that the first turn has begun.
     struct Search {
         var name: SearchedName
-        /// Of the patterns in the mesh, for who publishes.
+        /// The search in the patterns of the mesh; nil unless the name is a publisher's.
         var mesh: PatternSearch?
-        /// Of the patterns of clients here.
+        /// The search in the patterns of this node's clients.
         var local: PatternSearch
     }
 
@@ -62,7 +62,7 @@ struct PatternSteps {
     var lanes: [NodeID: FIFO<Delivery>] = [:]
     /// The cost of the messages in all lanes.
     var heldBytes = 0
-    /// Those of publishers that have not been listened to since.
+    /// Results for publishers whose command has not been given again yet.
     var findings: [Finding] = []
 
     /// About a second of costly names of the greatest length.

@@ -12,7 +12,7 @@ struct Pause {
 
     /// The reason for a pause: something is too full.
     enum Cause {
-        /// The message that was published when it showed goes to others than one node, or not.
+        /// `isShared`: the message that met the full flow also goes to others.
         case mesh(Congestion, isShared: Bool)
         case link(LinkIndex)
     }
@@ -39,12 +39,13 @@ struct Pause {
     var ofBehind: [Waiting] = []
     /// Clients whose commands have cost as much as a turn may.
     var ofTurn: [Waiting] = []
-    /// Those that have waited longest first.
+    /// Publishers that wait, the one that has waited longest first.
     var publishers: [Publisher] = []
-    /// Publishers that are looked at again, now that something has drained, and how many were.
+    /// Publishers to look at again, now that something has drained.
     var rechecking: [Publisher] = []
+    /// The number of them that were looked at.
     var rechecked = 0
-    /// Those of them that go on waiting.
+    /// Publishers that were looked at and go on waiting.
     var kept: [Publisher] = []
     /// Some flow or link is no longer congested, or gone.
     var mayEnd = false
@@ -53,7 +54,7 @@ struct Pause {
     /// The last publication was not taken: its command is to be given again.
     var isPostponed = false
 
-    /// So much output waits for the client; 0: little.
+    /// Notes the bytes of output that wait for the client; 0 stands for little.
     mutating func noteOutput(_ bytes: Int, of client: ClientIndex) {
         while outputs.count <= client.slot { outputs.append(0) }
         outputBytes += bytes - outputs[client.slot]

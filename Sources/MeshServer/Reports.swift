@@ -12,10 +12,11 @@ public struct DriverFacts: Sendable {
     public var redisPort = 0
     /// Since 1970.
     public var wallMicroseconds: Int64 = 0
-    /// The memory of the process that is there, in bytes.
+    /// The resident memory of the process, in bytes.
     public var residentBytes = 0
-    /// The processor's time that it has had, in microseconds: in the kernel, and else.
+    /// Processor time of the process in the kernel, in microseconds.
     public var systemMicroseconds: Int64 = 0
+    /// Processor time of the process outside the kernel, in microseconds.
     public var userMicroseconds: Int64 = 0
     /// Of INFO's section Server: the process and its machine.
     public var hostLines: [String] = []

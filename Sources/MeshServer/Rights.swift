@@ -1,7 +1,7 @@
 import MeshGateway
 
-/// The operations that each principal may not cause, whatever protocol it speaks. The password is asked
-/// for elsewhere.
+/// The operations that each principal is refused, whatever protocol it speaks. Passwords are checked
+/// elsewhere.
 public struct Rights: Sendable {
     /// One bit for each operation that is refused, by principal.
     private var refusedToStrangers: UInt16 = 0

@@ -110,7 +110,9 @@ extension Server {
         return goOn(client, after: before)
     }
 
-    /// After a command that found so much output before it: a byte of a reply takes about a unit of work.
+    /// The step after a command. Its reply is charged as work: a byte takes about one unit.
+    ///
+    /// - Parameter outputBefore: the bytes of output that waited before the command.
     mutating func goOn(_ client: ClientIndex, after outputBefore: Int) -> ClientStep {
         edge.gateway.hub.charge(edge.gateway.hub.outputCount(client) - outputBefore)
         return isTurnOver(client) || isThrottled(client) ? .paused : .next
@@ -232,8 +234,7 @@ extension Server {
         }
     }
 
-    /// A turn of the driver's loop begins in which nobody asks for output: what may be done in a turn may be
-    /// done again.
+    /// Begins a turn of a driver that does not ask for output: the work that a turn allows is available again.
     public mutating func beginTurn() { edge.gateway.hub.unitsLeft = Work.perTurn }
 
     /// How many clients `takeDirty` would give.
@@ -266,8 +267,8 @@ extension Server {
         edge.gateway.hub.leavingCount(client)
     }
 
-    /// So many bytes of a client's input wait for the rest of a command. Where all that wait are too many,
-    /// the effects say whose input is to be gone on with: the longest commands are given up.
+    /// Notes how many bytes of a client's input wait for the rest of a command. Where the bytes of all clients
+    /// are too many, the longest commands are given up, and the effects name their clients.
     public mutating func noteInput(
         _ bytes: Int, of client: ClientIndex, into effects: inout ServerEffects
     ) {

@@ -185,7 +185,7 @@ public struct Server: ~Copyable {
         consider(gatheredLines.nextDeadline)
         if !servesClients { return earliest }
         consider(edge.gateway.nextDeadline())
-        // At once, and yet later: time must pass where it does so from deadline to deadline.
+        // Not `now` itself: a driver in virtual time goes from deadline to deadline, and must advance.
         if hasSteps { consider(now + .microseconds(1)) }
         if edge.gateway.hub.clientCount > 0 || edge.gateway.hub.awaitsSessions {
             consider(nextOverdueCheck)
@@ -218,7 +218,7 @@ public struct Server: ~Copyable {
                 counters[.idleClientsEnded] &+= 1
                 effects.orders.append(.close(client))
             }
-            // One that has left without an end to what it gave.
+            // A node may leave before it has given all of a session.
             for giver in edge.gateway.hub.givers where !node.isPresent(giver) {
                 edge.gateway.hub.nodeDied(giver)
             }
@@ -340,7 +340,7 @@ public struct Server: ~Copyable {
         }
     }
 
-    /// A message for a name that nobody here has. Mostly the last who had it has just gone.
+    /// Notes a message for a name that nobody here has. Mostly its last subscriber has just gone.
     @inline(never)
     private mutating func noteUnclaimed(
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ bytes: Span<UInt8>,
@@ -390,8 +390,8 @@ public struct Server: ~Copyable {
 
     // MARK: Consequences
 
-    /// Carries out what clients have caused and the node has not heard of yet, and what the node has
-    /// asked and not been answered yet, until there is nothing left.
+    /// Passes changes and questions of the clients to the node, and answers the node's own questions, until
+    /// nothing is left.
     mutating func settle(_ effects: inout ServerEffects) {
         noteReadiness()
         if edge.gateway.hub.isGathering || edge.gateway.hub.hasGone { hasSteps = true }
@@ -528,8 +528,8 @@ public struct Server: ~Copyable {
 
     // MARK: Facts
 
-    /// Commands that need the mesh are carried out. A node that drains still serves those that it
-    /// sends away.
+    /// True if commands that need the mesh are carried out. A draining node still serves the clients that
+    /// it sends away.
     public var isReady: Bool {
         mutating get {
             switch phase {
@@ -539,7 +539,7 @@ public struct Server: ~Copyable {
         }
     }
 
-    /// Messages to users who are not here go back: there are clients, or there were.
+    /// True if messages to users who are not here go back to their origins: since the first client has come.
     public var returnsMessages: Bool { servesClients }
 
     public var clientCount: Int { edge.gateway.hub.clientCount }
