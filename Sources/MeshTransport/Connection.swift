@@ -26,16 +26,16 @@ struct Connection: ~Copyable {
     /// Each may become free at once, when the stream ends.
     enum Phase {
         case free
-        /// A link that is dialled, and does not stand yet. The node gives it up.
+        /// A link that is dialled and does not stand yet. The node decides when to give it up.
         case opening
-        /// Until then, unless a request comes, on the HTTP port; else as long as both sides want.
+        /// `until`: on the HTTP port, when the connection ends unless a request comes; elsewhere nil.
         case open(until: Instant?)
-        /// Of a client: the input waits until the server lets it go on.
+        /// A client's input waits until the server lets it go on.
         case paused
-        /// No more input is taken. The connection leaves its owner when the output has left, and ends
-        /// then at the latest.
+        /// No more input is taken. The connection leaves its owner once the output has left, and at `until`
+        /// at the latest.
         case ending(until: Instant)
-        /// It belongs to nobody any more.
+        /// The connection has no owner any more.
         case lingering(Lingering)
     }
 
@@ -91,9 +91,9 @@ struct Connection: ~Copyable {
     var role = Role.none
     var phase = Phase.free
     var peer = Peer.present
-    /// Stands in the reactor's list of connections to flush.
+    /// The connection stands in the reactor's list of those to flush.
     var isDirty = false
-    /// Stands in the reactor's list of connections with a deadline.
+    /// The connection stands in the reactor's list of those with a deadline.
     var isTimed = false
     /// The state that epoll knows.
     var registered = Stream.Interest.input
@@ -101,15 +101,15 @@ struct Connection: ~Copyable {
     var isCongested = false
     /// Of a link: the node knows that something waits in its queue.
     var hasBacklog = false
-    /// The kernel had no memory for its output; it stands in the reactor's list of such.
+    /// The kernel had no memory for the output; the connection stands in the reactor's list of such.
     var isStarved = false
-    /// Input bytes without which there is no use in trying to decode again.
+    /// Decoding is tried again when so many input bytes are there.
     var needed = 0
     /// Bytes that have arrived and could not be used yet.
     var input = ByteQueue()
-    /// Bytes that wait to be sent; those of clients the server keeps.
+    /// Bytes that wait to be sent. The server keeps those of clients.
     var output = SendQueue()
-    /// Of a client: the server knows of input that waits.
+    /// The server knows of a client's input that waits.
     var hasLongInput = false
 
     var isFree: Bool {

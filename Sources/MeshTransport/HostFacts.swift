@@ -58,7 +58,7 @@ struct HostFacts {
         return pages * max(0, sysconf(Int32(_SC_PAGESIZE)))
     }
 
-    /// Microseconds that the processors have worked for this process: in the kernel, and else.
+    /// Processor time of this process in microseconds: in the kernel, and outside it.
     static var processorTime: (Int64, Int64) {
         var usage = rusage()
         guard unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else {
@@ -76,7 +76,7 @@ struct HostFacts {
             "os:\(system)", "arch_bits:\(Int.bitWidth)", "multiplexing_api:epoll",
             "process_id:\(processID)", "process_supervised:no", "run_id:\(runID)",
             "executable:\(executable)",
-            // Redis leaves it empty too when it has none to write back to.
+            // Empty, as Redis's own is when it was started without a file.
             "config_file:",
         ]
     }

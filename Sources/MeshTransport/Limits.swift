@@ -11,10 +11,10 @@ public struct Limits: Sendable {
     /// wait for it, or the neighbours take this node for dead.
     public var turnTime: Delay = .milliseconds(5)
     /// In the middle of a wake-up queues are offered to their sockets when this much has gathered in
-    /// them, so that it is still in the cache, if that is `sendBytes` for each of them on average;
-    /// and always at `gatheredBytesMax`.
+    /// them, because it is still in the cache. That holds if `sendBytes` wait in each of them on average;
+    /// at `gatheredBytesMax` they are offered in any case.
     public var gatheredBytes = 1024 * 1024
-    /// The bytes that make a call of the kernel worth it, while there is other work.
+    /// A call of the kernel is worth its cost from so many bytes on, while there is other work.
     public var sendBytes = 32 * 1024
     /// Output that gathers before it is sent in any case. It bounds the memory that a wake-up
     /// takes; so far as it goes beyond a client's output limit, that client is closed.

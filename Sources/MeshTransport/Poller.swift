@@ -65,8 +65,8 @@ struct Readiness {
         unsafe answers.deallocate()
     }
 
-    /// That a peer has hung up is always reported: where nothing is waited for, once, or it would wake
-    /// the loop for ever.
+    /// The kernel reports always that a peer has hung up. Where nothing is waited for it does so once:
+    /// the report would wake the loop for ever.
     private static func events(_ interest: Stream.Interest) -> UInt32 {
         let reads = interest.reads ? UInt32(linux_readable) : 0
         let writes = interest.writes ? UInt32(linux_writable) : 0

@@ -229,8 +229,8 @@ extension Reactor {
         let client = connections[index].client
         connectionOfClient[client.slot] = .none
         counters[.clientsClosed] &+= 1
-        // Where this node ends the connection, what was sent may still be on its way, to a client
-        // that reads on: that is seen when it has had the time to.
+        // If this node ends the connection, sent bytes may still be on their way to a client that reads
+        // on: whether they arrive is known only after a while.
         let isOver = connections[index].peer != .present
         let parting =
             isOver && server.hasUnproven(client) ? parting(of: index) : Parting.inOrder
@@ -250,16 +250,16 @@ extension Reactor {
     private func parting(of index: ConnectionIndex) -> Parting {
         let stream = connections[index].stream
         let isBroken = connections[index].peer == .gone || stream.hasFailed()
-        // Where nothing has come from the client since this side has ended, a machine that does not even
-        // acknowledge that is gone, with what it had not read.
+        // This side has ended, and nothing has come from the client since. If its machine does not
+        // acknowledge even the end, it is gone, and so is what it had not read.
         let hasEnded = connections[index].lingering?.stage == .listening
         let bound = stream.unacknowledgedBound(
             endCounts: hasEnded && connections[index].peer == .ended)
         return Parting(unacknowledgedBytes: bound ?? .max, wasBroken: isBroken)
     }
 
-    /// The connection of a client that is closed ends: what its sessions have lost is known now, as
-    /// far as it will ever be.
+    /// Settles the doubt about a closed client whose connection ends: more will never be known of what its
+    /// sessions have lost.
     mutating func concludeDoubt(_ index: ConnectionIndex) {
         guard var lingering = connections[index].lingering, let doubt = lingering.doubt else {
             return

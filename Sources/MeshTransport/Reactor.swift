@@ -108,7 +108,7 @@ public enum ClientAddressSource: Sendable {
     /// The connection of each link and client.
     var connectionOfLink: [ConnectionIndex]
     var connectionOfClient: [ConnectionIndex] = []
-    /// Where the peer of each link connects from, or was dialled; of free slots that of the last.
+    /// The address that each link's peer connects from or was dialled at. A free slot keeps its last one.
     var endpointOfLink: [Endpoint]
     /// Raised whenever a link's slot changes hands.
     var linkEpochs: [UInt32]
@@ -121,26 +121,29 @@ public enum ClientAddressSource: Sendable {
     var timed: [ConnectionName] = []
     var earliestTimed: Instant?
     var nextTrim: Instant
-    /// Bytes written to queues since they were flushed, nearly: replies are not counted.
+    /// Bytes written to queues since they were flushed; replies are not counted.
     var gatheredBytes = 0
     var wasReady = false
-    /// Threads of errands that are under way.
+    /// A thread resolves the names of the seeds.
     var isResolving = false
-    /// The seeds are others than those that are resolved again and again.
+    /// The names that are resolved again and again have been replaced.
     var hasNewSeeds = false
+    /// A thread writes down where members are.
     var isRemembering = false
-    /// The addresses that were written down last, and when they may be again.
+    /// The addresses that were written down last.
     var remembered: [Endpoint] = []
+    /// From then on they may be written again.
     var nextMemory: Instant
     /// The server has left, and connections have not been told to end yet.
     var hasLeft = false
     /// Connections of the monitoring port, those that were accepted first at the front.
     var httpConnections: [ConnectionIndex] = []
     var lingeringCount = 0
-    /// Descriptors are used up when this one is needed: see `accept`.
+    /// The descriptor that `accept` gives up when there is no other.
     var spareDescriptor: Int32
-    /// When the log may say so again, and how many connections were closed for it since it did.
+    /// From then on the log may say again that descriptors are used up.
     var nextDescriptorComplaint: Instant
+    /// Connections closed for want of a descriptor since the log said so.
     var uncomplained = 0
     /// A connection whose descriptor's number is not below is closed at once: of Redis clients, of
     /// HTTP clients. Descriptors are numbered from the bottom, so numbers say how many are in use.
@@ -148,11 +151,13 @@ public enum ClientAddressSource: Sendable {
     let httpDescriptorMax: Int32
     /// The listeners rest until then.
     var acceptAgain: Instant?
-    /// Connections that the kernel had no memory for, and when they are tried again.
+    /// Connections for whose output the kernel had no memory.
     var starved: [ConnectionName] = []
+    /// They are tried again then.
     var starvedAgain: Instant?
-    /// Links of which something has not left, and when they are looked at again.
+    /// Links with output that the kernel has not sent yet.
     var leaving: [ConnectionName] = []
+    /// They are looked at again then.
     var leavingAgain: Instant?
     private let buffer: UnsafeMutableRawPointer
 

@@ -26,7 +26,7 @@ struct SendQueue: ~Copyable {
 
     /// Bulk joins as long as fewer bytes of messages wait: 52 ms at 10 Mbit/s.
     static let fewBytes = 64 * 1024
-    /// It joins whenever so many have passed it.
+    /// Bulk also joins whenever so many bytes of messages have passed it.
     static let passedMax = 256 * 1024
 
     var count: Int { control.count + messages.count + bulk.count }

@@ -24,7 +24,7 @@ struct Stream {
         static let output = Interest(reads: false, writes: true)
     }
 
-    /// How far a stream is that does not stand yet.
+    /// The progress of a stream that was dialled.
     enum Opening: Equatable {
         case stands
         case waits(Interest)
@@ -33,7 +33,7 @@ struct Stream {
 
     /// Why a stream that was dialled will never stand.
     enum Failure: Error {
-        /// A machine is there, and nobody listens.
+        /// The machine answers, but nobody listens on the port.
         case refused
         case unreachable
 
@@ -49,7 +49,7 @@ struct Stream {
         case nothing
         /// The peer has ended its side.
         case end
-        /// For good.
+        /// The stream is broken for good.
         case failed
 
         /// - Parameter result: of the kernel: a number of bytes, or a negated errno value.
