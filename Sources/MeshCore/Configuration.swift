@@ -40,8 +40,8 @@ public struct Configuration: Sendable {
     }
 
     /// Links and handshakes that can exist at once: the degree, and as many again under way, and
-    /// 64 for nodes that come to ask who is here.
-    public var linkSlotCount: Int { degree * 2 + 64 }
+    /// those that others have begun and that are no links yet.
+    public var linkSlotCount: Int { degree * 2 + Node.greetingCountMax }
 }
 
 /// Bounds of what a node keeps for messages that are on their way (`Flows` in the documentation).

@@ -102,6 +102,9 @@ public enum LogEvent: Sendable {
     case refused(Endpoint, RefusalReason)
     /// The peer, which was refused, is of another cluster (`Node.otherCluster`).
     case otherCluster(LinkIndex)
+    /// All places for greetings were taken, and this connection, which had been silent longest, has given
+    /// its own to another.
+    case greetingDisplaced(LinkIndex)
     /// Both advertise one address. The second one answers there, or is this node.
     case addressShared(NodeID, NodeID)
     /// A link to the member stood, and what was sent over it did not arrive.

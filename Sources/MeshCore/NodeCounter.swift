@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 48>
+public typealias NodeCounters = Counters<NodeCounter, 49>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -41,6 +41,7 @@ public enum NodeCounter: String, CounterName {
     case unsupportedElsewhere = "Messages of this node that their destinations do not support."
     case protocolErrors = "Frames of peers that broke the protocol."
     case linksRefused = "Links refused, by us or by peers."
+    case greetingsDisplaced = "Connections that had not greeted, and gave their place to another."
     case handshakesAbandoned = "Connections that did not say in time who they were."
     case linksOpened = "Links opened."
     case linksLost = "Links lost."

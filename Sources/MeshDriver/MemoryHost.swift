@@ -95,6 +95,13 @@ public struct MemoryHost: ~Copyable {
         }
     }
 
+    /// A link for a connection that another has opened, and the same.
+    mutating func acceptLink(at now: Instant) -> LinkIndex? {
+        let link = server.acceptLink(at: now, into: &effects)
+        performBytes(Span())
+        return link
+    }
+
     /// A message of no client, and the same.
     @inlinable @inline(__always)
     mutating func publish(

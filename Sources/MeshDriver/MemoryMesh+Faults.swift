@@ -38,7 +38,7 @@ extension MemoryMesh {
 
     /// A connection from outside the mesh, as a liar has one: what the host sends over it is lost.
     public mutating func accept(at host: Int) -> LinkIndex? {
-        guard let link = hosts[host].server.acceptLink(at: now) else { return nil }
+        guard let link = acceptLink(at: host) else { return nil }
         connect(host, link, to: MemoryHost.Wire())
         hosts[host].wires[link.slot].isForeign = true
         return link

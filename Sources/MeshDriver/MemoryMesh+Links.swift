@@ -130,7 +130,7 @@ extension MemoryMesh {
         if areApart(host, target) {
             handle(.disconnected(link, .unreachable), host)
         } else if target >= 0, target < hosts.count, target != host, hosts[target].isUp,
-            hosts[target].takesLinks, let accepted = hosts[target].server.acceptLink(at: now)
+            hosts[target].takesLinks, let accepted = acceptLink(at: target)
         {
             connect(host, link, to: MemoryHost.Wire(host: target, link: accepted))
             connect(target, accepted, to: MemoryHost.Wire(host: host, link: link))
@@ -138,6 +138,13 @@ extension MemoryMesh {
         } else {
             handle(.disconnected(link, .refused), host)
         }
+    }
+
+    /// A free link of a host; nil: it takes no more.
+    mutating func acceptLink(at host: Int) -> LinkIndex? {
+        let link = hosts[host].acceptLink(at: now)
+        perform(host, Span())
+        return link
     }
 
     private func areApart(_ host: Int, _ other: Int) -> Bool {

@@ -84,7 +84,8 @@ extension Server {
     ) -> LogLine? {
         let line = line(for: event, endpoint: endpoint)
         switch event {
-        case .protocolError(let link, _, _), .wrongVersion(let link, _), .otherCluster(let link):
+        case .protocolError(let link, _, _), .wrongVersion(let link, _), .otherCluster(let link),
+            .greetingDisplaced(let link):
             return gathered(line, at: endpoint(link), now: now)
         default: return line
         }

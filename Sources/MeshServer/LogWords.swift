@@ -66,6 +66,18 @@ extension Server {
                     ("cluster", .text(self.node.otherCluster)),
                     ("hint", .text("it was refused; see --cluster")),
                 ])
+        case .greetingDisplaced(let link):
+            return LogLine(
+                .warning, "greetingDisplaced",
+                [
+                    ("address", .text(endpoint(link).description)),
+                    (
+                        "hint",
+                        .text(
+                            "it had said nothing for longest of those that take all places for "
+                                + "greetings; another has its own now")
+                    ),
+                ])
         case .addressShared(let other, let holder):
             let reports = self.node.memberReports()
             let names = Members(reports)

@@ -158,8 +158,13 @@ public struct Server: ~Copyable {
         node.woke(at: now, into: &effects.mesh)
     }
 
-    /// A free link for a connection that the driver has accepted; nil: close it.
-    public mutating func acceptLink(at now: Instant) -> LinkIndex? { node.acceptLink(at: now) }
+    /// A free link for a connection that the driver has accepted; nil: close it. Effects are to be performed
+    /// before it is used (`Node.acceptLink`).
+    public mutating func acceptLink(
+        at now: Instant, into effects: inout ServerEffects
+    ) -> LinkIndex? {
+        node.acceptLink(at: now, into: &effects.mesh)
+    }
 
     /// See `Node.learnSeeds`.
     public mutating func learnSeeds(_ endpoints: [Endpoint], at now: Instant) {

@@ -530,12 +530,12 @@ extension World {
         }
         let back = now + network.latency(from: to, to: from)
         guard !network.isRejected(from: from, to: to), let host = hosts[to],
-            let accepted = host.server.acceptLink(at: host.localTime(now))
+            let accepted = host.server.acceptLink(at: host.localTime(now), into: &effects)
         else {
             answer(.refused, connection, from, at: back)
             return
         }
-        scheduleDeadline(to)
+        performAll(to, host, .none)
         connections[connection].acceptorLink = accepted
         host[accepted] = connection
         answer(.connected, connection, from, at: back)

@@ -21,6 +21,9 @@ public struct Limits: Sendable {
     public var gatheredBytesMax = 16 * 1024 * 1024
     /// Connections accepted from one listener before the others have their turn.
     public var acceptsPerTurn = 64
+    /// The same from a mesh port: what has come over those of the turn before is read before others take
+    /// all their places (`Node.acceptLink`).
+    public var linkAcceptsPerTurn = 16
     /// Message bytes that wait for one link; above it messages for that link are dropped.
     public var linkMessageBytes = 64 * 1024 * 1024
     /// Control bytes that wait for one link; above it the link is closed as misbehaving. A snapshot

@@ -15,7 +15,9 @@ extension Reactor {
     /// closed: the peer sees the end at once, and the queue moves on. Where that is no way either,
     /// and when the kernel has no memory, the listeners rest for `Limits.starvedTime`.
     mutating func accept(from listener: Listener) {
-        for _ in 0..<limits.acceptsPerTurn where listener.isOpen {
+        let most =
+            listener.purpose == .link ? limits.linkAcceptsPerTurn : limits.acceptsPerTurn
+        for _ in 0..<most where listener.isOpen {
             switch listener.accept() {
             case .stream(let stream, let peer): take(stream, peer, from: listener)
             case .nobody: return

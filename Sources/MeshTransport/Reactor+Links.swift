@@ -226,7 +226,9 @@ extension Reactor {
     }
 
     mutating func takeLink(_ stream: Stream, _ peer: Endpoint) {
-        guard let link = server.acceptLink(at: now) else {
+        let accepted = server.acceptLink(at: now, into: &effects)
+        performAll(Span())
+        guard let link = accepted else {
             counters[.connectionsRefused] &+= 1
             stream.close()
             return

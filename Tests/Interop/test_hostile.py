@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.mesh, pytest.mark.deadline(60)]
 MEGABYTE = 1 << 20
 #: Series of /metrics that count what others did wrong.
 BLAME = re.compile(
-    r"smallworld_\w*(error|misbehav|refus|timed_out|over_limit|overdue|malformed|invalid|abandon|reject)\w*")
+    r"smallworld_\w*(error|misbehav|refus|timed_out|over_limit|overdue|malformed|invalid|abandon|displac|reject)\w*")
 
 
 class Kept:
@@ -444,6 +444,45 @@ def test_mesh_handshakes_that_never_end_leave_room_for_real_nodes(victim, pair):
     finally:
         for connection in held:
             connection.close()
+
+
+def test_mesh_strangers_that_come_again_and_again_leave_room_for_real_nodes(victim, pair):
+    """All places for greetings are taken all the time, half of them by those who say a byte."""
+    stop, made = threading.Event(), []
+
+    def flood():
+        held = []
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                held.append(victim.connect("mesh"))
+                if len(held) % 2:
+                    held[-1].send(b"\0")
+                made.append(1)
+            if len(held) > 150:
+                held.pop(0).close()
+        for connection in held:
+            connection.close()
+
+    threads = [threading.Thread(target=flood, daemon=True) for _ in range(2)]
+    with Counted(victim, 100):
+        for thread in threads:
+            thread.start()
+        try:
+            time.sleep(0.5)
+            late = pair.add(seeds=[victim.mesh]).start()
+            note("joined past strangers that come again and again after", late.wait_ready(10))
+            eventually(5, lambda: len(late.members()) == 3)
+            deliver_everywhere(pair)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    note("connections of strangers meanwhile", len(made))
+    assert len(made) > 500
+    log = victim.printed()
+    assert 1 <= log.count("greetingDisplaced") <= 4, log[-2000:]
+    assert late.terminate() == 0
+    pair.nodes.remove(late)
 
 
 LIAR, NOBODY = 0x1111, 0x2222

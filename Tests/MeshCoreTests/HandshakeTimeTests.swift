@@ -57,7 +57,8 @@ import Testing
         ] as [([Int64], Int64)])
     func `an accepted connection has its time from byte to byte`(_ times: [Int64], _ due: Int64) {
         var node = node()
-        guard let link = node.acceptLink(at: Self.start) else { return }
+        var effects = EffectBuffer()
+        guard let link = node.acceptLink(at: Self.start, into: &effects) else { return }
         let ended = end(of: link, &node, bytesAt: times).end
         #expect(ended == due)
     }

@@ -228,14 +228,22 @@ extension NodeLimitTests {
         #expect(held(mesh, "bob") == [delivered])
     }
 
-    /// The degree's links, as many under way, and 64 for nodes that ask who is here.
+    /// Whatever the degree, 64 places are for greetings; the other slots are for the degree's links, and as
+    /// many under way.
     @Test(arguments: [(4, 72), (16, 96), (64, 192)])
-    func `a node takes so many connections at once`(degree: Int, count: Int) {
+    func `a node takes so many connections at once that have not greeted`(
+        degree: Int, slots: Int
+    ) {
         let mesh = SmallMesh(1) { $0.degree = degree }
-        var taken = 0
-        for _ in 0..<count + 5 where mesh.hosts[0].node.acceptLink(at: mesh.now) != nil {
-            taken += 1
+        var effects = EffectBuffer()
+        for _ in 0..<slots * 2 {
+            let link = mesh.hosts[0].node.acceptLink(at: mesh.now, into: &effects)
+            #expect(link != nil)
         }
-        #expect(taken == count)
+        let indices = mesh.hosts[0].node.links.indices
+        let awaiting = indices.count { mesh.hosts[0].node.links[$0].state == .awaiting }
+        #expect(awaiting == 64)
+        #expect(mesh.hosts[0].node.counters[.greetingsDisplaced] == UInt64(slots * 2 - 64))
+        #expect(mesh.hosts[0].node.configuration.linkSlotCount == slots)
     }
 }

@@ -213,6 +213,9 @@ final class SmallMesh {
         mesh.inject(frame, to: host, from: peer)
     }
 
+    /// A connection of somebody outside the mesh; nil: none is taken.
+    func accept(at host: Int) -> LinkIndex? { mesh.accept(at: host) }
+
     func crash(_ host: Int) { mesh.crash(host) }
     func freeze(_ host: Int) { mesh.freeze(host) }
     func thaw(_ host: Int) { mesh.thaw(host) }

@@ -80,6 +80,19 @@ import Testing
         #expect(told == ["misbehaved address=10.0.19.249:7 count=\(rest) hosts=others"])
     }
 
+    @Test func `strangers that give their places to others have one line`() {
+        let servers = Servers()
+        var lines: [String] = []
+        for port in 1...300 as ClosedRange<UInt16> {
+            let line = servers.mesh.hosts[0].server.lineNow(
+                for: .greetingDisplaced(LinkIndex(0)), now: servers.now
+            ) { _ in Endpoint(ipv4: 0x0A09_0807, port: port) }
+            if let line { lines.append(Self.words(line)) }
+        }
+        #expect(lines.count == 1)
+        #expect(lines.first?.hasPrefix("greetingDisplaced address=10.9.8.7:1 hint=") == true)
+    }
+
     @Test func `a server without clients tells of the last ones in time`() throws {
         let servers = Servers()
         let host = Endpoint(ipv4: 0x0A09_0807, port: 5_000)

@@ -28,7 +28,7 @@ import Testing
 
     /// A connection that another node has made.
     private static func accept(_ reactor: inout Reactor) -> (ConnectionIndex, LinkIndex) {
-        let link = reactor.server.acceptLink(at: reactor.now)!
+        let link = reactor.server.acceptLink(at: reactor.now, into: &reactor.effects)!
         let index = reactor.adopt(stream(), .link, link: link)!
         reactor.connectionOfLink[link.slot] = index
         return (index, link)

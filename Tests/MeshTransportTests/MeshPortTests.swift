@@ -104,6 +104,22 @@ import Testing
         #expect(try reactor.metric("links_misbehaved_total") == 1)
     }
 
+    @Test func `strangers that hold all places and come again keep no node out`() throws {
+        let first = try TestReactor()
+        var strangers: [TestSocket] = []
+        for _ in 0..<200 { strangers.append(try TestSocket(first.mesh)) }
+        // Sixty of the last say a byte.
+        for socket in strangers.suffix(60) { try socket.send("\0") }
+        try first.waitForMetric("greetings_displaced_total", 136)
+        let second = try TestReactor(seeds: [first.mesh])
+        for _ in 0..<200 { strangers.append(try TestSocket(first.mesh)) }
+        try second.waitUntilReady()
+        try first.waitForMetric("members", 2)
+        try first.waitForMetric("links", 1)
+        // The first to come were the first to go.
+        #expect(try strangers[0].receiveAll() == "")
+    }
+
     @Test func `three nodes find each other through one seed`() throws {
         let first = try TestReactor()
         let second = try TestReactor(seeds: [first.mesh])

@@ -2,16 +2,8 @@ import MeshWire
 
 /// From a connection to a link and back.
 extension Node {
-    /// A slot for a connection that the driver has accepted; nil when all are taken: close it.
-    public mutating func acceptLink(at now: Instant) -> LinkIndex? {
-        if now > self.now { self.now = now }
-        guard let index = links.free() else { return nil }
-        links[index].state = .awaiting
-        begin(index)
-        return index
-    }
-
-    private mutating func begin(_ index: LinkIndex) {
+    /// A connection has got its slot.
+    mutating func begin(_ index: LinkIndex) {
         forgetWhatIsKnown(over: index)
         forgetBacklog(of: index)
         links[index].since = now

@@ -108,6 +108,8 @@ struct Link {
     }
     /// Routed and arc frames that arrive over it count.
     @inline(__always) var carriesFrames: Bool { state == .established || state == .closing }
+    /// Another has opened it, and it is no link yet: it has one of the places for greetings.
+    var isGreeted: Bool { state == .awaiting || state == .introducing && !isDialled }
     /// It shakes hands, and has a deadline for it.
     var isShakingHands: Bool {
         switch state {

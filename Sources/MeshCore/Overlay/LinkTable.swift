@@ -39,6 +39,9 @@ struct LinkTable: ~Copyable {
         return end
     }
 
+    /// No slot is free.
+    var isFull: Bool { !isValid(end) && indices.allSatisfy { self[$0].state != .free } }
+
     mutating func establish(_ index: LinkIndex) {
         self[index].state = .established
         let peer = self[index].peer

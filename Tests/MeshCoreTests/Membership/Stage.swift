@@ -281,7 +281,7 @@ final class Stage {
         if cuts.contains([name, target]) || cuts.contains([target, name]) { return }
         var end = LinkIndex(1_000 + other.nextUse())
         if other.hasNode {
-            guard let accepted = other.node.acceptLink(at: now) else {
+            guard let accepted = other.node.acceptLink(at: now, into: &other.effects) else {
                 caller.wires[link] = nil
                 return handle(name, "is refused by \(target)", .disconnected(link, .refused))
             }
@@ -296,7 +296,7 @@ final class Stage {
     /// A played part dials a node.
     func dial(from name: String, to target: String) throws(ScriptError) {
         let (caller, other) = (try actor(name), try actor(target))
-        guard let end = other.node.acceptLink(at: now) else {
+        guard let end = other.node.acceptLink(at: now, into: &other.effects) else {
             throw ScriptError("\(target) takes no connection")
         }
         let link = LinkIndex(1_000 + caller.nextUse())

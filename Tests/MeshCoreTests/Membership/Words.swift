@@ -280,6 +280,7 @@ final class Words {
         case .refused(let endpoint, let reason):
             "refused by \(names(at: endpoint).last ?? "?"), \(reason)"
         case .otherCluster: "refused: of another cluster"
+        case .greetingDisplaced: "displaced before its greeting"
         case .addressShared(let one, let other):
             "\(name(one)) and \(name(other)) advertise one address"
         case .memberUnreachable(let id): "\(name(id)) cannot be reached"
