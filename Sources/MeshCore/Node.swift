@@ -43,6 +43,7 @@ public struct Node: ~Copyable {
     // Overlay.
     var longRange: LongRangeLinks
     var join: JoinState
+    var dialLimits: DialLimits
     var departure = Departure()
     var complaints = Complaints()
     var secondChoices = SecondChoices()
@@ -103,6 +104,7 @@ public struct Node: ~Copyable {
         longRange = LongRangeLinks(strataCount: max(0, (configuration.degree - 4) / 2))
         coordinates = Coordinates(at: now)
         join = JoinState(configuration, startedAt: now)
+        dialLimits = DialLimits(at: now)
         for remembered in configuration.remembered.prefix(32)
         where remembered != configuration.endpoint {
             lostMembers.recall(remembered, now)

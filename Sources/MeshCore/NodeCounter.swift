@@ -1,4 +1,4 @@
-public typealias NodeCounters = Counters<NodeCounter, 49>
+public typealias NodeCounters = Counters<NodeCounter, 50>
 
 /// The counters of a node.
 public enum NodeCounter: String, CounterName {
@@ -43,6 +43,7 @@ public enum NodeCounter: String, CounterName {
     case linksRefused = "Links refused, by us or by peers."
     case greetingsDisplaced = "Connections that had not greeted, and gave their place to another."
     case handshakesAbandoned = "Connections that did not say in time who they were."
+    case dialsWithheld = "Connections not opened because others named too many addresses."
     case linksOpened = "Links opened."
     case linksLost = "Links lost."
     case linksHollow = "Links that stood and did not carry what was sent over them."

@@ -152,7 +152,9 @@ struct CalmWork {
         case .sessionsSent, .sessionsDelivered: sessionParts
         case .sessionsGivenUp: never
         case .unknownMessages, .unknownRecords, .unsupported, .unsupportedElsewhere: never
-        case .keyCollisions, .protocolErrors, .handshakesAbandoned, .greetingsDisplaced: never
+        case .keyCollisions, .protocolErrors, .handshakesAbandoned, .greetingsDisplaced,
+            .dialsWithheld:
+            never
         case .linksHollow, .flowsStalled: never
         case .suspicions, .suspectsNotHeard, .deaths, .refutations, .recordsDuplicate,
             .confirmedEarly:

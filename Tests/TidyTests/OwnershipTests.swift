@@ -39,6 +39,7 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "lostMembers": ("Membership", ["Overlay": "their addresses are asked in turn"]),
     "longRange": ("Overlay", [:]),
     "join": ("Overlay", [:]),
+    "dialLimits": ("Overlay", [:]),
     "departure": ("Overlay", [:]),
     "complaints": ("Overlay", [:]),
     "secondChoices": ("Overlay", [:]),

@@ -314,16 +314,22 @@ extension Node {
         if let next { timers.schedule(.suspicion, at: next) }
     }
 
-    /// Nobody has started a day from now, and nobody's birth moves by more than that. Without this
-    /// bound a liar could put somebody's incarnation where no refutation reaches it.
+    /// Nobody has started a day from now. Without this bound a liar could put somebody's incarnation where no
+    /// refutation reaches it.
+    ///
+    /// The bound is one time of day for all nodes, whenever they and the subject were started: what is believed
+    /// anywhere the subject can outbid, and what it says then is believed everywhere. A bound that moved with the
+    /// births that are known could be pushed further by every lie while the subject stands still.
     ///
     /// Wall clocks can be wrong by years: this node's, or that of a node which nobody has known so
-    /// far. Whose id is new has no refutations to be kept from, so its birth is taken as it is said.
+    /// far. Whose id is new has no refutations to be kept from, so its birth is taken as it is said. From then on
+    /// it is the only one: a life is as long as an id.
     func isPlausible(_ incarnation: Incarnation, of subject: NodeID) -> Bool {
-        let slack = UInt64(max(0, (now - join.startedAt).milliseconds)) &+ 86_400_000
-        if incarnation.life < bootMilliseconds &+ slack { return true }
+        let uptime = UInt64(max(0, (now - join.startedAt).milliseconds))
+        if incarnation.life < bootMilliseconds &+ uptime &+ 86_400_000 { return true }
         guard let known = members.index(of: subject) else { return true }
-        return incarnation.life < members[known].incarnation.life &+ slack
+        // More refutations than one life counts begin the next one.
+        return incarnation.life <= members[known].incarnation.life &+ 1
     }
 
     // MARK: This node itself

@@ -12,7 +12,8 @@ extension Node {
         timers.schedule(.handshake, at: handshakeDue(index))
     }
 
-    /// Opens a connection for a link or an introduction; nothing happens when no slot is free.
+    /// Opens a connection for a link or an introduction; nothing happens when no slot is free, or when
+    /// others have named too many addresses lately (`DialLimits`).
     ///
     /// - Parameter former: the dead member that had this address.
     mutating func dial(
@@ -20,6 +21,10 @@ extension Node {
         _ purpose: Greeting.Purpose, stratum: Int, _ effects: inout EffectBuffer
     ) {
         guard let index = links.free() else { return }
+        guard join.isSeed(endpoint) || dialLimits.take(at: now) else {
+            counters[.dialsWithheld] &+= 1
+            return
+        }
         links[index].state = .dialling
         links[index].connectPatience = configuration.timing.connect
         if let asked = peer ?? former, !purpose.isForLink {
@@ -369,6 +374,10 @@ extension Node {
                 return
             }
             if known >= incarnation { refute(known, isSuspicion: false, &effects) }
+            guard dialLimits.mayRepeat(link.endpoint, at: now) else {
+                postpone(link.member)
+                return
+            }
             dial(
                 link.endpoint, peer: members.index(of: link.peer), link.purpose,
                 stratum: link.stratum, &effects)

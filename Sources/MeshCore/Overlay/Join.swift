@@ -55,6 +55,8 @@ struct JoinState {
     /// The seeds' addresses.
     var endpoints: [Endpoint] { seeds.map(\.endpoint) }
 
+    func isSeed(_ endpoint: Endpoint) -> Bool { seeds.contains { $0.endpoint == endpoint } }
+
     /// Takes the addresses that the seeds have now. Returns whether one of them is new.
     mutating func learn(_ endpoints: [Endpoint], at now: Instant) -> Bool {
         var next: [Seed] = []
