@@ -7,18 +7,18 @@ import Testing
 @Suite(.timeLimit(.minutes(15))) struct DialLimitTests {
     private let start = Instant(nanoseconds: 1_000_000_000)
 
-    @Test func `a burst of dials, and then one each 16 ms`() {
+    @Test func `a burst of dials, and then one each 8 ms`() {
         var limits = DialLimits(at: start)
         var taken = 0
         for _ in 0..<1_000 where limits.take(at: start) { taken += 1 }
-        #expect(taken == 256)
+        #expect(taken == 512)
         for millisecond in 1...1_600 as ClosedRange<Int64> {
             for _ in 0..<3 where limits.take(at: start + .milliseconds(millisecond)) { taken += 1 }
         }
-        #expect(taken == 356)
+        #expect(taken == 712)
         taken = 0
         for _ in 0..<1_000 where limits.take(at: start + .seconds(60)) { taken += 1 }
-        #expect(taken == 256)
+        #expect(taken == 512)
     }
 
     @Test func `an address that refuses as dead is dialled again once a second`() {
@@ -48,7 +48,7 @@ import Testing
             at: start)
         var effects = EffectBuffer()
         var dialled: [Endpoint] = []
-        for address in Array(1_000..<1_400 as Range<UInt32>) + [7] {
+        for address in Array(1_000..<1_600 as Range<UInt32>) + [7] {
             node.dial(
                 Endpoint(ipv4: address, port: 7), peer: nil, .introduce, stratum: 0, &effects)
             for position in 0..<effects.count {
@@ -58,8 +58,8 @@ import Testing
             }
             effects.removeAll()
         }
-        #expect(dialled.count == 257)
+        #expect(dialled.count == 513)
         #expect(dialled.last == seed)
-        #expect(node.counters[.dialsWithheld] == 144)
+        #expect(node.counters[.dialsWithheld] == 88)
     }
 }

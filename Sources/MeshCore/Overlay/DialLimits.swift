@@ -10,9 +10,9 @@ import MeshWire
 struct DialLimits {
     /// Guesses: a node that is cut off dials sixty others within seconds, one next to a hundred that crash
     /// together about two hundred.
-    static var burst: Int { 256 }
+    static var burst: Int { 512 }
     /// One more each.
-    static var pause: Delay { .milliseconds(16) }
+    static var pause: Delay { .milliseconds(8) }
     private static var refusalPause: Delay { .seconds(1) }
     private static var refusalCountMax: Int { 16 }
 

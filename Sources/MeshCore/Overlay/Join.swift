@@ -20,6 +20,11 @@ struct JoinState {
     /// A node that has all else is ready then, whether or not it is linked with its neighbours on the ring:
     /// a firewall may stand between them.
     var ringDue: Instant?
+    /// So much of the directory had come when it was looked at last, and since then nothing more has.
+    private var progress: UInt64 = 0
+    private var progressAt: Instant?
+    /// Since when this node waits for what others have told of.
+    private var waitingSince: Instant?
     /// The fate of the last attempt at a seed.
     var failure = SeedFailure.waiting
     /// Some node has told who is there, or there is nobody to ask: the first node knows all there is.
@@ -50,6 +55,25 @@ struct JoinState {
         isIntroduced = !hasSeeds
         nextRound = startedAt
         _ = learn(configuration.seeds, at: startedAt)
+    }
+
+    /// What others have told of, and do not bring, is waited for so long, and all of it; guesses. Whoever is
+    /// asked in vain is asked again after half a second, or another.
+    static var stuckTime: Delay { .seconds(5) }
+    static var stuckTimeMax: Delay { .seconds(60) }
+
+    /// Whether what this node still waits for is no reason to wait any longer: a liar can tell of a log that
+    /// nobody has, or be a neighbour that compares nothing.
+    ///
+    /// - Parameter progress: how much of the directory has come.
+    mutating func isStuck(_ progress: UInt64, at now: Instant) -> Bool {
+        let since = waitingSince ?? now
+        waitingSince = since
+        if progressAt == nil || progress != self.progress {
+            self.progress = progress
+            progressAt = now
+        }
+        return now - progressAt! >= Self.stuckTime || now - since >= Self.stuckTimeMax
     }
 
     /// The seeds' addresses.
@@ -267,26 +291,34 @@ extension Node {
     /// Ready means: introduced; linked with everybody it first wanted and could reach; compared with
     /// each of them, since one may lack what another has; and every log known as far as anybody has
     /// told of it; and linked with both neighbours on the ring, or not in 2 s; and, after all that, once
-    /// more compared (`CatchingUp`).
+    /// more compared (`CatchingUp`). What does not come is waited for for 5 s.
     mutating func checkReady(_ effects: inout EffectBuffer) {
         guard !isReady, join.isIntroduced, directory.catchingUp == nil else { return }
         let isAlone = members.ring.count == 1
         guard isAlone || !links.established.isEmpty else { return }
-        for index in links.established where !links[index].isCompared { return }
-        for index in links.indices
-        where links[index].isShakingHands && links[index].isDialled
-            && links[index].purpose == .neighbour
-        {
-            return
-        }
-        for entry in members.ring
-        where entry.index != .oneself && !members.isLogComplete(of: entry.index) {
-            return
-        }
+        let progress = counters[.recordsRepaired] &+ counters[.snapshotsReceived]
+        let isStuck = join.isStuck(progress, at: now)
+        guard isStuck || hasAllThatIsTold else { return }
         if !isAlone, awaitsRing() { return }
         // All that are linked with this node have compared, so each has it as a link, and passes on to it
         // what others change. What was confirmed before that may have missed it.
         if isAlone { becomeReady(&effects) } else { mayBeBehind(.wasAway, &effects) }
+    }
+
+    /// This node has linked and compared with whom it wanted, and has all that anybody has told of.
+    private var hasAllThatIsTold: Bool {
+        for index in links.established where !links[index].isCompared { return false }
+        for index in links.indices
+        where links[index].isShakingHands && links[index].isDialled
+            && links[index].purpose == .neighbour
+        {
+            return false
+        }
+        for entry in members.ring
+        where entry.index != .oneself && !members.isLogComplete(of: entry.index) {
+            return false
+        }
+        return true
     }
 
     /// The last comparison has ended. Others may have joined meanwhile, and stand next to this node now.
