@@ -81,12 +81,12 @@ enum NodeSubcommand {
             help: "What waits for a slow client that drops (8mb), 1kb … 1gb."),
         Flag(
             name: "max-clients", argument: "N",
-            help: "Connections of Redis clients at once, 1 … 1000000 (10000); from one\n"
-                + "host of another machine half as many."),
+            help: "Connections of Redis clients at once, 1 … 1000000 (10000); half as\n"
+                + "many from one host of another machine."),
         Flag(
-            name: "trusted-proxy", argument: "ADDRESS[/BITS]",
-            help: "A host, or a network, of which connections are not counted so,\n"
-                + "because many clients are behind it; repeat it for several."),
+            name: "trusted-proxy", argument: "NETWORK",
+            help: "An address, or a network as 10.0.0.0/8, of which connections are\n"
+                + "not counted so: many clients are behind it. Repeat it for several."),
         Flag(
             name: "memory", argument: "BYTES",
             help: "What clients may take together, 64mb or more (a quarter of the\n"

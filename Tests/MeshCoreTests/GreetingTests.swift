@@ -63,7 +63,7 @@ import Testing
         #expect(gone == 5)
     }
 
-    /// What it says may wait to be read.
+    /// Its words may wait to be read.
     @Test(arguments: [(4, 7), (5, 40), (6, 40)] as [(Int64, Int)])
     func `one that has only just come keeps its place before those that have brought something`(
         age: Int64, gone: Int

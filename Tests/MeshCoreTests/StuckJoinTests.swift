@@ -9,25 +9,25 @@ import Testing
 @Suite struct StuckJoinTests {
     private let start = Instant(nanoseconds: 1_000_000_000)
 
-    @Test func `what does not come is waited for for five seconds`() {
+    @Test func `what does not come is waited for ten seconds`() {
         var join = JoinState(
             Configuration(endpoint: Endpoint(ipv4: 1, port: 1), name: "a"), startedAt: start)
         var stuckAt: [Int64] = []
-        for step in 0...20 as ClosedRange<Int64> {
+        for step in 0...30 as ClosedRange<Int64> {
             // Something comes in the third second.
             let isStuck = join.isStuck(step < 6 ? 7 : 8, at: start + .milliseconds(step * 500))
             if isStuck { stuckAt.append(step * 500) }
         }
-        #expect(stuckAt == [8_000, 8_500, 9_000, 9_500, 10_000])
+        #expect(stuckAt == [13_000, 13_500, 14_000, 14_500, 15_000])
     }
 
-    @Test func `what comes without end is waited for for a minute`() {
+    @Test func `what comes without end is waited for five minutes`() {
         var join = JoinState(
             Configuration(endpoint: Endpoint(ipv4: 1, port: 1), name: "a"), startedAt: start)
-        let stuckAt = (0...70 as ClosedRange<Int64>).first {
+        let stuckAt = (0...400 as ClosedRange<Int64>).first {
             join.isStuck(UInt64($0), at: start + .seconds($0))
         }
-        #expect(stuckAt == 60)
+        #expect(stuckAt == 300)
     }
 
     /// One of those that it links with says in its heartbeats that it has something else, and compares nothing.
@@ -58,7 +58,7 @@ import Testing
             .heartbeat(Heartbeat(digest: 7, sentAt: 1, echo: 0, echoDelay: 0)))
         let heartbeat = frame.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
         var readyAfter: Int64?
-        for millisecond in 0..<9_000 as Range<Int64> where readyAfter == nil {
+        for millisecond in 0..<15_000 as Range<Int64> where readyAfter == nil {
             mesh.run(for: .milliseconds(1))
             if isMute, let link = mesh.hosts[3].link(to: 2),
                 mesh.hosts[3].node.links[link].state == .established
@@ -68,6 +68,6 @@ import Testing
             if mesh.hosts[3].node.isReady { readyAfter = millisecond }
         }
         let took = try #require(readyAfter)
-        #expect(isMute ? (5_000...7_500).contains(took) : took < 1_000, "\(took) ms")
+        #expect(isMute ? (10_000...12_500).contains(took) : took < 1_000, "\(took) ms")
     }
 }
