@@ -33,6 +33,9 @@ struct Conversation: ~Copyable {
     struct Partial: ~Copyable {
         var progress = RESPProgress()
         var arguments = ArgumentList()
+        /// The growth that the first ones would cause, as long as it has to be known before anything is done;
+        /// nil: there is room.
+        var growth: MeasuredGrowth?
 
         var isEmpty: Bool { progress.remaining == 0 }
     }

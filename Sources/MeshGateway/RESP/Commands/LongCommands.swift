@@ -16,9 +16,6 @@ enum LongCommand {
 struct ManyNames {
     let kind: TopicKind
     let isJoining: Bool
-    /// The growth that the first ones would cause, as long as it has to be known before anything is done;
-    /// nil: there is room.
-    var growth: MeasuredGrowth?
     var nextArgument = 1
     /// Bytes of the command in the input.
     let size: Int
@@ -73,9 +70,9 @@ extension Gateway {
         _ kind: TopicKind, isJoining: Bool, hasRoom: Bool, for client: ClientIndex
     ) -> Request {
         let names = ManyNames(
-            kind: kind, isJoining: isJoining, growth: hasRoom ? nil : MeasuredGrowth(),
-            size: arguments.size,
+            kind: kind, isJoining: isJoining, size: arguments.size,
             line: arguments.isDecoded ? arguments.line : nil)
+        if !hasRoom { conversations[client.slot].partial.growth = MeasuredGrowth() }
         swap(&arguments.list, &conversations[client.slot].partial.arguments)
         let isExecuting = conversations[client.slot].holdsMessages
         change(client, .working(.names(names), isExecuting: isExecuting))
@@ -96,8 +93,9 @@ extension Gateway {
         let rest: LongCommand? =
             switch command {
             case .listing(let listing): goOn(with: listing, client, &units).map { .listing($0) }
-            case .reset: goOnWithReset(client, &units) ? nil : command
-            case .unsubscription(let kind): leaveAll(kind, client, &units) ? nil : command
+            case .reset: goOnWithReset(client, &units) ? nil : .reset
+            case .unsubscription(let kind):
+                leaveAll(kind, client, &units) ? nil : .unsubscription(kind)
             case .names(let names): goOn(with: names, input, &offset, client, &units)
             }
         if let rest {
@@ -143,14 +141,14 @@ extension Gateway {
     ) -> Bool {
         let range = names.nextArgument..<end
         names.nextArgument = end
-        guard var growth = names.growth else {
+        // Taken out: the names that it has gathered are not copied when more come.
+        guard var growth = conversations[client.slot].partial.growth.take() else {
             change(names.kind, isJoining: names.isJoining, range, input, client)
             return end < arguments.count
         }
-        names.growth = nil
         measure(&growth, names.kind, range, input, client)
         if end < arguments.count {
-            names.growth = growth
+            conversations[client.slot].partial.growth = growth
             return true
         }
         names.nextArgument = 1
