@@ -135,7 +135,7 @@ public struct Gateway: ~Copyable {
 
     /// See `Hub.idleClients`.
     public mutating func idleClients(at now: Instant) -> [ClientIndex] {
-        hub.idleClients(at: now).filter { !isScripting($0) }
+        hub.idleClients(at: now).filter { !conversations[$0.slot].isScripting }
     }
 
     /// Ends some of the subscriptions of clients that have gone. See `outbox` afterwards.

@@ -175,7 +175,7 @@ extension Gateway {
 
     /// Refuses the command that `next` has answered `.command` or `.publish` for.
     public mutating func deny(_ client: ClientIndex) {
-        if isScripting(client) {
+        if conversations[client.slot].isScripting {
             refusePublication(.notPermitted(user: userName(client)), client)
             return
         }

@@ -54,7 +54,7 @@ extension Gateway {
     public mutating func postpone(_ client: ClientIndex) -> Bool {
         let state = hub.clients[client.slot].flags.intersection(.relevant)
         // A script gives its publication again.
-        guard state == .plain || isScripting(client) else { return false }
+        guard state == .plain || conversations[client.slot].isScripting else { return false }
         hub.counters[.commands] -= 1
         return true
     }

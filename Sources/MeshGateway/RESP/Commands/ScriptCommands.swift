@@ -122,22 +122,21 @@ extension Gateway {
 
     /// Instead of `published`: the publication of the client's script is refused.
     mutating func refusePublication(_ fault: ScriptFault, _ client: ClientIndex) {
-        guard case .scripting(var run) = takePhase(client) else { return }
-        run.refuse(fault)
-        change(client, .scripting(run))
+        changeScript(client) { $0.refuse(fault) }
     }
 
     /// The publication of the client's script has been taken, and went to so many.
-    @inline(never)
     mutating func notePublication(_ count: Int, _ client: ClientIndex) {
-        guard case .scripting(var run) = takePhase(client) else { return }
-        run.published(count)
-        change(client, .scripting(run))
+        changeScript(client) { $0.published(count) }
     }
 
-    @inline(never)
-    mutating func isScripting(_ client: ClientIndex) -> Bool {
-        conversations[client.slot].isScripting
+    private mutating func changeScript(
+        _ client: ClientIndex, _ change: (inout ScriptRun) -> Void
+    ) {
+        guard conversations[client.slot].isScripting, case .scripting(var run) = takePhase(client)
+        else { return }
+        change(&run)
+        conversations[client.slot].phase = .scripting(run)
     }
 
     // MARK: SCRIPT
