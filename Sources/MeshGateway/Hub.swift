@@ -48,8 +48,8 @@ public struct InterestChange: Sendable {
 /// the mesh, output. It knows no protocol of clients.
 ///
 /// A door (`Gateway`) reads a client's bytes, and has the hub carry out what they ask for, in values; the
-/// hub's answers are `Outcome`s, and what nobody asked for is a `Push` or a message. `Encodings` has how
-/// each protocol spells them.
+/// hub's answers are `Outcome`s, and what nobody asked for is a `Push` or a message. RESP's words for them
+/// stand in `RESPPushes.swift`.
 public struct Hub: ~Copyable {
     /// All that the driver has to see to.
     public var outbox = GatewayOutbox()
@@ -284,12 +284,17 @@ public struct Hub: ~Copyable {
     /// To be called after anything was written to a client's output.
     @inline(__always)
     mutating func wrote(_ client: ClientIndex, _ culprit: Culprit = .unknown) {
+        markDirty(client)
+        if clients[client.slot].output.count > outputAlarm { noteMuchOutput(client, culprit) }
+    }
+
+    /// The driver is to look at the client before it sleeps.
+    @inline(__always)
+    private mutating func markDirty(_ client: ClientIndex) {
         let slot = client.slot
-        if !clients[slot].flags.contains(.dirty) {
-            clients[slot].flags.insert(.dirty)
-            outbox.dirty.append(client)
-        }
-        if clients[slot].output.count > outputAlarm { noteMuchOutput(client, culprit) }
+        if clients[slot].flags.contains(.dirty) { return }
+        clients[slot].flags.insert(.dirty)
+        outbox.dirty.append(client)
     }
 
     @inline(never)
@@ -321,14 +326,9 @@ public struct Hub: ~Copyable {
     mutating func doom(_ client: ClientIndex) -> Int {
         let slot = client.slot
         clients[slot].flags.insert(.doomed)
-        if clients[slot].flags.contains(.session) {
-            // Its messages wait for the next connection: `close` will see to them, in this turn.
-            if !clients[slot].flags.contains(.dirty) {
-                clients[slot].flags.insert(.dirty)
-                outbox.dirty.append(client)
-            }
-            return 0
-        }
+        markDirty(client)
+        // Its messages wait for the next connection: `close` will see to them, in this turn.
+        if clients[slot].flags.contains(.session) { return 0 }
         let discarded =
             clients[slot].output.count + clients[slot].held.count
             + clients[slot].mailbox.waiting.byteCount
@@ -336,10 +336,6 @@ public struct Hub: ~Copyable {
         clients[slot].mailbox.empty(&stored)
         clients[slot].output.drop(clients[slot].output.count, retaining: 0)
         clients[slot].held.drop(clients[slot].held.count, retaining: 0)
-        if !clients[slot].flags.contains(.dirty) {
-            clients[slot].flags.insert(.dirty)
-            outbox.dirty.append(client)
-        }
         return discarded
     }
 }
