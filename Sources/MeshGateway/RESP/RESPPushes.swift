@@ -147,18 +147,10 @@ extension ByteQueue {
     mutating func append(_ push: Push, isRESP3: Bool) {
         switch push {
         case .gap(let kind, let name, let count, let age):
-            appendPush(5, isRESP3: isRESP3)
-            append("$3\r\ngap\r\n")
-            appendBulk(kind.name)
-            appendBulk(name)
-            appendInteger(count)
+            appendLoss("$3\r\ngap\r\n", kind, name, count, isRESP3: isRESP3)
             appendInteger(Int(age.milliseconds))
         case .undelivered(let kind, let name, let count, let reason):
-            appendPush(5, isRESP3: isRESP3)
-            append("$11\r\nundelivered\r\n")
-            appendBulk(kind.name)
-            appendBulk(name)
-            appendInteger(count)
+            appendLoss("$11\r\nundelivered\r\n", kind, name, count, isRESP3: isRESP3)
             switch reason {
             case .expired: append("$7\r\nexpired\r\n")
             case .unreachable: append("$11\r\nunreachable\r\n")
@@ -169,6 +161,17 @@ extension ByteQueue {
             appendBulk(address)
             appendInteger(Int(max(0, delay.nanoseconds) / 1_000_000))
         }
+    }
+
+    /// The first four of five elements of a notice: so many messages of this name.
+    private mutating func appendLoss(
+        _ word: StaticString, _ kind: MessageKind, _ name: [UInt8], _ count: Int, isRESP3: Bool
+    ) {
+        appendPush(5, isRESP3: isRESP3)
+        append(word)
+        appendBulk(kind.name)
+        appendBulk(name)
+        appendInteger(count)
     }
 
     mutating func append(_ outcome: Outcome, isRESP3: Bool) {
