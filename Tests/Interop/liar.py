@@ -2,11 +2,9 @@
 
 A case whose liar was refused has not run: `established` fails the test then.
 """
-import os
 import random
 import socket
 import struct
-import subprocess
 import threading
 import time
 
