@@ -47,10 +47,6 @@ public struct Node: ~Copyable {
     var departure = Departure()
     var complaints = Complaints()
     var secondChoices = SecondChoices()
-    /// Links that are second choice for some seconds.
-    var demotions: [(link: LinkIndex, until: Instant)] = []
-    /// Links whose peers' addresses answer though nothing comes over them.
-    var answers: [(link: LinkIndex, at: Instant)] = []
 
     // Routing.
     var lists = LinkLists()

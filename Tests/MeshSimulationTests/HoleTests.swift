@@ -85,6 +85,75 @@ import Testing
         }
     }
 
+    /// Each end's TCP is silent for as long again as an outage lasted, while new connections are answered.
+    @Test(arguments: [1_500, 2_000, 2_500, 3_500, 5_000], [1, 3])
+    func `outages that have ended leave no link as second choice`(
+        milliseconds: Int64, count: Int
+    ) {
+        for seed in UInt64(101)..<104 {
+            var world = settled(8, seed: seed, degree: 4)
+            world.partition { $0 < count ? 1 : 0 }
+            world.run(for: .milliseconds(milliseconds))
+            world.heal()
+            world.run(for: .seconds(20))
+            for host in world.everyone {
+                #expect(world.counters(host)[.linksHollow] == 0)
+                let isAny = world.links(host).contains { $0.isSecondChoice }
+                #expect(!isAny)
+            }
+            for host in world.everyone {
+                for other in world.everyone where other != host {
+                    #expect(world.publish(host, .user, "user\(other)", large) == 1)
+                }
+            }
+            world.run(for: .seconds(1))
+            #expect(world.deliveries.count == 8 * 7)
+        }
+    }
+
+    /// The pauses double until what was lost comes through, on either side for itself.
+    @Test(arguments: [2_400, 2_700, 3_000], [2_700, 3_100, 3_500])
+    func `one direction that is well before the other is no hole`(first: Int64, second: Int64) {
+        for seed in UInt64(105)..<108 {
+            var world = settled(5, seed: seed)
+            world.cut(from: 1, to: 2)
+            world.cut(from: 2, to: 1)
+            world.run(for: .milliseconds(first))
+            world.network.mend(from: 2, to: 1)
+            world.run(for: .milliseconds(max(0, second - first)))
+            world.network.mend(from: 1, to: 2)
+            world.run(for: .seconds(20))
+            for host in world.everyone { #expect(world.counters(host)[.linksHollow] == 0) }
+        }
+    }
+
+    /// Else it takes itself for cut off, and dials everybody four times a second.
+    @Test func `a node around which all paths have holes uses the links that it has`() {
+        var world = settled(8, seed: 99, degree: 4)
+        world.narrow(1, to: 1_200)
+        for other in [0, 2, 3, 4, 5, 6, 7] {
+            #expect(world.publish(1, .user, "user\(other)", large) == 1)
+        }
+        world.run(for: .seconds(10))
+        let holes = world.counters(1)[.linksHollow]
+        #expect(holes >= 2)
+        let isAnyFirst = world.links(1).contains { !$0.isSecondChoice }
+        #expect(isAnyFirst)
+        let opened = world.everyone.map { world.counters($0)[.linksOpened] }
+        let sent = world.traffic(1).bytesOut
+        world.run(for: .seconds(10))
+        let openedLater = world.everyone.map { world.counters($0)[.linksOpened] }
+        #expect(opened == openedLater)
+        #expect(world.traffic(1).bytesOut - sent < 10_000)
+        world.clearDeliveries()
+        for other in [0, 2, 3, 4, 5, 6, 7] {
+            #expect(world.publish(1, .user, "user\(other)", large) == 1)
+            #expect(world.publish(other, .user, "user1", large) == 1)
+        }
+        world.run(for: .seconds(1))
+        #expect(world.deliveries.count == 14)
+    }
+
     @Test func `a flow that stands still gets a link of its own`() {
         var world = settled(60, seed: 97, degree: 6)
         var found: (host: Int, other: Int)?

@@ -43,8 +43,6 @@ private let owners: [String: (folder: String, others: [String: String])] = [
     "departure": ("Overlay", [:]),
     "complaints": ("Overlay", [:]),
     "secondChoices": ("Overlay", [:]),
-    "demotions": ("Overlay", [:]),
-    "answers": ("Overlay", [:]),
     "lists": ("Routing", ["Membership": "a member has gone"]),
     "router": (
         "Routing",

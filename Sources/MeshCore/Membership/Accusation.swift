@@ -499,7 +499,7 @@ extension Node {
         }
         guard !link.isNone, links[link].isDoubted else { return }
         if now - links[link].heardAt > configuration.timing.silence * 3 {
-            noteHole(accusation.subject, &effects)
+            noteHoleOrOutage(accusation.subject, &effects)
             drop(link, .silent, &effects)
             postpone(accusation.subject)
         } else {

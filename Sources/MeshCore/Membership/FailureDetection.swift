@@ -22,11 +22,13 @@ extension Node {
     @inline(__always)
     mutating func heard(_ index: LinkIndex) {
         guard links.isValid(index), links[index].state != .free else { return }
-        links[index].heardAt = now
         if links[index].isDoubted { trustAgain(index) }
+        links[index].heardAt = now
     }
 
     private mutating func trustAgain(_ index: LinkIndex) {
+        noteEndOfSilence(on: index)
+        links[index].heardAt = now
         links[index].isDoubted = false
         withdrawAccusation(of: links[index].member)
         timers.schedule(.silence, at: now + configuration.timing.silence)

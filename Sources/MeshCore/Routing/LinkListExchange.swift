@@ -4,6 +4,7 @@ import MeshWire
 extension Node {
     /// Links have come, gone, or are doubted: routes are stale, and others should know.
     mutating func linksChanged() {
+        if !secondChoices.isEmpty { takeSecondChoices() }
         router.invalidate()
         ownListChanged()
     }
