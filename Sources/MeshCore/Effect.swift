@@ -107,6 +107,8 @@ public enum LogEvent: Sendable {
     case greetingDisplaced(LinkIndex)
     /// Both advertise one address. The second one answers there, or is this node.
     case addressShared(NodeID, NodeID)
+    /// Somebody has greeted over this connection as a member that is heard over its own link.
+    case memberImpersonated(NodeID, by: LinkIndex)
     /// A link to the member stood, and what was sent over it did not arrive.
     case linkHollow(NodeID)
     /// The member lives, and has acknowledged nothing for so long that it is not waited for.

@@ -94,6 +94,11 @@ extension Server {
                 id, "memberUnreachable",
                 hint: "others hear it, but this node cannot connect to it: a wrong --advertise "
                     + "there, or a firewall or NAT between them")
+        case .memberImpersonated(let id, let link):
+            return about(
+                id, "memberImpersonated",
+                hint: "\(endpoint(link)) greets as this node, which is heard over its own link: "
+                    + "it is refused; somebody lies at the mesh port")
         case .linkHollow(let id):
             return about(
                 id, "linkHollow",

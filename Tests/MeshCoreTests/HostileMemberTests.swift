@@ -75,6 +75,57 @@ import Testing
         #expect(frames == 1)
     }
 
+    @Test(arguments: [Greeting.Purpose.introduce, .neighbour, .probe, .longRange], [true, false])
+    func `nobody is taken for a member that is heard over its own link`(
+        purpose: Greeting.Purpose, isDialled: Bool
+    ) throws {
+        let mesh = SmallMesh(3)
+        mesh.attach("ann", at: 1)
+        mesh.run(for: .seconds(1))
+        let honest = mesh.record(1)
+        let (later, elsewhere) = (honest.incarnation.rawValue + 1 << 32, mesh.record(2).endpoint)
+        let lies: [MemberRecord] = [
+            MemberRecord(
+                id: honest.id, incarnation: Incarnation(later), status: .alive,
+                endpoint: honest.endpoint, name: "n1", zone: ""),
+            MemberRecord(
+                id: honest.id, incarnation: honest.incarnation, status: .alive,
+                endpoint: elsewhere, name: "n1", zone: ""),
+        ]
+        for (count, lie) in lies.enumerated() {
+            let stranger = try #require(mesh.accept(at: 0))
+            let (cluster, clusterID) = (
+                mesh.hosts[0].node.configuration.cluster, mesh.hosts[0].node.clusterID
+            )
+            let greeting = Greeting(
+                cluster: cluster, clusterID: clusterID, purpose: purpose, stratum: 1, member: lie)
+            if isDialled {
+                mesh.hosts[0].node.links[stranger].isDialled = true
+                mesh.hosts[0].node.links[stranger].purpose = purpose
+                mesh.hosts[0].node.links[stranger].state = .greeting
+            }
+            var frame = ByteQueue()
+            _ = frame.appendLinkFrame(isDialled ? .welcome(greeting) : .hello(greeting))
+            let bytes = frame.withSpan { $0.array(Slice(start: 0, count: $0.count)) }
+            var needed = 0
+            let prefix = try #require(try FramePrefix.read(bytes.span, at: 0, needed: &needed))
+            mesh.handle(0, .received(prefix, start: 0, from: stranger), bytes)
+            let known = mesh.hosts[0].node.members.index(of: honest.id)!
+            let record = mesh.hosts[0].node.members[known].record
+            #expect(record == honest)
+            #expect(mesh.protocolErrors(at: 0) == UInt64(count + 1))
+            #expect(mesh.send([1], from: 0, to: "ann") == 1)
+            #expect(mesh.link(from: 0, to: 1) != nil)
+        }
+        mesh.run(for: .seconds(5))
+        #expect(mesh.payloads(at: 1) == [[1], [1]])
+        for host in 0..<3 {
+            #expect(mesh.hosts[host].node.counters[.deaths] == 0)
+            #expect(mesh.hosts[host].node.counters[.refutations] == 0)
+            #expect(mesh.memberCount(at: host) == 3)
+        }
+    }
+
     @Test func `a refusal names no incarnation that nobody would believe`() throws {
         let mesh = SmallMesh(2)
         let life = mesh.hosts[0].node.incarnation.life

@@ -110,7 +110,7 @@ import Testing
         let events: [LogEvent] = [
             .memberUp(id), .memberSuspect(id, Doubt(.silent)), .memberDead(id, Doubt(.refused)),
             .memberLeft(id), .linkUp(id), .linkDown(id, .silent), .linkHollow(id),
-            .memberMute(id), .memberUnreachable(id),
+            .memberMute(id), .memberUnreachable(id), .memberImpersonated(id, by: LinkIndex(0)),
         ]
         for event in events {
             let line = servers.mesh.hosts[0].server.line(for: event) { _ in

@@ -3,6 +3,24 @@ import MeshWire
 /// An answer where a member was expected: by the member itself, by the one that has its address now, or by
 /// somebody to whom something between has led.
 extension Node {
+    /// Somebody greets as a member that this node hears over the member's own link, but in another life
+    /// or with another address. It is not that member: an id is drawn at the start of a process, which keeps
+    /// its address, and a later life of it is told over its own link. Nothing that it says is taken.
+    mutating func isImpersonated(
+        _ record: MemberRecord, on index: LinkIndex, _ effects: inout EffectBuffer
+    ) -> Bool {
+        guard let member = members.index(of: record.id), member != .oneself,
+            hasTrustedLink(to: member),
+            record.incarnation.life != members.incarnation(of: member).life
+                || record.endpoint != members.endpoint(of: member)
+        else { return false }
+        counters[.protocolErrors] &+= 1
+        complain(
+            of: record.id.rawValue ^ 0x6e61_6d65, .memberImpersonated(record.id, by: index),
+            &effects)
+        return true
+    }
+
     /// Somebody else answers where a member was expected. If this is the answerer's own address, as it
     /// says itself, the member has it no more and is gone. If not, whatever stands between has led here,
     /// and the member could not be dialled.

@@ -95,6 +95,10 @@ extension Node {
             breach(.invalidValue(field: "status or birth"), on: index, &effects)
             return
         }
+        if isImpersonated(record, on: index, &effects) {
+            refuse(index, .duplicate, &effects)
+            return
+        }
         if let known = members.index(of: record.id), !members.status(of: known).isPresent,
             record.incarnation <= members[known].incarnation
         {
@@ -285,6 +289,10 @@ extension Node {
         links[index].isPeerLater = greeting.isLater
         let record = greeting.member
         metAnother(record, on: index, &effects)
+        if isImpersonated(record, on: index, &effects) {
+            forget(index, &effects)
+            return
+        }
         if links[index].purpose == .probe {
             answeredProbe(record, on: index, &effects)
             return

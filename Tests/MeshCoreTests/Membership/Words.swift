@@ -283,6 +283,7 @@ final class Words {
         case .greetingDisplaced: "displaced before its greeting"
         case .addressShared(let one, let other):
             "\(name(one)) and \(name(other)) advertise one address"
+        case .memberImpersonated(let id, _): "somebody greets as \(name(id))"
         case .memberUnreachable(let id): "\(name(id)) cannot be reached"
         case .wrongVersion(_, let error): "refused: \(error)"
         case .refuted: "refuted"
