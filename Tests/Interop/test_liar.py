@@ -130,6 +130,48 @@ def test_a_stranger_at_an_honest_address(three):
     note("strangers at an honest node's address", welcomed)
 
 
+def test_a_stranger_with_an_honest_node_s_id(three):
+    """Its hello, of a later birth, takes no user from the node that is heard over its own link."""
+    a, b, c = three
+    id, _ = identity(b)
+    user, watcher, sender = b.wire(3), c.wire(3), c.wire(3)
+    user.call("MESH.ATTACH", "ann")
+    eventually(5, lambda: sender.call("MESH.SEND", "ann", "first") == 1)
+    watcher.send(encode("MESH.WATCH", "ann"))
+    assert watcher.read() == [b"watch", b"ann", 1] and watcher.read()[2] == b"online"
+    strangers, sent = [], 0
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if sent % 8 == 0:
+            # To one that the sender asks, and to the sender's own node.
+            node = (a, c)[len(strangers) % 2]
+            stranger, _ = wire.introduced(
+                node, three.greeting, purpose=(wire.INTRODUCE, wire.NEIGHBOUR)[sent // 8 % 2],
+                id=id, incarnation=now_incarnation(60_000 + sent * 1000))
+            strangers.append(stranger)
+        assert sender.call("MESH.SEND", "ann", "m%d" % sent) == 1
+        sent += 1
+        time.sleep(0.005)
+    refused = 0
+    for stranger in strangers:
+        try:
+            content = stranger.expect(wire.REFUSE, 1)
+            refused += content[0] == wire.DUPLICATE
+        except (ConnectionError, TimeoutError):
+            pass
+        stranger.close()
+    assert refused > len(strangers) * 3 // 4, "only %d of %d were refused" % (
+        refused, len(strangers))
+    got = [push for push in user.waiting(0.5) if push[0] == b"user" and push[2] != b"first"]
+    assert len(got) == sent, "%d of %d messages arrived" % (len(got), sent)
+    assert not [push for push in watcher.waiting(0.5) if push[0] == b"presence"]
+    assert b.status()["refutations"] == 0
+    for node in (a, c):
+        assert "memberImpersonated" in node.printed()
+        assert not re.search("member(Suspect|Dead) node=%s" % b.id, node.printed())
+    note("strangers in an honest node's name", len(strangers))
+
+
 @pytest.mark.parametrize("ahead", [1, 3_600_000, 86_000_000])
 def test_whoever_dials_the_liar_is_told_that_it_is_dead(three, ahead):
     """The dialler outbids what it is told, is still believed, and does not dial without end."""
