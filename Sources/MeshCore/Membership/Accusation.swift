@@ -126,6 +126,8 @@ extension Node {
     /// A member that refusals have struck and that has come back is only suspected for so long. A guess.
     private static var flappingPeriod: Delay { .seconds(60) }
     private static var struckCountMax: Int { 64 }
+    /// Beyond it the work of one event would be the square of those who are accused.
+    private static var weighedSinglyMax: Int { 64 }
 
     /// The longest of the links' round trips, twice; two seconds at most.
     private var twoRoundTrips: Delay {
@@ -146,7 +148,7 @@ extension Node {
     var probePatience: Delay { .milliseconds(300) + twoRoundTrips }
 
     /// The others that should hear a member: its links, as it has told, or its ring neighbours.
-    private func watchers(of subject: MemberIndex) -> [NodeID] {
+    func watchers(of subject: MemberIndex) -> [NodeID] {
         let member = members[subject]
         var watchers = lists.links(of: member.id) ?? []
         if watchers.isEmpty {
@@ -157,7 +159,7 @@ extension Node {
         return watchers.filter { $0 != member.id && isWitness($0) }
     }
 
-    private func isWitness(_ node: NodeID) -> Bool {
+    func isWitness(_ node: NodeID) -> Bool {
         guard node != id, let index = members.index(of: node) else { return false }
         return members.status(of: index).isPresent
     }
@@ -168,7 +170,7 @@ extension Node {
     }
 
     private func place(of subject: MemberIndex) -> Int? {
-        suspicions.accusations.firstIndex { $0.subject == subject }
+        suspicions.accusations.place(of: subject)
     }
 
     // MARK: What this node finds
@@ -237,8 +239,7 @@ extension Node {
     }
 
     mutating func withdrawAccusation(of subject: MemberIndex) {
-        if suspicions.accusations.isEmpty { return }
-        suspicions.accusations.removeAll { $0.subject == subject }
+        suspicions.accusations.remove(subject)
     }
 
     /// Others have changed, on whose word accusations may depend: all are looked at anew.
@@ -300,7 +301,11 @@ extension Node {
     // MARK: The verdict
 
     /// Enough accusers end the matter before its time.
-    private mutating func weigh(_ subject: MemberIndex, _ effects: inout EffectBuffer) {
+    ///
+    /// - Parameter isAgreed: whether all agree on a refusal, if that has been found out.
+    private mutating func weigh(
+        _ subject: MemberIndex, isAgreed: Bool? = nil, _ effects: inout EffectBuffer
+    ) {
         guard let place = place(of: subject), !suspicions.accusations[place].isVouched else {
             return
         }
@@ -316,63 +321,13 @@ extension Node {
                 return
             }
         case .refused:
-            guard isAgreed(place) else { return }
+            guard isAgreed ?? self.isAgreed(place) else { return }
             if !accusation.isConfirmed {
                 askProbers(place, &effects)
-                guard isAgreed(place) else { return }
+                guard self.isAgreed(place) else { return }
             }
         }
         conclude(accusation, &effects)
-    }
-
-    /// Everybody who could contradict says that the address refuses, or is of a group that refuses this
-    /// node and of which everybody outside says so.
-    private func isAgreed(_ place: Int) -> Bool {
-        var group = [place]
-        var next = 0
-        while next < group.count {
-            let accusation = suspicions.accusations[group[next]]
-            for witness in silentWitnesses(of: accusation) {
-                if let place = refusalPlace(of: witness) {
-                    if !group.contains(place) { group.append(place) }
-                } else if next == 0 || isAwaited(witness, on: accusation) {
-                    return false
-                }
-            }
-            next += 1
-        }
-        return true
-    }
-
-    /// Of a witness that is gone itself, as it seems, this node need not hear all who could contradict. Where
-    /// many crash at once each has had watchers that have crashed, and these others in turn, through the
-    /// mesh: three that say so are enough, once the others have had the time to answer.
-    private func isAwaited(_ witness: NodeID, on accusation: Accusation) -> Bool {
-        if !isWordEnough(accusation) || accusation.word(of: witness) != nil { return true }
-        guard let index = members.index(of: witness) else { return false }
-        return hears(index)
-            || suspicions.accusations.contains { $0.subject == index && $0.isVouched }
-    }
-
-    private func isWordEnough(_ accusation: Accusation) -> Bool {
-        accusation.isFirstLookOver && accusation.accusers.count >= Self.accuserCountNeeded
-    }
-
-    /// The place of the accusation of a node whose address refuses this one, and for which nobody vouches.
-    private func refusalPlace(of node: NodeID) -> Int? {
-        suspicions.accusations.firstIndex {
-            $0.evidence == .refused && !$0.isVouched && members.id(of: $0.subject) == node
-        }
-    }
-
-    /// Those who could contradict and have not said that the address refuses: other watchers, and members
-    /// that were asked in their place.
-    private func silentWitnesses(of accusation: Accusation) -> [NodeID] {
-        var witnesses = watchers(of: accusation.subject)
-        for prober in accusation.probers where isWitness(prober) && !witnesses.contains(prober) {
-            witnesses.append(prober)
-        }
-        return witnesses.filter { accusation.word(of: $0) != .accuses(.refused) }
     }
 
     /// Asks the next members clockwise from the accused to dial it, as many as are to be asked at once.
@@ -433,8 +388,11 @@ extension Node {
 
     /// Looks at all accusations, and decides those whose time is up.
     mutating func decideAccusations(_ effects: inout EffectBuffer) {
+        // Of many, those that depend on what is found now are looked at once more, in an event of their own.
+        let isMany = suspicions.accusations.count > Self.weighedSinglyMax
+        let agreed = isMany ? agreedRefusals() : []
         for subject in suspicions.accusations.map(\.subject) {
-            weigh(subject, &effects)
+            weigh(subject, isAgreed: isMany ? agreed.contains(subject) : nil, &effects)
             if let place = place(of: subject), suspicions.accusations[place].due <= now {
                 decide(place, &effects)
             }

@@ -186,7 +186,7 @@ extension Node {
     /// This node has, or wants, a link to the member, or has just lost it.
     private func isWatched(_ index: MemberIndex) -> Bool {
         !members.link(of: index).isNone || members[index].wantedSince != nil
-            || suspicions.accusations.contains { $0.subject == index }
+            || suspicions.accusations.contains(index)
     }
 
     /// Draws the consequences of a new status, which the table already has.

@@ -2,7 +2,7 @@ import MeshWire
 
 /// The doubts of a node: about others, and whether it is alone itself.
 struct Suspicions {
-    var accusations: [Accusation] = []
+    var accusations = Accusations()
     /// Others wait for this node's word.
     var inquiries: [Inquiry] = []
     /// Members that refusals have struck, which may have been no deaths.

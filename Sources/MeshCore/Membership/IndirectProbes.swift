@@ -30,10 +30,9 @@ extension Node {
             send(.vouch(subject: subject, incarnation), to: [asker], &effects)
             return
         }
-        if let accusation = suspicions.accusations.first(where: { $0.subject == index }) {
-            send(
-                .accuse(subject: subject, incarnation, accusation.evidence), to: [asker],
-                &effects)
+        if let place = suspicions.accusations.place(of: index) {
+            let evidence = suspicions.accusations[place].evidence
+            send(.accuse(subject: subject, incarnation, evidence), to: [asker], &effects)
             return
         }
         guard suspicions.inquiries.count < Self.inquiryCountMax else { return }

@@ -81,7 +81,7 @@ extension Node {
     @inline(never)
     private mutating func turn(to destination: NodeID, _ index: MemberIndex) -> Hop? {
         guard members.status(of: index) == .alive,
-            !suspicions.accusations.contains(where: { $0.subject == index })
+            !suspicions.accusations.contains(index)
         else { return nil }
         let isBefore = id.clockwise(to: destination) < destination.clockwise(to: id)
         return oneSidedHop(
