@@ -23,6 +23,8 @@ struct JoinState {
     /// So much of the directory had come when it was looked at last, and since then nothing more has.
     private var progress: UInt64 = 0
     private var progressAt: Instant?
+    /// When a node that has no link, and sees only members whom it cannot reach, turns to its seeds.
+    var seedsDue: Instant?
     /// Since when this node waits for what others have told of.
     private var waitingSince: Instant?
     /// The fate of the last attempt at a seed.
@@ -109,6 +111,11 @@ struct JoinState {
         }
     }
 
+    /// The seeds that have answered, and the nodes that did.
+    var answered: [(endpoint: Endpoint, answerer: NodeID)] {
+        seeds.compactMap { seed in seed.answerer.map { (seed.endpoint, $0) } }
+    }
+
     /// This address is the node's own.
     mutating func strike(_ endpoint: Endpoint) {
         seeds.removeAll { $0.endpoint == endpoint }
@@ -146,6 +153,28 @@ struct JoinState {
 }
 
 extension Node {
+    /// Where most members are false or gone, a node that looks for neighbours and targets among them finds
+    /// nobody for long. Its seeds were there when they answered: whoever has had no link for a second
+    /// takes links with them.
+    mutating func linkWithSeeds(_ effects: inout EffectBuffer) {
+        guard join.isIntroduced, links.established.isEmpty else {
+            join.seedsDue = nil
+            return
+        }
+        guard let due = join.seedsDue else {
+            join.seedsDue = now + .seconds(1)
+            return
+        }
+        guard due <= now else { return }
+        join.seedsDue = now + .seconds(1)
+        for seed in join.answered where !links.isDialling(seed.endpoint) {
+            guard let index = members.index(of: seed.answerer),
+                members.status(of: index).isPresent
+            else { continue }
+            dial(seed.endpoint, peer: index, .neighbour, stratum: 0, &effects)
+        }
+    }
+
     /// Takes the addresses that the names of the seeds lead to now (`Effect.resolveSeeds`); at most 64
     /// of them. Those that are no members are asked.
     public mutating func learnSeeds(_ endpoints: [Endpoint], at now: Instant) {

@@ -18,6 +18,7 @@ extension Node {
         } else {
             wantRing(&effects)
             wantLongRange(&effects)
+            linkWithSeeds(&effects)
         }
         tellRolesAndEndUnneeded(&effects)
         if !isReady { checkReady(&effects) }
@@ -264,7 +265,9 @@ extension Node {
     // MARK: Roles
 
     /// Tells each peer what its link is for this node, if that has changed, and ends links that
-    /// are nothing to either side. The lower id ends them; the higher only after a while.
+    /// are nothing to either side. The lower id ends them; the higher only after a while. A node that
+    /// has few links keeps them all: where false members stand between the true ones, whoever is no
+    /// neighbour may be all that a newcomer has.
     private mutating func tellRolesAndEndUnneeded(_ effects: inout EffectBuffer) {
         var unneeded: [LinkIndex] = []
         for index in links.established {
@@ -279,7 +282,7 @@ extension Node {
                 unneeded.append(index)
             }
         }
-        for index in unneeded {
+        for index in unneeded where links.established.count > configuration.degree / 2 {
             closeInOrder(index, .unneeded, &effects)
         }
     }
