@@ -10,8 +10,8 @@ enum Outcome {
     case token(SessionToken)
     /// Names of channels, in no order.
     case names(NameSet)
-    /// Subscribers, by name.
-    case subscribers([(name: [UInt8], count: Int)])
+    /// The numbers of subscribers of these names.
+    case subscribers(NameList, [Int])
     case ways([TracedWay])
     /// Other nodes have to be asked this, in `Hub.questionBytes`; the client waits for `Hub.finished`.
     case asks(QueryID, Query)

@@ -198,7 +198,7 @@ extension Server {
     @inline(never)
     mutating func step(_ effects: inout ServerEffects) {
         if !patternSteps.turns.isEmpty { stepPatterns(&effects) }
-        if edge.gateway.hub.isGathering, let client = edge.gateway.hub.gatherChannels() {
+        if edge.gateway.hub.isGathering, let client = edge.gateway.hub.gather() {
             pause.resumable.append(client)
         }
         if edge.gateway.hub.hasGone { edge.gateway.endGone() }

@@ -89,16 +89,19 @@ extension Hub {
         }
     }
 
-    /// Some names of this node are still to be gathered: `gatherChannels` is to be called, once a turn.
+    /// Some names of this node are still to be gathered, or parts to be asked for: `gather` is to be called,
+    /// once a turn.
     public var isGathering: Bool {
         // Not a mere `get`: the caller would copy the whole gateway for it.
-        mutating get { questions.channels.open.contains { $0.place != nil } }
+        mutating get { hasDueCounts || questions.channels.open.contains { $0.place != nil } }
     }
 
-    /// Gathers some of this node's own names for the first question that lacks them.
+    /// Gathers some of this node's own names for the first question that lacks them, and goes on with one
+    /// about numbers of subscribers. Afterwards the driver performs the errands of `outbox`.
     ///
     /// - Returns: the client to go on with, if its question is answered with that.
-    public mutating func gatherChannels() -> ClientIndex? {
+    public mutating func gather() -> ClientIndex? {
+        askDueCounts()
         guard let position = questions.channels.open.firstIndex(where: { $0.place != nil }) else {
             return nil
         }

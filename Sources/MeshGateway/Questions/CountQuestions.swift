@@ -4,7 +4,8 @@ import MeshWire
 // PUBSUB NUMSUB and SHARDNUMSUB: the subscribers that other nodes have, asked for in parts.
 //
 // One command may name 65,536 channels, with 8 MiB of names. So a question names no more than fit into
-// 64 KiB, and the next one follows when the nodes that hold those channels have answered.
+// 64 KiB, and 2,048 of them; the next one follows in a turn of its own when the nodes that hold those channels
+// have answered.
 //
 //     keys:     8 bytes for each name: who holds one of them is asked
 //     subject:  2, kind, then names: two bytes of length, and their bytes
@@ -16,7 +17,14 @@ struct CountQuestions {
     var largeOpen = 0
     /// Questions whose next part is large and waits for others to be answered, the first one first.
     var waiting = WaitingQuestions()
+    /// Questions whose next part is asked for in the next turn.
+    var due = FIFO<QueryID>()
 
+    /// The most names in one part, and in one that another node asks for: older ones send as many as fit.
+    static let partNames = 2_048
+    static let askedNamesMax = 8_192
+    /// The cost of counting one name's subscribers.
+    static let nameUnits = 48
     /// The most bytes of names and keys in one part; a single name may have more.
     static let partBytes = 64 * 1024
     /// A part with more bytes is large.
@@ -29,27 +37,38 @@ extension Hub {
     /// Asks for the subscribers of channels in the mesh: at most `countedNamesMax` names, and
     /// `countedBytesMax` bytes of them.
     mutating func askCounts(
-        _ kind: TopicKind, _ names: [[UInt8]], _ client: ClientIndex
+        _ kind: TopicKind, _ names: NameList, _ client: ClientIndex
     ) -> Outcome {
-        if names.isEmpty { return .subscribers([]) }
-        if names.contains(where: { $0.count > Frame.nameLengthMax }) {
+        if names.isEmpty { return .subscribers(names, []) }
+        for index in 0..<names.count where Int(names[index].count) > Frame.nameLengthMax {
             return .refused(.syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
         }
         let id = openQuestion(.counts(kind, names), client, target: nil)
-        questions[id]!.counts = names.map { localCount(kind, $0) }
+        questions[id]!.counts = [Int](repeating: 0, count: names.count)
         clients[client.slot].flags.insert(.asking)
         askNextCounts(id)
         return .waits
     }
 
+    /// Some questions go on with their next parts: `askDueCounts` is to be called, once a turn.
+    var hasDueCounts: Bool { !questions.counts.due.isEmpty }
+
+    /// Asks for the next part of the question that has waited longest.
+    mutating func askDueCounts() {
+        guard let id = questions.counts.due.popFirst() else { return }
+        if isAwaited(id) { askNextCounts(id) } else { questions[id] = nil }
+    }
+
     /// Asks for the next names of a question, now or when it is its turn.
     private mutating func askNextCounts(_ id: QueryID) {
-        guard case .counts(_, let names) = questions[id]?.subject else { return }
+        guard case .counts(let kind, let names) = questions[id]?.subject else { return }
         let start = questions[id]!.asked.upperBound
-        var (end, size) = (start, 0)
-        while end < names.count {
-            let more = names[end].count + 10
+        var (end, size, units) = (start, 0, Work.perEvent)
+        while end < min(names.count, start + CountQuestions.partNames), units > 0 {
+            let more = Int(names[end].count) + 10
             if end > start, size + more > CountQuestions.partBytes { break }
+            questions[id]!.counts[end] += localCount(
+                kind, names[end], names.bytes.span, &units)
             size += more
             end += 1
         }
@@ -77,16 +96,24 @@ extension Hub {
     }
 
     private mutating func sendCounts(_ id: QueryID) {
-        guard let question = questions[id], case .counts(let kind, let names) = question.subject
+        guard let asked = questions[id]?.asked,
+            case .counts(let kind, let names) = questions[id]?.subject
         else { return }
         var bytes = ByteQueue()
-        for name in names[question.asked] {
-            bytes.append(integer: hasher.key(kind.keyKind, name).rawValue)
+        for index in asked {
+            let name = names[index]
+            let key = hasher.key(
+                kind.keyKind, names.bytes.span, Int(name.start), Int(name.count))
+            bytes.append(integer: key.rawValue)
         }
         let keys = Slice(start: 0, count: bytes.count)
         bytes.append(Self.countsTag)
         bytes.append(kind.rawValue)
-        for name in names[question.asked] { Self.append(name, to: &bytes) }
+        for index in asked {
+            let name = names[index]
+            bytes.append(integer: UInt16(name.count))
+            bytes.append(names.bytes.span, Int(name.start), Int(name.count))
+        }
         let subject = Slice(start: keys.end, count: bytes.count - keys.end)
         ask(id, .holders(keys: keys, subject: subject), bytes.array)
     }
@@ -121,7 +148,7 @@ extension Hub {
             // Under a number of its own: what comes late for this part is not taken for the next one.
             let next = questions.takeID()
             questions[next] = question
-            askNextCounts(next)
+            questions.counts.due.append(next)
             return nil
         }
         guard let isHeard = endAsking(question) else { return nil }
@@ -134,7 +161,7 @@ extension Hub {
                 .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
             return client
         }
-        answer(client, .subscribers(zip(names, question.counts).map { ($0, $1) }))
+        answer(client, .subscribers(names, question.counts))
         return client
     }
 }

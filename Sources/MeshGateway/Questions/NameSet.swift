@@ -49,3 +49,29 @@ struct NameSet {
         }
     }
 }
+
+/// Names in their order, some of them more than once perhaps. Each takes four bytes beside its own.
+struct NameList {
+    private(set) var bytes: [UInt8] = []
+    /// Where each name ends in `bytes`: at 2 GiB at most.
+    private var ends: [Int32] = []
+
+    var count: Int { ends.count }
+    var isEmpty: Bool { ends.isEmpty }
+
+    /// A name as a slice of `bytes`.
+    subscript(index: Int) -> Slice {
+        let start = index == 0 ? 0 : Int(ends[index - 1])
+        return Slice(start: start, count: Int(ends[index]) - start)
+    }
+
+    mutating func reserve(_ count: Int, bytes size: Int) {
+        ends.reserveCapacity(count)
+        bytes.reserveCapacity(size)
+    }
+
+    mutating func append(_ name: Slice, _ input: Span<UInt8>) {
+        for offset in 0..<Int(name.count) { bytes.append(input[Int(name.start) + offset]) }
+        ends.append(Int32(bytes.count))
+    }
+}

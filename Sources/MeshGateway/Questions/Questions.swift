@@ -13,7 +13,7 @@ struct Question {
         case channels(TopicKind, pattern: [UInt8]?)
         /// More names of one node for a question `channels`.
         case part(ChannelQuestions.Part)
-        case counts(TopicKind, [[UInt8]])
+        case counts(TopicKind, NameList)
         /// The nodes that have a user or channel, and the ways there.
         case trace(AskedUser)
         /// A client wants its session, which another node has.
@@ -130,10 +130,17 @@ extension Hub {
         return .asks(id, .trace(key))
     }
 
-    func localCount(_ kind: TopicKind, _ name: [UInt8]) -> Int {
-        let key = hasher.key(kind.keyKind, name)
-        let topic = registry.topics.find(kind, key, name.span, 0, name.count)
-        return topic.isNone ? 0 : presentCount(topic)
+    /// The subscribers here of a name.
+    mutating func localCount(
+        _ kind: TopicKind, _ name: Slice, _ input: Span<UInt8>, _ units: inout Int
+    ) -> Int {
+        let (start, count) = (Int(name.start), Int(name.count))
+        let key = hasher.key(kind.keyKind, input, start, count)
+        let topic = registry.topics.find(kind, key, input, start, count)
+        units -= CountQuestions.nameUnits
+        if topic.isNone { return 0 }
+        if registry.hasGone { units -= Int(registry.topics[topic].count) * 8 }
+        return receiverCount(topic)
     }
 
     static func append(_ name: [UInt8], to queue: inout ByteQueue) {
@@ -218,10 +225,10 @@ extension Hub {
         case Self.countsTag:
             let before = answer.count
             var at = start + 2
-            var count = 0
+            var (count, units) = (0, Work.perEvent)
             while at < subject.end {
-                guard count < Self.countedNamesMax,
-                    let name = Self.name(input, &at, subject.end).map({ input.array($0) })
+                guard count < CountQuestions.askedNamesMax,
+                    let name = Self.name(input, &at, subject.end)
                 else {
                     counters[.answersMalformed] += 1
                     answer.truncate(to: before)
@@ -229,7 +236,7 @@ extension Hub {
                 }
                 count += 1
                 answer.append(
-                    integer: UInt32(truncatingIfNeeded: localCount(kind, name)))
+                    integer: UInt32(truncatingIfNeeded: localCount(kind, name, input, &units)))
             }
         default:
             counters[.answersMalformed] += 1

@@ -183,12 +183,12 @@ extension ByteQueue {
         case .names(let names):
             appendArray(names.count)
             names.forEach { appendBulk($0, $1, $2) }
-        case .subscribers(let entries):
+        case .subscribers(let names, let counts):
             // A flat list in RESP3 too, as in Redis.
-            appendArray(entries.count * 2)
-            for (name, count) in entries {
-                appendBulk(name)
-                appendInteger(count)
+            appendArray(names.count * 2)
+            for index in 0..<names.count {
+                appendBulk(names.bytes.span, names[index])
+                appendInteger(counts[index])
             }
         case .ways(let ways):
             appendReply(.array(ways.map { $0.reply }), isRESP3: isRESP3)

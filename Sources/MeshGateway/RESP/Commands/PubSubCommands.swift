@@ -22,7 +22,9 @@ extension Gateway {
         guard arguments.count - 2 <= Hub.countedNamesMax, size <= Hub.countedBytesMax else {
             return answer(client, .refused(.limit(.channelsAskedFor)))
         }
-        let names = (2..<arguments.count).map { bytes($0, input) }
+        var names = NameList()
+        names.reserve(arguments.count - 2, bytes: size)
+        for index in 2..<arguments.count { names.append(arguments[index], input) }
         return answer(client, hub.askCounts(kind, names, client))
     }
 
