@@ -272,6 +272,8 @@ extension Hub {
     @inline(never)
     private mutating func hold(_ client: ClientIndex) {
         let slot = client.slot
+        // It has gone, and its subscription ends soon.
+        if !clients[slot].flags.contains(.open) { return }
         if clients[slot].flags.contains(.tracked) {
             receive(client)
             return

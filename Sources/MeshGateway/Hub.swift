@@ -149,7 +149,7 @@ public struct Hub: ~Copyable {
     public mutating func close(_ client: ClientIndex, _ parting: Parting) -> [SessionDoubt] {
         let slot = client.slot
         precondition(clients[slot].flags.contains(.open), "client \(client) is not open")
-        keepSessions(client)
+        keepSessions(client, isClosing: true)
         let doubts = clients[slot].parted.isEmpty ? [] : judge(client, parting)
         // Its questions are still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)

@@ -217,7 +217,9 @@ extension Hub {
     ///
     /// Messages that did not wholly go to the kernel wait too: those that were given to the connection,
     /// and those that waited for it.
-    mutating func keepSessions(_ client: ClientIndex) {
+    ///
+    /// - Parameter isClosing: the caller ends its subscriptions, step by step.
+    mutating func keepSessions(_ client: ClientIndex, isClosing: Bool = false) {
         let slot = client.slot
         let indices = clients[slot].sessions.entries.map(\.session)
         guard !indices.isEmpty else { return }
@@ -247,6 +249,7 @@ extension Hub {
         clients[slot].sessions.removeAll()
         clients[slot].settlingCount = 0
         clients[slot].flags.subtract([.session, .settling])
+        if isClosing { return }
         for index in indices {
             leave(client, named: sessions[index].user)
         }
@@ -297,27 +300,34 @@ extension Hub {
 
     // MARK: Time
 
-    /// Does what is due: sessions whose grace is over, and what is on its way to other nodes.
-    /// Afterwards the driver performs the changes and errands of `outbox`.
+    /// The work of ending a session, or of one step that it takes, without its messages.
+    static let unitsPerSession = 128
+
+    /// Does what is due: sessions whose grace is over, and what is on its way to other nodes. If that is very
+    /// much it is not all done, and more is due at once. Afterwards the driver performs the changes and
+    /// errands of `outbox`.
     public mutating func tick(at now: Instant) {
         self.now = max(now, self.now)
-        while let timer = sessions.timers.takeGrace(by: self.now) {
-            if sessions[timer.session].serial == timer.serial { expire(timer.session) }
+        var units = Work.perEvent
+        while units > 0, let timer = sessions.timers.takeGrace(by: self.now) {
+            units -= Self.unitsPerSession
+            if sessions[timer.session].serial == timer.serial { expire(timer.session, &units) }
         }
-        for timer in sessions.timers.takeDue(by: self.now)
-        where sessions[timer.session].serial == timer.serial {
-            shortTimerFired(timer.session)
+        while units > 0, let timer = sessions.timers.takeShort(by: self.now) {
+            units -= Self.unitsPerSession
+            if sessions[timer.session].serial == timer.serial { shortTimerFired(timer.session) }
         }
-        sessions.movedTokens.forget(endingBy: self.now)
+        sessions.movedTokens.forget(endingBy: self.now, &units)
         giveUpComing()
         drainStep()
     }
 
     /// Nobody has come back for the session.
-    private mutating func expire(_ index: UserSessionIndex) {
+    private mutating func expire(_ index: UserSessionIndex, _ units: inout Int) {
         guard case .waiting(let box, _) = sessions[index].state else { return }
         counters[.sessionsExpired] += 1
         let lost = mailboxes[box].messages.waiting.count
+        units -= lost * 8
         if lost > 0 { noteTrouble(.sessionMessagesDropped, by: UInt64(lost), of: index) }
         closeMailbox(box)
         forget(index)

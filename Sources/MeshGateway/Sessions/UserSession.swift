@@ -153,8 +153,12 @@ struct MovedTokens {
         if ends.count - head > Self.countMax { forgetFirst() }
     }
 
-    mutating func forget(endingBy now: Instant) {
-        while head < ends.count, ends[head].at <= now { forgetFirst() }
+    /// Forgets those that are of no use any more, or as many as `units` suffice for.
+    mutating func forget(endingBy now: Instant, _ units: inout Int) {
+        while units > 0, head < ends.count, ends[head].at <= now {
+            units -= 16
+            forgetFirst()
+        }
     }
 
     private mutating func forgetFirst() {
