@@ -80,7 +80,7 @@ extension Server {
             edge.gateway.reply(client, .array([.text("\(seconds)"), .text("\(rest)")]))
         case .status: edge.gateway.reply(client, status(facts))
         case .online(let users):
-            edge.gateway.reply(client, .array(users.map { .integer(isOnline($0) ? 1 : 0) }))
+            edge.gateway.onlineNow(client, users.map { isOnline($0) })
         case .whereabouts(let asked, let user):
             let holders = holders(of: asked)
             if holders.count < 2 {

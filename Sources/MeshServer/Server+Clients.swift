@@ -70,7 +70,8 @@ extension Server {
         case .end:
             settle(&effects)
             return .end
-        case .ask, .report: preconditionFailure("a command has to be carried out for these")
+        case .report: return goOnReporting(client, &effects)
+        case .ask: preconditionFailure("a command has to be carried out for this")
         }
         if edge.gateway.hub.outbox.hasWork { settle(&effects) }
         return isThrottled(client) ? .paused : .next
@@ -108,6 +109,21 @@ extension Server {
         case .publish, .command, .incomplete: preconditionFailure("no command becomes these")
         }
         return goOn(client, after: before)
+    }
+
+    /// A command of very many names goes on with a question to the node.
+    @inline(never)
+    private mutating func goOnReporting(
+        _ client: ClientIndex, _ effects: inout ServerEffects
+    ) -> ClientStep {
+        defer { settle(&effects) }
+        if !edge.gateway.hub.outbox.changes.isEmpty { applyChanges(&effects) }
+        let before = edge.gateway.hub.outputCount(client)
+        answer(edge.gateway.report, to: client, nil, &effects)
+        guard edge.gateway.isResting(client) else { return goOn(client, after: before) }
+        edge.gateway.hub.charge(edge.gateway.hub.outputCount(client) - before)
+        hasSteps = true
+        return .paused
     }
 
     /// The step after a command. Its reply is charged as work: a byte takes about one unit.

@@ -36,6 +36,8 @@ struct Conversation: ~Copyable {
         /// The growth that the first ones would cause, as long as it has to be known before anything is done;
         /// nil: there is room.
         var growth: MeasuredGrowth?
+        /// The reply to a command of very many names, as long as it is not complete.
+        var gathered: GatheredArray?
 
         var isEmpty: Bool { progress.remaining == 0 }
     }

@@ -267,13 +267,37 @@ extension Hub {
         queueDeparture(index)
     }
 
-    /// Before a client itself lets go of a user, nil: of all: what it has then is a subscription as any other.
-    mutating func endHolding(at client: ClientIndex, of user: [UInt8]? = nil) {
+    /// Before a client itself lets go of a user: what it has then is a subscription as any other.
+    mutating func endHolding(at client: ClientIndex, of user: [UInt8]) {
         guard clients[client.slot].flags.contains(.settling) else { return }
-        for entry in clients[client.slot].sessions.entries
-        where isHolding(entry.session) && user.map({ sessions[entry.session].user == $0 }) ?? true {
-            endHolding(entry.session)
+        // Two, if it has taken another session of the same user from another connection.
+        var indices: [UserSessionIndex] = []
+        _ = clients[client.slot].sessions.first(hasher.key(.user, user)) { index in
+            if isHolding(index), sessions[index].user == user { indices.append(index) }
+            return false
         }
+        for index in indices { endHolding(index) }
+    }
+
+    /// The same before it lets go of all users: of the sessions from this place on, as many as `units` suffice
+    /// for.
+    ///
+    /// - Returns: whether none is left.
+    mutating func endHolding(
+        at client: ClientIndex, from place: inout Int, _ units: inout Int
+    ) -> Bool {
+        let slot = client.slot
+        guard clients[slot].flags.contains(.settling) else { return true }
+        while place < clients[slot].sessions.entries.count {
+            guard units > 0 else { return false }
+            let index = clients[slot].sessions.entries[place].session
+            place += 1
+            units -= 8
+            guard isHolding(index) else { continue }
+            units -= Self.unitsPerSubscription
+            endHolding(index)
+        }
+        return true
     }
 
     /// True when the message at hand, for a client whose session has just come from another node, was given

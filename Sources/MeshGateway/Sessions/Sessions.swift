@@ -13,6 +13,13 @@ public struct Errand: Sendable {
     public var bytes: [UInt8]
 }
 
+/// How far a client has let go of all its users.
+struct Detachment {
+    /// Of its sessions: see `Hub.endHolding`.
+    var nextSession = 0
+    var count = 0
+}
+
 extension Hub {
     /// When `tick` is due, at the latest; nil: never.
     public mutating func nextDeadline() -> Instant? {
@@ -86,26 +93,30 @@ extension Hub {
         return .opened(index)
     }
 
-    /// The client receives no more of what is sent to these users; none: to any.
+    /// The client receives no more of what is sent to this user.
     ///
-    /// - Returns: of how many it did.
-    mutating func detach(_ users: [[UInt8]], _ client: ClientIndex) -> Outcome {
+    /// - Returns: false if it did not before.
+    mutating func detach(_ user: [UInt8], _ client: ClientIndex) -> Bool {
+        endHolding(at: client, of: user)
+        return leave(client, named: user)
+    }
+
+    /// The client receives no more of what is sent to any user, or to as many as `units` suffice for.
+    ///
+    /// - Returns: whether all is done.
+    mutating func detachAll(
+        _ detachment: inout Detachment, _ client: ClientIndex, _ units: inout Int
+    ) -> Bool {
         let slot = client.slot
         releaseMailbox(client)
-        var count = 0
-        if users.isEmpty {
-            endHolding(at: client)
-            while !clients[slot].lists[first: .user].isNone {
-                leave(client, clients[slot].lists[first: .user])
-                count += 1
-            }
-        } else {
-            for user in users {
-                endHolding(at: client, of: user)
-                if leave(client, named: user) { count += 1 }
-            }
+        guard endHolding(at: client, from: &detachment.nextSession, &units) else { return false }
+        while !clients[slot].lists[first: .user].isNone {
+            guard units > 0 else { return false }
+            units -= Self.unitsPerSubscription
+            leave(client, clients[slot].lists[first: .user])
+            detachment.count += 1
         }
-        return .count(count)
+        return true
     }
 
     /// The client comes back for a session, here or where it is.

@@ -139,15 +139,18 @@ extension Gateway {
 
     /// Back to the first state: no subscriptions, RESP2, not authenticated.
     mutating func reset(_ client: ClientIndex) -> Request {
-        hub.endHolding(at: client)
-        hub.releaseMailbox(client)
-        return begin(.reset, for: client)
+        return begin(.reset(nextSession: 0), for: client)
     }
 
-    /// - Returns: whether all is done.
-    mutating func goOnWithReset(_ client: ClientIndex, _ units: inout Int) -> Bool {
+    /// - Returns: the session to go on with; nil: all is done.
+    mutating func goOnWithReset(
+        from nextSession: Int, _ client: ClientIndex, _ units: inout Int
+    ) -> Int? {
         let slot = client.slot
-        guard hub.leaveAll(client, &units) else { return false }
+        var nextSession = nextSession
+        guard hub.endHolding(at: client, from: &nextSession, &units) else { return nextSession }
+        hub.releaseMailbox(client)
+        guard hub.leaveAll(client, &units) else { return nextSession }
         hub.clients[slot].flags.subtract([
             .resp3, .muted, .gaps, .reports, .moves, .gapPending, .confirmsLocally,
         ])
@@ -164,7 +167,7 @@ extension Gateway {
         hub.clients[slot].watching = []
         hub.clients[slot].output.append("+RESET\r\n")
         hub.wrote(client)
-        return true
+        return nil
     }
 
     // MARK: CLIENT

@@ -422,7 +422,7 @@ extension Gateway {
         case .meshOnline: return online(input, client)
         case .meshWhere: return whereabouts(input, client)
         case .meshWatch: return watch(input, client)
-        case .meshUnwatch: unwatch(input, client)
+        case .meshUnwatch: return unwatch(input, client)
         case .meshMembers: return asks(.members)
         case .meshLinks: return asks(.links)
         case .meshStatus: return asks(.status)

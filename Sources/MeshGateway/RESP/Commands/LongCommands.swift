@@ -4,23 +4,59 @@ import MeshWire
 /// A command that takes longer than a turn of the driver's loop may: it goes on in the next.
 enum LongCommand {
     case listing(ClientListing)
-    case reset
+    /// RESET. The number: see `Hub.endHolding`.
+    case reset(nextSession: Int)
     /// UNSUBSCRIBE and its kin, without a name.
     case unsubscription(TopicKind)
-    /// SUBSCRIBE, UNSUBSCRIBE and their kin, of very many names.
+    /// MESH.DETACH without a user.
+    case detachment(Detachment)
+    /// SUBSCRIBE, MESH.ONLINE and others, of very many names.
     case names(ManyNames)
 }
 
 /// A command of very many names, of which the first ones have been seen to. It stays at the front of the
 /// input; its arguments are the conversation's (`Conversation.Partial`).
 struct ManyNames {
-    let kind: TopicKind
-    let isJoining: Bool
+    /// What is done with each name.
+    enum Aim {
+        case join(TopicKind)
+        case leave(TopicKind)
+        /// MESH.DETACH.
+        case detach
+        /// MESH.WATCH, when all users are watched: the client is told how they are.
+        case tellPresence
+        /// MESH.ONLINE.
+        case askOnline
+
+        /// Each step is a question to the driver (`Gateway.report`).
+        var asksDriver: Bool {
+            switch self {
+            case .join, .leave, .detach: false
+            case .tellPresence, .askOnline: true
+            }
+        }
+    }
+
+    var aim: Aim
     var nextArgument = 1
+    /// The users that the client had, of those that it has let go of.
+    var detachedCount = 0
     /// Bytes of the command in the input.
     let size: Int
     /// The words of an inline command, which do not lie in the input.
     let line: [UInt8]?
+}
+
+/// The elements of an array that is answered when all of them are known.
+struct GatheredArray: ~Copyable {
+    let count: Int
+    var missing: Int
+    var elements = ByteQueue()
+
+    init(count: Int) {
+        self.count = count
+        missing = count
+    }
 }
 
 /// A CLIENT LIST that has come as far as `nextSlot`.
@@ -67,12 +103,14 @@ extension Gateway {
 
     /// Begins a command of very many names in the next turn: see `carryOut`.
     mutating func beginNames(
-        _ kind: TopicKind, isJoining: Bool, hasRoom: Bool, for client: ClientIndex
+        _ aim: ManyNames.Aim, hasRoom: Bool = true, for client: ClientIndex
     ) -> Request {
         let names = ManyNames(
-            kind: kind, isJoining: isJoining, size: arguments.size,
-            line: arguments.isDecoded ? arguments.line : nil)
+            aim: aim, size: arguments.size, line: arguments.isDecoded ? arguments.line : nil)
         if !hasRoom { conversations[client.slot].partial.growth = MeasuredGrowth() }
+        if case .askOnline = aim {
+            conversations[client.slot].partial.gathered = GatheredArray(count: arguments.count - 1)
+        }
         swap(&arguments.list, &conversations[client.slot].partial.arguments)
         let isExecuting = conversations[client.slot].holdsMessages
         change(client, .working(.names(names), isExecuting: isExecuting))
@@ -90,20 +128,42 @@ extension Gateway {
         var units = min(hub.unitsLeft, Work.perEvent)
         let before = units
         defer { hub.charge(before - units) }
-        let rest: LongCommand? =
-            switch command {
-            case .listing(let listing): goOn(with: listing, client, &units).map { .listing($0) }
-            case .reset: goOnWithReset(client, &units) ? nil : .reset
-            case .unsubscription(let kind):
-                leaveAll(kind, client, &units) ? nil : .unsubscription(kind)
-            case .names(let names): goOn(with: names, input, &offset, client, &units)
-            }
+        var asksDriver = false
+        let rest: LongCommand?
+        switch command {
+        case .listing(let listing):
+            rest = goOn(with: listing, client, &units).map { .listing($0) }
+        case .reset(let nextSession):
+            rest = goOnWithReset(from: nextSession, client, &units).map { .reset(nextSession: $0) }
+        case .unsubscription(let kind):
+            hub.releaseMailbox(client)
+            rest = leaveAll(kind, client, &units) ? nil : .unsubscription(kind)
+        case .detachment(let detachment):
+            rest = goOn(with: detachment, client, &units).map { .detachment($0) }
+        case .names(let names):
+            asksDriver = names.aim.asksDriver
+            rest = goOn(with: names, input, &offset, client, &units)
+        }
         if let rest {
             change(client, .working(rest, isExecuting: isExecuting))
-            return self.rest(client)
+            redis.resting.append(client)
+            return asksDriver ? .report : .blocked
         }
         change(client, isExecuting ? .executing : .serving)
-        return .handled
+        return asksDriver ? .report : .handled
+    }
+
+    /// The client's command has just gone on, and goes on in another turn.
+    public mutating func isResting(_ client: ClientIndex) -> Bool { redis.resting.last == client }
+
+    /// - Returns: the rest of the users to be let go of; nil: it has been answered.
+    private mutating func goOn(
+        with detachment: Detachment, _ client: ClientIndex, _ units: inout Int
+    ) -> Detachment? {
+        var detachment = detachment
+        guard hub.detachAll(&detachment, client, &units) else { return detachment }
+        hub.answer(client, .count(detachment.count))
+        return nil
     }
 
     /// - Returns: the rest of the list; nil: it has been answered.
@@ -140,19 +200,39 @@ extension Gateway {
         with names: inout ManyNames, upTo end: Int, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
         let range = names.nextArgument..<end
+        let isLast = end == arguments.count
         names.nextArgument = end
-        // Taken out: the names that it has gathered are not copied when more come.
-        guard var growth = conversations[client.slot].partial.growth.take() else {
-            change(names.kind, isJoining: names.isJoining, range, input, client)
-            return end < arguments.count
+        switch names.aim {
+        case .join(let kind):
+            // Taken out: the names that it has gathered are not copied when more come.
+            if var growth = conversations[client.slot].partial.growth.take() {
+                measure(&growth, kind, range, input, client)
+                if isLast {
+                    names.nextArgument = 1
+                    return isAdmitted(kind, growth.sum, client)
+                }
+                conversations[client.slot].partial.growth = growth
+                return true
+            }
+            change(kind, isJoining: true, range, input, client)
+            if isLast, kind == .watch {
+                names.aim = .tellPresence
+                names.nextArgument = 1
+                return true
+            }
+        case .leave(let kind):
+            hub.releaseMailbox(client)
+            change(kind, isJoining: false, range, input, client)
+        case .detach:
+            hub.releaseMailbox(client)
+            for index in range where hub.detach(bytes(index, input), client) {
+                names.detachedCount += 1
+            }
+            if isLast { hub.answer(client, .count(names.detachedCount)) }
+        case .tellPresence: _ = askPresence(range, input, client)
+        case .askOnline: _ = askOnline(range, input)
         }
-        measure(&growth, names.kind, range, input, client)
-        if end < arguments.count {
-            conversations[client.slot].partial.growth = growth
-            return true
-        }
-        names.nextArgument = 1
-        return isAdmitted(names.kind, growth.sum, client)
+        return !isLast
     }
 
     /// - Returns: the rest of the command; nil: it has been carried out, and `offset` is behind it.

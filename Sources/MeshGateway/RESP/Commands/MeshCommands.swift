@@ -46,8 +46,14 @@ extension Gateway {
 
     mutating func detach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
-        let users = (1..<arguments.count).map { bytes($0, input) }
-        return answer(client, hub.detach(users, client))
+        hub.releaseMailbox(client)
+        if arguments.count == 1 { return begin(.detachment(Detachment()), for: client) }
+        if arguments.count - 1 > Self.namesPerEvent { return beginNames(.detach, for: client) }
+        var count = 0
+        for index in 1..<arguments.count where hub.detach(bytes(index, input), client) {
+            count += 1
+        }
+        return answer(client, .count(count))
     }
 
     /// MESH.ACK.
@@ -82,7 +88,32 @@ extension Gateway {
 
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
-        return asks(.online((1..<arguments.count).map { hub.askedUser(arguments[$0], input) }))
+        if arguments.count - 1 > Self.namesPerEvent { return beginNames(.askOnline, for: client) }
+        return askOnline(1..<arguments.count, input)
+    }
+
+    /// Asks the driver which of the users of these arguments are somewhere.
+    mutating func askOnline(_ range: Range<Int>, _ input: Span<UInt8>) -> Request {
+        asks(.online(range.map { hub.askedUser(arguments[$0], input) }))
+    }
+
+    /// Answers `.report(.online)`, in the order of its users.
+    public mutating func onlineNow(_ client: ClientIndex, _ states: [Bool]) {
+        let slot = client.slot
+        guard var gathered = conversations[slot].partial.gathered.take() else {
+            reply(client, .array(states.map { .integer($0 ? 1 : 0) }))
+            return
+        }
+        for isOnline in states { gathered.elements.appendInteger(isOnline ? 1 : 0) }
+        gathered.missing -= states.count
+        if gathered.missing > 0 {
+            conversations[slot].partial.gathered = consume gathered
+            return
+        }
+        if hub.clients[slot].flags.contains(.muted) { return }
+        hub.clients[slot].output.appendArray(gathered.count)
+        gathered.elements.withSpan { hub.clients[slot].output.append($0, 0, $0.count) }
+        hub.wrote(client)
     }
 
     mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
@@ -92,15 +123,26 @@ extension Gateway {
 
     /// Confirms each user, then asks the driver how they are.
     mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<arguments.count, input, client),
-            hub.excess(.watch, largestGrowth()) == nil || isAdmitted(.watch, input, client)
-        else { return .handled }
+        guard areUsers(1..<arguments.count, input, client) else { return .handled }
+        let hasRoom = hub.excess(.watch, largestGrowth()) == nil
+        // Each user is looked at twice.
+        if arguments.count - 1 > Self.namesPerEvent / 2 {
+            return beginNames(.join(.watch), hasRoom: hasRoom, for: client)
+        }
+        guard hasRoom || isAdmitted(.watch, input, client) else { return .handled }
+        change(.watch, isJoining: true, 1..<arguments.count, input, client)
+        return askPresence(1..<arguments.count, input, client)
+    }
+
+    /// Asks the driver how the users of these arguments are, which the client watches.
+    mutating func askPresence(
+        _ range: Range<Int>, _ input: Span<UInt8>, _ client: ClientIndex
+    ) -> Request {
         let slot = client.slot
         var users: [AskedUser] = []
-        users.reserveCapacity(arguments.count - 1)
-        change(.watch, isJoining: true, 1..<arguments.count, input, client)
+        users.reserveCapacity(range.count)
         hub.clients[slot].watching.removeAll()
-        for index in 1..<arguments.count {
+        for index in range {
             let name = arguments[index]
             let user = hub.askedUser(name, input)
             let topic = hub.registry.topics.find(
@@ -111,10 +153,10 @@ extension Gateway {
         return asks(.watch(users))
     }
 
-    mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) {
+    mutating func unwatch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         // Topics that are gone may be used again for others.
         hub.clients[client.slot].watching.removeAll()
-        _ = unsubscribe(.watch, input, client)
+        return unsubscribe(.watch, input, client)
     }
 
     // MARK: Ways

@@ -32,7 +32,7 @@ extension Gateway {
         }
         let hasRoom = hub.excess(kind, largestGrowth()) == nil
         if arguments.count - 1 > Self.namesPerEvent {
-            return beginNames(kind, isJoining: true, hasRoom: hasRoom, for: client)
+            return beginNames(.join(kind), hasRoom: hasRoom, for: client)
         }
         guard hasRoom || isAdmitted(kind, input, client) else { return .handled }
         change(kind, isJoining: true, 1..<arguments.count, input, client)
@@ -108,11 +108,9 @@ extension Gateway {
     mutating func unsubscribe(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        hub.releaseMailbox(client)
         if arguments.count == 1 { return begin(.unsubscription(kind), for: client) }
-        if arguments.count - 1 > Self.namesPerEvent {
-            return beginNames(kind, isJoining: false, hasRoom: true, for: client)
-        }
+        if arguments.count - 1 > Self.namesPerEvent { return beginNames(.leave(kind), for: client) }
+        hub.releaseMailbox(client)
         change(kind, isJoining: false, 1..<arguments.count, input, client)
         return .handled
     }
