@@ -112,6 +112,9 @@ struct SessionFlags: OptionSet {
     /// Its subscriptions are confirmed as soon as this node has them.
     static let confirmsLocally = SessionFlags(rawValue: 1 << 20)
 
+    /// A command of its is carried out in part: it can be ended with its connection alone.
+    static let midway = SessionFlags(rawValue: 1 << 21)
+
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming, .counted]
 

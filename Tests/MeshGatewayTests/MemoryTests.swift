@@ -192,6 +192,78 @@ import Testing
         #expect(harness.gateway.hub.outbox.farewells == [client])
     }
 
+    @Test(arguments: [false, true])
+    func `a command that is carried out in part is not given up as long as another can be`(
+        isAnother: Bool
+    ) {
+        var harness = Harness(Self.configuration())
+        let (client, idle) = (harness.open(), harness.open())
+        let count = 2 * Gateway.namesPerEvent
+        let names = (0..<count).map { "n\($0)" }
+        let bytes = command((["SUBSCRIBE"] + names).map { Array($0.utf8) })
+        var offset = 0
+        _ = harness.gateway.next(bytes.span, at: &offset, from: client, now: harness.now)
+        for _ in 0..<2 {
+            if offset > 0 {
+                _ = harness.gateway.carryOut(
+                    bytes.span, at: &offset, from: client, now: harness.now)
+            } else {
+                _ = harness.gateway.next(bytes.span, at: &offset, from: client, now: harness.now)
+            }
+        }
+        let begun = harness.gateway.hub.subscriptionCount
+        #expect(begun > 0 && begun < count && offset == 0)
+        _ = harness.exchange(idle, Self.beginning)
+        if isAnother {
+            let none = harness.gateway.noteInput(1 << 20, of: idle)
+            #expect(none == nil)
+        }
+        let victim = harness.gateway.noteInput(9 << 20, of: client)
+        if isAnother {
+            // It has less, but nothing is lost with it.
+            #expect(victim == idle)
+            while offset == 0 {
+                _ = harness.gateway.next(bytes.span, at: &offset, from: client, now: harness.now)
+            }
+            #expect(offset == bytes.count)
+            let subscriptions = harness.gateway.hub.subscriptionCount
+            #expect(subscriptions == count)
+        } else {
+            // Its connection goes, and what it has begun with it.
+            let last = harness.gateway.noteInput(10 << 20, of: client)
+            #expect(victim == nil && last == nil)
+            #expect(harness.gateway.hub.outbox.farewells == [client])
+        }
+    }
+
+    @Test func `a command of very many names that has done nothing yet is given up`() {
+        var configuration = Self.configuration()
+        configuration.subscriptionCountMax = 4_000
+        var harness = Harness(configuration)
+        let client = harness.open()
+        let names = (0..<4_001).map { "n\($0)" }
+        let bytes = command((["SUBSCRIBE"] + names).map { Array($0.utf8) })
+        var offset = 0
+        _ = harness.gateway.next(bytes.span, at: &offset, from: client, now: harness.now)
+        _ = harness.gateway.carryOut(bytes.span, at: &offset, from: client, now: harness.now)
+        _ = harness.gateway.next(bytes.span, at: &offset, from: client, now: harness.now)
+        #expect(offset == 0)
+        let known = harness.gateway.conversations[client].partial.growth?.seen.count ?? 0
+        #expect(known == Gateway.namesPerEvent)
+        // The names that it has gathered count with the input.
+        let victim = harness.gateway.noteInput((9 << 20) - 100_000, of: client)
+        let charge = harness.gateway.hub.memory.input
+        #expect(victim == nil && charge > (9 << 20) && charge <= (9 << 20) + (1 << 20))
+        let next = harness.gateway.noteInput(10 << 20, of: client)
+        #expect(next == client)
+        _ = harness.gateway.next(bytes.span, at: &offset, from: client, now: harness.now)
+        #expect(offset == bytes.count)
+        let (reply, subscriptions) = (
+            harness.read(client), harness.gateway.hub.subscriptionCount
+        )
+        #expect(reply == Self.refusal && subscriptions == 0)
+    }
+
     @Test func `a command that is passed over ends where it would have ended, however it is cut`()
         throws
     {

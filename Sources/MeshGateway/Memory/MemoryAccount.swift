@@ -186,11 +186,14 @@ extension Hub {
     }
 
     /// The client that has most of what waits, if all together have too much: what it has is given up, and
-    /// counts no more.
+    /// counts no more. Those whose commands are carried out in part come last: what they have goes soon, if
+    /// they read.
     mutating func relieveInput() -> ClientIndex? {
-        guard memory.input > configuration.memory.input,
-            let victim = largest({ clients[$0].charge.input }).first
-        else { return nil }
+        guard memory.input > configuration.memory.input else { return nil }
+        let idle = largest { clients[$0].flags.contains(.midway) ? 0 : clients[$0].charge.input }
+        guard let victim = idle.first ?? largest({ clients[$0].charge.input }).first else {
+            return nil
+        }
         countInput(0, of: victim)
         return victim
     }

@@ -40,6 +40,17 @@ struct Conversation: ~Copyable {
         var gathered: GatheredArray?
 
         var isEmpty: Bool { progress.remaining == 0 }
+
+        /// The memory that it takes beside the input, in bytes.
+        var byteCount: Int {
+            let elementBytes =
+                switch gathered {
+                case .some(let gathered): gathered.elements.count
+                case nil: 0
+                }
+            return arguments.count * MemoryLayout<Slice>.stride + (growth?.byteCount ?? 0)
+                + elementBytes
+        }
     }
 
     var phase = Phase.serving
@@ -77,6 +88,16 @@ struct Conversation: ~Copyable {
         }
     }
 
+    /// A command is carried out in part. One whose names are still counted has done nothing, and can be
+    /// passed over if it is no line.
+    var isMidway: Bool {
+        switch phase {
+        case .working(.names(let names), _): partial.growth == nil || names.line != nil
+        case .working: true
+        default: false
+        }
+    }
+
     /// The transaction's part of the input that has been read already.
     var queuedBytes: Int {
         if case .queueing(let transaction) = phase { transaction.bytes } else { 0 }
@@ -99,6 +120,7 @@ extension Gateway {
         let slot = client.slot
         conversations[slot].phase = phase
         hub.clients[slot].flags.set(.holding, conversations[slot].holdsMessages)
+        hub.clients[slot].flags.set(.midway, conversations[slot].isMidway)
         chooseWay(client)
     }
 

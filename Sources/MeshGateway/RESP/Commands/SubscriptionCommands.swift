@@ -99,6 +99,7 @@ extension Gateway {
             guard one.subscriptions > 0, growth.seen.insert(bytes(index, input)).inserted else {
                 continue
             }
+            growth.seenBytes += Int(arguments[index].count)
             growth.sum.subscriptions += one.subscriptions
             growth.sum.topics += one.topics
             growth.sum.nameBytes += one.nameBytes
@@ -191,6 +192,11 @@ struct MeasuredGrowth {
     var sum = Growth()
     /// The names that the client does not have.
     var seen: Set<[UInt8]> = []
+    /// The bytes of those names.
+    var seenBytes = 0
+
+    /// The memory that it takes: an array has a head of 32 bytes, and its place in a set of 12 more or less.
+    var byteCount: Int { seenBytes + seen.count * 48 }
 }
 
 /// The second line of a confirmation: the word of what was done.

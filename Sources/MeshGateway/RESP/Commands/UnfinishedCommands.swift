@@ -10,8 +10,8 @@ extension Gateway {
     ///   own are among the most: its input is to be gone on with now. Call again until it is nil.
     public mutating func noteInput(_ bytes: Int, of client: ClientIndex) -> ClientIndex? {
         let slot = client.slot
-        let argumentBytes = conversations[slot].partial.arguments.count * MemoryLayout<Slice>.stride
-        hub.countInput(bytes <= MemoryShares.inputTrifle ? 0 : bytes + argumentBytes, of: client)
+        let more = conversations[slot].partial.byteCount
+        hub.countInput(bytes <= MemoryShares.inputTrifle ? 0 : bytes + more, of: client)
         while let victim = hub.relieveInput() {
             if giveUpCommand(of: victim) { return victim }
         }
@@ -19,7 +19,8 @@ extension Gateway {
     }
 
     /// The command that a client has sent a part of is not carried out, and is answered so. Within a
-    /// transaction the connection ends: nobody could tell what is queued.
+    /// transaction, and where a command is carried out in part, the connection ends: nobody could tell what
+    /// is queued, or done.
     ///
     /// - Returns: false when nothing is to be gone on with.
     private mutating func giveUpCommand(of client: ClientIndex) -> Bool {
@@ -27,7 +28,9 @@ extension Gateway {
         hub.counters[.commandsGivenUp] += 1
         let isWithin = isWithinTransaction(client)
         fail(client, .limit(.unfinishedCommands(bytesMax: hub.configuration.memory.input)))
-        if isWithin || !hub.clients[slot].flags.isDisjoint(with: [.asking, .ending, .doomed]) {
+        if isWithin
+            || !hub.clients[slot].flags.isDisjoint(with: [.midway, .asking, .ending, .doomed])
+        {
             hub.clients[slot].flags.insert(.ending)
             hub.outbox.farewells.append(client)
             hub.outbox.hasWork = true
