@@ -399,7 +399,6 @@ public struct Server: ~Copyable {
     /// nothing is left.
     mutating func settle(_ effects: inout ServerEffects) {
         noteReadiness()
-        if edge.gateway.hub.isGathering || edge.gateway.hub.hasGone { hasSteps = true }
         while true {
             if !edge.gateway.hub.outbox.changes.isEmpty {
                 applyChanges(&effects)
@@ -417,6 +416,7 @@ public struct Server: ~Copyable {
                 break
             }
         }
+        if edge.gateway.hub.isGathering || edge.gateway.hub.hasGone { hasSteps = true }
         if edge.gateway.hub.hasFreshConfirmations { awaitKnown() }
         for client in edge.gateway.hub.outbox.resumable { pause.resumable.append(client) }
         edge.gateway.hub.outbox.resumable.removeAll()
