@@ -58,6 +58,8 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case meshPatternBytes(max: Int)
         case subscriptions
         case sessions
+        /// Of one user.
+        case ofUser(UserLimits.Kind, countMax: Int)
         /// Of all clients together.
         case unfinishedCommands(bytesMax: Int)
         /// Questions whose answers would be too long.

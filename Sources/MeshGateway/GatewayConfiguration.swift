@@ -30,6 +30,8 @@ public struct GatewayConfiguration: Sendable {
     /// The bytes of these patterns, and of all in the mesh, beyond which new ones are refused.
     public var patternBytesMax = Frame.patternBytesMax
     public var meshPatternBytesMax = Frame.meshPatternBytesMax
+    /// The most that one user may have of connections, sessions and subscriptions.
+    public var userLimits = UserLimits()
     /// The bytes of the names of all that is subscribed to, each counted once.
     public var nameBytesMax = 1 << 30
     /// The passwords that AUTH must be given.

@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 42>
+public typealias GatewayCounters = Counters<GatewayCounter, 43>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
@@ -58,6 +58,8 @@ public enum GatewayCounter: String, CounterName {
     case clientsKilled = "Clients ended by CLIENT KILL."
     case subscriptionsRefused =
         "(unshown) Commands refused because subscriptions, patterns or names were at a bound."
+    case userLimitsMet =
+        "Commands refused because a user had as many connections, sessions or subscriptions as one may."
     /// PUBSUB, MESH.TRACE.
     case questions = "Questions to the other nodes."
     case answersCut = "Answers of or to other nodes that left something out."

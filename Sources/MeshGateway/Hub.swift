@@ -89,6 +89,7 @@ public struct Hub: ~Copyable {
     var sessions: UserSessions
     var mailboxes = SlotTable<SessionMailbox>()
     var questions: OpenQuestions
+    var userCharges = UserCharges()
 
     init(_ configuration: GatewayConfiguration, hasher: KeyHasher, secret: KeyHasher) {
         sessions = UserSessions(tokens: SessionTokenSource(secret))

@@ -41,6 +41,9 @@ struct Session: ~Copyable {
     var origin = ClientOrigin.elsewhere
     /// Those of its sessions of which messages may still come twice.
     var settlingCount: Int32 = 0
+    /// The user that its subscriptions are charged to, of those that it is attached as; none: it is attached
+    /// as nobody (UserCharges).
+    var payer = TopicIndex.none
     var identity = ClientIdentity()
 
     var isRESP3: Bool {

@@ -12,7 +12,8 @@ public struct ClientTrouble: Equatable, Sendable {
     public var address = ""
     /// The name that it gave itself (CLIENT SETNAME); mostly empty.
     public var name = ""
-    /// The user whose session it is, at most `Hub.cutChannelBytesMax` bytes of it; empty: it is none.
+    /// The user whose session it is, or who has too much, at most `Hub.cutChannelBytesMax` bytes of it;
+    /// empty: none is.
     public var user = ""
 }
 
@@ -54,7 +55,8 @@ extension Hub {
     /// for each counter. What comes in between is told of by the next line.
     @inline(never)
     mutating func noteTrouble(
-        _ counter: GatewayCounter, by count: UInt64 = 1, of client: ClientIndex?
+        _ counter: GatewayCounter, by count: UInt64 = 1, of client: ClientIndex?,
+        user: [UInt8] = []
     ) {
         counters[counter] &+= count
         guard let sum = outbox.troubles.rise(counter, by: count, at: now) else { return }
@@ -64,6 +66,7 @@ extension Hub {
             trouble.address = clients[client.slot].identity.address
             trouble.name = String(decoding: clients[client.slot].identity.name, as: UTF8.self)
         }
+        trouble.user = Self.shown(user)
         tell(trouble)
     }
 
@@ -85,9 +88,12 @@ extension Hub {
         counters[counter] &+= count
         guard let sum = outbox.troubles.rise(counter, by: count, at: now) else { return }
         var trouble = ClientTrouble(counter: counter, count: sum)
-        trouble.user = String(
-            decoding: sessions[session].user.prefix(Self.cutChannelBytesMax), as: UTF8.self)
+        trouble.user = Self.shown(sessions[session].user)
         tell(trouble)
+    }
+
+    private static func shown(_ user: [UInt8]) -> String {
+        String(decoding: user.prefix(cutChannelBytesMax), as: UTF8.self)
     }
 
     private mutating func tell(_ trouble: ClientTrouble) {

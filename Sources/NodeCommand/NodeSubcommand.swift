@@ -88,6 +88,10 @@ enum NodeSubcommand {
             help: "An address, or a network as 10.0.0.0/8, of which connections are\n"
                 + "not counted so: many clients are behind it. Repeat it for several."),
         Flag(
+            name: "user-limit", argument: "LIMITS",
+            help: "What one user may have at this node, any of \"connections 1000\n"
+                + "sessions 64 subscriptions 100000 patterns 1024\"."),
+        Flag(
             name: "memory", argument: "BYTES",
             help: "What clients may take together, 64mb or more (a quarter of the\n"
                 + "machine's or the control group's memory, at least 256mb)."),
@@ -295,6 +299,11 @@ enum NodeSubcommand {
                     "trusted-proxy: '\(text)' is neither an address nor a network as 10.0.0.0/8")
             }
             gateway.trustedProxies.append(range)
+        }
+        for text in values["user-limit"] ?? [] {
+            if let fault = gateway.userLimits.set(text) {
+                throw UsageError("user-limit: '\(text)': \(fault.words)")
+            }
         }
         if let text = values["output-limit"]?.last {
             if let fault = gateway.setOutputLimits("pubsub " + text) {

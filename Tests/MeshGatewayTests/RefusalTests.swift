@@ -23,6 +23,8 @@ private let samples: [ClientRefusal] = {
     ]
     let limits: [ClientRefusal.Limit] = [
         .connections, .patterns(countMax: .max), .patternBytes(max: .max),
+        .ofUser(.connections, countMax: .max), .ofUser(.sessions, countMax: .max),
+        .ofUser(.subscriptions, countMax: .max), .ofUser(.patterns, countMax: .max),
         .meshPatternBytes(max: .max), .subscriptions, .sessions,
         .unfinishedCommands(bytesMax: .max), .commandsAskedFor,
         .channelsAskedFor, .channelNames(bytesMax: .max),
@@ -101,6 +103,7 @@ private let samples: [ClientRefusal] = {
             words == [
                 "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
                 "TRYAGAIN", "OOM", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
+                "LIMIT",
             ])
     }
 

@@ -182,7 +182,9 @@ struct CalmWork {
         case .sessionsExpired, .sessionsLost, .sessionsRefused, .sessionTokensRefused: never
         case .sessionMessagesDropped, .sessionMessagesRepeated, .sessionTwins: never
         case .sessionDeparturesLost, .gapNotices, .sessionPartingsLost: never
-        case .clientsOverdue, .clientProtocolErrors, .clientsKilled, .subscriptionsRefused: never
+        case .clientsOverdue, .clientProtocolErrors, .clientsKilled, .subscriptionsRefused,
+            .userLimitsMet:
+            never
         case .clientsEndedForMemory, .mailboxesShed, .commandsGivenUp: never
         case .answersCut, .answersMalformed, .authenticationFailures: never
         case .keyspaceNotificationsAsked, .connectionsOfHostsRefused: never

@@ -9,7 +9,8 @@ private let extremes: [String] = [
     "0", "-1", "1", "65535", "65536", "2147483647", "2147483648", "9223372036854775807",
     "9223372036854775808", "-9223372036854775809", "18446744073709551615",
     "18446744073709551616", "1000000000000000000000000000000", "1180591620717411303424",
-    "1099511627776gb", "8589934592gb 0 0", "1gb", "1099511627776gb 0 0", "0 0 2147483649", "1e400",
+    "1099511627776gb", "8589934592gb 0 0", "sessions 9223372036854775808", "1gb",
+    "1099511627776gb 0 0", "0 0 2147483649", "1e400",
     "-1e400", "nan", "-nan", "inf", "-inf", "Infinity", "0x1p1023", "", " ", "\n", "\u{0}", "٣",
     "h:0", "h:65536", "h:18446744073709551616", "[::]:99999999999999999999", ":", "[",
     String(repeating: "9", count: 70_000), String(repeating: "n", count: 70_000),
@@ -43,6 +44,9 @@ private let literals: [String] = [
         #expect((0...most).contains(options.gateway.pubsubOutputLimit.hard))
         #expect((0...most).contains(options.gateway.pubsubOutputLimit.soft))
         #expect((4...64).contains(options.degree))
+        for kind in UserLimits.Kind.allCases {
+            #expect(UserLimits.range.contains(options.gateway.userLimits[kind]))
+        }
         for time in [options.reattachGrace, options.drainTime, options.drainMax] {
             #expect(time >= .zero && time <= .seconds(3_600))
         }

@@ -34,6 +34,9 @@ import Testing
         ("trusted-proxy", "10.0.0.0/33"), ("trusted-proxy", "10.0.0.0/"),
         ("trusted-proxy", "::/129"),
         ("trusted-proxy", "10.0.0.0/8/8"), ("trusted-proxy", ""), ("trusted-proxy", "10.0.0.0/-1"),
+        ("user-limit", ""), ("user-limit", "sessions"), ("user-limit", "sessions 0"),
+        ("user-limit", "sessions 10000001"), ("user-limit", "sessions x"), ("user-limit", "tabs 3"),
+        ("user-limit", "sessions 3 patterns"),
     ]) func `a wrong value is an error that names the setting`(name: String, value: String) {
         #expect {
             try options([name: [value]])
@@ -45,6 +48,13 @@ import Testing
     @Test func `the number of clients is a setting`() throws {
         #expect(try options(["max-clients": ["1"]]).gateway.clientCountMax == 1)
         #expect(try options(["max-clients": ["1000000"]]).gateway.clientCountMax == 1_000_000)
+    }
+
+    @Test func `the limits of one user are a setting, those that are not named stay`() throws {
+        let limits = try options(["user-limit": ["sessions 8 patterns 9", "connections 7"]]).gateway
+            .userLimits
+        let counts = UserLimits.Kind.allCases.map { limits[$0] }
+        #expect(counts == [7, 8, UserLimits()[.subscriptions], 9])
     }
 
     @Test func `proxies are addresses and networks`() throws {

@@ -68,6 +68,9 @@ extension ClientRefusal.Limit {
             "ERR all patterns in the mesh have at most \(bytesMax) bytes"
         case .subscriptions: "ERR this node has all the subscriptions that it may have"
         case .sessions: "ERR this node has all the sessions that it may have"
+        case .ofUser(let kind, let countMax):
+            "LIMIT a user has at most \(countMax) \(kind.rawValue) at a node "
+                + "(--user-limit '\(kind.rawValue) N')"
         case .unfinishedCommands(let bytesMax):
             "OOM the commands that clients have begun to send take more than \(bytesMax) bytes, and "
                 + "this one is among the longest: send it again later"
@@ -280,6 +283,20 @@ extension OutputLimitFault {
             "Error in hard, soft or soft_seconds setting in buffer limit configuration: "
                 + "hard and soft are 0 to 1gb, soft_seconds 0 to 2147483648."
         case .unknownClass: "Invalid client class specified in buffer limit configuration."
+        }
+    }
+}
+
+extension UserLimits.Fault {
+    /// The fault in words, for command lines.
+    public var words: String {
+        switch self {
+        case .wordCount: "words go in pairs, as in 'sessions 64 patterns 100'"
+        case .unknownKind:
+            "there are \(UserLimits.Kind.allCases.map(\.rawValue).joined(separator: ", "))"
+        case .value:
+            "a limit is a number from \(UserLimits.range.lowerBound) to "
+                + "\(UserLimits.range.upperBound)"
         }
     }
 }

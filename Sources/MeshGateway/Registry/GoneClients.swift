@@ -26,6 +26,7 @@ extension Hub {
     /// Takes a client away, which has nothing left but subscriptions. Its place is used again when they
     /// have ended.
     mutating func remove(_ client: ClientIndex) {
+        endPaying(client)
         var rest = Session()
         rest.flags = .doomed
         rest.lists = clients[client.slot].lists

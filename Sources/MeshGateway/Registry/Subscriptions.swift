@@ -14,8 +14,10 @@ struct Growth {
 extension Hub {
     // MARK: Room
 
-    /// The bound of the node that this growth would exceed; nil: none.
-    func excess(_ kind: TopicKind, _ growth: Growth) -> ClientRefusal? {
+    /// The bound of the node, or of the client's user, that this growth would exceed; nil: none.
+    func excess(
+        _ kind: TopicKind, _ growth: Growth, _ client: ClientIndex
+    ) -> ClientRefusal? {
         let patternCountMax = min(configuration.patternCountMax, Frame.patternCountMax)
         if kind == .pattern, patterns.count + growth.topics > patternCountMax {
             return .limit(.patterns(countMax: patternCountMax))
@@ -35,7 +37,7 @@ extension Hub {
         {
             return .limit(.subscriptions)
         }
-        return nil
+        return excessOfUser(kind, growth, client)
     }
 
     /// The growth by one subscription of the client; none if it has it already.
@@ -50,13 +52,13 @@ extension Hub {
         return Growth(subscriptions: isThere ? 0 : 1)
     }
 
-    /// Why the client cannot subscribe to this name too; nil: it can, or it has.
-    mutating func lackOfRoom(
-        for name: [UInt8], _ kind: TopicKind, _ client: ClientIndex
-    ) -> ClientRefusal? {
-        let growth = growth(kind, Slice(start: 0, count: name.count), name.span, client)
-        let refusal = excess(kind, growth)
-        if refusal != nil { noteTrouble(.subscriptionsRefused, of: client) }
+    /// Why the client cannot be attached as this user too; nil: it can, or it is.
+    mutating func lackOfRoom(for user: [UInt8], _ client: ClientIndex) -> ClientRefusal? {
+        let growth = growth(.user, Slice(start: 0, count: user.count), user.span, client)
+        guard growth.subscriptions > 0,
+            let refusal = excess(.user, growth, client) ?? lackOfPlace(for: user, client)
+        else { return nil }
+        noteLack(refusal, of: client, user: user)
         return refusal
     }
 
@@ -73,6 +75,7 @@ extension Hub {
         let key = hasher.key(kind.keyKind, input, start, count)
         let outcome = registry.join(
             Receiver(client), &clients[slot].lists, kind, key, input, start, count)
+        if outcome.isChanged { chargeUser(client, kind, outcome.topic) }
         if outcome.isEdge { firstJoined(outcome.topic) }
         return outcome.topic
     }
@@ -95,11 +98,13 @@ extension Hub {
     }
 
     mutating func leave(_ client: ClientIndex, _ subscription: SubscriptionIndex) {
-        if clients[client.slot].flags.contains(.session) {
-            let topic = registry.subscription(subscription).topic
-            if registry.topics[topic].kind == .user { endSession(client, ofTopic: topic) }
+        let topic = registry.subscription(subscription).topic
+        let kind = registry.topics[topic].kind
+        if kind == .user, clients[client.slot].flags.contains(.session) {
+            endSession(client, ofTopic: topic)
         }
         let outcome = registry.leave(subscription, &clients[client.slot].lists)
+        refundUser(client, kind, topic)
         if outcome.isEdge { lastLeft(outcome.topic) }
     }
 

@@ -170,6 +170,10 @@ extension Hub {
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) {
         noteTrouble(.sessionsLost, of: client)
+        if let refusal = lackOfRoom(for: user, client) {
+            refuse(client, refusal)
+            return
+        }
         switch openSession(user, client, isCounted: isCounted) {
         case .refused(let refusal): refuse(client, refusal)
         case .opened(let index):

@@ -69,7 +69,7 @@ extension Hub {
     private mutating func objectionToAttaching(
         _ user: [UInt8], _ client: ClientIndex
     ) -> ClientRefusal? {
-        if let refusal = lackOfRoom(for: user, .user, client) { return refusal }
+        if let refusal = lackOfRoom(for: user, client) { return refusal }
         return (drain?.destination).map { .state(.draining(destination: $0)) }
     }
 
@@ -78,14 +78,24 @@ extension Hub {
         case refused(ClientRefusal)
     }
 
+    /// Why the user cannot have another session here; nil: it can.
+    private mutating func lackOfSessions(
+        for user: [UInt8], _ client: ClientIndex
+    ) -> ClientRefusal? {
+        if sessionCount >= configuration.sessionsMax {
+            noteTrouble(.sessionsRefused, of: client)
+            return .limit(.sessions)
+        }
+        let refusal = lackOfSession(for: user)
+        if let refusal { noteLack(refusal, of: client, user: user) }
+        return refusal
+    }
+
     /// A session that this connection has, unless there are too many.
     mutating func openSession(
         _ user: [UInt8], _ client: ClientIndex, isCounted: Bool
     ) -> Opening {
-        guard sessionCount < configuration.sessionsMax else {
-            noteTrouble(.sessionsRefused, of: client)
-            return .refused(.limit(.sessions))
-        }
+        if let refusal = lackOfSessions(for: user, client) { return .refused(refusal) }
         let index = makeSession(user, .attached(client), sessions.tokens.next(of: nodeID))
         sessions[index].isCounted = isCounted
         hold(index, at: client)
@@ -139,10 +149,8 @@ extension Hub {
             return refusedToken(client)
         }
         guard isReady else { return .refused(.state(.joining)) }
-        if let refusal = lackOfRoom(for: user, .user, client) { return .refused(refusal) }
-        guard sessionCount < configuration.sessionsMax else {
-            noteTrouble(.sessionsRefused, of: client)
-            return .refused(.limit(.sessions))
+        if let refusal = lackOfRoom(for: user, client) ?? lackOfSessions(for: user, client) {
+            return .refused(refusal)
         }
         return askForSession(user, token, seen: seen, client, at: holder)
     }
@@ -160,11 +168,17 @@ extension Hub {
             refuse(client, objection)
             return
         }
-        if case .attached(let other) = sessions[index].state {
-            if other == client {
-                answerToken(index, client)
-                return
-            }
+        let other: ClientIndex =
+            if case .attached(let other) = sessions[index].state { other } else { .none }
+        if other == client {
+            answerToken(index, client)
+            return
+        }
+        if let refusal = lackOfCredit(of: index, for: client, leaver: other) {
+            refuse(client, refusal)
+            return
+        }
+        if !other.isNone {
             // A connection that breaks without a word is believed to stand for minutes; the one who
             // has the token knows better.
             keepSessions(other)

@@ -75,6 +75,8 @@ struct UserSession {
 struct UserSessions {
     private var sessions: [UserSession] = []
     private var free: [UserSessionIndex] = []
+    /// The sessions of each user.
+    private var counts: [[UInt8]: Int32] = [:]
     /// The sessions that are here, by the tokens that clients may show for them.
     var ofToken: [SessionToken: UserSessionIndex] = [:]
     var movedTokens = MovedTokens()
@@ -87,6 +89,9 @@ struct UserSessions {
     init(tokens: SessionTokenSource) { self.tokens = tokens }
 
     var count: Int { sessions.count - free.count }
+
+    /// The sessions of this user.
+    func count(of user: [UInt8]) -> Int { Int(counts[user] ?? 0) }
 
     /// The places of all sessions, and the free ones.
     var indices: Range<UserSessionIndex> {
@@ -103,6 +108,7 @@ struct UserSessions {
 
     /// Adds a session; its serial and its life follow those of the one that had the place before.
     mutating func insert(_ session: UserSession) -> UserSessionIndex {
+        counts[session.user, default: 0] += 1
         guard let index = free.popLast() else {
             sessions.append(session)
             return UserSessionIndex(sessions.count - 1)
@@ -117,6 +123,8 @@ struct UserSessions {
     /// Takes a session out: timers and messages that still name it see that its serial, or its life, is
     /// another.
     mutating func remove(_ index: UserSessionIndex) {
+        let count = counts[self[index].user] ?? 0
+        counts[self[index].user] = count > 1 ? count - 1 : nil
         self[index].serial &+= 1
         self[index].life &+= 1
         self[index].user = []

@@ -124,7 +124,7 @@ extension Gateway {
     /// Confirms each user, then asks the driver how they are.
     mutating func watch(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
-        let hasRoom = hub.excess(.watch, largestGrowth()) == nil
+        let hasRoom = hub.excess(.watch, largestGrowth(), client) == nil
         // Each user is looked at twice.
         if arguments.count - 1 > Self.namesPerEvent / 2 {
             return beginNames(.join(.watch), hasRoom: hasRoom, for: client)

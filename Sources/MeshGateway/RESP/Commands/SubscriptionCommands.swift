@@ -30,7 +30,7 @@ extension Gateway {
                 .syntax(.name(kind == .pattern ? .pattern : .channel, bytesMax: lengthMax)))
             return .handled
         }
-        let hasRoom = hub.excess(kind, largestGrowth()) == nil
+        let hasRoom = hub.excess(kind, largestGrowth(), client) == nil
         if arguments.count - 1 > Self.namesPerEvent {
             return beginNames(.join(kind), hasRoom: hasRoom, for: client)
         }
@@ -70,7 +70,7 @@ extension Gateway {
         return growth
     }
 
-    /// Whether the node's bounds let the client subscribe to the arguments; otherwise it is refused. What
+    /// Whether the bounds of the node and of its user let the client subscribe to the arguments; otherwise it is refused. What
     /// is there already does not count: near a bound each is looked at.
     mutating func isAdmitted(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
@@ -83,8 +83,8 @@ extension Gateway {
     mutating func isAdmitted(
         _ kind: TopicKind, _ growth: Growth, _ client: ClientIndex
     ) -> Bool {
-        guard let reason = hub.excess(kind, growth) else { return true }
-        hub.noteTrouble(.subscriptionsRefused, of: client)
+        guard let reason = hub.excess(kind, growth, client) else { return true }
+        hub.noteLack(reason, of: client)
         fail(client, reason)
         return false
     }
