@@ -30,7 +30,7 @@ struct Pause {
 
     /// Clients whose question is answered, or whose replies have left.
     var resumable = FIFO<ClientIndex>()
-    /// Clients that ask faster than they read.
+    /// Clients that ask faster than they read, or have much to read where all together have too much.
     var throttled: [ClientIndex] = []
     /// The output of clients that have much of it, by place, and all of it together.
     private var outputs: [Int] = []
@@ -222,11 +222,19 @@ extension Server {
     @inline(never)
     private mutating func mustRead(_ client: ClientIndex, _ waiting: Int) -> Bool {
         pause.noteOutput(waiting, of: client)
-        if pause.outputBytes <= options.outputBytesMax, waiting <= readingBound(client) {
-            return false
+        guard isCrowded() || waiting > readingBound(client) else { return false }
+        if !pause.throttled.contains(client) {
+            counters[.clientsThrottled] &+= 1
+            pause.throttled.append(client)
         }
-        if !pause.throttled.contains(client) { pause.throttled.append(client) }
         return true
+    }
+
+    /// Whether the clients' output together is so much that those with much of it are not listened to:
+    /// replies that they asked for, or all of it, messages too, or an `n`th of that.
+    private mutating func isCrowded(_ n: Int = 1) -> Bool {
+        let (count, crowded) = edge.gateway.hub.outputBytes
+        return pause.outputBytes > options.outputBytesMax / n || count > crowded / n
     }
 
     /// With less than this waiting, its class's limit does not end the client for what it asks.
@@ -241,9 +249,7 @@ extension Server {
         let waiting = edge.gateway.hub.outputCount(client)
         pause.noteOutput(waiting > options.clientOutputBytes ? waiting : 0, of: client)
         guard let place = pause.throttled.firstIndex(of: client) else { return }
-        let bound =
-            pause.outputBytes <= options.outputBytesMax / 2
-            ? readingBound(client) : options.clientOutputBytes
+        let bound = isCrowded(2) ? options.clientOutputBytes : readingBound(client)
         guard waiting < bound / 2 else { return }
         pause.throttled.remove(at: place)
         pause.resumable.append(client)

@@ -27,9 +27,10 @@ public struct ServerOptions: Sendable {
     public var drainMax: Delay = .seconds(30)
     /// A node that leaves has this long to say so.
     public var leaveTime: Delay = .seconds(3)
-    /// Output of a client above which its commands wait, while `outputBytesMax` is exceeded, until half of
-    /// it has left. Otherwise they go on to three quarters of the hard limit of its class: many clients
-    /// write a whole pipeline before they read, and one that is behind may want to unsubscribe.
+    /// Output of a client above which its commands wait, while `outputBytesMax` is exceeded or all clients
+    /// together have nine tenths of what they may, until half of it has left. Otherwise they go on to three
+    /// quarters of the hard limit of its class: many clients write a whole pipeline before they read, and one
+    /// that is behind may want to unsubscribe.
     public var clientOutputBytes = 1024 * 1024
     /// Output that all clients together that have asked for more than `clientOutputBytes` may leave unread.
     public var outputBytesMax = 256 * 1024 * 1024

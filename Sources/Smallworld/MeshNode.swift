@@ -153,7 +153,8 @@ public final class MeshNode: Sendable {
         var server = ServerOptions(node: configuration)
         server.gateway = options.gateway
         server.gateway.memory = MemoryShares(total: options.memory ?? MachineMemory.standard)
-        server.outputBytesMax = server.gateway.memory.unreadRepliesMax
+        server.outputBytesMax = server.gateway.memory.crowdedOutput
+        server.clientOutputBytes = server.gateway.memory.muchOutput
         server.gateway.sessionGrace = configuration.timing.reattachGrace
         server.drainTime = MeshNode.delay(options.drainTime)
         server.drainMax = MeshNode.delay(options.drainMax)

@@ -85,6 +85,22 @@ struct Harness: ~Copyable {
     /// How often that was.
     var changeCount: Int { Int(shared.mesh.hosts[host].server.node.members[.oneself].log.sequence) }
 
+    /// A field of each line of the log that tells of this counter.
+    func troubles(_ counter: String, _ field: String) -> [String] {
+        shared.mesh.hosts[host].logLines.filter { $0.event == "clientTrouble" }
+            .map { line in
+                func value(_ name: String) -> String {
+                    switch line.fields.first(where: { $0.0 == name })?.1 {
+                    case .text(let text): text
+                    case .integer(let number): "\(number)"
+                    case nil: ""
+                    }
+                }
+                return (value("counter"), value(field))
+            }
+            .filter { $0.0 == counter }.map(\.1)
+    }
+
     /// Messages that clients of this node have sent, to whomever.
     var publicationCount: Int { Int(shared.mesh.hosts[host].server.node.flows.lastNumber) }
 

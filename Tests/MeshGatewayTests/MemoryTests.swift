@@ -23,7 +23,8 @@ import Testing
             #expect(shares.output + shares.mailboxes + shares.input < shares.total)
             #expect(shares.sessions <= shares.mailboxes && shares.sessions <= 256 << 20)
             #expect(shares.input > min(shares.messageMax, Frame.payloadMax))
-            #expect(shares.unreadRepliesMax < shares.output)
+            #expect(shares.crowdedOutput < shares.output)
+            #expect((64 << 10...1 << 20).contains(shares.muchOutput))
         }
     }
 
@@ -99,6 +100,9 @@ import Testing
         #expect(harness.gateway.hub.outbox.cuts.isEmpty)
         let shed = harness.gateway.hub.counters[.mailboxesShed]
         #expect(shed > 0)
+        // The log names the first of them.
+        let troubles = harness.gateway.hub.outbox.complaints.filter { $0.counter == .mailboxesShed }
+        #expect(troubles.count == 1 && troubles.first?.client != nil)
         for client in clients {
             let words = harness.read(client).split(separator: "·")
             let received = words.count { $0.hasPrefix("xxx") }
@@ -177,6 +181,8 @@ import Testing
             harness.gateway.hub.counters[.clientProtocolErrors]
         )
         #expect(givenUp == 1 && failures == 0)
+        // The log names the client.
+        #expect(harness.troubles("commandsGivenUp", "client") == ["\(clients[1].slot + 1)"])
         for client in clients { harness.close(client) }
         let input = harness.gateway.hub.memory.input
         #expect(input == 0)

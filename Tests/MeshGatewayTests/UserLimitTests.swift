@@ -44,8 +44,7 @@ import Testing
         #expect(harness.exchange(late, "MESH.ATTACH ann\r\n") == "+OK·")
         let met = harness.gateway.hub.counters[.userLimitsMet]
         #expect(met == 3)
-        let trouble = harness.gateway.hub.outbox.complaints.first { $0.counter == .userLimitsMet }
-        #expect(trouble?.user ?? "ann" == "ann")
+        #expect(harness.troubles("userLimitsMet", "user") == ["ann"])
     }
 
     @Test func `a connection that has gone gives its place back at once`() {

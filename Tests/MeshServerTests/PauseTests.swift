@@ -1,5 +1,6 @@
 import MeshCore
 import MeshDriver
+import MeshGateway
 import MeshWire
 import Testing
 
@@ -229,6 +230,52 @@ import Testing
             while !servers.read(client).isEmpty {}
             #expect(servers.exchange(client, "PING\r\n") == "+PONG·")
         }
+    }
+
+    /// Messages that others do not read take the room of its replies: 16 subscribers leave 22.5 MiB, then 30 and
+    /// 37.5, of 32 MiB.
+    @Test func `near the bound of all clients those with much to read are not listened to`() {
+        let servers = Servers {
+            $0.clientOutputBytes = 10_000
+            $0.gateway.memory = MemoryShares(total: 64 << 20)
+        }
+        let readers = (0..<16).map { _ in servers.open() }
+        for reader in readers { _ = servers.exchange(reader, "SUBSCRIBE news\r\n") }
+        let publisher = servers.open()
+        let text = String(repeating: "x", count: 480 * 1_024)
+        let news = "*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$\(text.utf8.count)\r\n\(text)\r\n"
+        let requests = String(repeating: "ECHO \(Self.payload)\r\n", count: 50)
+        for _ in 0..<3 {
+            _ = servers.exchange(publisher, news)
+        }
+        let early = servers.open()
+        servers.send(requests, from: early)
+        let isListenedTo = !servers.mesh.isPaused(early, 0)
+        #expect(isListenedTo)
+        _ = servers.exchange(publisher, news)
+        let late = servers.open()
+        servers.send(requests, from: late)
+        let isPaused = servers.mesh.isPaused(late, 0)
+        #expect(isPaused)
+        let throttled = servers.mesh.hosts[0].server.counters[.clientsThrottled]
+        #expect(throttled == 1)
+        let cuts = servers.logged(["slowConsumerCut"])
+        #expect(cuts == [], "nobody is ended yet")
+        // Clients with little are served meanwhile, and it goes on when it has read.
+        #expect(servers.exchange(servers.open(), "PING\r\n") == "+PONG·")
+        var count = 0
+        while case let bytes = servers.mesh.read(late, 0, countMax: 4_000), !bytes.isEmpty {
+            count += bytes.count
+        }
+        #expect(count == 50 * "$1000\r\n\(Self.payload)\r\n".utf8.count)
+        let goesOn = !servers.mesh.isPaused(late, 0)
+        #expect(goesOn)
+        // Beyond the bound it is those with most who go.
+        for _ in 0..<2 {
+            _ = servers.exchange(publisher, news)
+        }
+        #expect(!servers.logged(["slowConsumerCut"]).isEmpty)
+        #expect(servers.exchange(late, "PING\r\n") == "+PONG·")
     }
 
     @Test func `a client in the place of one that asked too fast is not taken for it`() {

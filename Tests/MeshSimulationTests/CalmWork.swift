@@ -194,7 +194,8 @@ struct CalmWork {
     func bounds(of counter: ServerCounter) -> ClosedRange<Int> {
         switch counter {
         case .publishersPaused: 0...pausesMax
-        case .namesMatchedInSteps, .patternSearchesCut, .idleClientsEnded: never
+        case .namesMatchedInSteps, .patternSearchesCut, .idleClientsEnded, .clientsThrottled:
+            never
         }
     }
 

@@ -23,6 +23,12 @@ struct MemoryCharge {
 extension Hub {
     // MARK: Output
 
+    /// Output of all clients together, and what is so much of it that those with most are to read first.
+    public var outputBytes: (count: Int, crowded: Int) {
+        // Not a mere `get`: the caller would copy the whole gateway for it.
+        mutating get { (memory.output, configuration.memory.crowdedOutput) }
+    }
+
     /// To be called when a client's output has grown by much, or was offered to its socket and has not all
     /// left.
     @inline(never)
@@ -164,7 +170,7 @@ extension Hub {
             let message = clients[slot].mailbox.waiting.takeFirst(stored)
             noteLoss(Mailbox.Loss(message: message, isOldest: true), client)
         }
-        counters[.mailboxesShed] += 1
+        noteTrouble(.mailboxesShed, of: client)
     }
 
     /// The session's oldest messages go until half of the bytes are left; the session is told how many.
@@ -174,7 +180,7 @@ extension Hub {
             loseOldest(of: box)
         }
         memory.sessions -= cost - mailboxes[box].messages.waiting.cost
-        counters[.mailboxesShed] += 1
+        noteTrouble(.mailboxesShed, of: mailboxes[box].session)
     }
 
     // MARK: Input

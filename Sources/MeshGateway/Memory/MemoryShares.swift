@@ -1,6 +1,7 @@
 /// The memory that clients may take together, and what each kind of use may have of it.
 ///
-///     memory ─┬─ 1/2  output that has not left yet: beyond it the clients with most are ended
+///     memory ─┬─ 1/2  output that has not left yet: beyond nine tenths clients with much of it are not
+///             │       listened to, beyond all of it those with most are ended
 ///             ├─ 1/4  messages in mailboxes, each once: beyond it the clients with most are ended, and
 ///             │       sessions without a connection lose their oldest
 ///             │       └─ 1/8, at most 256 MiB: those of sessions without a connection
@@ -26,9 +27,10 @@ public struct MemoryShares: Sendable {
 
     /// Output that waits for clients' sockets.
     var output: Int { total / 2 }
-    /// Replies that clients leave unread, all together, beyond which those with most wait: some room is left
-    /// for messages.
-    public var unreadRepliesMax: Int { output / 10 * 9 }
+    /// Output of all clients together beyond which those with much are not listened to: they read first.
+    public var crowdedOutput: Int { output / 10 * 9 }
+    /// Output of one client that is much: those with less are listened to, however much the others have.
+    public var muchOutput: Int { min(max(output / 256, 64 * 1024), 1024 * 1024) }
     /// All messages in mailboxes.
     var mailboxes: Int { total / 4 }
     /// Those of sessions that have no connection.

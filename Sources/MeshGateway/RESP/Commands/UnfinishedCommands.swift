@@ -25,7 +25,7 @@ extension Gateway {
     /// - Returns: false when nothing is to be gone on with.
     private mutating func giveUpCommand(of client: ClientIndex) -> Bool {
         let slot = client.slot
-        hub.counters[.commandsGivenUp] += 1
+        hub.noteTrouble(.commandsGivenUp, of: client)
         let isWithin = isWithinTransaction(client)
         fail(client, .limit(.unfinishedCommands(bytesMax: hub.configuration.memory.input)))
         if isWithin
