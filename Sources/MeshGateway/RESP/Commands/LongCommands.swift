@@ -17,7 +17,7 @@ enum LongCommand {
 /// A command of very many names, of which the first ones have been seen to. It stays at the front of the
 /// input; its arguments are the conversation's (`Conversation.Partial`).
 struct ManyNames {
-    /// What is done with each name.
+    /// The work to be done with each name.
     enum Aim {
         case join(TopicKind)
         case leave(TopicKind)
