@@ -1,5 +1,3 @@
-import MeshDriver
-import MeshServer
 import MeshWire
 import Testing
 
@@ -8,11 +6,8 @@ import Testing
 /// A member tells of thousands that are not there.
 @Suite(.timeLimit(.minutes(15))) struct FalseMemberTests {
     /// Three nodes, and what one of them is told.
-    private func flooded(with count: Int) -> MemoryMesh {
-        let start = Instant(nanoseconds: 1_000_000_000)
-        let hasher = KeyHasher(cluster: "smallworld")
-        var mesh = MemoryMesh(hasher: hasher, latency: .milliseconds(1), at: start)
-        for number in 0..<3 { append(number, to: &mesh) }
+    private func flooded(with count: Int) -> SmallMesh {
+        let mesh = SmallMesh(3)
         mesh.run(for: .seconds(6))
         var random = RandomSource(seed: 5)
         for _ in 0..<(count / 200) {
@@ -24,25 +19,13 @@ import Testing
                         ipv4: UInt32(truncatingIfNeeded: random.next()) | 1 << 31, port: 7_400),
                     name: "false", zone: "")
             }
-            var frame = ByteQueue()
-            _ = frame.appendLinkFrame(.members(records, isRepair: false))
-            mesh.inject(
-                frame.withSpan { $0.array(Slice(start: 0, count: $0.count)) }, to: 0, from: 1)
+            mesh.inject(.members(records, isRepair: false), to: 0, from: 1)
         }
         return mesh
     }
 
-    private func append(_ number: Int, to mesh: inout MemoryMesh) {
-        mesh.append(
-            ServerOptions(
-                node: Configuration(
-                    endpoint: MemoryMesh.endpoint(number), name: "n\(number)",
-                    seeds: number == 0 ? [] : [MemoryMesh.endpoint(0)])),
-            id: NodeID(UInt64(number + 1) << 60), seed: UInt64(number))
-    }
-
     @Test func `the many that refuse are agreed on as each for itself`() {
-        var mesh = flooded(with: 400)
+        let mesh = flooded(with: 400)
         var (looks, open) = (0, 0)
         for _ in 0..<800 {
             mesh.run(for: .milliseconds(5))
@@ -63,7 +46,7 @@ import Testing
         let deaths = mesh.hosts[0].node.counters[.deaths]
         #expect(deaths > 50)
         for other in 1..<3 {
-            let isPresent = mesh.hosts[0].link(to: other) != nil
+            let isPresent = mesh.link(from: 0, to: other) != nil
             #expect(isPresent)
         }
     }

@@ -1,6 +1,6 @@
 /// The open accusations, in the order in which they were made, each found by its subject: a flood of false
 /// members makes hundreds.
-struct Accusations: RandomAccessCollection, MutableCollection {
+struct Accusations: RandomAccessCollection {
     private var list: [Accusation] = []
     private var places: [MemberIndex: Int] = [:]
 

@@ -70,8 +70,8 @@ extension Gateway {
         return growth
     }
 
-    /// Whether the bounds of the node and of its user let the client subscribe to the arguments; otherwise it is refused. What
-    /// is there already does not count: near a bound each is looked at.
+    /// Whether the bounds of the node and of its user let the client subscribe to the arguments;
+    /// otherwise it is refused. What is there already does not count: near a bound each is looked at.
     mutating func isAdmitted(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Bool {
