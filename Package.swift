@@ -103,7 +103,7 @@ let package = Package(
             dependencies: [
                 "JSON5", "MeshSimulation", "MeshServer", "MeshGateway", "MeshCore", "MeshWire",
             ],
-            exclude: ["hops.csv"]),
+            exclude: ["hops-by-graph.csv"]),
         .testTarget(name: "NodeCommandTests", dependencies: ["NodeCommand", "MeshGateway"]),
         .testTarget(
             name: "SimulatorCommandTests", dependencies: ["SimulatorCommand", "MeshSimulation"]),

@@ -210,7 +210,7 @@ private enum MeasuredHops {
         _ graph: String, _ nodes: Int, _ degree: Int, _ ringLinks: Int
     ) throws -> [Double] {
         let file = URL(filePath: #filePath).deletingLastPathComponent()
-            .appending(path: "hops.csv")
+            .appending(path: "hops-by-graph.csv")
         let rows = try String(contentsOf: file, encoding: .utf8).split(whereSeparator: \.isNewline)
             .map { $0.split(separator: ",") }
         return try Routing.allCases.map { routing in
