@@ -12,8 +12,9 @@ extension Hub {
         _ body: RoutedBody, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
         by client: ClientIndex
     ) -> Publication {
-        let kind: TopicKind =
-            body == .channel ? .channel : body == .user ? .user : .shardChannel
+        guard let kind = TopicKind(body) else {
+            preconditionFailure("\(body) is not for clients")
+        }
         let start = Int(name.start)
         let count = Int(name.count)
         let key = hasher.key(kind.keyKind, input, start, count)
@@ -357,6 +358,7 @@ extension MessageWord {
         case .message: .channel
         case .shardMessage: .shard
         case .user: .user
+        case .room: .room
         }
     }
 
@@ -365,6 +367,7 @@ extension MessageWord {
         switch body {
         case .shardChannel: self = .shardMessage
         case .user: self = .user
+        case .room: self = .room
         case .channel, .control, .session, .part: self = .message
         }
     }

@@ -51,10 +51,11 @@ extension Server {
         case .refused(let endpoint, let reason):
             // A cluster or version that does not fit needs a person; the rest is everyday life.
             let needsPerson = reason == .wrongCluster || reason == .wrongVersion
-            let own = Greeting.currentVersion
+            let own = "\(Greeting.earliestVersion) to \(Greeting.currentVersion)"
             let words =
                 reason == .wrongVersion
-                ? "it does not speak version \(own) of the wire, this node no other" : "\(reason)"
+                ? "it speaks none of the versions \(own) of the wire, this node no other"
+                : "\(reason)"
             return LogLine(
                 needsPerson ? .warning : .debug, "refused",
                 [("endpoint", .text(endpoint.description)), ("reason", .text(words))])

@@ -3,7 +3,7 @@
 //
 //     kind            key   body   matches patterns   is parked   held by
 //     user             1     3            –               ✓       sessions
-//     room             2     –            –               –       nobody yet
+//     room             2     5            –               –       members
 //     channel          3     1            ✓               –       subscribers
 //     shard channel    4     2            –               –       subscribers
 //     pattern          5     –            –               –       subscribers
@@ -31,6 +31,8 @@ public enum RoutedBody: UInt8, Sendable {
     case user = 3
     /// The payload is one control message for the node itself; the name is empty.
     case control = 4
+    /// For the members of room `name`.
+    case room = 5
     /// The payload is for the driver of the node itself; the name is empty. In the bulk lane alone.
     case session = 10
     /// The payload is a part of a large message for clients (`Part`); the name is empty. In the bulk
@@ -41,7 +43,7 @@ public enum RoutedBody: UInt8, Sendable {
     @inlinable public var isForClients: Bool {
         @inline(__always) get {
             switch self {
-            case .channel, .shardChannel, .user: true
+            case .channel, .shardChannel, .user, .room: true
             case .control, .session, .part: false
             }
         }
@@ -54,6 +56,7 @@ public enum RoutedBody: UInt8, Sendable {
             case .channel: .channel
             case .shardChannel: .shardChannel
             case .user: .user
+            case .room: .room
             case .control, .session, .part: nil
             }
         }
@@ -72,7 +75,7 @@ public enum RoutedBody: UInt8, Sendable {
 
 /// The two ways of what one node sends to another, side by side: nothing in one waits for the other.
 public enum Lane: Sendable {
-    /// Messages to users and channels.
+    /// Messages to users, rooms and channels.
     case messages
     /// Sessions that move, and large messages in parts: they may wait.
     case bulk

@@ -185,7 +185,9 @@ public struct Greeting: Equatable, Sendable {
         }
     }
 
-    public static let currentVersion: UInt16 = 2
+    public static let currentVersion: UInt16 = 3
+    /// The earliest version whose nodes this one mixes with.
+    public static let earliestVersion: UInt16 = 2
     /// The features of this version, which has none beyond itself.
     public static let currentFeatures: UInt64 = 0
 
@@ -197,7 +199,7 @@ public struct Greeting: Equatable, Sendable {
     public init(
         cluster: String, clusterID: UInt64, purpose: Purpose, stratum: UInt8, member: MemberRecord
     ) {
-        versionMin = Self.currentVersion
+        versionMin = Self.earliestVersion
         versionMax = Self.currentVersion
         features = Self.currentFeatures
         self.cluster = cluster

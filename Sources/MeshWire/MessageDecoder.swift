@@ -227,7 +227,7 @@ extension ByteReader {
         let versionMax = try integer(UInt16.self, bytes)
         guard versionMin <= versionMax else { throw .invalidValue(field: "version range") }
         // The rest of a greeting of another version is not known, not even its length.
-        guard versionMin <= Greeting.currentVersion, versionMax >= Greeting.currentVersion else {
+        guard versionMin <= Greeting.currentVersion, versionMax >= Greeting.earliestVersion else {
             throw .otherVersion(min: versionMin, max: versionMax)
         }
         let features = try integer(UInt64.self, bytes)

@@ -41,7 +41,7 @@ extension WireError: CustomStringConvertible {
         case .notUTF8: "text that is not UTF-8"
         case .otherVersion(let min, let max):
             "it speaks \(min == max ? "version \(min)" : "versions \(min) to \(max)") of the wire, "
-                + "this node version \(Greeting.currentVersion)"
+                + "this node versions \(Greeting.earliestVersion) to \(Greeting.currentVersion)"
         }
     }
 }

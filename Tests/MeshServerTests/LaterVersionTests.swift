@@ -76,7 +76,7 @@ import Testing
 
         private static func later(_ greeting: Greeting) -> Greeting {
             var changed = greeting
-            changed.versionMax = 3
+            changed.versionMax = Greeting.currentVersion + 1
             changed.features = 1 << 40
             changed.member = later(greeting.member)
             return changed
@@ -257,7 +257,8 @@ import Testing
         for host in 0..<9 {
             for member in scene.servers.mesh.hosts[host].server.node.memberReports() {
                 let isLater = (9..<12).contains { Translator.id($0) == member.id }
-                #expect(member.wireVersion == (isLater ? 3 : 2), "\(member.id) at \(host)")
+                let version = Greeting.currentVersion + (isLater ? 1 : 0)
+                #expect(member.wireVersion == version, "\(member.id) at \(host)")
             }
         }
     }
@@ -351,7 +352,7 @@ import Testing
                 member: MemberRecord(
                     id: NodeID(7), incarnation: Incarnation(bootMilliseconds: 1_700_000_000_000),
                     status: .alive, endpoint: MemoryMesh.endpoint(9), name: "peer", zone: ""))
-            if isLater { greeting.versionMax = 3 }
+            if isLater { greeting.versionMax = Greeting.currentVersion + 1 }
             var frame = ByteQueue()
             _ = frame.appendLinkFrame(.hello(greeting))
             inject(frame.withSpan { $0.array(Slice(start: 0, count: $0.count)) })
@@ -414,6 +415,6 @@ import Testing
             if case ("reason", .text(let text)) = field { text } else { nil }
         }
         #expect(lines.map(\.event) == ["refused"] && lines.map(\.level) == [.warning])
-        #expect(reasons == ["it speaks version 1 of the wire, this node version 2"])
+        #expect(reasons == ["it speaks version 1 of the wire, this node versions 2 to 3"])
     }
 }

@@ -32,6 +32,7 @@ extension Node {
         // A destination that is itself in sight needs no holding.
         guard potential >> 4 != 0, !Potential.isOneSided(potential), !isStrict,
             body == RoutedBody.channel.rawValue || body == RoutedBody.shardChannel.rawValue
+                || body == RoutedBody.room.rawValue
         else { return nil }
         return pathHop(to: destination, potential: potential, arrival: arrival)
     }

@@ -22,6 +22,7 @@ enum MessageKind: UInt8 {
     case channel, shard, pattern, user, presence
     /// Whatever a node sent to this one: a flow has a gap, and nobody knows what was in it.
     case node
+    case room
 
     var name: StaticString {
         switch self {
@@ -31,6 +32,7 @@ enum MessageKind: UInt8 {
         case .user: "user"
         case .presence: "presence"
         case .node: "node"
+        case .room: "room"
         }
     }
 
@@ -40,6 +42,7 @@ enum MessageKind: UInt8 {
         case .channel, .control, .session, .part: self = .channel
         case .shardChannel: self = .shard
         case .user: self = .user
+        case .room: self = .room
         }
     }
 }

@@ -121,6 +121,7 @@ extension ByteQueue {
         case .channel, .node: word = .message
         case .shard: word = .shardMessage
         case .user: word = .user
+        case .room: word = .room
         case .pattern:
             appendPatternStart(isRESP3: isRESP3)
             appendBulk(bytes, slices.pattern)
@@ -212,6 +213,7 @@ enum MessageWord {
     case message
     case shardMessage
     case user
+    case room
 
     /// As an array; a push differs in the first byte. With blanks behind it, three words of eight bytes.
     @inline(__always)
@@ -220,6 +222,7 @@ enum MessageWord {
         case .message: "*3\r\n$7\r\nmessage\r\n       "
         case .shardMessage: "*3\r\n$8\r\nsmessage\r\n      "
         case .user: "*3\r\n$4\r\nuser\r\n          "
+        case .room: "*3\r\n$4\r\nroom\r\n          "
         }
     }
 
@@ -234,7 +237,7 @@ enum MessageWord {
         switch self {
         case .message: 17
         case .shardMessage: 18
-        case .user: 14
+        case .user, .room: 14
         }
     }
 }

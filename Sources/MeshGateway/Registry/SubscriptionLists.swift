@@ -9,13 +9,13 @@ struct SubscriptionLists {
 
     /// The latest subscription of this kind; none where there is none.
     subscript(first kind: TopicKind) -> SubscriptionIndex {
-        @inline(__always) get { lists[Int(kind.rawValue) - 1].first }
-        @inline(__always) set { lists[Int(kind.rawValue) - 1].first = newValue }
+        @inline(__always) get { lists[kind.place].first }
+        @inline(__always) set { lists[kind.place].first = newValue }
     }
 
     subscript(count kind: TopicKind) -> Int32 {
-        @inline(__always) get { lists[Int(kind.rawValue) - 1].count }
-        @inline(__always) set { lists[Int(kind.rawValue) - 1].count = newValue }
+        @inline(__always) get { lists[kind.place].count }
+        @inline(__always) set { lists[kind.place].count = newValue }
     }
 
     /// The subscriptions that keep a RESP2 client in the subscribed state.

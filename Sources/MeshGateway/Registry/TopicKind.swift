@@ -2,15 +2,22 @@ import MeshWire
 
 /// The kind of a local topic: the things that its name names, or that its subscribers watch it.
 ///
-/// The first five are the kinds of the directory's keys, with the same numbers.
+/// All but the last are the kinds of the directory's keys, with the same numbers.
 enum TopicKind: UInt8, CaseIterable {
     case user = 1
     case room = 2
     case channel = 3
     case shardChannel = 4
     case pattern = 5
-    /// Of a user, to be told of its coming and going.
-    case watch = 6
+    /// Of a user, to be told of its coming and going. Known here alone, so its number leaves room for
+    /// more kinds of keys.
+    case watch = 16
+
+    static let count = 6
+
+    /// From 0 up to `count`, for tables.
+    @inline(__always)
+    var place: Int { self == .watch ? Self.count - 1 : Int(rawValue) - 1 }
 
     /// The kind under which the name is hashed.
     @inline(__always)
@@ -31,6 +38,7 @@ enum TopicKind: UInt8, CaseIterable {
         case .channel: self = .channel
         case .shardChannel: self = .shardChannel
         case .user: self = .user
+        case .room: self = .room
         case .control, .session, .part: return nil
         }
     }

@@ -70,7 +70,7 @@ public struct TopicIndex: TableIndex {
     }
 
     /// Topics of this kind.
-    func count(_ kind: TopicKind) -> Int { counts[Int(kind.rawValue) - 1] }
+    func count(_ kind: TopicKind) -> Int { counts[kind.place] }
 
     /// The places of all topics, and some free ones.
     var indices: Range<TopicIndex> { TopicIndex(0)..<TopicIndex(topics.count) }
@@ -145,7 +145,7 @@ public struct TopicIndex: TableIndex {
         topic.kindAndNameCount = Topic.join(kind, count)
         topics[index.slot] = topic
         map.insert(index.slot, spread.hash(key)) { topics.read($0) { spread.hash($0.key) } }
-        counts[Int(kind.rawValue) - 1] += 1
+        counts[kind.place] += 1
         nameBytes += count
         return index
     }
@@ -162,7 +162,7 @@ public struct TopicIndex: TableIndex {
         topics[index.slot] = Topic()
         topics[index.slot].nextFree = freeTopic
         freeTopic = index
-        counts[Int(kind.rawValue) - 1] -= 1
+        counts[kind.place] -= 1
     }
 
     /// The topic's name, for the length of the call.
