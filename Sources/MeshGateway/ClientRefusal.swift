@@ -16,6 +16,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
     case transaction(Transactions)
     case redis(Redis)
     case script(Scripts)
+    case room(Rooms)
 
     /// The command is not as it should be, whatever the state of node and client.
     enum Syntax: Equatable, Sendable {
@@ -33,11 +34,17 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case unknownAttachment
         /// The bytes cannot be a session's token.
         case notAToken
+        /// The usage of a MESH command whose arguments are not as it says.
+        case usage(String)
+        case metadata(bytesMax: Int)
+        /// The bytes cannot be a place in a room's list of members.
+        case notAPlace
+        case pageSize(max: Int)
     }
 
     /// A name that is too long.
     enum TooLong: CaseIterable, Sendable {
-        case channel, pattern
+        case channel, pattern, room
     }
 
     /// The client may not do this.
@@ -67,6 +74,8 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case channelsAskedFor
         /// The names of the channels that match, all together.
         case channelNames(bytesMax: Int)
+        /// The names of the rooms that a user is in.
+        case roomNames(bytesMax: Int)
     }
 
     /// A client wants a session that it cannot have, or says of one what cannot be.
@@ -80,6 +89,13 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case seenTooMany(sentCount: UInt64)
         /// The node that has the session does not answer.
         case silentNode(NodeID)
+    }
+
+    /// A client wants something of a room, or of a user that it is attached as, and is not attached so.
+    enum Rooms: CaseIterable, Sendable {
+        case notAttached
+        /// It is attached as several users, and has not said as which.
+        case severalUsers
     }
 
     /// The node does this at other times.

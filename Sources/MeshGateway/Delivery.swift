@@ -45,19 +45,26 @@ extension Hub {
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
         var localCount = topic.isNone ? 0 : receiverCount(topic)
+        if message.body == .room {
+            localCount -= leavesOut(publication, topic, client) ? 1 : 0
+        }
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += countMatched(message.name, input) }
         let slot = client.slot
         if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open, answers {
-            var reply =
-                (message.body == .user ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
+            let countsNodes = message.body == .user || message.body == .room
+            var reply = (countsNodes ? (localCount > 0 ? 1 : 0) : localCount) + nodeCount
             if isParked, reply == 0 { reply = -1 }
             clients[slot].output.appendInteger(reply)
             wrote(client)
         }
         if !topic.isNone {
-            fanOut(
-                topic, MessageWord(message.body), message.name, message.payload, input, id)
+            if message.body == .room, leavesOut(publication, topic, client) {
+                fanOut(topic, message, input, id, except: client)
+            } else {
+                fanOut(
+                    topic, MessageWord(message.body), message.name, message.payload, input, id)
+            }
         }
         if hasPatterns {
             fanOutToPatterns(message.key, message.name, message.payload, input, id)
@@ -206,6 +213,32 @@ extension Hub {
             }
         }
         fanOutFrame(topic, word, name, payload, input, id)
+    }
+
+    /// Whether the sender of a room's message would get it, and does not want it.
+    @inline(never)
+    private mutating func leavesOut(
+        _ publication: Publication, _ room: TopicIndex, _ sender: ClientIndex
+    ) -> Bool {
+        !publication.isEchoed && !room.isNone && !registry.find(Receiver(sender), room).isNone
+    }
+
+    /// A message of this node for a room's members but one.
+    @inline(never)
+    private mutating func fanOut(
+        _ room: TopicIndex, _ message: OutgoingMessage, _ input: Span<UInt8>, _ id: MessageID,
+        except sender: ClientIndex
+    ) {
+        label = FrameLabel(MessageTitle(.room, registry.topics[room].key, id: id))
+        label.parts = frame.encode(.room, message.name, message.payload, input)
+        var index = registry.topics[room].first
+        while !index.isNone {
+            let subscription = registry.subscription(index)
+            if subscription.receiver.client != sender {
+                copyFrame(toClient: subscription.receiver.client)
+            }
+            index = subscription.nextInTopic
+        }
     }
 
     /// The same where it is not written straight to the one receiver's output.

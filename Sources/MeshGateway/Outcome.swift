@@ -1,4 +1,5 @@
 import MeshCore
+import MeshWire
 
 /// The result of an operation, in words of no protocol. Each protocol of clients spells it in one place.
 enum Outcome {
@@ -13,6 +14,14 @@ enum Outcome {
     /// The numbers of subscribers of these names.
     case subscribers(NameList, [Int])
     case ways([TracedWay])
+    /// Members of a room, with the names of their nodes; where the next ones begin, nil: these were all; the
+    /// names of nodes that have not told theirs.
+    case members(
+        [ShownMember], names: [NodeID: String], after: MemberPlace?, missing: [String])
+    /// Members of a room, and how many users they are; nil: too many to tell them apart.
+    case memberCount(Int, users: Int?, missing: [String])
+    /// A user's attachments, with the names of their nodes.
+    case attachments([ShownMember], names: [NodeID: String])
     /// Other nodes have to be asked this, in `Hub.questionBytes`; the client waits for `Hub.finished`.
     case asks(QueryID, Query)
     /// The same, but the question is among `GatewayOutbox.errands` or waits for its turn.

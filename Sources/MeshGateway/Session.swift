@@ -36,6 +36,9 @@ struct Session: ~Copyable {
     /// Topics whose present state the driver has been asked for, in order.
     var watching: [TopicIndex] = []
 
+    /// The metadata of the attachment that it is about to begin; nil: there are none.
+    var announced: [UInt8]?
+
     /// Since when the output has been above the soft limit; nil: it is not.
     var overSoftLimitSince: Instant?
     var origin = ClientOrigin.elsewhere

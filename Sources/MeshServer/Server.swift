@@ -372,6 +372,10 @@ public struct Server: ~Copyable {
         if let found = edge.gateway.hub.location(query, among: { holders(of: $0) }) {
             replyWhereabouts(found.nodes, to: found.client)
         }
+        if let asked = edge.gateway.hub.namesNodes(query) {
+            let members = Members(node.memberReports())
+            edge.gateway.hub.nameNodes(query, holders: holders(of: asked)) { members.name($0) }
+        }
         let isPresent = edge.gateway.hub.target(of: query).map { node.isPresent($0) } ?? true
         let unheard = edge.gateway.hub.unheard(query).map { Members(node.memberReports()).name($0) }
         if let client = edge.gateway.hub.finished(

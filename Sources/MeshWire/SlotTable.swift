@@ -41,6 +41,12 @@
         free = []
     }
 
+    /// See `Slab.read`.
+    @inlinable
+    public func read<Result>(_ slot: Int, _ body: (borrowing Element) -> Result) -> Result {
+        elements.read(slot, body)
+    }
+
     /// By address: nothing is copied, and an element can be changed in place.
     @inlinable public subscript(slot: Int) -> Element {
         @inline(__always) unsafeAddress { unsafe UnsafePointer(elements.pointer(to: slot)) }

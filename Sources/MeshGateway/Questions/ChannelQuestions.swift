@@ -229,6 +229,8 @@ extension Hub {
         // Its client has gone, or has been told that the answer would not be all.
         guard var question = questions.take(id) else { return }
         defer { questions[id] = question }
+        // A node of version 2 of the wire has no rooms, and answers nothing.
+        if answer.count == 0, case .channels(.room, _) = question.subject { return }
         var at = Int(answer.start) + 4
         guard at <= answer.end else { return misread(node, &question) }
         let next = input.load(UInt32.self, at: at - 4)

@@ -24,6 +24,8 @@ struct Question {
         case addresses
         /// Which of several nodes has a user, and not only passes on what still comes for it.
         case location(AskedUser)
+        /// Members or attachments, see `room`.
+        case room
     }
     var client: ClientIndex
     /// The connection; the client's index may be used again by another.
@@ -43,6 +45,7 @@ struct Question {
     var asked = 0..<0
     var isLarge = false
     var ways: [TracedWay] = []
+    var room: RoomQuestion?
     /// Live nodes that were asked and whose part of the answer is missing.
     var unheard: [NodeID] = []
 
@@ -122,7 +125,8 @@ extension Hub {
         questions.bytes.removeAll()
         let (start, count) = (Int(name.start), Int(name.count))
         let key = hasher.key(kind.keyKind, input, start, count)
-        let digest = hasher.nameDigest(kind == .user ? .user : .channel, input, start, count)
+        let body: RoutedBody = kind == .user ? .user : kind == .room ? .room : .channel
+        let digest = hasher.nameDigest(body, input, start, count)
         // This node itself answers at once, if it has it.
         let asked = AskedUser(key: key, name: digest, isHere: false)
         let id = openQuestion(.trace(asked), client, target: nil)
@@ -205,6 +209,14 @@ extension Hub {
             return
         }
         if subject.count >= 1, start >= 0, subject.end <= input.count,
+            Self.roomTags.contains(input[start])
+        {
+            if !answerRoomQuestion(subject, input, into: &answer) {
+                counters[.answersMalformed] += 1
+            }
+            return
+        }
+        if subject.count >= 1, start >= 0, subject.end <= input.count,
             input[start] >= SessionTag.take
         {
             answerSession(subject, input, from: asker, into: &answer)
@@ -212,7 +224,7 @@ extension Hub {
         }
         guard subject.count >= 2, start >= 0, subject.end <= input.count,
             let kind = TopicKind(rawValue: input[start + 1]),
-            kind == .channel || kind == .shardChannel
+            kind == .channel || kind == .shardChannel || kind == .room
         else {
             counters[.answersMalformed] += 1
             return
@@ -271,13 +283,16 @@ extension Hub {
         case .counts:
             gatherCounts(answer, input, of: query, from: node)
             return
+        case .room:
+            gatherRoom(answer, input, of: query, from: node)
+            return
         default: break
         }
         guard var question = questions.take(query) else { return }
         defer { questions[query] = question }
         question.isAnswered = true
         switch question.subject {
-        case .channels, .part, .counts: break
+        case .channels, .part, .counts, .room: break
         case .trace:
             counters[.answersMalformed] += 1
         case .resume:
@@ -415,7 +430,7 @@ extension Hub {
         }
         guard let question = questions.take(query) else { return nil }
         switch question.subject {
-        case .channels, .counts, .trace, .location: break
+        case .channels, .counts, .trace, .location, .room: break
         case .part(let part):
             return finishPart(part, unheard: question.unheard, name: unheard)
         case .resume(let user, let token, let seen):
@@ -433,6 +448,10 @@ extension Hub {
         guard isHeard else { return question.client }
         if case .trace = question.subject {
             answer(question.client, .ways(question.ways))
+        } else if let room = question.room {
+            answer(
+                question.client,
+                outcome(of: room, unheard: unheard.map { ($0, question.unheard.count) }))
         } else {
             wrote(question.client)
         }

@@ -193,8 +193,43 @@ extension ByteQueue {
             }
         case .ways(let ways):
             appendReply(.array(ways.map { $0.reply }), isRESP3: isRESP3)
+        case .members(let members, let names, let place, let missing):
+            appendArray(3)
+            appendArray(members.count)
+            for member in members {
+                appendArray(4)
+                appendBulk(member.user)
+                appendBulk(member.id.text)
+                appendBulk(names[member.node] ?? member.node.description)
+                append(metadata: member.metadata, isRESP3: isRESP3)
+            }
+            if let place { appendBulk(place.text) } else { appendNull(isRESP3: isRESP3) }
+            append(texts: missing)
+        case .memberCount(let count, let users, let missing):
+            appendArray(3)
+            appendInteger(count)
+            appendInteger(users ?? -1)
+            append(texts: missing)
+        case .attachments(let attachments, let names):
+            appendArray(attachments.count)
+            for attachment in attachments {
+                appendArray(4)
+                appendBulk(attachment.id.text)
+                appendBulk(names[attachment.node] ?? attachment.node.description)
+                appendInteger(attachment.age)
+                append(metadata: attachment.metadata, isRESP3: isRESP3)
+            }
         case .asks, .waits: break
         }
+    }
+
+    private mutating func append(texts: [String]) {
+        appendArray(texts.count)
+        for text in texts { appendBulk(text) }
+    }
+
+    private mutating func append(metadata: [UInt8]?, isRESP3: Bool) {
+        if let metadata { appendBulk(metadata) } else { appendNull(isRESP3: isRESP3) }
     }
 }
 

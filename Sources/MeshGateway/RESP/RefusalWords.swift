@@ -16,6 +16,7 @@ extension ClientRefusal {
         case .transaction(let fault): fault.inRESP
         case .redis(let fault): fault.inRESP
         case .script(let fault): fault.inRESP
+        case .room(let fault): fault.inRESP
         }
     }
 }
@@ -28,6 +29,7 @@ extension ClientRefusal.Syntax {
         case .notAnInteger: "ERR value is not an integer or out of range"
         case .name(.channel, let bytesMax): "ERR channel names have at most \(bytesMax) bytes"
         case .name(.pattern, let bytesMax): "ERR patterns have at most \(bytesMax) bytes"
+        case .name(.room, let bytesMax): "ERR room names have 1 to \(bytesMax) bytes"
         case .user(let bytesMax): "ERR user names have 1 to \(bytesMax) bytes"
         case .neitherOnNorOff: "ERR syntax error: ON or OFF"
         case .unknownOption: "ERR syntax error: MESH.OPTION CONFIRM MESH|LOCAL"
@@ -35,10 +37,15 @@ extension ClientRefusal.Syntax {
             "ERR syntax error: MESH.POLICY "
                 + SlowConsumerPolicy.allCases.map(\.name).joined(separator: "|")
         case .unknownPublishOption: "ERR syntax error: after the payload there may be VOLATILE"
-        case .unknownTraceTarget: "ERR syntax error: MESH.TRACE USER|CHANNEL name"
+        case .unknownTraceTarget: "ERR syntax error: MESH.TRACE USER|CHANNEL|ROOM name"
         case .unknownAttachment:
-            "ERR syntax error: MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]"
+            "ERR syntax error: MESH.ATTACH user [META metadata] [SESSION [COUNTED] | "
+                + "RESUME token [SEEN count]]"
         case .notAToken: "ERR this is no token: MESH.ATTACH user SESSION answers one"
+        case .usage(let usage): "ERR syntax error: \(usage)"
+        case .notAPlace: "ERR this is no place to go on from: MESH.WHO answers one"
+        case .pageSize(let most): "ERR LIMIT is a number from 1 to \(most)"
+        case .metadata(let bytesMax): "ERR metadata has at most \(bytesMax) bytes"
         }
     }
 }
@@ -79,6 +86,8 @@ extension ClientRefusal.Limit {
         case .channelNames(let bytesMax):
             "ERR the names of these channels take more than \(bytesMax) bytes: "
                 + "ask with a pattern that fewer match"
+        case .roomNames(let bytesMax):
+            "LIMIT the names of this user's rooms at a node take more than \(bytesMax) bytes"
         }
     }
 }
@@ -96,6 +105,15 @@ extension ClientRefusal.Sessions {
         case .seenTooMany(let sentCount): "ERR only \(sentCount) messages were sent"
         case .silentNode(let node):
             "TRYAGAIN the node of this session, \(node), does not answer: try again"
+        }
+    }
+}
+
+extension ClientRefusal.Rooms {
+    fileprivate var inRESP: String {
+        switch self {
+        case .notAttached: "NOUSER this connection is not attached as that user"
+        case .severalUsers: "AMBIGUOUS this connection is attached as several users: say AS user"
         }
     }
 }

@@ -13,6 +13,9 @@ extension Hub {
     /// - Returns: whether none is left.
     mutating func leaveAll(_ client: ClientIndex, _ units: inout Int) -> Bool {
         let slot = client.slot
+        var roomCount = 0
+        // First of all: with a user its memberships end at once, however many there are.
+        guard leaveRooms(client, &roomCount, &units) else { return false }
         for kind in TopicKind.allCases {
             while !clients[slot].lists[first: kind].isNone {
                 guard units > 0 else { return false }

@@ -17,7 +17,7 @@ struct SubscriptionIndex: TableIndex {
 ///
 ///     topic ──▶ subscription ⇄ subscription ⇄ …         receiver ──▶ subscription ⇄ …
 ///
-/// A subscription costs 24 bytes and about 7 in the table; alone on its topic some 110 bytes with
+/// A subscription costs 28 bytes and about 7 in the table; alone on its topic some 115 bytes with
 /// everything, the name included.
 struct Registry: ~Copyable {
     struct Subscription {
@@ -28,9 +28,15 @@ struct Registry: ~Copyable {
         var previousInTopic: SubscriptionIndex
         var nextOfReceiver: SubscriptionIndex
         var previousOfReceiver: SubscriptionIndex
+        /// A client's to a user: its attachment. One to a room: the first of its memberships.
+        fileprivate var detail: Int32 = -1
+
+        var attachment: AttachmentIndex { AttachmentIndex(rawValue: detail) }
+        var firstMember: MemberIndex { MemberIndex(rawValue: detail) }
     }
 
     var topics: Topics
+    var members: Members
     /// Clients that are no more, and whose subscriptions are still to be ended, the first one first.
     var gone = FIFO<ClientIndex>() {
         didSet { hasGone = !gone.isEmpty }
@@ -50,6 +56,7 @@ struct Registry: ~Copyable {
     init(secret: UInt64) {
         self.secret = secret
         topics = Topics(spread: KeySpread(secret: secret))
+        members = Members(secret: secret)
     }
 
     /// The change that a join or a departure has made.
@@ -153,6 +160,11 @@ struct Registry: ~Copyable {
     @inline(__always)
     func subscription(_ index: SubscriptionIndex) -> Subscription { subscriptions[index.slot] }
 
+    /// Notes the attachment, or the first membership, of a subscription.
+    mutating func setDetail(_ index: SubscriptionIndex, _ detail: some TableIndex) {
+        subscriptions[index.slot].detail = detail.rawValue
+    }
+
     /// The subscription of this receiver to this topic; none where there is none.
     func find(_ receiver: Receiver, _ topic: TopicIndex) -> SubscriptionIndex {
         let found = map.find(Self.hash(receiver, topic, secret)) {
@@ -175,7 +187,7 @@ struct Registry: ~Copyable {
 
     /// Bytes of memory besides the names.
     var byteCapacity: Int {
-        topics.byteCapacity + map.byteCapacity
+        topics.byteCapacity + map.byteCapacity + members.byteCapacity
             + subscriptions.count * MemoryLayout<Subscription>.stride
     }
 }

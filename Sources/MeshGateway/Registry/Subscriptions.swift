@@ -75,7 +75,10 @@ extension Hub {
         let key = hasher.key(kind.keyKind, input, start, count)
         let outcome = registry.join(
             Receiver(client), &clients[slot].lists, kind, key, input, start, count)
-        if outcome.isChanged { chargeUser(client, kind, outcome.topic) }
+        if outcome.isChanged {
+            chargeUser(client, kind, outcome.topic)
+            if kind == .user { beginAttachment(client, outcome.topic) }
+        }
         if outcome.isEdge { firstJoined(outcome.topic) }
         return outcome.topic
     }
@@ -103,6 +106,7 @@ extension Hub {
         if kind == .user, clients[client.slot].flags.contains(.session) {
             endSession(client, ofTopic: topic)
         }
+        if kind == .user || kind == .room { endMemberships(of: subscription, kind) }
         let outcome = registry.leave(subscription, &clients[client.slot].lists)
         refundUser(client, kind, topic)
         if outcome.isEdge { lastLeft(outcome.topic) }

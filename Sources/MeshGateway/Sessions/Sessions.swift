@@ -123,7 +123,10 @@ extension Hub {
         while !clients[slot].lists[first: .user].isNone {
             guard units > 0 else { return false }
             units -= Self.unitsPerSubscription
-            leave(client, clients[slot].lists[first: .user])
+            let subscription = clients[slot].lists[first: .user]
+            let attachment = registry.subscription(subscription).attachment
+            guard leaveRooms(attachment, &units) else { return false }
+            leave(client, subscription)
             detachment.count += 1
         }
         return true
@@ -460,6 +463,7 @@ extension Hub {
             clients[slot].settlingCount += 1
             clients[slot].flags.insert(.settling)
         }
+        identify(index, at: client)
     }
 
     mutating func release(_ index: UserSessionIndex, from client: ClientIndex) {

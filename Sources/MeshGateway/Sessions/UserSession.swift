@@ -48,6 +48,11 @@ struct UserSession {
     /// Raised when the place is used again.
     var life: UInt32 = 0
 
+    /// The sid under which its connections are known; nil: it has had none here.
+    var attachmentID: AttachmentID?
+    /// What others are shown of it; nil: nothing.
+    var metadata: [UInt8]?
+
     /// The client counts its messages (Counting).
     var isCounted = false
     /// The messages written to the present connection since the token, and those of them that the

@@ -26,7 +26,9 @@ enum Command: UInt8, CaseIterable {
     case scriptLoad, scriptExists, scriptFlush, scriptKill, scriptHelp
     case meshAttach, meshDetach, meshAck, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
-    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption, meshHelp
+    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption
+    case meshMeta, meshJoin, meshLeave, meshSay, meshWho, meshCount, meshRooms, meshRoomsOf
+    case meshHelp
 }
 
 /// The facts about a command that are known before it runs.
@@ -252,9 +254,9 @@ struct CommandSpec {
 
         CommandSpec(
             .meshAttach, "mesh.attach", -2, [.alone],
-            "MESH.ATTACH user [SESSION [COUNTED] | RESUME token [SEEN count]]: this connection "
-                + "receives what is sent to the user; with a session it may break and go on, here or "
-                + "at another node."),
+            "MESH.ATTACH user [META metadata] [SESSION [COUNTED] | RESUME token [SEEN count]]: this "
+                + "connection receives what is sent to the user; with a session it may break and go "
+                + "on, here or at another node."),
         CommandSpec(
             .meshDetach, "mesh.detach", -1, [.alone],
             "MESH.DETACH [user ...]: no longer, or for no user; answers how many."),
@@ -271,8 +273,9 @@ struct CommandSpec {
             .meshOnline, "mesh.online", -2, [.mesh],
             "MESH.ONLINE user ...: 1 or 0 for each, whether a connection is attached anywhere."),
         CommandSpec(
-            .meshWhere, "mesh.where", 2, [.mesh],
-            "MESH.WHERE user: the nodes that the user is attached to."),
+            .meshWhere, "mesh.where", -2, [.mesh],
+            "MESH.WHERE user [SESSIONS]: the nodes that the user is attached to; or the sid, node, "
+                + "age in milliseconds and metadata of each attachment."),
         CommandSpec(
             .meshWatch, "mesh.watch", -2, [.mesh, .alone, .pushes],
             "MESH.WATCH user ...: be told when users come and go, and how it is now."),
@@ -284,7 +287,8 @@ struct CommandSpec {
         CommandSpec(.meshStatus, "mesh.status", 1, [], "MESH.STATUS: this node's state."),
         CommandSpec(
             .meshTrace, "mesh.trace", 3, [.mesh],
-            "MESH.TRACE USER|CHANNEL name: the paths to the nodes that have it; null: no answer."),
+            "MESH.TRACE USER|CHANNEL|ROOM name: the paths to the nodes that have it; null: no answer."
+        ),
         CommandSpec(
             .meshPublish, "mesh.publish", -3, [.mesh],
             "MESH.PUBLISH channel payload [VOLATILE]: as PUBLISH; a volatile message is sent once "
@@ -306,6 +310,36 @@ struct CommandSpec {
             .meshOption, "mesh.option", 3, [.subscribed],
             "MESH.OPTION CONFIRM MESH|LOCAL: confirm subscriptions when all nodes know, or at once."
         ),
+        CommandSpec(
+            .meshMeta, "mesh.meta", 3, [.subscribed],
+            "MESH.META user metadata: what others are shown of this attachment, up to 1,024 bytes."),
+        CommandSpec(
+            .meshJoin, "mesh.join", -2, [.mesh, .alone],
+            "MESH.JOIN room [AS user] [META metadata] | room HIDDEN: this connection receives what "
+                + "is said in the room, and is seen there as the user that it is attached as; "
+                + "answers 1, or 0 if it was there."),
+        CommandSpec(
+            .meshLeave, "mesh.leave", -1, [.alone, .subscribed],
+            "MESH.LEAVE [room [AS user]]: no longer, or no room; answers how many rooms."),
+        CommandSpec(
+            .meshSay, "mesh.say", -3, [.mesh],
+            "MESH.SAY room payload [VOLATILE] [ECHO]: to all in the room, with ECHO to this "
+                + "connection too; answers to how many nodes."),
+        CommandSpec(
+            .meshWho, "mesh.who", -2, [.mesh],
+            "MESH.WHO room [AFTER place] [LIMIT count]: who is in the room (user, sid, node and "
+                + "metadata of each, by user), the place where the next ones begin, null after the "
+                + "last; and the nodes that have not answered."),
+        CommandSpec(
+            .meshCount, "mesh.count", 2, [.mesh],
+            "MESH.COUNT room: the members of the room, how many users they are (-1: too many to "
+                + "tell apart), and the nodes that have not answered."),
+        CommandSpec(
+            .meshRooms, "mesh.rooms", -1, [.mesh],
+            "MESH.ROOMS [pattern]: the rooms in the mesh whose names match."),
+        CommandSpec(
+            .meshRoomsOf, "mesh.roomsof", 2, [.mesh],
+            "MESH.ROOMSOF user: the rooms that the user is in."),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
     ]
 }

@@ -2,12 +2,13 @@ extension Command {
     /// The operation that the command is.
     var operation: Operation {
         switch self {
-        case .publish, .spublish, .meshPublish, .meshSend, .eval, .evalSHA: .publish
-        case .subscribe, .psubscribe, .ssubscribe: .subscribe
+        case .publish, .spublish, .meshPublish, .meshSend, .meshSay, .eval, .evalSHA: .publish
+        case .subscribe, .psubscribe, .ssubscribe, .meshJoin: .subscribe
         case .meshAttach: .attach
         case .meshWatch: .watch
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
-            .pubsubNumPat, .meshOnline, .meshWhere:
+            .pubsubNumPat, .meshOnline, .meshWhere, .meshWho, .meshCount, .meshRooms,
+            .meshRoomsOf:
             .locate
         case .info, .clientList, .memoryStatistics, .time, .configGet, .meshStatus: .inspect
         case .meshMembers, .meshLinks, .meshTrace: .survey
@@ -19,7 +20,8 @@ extension Command {
         case .unsubscribe, .punsubscribe, .sunsubscribe, .ping, .echo, .hello, .auth, .select,
             .quit, .reset, .cluster, .multi, .exec, .discard, .unwatch, .role, .readonly,
             .readwrite, .asking, .dbsize, .flushall, .flushdb, .meshDetach, .meshAck,
-            .meshUnwatch, .meshPolicy, .meshGaps, .meshReports, .meshMoves, .meshOption,
+            .meshUnwatch, .meshMeta, .meshLeave, .meshPolicy, .meshGaps, .meshReports, .meshMoves,
+            .meshOption,
             .clientID,
             .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
             .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection, .command,

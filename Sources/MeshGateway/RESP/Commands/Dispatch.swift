@@ -432,6 +432,15 @@ extension Gateway {
         case .meshMoves, .meshReports, .meshGaps: chooseNotices(command, input, client)
         case .meshOption: chooseConfirmation(input, client)
 
+        case .meshMeta: return describeAttachment(input, client)
+        case .meshJoin: return joinRoom(input, client)
+        case .meshLeave: return leaveRoom(input, client)
+        case .meshSay: return say(input, client)
+        case .meshWho: return askMembers(input, client)
+        case .meshCount: return countMembers(input, client)
+        case .meshRooms: return listRooms(input, client)
+        case .meshRoomsOf: return listRoomsOfUser(input, client)
+
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp,
             .slowLogHelp, .latencyHelp, .memoryHelp, .functionHelp:
             help(command, client)

@@ -10,6 +10,8 @@ enum LongCommand {
     case unsubscription(TopicKind)
     /// MESH.DETACH without a user.
     case detachment(Detachment)
+    /// MESH.LEAVE without a room; the rooms that were left so far.
+    case leavingRooms(count: Int)
     /// SUBSCRIBE, MESH.ONLINE and others, of very many names.
     case names(ManyNames)
 }
@@ -140,6 +142,8 @@ extension Gateway {
             rest = leaveAll(kind, client, &units) ? nil : .unsubscription(kind)
         case .detachment(let detachment):
             rest = goOn(with: detachment, client, &units).map { .detachment($0) }
+        case .leavingRooms(let count):
+            rest = goOnLeavingRooms(count, client, &units).map { .leavingRooms(count: $0) }
         case .names(let names):
             asksDriver = names.aim.asksDriver
             rest = goOn(with: names, input, &offset, client, &units)
@@ -163,6 +167,17 @@ extension Gateway {
         var detachment = detachment
         guard hub.detachAll(&detachment, client, &units) else { return detachment }
         hub.answer(client, .count(detachment.count))
+        return nil
+    }
+
+    /// - Returns: the rooms that were left so far; nil: it has been answered.
+    private mutating func goOnLeavingRooms(
+        _ count: Int, _ client: ClientIndex, _ units: inout Int
+    ) -> Int? {
+        hub.releaseMailbox(client)
+        var count = count
+        guard hub.leaveRooms(client, &count, &units) else { return count }
+        hub.answer(client, .count(count))
         return nil
     }
 

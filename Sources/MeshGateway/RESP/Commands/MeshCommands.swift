@@ -23,22 +23,32 @@ extension Gateway {
     mutating func attach(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
         let user = bytes(1, input)
-        if arguments.count == 2 { return answer(client, hub.attach(user, client)) }
-        if equals(2, "session", input),
-            arguments.count == 3 || arguments.count == 4 && equals(3, "counted", input)
-        {
-            let isCounted = arguments.count == 4
-            return answer(client, hub.beginSession(user, isCounted: isCounted, client))
+        var metadata: [UInt8]?
+        var first = 2
+        if arguments.count > 3, equals(2, "meta", input) {
+            metadata = self.metadata(3, input, client)
+            if metadata == nil { return .handled }
+            first = 4
         }
-        guard equals(2, "resume", input),
-            arguments.count == 4 || arguments.count == 6 && equals(4, "seen", input)
+        if let refusal = hub.announce(metadata, ofUser: user, client) {
+            return answer(client, .refused(refusal))
+        }
+        let rest = arguments.count - first
+        if rest == 0 { return answer(client, hub.attach(user, client)) }
+        if equals(first, "session", input),
+            rest == 1 || rest == 2 && equals(first + 1, "counted", input)
+        {
+            return answer(client, hub.beginSession(user, isCounted: rest == 2, client))
+        }
+        guard equals(first, "resume", input),
+            rest == 2 || rest == 4 && equals(first + 2, "seen", input)
         else { return answer(client, .refused(.syntax(.unknownAttachment))) }
         var seen: UInt64?
-        if arguments.count == 6 {
-            seen = integer(5, input).flatMap { UInt64(exactly: $0) }
+        if rest == 4 {
+            seen = integer(first + 3, input).flatMap { UInt64(exactly: $0) }
             guard seen != nil else { return answer(client, .refused(.syntax(.notAnInteger))) }
         }
-        guard let token = SessionToken(bytes(3, input, countMax: 64)) else {
+        guard let token = SessionToken(bytes(first + 1, input, countMax: 64)) else {
             return answer(client, .refused(.syntax(.notAToken)))
         }
         return answer(client, hub.resume(user, token, seen: seen, client))
@@ -118,6 +128,12 @@ extension Gateway {
 
     mutating func whereabouts(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
+        if arguments.count > 2 {
+            guard arguments.count == 3, equals(2, "sessions", input) else {
+                return answer(client, .refused(usage(.meshWhere)))
+            }
+            return answer(client, hub.askSessions(of: bytes(1, input), client))
+        }
         return asks(.whereabouts(hub.askedUser(arguments[1], input), user: bytes(1, input)))
     }
 
@@ -167,6 +183,8 @@ extension Gateway {
             kind = .user
         } else if equals(1, "channel", input) {
             kind = .channel
+        } else if equals(1, "room", input) {
+            kind = .room
         } else {
             return answer(client, .refused(.syntax(.unknownTraceTarget)))
         }

@@ -4,6 +4,13 @@ import MeshWire
 // PUBSUB: what others subscribe to.
 
 extension Gateway {
+    /// MESH.ROOMS.
+    mutating func listRooms(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard arguments.count <= 2 else { return answer(client, .refused(usage(.meshRooms))) }
+        let pattern = arguments.count == 2 ? bytes(1, input) : nil
+        return answer(client, hub.askChannels(.room, pattern: pattern, client))
+    }
+
     /// PUBSUB CHANNELS and SHARDCHANNELS.
     mutating func listChannels(
         _ kind: TopicKind, _ input: Span<UInt8>, _ client: ClientIndex
