@@ -15,7 +15,8 @@ private let samples: [ClientRefusal] = {
             .unknownArgument, .argumentCount(command: text), .notAnInteger, .user(bytesMax: .max),
             .neitherOnNorOff, .unknownOption, .unknownPolicy, .unknownPublishOption,
             .unknownTraceTarget,
-            .unknownAttachment, .notAToken,
+            .unknownAttachment, .notAToken, .usage(text), .metadata(bytesMax: .max), .notAPlace,
+            .pageSize(max: .max),
         ] + ClientRefusal.TooLong.allCases.map { .name($0, bytesMax: .max) }
     let rights: [ClientRefusal.Rights] = [
         .notAuthenticated, .wrongPassword, .passwordNotAsked,
@@ -27,7 +28,7 @@ private let samples: [ClientRefusal] = {
         .ofUser(.subscriptions, countMax: .max), .ofUser(.patterns, countMax: .max),
         .meshPatternBytes(max: .max), .subscriptions, .sessions,
         .unfinishedCommands(bytesMax: .max), .commandsAskedFor,
-        .channelsAskedFor, .channelNames(bytesMax: .max),
+        .channelsAskedFor, .channelNames(bytesMax: .max), .roomNames(bytesMax: .max),
     ]
     let sessions: [ClientRefusal.Sessions] = [
         .unknownToken, .miscounted, .notCounted, .seenTooMany(sentCount: .max),
@@ -81,7 +82,7 @@ private let samples: [ClientRefusal] = {
     return syntax.map { .syntax($0) } + rights.map { .rights($0) } + limits.map { .limit($0) }
         + sessions.map { .session($0) } + states.map { .state($0) }
         + transactions.map { .transaction($0) } + redis.map { .redis($0) }
-        + scripts.map { .script($0) }
+        + scripts.map { .script($0) } + ClientRefusal.Rooms.allCases.map { .room($0) }
 }()
 
 @Suite struct `Refusals in RESP` {
@@ -103,7 +104,7 @@ private let samples: [ClientRefusal] = {
             words == [
                 "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
                 "TRYAGAIN", "OOM", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
-                "LIMIT",
+                "LIMIT", "NOUSER", "AMBIGUOUS",
             ])
     }
 
