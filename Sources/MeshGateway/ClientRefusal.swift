@@ -40,6 +40,9 @@ indirect enum ClientRefusal: Equatable, Sendable {
         /// The bytes cannot be a place in a room's list of members.
         case notAPlace
         case pageSize(max: Int)
+        /// The bytes cannot be a sid.
+        case notASid
+        case reason(bytesMax: Int)
     }
 
     /// A name that is too long.
@@ -105,6 +108,10 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case draining(destination: String)
         /// So many nodes have not answered a question; the name of one of them.
         case silentNodes(String, count: Int)
+        /// So many attachments have done what was ordered, and nodes have not answered.
+        case unheardOrder(count: Int, String, silentCount: Int)
+        /// So many nodes, and the name of one, are of an earlier version and do not know of this.
+        case earlierNode(String, count: Int)
     }
 
     /// A transaction is not as it should be, or cannot have this in it.

@@ -23,6 +23,7 @@ struct WaitingConfirmations {
     var fresh: [(client: ClientIndex, position: UInt64)] = []
     /// One for each mark, by batch; some of clients that have gone.
     var marks = FIFO<(client: ClientIndex, id: Int64, batch: UInt64)>()
+    var orders = OrderAnswers()
 }
 
 extension Hub {
@@ -37,11 +38,14 @@ extension Hub {
 
     /// Subscriptions have been confirmed in outputs, and the driver has not said what they wait for.
     public var hasFreshConfirmations: Bool {
-        @inline(__always) mutating get { !confirmations.fresh.isEmpty }
+        @inline(__always) mutating get {
+            !confirmations.fresh.isEmpty || !confirmations.orders.fresh.isEmpty
+        }
     }
 
     /// Keeps those confirmations back until `confirm` says that this batch is known.
     public mutating func awaitKnown(_ batch: UInt64) {
+        confirmations.orders.awaitKnown(batch)
         for (client, position) in confirmations.fresh {
             let slot = client.slot
             guard clients[slot].flags.contains(.open),
@@ -57,11 +61,13 @@ extension Hub {
 
     /// All other nodes know already.
     public mutating func confirmAtOnce() {
+        confirmations.orders.confirmAtOnce()
         confirmations.fresh.removeAll(keepingCapacity: true)
     }
 
     /// This node's changes up to this batch are known: what waited for them leaves.
     public mutating func confirm(through batch: UInt64) {
+        confirmations.orders.confirm(through: batch)
         while let first = confirmations.marks.first, first.batch <= batch {
             _ = confirmations.marks.popFirst()
             let slot = first.client.slot

@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 43>
+public typealias GatewayCounters = Counters<GatewayCounter, 44>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
@@ -60,6 +60,7 @@ public enum GatewayCounter: String, CounterName {
         "(unshown) Commands refused because subscriptions, patterns or names were at a bound."
     case userLimitsMet =
         "Commands refused because a user had as many connections, sessions or subscriptions as one may."
+    case ordersCarriedOut = "Attachments that have done what MESH.ORDER or MESH.KICK wanted."
     /// PUBSUB, MESH.TRACE.
     case questions = "Questions to the other nodes."
     case answersCut = "Answers of or to other nodes that left something out."

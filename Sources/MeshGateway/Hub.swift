@@ -212,6 +212,10 @@ public struct Hub: ~Copyable {
     }
     /// Different channels subscribed to here.
     public var channelCount: Int { registry.topics.count(.channel) }
+    /// Rooms with a member here.
+    public var roomCount: Int { registry.topics.count(.room) }
+    /// Members of rooms here, hidden ones among them.
+    public var memberCount: Int { registry.members.count }
     /// Different patterns subscribed to here.
     public var patternCount: Int { patterns.count }
     /// Subscriptions, attachments and watches of all clients.

@@ -6,6 +6,8 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case subscribe
     /// Receiving what is sent to a user.
     case attach
+    /// What is done with the connections of a user, wherever they are.
+    case order
     /// Being told when users come and go.
     case watch
     /// Questions about others' subscriptions and users, which the mesh answers.

@@ -37,6 +37,8 @@ enum Push {
     case undelivered(MessageKind, name: [UInt8], count: Int, UndeliveredReason)
     /// Its node leaves within this time: it should connect to this address; empty: to any other node.
     case moved(address: String, within: Delay)
+    /// What was ordered has been done to its attachment to this user. Text: the room, or the reason.
+    case order(Order, user: [UInt8], text: [UInt8])
 }
 
 /// The reason why a message was not delivered.

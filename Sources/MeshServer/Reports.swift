@@ -179,6 +179,8 @@ extension Server {
             ("clients", .integer(edge.gateway.hub.clientCount)),
             ("sessions", .integer(edge.gateway.hub.sessionCount)),
             ("sessionsWaiting", .integer(edge.gateway.hub.waitingSessionCount)),
+            ("rooms", .integer(edge.gateway.hub.roomCount)),
+            ("members", .integer(edge.gateway.hub.memberCount)),
             ("slowConsumer", .text(edge.gateway.hub.slowConsumerPolicy.name)),
             (
                 "slowDroppedOldest",

@@ -316,6 +316,7 @@ public struct Server: ~Copyable {
         case .bulk(let other, let news): heed(news, of: other, bytes, effectBytes)
         case .presence(let key, let isOnline): edge.gateway.hub.presence(key, isOnline: isOnline)
         case .queried(let node, let query, let subject):
+            if edge.gateway.hub.takeOrder(subject, bytes, from: node, query) { return }
             let start = ownBytes.count
             edge.gateway.hub.answer(subject, bytes, from: node, into: &ownBytes)
             let answer = Slice(start: start, count: ownBytes.count - start)
@@ -417,12 +418,15 @@ public struct Server: ~Copyable {
                 advanceOwn(&effects)
             } else if let part = edge.gateway.hub.nextPart() {
                 send(part, &effects)
+            } else if edge.gateway.hub.hasFreshConfirmations {
+                awaitKnown()
+            } else if let answer = nextOrderAnswer() {
+                own.append(answer)
             } else {
                 break
             }
         }
         if edge.gateway.hub.isGathering || edge.gateway.hub.hasGone { hasSteps = true }
-        if edge.gateway.hub.hasFreshConfirmations { awaitKnown() }
         for client in edge.gateway.hub.outbox.resumable { pause.resumable.append(client) }
         edge.gateway.hub.outbox.resumable.removeAll()
         if !edge.gateway.hub.outbox.farewells.isEmpty {
@@ -446,6 +450,15 @@ public struct Server: ~Copyable {
         } else {
             edge.gateway.hub.awaitKnown(batch)
         }
+    }
+
+    /// Other nodes' orders are answered when all know what has been done.
+    private mutating func nextOrderAnswer() -> OwnEvent? {
+        let start = ownBytes.count
+        guard let answer = edge.gateway.hub.nextOrderAnswer(into: &ownBytes) else { return nil }
+        return .answer(
+            answer.asker, answer.query,
+            answer: Slice(start: start, count: ownBytes.count - start))
     }
 
     /// A part of a session that moves to another node.

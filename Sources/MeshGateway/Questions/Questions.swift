@@ -449,6 +449,7 @@ extension Hub {
         if case .trace = question.subject {
             answer(question.client, .ways(question.ways))
         } else if let room = question.room {
+            if room.joinsHere { confirmWhenKnown(question.client) }
             answer(
                 question.client,
                 outcome(of: room, unheard: unheard.map { ($0, question.unheard.count) }))

@@ -161,6 +161,12 @@ extension ByteQueue {
             append("$5\r\nmoved\r\n")
             appendBulk(address)
             appendInteger(Int(max(0, delay.nanoseconds) / 1_000_000))
+        case .order(let order, let user, let text):
+            appendPush(4, isRESP3: isRESP3)
+            append("$5\r\norder\r\n")
+            appendBulk(user)
+            appendBulk(order.word)
+            appendBulk(text)
         }
     }
 

@@ -45,6 +45,8 @@ extension ClientRefusal.Syntax {
         case .usage(let usage): "ERR syntax error: \(usage)"
         case .notAPlace: "ERR this is no place to go on from: MESH.WHO answers one"
         case .pageSize(let most): "ERR LIMIT is a number from 1 to \(most)"
+        case .notASid: "ERR this is no sid: MESH.WHERE user SESSIONS tells them"
+        case .reason(let bytesMax): "ERR a reason has at most \(bytesMax) bytes"
         case .metadata(let bytesMax): "ERR metadata has at most \(bytesMax) bytes"
         }
     }
@@ -128,6 +130,14 @@ extension ClientRefusal.State {
         case .silentNodes(let name, count: 1): "TRYAGAIN \(name) has not answered"
         case .silentNodes(let name, let count):
             "TRYAGAIN \(name) and \(count - 1) more have not answered"
+        case .unheardOrder(let count, let name, let silentCount):
+            "TIMEOUT \(count) sessions did it; \(name)"
+                + (silentCount == 1 ? " has" : " and \(silentCount - 1) more have")
+                + " not answered"
+        case .earlierNode(let name, let count):
+            "UNSUPPORTED \(name)"
+                + (count == 1 ? " is" : " and \(count - 1) more are")
+                + " of an earlier version, which knows nothing of this"
         }
     }
 }

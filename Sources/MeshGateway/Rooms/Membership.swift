@@ -115,6 +115,16 @@ extension Hub {
             default: return .refused(.room(.severalUsers))
             }
         }
+        let outcome = enter(room, input, attachment, metadata: metadata, client)
+        if case .count = outcome { confirmWhenKnown(client) }
+        return outcome
+    }
+
+    /// A client's attachment, or none of them, is in a room from now on.
+    mutating func enter(
+        _ room: Slice, _ input: Span<UInt8>, _ attachment: AttachmentIndex, metadata: [UInt8]?,
+        _ client: ClientIndex
+    ) -> Outcome {
         let growth = growth(.room, room, input, client)
         if let refusal = excess(.room, growth, client)
             ?? excessOfMembers() ?? excessOfMetadata(metadata?.count ?? 0)
@@ -122,7 +132,6 @@ extension Hub {
             noteLack(refusal, of: client)
             return .refused(refusal)
         }
-        confirmWhenKnown(client)
         let topic = join(client, .room, input, room)
         let subscription = registry.find(Receiver(client), topic)
         let known = registry.members.find(subscription, attachment)

@@ -55,11 +55,13 @@ struct RoomQuestion {
         case count
         case rooms
         case sessions
+        /// An order; it is counted in `memberCount`.
+        case order
 
         /// The answer has a list of the nodes that are missing in it.
         var namesMissing: Bool {
             switch self {
-            case .members, .count: true
+            case .members, .count, .order: true
             case .rooms, .sessions: false
             }
         }
@@ -92,6 +94,10 @@ struct RoomQuestion {
     /// The users, by their keys, as far as all nodes have told them.
     var keys: Set<UInt64> = []
     var areKeysComplete = true
+    /// An order has made members here.
+    var joinsHere = false
+    /// Nodes of an earlier version of the wire, which do not understand.
+    var earlier: [NodeID] = []
     var rooms = NameSet()
     var isCut = false
     /// Holders that have not answered, by the names that people call them by.
@@ -187,14 +193,14 @@ extension Hub {
         }
     }
 
-    private func askedName(_ name: [UInt8], _ kind: TopicKind, _ body: RoutedBody) -> AskedUser {
+    func askedName(_ name: [UInt8], _ kind: TopicKind, _ body: RoutedBody) -> AskedUser {
         let key = hasher.key(kind.keyKind, name)
         return AskedUser(
             key: key, name: hasher.nameDigest(body, name.span, 0, name.count),
             isHere: !registry.topics.find(kind, key, name.span, 0, name.count).isNone)
     }
 
-    private mutating func ask(
+    mutating func ask(
         _ question: RoomQuestion, _ client: ClientIndex, _ subject: (inout ByteQueue) -> Void
     ) -> Outcome {
         questions.bytes.removeAll()
@@ -216,6 +222,13 @@ extension Hub {
     ) {
         // Taken out: what it has gathered is not copied when it grows.
         guard var question = questions.take(id), let kind = question.room?.kind else { return }
+        if answer.count == 0 {
+            // A node of version 2 of the wire says nothing: its users are in no rooms.
+            question.room!.heard.append(node)
+            if case .rooms = kind {} else { question.room!.earlier.append(node) }
+            questions[id] = question
+            return
+        }
         let isWell: Bool
         switch kind {
         case .members(let limit):
@@ -224,6 +237,7 @@ extension Hub {
         case .sessions: isWell = gatherShown(answer, input, in: &question.room!, from: node)
         case .count: isWell = gatherCount(answer, input, in: &question.room!)
         case .rooms: isWell = gatherRooms(answer, input, in: &question.room!)
+        case .order: isWell = gatherOrder(answer, input, in: &question.room!)
         }
         if isWell {
             question.room!.heard.append(node)
@@ -326,6 +340,7 @@ extension Hub {
         for member in room.shown where room.nodeNames[member.node] == nil {
             room.nodeNames[member.node] = name(member.node)
         }
+        for node in room.earlier { room.nodeNames[node] = name(node) }
         questions[query]!.room = room
     }
 
@@ -337,6 +352,10 @@ extension Hub {
         if let unheard, !room.kind.namesMissing {
             // Nothing says of a list which part of it is missing.
             return .refused(.state(.silentNodes(unheard.name, count: unheard.count)))
+        }
+        if let node = room.earlier.first {
+            return .refused(
+                .state(.earlierNode(room.nodeNames[node] ?? "\(node)", count: room.earlier.count)))
         }
         switch room.kind {
         case .members(let limit):
@@ -354,6 +373,14 @@ extension Hub {
                 room.tellerCount <= 1
                 ? room.userCount : room.areKeysComplete ? room.keys.count : nil
             return .memberCount(room.memberCount, users: users, missing: room.missing)
+        case .order:
+            if let first = room.missing.first {
+                return .refused(
+                    .state(
+                        .unheardOrder(
+                            count: room.memberCount, first, silentCount: room.missing.count)))
+            }
+            return .count(room.memberCount)
         case .rooms:
             if room.isCut {
                 return .refused(.limit(.roomNames(bytesMax: RoomQuestion.answerBytes)))

@@ -28,6 +28,7 @@ enum Command: UInt8, CaseIterable {
     case meshMembers, meshLinks, meshStatus, meshTrace
     case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption
     case meshMeta, meshJoin, meshLeave, meshSay, meshWho, meshCount, meshRooms, meshRoomsOf
+    case meshOrder, meshKick
     case meshHelp
 }
 
@@ -340,6 +341,14 @@ struct CommandSpec {
         CommandSpec(
             .meshRoomsOf, "mesh.roomsof", 2, [.mesh],
             "MESH.ROOMSOF user: the rooms that the user is in."),
+        CommandSpec(
+            .meshOrder, "mesh.order", 4, [.mesh],
+            "MESH.ORDER user JOIN|LEAVE room: all attachments of the user join the room, or leave "
+                + "it; answers how many did."),
+        CommandSpec(
+            .meshKick, "mesh.kick", -2, [.mesh],
+            "MESH.KICK user [SESSION sid] [REASON text]: ends the user's attachments and sessions, "
+                + "or that one; answers how many."),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
     ]
 }

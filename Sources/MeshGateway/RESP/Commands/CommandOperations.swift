@@ -5,6 +5,7 @@ extension Command {
         case .publish, .spublish, .meshPublish, .meshSend, .meshSay, .eval, .evalSHA: .publish
         case .subscribe, .psubscribe, .ssubscribe, .meshJoin: .subscribe
         case .meshAttach: .attach
+        case .meshOrder, .meshKick: .order
         case .meshWatch: .watch
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
             .pubsubNumPat, .meshOnline, .meshWhere, .meshWho, .meshCount, .meshRooms,

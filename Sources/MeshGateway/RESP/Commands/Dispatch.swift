@@ -440,6 +440,8 @@ extension Gateway {
         case .meshCount: return countMembers(input, client)
         case .meshRooms: return listRooms(input, client)
         case .meshRoomsOf: return listRoomsOfUser(input, client)
+        case .meshOrder: return order(input, client)
+        case .meshKick: return kick(input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp,
             .slowLogHelp, .latencyHelp, .memoryHelp, .functionHelp:

@@ -147,4 +147,47 @@ extension Gateway {
         guard areUsers(1..<2, input, client) else { return .handled }
         return answer(client, hub.askRooms(of: bytes(1, input), client))
     }
+
+    // MARK: Orders
+
+    mutating func order(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<2, input, client), let room = room(3, client) else { return .handled }
+        let order: Order
+        if equals(2, "join", input) {
+            order = .join
+        } else if equals(2, "leave", input) {
+            order = .leave
+        } else {
+            return answer(client, .refused(usage(.meshOrder)))
+        }
+        return answer(
+            client,
+            hub.order(order, input.array(room), ofUser: bytes(1, input), only: nil, client))
+    }
+
+    mutating func kick(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
+        guard areUsers(1..<2, input, client) else { return .handled }
+        var id: AttachmentID?
+        var reason: [UInt8]?
+        for index in stride(from: 2, to: arguments.count, by: 2) {
+            guard index + 1 < arguments.count else {
+                return answer(client, .refused(usage(.meshKick)))
+            }
+            if equals(index, "session", input), id == nil {
+                id = AttachmentID(bytes(index + 1, input, countMax: 32))
+                if id == nil { return answer(client, .refused(.syntax(.notASid))) }
+            } else if equals(index, "reason", input), reason == nil {
+                guard Int(arguments[index + 1].count) <= OrderAnswers.textMax else {
+                    return answer(
+                        client, .refused(.syntax(.reason(bytesMax: OrderAnswers.textMax))))
+                }
+                reason = bytes(index + 1, input)
+            } else {
+                return answer(client, .refused(usage(.meshKick)))
+            }
+        }
+        return answer(
+            client,
+            hub.order(.kick, reason ?? [], ofUser: bytes(1, input), only: id, client))
+    }
 }
