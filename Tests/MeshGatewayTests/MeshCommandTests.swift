@@ -217,8 +217,8 @@ import Testing
         }
         harness.pass(.milliseconds(500))
         let client = harness.open(3)
-        let wrong = harness.exchange(client, "MESH.TRACE ROOM x\r\n")
-        #expect(wrong == "-ERR syntax error: MESH.TRACE USER|CHANNEL name·")
+        let wrong = harness.exchange(client, "MESH.TRACE HOUSE x\r\n")
+        #expect(wrong == "-ERR syntax error: MESH.TRACE USER|CHANNEL|ROOM name·")
         // One of them stands still: after a while it is suspected, and has said nothing.
         harness.shared.mesh.freeze(2)
         harness.pass(.milliseconds(600))

@@ -16,7 +16,7 @@ private let samples: [ClientRefusal] = {
             .neitherOnNorOff, .unknownOption, .unknownPolicy, .unknownPublishOption,
             .unknownTraceTarget,
             .unknownAttachment, .notAToken, .usage(text), .metadata(bytesMax: .max), .notAPlace,
-            .pageSize(max: .max),
+            .pageSize(max: .max), .notASid, .reason(bytesMax: .max),
         ] + ClientRefusal.TooLong.allCases.map { .name($0, bytesMax: .max) }
     let rights: [ClientRefusal.Rights] = [
         .notAuthenticated, .wrongPassword, .passwordNotAsked,
@@ -36,7 +36,8 @@ private let samples: [ClientRefusal] = {
     ]
     let states: [ClientRefusal.State] = [
         .joining, .draining(destination: text), .silentNodes(text, count: 1),
-        .silentNodes(text, count: .max),
+        .silentNodes(text, count: .max), .unheardOrder(count: 1, text, silentCount: 1),
+        .earlierNode(text, count: 2),
     ]
     let transactions: [ClientRefusal.Transactions] = [
         .notInside, .nested, .watchInside, .subscribingInside, .executionOutside, .discardOutside,
@@ -104,7 +105,7 @@ private let samples: [ClientRefusal] = {
             words == [
                 "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
                 "TRYAGAIN", "OOM", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
-                "LIMIT", "NOUSER", "AMBIGUOUS",
+                "LIMIT", "NOUSER", "AMBIGUOUS", "TIMEOUT", "UNSUPPORTED",
             ])
     }
 

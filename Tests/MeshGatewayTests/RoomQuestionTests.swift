@@ -64,9 +64,9 @@ import Testing
     @Test(
         arguments: [
             ("MESH.WHO r", [[2], [1], [0, 1], [0] + [UInt8](repeating: 0xFF, count: 14)]),
-            ("MESH.COUNT r", [[], [0], [1, 0, 0, 0, 2, 0, 0, 0], [9, 0, 0, 0, 2, 0, 0, 0, 1]]),
-            ("MESH.ROOMSOF eve", [[], [0, 1], [0, 9, 0, 1]]),
-            ("MESH.WHERE eve SESSIONS", [[], [2], [0] + [UInt8](repeating: 1, count: 21)]),
+            ("MESH.COUNT r", [[0], [1, 0, 0, 0, 2, 0, 0, 0], [9, 0, 0, 0, 2, 0, 0, 0, 1]]),
+            ("MESH.ROOMSOF eve", [[0, 1], [0, 9, 0, 1]]),
+            ("MESH.WHERE eve SESSIONS", [[2], [0] + [UInt8](repeating: 1, count: 21)]),
         ] as [(String, [[UInt8]])])
     func `a forged answer counts for nothing`(command: String, answers: [[UInt8]]) {
         for answer in answers {

@@ -187,6 +187,7 @@ struct CalmWork {
             never
         case .clientsEndedForMemory, .mailboxesShed, .commandsGivenUp: never
         case .answersCut, .answersMalformed, .authenticationFailures: never
+        case .ordersCarriedOut: never
         case .keyspaceNotificationsAsked, .connectionsOfHostsRefused: never
         }
     }
