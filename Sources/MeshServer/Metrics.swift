@@ -94,7 +94,7 @@ extension Server {
         gauge("clients", "Client connections.", edge.gateway.hub.clientCount)
         gauge("sessions", "Sessions of users.", edge.gateway.hub.sessionCount)
         gauge("rooms", "Rooms with members here.", edge.gateway.hub.roomCount)
-        gauge("members", "Members of rooms here.", edge.gateway.hub.memberCount)
+        gauge("room_members", "Members of rooms here.", edge.gateway.hub.memberCount)
         gauge(
             "sessions_waiting", "Sessions without a connection.",
             edge.gateway.hub.waitingSessionCount)

@@ -180,7 +180,7 @@ extension Server {
             ("sessions", .integer(edge.gateway.hub.sessionCount)),
             ("sessionsWaiting", .integer(edge.gateway.hub.waitingSessionCount)),
             ("rooms", .integer(edge.gateway.hub.roomCount)),
-            ("members", .integer(edge.gateway.hub.memberCount)),
+            ("roomMembers", .integer(edge.gateway.hub.memberCount)),
             ("slowConsumer", .text(edge.gateway.hub.slowConsumerPolicy.name)),
             (
                 "slowDroppedOldest",

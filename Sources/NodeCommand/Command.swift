@@ -21,9 +21,10 @@ struct Command: Subcommand, Sendable {
     var run: @Sendable (Arguments) throws -> Int32
 
     /// In the order of the help.
-    static let all: [Command] = [
-        Demo.command, NodeSubcommand.command, Status.command, Trace.command,
-    ]
+    static let all: [Command] =
+        [
+            Demo.command, NodeSubcommand.command, Status.command, Trace.command,
+        ] + Publish.commands + [Listen.subscription, Listen.watch, Who.command]
 
     func execute(_ arguments: Arguments) throws -> Int32 { try run(arguments) }
 
@@ -47,12 +48,12 @@ struct Command: Subcommand, Sendable {
             Commands:
             \(list.joined(separator: "\n"))
 
-            Try it with two nodes and any Redis client:
+            Try it with two nodes; any Redis client does the same:
               smallworld node
               smallworld node --mesh 127.0.0.1:7401 --redis 127.0.0.1:7380 --http off \\
                 --seed 127.0.0.1:7400
-              redis-cli -p 7379 SUBSCRIBE news
-              redis-cli -p 7380 PUBLISH news hello
+              smallworld sub news --room lobby --user ann
+              smallworld pub news hello --redis 127.0.0.1:7380
 
             `smallworld COMMAND --help` says more; `smallworld --version` prints the version.
 

@@ -261,6 +261,7 @@ enum NodeSubcommand {
 
     // MARK: Options
 
+    static let passwordVariable = "SMALLWORLD_PASSWORD"
     static let operatorVariable = "SMALLWORLD_OPERATOR_PASSWORD"
 
     /// The flags that concern clients alone.
@@ -442,7 +443,7 @@ enum NodeSubcommand {
         try setClientOptions(values, &options.gateway)
         options.memory = try memory(values)
         options.gateway.credentials.password = try Secret.read(
-            "password-file", values["password-file"]?.last, variable: "SMALLWORLD_PASSWORD")
+            "password-file", values["password-file"]?.last, variable: passwordVariable)
         options.gateway.credentials.operatorPassword = try Secret.read(
             "operator-password-file", values["operator-password-file"]?.last,
             variable: operatorVariable)

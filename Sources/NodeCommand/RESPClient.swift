@@ -14,13 +14,23 @@ struct RESPClientError: Error, CustomStringConvertible {
 final class RESPClient {
     private let address: RedisAddress
     private let socket: Int32
+    /// The flag that a password is given by.
+    private let passwordFlag: String
     private var decoder = RESPDecoder()
+    /// Pushes that came while a reply was waited for.
+    private var pushes: [[RESPReply]] = []
 
     /// - Parameters:
-    ///   - operatorPassword: nil: what the node lets everybody on its machine do is enough.
+    ///   - proof: the words of HELLO by which the node knows its user; empty: what it lets everybody on its
+    ///     machine do is enough.
+    ///   - passwordFlag: the name of the flag that helps if it is not.
     ///   - seconds: the longest that connecting, or silence during a reply, may take.
-    init(_ address: RedisAddress, operatorPassword: String?, seconds: Int) throws {
+    init(
+        _ address: RedisAddress, proof: [String] = [], passwordFlag: String = "password-file",
+        seconds: Int
+    ) throws {
         self.address = address
+        self.passwordFlag = passwordFlag
         let connected: (descriptor: Int32, failure: String)
         switch address {
         case .network(let address): connected = try Self.dial(address, seconds)
@@ -32,7 +42,6 @@ final class RESPClient {
                     + "running there? Say where with --redis HOST:PORT or --redis unix:/PATH")
         }
         socket = connected.descriptor
-        let proof = operatorPassword.map { ["AUTH", "operator", $0] } ?? []
         guard case .map = try call(["HELLO", "3"] + proof) else {
             throw RESPClientError(description: "\(address) is no Smallworld node")
         }
@@ -98,30 +107,51 @@ final class RESPClient {
             ? "no answer in \(seconds) s" : unsafe String(cString: strerror(errno))
     }
 
-    /// Sends one command and waits for its reply; an error reply is thrown.
+    /// Sends one command and waits for its reply; an error reply is thrown. What the node says by itself
+    /// meanwhile is kept for `nextPush`.
     func call(_ words: [String]) throws -> RESPReply {
+        try send(words)
+        return try nextReply()
+    }
+
+    /// Sends one command that is answered by pushes, as SUBSCRIBE is.
+    func send(_ words: [String]) throws {
         let bytes = RESPDecoder.command(words)
         var sent = 0
         while sent < bytes.count {
             let count = unsafe bytes[sent...].withUnsafeBytes { rest in
-                unsafe send(socket, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
+                unsafe Glibc.send(socket, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
             }
             guard count > 0 else { throw lost() }
             sent += count
         }
-        let reply = try nextReply()
-        if case .error(let text) = reply {
-            let isRefusal = ["NOAUTH", "NOPERM", "WRONGPASS"].contains { text.hasPrefix($0) }
-            throw RESPClientError(
-                description: "\(address) answered: \(text)"
-                    + (isRefusal
-                        ? "; the operator's password helps: --operator-password-file" : ""))
-        }
-        return reply
     }
 
-    /// Skips what the node says by itself.
+    /// Silence is no failure from now on.
+    func waitForever() {
+        var limit = timeval(tv_sec: 0, tv_usec: 0)
+        unsafe setsockopt(
+            socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+
+    /// The next thing that the node says by itself; an error is thrown.
+    func nextPush() throws -> [RESPReply] {
+        if !pushes.isEmpty { return pushes.removeFirst() }
+        while true {
+            if case .push(let push) = try next() { return push }
+        }
+    }
+
     private func nextReply() throws -> RESPReply {
+        while true {
+            let reply = try next()
+            guard case .push(let push) = reply else { return reply }
+            pushes.append(push)
+        }
+    }
+
+    /// Whatever the node says next.
+    private func next() throws -> RESPReply {
         while true {
             let reply: RESPReply?
             do throws(MalformedReply) {
@@ -130,11 +160,15 @@ final class RESPClient {
                 throw RESPClientError(
                     description: "\(address) does not answer as a Smallworld node does")
             }
-            switch reply {
-            case nil: try receive()
-            case .push: continue
-            case .some(let reply): return reply
+            guard let reply else {
+                try receive()
+                continue
             }
+            guard case .error(let text) = reply else { return reply }
+            let isRefusal = ["NOAUTH", "NOPERM", "WRONGPASS"].contains { text.hasPrefix($0) }
+            throw RESPClientError(
+                description: "\(address) answered: \(text)"
+                    + (isRefusal ? "; a password helps: --\(passwordFlag)" : ""))
         }
     }
 

@@ -30,17 +30,22 @@ enum Status {
                 help: "Print one JSON object with status, members and links."),
         ], run: run)
 
-    static func connect(_ arguments: Arguments) throws -> RESPClient {
-        let address: RedisAddress
+    static func address(_ arguments: Arguments) throws(UsageError) -> RedisAddress {
         do throws(MeshNodeError) {
-            address = try RedisAddress(arguments["redis"] ?? "127.0.0.1:7379")
+            return try RedisAddress(arguments["redis"] ?? "127.0.0.1:7379")
         } catch {
             throw UsageError("redis: \(error)")
         }
+    }
+
+    static func connect(_ arguments: Arguments) throws -> RESPClient {
+        let address = try address(arguments)
         let password = try Secret.read(
             passwordFlag.name, arguments[passwordFlag.name],
             variable: NodeSubcommand.operatorVariable)
-        return try RESPClient(address, operatorPassword: password, seconds: 5)
+        return try RESPClient(
+            address, proof: password.map { ["AUTH", "operator", $0] } ?? [],
+            passwordFlag: passwordFlag.name, seconds: 5)
     }
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {

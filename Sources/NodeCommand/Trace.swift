@@ -5,11 +5,11 @@ import MeshTransport
 /// `smallworld trace`: which way a message would take.
 enum Trace {
     static let command = Command(
-        name: "trace", summary: "Show the way of a message to a user or channel.",
-        usage: "[user|channel] NAME [OPTIONS]",
+        name: "trace", summary: "Show the way of a message to a user, channel or room.",
+        usage: "[user|channel|room] NAME [OPTIONS]",
         introduction: """
-            Sends a probe from one node to every node that has the user or a subscriber of the
-            channel of this name, and prints the nodes on each way, the first hop first. The node
+            Sends a probe from one node to every node that has the user, a subscriber of the channel
+            or a member of the room of this name, and prints the nodes on each way, the first hop first. The node
             that is asked may have it itself: 0 hops. A node that has it and does not answer is
             named too.
             """,
@@ -21,16 +21,16 @@ enum Trace {
             Status.redisFlag, Status.passwordFlag,
             Flag(
                 name: "json", argument: nil,
-                help: "Print one JSON object with the ways to the user and to the channel;\n"
+                help: "Print one JSON object with the ways to user, channel and room;\n"
                     + "the path of a node that did not answer is null."),
         ], run: run)
 
     @Sendable private static func run(_ arguments: Arguments) throws -> Int32 {
-        var kinds = ["user", "channel"]
+        var kinds = ["user", "channel", "room"]
         var words = arguments.words
         if words.count == 2, kinds.contains(words[0]) { kinds = [words.removeFirst()] }
         guard words.count == 1 else {
-            throw UsageError("say what to trace: NAME, user NAME, or channel NAME")
+            throw UsageError("say what to trace: NAME, user NAME, channel NAME or room NAME")
         }
         let client = try Status.connect(arguments)
         var found: [(name: String, value: RESPReply)] = []

@@ -85,7 +85,7 @@ import Testing
         private static func later(_ record: MemberRecord) -> MemberRecord {
             var changed = record
             if (0..<16).contains(where: { isLater($0) && id($0) == record.id }) {
-                changed.capabilities.version = 3
+                changed.capabilities.version = Greeting.currentVersion + 1
             }
             return changed
         }

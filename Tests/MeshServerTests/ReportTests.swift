@@ -56,7 +56,7 @@ import Testing
         let samples = Self.samples(metrics)
         let expected = [
             "ready": "1", "members": "3", "links": "2", "clients": "2", "sessions": "0",
-            "patterns": "1",
+            "patterns": "1", "rooms": "0",
         ]
         for (name, value) in expected {
             #expect(fields[name] == value, "\(name)")

@@ -69,7 +69,7 @@ import Testing
         let reactor = try TestReactor()
         let client = try RESPClient(
             .network(HostPort(host: "127.0.0.1", port: reactor.redis.port)),
-            operatorPassword: nil, seconds: 5)
+            seconds: 5)
         guard case .map(let fields) = try client.call(["MESH.STATUS"]) else {
             Issue.record("the status is no map")
             return

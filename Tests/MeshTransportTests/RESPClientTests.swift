@@ -14,7 +14,7 @@ import Testing
     @Test func `a node's status is read and shown`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            Self.address(reactor.redis), operatorPassword: nil, seconds: 5)
+            Self.address(reactor.redis), seconds: 5)
         let status = try client.call(["MESH.STATUS"])
         #expect(status["ready"] == .integer(1))
         let report = Status.report(
@@ -39,7 +39,7 @@ import Testing
         try subscriber.subscribe("far")
         try first.waitForMetric("directory_entries", 1)
         let client = try RESPClient(
-            Self.address(first.redis), operatorPassword: nil, seconds: 5)
+            Self.address(first.redis), seconds: 5)
         let name = "test:\(second.mesh.port)"
         #expect(
             try client.call(["MESH.TRACE", "CHANNEL", "far"])
@@ -57,7 +57,7 @@ import Testing
     @Test func `an error reply is thrown in the node's words`() throws {
         let reactor = try TestReactor()
         let client = try RESPClient(
-            Self.address(reactor.redis), operatorPassword: nil, seconds: 5)
+            Self.address(reactor.redis), seconds: 5)
         #expect {
             _ = try client.call(["NOSUCH"])
         } throws: {
@@ -71,7 +71,7 @@ import Testing
         let address = Self.address(listeners.meshEndpoint)
         listeners.close()
         #expect {
-            _ = try RESPClient(address, operatorPassword: nil, seconds: 1)
+            _ = try RESPClient(address, seconds: 1)
         } throws: {
             "\($0)".contains("Is a node running there?")
         }
@@ -82,7 +82,7 @@ import Testing
             mesh: Endpoint(ipv4: 0x7F00_0001, port: 0), redis: nil, http: nil)
         #expect {
             _ = try RESPClient(
-                Self.address(listeners.meshEndpoint), operatorPassword: nil, seconds: 1)
+                Self.address(listeners.meshEndpoint), seconds: 1)
         } throws: {
             "\($0)".contains("no answer in time")
         }

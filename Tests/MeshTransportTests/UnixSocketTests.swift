@@ -206,10 +206,10 @@ import Testing
 
     @Test func `status asks over the socket`() throws {
         let reactor = try TestReactor()
-        let client = try RESPClient(.file(reactor.path), operatorPassword: nil, seconds: 5)
+        let client = try RESPClient(.file(reactor.path), seconds: 5)
         #expect(try client.call(["MESH.STATUS"])["ready"] == .integer(1))
         #expect {
-            _ = try RESPClient(.file(reactor.path + "x"), operatorPassword: nil, seconds: 5)
+            _ = try RESPClient(.file(reactor.path + "x"), seconds: 5)
         } throws: {
             "\($0)".hasPrefix("cannot connect to unix:\(reactor.path)x: No such file")
         }

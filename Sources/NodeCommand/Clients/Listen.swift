@@ -1,0 +1,112 @@
+import Glibc
+import MeshGateway
+
+/// `smallworld sub` and `watch`: what comes, line by line, until the program is stopped.
+enum Listen {
+    private static let count = Flag(
+        name: "count", argument: "N", help: "End with 0 after N lines (never).")
+
+    static let subscription = Command(
+        name: "sub", summary: "Print what comes on channels, in rooms, and to a user.",
+        usage: "[CHANNEL...] [OPTIONS]",
+        introduction: """
+            Subscribes to the channels, joins the rooms and is attached as the user, on one
+            connection. Prints each message as a line: channel, user or room, the name, the
+            message. With --user the rooms are joined as that user, who is seen there; without,
+            nobody is seen.
+            """,
+        closing: """
+            Ends with 0 when it is stopped by SIGINT or SIGTERM, and with 1 if the node ends the
+            connection. A message that is no text in UTF-8 is shown with U+FFFD in it.
+            """,
+        flags: ClientFlags.common + [
+            Flag(
+                name: "pattern", argument: "PATTERN", isRepeatable: true,
+                help: "Channels whose names match, as by PSUBSCRIBE; repeat it for several."),
+            Flag(
+                name: "room", argument: "ROOM", isRepeatable: true,
+                help: "Join this room; repeat it for several."),
+            Flag(name: "user", argument: "USER", help: "What is sent to this user."),
+            count, ClientFlags.json,
+        ], run: subscribe)
+
+    static let watch = Command(
+        name: "watch", summary: "Print when users come and go.", usage: "USER... [OPTIONS]",
+        introduction: """
+            Prints a line for each user now, and whenever its first connection anywhere comes or
+            its last one goes: the user, online or offline.
+            """,
+        closing: """
+            Ends with 0 when it is stopped by SIGINT or SIGTERM, and with 1 if the node ends the
+            connection.
+            """,
+        flags: ClientFlags.common + [count, ClientFlags.json], run: watch)
+
+    @Sendable private static func subscribe(_ arguments: Arguments) throws -> Int32 {
+        let patterns = arguments.flags["pattern"] ?? []
+        let rooms = arguments.flags["room"] ?? []
+        guard
+            !arguments.words.isEmpty || !patterns.isEmpty || !rooms.isEmpty || arguments.has("user")
+        else { throw UsageError("say what to listen to: channels, --pattern, --room or --user") }
+        let lineCount = try arguments.integer("count", 1...Int.max)
+        let client = try ClientFlags.connect(arguments)
+        ClientFlags.endWellWhenStopped()
+        if let user = arguments["user"] { _ = try client.call(["MESH.ATTACH", user]) }
+        for room in rooms {
+            _ = try client.call(["MESH.JOIN", room] + (arguments.has("user") ? [] : ["HIDDEN"]))
+        }
+        if !patterns.isEmpty { try client.send(["PSUBSCRIBE"] + patterns) }
+        if !arguments.words.isEmpty { try client.send(["SUBSCRIBE"] + arguments.words) }
+        return try follow(client, lineCount) { push in
+            let texts = push.map(\.shown)
+            switch (texts.first, texts.count) {
+            case ("message", 3): return line("channel", texts[1], texts[2], arguments)
+            case ("pmessage", 4): return line("channel", texts[2], texts[3], arguments)
+            case ("user", 3), ("room", 3): return line(texts[0], texts[1], texts[2], arguments)
+            default: return nil
+            }
+        }
+    }
+
+    private static func line(
+        _ kind: String, _ name: String, _ message: String, _ arguments: Arguments
+    ) -> String {
+        guard arguments.has("json") else { return "\(kind) \(name) \(message)" }
+        return JSONText.text(
+            .map([
+                (name: kind, value: .text(name)), (name: "message", value: .text(message)),
+            ]))
+    }
+
+    @Sendable private static func watch(_ arguments: Arguments) throws -> Int32 {
+        guard !arguments.words.isEmpty else { throw UsageError("say which users to watch") }
+        let lineCount = try arguments.integer("count", 1...Int.max)
+        let client = try ClientFlags.connect(arguments)
+        ClientFlags.endWellWhenStopped()
+        try client.send(["MESH.WATCH"] + arguments.words)
+        return try follow(client, lineCount) { push in
+            let texts = push.map(\.shown)
+            guard texts.first == "presence", texts.count >= 3 else { return nil }
+            guard arguments.has("json") else { return "\(texts[1]) \(texts[2])" }
+            return JSONText.text(
+                .map([
+                    (name: "user", value: .text(texts[1])),
+                    (name: "online", value: .integer(texts[2] == "online" ? 1 : 0)),
+                ]))
+        }
+    }
+
+    /// Prints what is made of each push, as long as the connection stands.
+    private static func follow(
+        _ client: RESPClient, _ lineCount: Int?, _ line: ([RESPReply]) -> String?
+    ) throws -> Int32 {
+        client.waitForever()
+        var printed = 0
+        while lineCount.map({ printed < $0 }) ?? true {
+            guard let line = line(try client.nextPush()) else { continue }
+            ClientFlags.write(line)
+            printed += 1
+        }
+        return 0
+    }
+}
