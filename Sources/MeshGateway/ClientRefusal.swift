@@ -29,7 +29,6 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case neitherOnNorOff
         case unknownOption
         case unknownPolicy
-        case unknownPublishOption
         case unknownTraceTarget
         case unknownAttachment
         /// The bytes cannot be a session's token.

@@ -45,11 +45,9 @@ extension Hub {
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
         var localCount = topic.isNone ? 0 : receiverCount(topic)
-        if message.body == .room {
-            localCount -= leavesOut(publication, topic, client) ? 1 : 0
-        }
         let hasPatterns = message.body.matchesPatterns && patterns.count > 0
         if hasPatterns { localCount += countMatched(message.name, input) }
+        if publication.skipsSender { localCount -= copies(topic, hasPatterns, for: client) }
         let slot = client.slot
         if clients[slot].flags.intersection([.open, .muted, .doomed]) == .open, answers {
             let countsNodes = message.body == .user || message.body == .room
@@ -58,13 +56,13 @@ extension Hub {
             clients[slot].output.appendInteger(reply)
             wrote(client)
         }
+        if publication.skipsSender {
+            fanOut(message, topic, hasPatterns, input, id, except: client)
+            return localCount + nodeCount
+        }
         if !topic.isNone {
-            if message.body == .room, leavesOut(publication, topic, client) {
-                fanOut(topic, message, input, id, except: client)
-            } else {
-                fanOut(
-                    topic, MessageWord(message.body), message.name, message.payload, input, id)
-            }
+            fanOut(
+                topic, MessageWord(message.body), message.name, message.payload, input, id)
         }
         if hasPatterns {
             fanOutToPatterns(message.key, message.name, message.payload, input, id)
@@ -215,27 +213,54 @@ extension Hub {
         fanOutFrame(topic, word, name, payload, input, id)
     }
 
-    /// Whether the sender of a room's message would get it, and does not want it.
+    /// The copies of the message at hand that the client would get itself.
     @inline(never)
-    private mutating func leavesOut(
-        _ publication: Publication, _ room: TopicIndex, _ sender: ClientIndex
-    ) -> Bool {
-        !publication.isEchoed && !room.isNone && !registry.find(Receiver(sender), room).isNone
+    private mutating func copies(
+        _ topic: TopicIndex, _ hasPatterns: Bool, for client: ClientIndex
+    ) -> Int {
+        func listens(_ topic: TopicIndex) -> Bool {
+            !registry.find(Receiver(client), topic).isNone
+        }
+        var count = !topic.isNone && listens(topic) ? 1 : 0
+        if hasPatterns {
+            for number in patterns.matched where listens(patterns.topic(of: number)) { count += 1 }
+        }
+        return count
     }
 
-    /// A message of this node for a room's members but one.
+    /// A message of a client of this node for all that listen here but the client.
     @inline(never)
     private mutating func fanOut(
-        _ room: TopicIndex, _ message: OutgoingMessage, _ input: Span<UInt8>, _ id: MessageID,
-        except sender: ClientIndex
+        _ message: OutgoingMessage, _ topic: TopicIndex, _ hasPatterns: Bool,
+        _ input: Span<UInt8>, _ id: MessageID, except sender: ClientIndex
     ) {
-        label = FrameLabel(MessageTitle(.room, registry.topics[room].key, id: id))
-        label.parts = frame.encode(.room, message.name, message.payload, input)
-        var index = registry.topics[room].first
+        if !topic.isNone {
+            let word = MessageWord(message.body)
+            label = FrameLabel(MessageTitle(word.kind, registry.topics[topic].key, id: id))
+            label.parts = frame.encode(word, message.name, message.payload, input)
+            copyFrame(registry.topics[topic].first, except: sender)
+        }
+        guard hasPatterns else { return }
+        for index in patterns.matched.indices {
+            let topic = patterns.topic(of: patterns.matched[index])
+            label = FrameLabel(MessageTitle(message.key, under: topic, id: id))
+            label.parts = registry.topics.withName(topic) {
+                frame.encode(under: $0, message.name, message.payload, input)
+            }
+            copyFrame(registry.topics[topic].first, except: sender)
+        }
+        frame.removeAll()
+    }
+
+    /// See `copyFrame`.
+    private mutating func copyFrame(_ first: SubscriptionIndex, except sender: ClientIndex) {
+        var index = first
         while !index.isNone {
             let subscription = registry.subscription(index)
             if subscription.receiver.client != sender {
-                copyFrame(toClient: subscription.receiver.client)
+                subscription.receiver.isClient
+                    ? copyFrame(toClient: subscription.receiver.client)
+                    : receive(subscription.receiver.mailbox)
             }
             index = subscription.nextInTopic
         }

@@ -16,8 +16,8 @@ public struct Publication: Sendable {
     public var topic: TopicIndex
     /// The slices point into `Gateway.decodedLine`, not into the driver's input.
     public var isDecoded = false
-    /// Of a room's message: its sender's connection gets it too, if it is in the room.
-    public var isEchoed = false
+    /// The sender's connection does not get it, though it listens.
+    public var skipsSender = false
     /// The client as its node knows it; strangers do not get so far.
     public var principal = Principal.standard
 }

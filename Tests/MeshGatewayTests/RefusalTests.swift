@@ -13,7 +13,7 @@ private let samples: [ClientRefusal] = {
     let syntax: [ClientRefusal.Syntax] =
         [
             .unknownArgument, .argumentCount(command: text), .notAnInteger, .user(bytesMax: .max),
-            .neitherOnNorOff, .unknownOption, .unknownPolicy, .unknownPublishOption,
+            .neitherOnNorOff, .unknownOption, .unknownPolicy,
             .unknownTraceTarget,
             .unknownAttachment, .notAToken, .usage(text), .metadata(bytesMax: .max), .notAPlace,
             .pageSize(max: .max), .notASid, .reason(bytesMax: .max),

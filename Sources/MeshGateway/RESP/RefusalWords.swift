@@ -36,7 +36,6 @@ extension ClientRefusal.Syntax {
         case .unknownPolicy:
             "ERR syntax error: MESH.POLICY "
                 + SlowConsumerPolicy.allCases.map(\.name).joined(separator: "|")
-        case .unknownPublishOption: "ERR syntax error: after the payload there may be VOLATILE"
         case .unknownTraceTarget: "ERR syntax error: MESH.TRACE USER|CHANNEL|ROOM name"
         case .unknownAttachment:
             "ERR syntax error: MESH.ATTACH user [META metadata] [SESSION [COUNTED] | "

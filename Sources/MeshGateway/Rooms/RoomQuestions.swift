@@ -92,7 +92,7 @@ struct RoomQuestion {
     /// Nodes with members.
     var tellerCount = 0
     /// The users, by their keys, as far as all nodes have told them.
-    var keys: Set<UInt64> = []
+    var userKeys: Set<UInt64> = []
     var areKeysComplete = true
     /// An order has made members here.
     var joinsHere = false
@@ -163,7 +163,7 @@ extension Hub {
         var question = RoomQuestion(kind: .count, name: askedName(room, .room, .room))
         let roll = roll(of: room)
         question.count(members: roll.members.count, users: roll.userCount)
-        forEachUser(in: roll) { question.keys.insert($0.rawValue) }
+        forEachUser(in: roll) { question.userKeys.insert($0.rawValue) }
         question.areKeysComplete = roll.userCount <= RoomQuestion.keysMax
         return ask(question, client) {
             $0.append(RoomTag.count)
@@ -301,7 +301,7 @@ extension Hub {
         for index in 0..<keyCount {
             let at = start + 8 + index * 6
             let low = UInt64(input.load(UInt32.self, at: at))
-            room.keys.insert(UInt64(input.load(UInt16.self, at: at + 4)) << 32 | low)
+            room.userKeys.insert(UInt64(input.load(UInt16.self, at: at + 4)) << 32 | low)
         }
         return true
     }
@@ -371,7 +371,7 @@ extension Hub {
             // Users of one node are told apart there.
             let users =
                 room.tellerCount <= 1
-                ? room.userCount : room.areKeysComplete ? room.keys.count : nil
+                ? room.userCount : room.areKeysComplete ? room.userKeys.count : nil
             return .memberCount(room.memberCount, users: users, missing: room.missing)
         case .order:
             if let first = room.missing.first {

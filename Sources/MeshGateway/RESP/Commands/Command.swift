@@ -292,8 +292,9 @@ struct CommandSpec {
         ),
         CommandSpec(
             .meshPublish, "mesh.publish", -3, [.mesh],
-            "MESH.PUBLISH channel payload [VOLATILE]: as PUBLISH; a volatile message is sent once "
-                + "and not again when it is lost."),
+            "MESH.PUBLISH channel payload [VOLATILE] [NOECHO]: as PUBLISH; a volatile message is "
+                + "sent once and not again when it is lost; without an echo this connection does "
+                + "not get it, though it listens."),
         CommandSpec(
             .meshPolicy, "mesh.policy", -1, [.subscribed],
             "MESH.POLICY [disconnect|drop-oldest|drop-newest|latest]: what becomes of this "

@@ -427,7 +427,7 @@ extension Gateway {
         case .meshLinks: return asks(.links)
         case .meshStatus: return asks(.status)
         case .meshTrace: return trace(input, client)
-        case .meshPublish: return publishVolatile(.channel, input, client)
+        case .meshPublish: return publishWithOptions(.channel, input, client)
         case .meshPolicy: choosePolicy(input, client)
         case .meshMoves, .meshReports, .meshGaps: chooseNotices(command, input, client)
         case .meshOption: chooseConfirmation(input, client)

@@ -76,23 +76,28 @@ extension Gateway {
 
     mutating func send(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<2, input, client) else { return .handled }
-        return publishVolatile(.user, input, client)
+        return publishWithOptions(.user, input, client)
     }
 
-    /// MESH.SEND and MESH.PUBLISH: a third argument can be VOLATILE.
-    mutating func publishVolatile(
+    /// MESH.SEND and MESH.PUBLISH: behind the payload there can be VOLATILE, and NOECHO for a channel.
+    mutating func publishWithOptions(
         _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
-        var isVolatile = false
-        if arguments.count > 3 {
-            guard arguments.count == 4, equals(3, "volatile", input) else {
-                return answer(client, .refused(.syntax(.unknownPublishOption)))
+        var (isVolatile, skipsSender) = (false, false)
+        for index in 3..<max(3, arguments.count) {
+            if equals(index, "volatile", input), !isVolatile {
+                isVolatile = true
+            } else if body == .channel, equals(index, "noecho", input), !skipsSender {
+                skipsSender = true
+            } else {
+                return answer(
+                    client, .refused(usage(body == .channel ? .meshPublish : .meshSend)))
             }
-            isVolatile = true
         }
         let request = publish(body, input, client)
-        guard isVolatile, case .publish(var publication) = request else { return request }
-        publication.message.isVolatile = true
+        guard case .publish(var publication) = request else { return request }
+        publication.message.isVolatile = isVolatile
+        publication.skipsSender = skipsSender
         return .publish(publication)
     }
 

@@ -102,7 +102,7 @@ extension Gateway {
         let request = publish(.room, input, client)
         guard case .publish(var publication) = request else { return request }
         publication.message.isVolatile = isVolatile
-        publication.isEchoed = isEchoed
+        publication.skipsSender = !isEchoed
         return .publish(publication)
     }
 
