@@ -9,9 +9,9 @@ enum Trace {
         usage: "[user|channel|room] NAME [OPTIONS]",
         introduction: """
             Sends a probe from one node to every node that has the user, a subscriber of the channel
-            or a member of the room of this name, and prints the nodes on each way, the first hop first. The node
-            that is asked may have it itself: 0 hops. A node that has it and does not answer is
-            named too.
+            or a member of the room of this name, and prints the nodes on each way, the first hop
+            first. The node that is asked may have it itself: 0 hops. A node that has it and does
+            not answer is named too.
             """,
         closing: """
             Ends with 0 if all nodes that have it answered, and with 1 if one did not, if no node
