@@ -7,6 +7,8 @@
 //     channel          3     1            ✓               –       subscribers
 //     shard channel    4     2            –               –       subscribers
 //     pattern          5     –            –               –       subscribers
+//     service          6     6            –               –       providers
+//     reply            –     7            –               –       nodes
 //     control          –     4            –               –       nodes
 //     session          –    10            –               –       nodes
 //     part             –    12            –               –       nodes
@@ -19,6 +21,7 @@ public enum KeyKind: UInt8, Sendable, CaseIterable {
     case channel = 3
     case shardChannel = 4
     case pattern = 5
+    case service = 6
 }
 
 /// The content of a `.routed` frame.
@@ -33,17 +36,22 @@ public enum RoutedBody: UInt8, Sendable {
     case control = 4
     /// For the members of room `name`.
     case room = 5
+    /// For one node that has providers of service `name`: a request to it, or word that nobody awaits one
+    /// any more.
+    case request = 6
+    /// For the node that has asked; the name is empty.
+    case reply = 7
     /// The payload is for the driver of the node itself; the name is empty. In the bulk lane alone.
     case session = 10
     /// The payload is a part of a large message for clients (`Part`); the name is empty. In the bulk
     /// lane alone.
     case part = 12
 
-    /// It goes to clients, by its name.
+    /// It goes to the clients' side of a node: by its name, but for requests and replies.
     @inlinable public var isForClients: Bool {
         @inline(__always) get {
             switch self {
-            case .channel, .shardChannel, .user, .room: true
+            case .channel, .shardChannel, .user, .room, .request, .reply: true
             case .control, .session, .part: false
             }
         }
@@ -57,7 +65,8 @@ public enum RoutedBody: UInt8, Sendable {
             case .shardChannel: .shardChannel
             case .user: .user
             case .room: .room
-            case .control, .session, .part: nil
+            case .request: .service
+            case .control, .reply, .session, .part: nil
             }
         }
     }
@@ -75,7 +84,7 @@ public enum RoutedBody: UInt8, Sendable {
 
 /// The two ways of what one node sends to another, side by side: nothing in one waits for the other.
 public enum Lane: Sendable {
-    /// Messages to users, rooms and channels.
+    /// Messages to users, rooms and channels, requests and their replies.
     case messages
     /// Sessions that move, and large messages in parts: they may wait.
     case bulk

@@ -67,7 +67,7 @@ extension Node {
     }
 
     @inline(__always)
-    private mutating func publishToOne(
+    mutating func publishToOne(
         _ index: MemberIndex, _ message: OutgoingMessage, _ bytes: Span<UInt8>,
         _ outcome: inout PublishOutcome, _ effects: inout EffectBuffer
     ) {

@@ -9,11 +9,13 @@ enum TopicKind: UInt8, CaseIterable {
     case channel = 3
     case shardChannel = 4
     case pattern = 5
+    /// Its subscribers are providers.
+    case service = 6
     /// Of a user, to be told of its coming and going. Known here alone, so its number leaves room for
     /// more kinds of keys.
     case watch = 16
 
-    static let count = 6
+    static let count = 7
 
     /// From 0 up to `count`, for tables.
     @inline(__always)
@@ -28,6 +30,7 @@ enum TopicKind: UInt8, CaseIterable {
         case .channel: .channel
         case .shardChannel: .shardChannel
         case .pattern: .pattern
+        case .service: .service
         }
     }
 
@@ -39,7 +42,7 @@ enum TopicKind: UInt8, CaseIterable {
         case .shardChannel: self = .shardChannel
         case .user: self = .user
         case .room: self = .room
-        case .control, .session, .part: return nil
+        case .control, .request, .reply, .session, .part: return nil
         }
     }
 }

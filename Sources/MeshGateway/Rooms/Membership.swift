@@ -211,7 +211,7 @@ extension Hub {
             var units = Int.max
             _ = leaveRooms(attachment, &units)
             registry.members.detach(attachment)
-        case .channel, .shardChannel, .pattern, .watch: break
+        case .channel, .shardChannel, .pattern, .service, .watch: break
         }
     }
 

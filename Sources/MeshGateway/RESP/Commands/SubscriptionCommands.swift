@@ -207,7 +207,7 @@ private enum Confirmation {
         case .pattern: "$10\r\npsubscribe\r\n"
         case .shardChannel: "$10\r\nssubscribe\r\n"
         case .watch: "$5\r\nwatch\r\n"
-        case .user, .room: preconditionFailure("users are attached without confirmation")
+        case .user, .room, .service: preconditionFailure("users are attached without confirmation")
         }
     }
 
@@ -217,7 +217,7 @@ private enum Confirmation {
         case .pattern: "$12\r\npunsubscribe\r\n"
         case .shardChannel: "$12\r\nsunsubscribe\r\n"
         case .watch: "$7\r\nunwatch\r\n"
-        case .user, .room: preconditionFailure("users are detached without confirmation")
+        case .user, .room, .service: preconditionFailure("users are detached without confirmation")
         }
     }
 }
