@@ -17,6 +17,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
     case redis(Redis)
     case script(Scripts)
     case room(Rooms)
+    case request(Requests)
 
     /// The command is not as it should be, whatever the state of node and client.
     enum Syntax: Equatable, Sendable {
@@ -142,6 +143,22 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case notBusy
         case readOnly
         case noFunction
+    }
+
+    /// Refusals of requests, and of what providers do.
+    enum Requests: Equatable, Sendable {
+        case usage(Usage)
+        case serviceName(bytesMax: Int)
+        case tag(bytesMax: Int)
+        /// Another open request of the connection has the same tag.
+        case tagInUse
+        case timeout(millisecondsMax: Int)
+        case concurrency(max: Int)
+        case tooMany(Int, Holder)
+        case tooManyBytes(max: Int)
+        case tooManyServices(Int)
+        /// The end of a request without an answer.
+        case ended(RequestOutcome, service: [UInt8])
     }
 
     /// Refusals of commands that are there for Redis's sake, which no other protocol has.

@@ -135,7 +135,9 @@ extension Hub {
         _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, _ input: Span<UInt8>,
         id: MessageID
     ) -> Int {
-        guard let kind = TopicKind(body) else { return 0 }
+        guard let kind = TopicKind(body) else {
+            return receivePosted(body, key, name, payload, input, from: id.origin)
+        }
         if body.matchesPatterns, patterns.count > 0 {
             return deliverToPatterns(kind, key, name: name, payload: payload, input, id: id)
         }

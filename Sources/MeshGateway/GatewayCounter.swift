@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 44>
+public typealias GatewayCounters = Counters<GatewayCounter, 57>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
@@ -68,4 +68,18 @@ public enum GatewayCounter: String, CounterName {
     case authenticationFailures = "AUTH and HELLO with a wrong password."
     case keyspaceNotificationsAsked =
         "CONFIG SET notify-keyspace-events: there are no keys here that could notify."
+    case requestsAnswered = "(unshown) Requests that were answered; all are shown by outcome."
+    case requestsRejected = "(unshown) Requests that every provider rejected."
+    case requestsFailed = "(unshown) Requests that a provider failed."
+    case requestsBusy = "(unshown) Requests that every node had too many of."
+    case requestsUnserved = "(unshown) Requests that nobody served."
+    case requestsDied = "(unshown) Requests whose provider died with them."
+    case requestsTimedOut = "(unshown) Requests whose time was over first."
+    case requestsCancelled = "(unshown) Requests whose asker gave them up, or has gone."
+    case requestAttempts = "Requests of local clients sent to nodes, to each again."
+    case requestsGiven = "Requests given to local providers."
+    case repliesLate = "Replies that nobody awaited any more."
+    case repliesLost =
+        "Replies that could not be sent: their node was gone, or too much was on its way."
+    case postsMalformed = "Requests and replies of other nodes that could not be read."
 }

@@ -1,3 +1,5 @@
+import MeshCore
+
 /// The things that a gateway leaves for its driver, which empties what it has seen to.
 public struct GatewayOutbox {
     /// Of the directory, since the driver last looked: after each call of `next` and `close`.
@@ -21,6 +23,8 @@ public struct GatewayOutbox {
     public var complaints: [ClientTrouble] = []
     /// Clients that waited for a session which has come: the driver goes on with their input.
     package var resumable: [ClientIndex] = []
+    /// Requests and replies, in order.
+    public var posts = FIFO<Post>()
     /// CONFIG SET has changed something that the driver looks after (`Hub.settings`).
     public var hasNewSettings = false
 }

@@ -92,10 +92,13 @@ public struct Hub: ~Copyable {
     var mailboxes = SlotTable<SessionMailbox>()
     var questions: OpenQuestions
     var userCharges = UserCharges()
+    var openRequests: OpenRequests
+    var services = Services()
 
     init(_ configuration: GatewayConfiguration, hasher: KeyHasher, secret: KeyHasher) {
         sessions = UserSessions(tokens: SessionTokenSource(secret))
         questions = OpenQuestions(secret)
+        openRequests = OpenRequests(seed: secret.digest(prefix: 4, [UInt8]().span, 0, 0))
         self.configuration = configuration
         self.hasher = hasher
         outputAlarm = configuration.outputAlarm
@@ -153,6 +156,8 @@ public struct Hub: ~Copyable {
         let slot = client.slot
         precondition(clients[slot].flags.contains(.open), "client \(client) is not open")
         keepSessions(client, isClosing: true)
+        abandonRequests(of: client)
+        endProvider(client)
         let doubts = clients[slot].parted.isEmpty ? [] : judge(client, parting)
         // Its questions are still answered, to nobody: `finished` finds another id.
         let isDirty = clients[slot].flags.contains(.dirty)

@@ -8,6 +8,10 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case attach
     /// What is done with the connections of a user, wherever they are.
     case order
+    /// Asking providers of services.
+    case request
+    /// Being one.
+    case serve
     /// Being told when users come and go.
     case watch
     /// Questions about others' subscriptions and users, which the mesh answers.

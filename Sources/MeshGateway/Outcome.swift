@@ -5,6 +5,8 @@ import MeshWire
 enum Outcome {
     case done
     case refused(ClientRefusal)
+    /// The answer to a request.
+    case bytes([UInt8])
     /// How many it was about, or how many are left.
     case count(Int)
     /// The token to show for a session next.
@@ -39,6 +41,12 @@ enum Push {
     case moved(address: String, within: Delay)
     /// What was ordered has been done to its attachment to this user. Text: the room, or the reason.
     case order(Order, user: [UInt8], text: [UInt8])
+    /// A request that this client is to answer.
+    case request(RequestID, service: [UInt8], payload: [UInt8])
+    /// Nobody awaits that request any more.
+    case cancel(RequestID, CancelReason)
+    /// The end of a request that this client has made under a tag.
+    case reply(tag: [UInt8], RequestOutcome)
 }
 
 /// The reason why a message was not delivered.

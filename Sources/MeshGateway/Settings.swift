@@ -47,7 +47,8 @@ extension Hub {
         for slot in clients.slots {
             guard clients[slot].flags.intersection([.open, .doomed, .ending, .asking]) == .open,
                 clients[slot].lists.isEmpty,
-                (now - clients[slot].identity.lastSeenAt).milliseconds / 1_000 > Int64(most)
+                (now - clients[slot].identity.lastSeenAt).milliseconds / 1_000 > Int64(most),
+                openRequests.count(of: ClientIndex(slot)) == 0
             else { continue }
             idle.append(ClientIndex(slot))
         }

@@ -35,6 +35,7 @@ extension Hub {
         sender: UInt64, _ body: RoutedBody, _ key: Key, name: Slice, to node: NodeID,
         _ bytes: Span<UInt8>, count: Int
     ) {
+        if body == .request { return requestUndelivered(sender, to: node) }
         let client = sender == 0 ? nil : client(tagged: sender)
         noteTrouble(.undelivered, by: UInt64(count), of: client)
         guard let client else { return }

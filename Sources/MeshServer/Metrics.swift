@@ -74,6 +74,9 @@ extension Server {
             "slow_consumer_disconnected_total", "counter",
             "Clients ended because they read too slowly.",
             [("{policy=\"disconnect\"}", String(clients[.clientsOverdue]))])
+        add(
+            "requests_total", "counter", "Requests of local clients that have ended, by outcome.",
+            requestOutcomes(clients).map { ("{outcome=\"\($0.outcome)\"}", String($0.count)) })
         let sizes = node.tableSizes()
         add(
             "build_info", "gauge", "Which node and version this is.",
@@ -98,6 +101,13 @@ extension Server {
         gauge(
             "sessions_waiting", "Sessions without a connection.",
             edge.gateway.hub.waitingSessionCount)
+        gauge(
+            "requests_open", "Requests of local clients that have not ended.",
+            edge.gateway.hub.openRequestCount)
+        let services = edge.gateway.hub.serviceCounts
+        gauge("services", "Services that local clients serve.", services.services)
+        gauge(
+            "requests_taken", "Requests that local providers have or will get.", services.requests)
         gauge("http_connections", "HTTP connections.", facts.httpConnectionCount)
         let links = node.linkStatuses()
         func perLink(
@@ -135,4 +145,14 @@ extension Server {
         }
         return text
     }
+}
+
+/// The counters of requests, by outcome.
+private func requestOutcomes(_ counters: GatewayCounters) -> [(outcome: String, count: UInt64)] {
+    [
+        ("answered", counters[.requestsAnswered]), ("rejected", counters[.requestsRejected]),
+        ("failed", counters[.requestsFailed]), ("busy", counters[.requestsBusy]),
+        ("noservice", counters[.requestsUnserved]), ("died", counters[.requestsDied]),
+        ("timeout", counters[.requestsTimedOut]), ("cancelled", counters[.requestsCancelled]),
+    ]
 }

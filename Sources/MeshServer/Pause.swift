@@ -168,6 +168,14 @@ extension Server {
         return true
     }
 
+    /// The same for requests and replies of a client. One that stands still keeps nobody from those to others.
+    mutating func heed(_ congestion: Congestion, by client: ClientIndex) -> Bool {
+        let cause = Pause.Cause.mesh(congestion, isShared: true)
+        guard isCongested(cause) else { return false }
+        pausePublisher(client, cause)
+        return true
+    }
+
     private mutating func isCongested(_ cause: Pause.Cause) -> Bool {
         switch cause {
         case .mesh(let congestion, let isShared):

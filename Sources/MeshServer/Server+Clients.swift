@@ -92,6 +92,11 @@ extension Server {
         let before = edge.gateway.hub.outputCount(client)
         let request = edge.gateway.carryOut(bytes, at: &offset, from: client, now: now)
         if !edge.gateway.hub.outbox.changes.isEmpty { applyChanges(&effects) }
+        if edge.gateway.hub.hasRequestWork, let congestion = settleRequests(&effects),
+            heed(congestion, by: client)
+        {
+            return .paused
+        }
         switch request {
         case .handled: break
         case .ask(let query, let question): ask(query, question, &effects)

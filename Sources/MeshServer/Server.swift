@@ -294,6 +294,7 @@ public struct Server: ~Copyable {
     ) {
         edge.gateway.hub.now = now
         switch effect {
+        case .log(.memberLeft(let id)): edge.gateway.hub.nodeLeft(id)
         case .send, .dial, .close, .log, .takenBack, .resolveSeeds: break
         case .deliver(let body, let number, let key, let name, let payload, let id):
             if servesClients {
@@ -416,6 +417,8 @@ public struct Server: ~Copyable {
                 }
             } else if !own.isEmpty {
                 advanceOwn(&effects)
+            } else if edge.gateway.hub.hasRequestWork {
+                _ = settleRequests(&effects)
             } else if let part = edge.gateway.hub.nextPart() {
                 send(part, &effects)
             } else if edge.gateway.hub.hasFreshConfirmations {

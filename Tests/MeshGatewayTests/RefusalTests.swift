@@ -84,6 +84,20 @@ private let samples: [ClientRefusal] = {
         + sessions.map { .session($0) } + states.map { .state($0) }
         + transactions.map { .transaction($0) } + redis.map { .redis($0) }
         + scripts.map { .script($0) } + ClientRefusal.Rooms.allCases.map { .room($0) }
+        + requests.map { .request($0) }
+}()
+
+private let requests: [ClientRefusal.Requests] = {
+    let outcomes: [RequestOutcome] = [
+        .rejected([]), .rejected(hostile), .failed([]), .failed(hostile), .busy, .noService, .died,
+        .timedOut, .cancelled,
+    ]
+    return [
+        .serviceName(bytesMax: .max), .tag(bytesMax: .max), .tagInUse,
+        .timeout(millisecondsMax: .max), .concurrency(max: .max), .tooMany(.max, .connection),
+        .tooMany(.max, .node), .tooManyBytes(max: .max), .tooManyServices(.max),
+    ] + ClientRefusal.Usage.allCases.map { .usage($0) }
+        + outcomes.map { .ended($0, service: Array(hostile.prefix(512))) }
 }()
 
 @Suite struct `Refusals in RESP` {
@@ -105,7 +119,9 @@ private let samples: [ClientRefusal] = {
             words == [
                 "ERR", "NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "EXECABORT", "LOADING",
                 "TRYAGAIN", "OOM", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
-                "LIMIT", "NOUSER", "AMBIGUOUS", "TIMEOUT", "UNSUPPORTED",
+                "LIMIT", "NOUSER", "AMBIGUOUS", "TIMEOUT", "UNSUPPORTED", "REJECTED", "FAILED",
+                "BUSY",
+                "NOSERVICE", "DIED", "CANCELLED",
             ])
     }
 

@@ -39,6 +39,7 @@ import Testing
         (.publish, "MESH.SEND ann x"),
         (.publish, "MESH.PUBLISH a x VOLATILE"), (.subscribe, "SUBSCRIBE a"),
         (.subscribe, "PSUBSCRIBE a*"), (.subscribe, "SSUBSCRIBE a"), (.attach, "MESH.ATTACH ann"),
+        (.request, "MESH.REQUEST SERVICE a x"), (.serve, "MESH.SERVE a"),
         (.watch, "MESH.WATCH ann"), (.locate, "PUBSUB NUMSUB a"), (.locate, "MESH.WHERE ann"),
         (.locate, "MESH.ONLINE ann"), (.survey, "MESH.TRACE USER ann"), (.inspect, "INFO"),
         (.survey, "MESH.MEMBERS"), (.survey, "MESH.LINKS"),

@@ -189,6 +189,10 @@ struct CalmWork {
         case .answersCut, .answersMalformed, .authenticationFailures: never
         case .ordersCarriedOut: never
         case .keyspaceNotificationsAsked, .connectionsOfHostsRefused: never
+        // Nobody asks.
+        case .requestsAnswered, .requestsRejected, .requestsFailed, .requestsBusy: never
+        case .requestsUnserved, .requestsDied, .requestsTimedOut, .requestsCancelled: never
+        case .requestAttempts, .requestsGiven, .repliesLate, .repliesLost, .postsMalformed: never
         }
     }
 

@@ -12,6 +12,8 @@ struct MemoryAccount {
     /// Messages that have left since are not taken off.
     var sessions = 0
     var sessionsSince = 0
+    /// Requests of this node's clients that have not ended, and those that wait for providers here.
+    var requests = 0
 }
 
 /// The parts of a client's in `MemoryAccount`.

@@ -7,6 +7,7 @@
 ///             │       └─ 1/8, at most 256 MiB: those of sessions without a connection
 ///             ├─ 1/8, at most 256 MiB: commands that have not come whole: beyond it the longest are
 ///             │       given up
+///             ├─ 1/16, at most 128 MiB: requests: beyond it no more are taken
 ///             └─ the rest: links, flows and tables
 ///
 /// A bound for one client that is large enough for all of them together is none: ten thousand times 32 MiB
@@ -37,6 +38,8 @@ public struct MemoryShares: Sendable {
     var sessions: Int { min(total / 8, Self.shareMax) }
     /// Commands of which more is to come: the largest message that there is room for fits.
     var input: Int { min(total / 8, Self.shareMax) + 1 << 20 }
+    /// Requests that have not ended, and requests that wait for providers. One at a time may be larger.
+    var requests: Int { min(total / 16, Self.shareMax / 2) }
     /// The largest message that this much memory has room for.
     public var messageMax: Int { total / 8 }
 

@@ -167,6 +167,10 @@ extension ByteQueue {
             appendBulk(user)
             appendBulk(order.word)
             appendBulk(text)
+        case .request(let id, let service, let payload):
+            appendRequest(id, service, payload, isRESP3: isRESP3)
+        case .cancel(let id, let reason): appendCancel(id, reason, isRESP3: isRESP3)
+        case .reply(let tag, let outcome): appendReply(tag, outcome, isRESP3: isRESP3)
         }
     }
 
@@ -184,6 +188,7 @@ extension ByteQueue {
     mutating func append(_ outcome: Outcome, isRESP3: Bool) {
         switch outcome {
         case .done: append("+OK\r\n")
+        case .bytes(let bytes): appendBulk(bytes)
         case .refused(let refusal): appendError(refusal.inRESP)
         case .count(let count): appendInteger(count)
         case .token(let token): appendBulk(token.text)

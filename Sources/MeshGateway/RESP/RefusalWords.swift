@@ -17,6 +17,7 @@ extension ClientRefusal {
         case .redis(let fault): fault.inRESP
         case .script(let fault): fault.inRESP
         case .room(let fault): fault.inRESP
+        case .request(let fault): fault.inRESP
         }
     }
 }
@@ -180,6 +181,41 @@ extension ClientRefusal.Scripts {
         case .noFunction: "ERR Function not found"
         }
     }
+}
+
+extension ClientRefusal.Requests {
+    fileprivate var inRESP: String {
+        switch self {
+        case .usage(let usage): "ERR syntax error: \(usage.rawValue)"
+        case .serviceName(let bytesMax): "ERR names of services have 1 to \(bytesMax) bytes"
+        case .tag(let bytesMax): "ERR tags have 1 to \(bytesMax) bytes"
+        case .tagInUse: "ERR a request of this connection has this tag"
+        case .timeout(let most): "ERR the time of a request is 1 to \(most) milliseconds"
+        case .concurrency(let most): "ERR the concurrency of a provider is 1 to \(most)"
+        case .tooMany(let countMax, .connection):
+            "LIMIT a connection has at most \(countMax) open requests"
+        case .tooMany(let countMax, .node): "LIMIT a node has at most \(countMax) open requests"
+        case .tooManyBytes(let bytesMax):
+            "LIMIT the open requests of a node have at most \(bytesMax) bytes (--memory)"
+        case .tooManyServices(let countMax):
+            "LIMIT a connection serves at most \(countMax) services"
+        case .ended(.answered, _): "ERR"
+        case .ended(.rejected(let reason), _):
+            reason.isEmpty ? "REJECTED no provider has taken it" : "REJECTED \(excerpt(reason))"
+        case .ended(.failed(let reason), _):
+            reason.isEmpty ? "FAILED the provider has failed" : "FAILED \(excerpt(reason))"
+        case .ended(.busy, let service):
+            "BUSY too many requests wait for \(quoted(service))"
+        case .ended(.noService, let service): "NOSERVICE nobody serves \(quoted(service))"
+        case .ended(.died, _):
+            "DIED the provider is gone; the request may have been carried out or not"
+        case .ended(.timedOut, _): "TIMEOUT the time of the request is over"
+        case .ended(.cancelled, _): "CANCELLED the request was given up"
+        }
+    }
+
+    /// As much of a provider's words as an error line quotes.
+    private func excerpt(_ bytes: [UInt8]) -> String { quoted(Array(bytes.prefix(512))) }
 }
 
 extension ScriptError {

@@ -107,6 +107,7 @@ extension Hub {
             endSession(client, ofTopic: topic)
         }
         if kind == .user || kind == .room { endMemberships(of: subscription, kind) }
+        if kind == .service { endServing(registry.topics.name(topic), client) }
         let outcome = registry.leave(subscription, &clients[client.slot].lists)
         refundUser(client, kind, topic)
         if outcome.isEdge { lastLeft(outcome.topic) }

@@ -376,6 +376,8 @@ extension Hub {
     /// had come to it for them and was not passed on yet, is lost with it: their clients are told, and
     /// nobody knows how much it was.
     package mutating func nodeDied(_ node: NodeID) {
+        loseRequests(at: node)
+        forgetRequests(of: node)
         partsMissed(from: node)
         sessions.moves.newestStreams[node] = nil
         partsGivenUp(by: node)

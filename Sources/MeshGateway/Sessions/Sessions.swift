@@ -24,6 +24,7 @@ extension Hub {
     /// When `tick` is due, at the latest; nil: never.
     public mutating func nextDeadline() -> Instant? {
         var earliest = sessions.timers.next
+        if let due = openRequests.timers.next { earliest = min(earliest ?? due, due) }
         if sessions.moves.outboxes.hasTurn { earliest = now }
         if let end = sessions.moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
@@ -347,6 +348,7 @@ extension Hub {
         }
         sessions.movedTokens.forget(endingBy: self.now, &units)
         giveUpComing()
+        tickRequests()
         drainStep()
     }
 

@@ -30,6 +30,7 @@ enum Command: UInt8, CaseIterable {
     case meshMeta, meshJoin, meshLeave, meshSay, meshWho, meshCount, meshRooms, meshRoomsOf
     case meshOrder, meshKick
     case meshHelp
+    case meshRequest, meshCancel, meshServe, meshUnserve, meshReply, meshReject, meshFail
 }
 
 /// The facts about a command that are known before it runs.
@@ -351,6 +352,31 @@ struct CommandSpec {
             "MESH.KICK user [SESSION sid] [REASON text]: ends the user's attachments and sessions, "
                 + "or that one; answers how many."),
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
+        CommandSpec(
+            .meshRequest, "mesh.request", -4, [.mesh, .alone],
+            "MESH.REQUEST SERVICE name payload [TIMEOUT ms] [WAIT] [RETRY] [ASYNC tag]: asks one "
+                + "provider of the service and answers what it answers, or by a push; WAIT: for a "
+                + "provider to come; RETRY: another gets it if one dies with it."),
+        CommandSpec(
+            .meshCancel, "mesh.cancel", 2, [.subscribed],
+            "MESH.CANCEL tag: gives up an open request of this connection; answers 1 or 0."),
+        CommandSpec(
+            .meshServe, "mesh.serve", -2, [.mesh, .alone],
+            "MESH.SERVE service [CONCURRENCY n]: this connection gets requests, at most so many, "
+                + "usually 16, that it has not answered."),
+        CommandSpec(
+            .meshUnserve, "mesh.unserve", -1, [.alone],
+            "MESH.UNSERVE [service ...]: no more requests, or of no service; answers how many "
+                + "services."),
+        CommandSpec(
+            .meshReply, "mesh.reply", 3, [.subscribed],
+            "MESH.REPLY request payload: answers a request; 0: nobody awaits it any more."),
+        CommandSpec(
+            .meshReject, "mesh.reject", -2, [.subscribed],
+            "MESH.REJECT request [reason]: does not take a request, which another node may."),
+        CommandSpec(
+            .meshFail, "mesh.fail", -2, [.subscribed],
+            "MESH.FAIL request [payload]: a request came to nothing."),
     ]
 }
 

@@ -7,6 +7,8 @@ extension Command {
         case .meshAttach: .attach
         case .meshOrder, .meshKick: .order
         case .meshWatch: .watch
+        case .meshRequest: .request
+        case .meshServe: .serve
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
             .pubsubNumPat, .meshOnline, .meshWhere, .meshWho, .meshCount, .meshRooms,
             .meshRoomsOf:
@@ -21,8 +23,8 @@ extension Command {
         case .unsubscribe, .punsubscribe, .sunsubscribe, .ping, .echo, .hello, .auth, .select,
             .quit, .reset, .cluster, .multi, .exec, .discard, .unwatch, .role, .readonly,
             .readwrite, .asking, .dbsize, .flushall, .flushdb, .meshDetach, .meshAck,
-            .meshUnwatch, .meshMeta, .meshLeave, .meshPolicy, .meshGaps, .meshReports, .meshMoves,
-            .meshOption,
+            .meshUnwatch, .meshMeta, .meshLeave, .meshUnserve, .meshCancel, .meshReply, .meshReject,
+            .meshFail, .meshPolicy, .meshGaps, .meshReports, .meshMoves, .meshOption,
             .clientID,
             .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
             .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection, .command,

@@ -150,6 +150,7 @@ extension Gateway {
         var nextSession = nextSession
         guard hub.endHolding(at: client, from: &nextSession, &units) else { return nextSession }
         hub.releaseMailbox(client)
+        hub.abandonRequests(of: client)
         guard hub.leaveAll(client, &units) else { return nextSession }
         hub.clients[slot].flags.subtract([
             .resp3, .muted, .gaps, .reports, .moves, .gapPending, .confirmsLocally,

@@ -431,6 +431,13 @@ extension Gateway {
         case .meshPolicy: choosePolicy(input, client)
         case .meshMoves, .meshReports, .meshGaps: chooseNotices(command, input, client)
         case .meshOption: chooseConfirmation(input, client)
+        case .meshRequest: return self.request(input, client)
+        case .meshCancel: cancelRequest(input, client)
+        case .meshServe: serve(input, client)
+        case .meshUnserve: endServing(input, client)
+        case .meshReply: settleRequest(.answer, .reply, input, client)
+        case .meshReject: settleRequest(.rejected, .reject, input, client)
+        case .meshFail: settleRequest(.failed, .fail, input, client)
 
         case .meshMeta: return describeAttachment(input, client)
         case .meshJoin: return joinRoom(input, client)
