@@ -24,7 +24,9 @@ struct Command: Subcommand, Sendable {
     static let all: [Command] =
         [
             Demo.command, NodeSubcommand.command, Status.command, Trace.command,
-        ] + Publish.commands + [Listen.subscription, Listen.watch, Who.command]
+        ] + Publish.commands + [
+            Listen.subscription, Listen.watch, Who.command, Requests.request, Requests.serve,
+        ]
 
     func execute(_ arguments: Arguments) throws -> Int32 { try run(arguments) }
 

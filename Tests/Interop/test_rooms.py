@@ -198,3 +198,32 @@ def test_the_command_line_does_the_same(five):
     assert "cannot connect" in subprocess.run(
         [harness.BINARY, "who", "x", "--redis", "127.0.0.1:1"], capture_output=True, text=True,
         timeout=20).stderr
+
+
+def test_a_program_that_reads_and_writes_lines_is_a_provider(five):
+    provider = subprocess.Popen(
+        [harness.BINARY, "serve", "cli-sum", "--redis", text(five[1].addresses["redis"])],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        nobody = cli(five[0], "request", "cli-none", "x")
+        assert (nobody.stdout, nobody.returncode) == ("", 1) and "NOSERVICE" in nobody.stderr
+        asker = subprocess.Popen(
+            [harness.BINARY, "request", "cli-sum", "--wait", "--redis",
+             text(five[3].addresses["redis"])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        asker.stdin.write("1 2\n3 4\n")
+        asker.stdin.close()
+        for _ in range(2):
+            numbers = provider.stdout.readline().split()
+            provider.stdin.write("%d\n" % sum(map(int, numbers)))
+            provider.stdin.flush()
+        assert asker.stdout.read() == "3\n7\n" and asker.wait(10) == 0
+        late = cli(five[2], "request", "cli-sum", "5", "--timeout", "200")
+        assert late.returncode == 1 and "TIMEOUT" in late.stderr
+        # Its answer to that comes too late, and it goes on.
+        provider.stdin.write("x\n")
+        provider.stdin.close()
+        assert provider.wait(10) == 0
+    finally:
+        provider.kill()
+        provider.wait()

@@ -1,0 +1,75 @@
+import Glibc
+import MeshGateway
+
+/// `smallworld request` and `serve`: questions to a service, and answers.
+enum Requests {
+    static let request = Command(
+        name: "request", summary: "Ask a service, and print its answer.",
+        usage: "SERVICE [PAYLOAD] [OPTIONS]",
+        introduction: """
+            Sends PAYLOAD to one provider of the service, on whatever node, and prints the answer.
+            Without PAYLOAD each line of standard input is a request, one after another.
+            """,
+        closing: """
+            Ends with 0 if each request is answered, and with 1 at the first that is not; the
+            reason is on standard error.
+            """,
+        flags: ClientFlags.common + [
+            Flag(
+                name: "timeout", argument: "MILLISECONDS",
+                help: "How long an answer may take, 1 … 3600000 (5000)."),
+            Flag(name: "wait", help: "Wait for a provider if there is none."),
+            Flag(name: "retry", help: "Ask another provider if one dies with the request."),
+        ], run: ask)
+
+    static let serve = Command(
+        name: "serve", summary: "Answer requests to a service, line by line.",
+        usage: "SERVICE [OPTIONS]",
+        introduction: """
+            Serves the service: prints each request as a line, and takes the next line of standard
+            input for its answer. One request is at hand at a time; others wait, or go to other
+            providers.
+            """,
+        closing: """
+            Ends with 0 when standard input ends or when it is stopped by SIGINT or SIGTERM, and
+            with 1 if the node ends the connection. Line ends in a request are shown as spaces.
+            """,
+        flags: ClientFlags.common, run: serve)
+
+    @Sendable private static func ask(_ arguments: Arguments) throws -> Int32 {
+        guard (1...2).contains(arguments.words.count) else {
+            throw UsageError("say which service, and what to ask, or nothing more")
+        }
+        let milliseconds = try arguments.integer("timeout", 1...3_600_000) ?? 5_000
+        let client = try ClientFlags.connect(arguments)
+        // The node knows the deadline, and says when it is over.
+        client.waitForever()
+        func ask(_ payload: String) throws {
+            var words = ["MESH.REQUEST", "SERVICE", arguments.words[0], payload]
+            words += ["TIMEOUT", String(milliseconds)]
+            words += ["wait", "retry"].filter { arguments.has($0) }
+            ClientFlags.write(try client.call(words).shown)
+        }
+        if arguments.words.count == 2 {
+            try ask(arguments.words[1])
+        } else {
+            while let line = readLine() { try ask(line) }
+        }
+        return 0
+    }
+
+    @Sendable private static func serve(_ arguments: Arguments) throws -> Int32 {
+        guard arguments.words.count == 1 else { throw UsageError("say which service") }
+        let client = try ClientFlags.connect(arguments)
+        ClientFlags.endWellWhenStopped()
+        _ = try client.call(["MESH.SERVE", arguments.words[0], "CONCURRENCY", "1"])
+        client.waitForever()
+        while true {
+            let push = try client.nextPush().map(\.shown)
+            guard push.first == "request", push.count == 5 else { continue }
+            ClientFlags.write(String(push[4].map { $0.isNewline ? " " : $0 }))
+            guard let answer = readLine() else { return 0 }
+            _ = try client.call(["MESH.REPLY", push[1], answer])
+        }
+    }
+}
