@@ -423,7 +423,7 @@ public struct Server: ~Copyable {
                 send(part, &effects)
             } else if edge.gateway.hub.hasFreshConfirmations {
                 awaitKnown()
-            } else if let answer = nextOrderAnswer() {
+            } else if edge.gateway.hub.hasOrderAnswers, let answer = nextOrderAnswer() {
                 own.append(answer)
             } else {
                 break

@@ -47,6 +47,18 @@ public enum RoutedBody: UInt8, Sendable {
     /// lane alone.
     case part = 12
 
+    /// The body of this number; nil: there is none. Messages are almost always of the first three: the others
+    /// take a search, since their numbers do not follow one another.
+    @inlinable @inline(__always)
+    public init?(number: UInt8) {
+        switch number {
+        case 1: self = .channel
+        case 3: self = .user
+        case 4: self = .control
+        default: self.init(rawValue: number)
+        }
+    }
+
     /// It goes to the clients' side of a node: by its name, but for requests and replies.
     @inlinable public var isForClients: Bool {
         @inline(__always) get {

@@ -182,7 +182,7 @@ struct RetransmissionBuffer {
             return Header(
                 number: UInt32(truncatingIfNeeded: numbered), payloadCount: Int(numbered >> 32),
                 nameCount: Int(rest & 0xFFFF),
-                body: RoutedBody(rawValue: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,
+                body: RoutedBody(number: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,
                 parcel: ParcelIndex(
                     rawValue: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32))),
                 key: Key(key), sender: sender, copyCount: Int(rest >> 24 & 0x7F),

@@ -141,7 +141,7 @@ extension Node {
         _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix, _ start: Int,
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
-        guard let body = RoutedBody(rawValue: prefix.body), prefix.flags.arePlain else {
+        guard let body = RoutedBody(number: prefix.body), prefix.flags.arePlain else {
             deliverUnfamiliar(sequence, header, prefix, start, bytes, &effects)
             return
         }
@@ -210,7 +210,7 @@ extension Node {
         var plain = prefix
         plain.flags = prefix.flags.plain
         let isLabelled = prefix.flags.contains(.labelled)
-        if let body = RoutedBody(rawValue: prefix.body),
+        if let body = RoutedBody(number: prefix.body),
             prefix.flags.subtracting([plain.flags, .labelled, .bulk]).isEmpty,
             let header = isLabelled ? header.behindLabel(bytes, at: start, prefix) : header
         {

@@ -28,11 +28,6 @@ struct Registry: ~Copyable {
         var previousInTopic: SubscriptionIndex
         var nextOfReceiver: SubscriptionIndex
         var previousOfReceiver: SubscriptionIndex
-        /// A client's to a user: its attachment. One to a room: the first of its memberships.
-        fileprivate var detail: Int32 = -1
-
-        var attachment: AttachmentIndex { AttachmentIndex(rawValue: detail) }
-        var firstMember: MemberIndex { MemberIndex(rawValue: detail) }
     }
 
     var topics: Topics
@@ -44,6 +39,9 @@ struct Registry: ~Copyable {
     /// The same as that `gone` is not empty: each message asks.
     private(set) var hasGone = false
     private var subscriptions = Slab<Subscription>()
+    /// Of each subscription of a client to a user its attachment, of one to a room the first of its
+    /// memberships; apart, because each message reads of the subscriptions.
+    private var details = Slab<Int32>()
     /// The first of the free subscriptions.
     private var freeSubscription = SubscriptionIndex.none
     /// Subscriptions of all kinds.
@@ -91,7 +89,9 @@ struct Registry: ~Copyable {
                 Subscription(
                     receiver: .none, topic: .none, nextInTopic: .none, previousInTopic: .none,
                     nextOfReceiver: .none, previousOfReceiver: .none))
+            details.append(-1)
         }
+        details[index.slot] = -1
         let last = topics[topic].last
         let first = lists[first: kind]
         subscriptions[index.slot] = Subscription(
@@ -162,7 +162,15 @@ struct Registry: ~Copyable {
 
     /// Notes the attachment, or the first membership, of a subscription.
     mutating func setDetail(_ index: SubscriptionIndex, _ detail: some TableIndex) {
-        subscriptions[index.slot].detail = detail.rawValue
+        details[index.slot] = detail.rawValue
+    }
+
+    func attachment(of index: SubscriptionIndex) -> AttachmentIndex {
+        AttachmentIndex(rawValue: details[index.slot])
+    }
+
+    func firstMember(of index: SubscriptionIndex) -> MemberIndex {
+        MemberIndex(rawValue: details[index.slot])
     }
 
     /// The subscription of this receiver to this topic; none where there is none.
@@ -188,6 +196,7 @@ struct Registry: ~Copyable {
     /// Bytes of memory besides the names.
     var byteCapacity: Int {
         topics.byteCapacity + map.byteCapacity + members.byteCapacity
-            + subscriptions.count * MemoryLayout<Subscription>.stride
+            + subscriptions.count
+            * (MemoryLayout<Subscription>.stride + MemoryLayout<Int32>.stride)
     }
 }

@@ -11,15 +11,15 @@ enum TopicKind: UInt8, CaseIterable {
     case pattern = 5
     /// Its subscribers are providers.
     case service = 6
-    /// Of a user, to be told of its coming and going. Known here alone, so its number leaves room for
-    /// more kinds of keys.
-    case watch = 16
+    /// Of a user, to be told of its coming and going. Known here alone. The numbers follow one another, so
+    /// that a kind is told from its number without a table.
+    case watch = 7
 
     static let count = 7
 
     /// From 0 up to `count`, for tables.
     @inline(__always)
-    var place: Int { self == .watch ? Self.count - 1 : Int(rawValue) - 1 }
+    var place: Int { Int(rawValue) - 1 }
 
     /// The kind under which the name is hashed.
     @inline(__always)

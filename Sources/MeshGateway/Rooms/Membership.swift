@@ -38,7 +38,7 @@ extension Hub {
         let topic = registry.topics.find(.user, hasher.key(.user, user), user.span, 0, user.count)
         guard !topic.isNone else { return .none }
         let subscription = registry.find(Receiver(client), topic)
-        return subscription.isNone ? .none : registry.subscription(subscription).attachment
+        return subscription.isNone ? .none : registry.attachment(of: subscription)
     }
 
     /// The client goes on with a session: it is known by the session's sid, unless it is in rooms by its own
@@ -111,7 +111,7 @@ extension Hub {
             let lists = clients[client.slot].lists
             switch lists[count: .user] {
             case 0: return .refused(.room(.notAttached))
-            case 1: attachment = registry.subscription(lists[first: .user]).attachment
+            case 1: attachment = registry.attachment(of: lists[first: .user])
             default: return .refused(.room(.severalUsers))
             }
         }
@@ -144,7 +144,7 @@ extension Hub {
         _ subscription: SubscriptionIndex, _ attachment: AttachmentIndex, _ metadata: [UInt8]?
     ) {
         let room = registry.subscription(subscription).topic
-        var first = registry.subscription(subscription).firstMember
+        var first = registry.firstMember(of: subscription)
         let member = registry.members.insert(subscription, &first, attachment)
         registry.setDetail(subscription, first)
         registry.members.setMetadata(member, metadata)
@@ -183,7 +183,7 @@ extension Hub {
         let subscription = registry.members[member].subscription
         let client = registry.subscription(subscription).receiver.client
         strike(member)
-        if registry.subscription(subscription).firstMember.isNone { leave(client, subscription) }
+        if registry.firstMember(of: subscription).isNone { leave(client, subscription) }
     }
 
     /// Takes a member out of its room; its connection's subscription stays.
@@ -193,7 +193,7 @@ extension Hub {
             let room = registry.subscription(subscription).topic
             registry.members.strike(room, at: position(in: room, of: member))
         }
-        var first = registry.subscription(subscription).firstMember
+        var first = registry.firstMember(of: subscription)
         registry.members.remove(member, &first)
         registry.setDetail(subscription, first)
     }
@@ -202,11 +202,11 @@ extension Hub {
     mutating func endMemberships(of subscription: SubscriptionIndex, _ kind: TopicKind) {
         switch kind {
         case .room:
-            while !registry.subscription(subscription).firstMember.isNone {
-                strike(registry.subscription(subscription).firstMember)
+            while !registry.firstMember(of: subscription).isNone {
+                strike(registry.firstMember(of: subscription))
             }
         case .user:
-            let attachment = registry.subscription(subscription).attachment
+            let attachment = registry.attachment(of: subscription)
             if attachment.isNone { return }
             var units = Int.max
             _ = leaveRooms(attachment, &units)
@@ -234,10 +234,10 @@ extension Hub {
     mutating func leaveRoom(
         _ client: ClientIndex, _ subscription: SubscriptionIndex, _ units: inout Int
     ) -> Bool {
-        while !registry.subscription(subscription).firstMember.isNone {
+        while !registry.firstMember(of: subscription).isNone {
             guard units > 0 else { return false }
             units -= Self.unitsPerMember
-            strike(registry.subscription(subscription).firstMember)
+            strike(registry.firstMember(of: subscription))
         }
         leave(client, subscription)
         return true

@@ -38,7 +38,8 @@ struct OrderAnswers {
     /// Those of this moment, of which nobody has said yet what they wait for.
     var fresh: [OrderAnswer] = []
     var waiting = FIFO<(answer: OrderAnswer, batch: UInt64)>()
-    var ready = FIFO<OrderAnswer>()
+    /// In no order: no node waits for two of them one after the other.
+    var ready: [OrderAnswer] = []
 
     /// Bytes of a room's name, or of a reason.
     static let textMax = 512
@@ -186,9 +187,15 @@ extension Hub {
         return true
     }
 
+    /// There are answers to orders that are to leave now.
+    public var hasOrderAnswers: Bool {
+        // Not a mere `get`: the caller would copy the whole gateway for it.
+        @inline(__always) mutating get { !confirmations.orders.ready.isEmpty }
+    }
+
     /// An answer to an order, which is to leave now.
     public mutating func nextOrderAnswer(into bytes: inout ByteQueue) -> OrderAnswer? {
-        guard let answer = confirmations.orders.ready.popFirst() else { return nil }
+        guard let answer = confirmations.orders.ready.popLast() else { return nil }
         bytes.append(integer: UInt32(clamping: answer.count))
         return answer
     }

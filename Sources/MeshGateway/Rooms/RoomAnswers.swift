@@ -111,7 +111,7 @@ extension Hub {
             if subscription.receiver.isClient,
                 clients[subscription.receiver.client.slot].flags.contains(.open)
             {
-                guard body(subscription.attachment) else { return }
+                guard body(registry.attachment(of: index)) else { return }
             }
             index = subscription.nextInTopic
         }

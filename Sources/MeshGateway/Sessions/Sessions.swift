@@ -125,7 +125,7 @@ extension Hub {
             guard units > 0 else { return false }
             units -= Self.unitsPerSubscription
             let subscription = clients[slot].lists[first: .user]
-            let attachment = registry.subscription(subscription).attachment
+            let attachment = registry.attachment(of: subscription)
             guard leaveRooms(attachment, &units) else { return false }
             leave(client, subscription)
             detachment.count += 1
