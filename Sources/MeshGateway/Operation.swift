@@ -6,7 +6,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case subscribe
     /// Receiving what is sent to a user.
     case attach
-    /// What is done with the connections of a user, wherever they are.
+    /// Orders to the connections of a user, wherever they are.
     case order
     /// Asking providers of services.
     case request

@@ -39,7 +39,7 @@ enum Push {
     case undelivered(MessageKind, name: [UInt8], count: Int, UndeliveredReason)
     /// Its node leaves within this time: it should connect to this address; empty: to any other node.
     case moved(address: String, within: Delay)
-    /// What was ordered has been done to its attachment to this user. Text: the room, or the reason.
+    /// An order has been carried out at its attachment to this user. Text: the room, or the reason.
     case order(Order, user: [UInt8], text: [UInt8])
     /// A request that this client is to answer.
     case request(RequestID, service: [UInt8], payload: [UInt8])

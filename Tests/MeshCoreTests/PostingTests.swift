@@ -60,7 +60,7 @@ import Testing
         let now = mesh.now
         let outcome = mesh.hosts[host].server.node.post(
             message, to: node, bytes: bytes.span, at: now, into: &effects)
-        // What it wants sent is sent again when nobody acknowledges it: the driver has not seen these effects.
+        // Its frames are sent again when nobody acknowledges them: the driver has not seen these effects.
         return outcome.verdict
     }
 

@@ -20,7 +20,7 @@ import Testing
         #expect(harness.read(other) == message + matched)
         #expect(harness.exchange(publisher, "MESH.PUBLISH news m\r\n") == ":4·" + message + own)
         #expect(harness.read(other) == message + matched)
-        // Whoever does not listen skips nobody; nobody skips others of the same user.
+        // One that does not listen skips nobody; nobody skips others of the same user.
         let third = harness.open(3)
         #expect(harness.exchange(third, "MESH.PUBLISH news m NOECHO VOLATILE\r\n") == ":4·")
         for wrong in ["NOECHO NOECHO", "LOUD", "VOLATILE x"] {

@@ -50,7 +50,7 @@ import Testing
     @Test func `whatever is said after an order was answered reaches those that it counts`() {
         let scene = Scene()
         let speaker = scene.servers.open(2)
-        // What the second server says takes 40 ms to the third.
+        // All from the second server takes 40 ms to the third.
         scene.servers.mesh.judge = { from, to, _ in
             (from, to) == (1, 2) ? .delay(.milliseconds(40)) : .pass
         }

@@ -228,7 +228,7 @@ private final class Market {
     func crash(_ host: Int) {
         dead.insert(host)
         for client in open where clients[client].host == host { note(gone: client) }
-        // What was on its way to it, or had just come, died with it.
+        // Requests that were on their way to it, or had just come, died with it.
         for number in asks.indices where asks[number].end == nil {
             asks[number].mayHaveDied = true
         }

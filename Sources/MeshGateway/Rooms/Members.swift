@@ -22,7 +22,7 @@ struct Attachment {
     var id = AttachmentID(node: NodeID(0), number: 0)
     var user = TopicIndex.none
     var since = Instant(nanoseconds: 0)
-    /// What its client says of it; nil: nothing.
+    /// The client's own words about it, which others are shown; nil: there are none.
     var metadata: [UInt8]?
     /// The latest of its memberships.
     fileprivate(set) var firstMember = MemberIndex.none
@@ -34,7 +34,7 @@ struct Member {
     fileprivate(set) var subscription = SubscriptionIndex.none
     /// None: it is hidden.
     fileprivate(set) var attachment = AttachmentIndex.none
-    /// What its client says of this membership; nil: what it says of the attachment.
+    /// The same about this membership; nil: those about the attachment hold.
     var metadata: [UInt8]?
     fileprivate var nextOfSubscription = MemberIndex.none
     fileprivate var previousOfSubscription = MemberIndex.none

@@ -9,7 +9,7 @@ import MeshWire
 // A node that has made members answers when all other nodes know that it has the room. So whatever anybody says
 // in the room after the order has been answered reaches those that the answer counts.
 
-/// What is to be done with a user's attachments.
+/// The things that can be ordered of a user's attachments.
 enum Order: UInt8 {
     case join = 1
     case leave = 2

@@ -1,8 +1,8 @@
 import MeshCore
 import MeshWire
 
-// What this node knows of its members and attachments, for its own clients and for nodes that ask; and how it
-// travels (RoomQuestions).
+// This node's own members and attachments, as it tells its clients and other nodes of them, and how that travels
+// (RoomQuestions).
 
 extension Hub {
     // MARK: What this node knows

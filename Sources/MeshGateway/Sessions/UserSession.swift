@@ -50,7 +50,7 @@ struct UserSession {
 
     /// The sid under which its connections are known; nil: it has had none here.
     var attachmentID: AttachmentID?
-    /// What others are shown of it; nil: nothing.
+    /// The metadata of its attachment, which the next connection goes on with; nil: there are none.
     var metadata: [UInt8]?
 
     /// The client counts its messages (Counting).

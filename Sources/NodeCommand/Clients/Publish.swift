@@ -15,7 +15,7 @@ enum Publish {
             }
         }
 
-        /// What the node's answer counts, in a word.
+        /// The things that the node's answer counts, in a word.
         var unit: String { self == .channel ? "receivers" : "nodes" }
 
         /// The same in words.
