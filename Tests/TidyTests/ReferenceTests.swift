@@ -50,6 +50,17 @@ import Testing
         return found
     }
 
+    /// Each MESH command stands in the article about them, and none that is not there.
+    @Test func `the article of commands has all of them`() throws {
+        let commands = try Repository.text(
+            "Sources/MeshGateway/RESP/Commands/Command.swift")
+        let known = Set(commands.matches(of: /"mesh\.([a-z]+)"/).map { String($0.1) })
+        #expect(known.count > 25)
+        let article = try Repository.text("Sources/Smallworld/Smallworld.docc/Commands.md")
+        let told = Set(article.matches(of: /`MESH\.([A-Z]+)/).map { $0.1.lowercased() })
+        #expect(told == known)
+    }
+
     @Test func `lead to what is there`() throws {
         var files: Set<String> = ["README.md"]
         for folder in ["Sources", "Tests", "simulations"] {
