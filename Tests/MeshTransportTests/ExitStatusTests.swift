@@ -55,10 +55,10 @@ import Testing
         let reactor = try TestReactor()
         let nobody = try ask("trace", "nobody", at: reactor.redis)
         #expect(nobody.status == 1)
-        #expect(nobody.printed == "no node has user or channel nobody\n")
+        #expect(nobody.printed == "no node has user or channel or room nobody\n")
         let json = try ask("trace", "nobody", "--json", at: reactor.redis)
         #expect(json.status == 1)
-        #expect(json.printed == #"{"name":"nobody","user":[],"channel":[]}"# + "\n")
+        #expect(json.printed == #"{"name":"nobody","user":[],"channel":[],"room":[]}"# + "\n")
     }
 
     @Test(arguments: [[], ["--json"]])
