@@ -271,9 +271,9 @@ private final class Market {
         seed: UInt64, losesFrames: Bool
     ) {
         let market = Market(seed: seed, losesFrames: losesFrames)
-        for _ in 0..<3_000 { market.step() }
+        for _ in 0..<2_000 { market.step() }
         market.crash(3)
-        for _ in 0..<1_000 { market.step() }
+        for _ in 0..<800 { market.step() }
         market.finish()
         // The run was worth it.
         let told = ["OK", "FAILED", "DIED", "TIMEOUT"]
