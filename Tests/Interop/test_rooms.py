@@ -221,9 +221,18 @@ def test_a_program_that_reads_and_writes_lines_is_a_provider(five):
         late = cli(five[2], "request", "cli-sum", "5", "--timeout", "200")
         assert late.returncode == 1 and "TIMEOUT" in late.stderr
         # Its answer to that comes too late, and it goes on.
+        assert provider.stdout.readline() == "5\n"
         provider.stdin.write("x\n")
+        provider.stdin.flush()
+        again = subprocess.Popen(
+            [harness.BINARY, "request", "cli-sum", "6", "--redis",
+             text(five[4].addresses["redis"])],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert provider.stdout.readline() == "6\n"
+        # No answer comes, because there is nothing more to read.
         provider.stdin.close()
         assert provider.wait(10) == 0
+        assert again.wait(10) == 1 and "DIED" in again.stderr.read()
     finally:
         provider.kill()
         provider.wait()

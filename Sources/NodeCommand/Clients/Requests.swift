@@ -31,8 +31,9 @@ enum Requests {
             providers.
             """,
         closing: """
-            Ends with 0 when standard input ends or when it is stopped by SIGINT or SIGTERM, and
-            with 1 if the node ends the connection. Line ends in a request are shown as spaces.
+            Ends with 0 when it is stopped by SIGINT or SIGTERM, or when standard input ends where
+            an answer should come: that request ends by DIED. Ends with 1 if the node ends the
+            connection. Line ends in a request are shown as spaces.
             """,
         flags: ClientFlags.common, run: serve)
 
