@@ -266,7 +266,7 @@ private final class Market {
 }
 
 @Suite(.timeLimit(.minutes(10))) struct RequestModelTests {
-    @Test(arguments: [(1 as UInt64, false), (2, true), (3, true), (4, false)])
+    @Test(arguments: [(1 as UInt64, false), (2, true)])
     func `each request ends once and in time, and no provider has too much`(
         seed: UInt64, losesFrames: Bool
     ) {

@@ -196,7 +196,7 @@ import Testing
         }
     }
 
-    @Test(arguments: 1...6)
+    @Test(arguments: 1...3)
     func `members are those that the commands have made`(seed: UInt64) {
         var trial = Trial(seed: seed)
         for _ in 0..<600 { trial.step() }
