@@ -246,7 +246,7 @@ struct OpenRequests {
 /// Times at which something is due for requests, the first one at hand. Some are of requests that have
 /// ended; they are taken out when they are most.
 struct RequestTimers {
-    private struct Entry {
+    private struct Entry: Comparable {
         let due: Instant
         let number: UInt32
 
@@ -255,8 +255,7 @@ struct RequestTimers {
         }
     }
 
-    /// None stands before its parent, which is at half its place.
-    private var entries: [Entry] = []
+    private var entries = Heap<Entry>()
 
     var next: Instant? { entries.first?.due }
 
@@ -264,33 +263,16 @@ struct RequestTimers {
     func isCrowded(_ live: Int) -> Bool { entries.count > 4 * live + 1_024 }
 
     mutating func keep(_ isLive: (UInt32) -> Bool) {
-        entries = entries.filter { isLive($0.number) }.sorted(by: <)
+        entries.keep { isLive($0.number) }
     }
 
     mutating func insert(_ due: Instant, _ number: UInt32) {
-        var place = entries.count
-        entries.append(Entry(due: due, number: number))
-        while place > 0, entries[place] < entries[(place - 1) / 2] {
-            entries.swapAt(place, (place - 1) / 2)
-            place = (place - 1) / 2
-        }
+        entries.insert(Entry(due: due, number: number))
     }
 
     /// Takes the first that is due by then.
     mutating func take(by now: Instant) -> UInt32? {
         guard let first = entries.first, first.due <= now else { return nil }
-        entries.swapAt(0, entries.count - 1)
-        entries.removeLast()
-        var place = 0
-        while true {
-            var least = place
-            for child in [2 * place + 1, 2 * place + 2]
-            where child < entries.count && entries[child] < entries[least] {
-                least = child
-            }
-            if least == place { return first.number }
-            entries.swapAt(place, least)
-            place = least
-        }
+        return entries.removeFirst().number
     }
 }

@@ -40,9 +40,8 @@ struct SessionTimers {
 }
 
 /// Timers of which the first one is at hand; of those that are due together the first that was added.
-/// Adding and removing are O(log n).
 private struct TimerHeap {
-    private struct Entry {
+    private struct Entry: Comparable {
         var timer: SessionTimer
         /// The number of timers that were added before.
         var number: UInt64
@@ -51,38 +50,20 @@ private struct TimerHeap {
             one.timer.due < other.timer.due
                 || one.timer.due == other.timer.due && one.number < other.number
         }
+
+        static func == (one: Entry, other: Entry) -> Bool { one.number == other.number }
     }
 
-    /// None stands before its parent, which is at half its place.
-    private var entries: [Entry] = []
+    private var entries = Heap<Entry>()
     private var addedCount: UInt64 = 0
 
     var first: SessionTimer? { entries.first?.timer }
 
     mutating func insert(_ timer: SessionTimer) {
-        var place = entries.count
-        entries.append(Entry(timer: timer, number: addedCount))
+        entries.insert(Entry(timer: timer, number: addedCount))
         addedCount += 1
-        while place > 0, entries[place] < entries[(place - 1) / 2] {
-            entries.swapAt(place, (place - 1) / 2)
-            place = (place - 1) / 2
-        }
     }
 
     /// There must be one.
-    mutating func removeFirst() -> SessionTimer {
-        entries.swapAt(0, entries.count - 1)
-        let first = entries.removeLast()
-        var place = 0
-        while true {
-            var least = place
-            for child in [2 * place + 1, 2 * place + 2]
-            where child < entries.count && entries[child] < entries[least] {
-                least = child
-            }
-            if least == place { return first.timer }
-            entries.swapAt(place, least)
-            place = least
-        }
-    }
+    mutating func removeFirst() -> SessionTimer { entries.removeFirst().timer }
 }
