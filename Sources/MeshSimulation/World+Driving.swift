@@ -103,6 +103,9 @@ extension World {
             if !goesBack(body, key, host) { deliver(body, name, payload, number, parcel) }
         case .deliverKept(let body, _, let key, let name, let payload, _):
             if !goesBack(body, key, host) { deliverKept(body, name, payload, number) }
+        case .deliverLabelled:
+            // No client of the simulator sends one.
+            break
         case .takenBack(let sender): observations.returns.append(sender)
         case .undelivered(let sender, _, _, _, let destination, let count):
             observations.reports.append(

@@ -71,7 +71,8 @@ extension Reactor {
                 if let line { log.write(line) }
             case .resolveSeeds: resolveSeeds()
             case .left: beginFlushing()
-            case .deliver, .deliverKept, .undelivered, .takenBack, .uncongested, .gap, .bulk,
+            case .deliver, .deliverKept, .deliverLabelled, .undelivered, .takenBack, .uncongested,
+                .gap, .bulk,
                 .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied,
                 .recordsKnown:
                 // The server has seen to it.

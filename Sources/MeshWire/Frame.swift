@@ -98,7 +98,7 @@ public struct FrameFlags: OptionSet, Sendable {
     @inlinable public static var volatile: FrameFlags { FrameFlags(rawValue: 4) }
     /// An acknowledgement stands behind the one destination.
     @inlinable public static var acknowledges: FrameFlags { FrameFlags(rawValue: 8) }
-    /// A label stands in front of the payload (`RoutedHeader.behindLabel`). Nobody sends one yet.
+    /// A label stands in front of the payload (`RoutedHeader.hasKnownLabel`).
     @inlinable public static var labelled: FrameFlags { FrameFlags(rawValue: 16) }
 
     /// The sequence is one of the bulk lane; of a control message: what it says of a flow is of that
@@ -228,28 +228,60 @@ public struct RoutedHeader: Sendable {
             nameOffset: nameOffset, payloadOffset: nameOffset + nameLength)
     }
 
-    /// The header of a labelled frame with its payload behind the label; nil: this version does not
-    /// know what the label says.
-    ///
-    ///     offset size
-    ///          0    2  length of the label, these two bytes included
-    ///          2    1  its parts: 1, the sender; the other bits are of later versions
-    ///          3    …  the parts
-    ///
-    /// Forwarders copy a label unread. No client is ever given one.
-    public func behindLabel(
-        _ bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix
-    ) -> RoutedHeader? {
-        let available = prefix.length - payloadOffset
-        guard available >= 3 else { return nil }
-        let length = Int(bytes.load(UInt16.self, at: offset + payloadOffset))
-        guard length >= 3, length <= available, bytes[offset + payloadOffset + 2] == 1 else {
-            return nil
-        }
-        var header = self
-        header.payloadOffset += length
-        return header
+    /// Whether this version knows all that the label of a labelled frame says (`LabelPrefix`). Forwarders copy
+    /// a label unread.
+    public func hasKnownLabel(_ bytes: Span<UInt8>, at offset: Int, _ prefix: FramePrefix) -> Bool {
+        let payload = Slice(
+            start: offset + payloadOffset, count: prefix.length - payloadOffset)
+        return LabelPrefix(bytes, payload) != nil
     }
+}
+
+/// The first bytes of a label, which stands in front of the payload and says what a message carries besides:
+///
+///     offset size
+///          0    2  length of the label, these two bytes included
+///          2    1  its parts, in this order: 1 sender, 2 once, 4 only, 8 except, 16 and, 64 form
+///          3    …  the parts
+///
+/// A node of version 2 passes over a label with the sender alone, and understands no other.
+public struct LabelPrefix: Sendable {
+    /// Bytes in front of the parts.
+    public static let size = 3
+
+    /// Of the whole label.
+    public var length: Int
+    public var parts: LabelParts
+
+    /// Nil: no label begins so, or it has parts of a later version.
+    public init?(_ bytes: Span<UInt8>, _ payload: Slice) {
+        guard payload.count >= LabelPrefix.size else { return nil }
+        length = Int(bytes.load(UInt16.self, at: Int(payload.start)))
+        parts = LabelParts(rawValue: bytes[Int(payload.start) + 2])
+        guard length >= LabelPrefix.size, length <= payload.count,
+            parts.isSubset(of: .known)
+        else { return nil }
+    }
+}
+
+/// The parts of a label.
+public struct LabelParts: OptionSet, Sendable {
+    public var rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// The user who has sent it, by which attachment, and when the node took it that the sender is at.
+    public static let sender = LabelParts(rawValue: 1)
+    /// The number by which receivers know it again.
+    public static let once = LabelParts(rawValue: 2)
+    /// It is for these attachments alone.
+    public static let only = LabelParts(rawValue: 4)
+    /// It is not for these attachments and users.
+    public static let except = LabelParts(rawValue: 8)
+    /// It is for these rooms, too.
+    public static let rooms = LabelParts(rawValue: 16)
+    /// Its payload is text, or JSON.
+    public static let form = LabelParts(rawValue: 64)
+
+    static let known: LabelParts = [.sender, .once, .only, .except, .rooms, .form]
 }
 
 /// The name of one message of a client in the whole mesh: a copy has it on every way, also where it

@@ -88,6 +88,14 @@ public enum RoutedBody: UInt8, Sendable {
         @inline(__always) get { self == .channel }
     }
 
+    /// Its payload may have a label in front.
+    public var takesLabel: Bool {
+        switch self {
+        case .channel, .shardChannel, .user, .room: true
+        case .request, .reply, .control, .session, .part: false
+        }
+    }
+
     /// It waits for the name's holder to come back, if there was one lately.
     @inlinable public var isParked: Bool {
         @inline(__always) get { self == .user }

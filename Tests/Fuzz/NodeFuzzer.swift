@@ -111,6 +111,10 @@ struct Subject: ~Copyable {
             case .deliverKept(_, _, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= headCount)
                 precondition(payload.start >= 0 && payload.end <= headCount)
+            case .deliverLabelled(_, _, _, let name, let payload, _, let isKept):
+                let count = isKept ? headCount : byteCount
+                precondition(name.start >= 0 && name.end <= count)
+                precondition(payload.start >= 0 && payload.end <= count)
             case .undelivered(_, _, _, let name, _, let count):
                 precondition(name.start >= 0 && name.end <= headCount && count > 0)
             case .bulk(_, .session(let payload)):

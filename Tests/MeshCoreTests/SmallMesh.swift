@@ -238,6 +238,11 @@ extension SmallMesh.Journal {
                 identities.append(id)
                 let payload = effects.bytes.withSpan { $0.array(payload) }
                 deliveries.append(SmallMesh.Delivery(host: host, payload: payload))
+            case .deliverLabelled(_, _, _, _, let slice, let id, let isKept):
+                identities.append(id)
+                let payload =
+                    isKept ? effects.bytes.withSpan { $0.array(slice) } : bytes.array(slice)
+                deliveries.append(SmallMesh.Delivery(host: host, payload: payload))
             case .undelivered(let sender, _, _, let name, _, let count):
                 let text = effects.bytes.withSpan { $0.array(name) }
                 reports.append(

@@ -3,6 +3,8 @@ import MeshWire
 /// The content of one place in a flow.
 enum FlowContent {
     case message(RoutedBody)
+    /// The same with a label before its payload.
+    case labelled(RoutedBody)
     /// A message of a later version: its origin is told when the flow passes it.
     case unsupported(Unsupported)
 }

@@ -17,6 +17,8 @@ struct LargeMessages {
         /// The whole (`Part`).
         var parcel: ParcelIndex
         var size: Int
+        /// The payload begins with a label.
+        var isLabelled: Bool
         /// It holds nobody up who sends something that is to arrive.
         var isVolatile = false
         /// Of the messages' lane: up to here all is acknowledged before the first part leaves; nil:
@@ -154,8 +156,8 @@ extension Node {
         if parcel.isNone {
             parcel = flows.retransmission.makeParcel(
                 Part.whole(
-                    message.body, number: outcome.number, message.key, name: message.name,
-                    payload: message.payload, bytes))
+                    message.body, isLabelled: message.isLabelled, number: outcome.number,
+                    message.key, name: message.name, payload: message.payload, bytes))
         }
         flows.retransmission.retain(parcel)
         let messages = flows.flow(to: index)
@@ -163,7 +165,8 @@ extension Node {
             LargeMessages.Item(
                 body: message.body, key: message.key, number: outcome.number,
                 sender: message.sender, copyCount: copyCount, nameCount: Int(message.name.count),
-                parcel: parcel, size: size, isVolatile: message.isVolatile,
+                parcel: parcel, size: size, isLabelled: message.isLabelled,
+                isVolatile: message.isVolatile,
                 after: messages.isNone ? nil : flows.outgoing[messages].last))
         flows.largeCount += 1
         if !message.isVolatile {
@@ -311,7 +314,7 @@ extension Node {
             }
             let message = ParkedMessage(
                 sender: item.sender, number: item.number, nameCount: item.nameCount,
-                bytes: Array(bytes[Part.wholeHeaderSize...]))
+                isLabelled: item.isLabelled, bytes: Array(bytes[Part.wholeHeaderSize...]))
             park(message, to: item.key, behind: barrier, &effects)
         }
         relieveLarge(flow, &effects)

@@ -5,6 +5,8 @@ struct ParkedMessage {
     var sender: UInt64
     var number: UInt32
     var nameCount: Int
+    /// The payload begins with a label.
+    var isLabelled: Bool
     /// The name, then the payload.
     var bytes: [UInt8]
 
@@ -203,6 +205,7 @@ extension Node {
         guard let due = parked.due(message.key, at: now) ?? end else { return }
         let waiting = ParkedMessage(
             sender: message.sender, number: outcome.number, nameCount: Int(message.name.count),
+            isLabelled: message.isLabelled,
             bytes: bytes.array(message.name) + bytes.array(message.payload))
         if parked.add(waiting, to: message.key, due: due, configuration.flows) {
             outcome.verdict = .parked
@@ -269,7 +272,8 @@ extension Node {
                 if node == .oneself {
                     deliverKept(
                         .user, number: 0, key, message.bytes, nameCount: message.nameCount,
-                        id: MessageID(origin: id, number: message.number), &effects)
+                        id: MessageID(origin: id, number: message.number),
+                        isLabelled: message.isLabelled, &effects)
                 } else {
                     sendLate(message, key, to: node, copyCount: holders.count, &effects)
                 }
@@ -321,15 +325,22 @@ extension Node {
         _ effects: inout EffectBuffer
     ) {
         let flow = outgoingFlow(to: index)
-        let outgoing = OutgoingMessage(
+        var outgoing = OutgoingMessage(
             .user, key, name: Slice(start: 0, count: message.nameCount),
             payload: Slice(
                 start: message.nameCount, count: message.bytes.count - message.nameCount),
             sender: message.sender)
+        outgoing.isLabelled = message.isLabelled
         let cost = RetransmissionBuffer.headerSize + message.bytes.count
         let bytes = message.bytes.span
         // Its publisher has been told already that it waits.
         var outcome = PublishOutcome(number: message.number)
+        if outgoing.isLabelled, !understandsLabel(of: outgoing, bytes, at: index) {
+            report(
+                .user, key, outgoing.name, outgoing.sender, to: members.id(of: index), bytes,
+                &effects)
+            return
+        }
         if isBulky(outgoing, to: index) {
             var whole = ParcelIndex.none
             let isKept = publishBulky(

@@ -14,6 +14,8 @@ public struct OutgoingMessage: Sendable {
     public var isVolatile: Bool
     /// Somebody on this node gets it too: what finds nobody elsewhere is not sent on.
     public var isReceivedHere: Bool
+    /// The payload begins with a label (`LabelPrefix`).
+    public var isLabelled = false
 
     public init(
         _ body: RoutedBody, _ key: Key, name: Slice, payload: Slice, sender: UInt64 = 0,

@@ -27,6 +27,10 @@ extension Node {
     ) {
         let holders = directory.table.holders(of: message.key)
         let hasCollisions = directory.collisions.mayHave(message.key)
+        if message.isLabelled {
+            publishLabelled(message, others: [], bytes, &outcome, &effects)
+            return
+        }
         if parked.heldCount > 0, parkedBehindOthers(message, bytes, &outcome, &effects) { return }
         if !hasCollisions, directory.patterns.isEmpty || !message.body.matchesPatterns {
             switch holders {
@@ -188,7 +192,7 @@ extension Node {
     }
 
     /// Collects the other nodes that hold the key or a matching pattern, each once.
-    private mutating func gatherRecipients(
+    mutating func gatherRecipients(
         _ holders: DirectoryTable.Holders, _ body: RoutedBody, _ key: Key, name: Slice,
         hash: UInt64?, _ bytes: Span<UInt8>
     ) {
@@ -224,7 +228,7 @@ extension Node {
     }
 
     @inline(__always)
-    private mutating func addRecipient(_ index: MemberIndex) {
+    mutating func addRecipient(_ index: MemberIndex) {
         guard index != .oneself, forwarding.marks[index.slot] != forwarding.mark,
             !isWithdrawn(index)
         else { return }
@@ -232,14 +236,16 @@ extension Node {
         forwarding.recipients.append(index)
     }
 
-    private mutating func publishToRecipients(
+    mutating func publishToRecipients(
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: PublishOutcome,
         _ effects: inout EffectBuffer
     ) {
         if outcome.nodeCount > 0 { counters[.messagesOriginated] &+= 1 }
         guard !forwarding.entries.isEmpty else { return }
         emitGroups(
-            body: message.body.rawValue, flags: message.isVolatile ? .volatile : [],
+            body: message.body.rawValue,
+            flags: (message.isVolatile ? FrameFlags.volatile : [])
+                .union(message.isLabelled ? .labelled : []),
             hopsLeft: Frame.hopLimit, origin: id, key: message.key, number: outcome.number,
             nameLength: Int(message.name.count), hopsTaken: 0, nameInHead: message.name,
             rest: message.payload, bytes, &effects)
@@ -247,7 +253,7 @@ extension Node {
 
     /// Numbers and keeps a message in the flow to each of `forwarding.recipients`, and fills
     /// `forwarding.entries` with those that it can be sent to at once.
-    private mutating func keepForRecipients(
+    mutating func keepForRecipients(
         _ message: OutgoingMessage, _ bytes: Span<UInt8>, _ outcome: inout PublishOutcome,
         _ effects: inout EffectBuffer
     ) {

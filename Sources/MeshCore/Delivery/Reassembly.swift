@@ -105,13 +105,16 @@ extension Node {
             effects.bytes.append(
                 $0, Part.wholeHeaderSize, $0.count - Part.wholeHeaderSize)
         }
+        let name = Slice(start: start, count: whole.nameCount)
+        let payload = Slice(start: name.end, count: effects.bytes.count - name.end)
+        let id = MessageID(origin: origin, number: whole.number)
         effects.append(
-            .deliverKept(
-                whole.body, number: 0, whole.key, name: Slice(start: start, count: whole.nameCount),
-                payload: Slice(
-                    start: start + whole.nameCount,
-                    count: effects.bytes.count - start - whole.nameCount),
-                id: MessageID(origin: origin, number: whole.number)))
+            whole.isLabelled
+                ? .deliverLabelled(
+                    whole.body, number: 0, whole.key, name: name, payload: payload, id: id,
+                    isKept: true)
+                : .deliverKept(
+                    whole.body, number: 0, whole.key, name: name, payload: payload, id: id))
     }
 
     /// Forgets the parts of a message that have come; the rest is passed over.

@@ -60,7 +60,14 @@ extension Node {
                     .deliver(
                         body, number: sequence, header.key, name: name, payload: payload,
                         id: header.id))
-            case .message: break
+            case .labelled(let body) where !givesBack(body, header.key, number: sequence, flow):
+                counters[.messagesDelivered] &+= 1
+                counters[.messageHops] &+= hops
+                effects.append(
+                    .deliverLabelled(
+                        body, number: sequence, header.key, name: name, payload: payload,
+                        id: header.id, isKept: false))
+            case .message, .labelled: break
             case .unsupported(let what): tellUnsupported(what, to: header.origin, &effects)
             }
             passed(flow, &effects)
@@ -135,6 +142,7 @@ extension Node {
         flows.reorderBytes[flows.incoming[flow].lane] -= message.cost
         let number = flows.incoming[flow].expected &- 1
         let body: RoutedBody
+        var isLabelled = false
         switch message.content {
         case .message(.session):
             deliverKept(session: message, flow, &effects)
@@ -145,6 +153,9 @@ extension Node {
                 hops: message.hops, flow, &effects)
             return
         case .message(let known): body = known
+        case .labelled(let known):
+            body = known
+            isLabelled = true
         case .unsupported(let what):
             tellUnsupported(what, to: flows.incoming[flow].origin, &effects)
             return
@@ -155,21 +166,24 @@ extension Node {
         let id = MessageID(origin: flows.incoming[flow].origin, number: message.number)
         deliverKept(
             body, number: number, message.key, message.bytes,
-            nameCount: message.nameCount, id: id, &effects)
+            nameCount: message.nameCount, id: id, isLabelled: isLabelled, &effects)
     }
 
     /// Hands a message that does not lie in the event's bytes to the local clients.
     mutating func deliverKept(
         _ body: RoutedBody, number: UInt32, _ key: Key, _ bytes: [UInt8], nameCount: Int,
-        id: MessageID, _ effects: inout EffectBuffer
+        id: MessageID, isLabelled: Bool, _ effects: inout EffectBuffer
     ) {
         let start = effects.bytes.count
         effects.bytes.append(bytes)
+        let name = Slice(start: start, count: nameCount)
+        let payload = Slice(start: start + nameCount, count: bytes.count - nameCount)
         effects.append(
-            .deliverKept(
-                body, number: number, key, name: Slice(start: start, count: nameCount),
-                payload: Slice(start: start + nameCount, count: bytes.count - nameCount),
-                id: id))
+            isLabelled
+                ? .deliverLabelled(
+                    body, number: number, key, name: name, payload: payload, id: id, isKept: true)
+                : .deliverKept(
+                    body, number: number, key, name: name, payload: payload, id: id))
     }
 
     /// The origin has given messages up: the flow goes on behind them. What of them has come all the

@@ -12,6 +12,7 @@ struct ParcelIndex: TableIndex {
 /// to be moved about, once for all flows.
 ///
 ///     entry:  number 4 │ payload 4 │ name 2 │ body 1 │ fate 1 │ parcel 4 │ key 8 │ sender 8 │ bytes
+///     body:   labelled 1 bit │ number 7 bits
 ///     fate:   taken back 1 bit │ copies 7 bits
 ///
 /// Acknowledgements are cumulative, so a flow's messages leave in the order in which they came: a
@@ -31,6 +32,8 @@ struct RetransmissionBuffer {
         var payloadCount: Int
         var nameCount: Int
         var body: RoutedBody
+        /// The payload begins with a label.
+        var isLabelled: Bool
         /// None: the bytes follow.
         var parcel: ParcelIndex
         var key: Key
@@ -127,8 +130,8 @@ struct RetransmissionBuffer {
     @inline(__always)
     mutating func append(
         _ body: RoutedBody, _ key: Key, number: UInt32, name: Slice, payload: Slice,
-        sender: UInt64, parcel: ParcelIndex, copyCount: Int, _ bytes: Span<UInt8>,
-        _ lane: Lane = .messages, to queue: inout ByteQueue
+        sender: UInt64, parcel: ParcelIndex, copyCount: Int, isLabelled: Bool = false,
+        _ bytes: Span<UInt8>, _ lane: Lane = .messages, to queue: inout ByteQueue
     ) {
         let size = Int(name.count) + Int(payload.count)
         let inlineCount = parcel.isNone ? size : 0
@@ -138,6 +141,7 @@ struct RetransmissionBuffer {
             | UInt64(UInt32(bitPattern: payload.count)) << 32
         let rest =
             UInt64(UInt16(truncatingIfNeeded: name.count)) | UInt64(body.rawValue) << 16
+            | (isLabelled ? Self.labelBit : 0)
             | UInt64(truncatingIfNeeded: min(copyCount, 127)) << 24
             | UInt64(UInt32(bitPattern: parcel.rawValue)) << 32
         unsafe target.storeBytes(of: numbered.littleEndian, as: UInt64.self)
@@ -182,7 +186,8 @@ struct RetransmissionBuffer {
             return Header(
                 number: UInt32(truncatingIfNeeded: numbered), payloadCount: Int(numbered >> 32),
                 nameCount: Int(rest & 0xFFFF),
-                body: RoutedBody(number: UInt8(truncatingIfNeeded: rest >> 16)) ?? .channel,
+                body: RoutedBody(number: UInt8(truncatingIfNeeded: rest >> 16 & 0x7F)) ?? .channel,
+                isLabelled: rest & labelBit != 0,
                 parcel: ParcelIndex(
                     rawValue: Int32(bitPattern: UInt32(truncatingIfNeeded: rest >> 32))),
                 key: Key(key), sender: sender, copyCount: Int(rest >> 24 & 0x7F),
@@ -192,6 +197,8 @@ struct RetransmissionBuffer {
 
     /// Of the eight bytes at 8: the message has been taken back.
     private static var fateBit: UInt64 { 1 << 31 }
+    /// The same: its payload begins with a label.
+    private static var labelBit: UInt64 { 1 << 23 }
 
     /// The entry stays until it is acknowledged, but nobody is told of its end.
     static func markTakenBack(_ queue: inout ByteQueue, at offset: Int) {

@@ -136,6 +136,7 @@ extension Node {
         let head = effects.bytes.count
         var flags = FrameFlags(flows.outgoing[flow].lane)
         if hop.isStrict { flags.insert(.strictlyGreedy) }
+        if header.isLabelled { flags.insert(.labelled) }
         effects.bytes.appendRoutedHeader(
             length: Frame.routedHeaderSize + Frame.destinationSize + size, flags,
             hopsLeft: Frame.hopLimit, body: header.body.rawValue, origin: id,

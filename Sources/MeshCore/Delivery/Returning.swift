@@ -250,7 +250,7 @@ extension Node {
             count: header.nameCount + header.payloadCount, to: &bytes)
         let message = ParkedMessage(
             sender: header.sender, number: header.number, nameCount: header.nameCount,
-            bytes: bytes.array)
+            isLabelled: header.isLabelled, bytes: bytes.array)
         park(message, to: header.key, behind: barrier, &effects)
     }
 

@@ -47,7 +47,8 @@ extension Node {
         flows.retransmission.append(
             message.body, message.key, number: number, name: message.name,
             payload: message.payload, sender: message.sender, parcel: parcel,
-            copyCount: copyCount, bytes, to: &flows.outgoing[flow].queue)
+            copyCount: copyCount, isLabelled: message.isLabelled, bytes,
+            to: &flows.outgoing[flow].queue)
         enrol(cost, flow)
         if flows.outgoing[flow].bytes > flows.outgoing[flow].window
             || flows.outgoing[flow].count > configuration.flows.windowCount

@@ -207,18 +207,19 @@ extension Node {
         _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
     ) {
         let lane = prefix.flags.lane
-        var plain = prefix
-        plain.flags = prefix.flags.plain
-        let isLabelled = prefix.flags.contains(.labelled)
-        if let body = RoutedBody(number: prefix.body),
-            prefix.flags.subtracting([plain.flags, .labelled, .bulk]).isEmpty,
-            let header = isLabelled ? header.behindLabel(bytes, at: start, prefix) : header
-        {
-            if lane == .messages {
-                deliver(sequence, header, plain, start, bytes, &effects)
+        let unplain = prefix.flags.subtracting(prefix.flags.plain)
+        if let body = RoutedBody(number: prefix.body) {
+            if unplain == .labelled, body.takesLabel,
+                header.hasKnownLabel(bytes, at: start, prefix)
+            {
+                deliverLabelled(body, sequence, header, prefix, start, bytes, &effects)
                 return
             }
-            if deliverBulk(body, sequence, header, prefix, start, bytes, &effects) { return }
+            if unplain == .bulk,
+                deliverBulk(body, sequence, header, prefix, start, bytes, &effects)
+            {
+                return
+            }
         }
         if prefix.flags.contains(.acknowledges) {
             receivedAcknowledgement(
@@ -228,6 +229,33 @@ extension Node {
         receivedUnsupported(
             Unsupported(sequence: sequence, body: prefix.body, flags: prefix.flags), header,
             bytes, &effects)
+    }
+
+    /// A message with a label, which its clients' side reads.
+    private mutating func deliverLabelled(
+        _ body: RoutedBody, _ sequence: UInt32, _ header: RoutedHeader, _ prefix: FramePrefix,
+        _ start: Int, _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        if prefix.flags.contains(.acknowledges) {
+            receivedAcknowledgement(
+                Acknowledgement.read(bytes, frame: start, header), from: header.origin, .messages,
+                &effects)
+        }
+        let name = Slice(start: start + header.nameOffset, count: header.nameLength)
+        let payload = Slice(
+            start: start + header.payloadOffset, count: prefix.length - header.payloadOffset)
+        if !prefix.flags.contains(.volatile) {
+            receivedOutOfOrder(
+                sequence, .messages, header, .labelled(body), name: name, payload: payload, bytes,
+                &effects)
+            return
+        }
+        counters[.messagesDelivered] &+= 1
+        counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
+        effects.append(
+            .deliverLabelled(
+                body, number: 0, header.key, name: name, payload: payload, id: header.id,
+                isKept: false))
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.

@@ -243,7 +243,8 @@ final class Words {
             let user = effects.bytes.withSpan { $0.array(text) }
             return "gives up \(count) to \(String(decoding: user, as: UTF8.self)) at \(name(id))"
         case .deliver(_, _, _, _, let payload, _),
-            .deliverKept(_, _, _, _, let payload, _):
+            .deliverKept(_, _, _, _, let payload, _),
+            .deliverLabelled(_, _, _, _, let payload, _, _):
             return "delivers \(payload.count) bytes"
         case .takenBack: return "takes a message back"
         case .uncongested: return "has room again"
