@@ -42,6 +42,10 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case pageSize(max: Int)
         /// The bytes cannot be a sid.
         case notASid
+        /// The id of ONCE is empty, or longer than that.
+        case onceID(bytesMax: Int)
+        /// One message is for, or not for, more than so many.
+        case tooManyTargets(max: Int)
         case reason(bytesMax: Int)
     }
 

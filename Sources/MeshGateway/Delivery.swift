@@ -41,6 +41,11 @@ extension Hub {
         number: UInt32, nodeCount: Int, isParked: Bool, answers: Bool
     ) -> Int {
         let message = publication.message
+        if message.isLabelled {
+            return publishedLabelled(
+                publication, input, by: client, number: number, nodeCount: nodeCount,
+                isParked: isParked, answers: answers)
+        }
         let id = MessageID(origin: nodeID, number: number)
         counters[.messagesPublished] += 1
         let topic = currentTopic(publication, input)
@@ -325,7 +330,8 @@ extension Hub {
     /// Whether a message may be written to the client's output now.
     @inline(__always)
     private func canReceive(_ client: ClientIndex) -> Bool {
-        clients[client.slot].flags.isDisjoint(with: [.doomed, .ending, .holding, .tracked])
+        clients[client.slot].flags.isDisjoint(
+            with: [.doomed, .ending, .holding, .tracked, .details])
     }
 
     /// `frame` cannot be written now: it waits for the end of a transaction, or is dropped because
@@ -343,19 +349,51 @@ extension Hub {
             counters[.droppedClientCopies] += 1
             return
         }
-        let isRESP3 = clients[slot].isRESP3
-        let start = clients[slot].held.count
-        frame.withSpan { clients[slot].held.append($0, 0, $0.count) }
-        if isRESP3 { clients[slot].held.setFrame(at: start, isRESP3: true) }
         counters[.clientCopies] += 1
-        heldBack(client, .frame)
+        if clients[slot].flags.contains(.holding) {
+            Self.append(
+                frame, label, details, isRESP3: clients[slot].isRESP3,
+                showsDetails: clients[slot].flags.contains(.details), to: &clients[slot].held)
+            heldBack(client, .frame)
+        } else {
+            writeFrame(client)
+            wrote(client, .frame)
+        }
+    }
+
+    /// Writes the message at hand as the client wants it: in its protocol, and with details if it has asked for
+    /// them.
+    mutating func writeFrame(_ client: ClientIndex) {
+        let slot = client.slot
+        let isRESP3 = clients[slot].isRESP3
+        Self.append(
+            frame, label, details, isRESP3: isRESP3,
+            showsDetails: clients[slot].flags.contains(.details), to: &clients[slot].output)
+    }
+
+    private static func append(
+        _ frame: borrowing ByteQueue, _ label: FrameLabel, _ details: [UInt8], isRESP3: Bool,
+        showsDetails: Bool, to target: inout ByteQueue
+    ) {
+        frame.withSpan {
+            if showsDetails, label.title.kind.hasDetails {
+                target.append(
+                    label.title.kind, label.parts, $0, details: details, isRESP3: isRESP3)
+                return
+            }
+            let start = target.count
+            target.append($0, 0, $0.count)
+            if isRESP3 { target.setFrame(at: start, isRESP3: true) }
+        }
     }
 
     /// The message at hand for one mailbox more.
     mutating func storeMessage() -> StoredMessageIndex {
         if let index = stored.retain(label.stored) { return index }
         let index = frame.withSpan { frame in
-            stored.insert(label.title, label.parts, size: frame.count, of: frame)
+            stored.insert(
+                label.title, label.parts, details: details, size: frame.count + details.count,
+                of: frame)
         }
         label.stored = stored.reference(to: index)
         chargeMailboxes()
@@ -397,7 +435,7 @@ extension Hub {
 
     /// The message at hand is one for a user that has come by another node; `label` has its title.
     mutating func encodeUserMessage(_ user: [UInt8], _ payload: Slice, _ input: Span<UInt8>) {
-        label.parts = frame.encodeUserMessage(user, payload, input)
+        label.parts = frame.encode(.user, named: user, payload, input)
     }
 }
 

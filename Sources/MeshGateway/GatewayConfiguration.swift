@@ -32,6 +32,8 @@ public struct GatewayConfiguration: Sendable {
     public var meshPatternBytesMax = Frame.meshPatternBytesMax
     /// The most that one user may have of connections, sessions and subscriptions.
     public var userLimits = UserLimits()
+    /// The ids of messages that are remembered, each for two minutes (ONCE); some 50 bytes each.
+    public var onceMax = OnceMemory.usualMax
     /// The bytes of the names of all that is subscribed to, each counted once.
     public var nameBytesMax = 1 << 30
     /// The passwords that AUTH must be given.

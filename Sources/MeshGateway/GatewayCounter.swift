@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 57>
+public typealias GatewayCounters = Counters<GatewayCounter, 60>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
@@ -81,5 +81,9 @@ public enum GatewayCounter: String, CounterName {
     case repliesLate = "Replies that nobody awaited any more."
     case repliesLost =
         "Replies that could not be sent: their node was gone, or too much was on its way."
+    case onceDuplicates = "Messages of an id that had come already (ONCE)."
+    case onceForgottenEarly =
+        "Ids forgotten because too many came after, and not because of their age (ONCE)."
+    case labelsMalformed = "Messages of other nodes with a label that could not be read."
     case postsMalformed = "Requests and replies of other nodes that could not be read."
 }

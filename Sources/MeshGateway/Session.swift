@@ -121,6 +121,9 @@ struct SessionFlags: OptionSet {
     /// A command of its is carried out in part: it can be ended with its connection alone.
     static let midway = SessionFlags(rawValue: 1 << 21)
 
+    /// It is shown what messages say besides their payload.
+    static let details = SessionFlags(rawValue: 1 << 22)
+
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming, .counted]
 

@@ -25,6 +25,7 @@ struct PatternSteps {
         let number: UInt32
         let key: Key
         let id: MessageID
+        let isLabelled: Bool
         let nameCount: Int
         /// The name, then the payload.
         let bytes: [UInt8]
@@ -130,12 +131,14 @@ extension Server {
     @inline(never)
     mutating func deliverInTurn(
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
-        _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
+        _ id: MessageID, isLabelled: Bool, _ bytes: Span<UInt8>, _ clientBytes: inout Int
     ) {
         if body == .user || patternSteps.lanes[id.origin] == nil {
-            deliver(body, number, key, name, payload, id, bytes, &clientBytes)
+            deliver(
+                body, number, key, name, payload, id, isLabelled: isLabelled, bytes, &clientBytes)
         } else {
-            hold(body, number, key, name, payload, id, bytes, &clientBytes)
+            hold(
+                body, number, key, name, payload, id, isLabelled: isLabelled, bytes, &clientBytes)
         }
     }
 
@@ -143,11 +146,12 @@ extension Server {
     @inline(never)
     mutating func hold(
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
-        _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
+        _ id: MessageID, isLabelled: Bool, _ bytes: Span<UInt8>, _ clientBytes: inout Int
     ) {
         let origin = id.origin
         let delivery = PatternSteps.Delivery(
-            body: body, number: number, key: key, id: id, nameCount: Int(name.count),
+            body: body, number: number, key: key, id: id, isLabelled: isLabelled,
+            nameCount: Int(name.count),
             bytes: bytes.array(name) + bytes.array(payload))
         deliversAtOnce = false
         hasSteps = true
@@ -189,7 +193,7 @@ extension Server {
         if patternSteps.lanes[origin]!.isEmpty { patternSteps.lanes[origin] = nil }
         deliver(
             first.body, first.number, first.key, first.name, first.payload, first.id,
-            first.bytes.span, &clientBytes)
+            isLabelled: first.isLabelled, first.bytes.span, &clientBytes)
     }
 
     // MARK: Steps

@@ -183,15 +183,19 @@ extension Server {
         return .next
     }
 
-    /// A message of an inline command with quotes: its bytes are the gateway's, which the driver does
-    /// not know.
+    /// A message of an inline command with quotes, or with a label: its bytes are the gateway's, which the
+    /// driver does not know.
     @inline(never)
     private mutating func publishDecoded(
         _ publication: Publication, by client: ClientIndex, _ effects: inout ServerEffects
     ) -> PublishOutcome {
         let line = edge.gateway.decodedLine
-        let outcome = node.publish(
-            publication.message, bytes: line.span, at: now, into: &effects.own)
+        let outcome =
+            publication.message.isLabelled
+            ? node.publish(
+                publication.message, alsoTo: edge.gateway.hub.otherKeys, bytes: line.span, at: now,
+                into: &effects.own)
+            : node.publish(publication.message, bytes: line.span, at: now, into: &effects.own)
         transfer(line.span, &effects)
         edge.gateway.published(
             publication, line.span, by: client, number: outcome.number,
@@ -228,6 +232,11 @@ extension Server {
         swap(&bytes, &edge.gateway.hub.questionBytes)
         bytes.withSpan { advance(.query(query, question), $0, &effects) }
         swap(&bytes, &edge.gateway.hub.questionBytes)
+    }
+
+    /// The driver has looked at the time of day: messages tell it to their receivers (MESH.DETAILS).
+    public mutating func setWallClock(milliseconds: Int64, at now: Instant) {
+        edge.gateway.hub.wallOffset = milliseconds - now.nanoseconds / 1_000_000
     }
 
     /// Changes bounds of the clients while the server runs: they hold from now on.

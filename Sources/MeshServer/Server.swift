@@ -272,15 +272,20 @@ public struct Server: ~Copyable {
     @inline(__always)
     mutating func deliver(
         _ body: RoutedBody, _ number: UInt32, _ key: Key, _ name: Slice, _ payload: Slice,
-        _ id: MessageID, _ bytes: Span<UInt8>, _ clientBytes: inout Int
+        _ id: MessageID, isLabelled: Bool = false, _ bytes: Span<UInt8>,
+        _ clientBytes: inout Int
     ) {
-        let copies = edge.gateway.hub.deliver(
-            body, key, name: name, payload: payload, bytes, id: id)
+        let copies =
+            isLabelled
+            ? edge.gateway.hub.deliverLabelled(
+                body, key, name: name, payload: payload, bytes, id: id)
+            : edge.gateway.hub.deliver(body, key, name: name, payload: payload, bytes, id: id)
         if copies == 0 { noteUnclaimed(body, number, key, name, bytes, from: id.origin) }
         if copies >= 0 {
             clientBytes += copies * (Int(name.count) + Int(payload.count))
         } else {
-            hold(body, number, key, name, payload, id, bytes, &clientBytes)
+            hold(
+                body, number, key, name, payload, id, isLabelled: isLabelled, bytes, &clientBytes)
         }
     }
 
@@ -298,13 +303,27 @@ public struct Server: ~Copyable {
         case .send, .dial, .close, .log, .takenBack, .resolveSeeds: break
         case .deliver(let body, let number, let key, let name, let payload, let id):
             if servesClients {
-                deliverInTurn(body, number, key, name, payload, id, bytes, &clientBytes)
+                deliverInTurn(
+                    body, number, key, name, payload, id, isLabelled: false, bytes, &clientBytes)
             }
         case .left: phase = .left
         case .deliverKept(let body, let number, let key, let name, let payload, let id):
             if !servesClients { return }
             effectBytes.withSpan {
-                deliverInTurn(body, number, key, name, payload, id, $0, &clientBytes)
+                deliverInTurn(
+                    body, number, key, name, payload, id, isLabelled: false, $0, &clientBytes)
+            }
+        case .deliverLabelled(
+            let body, let number, let key, let name, let payload, let id, let isKept):
+            if !servesClients { return }
+            if isKept {
+                effectBytes.withSpan {
+                    deliverInTurn(
+                        body, number, key, name, payload, id, isLabelled: true, $0, &clientBytes)
+                }
+            } else {
+                deliverInTurn(
+                    body, number, key, name, payload, id, isLabelled: true, bytes, &clientBytes)
             }
         case .undelivered(let sender, let body, let key, let name, let node, let count):
             effectBytes.withSpan {

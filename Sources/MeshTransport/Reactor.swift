@@ -273,6 +273,7 @@ public enum ClientAddressSource: Sendable {
     }
 
     private mutating func run() throws(SystemError) -> Ending {
+        server.setWallClock(milliseconds: Int64(Clock.wallMilliseconds), at: now)
         logStart()
         while true {
             let ready = try poller.wait(nanoseconds: waitingTime())
@@ -495,6 +496,7 @@ public enum ClientAddressSource: Sendable {
         if let due = acceptAgain, due <= now { resumeListeners() }
         if nextTrim <= now {
             nextTrim = now + .seconds(1)
+            server.setWallClock(milliseconds: Int64(Clock.wallMilliseconds), at: now)
             for index in connectionOfLink where !index.isNone { connections[index].output.trim() }
             rememberMembers()
         }

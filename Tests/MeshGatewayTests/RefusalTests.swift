@@ -16,7 +16,8 @@ private let samples: [ClientRefusal] = {
             .neitherOnNorOff, .unknownOption, .unknownPolicy,
             .unknownTraceTarget,
             .unknownAttachment, .notAToken, .usage(text), .metadata(bytesMax: .max), .notAPlace,
-            .pageSize(max: .max), .notASid, .reason(bytesMax: .max),
+            .pageSize(max: .max), .notASid, .onceID(bytesMax: .max), .tooManyTargets(max: .max),
+            .reason(bytesMax: .max),
         ] + ClientRefusal.TooLong.allCases.map { .name($0, bytesMax: .max) }
     let rights: [ClientRefusal.Rights] = [
         .notAuthenticated, .wrongPassword, .passwordNotAsked,

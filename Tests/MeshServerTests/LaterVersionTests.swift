@@ -119,8 +119,9 @@ import Testing
             case "body": changed[7] = bodyNumber
             case "flag": changed[5] |= flag
             case "sender", "label":
-                // It has the sender alone, or more.
-                let label = [7, 0, name == "sender" ? 1 : 3] + Array("SECR".utf8)
+                // It has the sender alone, or something that is not known.
+                let sender = [4, 0] + Array("SECR".utf8) + [UInt8](repeating: 0, count: 20)
+                let label = [29, 0, name == "sender" ? 1 : 129] + sender
                 changed[5] |= FrameFlags.labelled.rawValue
                 changed.insert(contentsOf: label, at: header.payloadOffset)
                 changed = sized(changed)

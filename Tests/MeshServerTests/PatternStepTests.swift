@@ -150,8 +150,8 @@ import Testing
             var clientBytes = 0
             let key = hasher.key(.channel, text.span, Int(name.start), Int(name.count))
             server.mesh.hosts[2].server.deliverInTurn(
-                .channel, 0, key, name, payload, MessageID(origin: origin, number: 1), text.span,
-                &clientBytes)
+                .channel, 0, key, name, payload, MessageID(origin: origin, number: 1),
+                isLabelled: false, text.span, &clientBytes)
         }
         arrive(name, from: origins[0])
         arrive(short, from: origins[0])
@@ -178,7 +178,8 @@ import Testing
             let key = hasher.key(.channel, text.span, Int(name.start), Int(name.count))
             scene.servers.mesh.hosts[0].server.deliverInTurn(
                 .channel, 0, key, name, payload,
-                MessageID(origin: NodeID(2 << 60), number: UInt32(place)), text.span, &clientBytes)
+                MessageID(origin: NodeID(2 << 60), number: UInt32(place)), isLabelled: false,
+                text.span, &clientBytes)
         }
         let steps = scene.servers.mesh.hosts[0].server.patternSteps
         #expect(steps.heldBytes <= PatternSteps.heldBytesMax && steps.heldBytes > 0)

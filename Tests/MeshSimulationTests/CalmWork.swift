@@ -193,6 +193,7 @@ struct CalmWork {
         case .requestsAnswered, .requestsRejected, .requestsFailed, .requestsBusy: never
         case .requestsUnserved, .requestsDied, .requestsTimedOut, .requestsCancelled: never
         case .requestAttempts, .requestsGiven, .repliesLate, .repliesLost, .postsMalformed: never
+        case .onceDuplicates, .onceForgottenEarly, .labelsMalformed: never
         }
     }
 

@@ -44,8 +44,7 @@ extension Hub {
             && outputCount(client) < Self.aheadBytes
         if isAhead {
             let start = clients[slot].output.count
-            frame.withSpan { clients[slot].output.append($0, 0, $0.count) }
-            if clients[slot].isRESP3 { clients[slot].output.setFrame(at: start, isRESP3: true) }
+            writeFrame(client)
             if let (session, number) = countMessage(client, label.title.group) {
                 keep(storeMessage(), at: start, session, number, client)
             }
@@ -182,7 +181,9 @@ extension Hub {
             let message = clients[slot].mailbox.waiting.takeFirst(stored)
             let start = clients[slot].output.count
             let isRESP3 = clients[slot].isRESP3
-            clients[slot].output.append(stored[message], isRESP3: isRESP3)
+            let showsDetails = clients[slot].flags.contains(.details)
+            clients[slot].output.append(
+                stored[message], showsDetails: showsDetails, isRESP3: isRESP3)
             if let (session, number) = countMessage(client, stored[message].title.group) {
                 keep(message, at: start, session, number, client)
             } else {

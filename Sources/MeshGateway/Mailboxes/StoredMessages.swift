@@ -57,12 +57,19 @@ struct StoredMessage {
     var slices = MessageSlices()
     /// Pattern, name and payload; never empty.
     var bytes: [UInt8] = []
+    /// See `Hub.details`.
+    var details: [UInt8] = []
     /// The bytes that it takes in a client's output, and that bounds count.
     var size = 0
     /// The mailboxes, and places in them, that have it; 0: the place is free.
     fileprivate(set) var holders: Int32 = 0
     /// No other message has had it, in this place or another; 0: the place is free.
     fileprivate var life: UInt64 = 0
+
+    /// The memory that it takes.
+    fileprivate var byteCount: Int {
+        bytes.count + details.count + MemoryLayout<StoredMessage>.stride
+    }
 
     var name: [UInt8] { Array(bytes[Int(slices.name.start)..<slices.name.end]) }
 }
@@ -96,7 +103,8 @@ struct StoredMessages: ~Copyable {
     ///
     /// - Parameter size: the bytes that it takes in a client's output.
     mutating func insert(
-        _ title: MessageTitle, _ parts: MessageSlices, size: Int, of frame: Span<UInt8>
+        _ title: MessageTitle, _ parts: MessageSlices, details: [UInt8] = [], size: Int,
+        of frame: Span<UInt8>
     ) -> StoredMessageIndex {
         let count = Int(parts.pattern.count) + Int(parts.name.count) + Int(parts.payload.count)
         var bytes: [UInt8] = []
@@ -110,9 +118,10 @@ struct StoredMessages: ~Copyable {
         message.title = title
         message.slices = slices
         message.bytes = bytes
+        message.details = details
         message.size = size
         message.holders = 1
-        byteCount += bytes.count + MemoryLayout<StoredMessage>.stride
+        byteCount += message.byteCount
         lastLife += 1
         message.life = lastLife
         return StoredMessageIndex(places.insert(message))
@@ -142,7 +151,7 @@ struct StoredMessages: ~Copyable {
         precondition(places[index].holders > 0, "message \(index) is not stored")
         places[index].holders -= 1
         guard places[index].holders == 0 else { return }
-        byteCount -= places[index].bytes.count + MemoryLayout<StoredMessage>.stride
+        byteCount -= places[index].byteCount
         places.vacate(index.slot, leaving: StoredMessage())
         places.trim(above: Self.spareCount)
     }

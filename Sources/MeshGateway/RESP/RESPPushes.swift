@@ -79,14 +79,15 @@ extension ByteQueue {
         return parts
     }
 
-    /// The same for those who have attached a user.
-    mutating func encodeUserMessage(
-        _ user: [UInt8], _ payload: Slice, _ input: Span<UInt8>
+    /// The same for those who have a name that does not stand in the input.
+    mutating func encode(
+        _ word: MessageWord, named name: [UInt8], _ payload: Slice, _ input: Span<UInt8>
     ) -> MessageSlices {
         removeAll()
-        append("*3\r\n$4\r\nuser\r\n")
+        appendArray(3)
+        appendBulk(word.text)
         var parts = MessageSlices()
-        parts.name = appendPart(user.span, Slice(start: 0, count: user.count))
+        parts.name = appendPart(name.span, Slice(start: 0, count: name.count))
         parts.payload = appendPart(input, payload)
         return parts
     }
@@ -114,10 +115,24 @@ extension ByteQueue {
     }
 
     /// A message that waited, as a client of this protocol gets it.
-    mutating func append(_ message: borrowing StoredMessage, isRESP3: Bool) {
-        let (bytes, slices) = (message.bytes.span, message.slices)
+    mutating func append(
+        _ message: borrowing StoredMessage, showsDetails: Bool, isRESP3: Bool
+    ) {
+        let hasDetails = showsDetails && message.title.kind.hasDetails
+        append(
+            message.title.kind, message.slices, message.bytes.span,
+            details: hasDetails ? message.details : nil, isRESP3: isRESP3)
+    }
+
+    /// A message whose parts stand in `bytes`.
+    ///
+    /// - Parameter details: see `Hub.details`; nil: the client has not asked for any.
+    mutating func append(
+        _ kind: MessageKind, _ slices: MessageSlices, _ bytes: Span<UInt8>, details: [UInt8]?,
+        isRESP3: Bool
+    ) {
         let word: MessageWord
-        switch message.title.kind {
+        switch kind {
         case .channel, .node: word = .message
         case .shard: word = .shardMessage
         case .user: word = .user
@@ -134,8 +149,42 @@ extension ByteQueue {
             appendBulk(bytes, slices.payload)
             return
         }
-        appendMessage(
-            word, isRESP3: isRESP3, name: slices.name, payload: slices.payload, bytes)
+        guard let details else {
+            appendMessage(
+                word, isRESP3: isRESP3, name: slices.name, payload: slices.payload, bytes)
+            return
+        }
+        appendPush(4, isRESP3: isRESP3)
+        appendBulk(kind.name)
+        appendBulk(bytes, slices.name)
+        appendBulk(bytes, slices.payload)
+        appendDetails(details, isRESP3: isRESP3)
+    }
+
+    /// A map of what a message says besides its payload.
+    private mutating func appendDetails(_ bytes: [UInt8], isRESP3: Bool) {
+        var length = 0
+        let whole = Slice(start: 0, count: bytes.count)
+        let label = MessageLabel(bytes.span, whole, length: &length) ?? MessageLabel()
+        let sender = label.sender
+        var count = sender == nil ? 0 : 2
+        if sender?.id != nil { count += 1 }
+        if label.form != nil { count += 1 }
+        appendMap(count, isRESP3: isRESP3)
+        if let sender {
+            appendBulk("from")
+            appendBulk(sender.user)
+            if let id = sender.id {
+                appendBulk("sid")
+                appendBulk(id.text)
+            }
+            appendBulk("at")
+            appendInteger(Int(sender.at))
+        }
+        if let form = label.form {
+            appendBulk("form")
+            appendBulk(form == .json ? "json" : "text")
+        }
     }
 
     /// Overwrites the first byte of a frame at `offset` from the front: array or push.
@@ -269,6 +318,16 @@ enum MessageWord {
         case .shardMessage: "*3\r\n$8\r\nsmessage\r\n      "
         case .user: "*3\r\n$4\r\nuser\r\n          "
         case .room: "*3\r\n$4\r\nroom\r\n          "
+        }
+    }
+
+    /// The element itself.
+    var text: StaticString {
+        switch self {
+        case .message: "message"
+        case .shardMessage: "smessage"
+        case .user: "user"
+        case .room: "room"
         }
     }
 

@@ -45,6 +45,9 @@ extension ClientRefusal.Syntax {
         case .usage(let usage): "ERR syntax error: \(usage)"
         case .notAPlace: "ERR this is no place to go on from: MESH.WHO answers one"
         case .pageSize(let most): "ERR LIMIT is a number from 1 to \(most)"
+        case .onceID(let most): "ERR an id to send again by has 1 to \(most) bytes"
+        case .tooManyTargets(let most):
+            "ERR not more than \(most) of one kind: say it several times for more"
         case .notASid: "ERR this is no sid: MESH.WHERE user SESSIONS tells them"
         case .reason(let bytesMax): "ERR a reason has at most \(bytesMax) bytes"
         case .metadata(let bytesMax): "ERR metadata has at most \(bytesMax) bytes"

@@ -93,7 +93,7 @@ extension Hub {
         return count
     }
 
-    private func isPresent(_ receiver: Receiver) -> Bool {
+    func isPresent(_ receiver: Receiver) -> Bool {
         !receiver.isClient || clients[receiver.client.slot].flags.contains(.open)
     }
 }

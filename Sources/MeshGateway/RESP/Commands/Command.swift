@@ -26,7 +26,7 @@ enum Command: UInt8, CaseIterable {
     case scriptLoad, scriptExists, scriptFlush, scriptKill, scriptHelp
     case meshAttach, meshDetach, meshAck, meshSend, meshOnline, meshWhere, meshWatch, meshUnwatch
     case meshMembers, meshLinks, meshStatus, meshTrace
-    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption
+    case meshPublish, meshPolicy, meshGaps, meshReports, meshMoves, meshOption, meshDetails
     case meshMeta, meshJoin, meshLeave, meshSay, meshWho, meshCount, meshRooms, meshRoomsOf
     case meshOrder, meshKick
     case meshHelp
@@ -268,9 +268,10 @@ struct CommandSpec {
                 + "answers how many more were sent."),
         CommandSpec(
             .meshSend, "mesh.send", -3, [.mesh],
-            "MESH.SEND user payload [VOLATILE]: to all connections of the user; answers to how "
-                + "many nodes; 0: the user is nowhere; -1: its node has just died, and the "
-                + "message waits for the user to come back."),
+            "MESH.SEND user payload [VOLATILE] [TEXT|JSON] [FROM user] [ONCE id] [ONLY sid] "
+                + "[EXCEPT sid]: to all connections of the user, or to these attachments alone, or "
+                + "not to those; answers to how many nodes; 0: the user is nowhere; -1: its node "
+                + "has just died, and the message waits for the user to come back."),
         CommandSpec(
             .meshOnline, "mesh.online", -2, [.mesh],
             "MESH.ONLINE user ...: 1 or 0 for each, whether a connection is attached anywhere."),
@@ -293,9 +294,10 @@ struct CommandSpec {
         ),
         CommandSpec(
             .meshPublish, "mesh.publish", -3, [.mesh],
-            "MESH.PUBLISH channel payload [VOLATILE] [NOECHO]: as PUBLISH; a volatile message is "
-                + "sent once and not again when it is lost; without an echo this connection does "
-                + "not get it, though it listens."),
+            "MESH.PUBLISH channel payload [VOLATILE] [NOECHO] [TEXT|JSON] [FROM user] [ONCE id]: as "
+                + "PUBLISH; a volatile message is sent once and not again when it is lost; without "
+                + "an echo this connection does not get it, though it listens; one with an id that "
+                + "has come already is not given again."),
         CommandSpec(
             .meshPolicy, "mesh.policy", -1, [.subscribed],
             "MESH.POLICY [disconnect|drop-oldest|drop-newest|latest]: what becomes of this "
@@ -314,6 +316,10 @@ struct CommandSpec {
             "MESH.OPTION CONFIRM MESH|LOCAL: confirm subscriptions when all nodes know, or at once."
         ),
         CommandSpec(
+            .meshDetails, "mesh.details", -1, [.subscribed],
+            "MESH.DETAILS [ON|OFF]: be shown with messages to users and rooms who has sent them, "
+                + "when, and in which form."),
+        CommandSpec(
             .meshMeta, "mesh.meta", 3, [.subscribed],
             "MESH.META user metadata: what others are shown of this attachment, up to 1,024 bytes."),
         CommandSpec(
@@ -326,8 +332,9 @@ struct CommandSpec {
             "MESH.LEAVE [room [AS user]]: no longer, or no room; answers how many rooms."),
         CommandSpec(
             .meshSay, "mesh.say", -3, [.mesh],
-            "MESH.SAY room payload [VOLATILE] [ECHO]: to all in the room, with ECHO to this "
-                + "connection too; answers to how many nodes."),
+            "MESH.SAY room payload [VOLATILE] [ECHO] [TEXT|JSON] [FROM user] [ONCE id] "
+                + "[EXCEPT sid|USER user] [AND room]: to all in the room and in the others, each "
+                + "once, with ECHO to this connection too; answers to how many nodes."),
         CommandSpec(
             .meshWho, "mesh.who", -2, [.mesh],
             "MESH.WHO room [AFTER place] [LIMIT count]: who is in the room (user, sid, node and "

@@ -25,6 +25,7 @@ extension Command {
             .readwrite, .asking, .dbsize, .flushall, .flushdb, .meshDetach, .meshAck,
             .meshUnwatch, .meshMeta, .meshLeave, .meshUnserve, .meshCancel, .meshReply, .meshReject,
             .meshFail, .meshPolicy, .meshGaps, .meshReports, .meshMoves, .meshOption,
+            .meshDetails,
             .clientID,
             .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
             .clientNoEvict, .clientNoTouch, .clientTracking, .clientGetRedirection, .command,

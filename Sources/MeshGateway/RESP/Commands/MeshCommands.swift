@@ -74,33 +74,6 @@ extension Gateway {
         return answer(client, hub.acknowledge(bytes(1, input), seen: seen, client))
     }
 
-    mutating func send(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard areUsers(1..<2, input, client) else { return .handled }
-        return publishWithOptions(.user, input, client)
-    }
-
-    /// MESH.SEND and MESH.PUBLISH: behind the payload there can be VOLATILE, and NOECHO for a channel.
-    mutating func publishWithOptions(
-        _ body: RoutedBody, _ input: Span<UInt8>, _ client: ClientIndex
-    ) -> Request {
-        var (isVolatile, skipsSender) = (false, false)
-        for index in 3..<max(3, arguments.count) {
-            if equals(index, "volatile", input), !isVolatile {
-                isVolatile = true
-            } else if body == .channel, equals(index, "noecho", input), !skipsSender {
-                skipsSender = true
-            } else {
-                return answer(
-                    client, .refused(usage(body == .channel ? .meshPublish : .meshSend)))
-            }
-        }
-        let request = publish(body, input, client)
-        guard case .publish(var publication) = request else { return request }
-        publication.message.isVolatile = isVolatile
-        publication.skipsSender = skipsSender
-        return .publish(publication)
-    }
-
     mutating func online(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
         guard areUsers(1..<arguments.count, input, client) else { return .handled }
         if arguments.count - 1 > Self.namesPerEvent { return beginNames(.askOnline, for: client) }
@@ -235,6 +208,22 @@ extension Gateway {
         case .meshReports: hub.clients[client.slot].flags.set(.reports, isWanted)
         default: hub.clients[client.slot].flags.set(.moves, isWanted)
         }
+        ok(client)
+    }
+
+    /// MESH.DETAILS: ON or OFF; alone, which of them it is.
+    mutating func chooseDetails(_ input: Span<UInt8>, _ client: ClientIndex) {
+        if arguments.count == 1 {
+            let isOn = hub.clients[client.slot].flags.contains(.details)
+            reply(client, .array([.text(isOn ? "on" : "off")]))
+            return
+        }
+        let isWanted = equals(1, "on", input)
+        guard arguments.count == 2, isWanted || equals(1, "off", input) else {
+            fail(client, usage(.meshDetails))
+            return
+        }
+        hub.clients[client.slot].flags.set(.details, isWanted)
         ok(client)
     }
 

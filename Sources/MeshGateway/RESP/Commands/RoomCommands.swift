@@ -12,7 +12,7 @@ extension Gateway {
     }
 
     /// The room that an argument names; nil: a refusal is written.
-    private mutating func room(
+    mutating func room(
         _ index: Int, _ client: ClientIndex
     ) -> Slice? {
         let name = arguments[index]
@@ -83,27 +83,6 @@ extension Gateway {
             return .handled
         }
         return answer(client, hub.setMetadata(metadata, ofUser: bytes(1, input), client))
-    }
-
-    // MARK: Messages
-
-    mutating func say(_ input: Span<UInt8>, _ client: ClientIndex) -> Request {
-        guard room(1, client) != nil else { return .handled }
-        var (isVolatile, isEchoed) = (false, false)
-        for index in 3..<max(3, arguments.count) {
-            if equals(index, "volatile", input), !isVolatile {
-                isVolatile = true
-            } else if equals(index, "echo", input), !isEchoed {
-                isEchoed = true
-            } else {
-                return answer(client, .refused(usage(.meshSay)))
-            }
-        }
-        let request = publish(.room, input, client)
-        guard case .publish(var publication) = request else { return request }
-        publication.message.isVolatile = isVolatile
-        publication.skipsSender = !isEchoed
-        return .publish(publication)
     }
 
     // MARK: Questions
