@@ -92,6 +92,10 @@ enum NodeSubcommand {
             help: "What one user may have at this node, any of \"connections 1000\n"
                 + "sessions 64 subscriptions 100000 patterns 1024\"."),
         Flag(
+            name: "once-max", argument: "N",
+            help: "Ids of messages to remember, each for two minutes (131072),\n"
+                + "1 … 10000000; some 50 bytes each (MESH.SEND … ONCE)."),
+        Flag(
             name: "memory", argument: "BYTES",
             help: "What clients may take together, 64mb or more (a quarter of the\n"
                 + "machine's or the control group's memory, at least 256mb)."),
@@ -293,6 +297,12 @@ enum NodeSubcommand {
                 throw UsageError("max-clients: '\(text)' is not a number from 1 to 1000000")
             }
             gateway.clientCountMax = count
+        }
+        if let text = values["once-max"]?.last {
+            guard let count = Int(text), (1...10_000_000).contains(count) else {
+                throw UsageError("once-max: '\(text)' is not a number from 1 to 10000000")
+            }
+            gateway.onceMax = count
         }
         for text in values["trusted-proxy"] ?? [] {
             guard let range = MeshNode.addressRange(text) else {

@@ -13,7 +13,8 @@ enum Listen {
             Subscribes to the channels, joins the rooms and is attached as the user, on one
             connection. Prints each message as a line: channel, user or room, the name, the
             message. With --user the rooms are joined as that user, who is seen there; without,
-            nobody is seen.
+            nobody is seen. With --json the sender and the time of a message to a user or room
+            are in its line, if the message tells them.
             """,
         closing: """
             Ends with 0 when it is stopped by SIGINT or SIGTERM, and with 1 if the node ends the
@@ -51,6 +52,7 @@ enum Listen {
         let lineCount = try arguments.integer("count", 1...Int.max)
         let client = try ClientFlags.connect(arguments)
         ClientFlags.endWellWhenStopped()
+        if arguments.has("json") { _ = try client.call(["MESH.DETAILS", "ON"]) }
         if let user = arguments["user"] { _ = try client.call(["MESH.ATTACH", user]) }
         for room in rooms {
             _ = try client.call(["MESH.JOIN", room] + (arguments.has("user") ? [] : ["HIDDEN"]))
@@ -63,19 +65,24 @@ enum Listen {
             case ("message", 3): return line("channel", texts[1], texts[2], arguments)
             case ("pmessage", 4): return line("channel", texts[2], texts[3], arguments)
             case ("user", 3), ("room", 3): return line(texts[0], texts[1], texts[2], arguments)
+            case ("user", 4), ("room", 4):
+                return line(
+                    texts[0], texts[1], texts[2], details: push[3], arguments)
             default: return nil
             }
         }
     }
 
     private static func line(
-        _ kind: String, _ name: String, _ message: String, _ arguments: Arguments
+        _ kind: String, _ name: String, _ message: String, details: RESPReply = .null,
+        _ arguments: Arguments
     ) -> String {
         guard arguments.has("json") else { return "\(kind) \(name) \(message)" }
-        return JSONText.text(
-            .map([
-                (name: kind, value: .text(name)), (name: "message", value: .text(message)),
-            ]))
+        var fields: [(name: String, value: RESPReply)] = [
+            (name: kind, value: .text(name)), (name: "message", value: .text(message)),
+        ]
+        if case .map(let shown) = details { fields += shown }
+        return JSONText.text(.map(fields))
     }
 
     @Sendable private static func watch(_ arguments: Arguments) throws -> Int32 {

@@ -9,7 +9,7 @@ enum Publish {
 
         func command(_ name: String, _ payload: String) -> [String] {
             switch self {
-            case .channel: ["PUBLISH", name, payload]
+            case .channel: ["MESH.PUBLISH", name, payload]
             case .user: ["MESH.SEND", name, payload]
             case .room: ["MESH.SAY", name, payload]
             }
@@ -45,7 +45,14 @@ enum Publish {
                 Ends with 0 if each message goes to somebody, with 1 if one goes to nobody, or if
                 the node cannot be asked.
                 """,
-            flags: ClientFlags.common + [ClientFlags.json]
+            flags: ClientFlags.common + [
+                Flag(name: "from", argument: "USER", help: "The messages are of this user."),
+                Flag(
+                    name: "once", argument: "ID",
+                    help: "Receivers that have had ID do not get it again; of several lines the\n"
+                        + "first is ID-1, the next ID-2, and so on."),
+                ClientFlags.json,
+            ]
         ) { try run($0, target) }
     }
 
@@ -55,9 +62,11 @@ enum Publish {
         }
         let client = try ClientFlags.connect(arguments)
         let name = arguments.words[0]
+        let sender = arguments["from"].map { ["FROM", $0] } ?? []
         var status: Int32 = 0
-        func send(_ payload: String) throws {
-            let count = try client.call(target.command(name, payload)).number ?? 0
+        func send(_ payload: String, id: String?) throws {
+            let options = sender + (id.map { ["ONCE", $0] } ?? [])
+            let count = try client.call(target.command(name, payload) + options).number ?? 0
             if count == 0 { status = 1 }
             ClientFlags.write(
                 arguments.has("json")
@@ -69,9 +78,13 @@ enum Publish {
                     : String(count))
         }
         if arguments.words.count == 2 {
-            try send(arguments.words[1])
+            try send(arguments.words[1], id: arguments["once"])
         } else {
-            while let line = readLine() { try send(line) }
+            var number = 0
+            while let line = readLine() {
+                number += 1
+                try send(line, id: arguments["once"].map { "\($0)-\(number)" })
+            }
         }
         return status
     }
