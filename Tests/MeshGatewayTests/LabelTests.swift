@@ -86,7 +86,7 @@ import Testing
         #expect(fifth.isNew && fifth.forgetsEarly)
         let first = memory.note(0, most: 8, at: start + .seconds(100))
         #expect(first.isNew)
-        // What was noted after one second is forgotten after 121, and not before.
+        // The id that was noted after one second is forgotten after 121, and not before.
         let early = memory.note(1, most: 8, at: start + .seconds(120))
         #expect(!early.isNew)
         let late = memory.note(1, most: 8, at: start + .seconds(121))

@@ -277,7 +277,7 @@ extension MessageLabel {
 }
 
 extension Slice {
-    /// What is left without so many bytes at the front.
+    /// The rest, without so many bytes at the front.
     func dropping(_ size: Int) -> Slice {
         Slice(start: Int(start) + size, count: Int(count) - size)
     }
