@@ -153,6 +153,36 @@ import Testing
         #expect(servers.read(client, 1) == "$1·x·")
     }
 
+    /// They stood still together, so those whom the first one asks know as little as it does, and are sure of it.
+    @Test func `a node that stood still asks whoever becomes its neighbour, too`() {
+        let servers = Servers(5)
+        let publisher = servers.open(0)
+        for host in 0..<3 { servers.mesh.freeze(host) }
+        servers.run(for: .seconds(6))
+        let client = servers.open(3)
+        #expect(servers.exchange(client, "SUBSCRIBE a\r\n", 3) == Self.confirmation)
+        servers.mesh.thaw(1)
+        servers.mesh.thaw(2)
+        servers.run(for: .milliseconds(10))
+        servers.mesh.thaw(0)
+        let other = servers.mesh.hosts[3].server.node.id
+        func isLinked() -> Bool {
+            servers.mesh.hosts[0].server.node.linkStatuses().contains { $0.peer == other }
+        }
+        // Its former links have ended meanwhile.
+        servers.run(for: .milliseconds(2))
+        var waited = 0
+        while !isLinked(), waited < 1_400 {
+            servers.run(for: .milliseconds(1))
+            waited += 1
+        }
+        #expect(isLinked())
+        servers.send("PUBLISH a m\r\n", from: publisher, 0)
+        servers.run(for: .milliseconds(200))
+        #expect(servers.read(publisher, 0) == ":1·", "after \(waited) ms")
+        #expect(servers.read(client, 3) == "*3·$7·message·$1·a·$1·m·")
+    }
+
     @Test func `the patience grows with the time that overdue nodes take`() {
         let servers = Servers(3)
         servers.mesh.judge = { _, _, frame in

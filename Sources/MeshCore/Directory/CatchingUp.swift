@@ -63,6 +63,7 @@ extension Node {
     /// The driver goes on, and has not done yet what has come meanwhile.
     mutating func notePause(_ effects: inout EffectBuffer) {
         guard isReady, let due = timers.earliest, now - due > Self.stallMin else { return }
+        directory.asksNewLinksUntil = now + CatchingUp.time
         mayBeBehind(.wasAway, &effects)
     }
 
@@ -83,9 +84,13 @@ extension Node {
     /// Asks the neighbour that was heard last, of those that have not been asked.
     private mutating func askNext(_ effects: inout EffectBuffer) {
         guard let catchingUp = directory.catchingUp else { return }
-        let link = links.established
+        let neighbours = links.established
             .filter { links[$0].isUsable && !catchingUp.asked.contains($0) }
-            .max { links[$0].heardAt < links[$1].heardAt }
+        let preferred = directory.askedFirst
+        directory.askedFirst = .none
+        let link =
+            neighbours.contains(preferred)
+            ? preferred : neighbours.max { links[$0].heardAt < links[$1].heardAt }
         guard let link, now < catchingUp.end else {
             directory.isUncompared = true
             directory.catchingUp!.waitToTheEnd()
@@ -135,10 +140,17 @@ extension Node {
         checkCaughtUp(&effects)
     }
 
-    /// A link stands. A node that had none, or none to anybody who knew, was not waited for.
-    mutating func foundLinkToAsk(_ effects: inout EffectBuffer) {
-        guard isReady, links.established.count == 1 || directory.isUncompared else { return }
-        mayBeBehind(.wasAway, &effects)
+    /// A link stands. A node that had none, or none to anybody who knew, was not waited for. One that stood still
+    /// while others met asks them too: the neighbours that it has asked may have stood still with it, and
+    /// know as little.
+    mutating func foundLinkToAsk(_ link: LinkIndex, _ effects: inout EffectBuffer) {
+        guard isReady else { return }
+        if now < directory.asksNewLinksUntil {
+            directory.askedFirst = link
+            mayBeBehind(.wasAway, &effects)
+        } else if links.established.count == 1 || directory.isUncompared {
+            mayBeBehind(.wasAway, &effects)
+        }
     }
 
     /// A link has gone, and with it perhaps the answer.

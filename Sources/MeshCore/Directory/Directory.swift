@@ -20,6 +20,10 @@ struct Directory: ~Copyable {
     var comparesAgainAt: Instant
     /// The last comparison has found nobody who knew more: the next link brings another.
     var isUncompared = false
+    /// This node stood still lately: whoever becomes a neighbour is asked until then.
+    var asksNewLinksUntil: Instant
+    /// The neighbour that the next comparison asks first; none: the one that was heard last.
+    var askedFirst = LinkIndex.none
     /// Whole sets that are arriving.
     var arriving: [MemberIndex: ArrivingSet] = [:]
     var withdrawals = Withdrawals()
@@ -40,5 +44,6 @@ struct Directory: ~Copyable {
         unsentAfter = now
         pacedUntil = now
         comparesAgainAt = now
+        asksNewLinksUntil = now
     }
 }

@@ -459,7 +459,7 @@ extension Node {
             send(.members([members[member].record], isRepair: false), over: index, &effects)
         }
         timers.schedule(.maintenance, at: now + .milliseconds(20))
-        foundLinkToAsk(&effects)
+        foundLinkToAsk(index, &effects)
     }
 
     /// Ends a connection and frees its slot, whatever its state; no consequences for its peer.
