@@ -41,7 +41,7 @@ public enum Effect: Sendable {
     /// News of the bulk lane: something has come from that node, or has become of what goes there.
     case bulk(NodeID, BulkNews)
     /// The watched user's first session in the mesh came, or its last went.
-    case presence(Key, isOnline: Bool)
+    case presence(Key, Presence)
     /// That member is dead, by the account of the mesh: what it had of others is lost with it.
     case memberDied(NodeID)
     /// Another node asks; answer with `.answer`. `subject` lies in the event's bytes.

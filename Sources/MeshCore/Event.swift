@@ -50,6 +50,30 @@ public enum Event: Sendable {
 public enum DirectoryChange: UInt8, Sendable {
     case add = 0
     case remove = 1
+    /// As `remove`: the last one has lost its connection.
+    case lose = 2
+    /// As `remove`: another client has ended it.
+    case kick = 3
+}
+
+/// How a user is, by the account of the mesh.
+public enum Presence: Equatable, Sendable {
+    case online
+    case offline(Absence)
+
+    public var isOnline: Bool { self == .online }
+}
+
+/// The reason for which the last attachment of a user has gone.
+public enum Absence: UInt8, Sendable {
+    /// Its client has ended it.
+    case quit = 1
+    /// Its connection has ended, and its session's grace is over, if it had one.
+    case lost = 2
+    /// Another client has ended it.
+    case kicked = 3
+    /// Its node has died or left.
+    case node = 4
 }
 
 /// Why a connection ended.

@@ -403,17 +403,19 @@ extension Hub {
     // MARK: Presence
 
     /// The watched user came or went.
-    public mutating func presence(_ key: Key, isOnline: Bool) {
+    public mutating func presence(_ key: Key, _ presence: Presence) {
         // Names that share the key cannot be told apart by the node: both are told, and a client
         // that must know asks with MESH.ONLINE. One pair in 2^48 does.
         var topics: [TopicIndex] = []
         registry.topics.forEach(.watch, key) { topics.append($0) }
         // Their order in the table is the node's secret.
         topics.sort()
+        if case .offline(let departure) = presence { details = [departure.rawValue] }
         for topic in topics {
-            encodePresence(topic, isOnline)
+            encodePresence(topic, presence.isOnline)
             copyFrame(registry.topics[topic].first)
         }
+        details = []
     }
 
     /// Answers `.report(.watch)`: the present state of its `index`th user.

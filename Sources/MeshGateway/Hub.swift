@@ -84,11 +84,14 @@ public struct Hub: ~Copyable {
     var frame = ByteQueue()
     /// The message at hand beside its frame; valid while it is copied to receivers.
     var label = FrameLabel()
-    /// The label of the message at hand as far as receivers are shown it; empty: there is none.
+    /// The label of the message at hand as far as receivers are shown it, or the reason for which a user has
+    /// gone (`Absence`); empty: there is none.
     var details: [UInt8] = []
     /// The keys of the rooms that the labelled publication at hand is for, besides its own.
     public internal(set) var otherKeys: [Key] = []
     var onceMemory = OnceMemory()
+    /// Attachments end because another client wants it.
+    var isKicking = false
     /// Add it to `now` for the time of day, in milliseconds since 1970; the driver sets it.
     public var wallOffset: Int64 = 0
     /// The messages that wait in mailboxes.

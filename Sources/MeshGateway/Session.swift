@@ -123,6 +123,8 @@ struct SessionFlags: OptionSet {
 
     /// It is shown what messages say besides their payload.
     static let details = SessionFlags(rawValue: 1 << 22)
+    /// It has said that it ends.
+    static let quits = SessionFlags(rawValue: 1 << 23)
 
     /// Its output does not simply go to the socket.
     static let deliberate: SessionFlags = [.tracked, .gapPending, .confirming, .counted]

@@ -334,7 +334,7 @@ public struct Server: ~Copyable {
         case .recordsKnown: edge.gateway.hub.confirm(through: node.knownBatch)
         case .gap(_, let count): edge.gateway.hub.missed(count: Int(count))
         case .bulk(let other, let news): heed(news, of: other, bytes, effectBytes)
-        case .presence(let key, let isOnline): edge.gateway.hub.presence(key, isOnline: isOnline)
+        case .presence(let key, let presence): edge.gateway.hub.presence(key, presence)
         case .queried(let node, let query, let subject):
             if edge.gateway.hub.takeOrder(subject, bytes, from: node, query) { return }
             let start = ownBytes.count

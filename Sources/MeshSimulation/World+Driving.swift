@@ -117,8 +117,8 @@ extension World {
                 Observations.Gap(time: now, host: Int32(number), origin: origin, count: count))
         case .uncongested, .memberDied, .queried, .unanswered, .bulk, .resolveSeeds: break
         case .recordsKnown: lookAround(number)
-        case .presence(let key, let isOnline):
-            host.presences.append((key, isOnline))
+        case .presence(let key, let presence):
+            host.presences.append((key, presence.isOnline))
         case .answered(let query, let from, let answer):
             host.answers.append((query, from, parcel.withSpan { $0.array(answer) }))
         case .traced(let query, let holder, let path):

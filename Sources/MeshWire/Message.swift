@@ -406,20 +406,26 @@ public struct DirectoryRecords: Equatable, Sendable {
 public struct DirectoryRecord: Equatable, Sendable {
     public enum Operation: Hashable, Sendable {
         case addKey
+        /// The origin's clients have ended what they had of the key.
         case removeKey
+        /// The last of them has lost its connection.
+        case loseKey
+        /// Another client has ended what the last of them had.
+        case kickKey
         case addPattern
         case removePattern
         /// One that a later version has added, by its number: it has no text, and changes nothing here.
         case unknown(UInt8)
 
-        /// The operation of this number. 4 and 5 will say of a key that is removed how it went: lost
-        /// its connection, or was kicked.
+        /// The operation of this number.
         @inlinable public init(rawValue: UInt8) {
             switch rawValue {
             case 0: self = .addKey
-            case 1, 4, 5: self = .removeKey
+            case 1: self = .removeKey
             case 2: self = .addPattern
             case 3: self = .removePattern
+            case 4: self = .loseKey
+            case 5: self = .kickKey
             default: self = .unknown(rawValue)
             }
         }
@@ -430,6 +436,8 @@ public struct DirectoryRecord: Equatable, Sendable {
             case .removeKey: 1
             case .addPattern: 2
             case .removePattern: 3
+            case .loseKey: 4
+            case .kickKey: 5
             case .unknown(let number): number
             }
         }

@@ -7,6 +7,7 @@ struct WatchedKeys {
         var isOnline: Bool
         /// The last session is gone; announced then, unless one returns.
         var absentDue: Instant?
+        var absence = Absence.quit
     }
     private var states: [Key: State] = [:]
     /// Absences that wait, in the order of their times.
@@ -30,9 +31,9 @@ struct WatchedKeys {
     }
 
     /// The last session went. Returns when the absence is to be announced; nil: nobody watches.
-    mutating func departed(_ key: Key, due: Instant) -> Instant? {
+    mutating func departed(_ key: Key, _ absence: Absence, due: Instant) -> Instant? {
         guard let state = states[key], state.isOnline else { return nil }
-        states[key] = State(isOnline: true, absentDue: due)
+        states[key] = State(isOnline: true, absentDue: due, absence: absence)
         absences.append((key, due))
         return due
     }
@@ -41,14 +42,14 @@ struct WatchedKeys {
     var earliestAbsence: Instant? { states.values.compactMap(\.absentDue).min() }
 
     /// The keys whose grace is over, and when the next one's is.
-    mutating func takeAbsent(at now: Instant) -> (absent: [Key], next: Instant?) {
-        var absent: [Key] = []
+    mutating func takeAbsent(at now: Instant) -> (absent: [(Key, Absence)], next: Instant?) {
+        var absent: [(Key, Absence)] = []
         while let first = absences.first, first.due <= now {
             _ = absences.popFirst()
             // Somebody returned, or left again later, or nobody watches any more.
             guard let state = states[first.key], state.absentDue == first.due else { continue }
             states[first.key] = State(isOnline: false)
-            absent.append(first.key)
+            absent.append((first.key, state.absence))
         }
         return (absent, absences.first?.due)
     }
@@ -58,27 +59,30 @@ extension Node {
     mutating func watch(_ key: Key, _ change: DirectoryChange) {
         switch change {
         case .add: directory.watched.add(key, isOnline: hasHolder(key))
-        case .remove: directory.watched.remove(key)
+        case .remove, .lose, .kick: directory.watched.remove(key)
         }
     }
 
     mutating func announceAbsences(_ effects: inout EffectBuffer) {
         let (absent, next) = directory.watched.takeAbsent(at: now)
-        for key in absent { effects.append(.presence(key, isOnline: false)) }
+        for (key, absence) in absent { effects.append(.presence(key, .offline(absence))) }
         if let next { timers.schedule(.presence, at: next) }
     }
 
     mutating func arrived(_ key: Key, _ effects: inout EffectBuffer) {
         if !directory.watched.isEmpty, directory.watched.arrived(key) {
-            effects.append(.presence(key, isOnline: true))
+            effects.append(.presence(key, .online))
         }
         if parked.expectsAnybody { parked.forget(key) }
         if !parked.isEmpty { sendParked(key, &effects) }
     }
 
-    mutating func departed(_ key: Key, _ effects: inout EffectBuffer) {
+    mutating func departed(
+        _ key: Key, _ absence: Absence, _ effects: inout EffectBuffer
+    ) {
         guard !directory.watched.isEmpty,
-            let due = directory.watched.departed(key, due: now + configuration.timing.presenceGrace)
+            let due = directory.watched.departed(
+                key, absence, due: now + configuration.timing.presenceGrace)
         else { return }
         timers.schedule(.presence, at: due)
     }

@@ -8,7 +8,14 @@ extension Node {
     mutating func changeDirectory(
         _ key: Key, _ change: DirectoryChange, _ effects: inout EffectBuffer
     ) {
-        record(DirectoryRecord(change == .add ? .addKey : .removeKey, key), &effects)
+        let operation: DirectoryRecord.Operation
+        switch change {
+        case .add: operation = .addKey
+        case .remove: operation = .removeKey
+        case .lose: operation = .loseKey
+        case .kick: operation = .kickKey
+        }
+        record(DirectoryRecord(operation, key), &effects)
     }
 
     mutating func changePattern(
@@ -16,7 +23,7 @@ extension Node {
     ) {
         switch change {
         case .add: record(DirectoryRecord(.addPattern, key, text: text), &effects)
-        case .remove:
+        case .remove, .lose, .kick:
             // Others take out all that this node has of the key.
             let twins = directory.patterns.texts(key, of: 0).filter { $0 != text }
             record(DirectoryRecord(.removePattern, key), &effects)
@@ -63,7 +70,9 @@ extension Node {
         }
         switch record.operation {
         case .addKey: change = add(record.key, of: origin, &effects)
-        case .removeKey: change = remove(record.key, of: origin, &effects)
+        case .removeKey: change = remove(record.key, of: origin, .quit, &effects)
+        case .loseKey: change = remove(record.key, of: origin, .lost, &effects)
+        case .kickKey: change = remove(record.key, of: origin, .kicked, &effects)
         case .addPattern:
             change = add(pattern: record.text, record.key, of: origin)
         case .removePattern:
@@ -101,11 +110,11 @@ extension Node {
     }
 
     private mutating func remove(
-        _ key: Key, of origin: MemberIndex, _ effects: inout EffectBuffer
+        _ key: Key, of origin: MemberIndex, _ absence: Absence, _ effects: inout EffectBuffer
     ) -> (count: Int, sum: UInt64) {
         switch directory.table.remove(key, node: origin.node) {
         case .absent: return (0, 0)
-        case .last: departed(key, &effects)
+        case .last: departed(key, absence, &effects)
         case .one: break
         }
         return (-1, 0 &- Self.weight(key))
@@ -562,7 +571,8 @@ extension Node {
                     offset += 1
                 }
                 if offset < part.keys.count, part.keys[offset] == key { continue }
-                let removed = remove(key, of: origin, &effects)
+                // A set does not tell why something is not in it.
+                let removed = remove(key, of: origin, .quit, &effects)
                 change.count += removed.count
                 change.sum &+= removed.sum
             }

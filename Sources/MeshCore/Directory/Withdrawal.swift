@@ -87,7 +87,7 @@ extension Node {
             if isLast { lost.append(key) }
         }
         for key in lost {
-            departed(key, &effects)
+            departed(key, .node, &effects)
             expectBack(key)
         }
         for index in directory.withdrawals.advance(to: last) {

@@ -39,8 +39,8 @@ enum MessageKind: UInt8 {
     /// A client may ask to be shown what such a message says besides its payload. What Redis has is as in Redis.
     var hasDetails: Bool {
         switch self {
-        case .user, .room: true
-        case .channel, .shard, .pattern, .presence, .node: false
+        case .user, .room, .presence: true
+        case .channel, .shard, .pattern, .node: false
         }
     }
 

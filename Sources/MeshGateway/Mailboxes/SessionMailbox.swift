@@ -79,18 +79,18 @@ extension Hub {
         if outcome.isEdge { firstJoined(outcome.topic) }
     }
 
-    mutating func unsubscribe(_ box: MailboxIndex) {
+    mutating func unsubscribe(_ box: MailboxIndex, _ departure: DirectoryChange = .remove) {
         let subscription = mailboxes[box].lists[first: .user]
         guard !subscription.isNone else { return }
         let outcome = registry.leave(subscription, &mailboxes[box].lists)
-        if outcome.isEdge { lastLeft(outcome.topic) }
+        if outcome.isEdge { lastLeft(outcome.topic, departure) }
     }
 
     /// Takes a mailbox away, with what waits in it. Not a departure of its own: the session goes on
     /// elsewhere, or has ended.
-    mutating func closeMailbox(_ box: MailboxIndex) {
+    mutating func closeMailbox(_ box: MailboxIndex, _ departure: DirectoryChange = .remove) {
         precondition(!mailboxes[box].session.isNone, "mailbox \(box) is not open")
-        unsubscribe(box)
+        unsubscribe(box, departure)
         mailboxes[box].messages.empty(&stored)
         mailboxes.vacate(box.slot, leaving: SessionMailbox(session: .none))
         mailboxes.trim(above: Self.spareMailboxes)

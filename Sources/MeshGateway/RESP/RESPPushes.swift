@@ -1,3 +1,4 @@
+import MeshCore
 import MeshWire
 
 // Pushes and messages for clients that read RESP, and the outcomes of their operations. Pushes
@@ -44,8 +45,8 @@ extension ByteQueue {
     }
 
     /// The elements before a user's name and state.
-    private mutating func appendPresenceStart(isRESP3: Bool) {
-        appendPush(3, isRESP3: isRESP3)
+    private mutating func appendPresenceStart(isRESP3: Bool, hasDetails: Bool = false) {
+        appendPush(hasDetails ? 4 : 3, isRESP3: isRESP3)
         append("$8\r\npresence\r\n")
     }
 
@@ -144,9 +145,10 @@ extension ByteQueue {
             appendBulk(bytes, slices.payload)
             return
         case .presence:
-            appendPresenceStart(isRESP3: isRESP3)
+            appendPresenceStart(isRESP3: isRESP3, hasDetails: details != nil)
             appendBulk(bytes, slices.name)
             appendBulk(bytes, slices.payload)
+            if let details { appendReason(details, isRESP3: isRESP3) }
             return
         }
         guard let details else {
@@ -159,6 +161,20 @@ extension ByteQueue {
         appendBulk(bytes, slices.name)
         appendBulk(bytes, slices.payload)
         appendDetails(details, isRESP3: isRESP3)
+    }
+
+    /// A map of why a user has gone.
+    private mutating func appendReason(_ bytes: [UInt8], isRESP3: Bool) {
+        let departure = bytes.first.flatMap { Absence(rawValue: $0) }
+        appendMap(departure == nil ? 0 : 1, isRESP3: isRESP3)
+        guard let departure else { return }
+        appendBulk("reason")
+        switch departure {
+        case .quit: appendBulk("quit")
+        case .lost: appendBulk("lost")
+        case .kicked: appendBulk("kicked")
+        case .node: appendBulk("node")
+        }
     }
 
     /// A map of what a message says besides its payload.

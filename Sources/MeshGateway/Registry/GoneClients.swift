@@ -32,6 +32,7 @@ extension Hub {
         endPaying(client)
         var rest = Session()
         rest.flags = .doomed
+        rest.flags.set(.quits, clients[client.slot].flags.contains(.quits))
         rest.lists = clients[client.slot].lists
         clients[client.slot] = rest
         var units = Work.perEvent

@@ -110,7 +110,13 @@ extension Hub {
         if kind == .service { endServing(registry.topics.name(topic), client) }
         let outcome = registry.leave(subscription, &clients[client.slot].lists)
         refundUser(client, kind, topic)
-        if outcome.isEdge { lastLeft(outcome.topic) }
+        if outcome.isEdge { lastLeft(outcome.topic, departure(of: client)) }
+    }
+
+    /// How a client leaves a user.
+    private func departure(of client: ClientIndex) -> DirectoryChange {
+        if isKicking { return .kick }
+        return clients[client.slot].flags.isDisjoint(with: [.open, .quits]) ? .lose : .remove
     }
 
     /// A topic is new here: the node's directory must know.
@@ -122,8 +128,10 @@ extension Hub {
     }
 
     /// A topic has nobody left here.
-    mutating func lastLeft(_ topic: TopicIndex) {
-        noteChange(topic, .remove)
+    ///
+    /// - Parameter departure: of a user; else it is of no account.
+    mutating func lastLeft(_ topic: TopicIndex, _ departure: DirectoryChange) {
+        noteChange(topic, registry.topics[topic].kind == .user ? departure : .remove)
         if registry.topics[topic].kind == .pattern {
             patterns.remove(registry.topics.name(topic))
         }
@@ -142,7 +150,7 @@ extension Hub {
         }
         // Another name with the same key holds the directory's entry already, or still. Who knows
         // that this one was not here is told anew.
-        if kind == .watch || change == .remove, registry.topics.hasTwin(topic) { return }
+        if kind == .watch || change != .add, registry.topics.hasTwin(topic) { return }
         outbox.changes.append(
             InterestChange(subject: kind == .watch ? .watch : .key, key: key, change: change))
     }

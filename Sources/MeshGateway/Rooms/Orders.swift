@@ -138,7 +138,11 @@ extension Hub {
         case .kick: break
         }
         tell(client, .order(order, user: user, text: text))
-        if order == .kick { _ = detach(user, client) }
+        if order == .kick {
+            isKicking = true
+            _ = detach(user, client)
+            isKicking = false
+        }
         return true
     }
 
@@ -148,7 +152,7 @@ extension Hub {
         guard case .waiting = sessions[index].state,
             id == nil || sessions[index].attachmentID == id
         else { return false }
-        closeMailbox(box)
+        closeMailbox(box, .kick)
         forget(index)
         counters[.sessionsEnded] += 1
         return true

@@ -359,7 +359,7 @@ extension Hub {
         let lost = mailboxes[box].messages.waiting.count
         units -= lost * 8
         if lost > 0 { noteTrouble(.sessionMessagesDropped, by: UInt64(lost), of: index) }
-        closeMailbox(box)
+        closeMailbox(box, .lose)
         forget(index)
     }
 

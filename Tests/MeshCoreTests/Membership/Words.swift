@@ -251,7 +251,8 @@ final class Words {
         case .recordsKnown: return "knows that its changes are known"
         case .gap(let id, let count): return "lacks \(count) of \(name(id)) for good"
         case .bulk(let id, _): return "hears of the bulk lane of \(name(id))"
-        case .presence(_, let isOnline): return "a watched user \(isOnline ? "comes" : "goes")"
+        case .presence(_, let presence):
+            return "a watched user \(presence.isOnline ? "comes" : "goes")"
         case .queried(let id, let number, _): return "\(name(id)) asks query \(number.rawValue)"
         case .answered(let number, let id, _):
             return "\(name(id)) answers query \(number.rawValue)"

@@ -318,7 +318,7 @@ struct CommandSpec {
         CommandSpec(
             .meshDetails, "mesh.details", -1, [.subscribed],
             "MESH.DETAILS [ON|OFF]: be shown with messages to users and rooms who has sent them, "
-                + "when, and in which form."),
+                + "when, and in which form; and why users that are watched have gone."),
         CommandSpec(
             .meshMeta, "mesh.meta", 3, [.subscribed],
             "MESH.META user metadata: what others are shown of this attachment, up to 1,024 bytes."),

@@ -354,7 +354,7 @@ extension Gateway {
         case .select: select(input, client)
         case .quit:
             ok(client)
-            hub.clients[client.slot].flags.insert(.ending)
+            hub.clients[client.slot].flags.formUnion([.ending, .quits])
             return .end
         case .reset: return reset(client)
         case .clientID, .clientGetName, .clientSetName, .clientSetInfo, .clientInfo, .clientReply,
