@@ -101,6 +101,32 @@ extension Node {
         members.index(of: node).map { members.status(of: $0).isPresent } ?? false
     }
 
+    /// Some member is suspect.
+    public var hasSuspects: Bool { timers[.suspicion] != nil }
+
+    /// Whether this node is a member that is suspect.
+    public func isSuspect(_ node: NodeID) -> Bool {
+        members.index(of: node).map { members.status(of: $0) == .suspect } ?? false
+    }
+
+    /// These nodes by their distance in time: this one first, those of which it is not known last; by their
+    /// ids where it is equal.
+    public func byDistance(_ nodes: [NodeID]) -> [NodeID] {
+        let measured = nodes.map { (node: $0, milliseconds: distance(to: $0)) }
+        return measured.sorted { ($0.milliseconds, $0.node) < ($1.milliseconds, $1.node) }.map(
+            \.node)
+    }
+
+    private func distance(to node: NodeID) -> Double {
+        guard let index = members.index(of: node) else { return .infinity }
+        if index == .oneself { return -1 }
+        let link = members.link(of: index)
+        if !link.isNone, let roundTrip = links[link].roundTrips.smoothed {
+            return Double(roundTrip.microseconds) / 1_000
+        }
+        return coordinates.estimate(index) ?? .infinity
+    }
+
     /// Whether this node is one of them.
     public func isHeldHere(_ key: Key) -> Bool { isHeldHere(directory.table.holders(of: key)) }
 

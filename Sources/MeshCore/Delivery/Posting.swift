@@ -30,6 +30,14 @@ extension Node {
         return outcome
     }
 
+    /// False: the node is a live member of a version of the wire that has no requests.
+    public func takesPosts(_ node: NodeID) -> Bool {
+        guard let index = members.index(of: node), members.status(of: index).isPresent else {
+            return true
+        }
+        return members[index].capabilities.version >= Self.postedVersion
+    }
+
     /// The first version of the wire with bodies that are posted.
     private static var postedVersion: UInt16 { 3 }
 }
