@@ -152,7 +152,7 @@ indirect enum ClientRefusal: Equatable, Sendable {
     /// Refusals of requests, and of what providers do.
     enum Requests: Equatable, Sendable {
         case usage(Usage)
-        case serviceName(bytesMax: Int)
+        case targetName(RequestTarget.Kind, bytesMax: Int)
         case tag(bytesMax: Int)
         /// Another open request of the connection has the same tag.
         case tagInUse
@@ -162,7 +162,14 @@ indirect enum ClientRefusal: Equatable, Sendable {
         case tooManyBytes(max: Int)
         case tooManyServices(Int)
         /// The end of a request without an answer.
-        case ended(RequestOutcome, service: [UInt8])
+        case ended(RequestOutcome, RequestTarget)
+        case key(bytesMax: Int)
+        /// A key chooses among the providers of a service.
+        case keyWithoutService
+        /// All are asked, once: no key chooses, nothing is asked again, and no answer comes in parts.
+        case allAlone
+        /// The asker takes no parts.
+        case noParts
     }
 
     /// Refusals of commands that are there for Redis's sake, which no other protocol has.

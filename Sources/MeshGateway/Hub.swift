@@ -59,6 +59,7 @@ public struct Hub: ~Copyable {
 
     /// This node, and where its clients connect, for other nodes; the driver sets them at the start.
     public var nodeID = NodeID(0)
+    public var nodeName = ""
     public var clientAddress: String? = ""
     var drain: Drain?
     /// The time of the wake-up; the driver sets it before anything else.

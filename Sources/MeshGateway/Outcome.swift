@@ -7,6 +7,9 @@ enum Outcome {
     case refused(ClientRefusal)
     /// The answer to a request.
     case bytes([UInt8])
+    /// The answers to a request that all were asked.
+    case requestAnswers([RequestAnswer])
+    case services([ServiceRow])
     /// How many it was about, or how many are left.
     case count(Int)
     /// The token to show for a session next.
@@ -42,11 +45,15 @@ enum Push {
     /// An order has been carried out at its attachment to this user. Text: the room, or the reason.
     case order(Order, user: [UInt8], text: [UInt8])
     /// A request that this client is to answer.
-    case request(RequestID, service: [UInt8], payload: [UInt8])
+    case request(RequestID, RequestTarget, payload: [UInt8])
     /// Nobody awaits that request any more.
     case cancel(RequestID, CancelReason)
     /// The end of a request that this client has made under a tag.
-    case reply(tag: [UInt8], RequestOutcome)
+    ///
+    /// - Parameter answers: of all that were asked; nil: the outcome is the one answer.
+    case reply(tag: [UInt8], RequestOutcome, answers: [RequestAnswer]?)
+    /// A part of the answer to such a request; more follows.
+    case part(tag: [UInt8], [UInt8])
 }
 
 /// The reason why a message was not delivered.

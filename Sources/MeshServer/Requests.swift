@@ -12,7 +12,11 @@ extension Server {
         var congestion: Congestion?
         while true {
             if let sought = edge.gateway.hub.nextSought() {
-                edge.gateway.hub.place(sought.number, among: holders(of: sought.service))
+                let holders = holders(of: sought.name)
+                let nodes =
+                    sought.prefersNear && holders.count > 1 ? node.byDistance(holders) : holders
+                let suspects = node.hasSuspects ? nodes.filter { node.isSuspect($0) } : []
+                edge.gateway.hub.place(sought.number, among: nodes, suspects: suspects)
             } else if let post = edge.gateway.hub.outbox.posts.popFirst() {
                 congestion = send(post, &effects) ?? congestion
             } else {
@@ -32,8 +36,16 @@ extension Server {
             OutgoingMessage(
                 post.body, post.key, name: post.name, payload: post.payload, sender: post.sender),
             to: post.destination, bytes: post.bytes.span, at: now, into: &effects.own)
-        edge.gateway.hub.posted(post, outcome.verdict)
+        edge.gateway.hub.posted(post, fate(of: post, outcome.verdict))
         transfer(post.bytes.span, &effects)
         return outcome.congestion
+    }
+
+    private func fate(of post: Post, _ verdict: PublishOutcome.Verdict) -> PostFate {
+        switch verdict {
+        case .sent, .parked: .sent
+        case .refused: .refused
+        case .nowhere: node.takesPosts(post.destination) ? .nowhere : .unsupported
+        }
     }
 }

@@ -124,6 +124,7 @@ public struct Server: ~Copyable {
         edge = Edge(Gateway(options.gateway, hasher: hasher, secret: secret))
         edge.gateway.hub.now = now
         edge.gateway.hub.nodeID = node.id
+        edge.gateway.hub.nodeName = options.node.name
         edge.gateway.hub.clientAddress = options.gateway.clientAddress
         self.node = node
     }
@@ -300,6 +301,7 @@ public struct Server: ~Copyable {
         edge.gateway.hub.now = now
         switch effect {
         case .log(.memberLeft(let id)): edge.gateway.hub.nodeLeft(id)
+        case .log(.memberSuspect(let id, _)): edge.gateway.hub.nodeSuspected(id)
         case .send, .dial, .close, .log, .takenBack, .resolveSeeds: break
         case .deliver(let body, let number, let key, let name, let payload, let id):
             if servesClients {

@@ -1,7 +1,7 @@
 import MeshCore
 import MeshWire
 
-// PUBSUB CHANNELS and SHARDCHANNELS: the names that other nodes have come in parts.
+// PUBSUB CHANNELS and SHARDCHANNELS, MESH.ROOMS and MESH.SERVICES: the names that other nodes have come in parts.
 //
 //     asker ── everyone: from place 0 on ──▶ all
 //     asker ◀─ names, next 5,210 ─────────── one of them; the others have told all
@@ -149,7 +149,8 @@ extension Hub {
             let name = registry.topics.name(topic)
             if let pattern, !Glob.matches(pattern, name, &units) { continue }
             units -= ChannelQuestions.nameUnits
-            if !note(name.span, 0, name.count, in: &question) { index = count }
+            guard let words = words(for: name, kind) else { continue }
+            if !note(words.span, 0, words.count, in: &question) { index = count }
         }
         questions.channels.open[position].place = index < count ? UInt32(index) : nil
     }
@@ -198,14 +199,16 @@ extension Hub {
                 let name = registry.topics.name(topic)
                 var matches = true
                 if let pattern { matches = Glob.matches(pattern, name, &units) }
-                if matches {
-                    if bytesLeft < bytesMax, name.count + 2 > bytesLeft {
+                if matches, let words = words(for: name, kind) {
+                    if bytesLeft < bytesMax, words.count + 2 > bytesLeft {
                         index -= 1
                         break
                     }
-                    bytesLeft -= name.count + 2
+                    bytesLeft -= words.count + 2
                     units -= ChannelQuestions.nameUnits
-                    Self.append(name, to: &answer)
+                    // The asker knows whose they are.
+                    Self.append(
+                        kind == .service ? Array(words.dropFirst(8)) : words, to: &answer)
                 }
             }
             if units <= 0 || bytesLeft <= 0 { break }
@@ -229,8 +232,9 @@ extension Hub {
         // Its client has gone, or has been told that the answer would not be all.
         guard var question = questions.take(id) else { return }
         defer { questions[id] = question }
-        // A node of version 2 of the wire has no rooms, and answers nothing.
-        if answer.count == 0, case .channels(.room, _) = question.subject { return }
+        guard case .channels(let kind, _) = question.subject else { return }
+        // A node of version 2 of the wire has no rooms or services, and answers nothing.
+        if answer.count == 0, kind == .room || kind == .service { return }
         var at = Int(answer.start) + 4
         guard at <= answer.end else { return misread(node, &question) }
         let next = input.load(UInt32.self, at: at - 4)
@@ -238,6 +242,14 @@ extension Hub {
         while at < answer.end {
             guard let name = Self.name(input, &at, answer.end) else {
                 return misread(node, &question)
+            }
+            if kind == .service {
+                guard let row = ServiceRow.told(input, name, by: node) else {
+                    return misread(node, &question)
+                }
+                if note(row.span, 0, row.count, in: &question) { continue }
+                counters[.answersCut] += 1
+                return
             }
             guard note(input, Int(name.start), Int(name.count), in: &question) else {
                 counters[.answersCut] += 1
@@ -306,6 +318,8 @@ extension Hub {
             refuse(
                 client,
                 .state(.silentNodes(unheard ?? "\(first)", count: question.unheard.count)))
+        } else if case .channels(.service, _) = question.subject {
+            answer(client, .services(ServiceRow.sorted(question.names)))
         } else {
             answer(client, .names(question.names))
         }

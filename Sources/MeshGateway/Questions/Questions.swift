@@ -224,7 +224,7 @@ extension Hub {
         }
         guard subject.count >= 2, start >= 0, subject.end <= input.count,
             let kind = TopicKind(rawValue: input[start + 1]),
-            kind == .channel || kind == .shardChannel || kind == .room
+            kind == .channel || kind == .shardChannel || kind == .room || kind == .service
         else {
             counters[.answersMalformed] += 1
             return

@@ -232,10 +232,16 @@ extension ByteQueue {
             appendBulk(user)
             appendBulk(order.word)
             appendBulk(text)
-        case .request(let id, let service, let payload):
-            appendRequest(id, service, payload, isRESP3: isRESP3)
+        case .request(let id, let target, let payload):
+            appendRequest(id, target, payload, isRESP3: isRESP3)
         case .cancel(let id, let reason): appendCancel(id, reason, isRESP3: isRESP3)
-        case .reply(let tag, let outcome): appendReply(tag, outcome, isRESP3: isRESP3)
+        case .reply(let tag, let outcome, let answers):
+            appendReply(tag, outcome, answers, isRESP3: isRESP3)
+        case .part(let tag, let payload):
+            appendPush(3, isRESP3: isRESP3)
+            append("$4\r\npart\r\n")
+            appendBulk(tag)
+            appendBulk(payload)
         }
     }
 
@@ -254,6 +260,8 @@ extension ByteQueue {
         switch outcome {
         case .done: append("+OK\r\n")
         case .bytes(let bytes): appendBulk(bytes)
+        case .requestAnswers(let answers): append(answers)
+        case .services(let rows): append(rows)
         case .refused(let refusal): appendError(refusal.inRESP)
         case .count(let count): appendInteger(count)
         case .token(let token): appendBulk(token.text)

@@ -190,7 +190,12 @@ extension ClientRefusal.Requests {
     fileprivate var inRESP: String {
         switch self {
         case .usage(let usage): "ERR syntax error: \(usage.rawValue)"
-        case .serviceName(let bytesMax): "ERR names of services have 1 to \(bytesMax) bytes"
+        case .targetName(let kind, let bytesMax):
+            "ERR names of \(kind.word)s have 1 to \(bytesMax) bytes"
+        case .key(let bytesMax): "ERR keys of requests have 1 to \(bytesMax) bytes"
+        case .keyWithoutService: "ERR KEY chooses among the providers of a service alone"
+        case .allAlone: "ERR ALL goes with TIMEOUT, WAIT and ASYNC alone"
+        case .noParts: "ERR the asker of this request takes no parts (MESH.REQUEST ... STREAM)"
         case .tag(let bytesMax): "ERR tags have 1 to \(bytesMax) bytes"
         case .tagInUse: "ERR a request of this connection has this tag"
         case .timeout(let most): "ERR the time of a request is 1 to \(most) milliseconds"
@@ -207,9 +212,18 @@ extension ClientRefusal.Requests {
             reason.isEmpty ? "REJECTED no provider has taken it" : "REJECTED \(excerpt(reason))"
         case .ended(.failed(let reason), _):
             reason.isEmpty ? "FAILED the provider has failed" : "FAILED \(excerpt(reason))"
-        case .ended(.busy, let service):
-            "BUSY too many requests wait for \(quoted(service))"
-        case .ended(.noService, let service): "NOSERVICE nobody serves \(quoted(service))"
+        case .ended(.busy, let target):
+            "BUSY too many requests wait for \(quoted(target.name))"
+        case .ended(.noService, let target):
+            switch target.kind {
+            case .service: "NOSERVICE nobody serves \(quoted(target.name))"
+            case .user: "NOSERVICE nobody is attached as \(quoted(target.name))"
+            case .room: "NOSERVICE nobody else is in the room \(quoted(target.name))"
+            }
+        case .ended(.unsupported, let target):
+            "UNSUPPORTED the nodes that have \(quoted(target.name)) are of an earlier version"
+        case .ended(.slow, _): "SLOW the parts of the answer were not read"
+        case .ended(.tooMuch, _): "LIMIT the answer is too large"
         case .ended(.died, _):
             "DIED the provider is gone; the request may have been carried out or not"
         case .ended(.timedOut, _): "TIMEOUT the time of the request is over"

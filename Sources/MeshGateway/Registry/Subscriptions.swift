@@ -141,6 +141,8 @@ extension Hub {
     private mutating func noteChange(_ topic: TopicIndex, _ change: DirectoryChange) {
         let key = registry.topics[topic].key
         let kind = registry.topics[topic].kind
+        // Of a service the mesh knows only while requests are taken for it (`noteOffer`).
+        if kind == .service { return }
         if kind == .pattern {
             // Patterns are told apart by their text, so a twin does not matter.
             outbox.changes.append(

@@ -7,13 +7,20 @@ enum RequestOutcome: Equatable, Sendable {
     case rejected([UInt8])
     case failed([UInt8])
     case busy, noService, died, timedOut, cancelled
+    /// The asker does not read the parts of its answer.
+    case slow
+    /// The nodes that could have it are of an earlier version.
+    case unsupported
+    /// Of one of the answers of all: there was no room for it.
+    case tooMuch
 
     /// Of the reasons why no node has taken a request the greatest is told.
     fileprivate var rank: Int {
         switch self {
-        case .died: 3
-        case .rejected: 2
-        case .busy: 1
+        case .died: 4
+        case .rejected: 3
+        case .busy: 2
+        case .unsupported: 1
         default: 0
         }
     }
@@ -24,45 +31,65 @@ enum RequestOutcome: Equatable, Sendable {
 ///     seeking ─▶ sent to a node ─▶ ended
 ///        ▲         │ rejected, busy, no provider, or died with RETRY
 ///        └─ resting ◀┘ when every node was tried and it is to wait
+///
+/// With RETRY it is sought another node for, too, when the one that has it is suspect: then several have it, and
+/// the first answer counts. One to all is with all nodes that hold its name at once.
 struct OpenRequest {
     enum Stage: Equatable {
         /// A node is to be chosen.
         case seeking
         /// Until then, when every node is tried again.
         case resting(until: Instant)
-        case sent(to: NodeID, at: Instant)
+        case sent
+    }
+
+    /// A node that has it.
+    struct Asked {
+        let node: NodeID
+        let at: Instant
+        /// It is suspect, and another one was looked for.
+        var isDoubted = false
+        /// It has left: what it sent before comes until then.
+        var isLostAt: Instant?
     }
 
     let client: ClientIndex
     /// The connection; the client's index may be used again by another.
     let clientID: Int64
-    /// Nil: the connection waits for the reply.
-    let tag: [UInt8]?
-    let service: [UInt8]
+    let target: RequestTarget
+    /// Of the target's name.
     let key: Key
     let payload: [UInt8]
     let begunAt: Instant
     let deadline: Instant
-    /// It waits for a provider to come.
-    let waits: Bool
-    /// Another provider may get it when one has died with it.
-    let retries: Bool
+    let options: RequestOptions
     var stage = Stage.seeking
+    fileprivate(set) var asked: [Asked] = []
     /// The nodes that it has been to since it has rested.
     var tried: [NodeID] = []
-    /// The node that has it has left: what it sent before comes until then.
-    var isLostAt: Instant?
     /// The reason why the nodes that were tried have not taken it; nil: none was tried.
     var reason: RequestOutcome?
+    /// The answers of all, and of parts those that have come too early.
+    var answers = GatheredAnswers()
+    var parts = AnswerParts()
 
     static let triedMax = 8
 
     /// The memory that it takes, in bytes; the tables count about as much as the record.
-    var cost: Int { service.count + payload.count + 400 }
+    var cost: Int { target.name.count + payload.count + 400 + gatheredBytes }
+
+    var gatheredBytes: Int { answers.byteCount + parts.byteCount }
+
+    /// Nil: the connection waits for the reply.
+    var tag: [UInt8]? { options.tag }
 
     mutating func note(_ reason: RequestOutcome) {
         if let known = self.reason, known.rank > reason.rank { return }
         self.reason = reason
+    }
+
+    func isAt(_ node: NodeID) -> Bool {
+        options.isToAll ? answers.isOpen(node) : asked.contains { $0.node == node }
     }
 }
 
@@ -119,7 +146,10 @@ struct OpenRequests {
 
     var count: Int { requests.count }
 
-    subscript(number: UInt32) -> OpenRequest? { requests[number] }
+    subscript(number: UInt32) -> OpenRequest? {
+        _read { yield requests[number] }
+        _modify { yield &requests[number] }
+    }
 
     func count(of client: ClientIndex) -> Int { ofClients[client.slot]?.count ?? 0 }
 
@@ -148,7 +178,8 @@ struct OpenRequests {
     }
 
     mutating func remove(_ number: UInt32) -> OpenRequest? {
-        comeBack(number)
+        for asked in requests[number]?.asked ?? [] { comeBack(number, from: asked.node) }
+        for node in requests[number]?.answers.openNodes ?? [] { strike(number, at: node) }
         guard let request = requests.removeValue(forKey: number) else { return nil }
         if let tag = request.tag {
             ofTags[Tag(client: request.client.rawValue, bytes: tag)] = nil
@@ -161,32 +192,70 @@ struct OpenRequests {
     /// It goes to a node.
     mutating func send(_ number: UInt32, to node: NodeID, at now: Instant) {
         guard let key = requests[number]?.key else { return }
-        requests[number]?.stage = .sent(to: node, at: now)
+        requests[number]?.stage = .sent
         requests[number]?.tried.append(node)
+        requests[number]?.asked.append(OpenRequest.Asked(node: node, at: now))
         atNodes[node, default: []].insert(number)
         loads[LoadKey(key: key, node: node), default: Load()].outstanding += 1
     }
 
-    /// It is at no node any more.
-    private mutating func comeBack(_ number: UInt32) {
-        guard let request = requests[number], case .sent(let node, _) = request.stage else {
-            return
-        }
-        atNodes[node]?.remove(number)
-        if atNodes[node]?.isEmpty == true { atNodes[node] = nil }
-        loads[LoadKey(key: request.key, node: node)]?.outstanding -= 1
-        requests[number]?.stage = .seeking
-        requests[number]?.isLostAt = nil
+    /// It goes to all of them, each once.
+    mutating func send(_ number: UInt32, toAll nodes: [NodeID]) {
+        requests[number]?.stage = .sent
+        requests[number]?.answers.begin(nodes)
+        for node in nodes { atNodes[node, default: []].insert(number) }
     }
 
-    /// It looks for another node, because of this.
-    mutating func seekAgain(_ number: UInt32, _ reason: RequestOutcome, mayReturn: Bool) {
-        if mayReturn, case .sent(let node, _) = requests[number]?.stage {
-            requests[number]?.tried.removeAll { $0 == node }
-        }
-        comeBack(number)
+    /// It is at that node no more.
+    private mutating func comeBack(_ number: UInt32, from node: NodeID) {
+        guard let request = requests[number],
+            let place = request.asked.firstIndex(where: { $0.node == node })
+        else { return }
+        strike(number, at: node)
+        loads[LoadKey(key: request.key, node: node)]?.outstanding -= 1
+        requests[number]?.asked.remove(at: place)
+    }
+
+    mutating func strike(_ number: UInt32, at node: NodeID) {
+        atNodes[node]?.remove(number)
+        if atNodes[node]?.isEmpty == true { atNodes[node] = nil }
+    }
+
+    /// It comes back from a node for this reason, and looks for another unless one has it that is not suspect.
+    mutating func seekAgain(
+        _ number: UInt32, from node: NodeID, _ reason: RequestOutcome, mayReturn: Bool
+    ) {
+        if mayReturn { requests[number]?.tried.removeAll { $0 == node } }
+        comeBack(number, from: node)
         requests[number]?.note(reason)
+        guard let request = requests[number], request.asked.allSatisfy(\.isDoubted) else { return }
+        seek(number)
+    }
+
+    /// One of the nodes that have it answers: the others are none of its any more.
+    mutating func keep(_ number: UInt32, at node: NodeID) {
+        for asked in requests[number]?.asked ?? [] where asked.node != node {
+            comeBack(number, from: asked.node)
+        }
+        requests[number]?.stage = .sent
+    }
+
+    /// A node is looked for.
+    mutating func seek(_ number: UInt32) {
+        guard let request = requests[number], request.stage != .seeking else { return }
+        requests[number]?.stage = .seeking
         seekers.append(number)
+    }
+
+    /// The node that has it is suspect.
+    ///
+    /// - Returns: whether all that have it are.
+    mutating func doubt(_ number: UInt32, at node: NodeID) -> Bool {
+        guard let place = requests[number]?.asked.firstIndex(where: { $0.node == node }) else {
+            return false
+        }
+        requests[number]?.asked[place].isDoubted = true
+        return requests[number]?.asked.allSatisfy(\.isDoubted) ?? false
     }
 
     mutating func rest(_ number: UInt32, until time: Instant) {
@@ -195,19 +264,21 @@ struct OpenRequests {
         timers.insert(time, number)
     }
 
-    mutating func lose(_ number: UInt32, at time: Instant) {
-        requests[number]?.isLostAt = time
+    /// What a node has of it is lost by then.
+    mutating func lose(_ number: UInt32, at node: NodeID, by time: Instant) {
+        if requests[number]?.options.isToAll == true {
+            requests[number]?.answers.lose(node, by: time)
+        } else if let place = requests[number]?.asked.firstIndex(where: { $0.node == node }) {
+            requests[number]?.asked[place].isLostAt = time
+        }
         timers.insert(time, number)
     }
 
-    mutating func wake(_ number: UInt32) {
-        requests[number]?.stage = .seeking
-        seekers.append(number)
-    }
-
     /// Notes what a reply says of its node.
-    mutating func note(_ header: ReplyHeader, of number: UInt32, at now: Instant) {
-        guard let request = requests[number], case .sent(let node, let sentAt) = request.stage
+    mutating func note(_ header: ReplyHeader, of number: UInt32, from node: NodeID, at now: Instant)
+    {
+        guard let request = requests[number],
+            let asked = request.asked.first(where: { $0.node == node })
         else { return }
         // In any order: which of them stay depends on each alone.
         if loads.count > Self.loadsMax { loads = loads.filter { $0.value.outstanding > 0 } }
@@ -216,7 +287,7 @@ struct OpenRequests {
         load.providers = max(1, Int(header.providers))
         // A node that refuses at once is not quick for that.
         if header.status == .answer || header.status == .failed {
-            let took = (now - sentAt).nanoseconds
+            let took = (now - asked.at).nanoseconds
             let before = load.isMeasured ? load.took.nanoseconds : took
             load.took = Delay(nanoseconds: before + (took - before) / 8)
             load.isMeasured = true
@@ -241,38 +312,11 @@ struct OpenRequests {
         }
         return best?.node
     }
-}
 
-/// Times at which something is due for requests, the first one at hand. Some are of requests that have
-/// ended; they are taken out when they are most.
-struct RequestTimers {
-    private struct Entry: Comparable {
-        let due: Instant
-        let number: UInt32
-
-        static func < (one: Entry, other: Entry) -> Bool {
-            one.due < other.due || one.due == other.due && one.number < other.number
+    /// The node for a key, by the highest hash of both: only the share of a node that comes or goes moves.
+    static func choose(forKey hash: UInt64, among nodes: [NodeID]) -> NodeID? {
+        nodes.max {
+            Rendezvous.weight(hash, $0.rawValue) < Rendezvous.weight(hash, $1.rawValue)
         }
-    }
-
-    private var entries = Heap<Entry>()
-
-    var next: Instant? { entries.first?.due }
-
-    /// Whether most are of requests that have ended.
-    func isCrowded(_ live: Int) -> Bool { entries.count > 4 * live + 1_024 }
-
-    mutating func keep(_ isLive: (UInt32) -> Bool) {
-        entries.keep { isLive($0.number) }
-    }
-
-    mutating func insert(_ due: Instant, _ number: UInt32) {
-        entries.insert(Entry(due: due, number: number))
-    }
-
-    /// Takes the first that is due by then.
-    mutating func take(by now: Instant) -> UInt32? {
-        guard let first = entries.first, first.due <= now else { return nil }
-        return entries.removeFirst().number
     }
 }

@@ -6,9 +6,13 @@ extension ClientRefusal {
     /// Whole commands, as a syntax error shows them.
     enum Usage: String, CaseIterable, Sendable {
         case request =
-            "MESH.REQUEST SERVICE name payload [TIMEOUT ms] [WAIT] [RETRY] [ASYNC tag]"
+            """
+            MESH.REQUEST SERVICE|USER|ROOM name payload [TIMEOUT ms] [KEY key] [WAIT] [RETRY] \
+            [ALL] [ASYNC tag|STREAM tag]
+            """
+        case services = "MESH.SERVICES [pattern]"
         case serve = "MESH.SERVE service [CONCURRENCY n]"
-        case reply = "MESH.REPLY request payload"
+        case reply = "MESH.REPLY request payload [MORE]"
         case reject = "MESH.REJECT request [reason]"
         case fail = "MESH.FAIL request [payload]"
     }

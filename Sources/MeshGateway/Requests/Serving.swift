@@ -4,12 +4,14 @@ import MeshWire
 // The node of the providers: it takes requests, gives each to one provider, and replies to the asker's
 // node. This node's own requests come the same way.
 
-/// The reason why a provider need not go on with a request.
-enum CancelReason: Sendable {
+/// The reason why a provider need not go on with a request; the number is the one in a cancellation.
+enum CancelReason: UInt32, Sendable {
     /// Its time is over.
-    case timeout
+    case timeout = 0
     /// The asker has given it up, or is gone.
-    case gone
+    case gone = 1
+    /// The asker does not read the parts of its answer.
+    case slow = 2
 }
 
 extension Hub {
@@ -31,18 +33,52 @@ extension Hub {
         }
         confirmWhenKnown(client)
         join(client, .service, input, service)
-        services.serve(
-            input.array(service), concurrency, client, id: clients[client.slot].identity.id)
+        let name = input.array(service)
+        let orphans = concurrency == 0 ? services.takeWaiting(name, of: client) : []
+        services.serve(name, concurrency, client, id: clients[client.slot].identity.id)
+        noteOffer(name)
+        place(orphans)
         return .done
     }
 
     /// To be called when the client's subscription to the service ends.
     mutating func endServing(_ service: [UInt8], _ client: ClientIndex) {
-        for id in services.endServing(service, client) {
-            if let request = services[id] { memory.requests -= request.cost }
-            services.end(id)
-            reply(id, .diedWaiting, service, [])
+        let orphans = services.takeWaiting(service, of: client)
+        services.endServing(service, client)
+        noteOffer(service)
+        services.tidy(service)
+        place(orphans)
+    }
+
+    /// Requests whose provider has gone before it was given them.
+    private mutating func place(_ orphans: [TakenID]) {
+        for id in orphans {
+            guard let request = services[id] else { continue }
+            memory.requests -= request.cost
+            services.forget(id)
+            let service = request.target.name
+            if request.flags.contains(.keyed), !request.flags.contains(.all),
+                services.isServed(service)
+            {
+                take(id, request)
+            } else {
+                reply(id, .diedWaiting, request.target, [])
+            }
         }
+    }
+
+    /// Tells the directory if a service is served from now on, or no more.
+    private mutating func noteOffer(_ service: [UInt8]) {
+        let key = hasher.key(.service, service)
+        if let change = services.offer(service, key, services.isServed(service)) {
+            outbox.changes.append(InterestChange(subject: .key, key: key, change: change))
+        }
+    }
+
+    /// The node leaves: its services go from the directory. What has been taken may still be answered.
+    mutating func withdrawServices() {
+        services.drain()
+        for name in services.names { noteOffer(name) }
     }
 
     /// The client has gone with what it was given.
@@ -56,7 +92,9 @@ extension Hub {
         for id in services.given(to: client) {
             guard let request = services[id] else { continue }
             services.end(id)
-            if request.isAwaited { reply(id, .diedGiven, request.service, []) }
+            if request.isAwaited {
+                reply(id, .diedGiven, request.target, [], after: request.partCount)
+            }
         }
     }
 
@@ -88,74 +126,137 @@ extension Hub {
         _ name: Slice, _ payload: Slice, _ input: Span<UInt8>, from asker: NodeID
     ) {
         guard let header = RequestHeader(input, payload),
-            (1...Self.serviceNameLengthMax).contains(Int(name.count))
+            (1...RequestTarget.nameLengthMax).contains(Int(name.count))
         else {
             counters[.postsMalformed] += 1
             return
         }
         let id = RequestID(asker: asker, number: header.number)
-        let service = input.array(name)
+        let target = RequestTarget(kind: header.kind, name: input.array(name))
         if header.flags.contains(.cancels) {
-            cancelled(id, header.remainingMilliseconds == 0 ? .timeout : .gone)
+            let reason = CancelReason(rawValue: header.remainingMilliseconds) ?? .gone
+            let places = header.flags.contains(.all) ? Services.askedMax : 1
+            for place in 0..<places {
+                cancelled(TakenID(request: id, place: UInt16(place)), reason)
+            }
             return
         }
+        let first = TakenID(request: id)
         // Flags of a later version ask for what this one cannot do.
-        guard header.flags.isSubset(of: .known), services.has(service) else {
-            return reply(id, .nobody, service, [])
-        }
-        guard services[id] == nil else { return reply(id, .busy, service, []) }
+        guard header.flags.isSubset(of: .known) else { return reply(first, .nobody, target, []) }
+        guard services[first] == nil else { return reply(first, .busy, target, []) }
         let remaining = min(
             Int64(header.remainingMilliseconds), Int64(RequestOptions.timeoutMillisecondsMax))
         let rest = Slice(
             start: Int(payload.start) + RequestHeader.size,
             count: Int(payload.count) - RequestHeader.size)
-        guard Int(rest.count) <= configuration.pubsubOutputLimit.bound / 2 else {
-            let words = "larger than half of what a provider may have to read (--output-limit)"
-            return reply(id, .failed, service, Array(words.utf8))
-        }
         let request = TakenRequest(
-            service: service, payload: input.array(rest), expiresAt: now + .milliseconds(remaining))
-        if !services.hasWaiting(service), give(id, request) { return }
-        guard services.mayWait(service, request.cost),
-            memory.requests == 0
-                || memory.requests + request.cost <= configuration.memory.requests
-        else { return reply(id, .busy, service, []) }
-        memory.requests += request.cost
-        services.wait(id, request)
+            target, payload: input.array(rest), expiresAt: now + .milliseconds(remaining), header)
+        guard target.kind == .service else { return takePersonal(first, request) }
+        guard services.isServed(target.name) else { return reply(first, .nobody, target, []) }
+        guard isReadable(request.payload.count) else {
+            return reply(first, .failed, target, Self.tooLarge)
+        }
+        if header.flags.contains(.all) {
+            takeForAllProviders(first, request)
+        } else {
+            take(first, request)
+        }
     }
 
-    /// Gives a request to a provider. False: none is free.
-    private mutating func give(_ id: RequestID, _ request: TakenRequest) -> Bool {
-        let size = request.payload.count
-        guard let place = services.freest(request.service, { mayGive(size, to: $0) }),
-            let client = services.give(id, request, place)
-        else { return false }
+    /// The reason why a request fails that nobody could be given.
+    static var tooLarge: [UInt8] {
+        Array("larger than half of what a provider may have to read (--output-limit)".utf8)
+    }
+
+    func isReadable(_ size: Int) -> Bool { size <= configuration.pubsubOutputLimit.bound / 2 }
+
+    /// A request for a service is given to a provider, or waits, or is refused.
+    private mutating func take(_ id: TakenID, _ request: TakenRequest) {
+        let service = request.target.name
+        if request.flags.contains(.keyed) {
+            guard let place = services[service: service]?.providers.place(forKey: request.hash)
+            else { return reply(id, .nobody, request.target, []) }
+            return take(id, request, for: place)
+        }
+        if !services.hasWaiting(service), give(id, request) { return }
+        wait(id, request, for: nil)
+    }
+
+    /// The same, where one provider alone may have it.
+    mutating func take(_ id: TakenID, _ request: TakenRequest, for place: Int) {
+        guard let provider = services[service: request.target.name]?.providers[place] else {
+            return reply(id, .nobody, request.target, [])
+        }
+        if provider.waiting.isEmpty, provider.free > 0, !provider.isBehind,
+            mayGive(request.payload.count, to: provider)
+        {
+            return give(id, request, place)
+        }
+        wait(id, request, for: place)
+    }
+
+    private mutating func wait(_ id: TakenID, _ request: TakenRequest, for place: Int?) {
+        guard services.mayWait(request.target.name, request.cost),
+            memory.requests == 0
+                || memory.requests + request.cost <= configuration.memory.requests
+        else { return reply(id, .busy, request.target, []) }
+        memory.requests += request.cost
+        services.wait(id, request, for: place)
+    }
+
+    /// Gives a request to the provider that has most room. False: none is free.
+    private mutating func give(_ id: TakenID, _ request: TakenRequest) -> Bool {
+        let service = request.target.name
+        while let place = services.freest(service),
+            let provider = services[service: service]?.providers[place]
+        {
+            if mayGive(request.payload.count, to: provider) {
+                give(id, request, place)
+                return true
+            }
+            services.fallBehind(service, place)
+        }
+        return false
+    }
+
+    private mutating func give(_ id: TakenID, _ request: TakenRequest, _ place: Int) {
+        guard let client = services.give(id, request, place, at: now) else { return }
         counters[.requestsGiven] += 1
-        tell(client, .request(id, service: request.service, payload: request.payload))
-        return true
+        tell(client, .request(id.request, request.target, payload: request.payload))
     }
 
     /// Whether a provider takes so many bytes now. One that has much to read gets no more before it has
     /// answered some of it: at its output's limit it would be ended.
     private func mayGive(_ size: Int, to provider: Provider) -> Bool {
-        let slot = provider.client.slot
-        guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { return false }
-        let waiting = clients[slot].output.count + clients[slot].held.count
-        return provider.given == 0 || waiting + size <= configuration.pubsubOutputLimit.bound / 2
+        mayRead(size, provider.client, hasSome: provider.given > 0)
     }
 
-    /// Gives what waits for a service, as far as its providers have room.
-    mutating func giveWaiting(_ service: [UInt8]) {
-        while let (id, request) = services.firstWaiting(service) {
+    /// - Parameter hasSome: it has requests that it has not answered.
+    func mayRead(_ size: Int, _ client: ClientIndex, hasSome: Bool) -> Bool {
+        let slot = client.slot
+        guard clients[slot].flags.isDisjoint(with: [.doomed, .ending]) else { return false }
+        let waiting = clients[slot].output.count + clients[slot].held.count
+        return !hasSome || waiting + size <= configuration.pubsubOutputLimit.bound / 2
+    }
+
+    /// Gives a provider what waits for it, or for any, as far as it has room.
+    mutating func giveWaiting(_ service: [UInt8], to client: ClientIndex) {
+        guard let place = services[service: service]?.providers.place(of: client) else { return }
+        while let id = services.next(service, for: place), let request = services[id],
+            let provider = services[service: service]?.providers[place], provider.free > 0
+        {
             let isExpired = request.expiresAt <= now
-            if !isExpired,
-                services.freest(service, { mayGive(request.payload.count, to: $0) }) == nil
-            {
-                return
+            if !isExpired, !mayGive(request.payload.count, to: provider) {
+                return services.fallBehind(service, place)
             }
             memory.requests -= request.cost
-            services.takeWaiting(service)
-            if isExpired || !give(id, request) { reply(id, .expired, service, []) }
+            services.takeNext(service, for: place)
+            if isExpired {
+                reply(id, .expired, request.target, [])
+            } else {
+                give(id, request, place)
+            }
         }
     }
 
@@ -166,26 +267,49 @@ extension Hub {
         _ id: RequestID, _ status: ReplyStatus, _ payload: Slice, _ input: Span<UInt8>,
         _ client: ClientIndex
     ) -> Bool {
-        guard let request = services[id], request.provider == client,
-            request.providerID == clients[client.slot].identity.id
-        else { return false }
-        services.end(id)
-        if request.isAwaited { reply(id, status, request.service, input.array(payload)) }
-        giveWaiting(request.service)
+        guard let taken = services.given(id, to: client), let request = services[taken] else {
+            return false
+        }
+        services.record(taken, status, at: now)
+        services.end(taken)
+        if request.isAwaited {
+            reply(taken, status, request.target, input.array(payload), after: request.partCount)
+        }
+        if request.target.kind == .service { giveWaiting(request.target.name, to: client) }
         return request.isAwaited
     }
 
+    /// A provider answers in part.
+    mutating func sendPart(
+        _ id: RequestID, _ payload: [UInt8], _ client: ClientIndex
+    ) -> Outcome {
+        guard let taken = services.given(id, to: client), let request = services[taken],
+            request.isAwaited
+        else { return .count(0) }
+        guard request.flags.contains(.parts), !request.flags.contains(.all) else {
+            return .refused(.request(.noParts))
+        }
+        reply(taken, .part, request.target, payload, after: request.partCount)
+        services.notePart(of: taken)
+        return .count(1)
+    }
+
     /// Nobody awaits a request any more.
-    private mutating func cancelled(_ id: RequestID, _ reason: CancelReason) {
+    private mutating func cancelled(_ id: TakenID, _ reason: CancelReason) {
         guard let request = services[id], request.isAwaited else { return }
-        guard !request.provider.isNone else {
+        guard request.givenAt != nil else {
             memory.requests -= request.cost
             services.end(id)
             return
         }
-        services.disown(id)
+        if request.target.kind == .service {
+            services.disown(id)
+        } else {
+            // Nobody has promised to answer these: they must not fill the connection's bound.
+            services.end(id)
+        }
         if clients[request.provider.slot].flags.isDisjoint(with: [.doomed, .ending]) {
-            tell(request.provider, .cancel(id, reason))
+            tell(request.provider, .cancel(id.request, reason))
         }
     }
 
@@ -194,16 +318,22 @@ extension Hub {
         for id in services.ids(of: asker) { cancelled(id, .gone) }
     }
 
-    private mutating func reply(
-        _ id: RequestID, _ status: ReplyStatus, _ service: [UInt8], _ payload: [UInt8]
+    /// - Parameter partCount: the parts that have gone before.
+    mutating func reply(
+        _ id: TakenID, _ status: ReplyStatus, _ target: RequestTarget, _ payload: [UInt8],
+        after partCount: UInt32 = 0
     ) {
+        let place = max(partCount, UInt32(id.place))
+        var header = services.header(
+            id.request.number, status, target.kind == .service ? target.name : [], place: place)
+        if target.kind != .service { header.providers = UInt16(clamping: memberCount(of: target)) }
         var bytes = ByteQueue()
-        services.header(id.number, status, service).append(to: &bytes)
+        header.append(to: &bytes)
         bytes.append(payload)
         outbox.hasWork = true
         outbox.posts.append(
             Post(
-                destination: id.asker, body: .reply, key: Key(0), nameCount: 0,
+                destination: id.request.asker, body: .reply, key: Key(0), nameCount: 0,
                 bytes: bytes.array, sender: 0))
     }
 

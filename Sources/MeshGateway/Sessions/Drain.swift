@@ -24,6 +24,8 @@ struct Drain {
     /// The clients up to this one have been told, or ended.
     var told = 0
     var ended = 0
+    /// Of these, those that stay until their requests have ended.
+    var spared: [ClientIndex] = []
     var nextStepAt: Instant
     /// It goes on for at most so long, as long as other nodes take what is here.
     var longest: Delay
@@ -89,6 +91,7 @@ extension Hub {
     public mutating func beginDrain(_ duration: Delay, longest: Delay, at now: Instant) {
         guard drain == nil else { return }
         self.now = max(now, self.now)
+        withdrawServices()
         drain = Drain(
             startedAt: self.now, duration: duration, nextStepAt: self.now, longest: longest)
         send(.addresses, .none, to: nil, [SessionTag.address])
@@ -138,12 +141,12 @@ extension Hub {
     mutating func drainStep() {
         guard let progress = drain, !progress.isAsking, progress.nextStepAt <= now else { return }
         drain?.nextStepAt = now + Self.drainStep
+        let elapsed = (now - progress.startedAt).nanoseconds
         if progress.destinations.isEmpty {
             // There is nowhere to go, and so nothing to be gained by going slowly.
-            for slot in clients.slots { end(ClientIndex(slot)) }
+            for slot in clients.slots { endUnlessBusy(ClientIndex(slot)) }
             return
         }
-        let elapsed = (now - progress.startedAt).nanoseconds
         let half = max(1, progress.duration.nanoseconds / 2)
         let count = clients.slots.count
         tellDestinations(upTo: elapsed >= half ? count : Int(Int64(count) * elapsed / half) + 1)
@@ -172,13 +175,31 @@ extension Hub {
         while let progress = drain, progress.ended < count {
             let slot = progress.ended
             drain?.ended += 1
-            end(ClientIndex(slot))
+            endUnlessBusy(ClientIndex(slot))
         }
+        let spared = drain?.spared ?? []
+        for client in spared where !isBusy(client) { end(client) }
+        let stillBusy = spared.filter { isBusy($0) }
+        drain?.spared = stillBusy
         // A client that has come since is ended at once.
         guard let progress = drain, progress.ended == clients.slots.count,
             !(now - progress.startedAt < progress.duration)
         else { return }
         for slot in clients.slots { end(ClientIndex(slot)) }
+    }
+
+    /// A client with requests under way, its own or others', stays within the drain time.
+    private mutating func endUnlessBusy(_ client: ClientIndex) {
+        guard let progress = drain else { return }
+        if isBusy(client), now - progress.startedAt < progress.duration {
+            if !progress.destinations.isEmpty { drain?.spared.append(client) }
+        } else {
+            end(client)
+        }
+    }
+
+    private func isBusy(_ client: ClientIndex) -> Bool {
+        services.hasGiven(to: client) || openRequests.count(of: client) > 0
     }
 
     private mutating func end(_ client: ClientIndex) {

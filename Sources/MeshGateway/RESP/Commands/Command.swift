@@ -31,6 +31,7 @@ enum Command: UInt8, CaseIterable {
     case meshOrder, meshKick
     case meshHelp
     case meshRequest, meshCancel, meshServe, meshUnserve, meshReply, meshReject, meshFail
+    case meshServices
 }
 
 /// The facts about a command that are known before it runs.
@@ -361,9 +362,11 @@ struct CommandSpec {
         CommandSpec(.meshHelp, "mesh.help", 1, [], "MESH.HELP: this."),
         CommandSpec(
             .meshRequest, "mesh.request", -4, [.mesh, .alone],
-            "MESH.REQUEST SERVICE name payload [TIMEOUT ms] [WAIT] [RETRY] [ASYNC tag]: asks one "
-                + "provider of the service and answers what it answers, or by a push; WAIT: for a "
-                + "provider to come; RETRY: another gets it if one dies with it."),
+            "MESH.REQUEST SERVICE|USER|ROOM name payload [TIMEOUT ms] [KEY key] [WAIT] [RETRY] "
+                + "[ALL] [ASYNC tag|STREAM tag]: asks one provider of the service, one connection "
+                + "of the user or in the room, or all, and answers what it answers, or by a push; "
+                + "KEY: the same provider for the same key; WAIT: for one to come; RETRY: another "
+                + "gets it if one dies with it; STREAM: the answer may come in parts."),
         CommandSpec(
             .meshCancel, "mesh.cancel", 2, [.subscribed],
             "MESH.CANCEL tag: gives up an open request of this connection; answers 1 or 0."),
@@ -376,14 +379,20 @@ struct CommandSpec {
             "MESH.UNSERVE [service ...]: no more requests, or of no service; answers how many "
                 + "services."),
         CommandSpec(
-            .meshReply, "mesh.reply", 3, [.subscribed],
-            "MESH.REPLY request payload: answers a request; 0: nobody awaits it any more."),
+            .meshReply, "mesh.reply", -3, [.subscribed],
+            "MESH.REPLY request payload [MORE]: answers a request, or a part of it; 0: nobody "
+                + "awaits it any more."),
         CommandSpec(
             .meshReject, "mesh.reject", -2, [.subscribed],
             "MESH.REJECT request [reason]: does not take a request, which another node may."),
         CommandSpec(
             .meshFail, "mesh.fail", -2, [.subscribed],
             "MESH.FAIL request [payload]: a request came to nothing."),
+        CommandSpec(
+            .meshServices, "mesh.services", -1, [.mesh],
+            "MESH.SERVICES [pattern]: the services in the mesh whose names match, at each node: "
+                + "service, node, providers, requests given and waiting, served, failed, mean "
+                + "microseconds."),
     ]
 }
 

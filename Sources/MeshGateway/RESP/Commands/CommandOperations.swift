@@ -11,7 +11,7 @@ extension Command {
         case .meshServe: .serve
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
             .pubsubNumPat, .meshOnline, .meshWhere, .meshWho, .meshCount, .meshRooms,
-            .meshRoomsOf:
+            .meshRoomsOf, .meshServices:
             .locate
         case .info, .clientList, .memoryStatistics, .time, .configGet, .meshStatus: .inspect
         case .meshMembers, .meshLinks, .meshTrace: .survey

@@ -436,7 +436,7 @@ extension Gateway {
         case .meshCancel: cancelRequest(input, client)
         case .meshServe: serve(input, client)
         case .meshUnserve: endServing(input, client)
-        case .meshReply: settleRequest(.answer, .reply, input, client)
+        case .meshReply: reply(input, client)
         case .meshReject: settleRequest(.rejected, .reject, input, client)
         case .meshFail: settleRequest(.failed, .fail, input, client)
 
@@ -447,6 +447,7 @@ extension Gateway {
         case .meshWho: return askMembers(input, client)
         case .meshCount: return countMembers(input, client)
         case .meshRooms: return listRooms(input, client)
+        case .meshServices: return listServices(input, client)
         case .meshRoomsOf: return listRoomsOfUser(input, client)
         case .meshOrder: return order(input, client)
         case .meshKick: return kick(input, client)
