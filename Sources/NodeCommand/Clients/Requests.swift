@@ -4,10 +4,10 @@ import MeshGateway
 /// `smallworld request` and `serve`: questions to a service, and answers.
 enum Requests {
     static let request = Command(
-        name: "request", summary: "Ask a service, and print its answer.",
-        usage: "SERVICE [PAYLOAD] [OPTIONS]",
+        name: "request", summary: "Ask a service, a user or a room, and print the answer.",
+        usage: "NAME [PAYLOAD] [OPTIONS]",
         introduction: """
-            Sends PAYLOAD to one provider of the service, on whatever node, and prints the answer.
+            Sends PAYLOAD to one provider of the service NAME, on whatever node, and prints the answer.
             Without PAYLOAD each line of standard input is a request, one after another.
             """,
         closing: """
@@ -18,6 +18,12 @@ enum Requests {
             Flag(
                 name: "timeout", argument: "MILLISECONDS",
                 help: "How long an answer may take, 1 … 3600000 (5000)."),
+            Flag(name: "user", help: "NAME is a user: its connection that acted last is asked."),
+            Flag(name: "room", help: "NAME is a room: one of its members is asked."),
+            Flag(
+                name: "all",
+                help: "Ask all there are, and print a line for each: who, status and payload."),
+            Flag(name: "key", argument: "KEY", help: "The same provider for the same key."),
             Flag(name: "wait", help: "Wait for a provider if there is none."),
             Flag(name: "retry", help: "Ask another provider if one dies with the request."),
         ], run: ask)
@@ -41,15 +47,30 @@ enum Requests {
         guard (1...2).contains(arguments.words.count) else {
             throw UsageError("say which service, and what to ask, or nothing more")
         }
+        let kinds = ["user", "room"].filter { arguments.has($0) }
+        guard kinds.count < 2 else { throw UsageError("a name is a user or a room, not both") }
+        if let key = arguments["key"], key.isEmpty || arguments.has("all") || !kinds.isEmpty {
+            throw UsageError("--key goes with a service, and without --all")
+        }
+        if arguments.has("all"), arguments.has("retry") {
+            throw UsageError("--all asks each once: --retry does not go with it")
+        }
         let milliseconds = try arguments.integer("timeout", 1...3_600_000) ?? 5_000
         let client = try ClientFlags.connect(arguments)
         // The node knows the deadline, and says when it is over.
         client.waitForever()
         func ask(_ payload: String) throws {
-            var words = ["MESH.REQUEST", "SERVICE", arguments.words[0], payload]
+            var words = ["MESH.REQUEST", kinds.first ?? "SERVICE", arguments.words[0], payload]
             words += ["TIMEOUT", String(milliseconds)]
-            words += ["wait", "retry"].filter { arguments.has($0) }
-            ClientFlags.write(try client.call(words).shown)
+            words += ["wait", "retry", "all"].filter { arguments.has($0) }
+            if let key = arguments["key"] { words += ["KEY", key] }
+            let reply = try client.call(words)
+            guard arguments.has("all"), case .array(let answers) = reply else {
+                return ClientFlags.write(reply.shown)
+            }
+            for case .array(let fields) in answers {
+                ClientFlags.write(fields.map(\.shown).joined(separator: " "))
+            }
         }
         if arguments.words.count == 2 {
             try ask(arguments.words[1])
