@@ -91,14 +91,20 @@ private let samples: [ClientRefusal] = {
 private let requests: [ClientRefusal.Requests] = {
     let outcomes: [RequestOutcome] = [
         .rejected([]), .rejected(hostile), .failed([]), .failed(hostile), .busy, .noService, .died,
-        .timedOut, .cancelled,
+        .timedOut, .cancelled, .slow, .unsupported, .tooMuch,
     ]
+    let targets = RequestTarget.Kind.allCases.map {
+        RequestTarget(kind: $0, name: Array(hostile.prefix(512)))
+    }
     return [
-        .serviceName(bytesMax: .max), .tag(bytesMax: .max), .tagInUse,
+        .key(bytesMax: .max), .keyWithoutService, .allAlone, .noParts, .tag(bytesMax: .max),
+        .tagInUse,
         .timeout(millisecondsMax: .max), .concurrency(max: .max), .tooMany(.max, .connection),
         .tooMany(.max, .node), .tooManyBytes(max: .max), .tooManyServices(.max),
     ] + ClientRefusal.Usage.allCases.map { .usage($0) }
-        + outcomes.map { .ended($0, service: Array(hostile.prefix(512))) }
+        + RequestTarget.Kind.allCases.map { .targetName($0, bytesMax: .max) }
+        + outcomes.map { .ended($0, targets[0]) }
+        + targets.dropFirst().map { .ended(.noService, $0) }
 }()
 
 @Suite struct `Refusals in RESP` {
@@ -122,7 +128,7 @@ private let requests: [ClientRefusal.Requests] = {
                 "TRYAGAIN", "OOM", "NOSESSION", "DRAINING", "NOSCRIPT", "NOTBUSY",
                 "LIMIT", "NOUSER", "AMBIGUOUS", "TIMEOUT", "UNSUPPORTED", "REJECTED", "FAILED",
                 "BUSY",
-                "NOSERVICE", "DIED", "CANCELLED",
+                "NOSERVICE", "DIED", "CANCELLED", "SLOW",
             ])
     }
 

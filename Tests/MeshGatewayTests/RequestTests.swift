@@ -25,9 +25,10 @@ import Testing
     private func open(_ requests: inout OpenRequests, _ key: Key) -> UInt32 {
         requests.insert(
             OpenRequest(
-                client: ClientIndex(1), clientID: 1, tag: nil, service: [1], key: key, payload: [],
-                begunAt: Instant(nanoseconds: 0), deadline: Instant(nanoseconds: 5), waits: false,
-                retries: false))
+                client: ClientIndex(1), clientID: 1,
+                target: RequestTarget(kind: .service, name: [1]),
+                key: key, payload: [], begunAt: Instant(nanoseconds: 0),
+                deadline: Instant(nanoseconds: 5), options: RequestOptions()))
     }
 
     @Test func `of two nodes the one with less to do is chosen`() {
@@ -59,7 +60,8 @@ import Testing
             let header = ReplyHeader(
                 number: number, status: .answer, waiting: 0, providers: 1, given: 1)
             requests.note(
-                header, of: number, at: Instant(nanoseconds: 0) + .microseconds(microseconds))
+                header, of: number, from: node,
+                at: Instant(nanoseconds: 0) + .microseconds(microseconds))
             _ = requests.remove(number)
         }
         serve(slow, 1_000)

@@ -6,7 +6,7 @@ import Testing
 @testable import MeshGateway
 @testable import MeshServer
 
-/// Clients that come and go, serve, ask, answer and die with their nodes, at random, against an account of
+/// Clients that come and go, serve, ask one or all, answer, stand still and die with their nodes, at random, against an account of
 /// what each of them may be told.
 private final class Market {
     struct Client {
@@ -17,6 +17,7 @@ private final class Market {
         /// By service, the same each time that it serves it.
         var concurrency: [String: Int] = [:]
         var services: Set<String> = []
+        var user: String?
         /// Requests that it has been given and has not answered: names, services, numbers of asks.
         var held: [(id: String, service: String, ask: Int)] = []
     }
@@ -25,9 +26,12 @@ private final class Market {
         let client: Int
         let deadline: Instant
         let retries: Bool
+        let isToAll: Bool
         var end: String?
         /// Clients that have it and have not answered.
         var holders: Set<Int> = []
+        /// All that have ever had it.
+        var receivers: Set<Int> = []
         /// A client or node has died with it.
         var hasDied = false
         /// One that could have it unread has.
@@ -40,6 +44,9 @@ private final class Market {
     var clients: [Client] = []
     var asks: [Ask] = []
     var dead: Set<Int> = []
+    var frozen: Set<Int> = []
+    /// Requests that two had at once, which RETRY allows.
+    var doubled = 0
     var random: RandomSource
     var ends: [String: Int] = [:]
     static let services = ["sum", "mul"]
@@ -60,7 +67,10 @@ private final class Market {
     }
 
     var live: [Int] { (0..<4).filter { !dead.contains($0) } }
-    var open: [Int] { clients.indices.filter { clients[$0].isOpen } }
+    /// Those that can do something.
+    var open: [Int] {
+        clients.indices.filter { clients[$0].isOpen && !frozen.contains(clients[$0].host) }
+    }
 
     func pick(_ places: [Int]) -> Int? {
         places.isEmpty ? nil : places[random.next(below: places.count)]
@@ -76,7 +86,10 @@ private final class Market {
     func readAll() {
         for client in open { read(client) }
         let now = servers.now
-        for (number, ask) in asks.enumerated() where ask.end == nil && clients[ask.client].isOpen {
+        for (number, ask) in asks.enumerated()
+        where ask.end == nil && clients[ask.client].isOpen
+            && !frozen.contains(clients[ask.client].host)
+        {
             #expect(ask.deadline >= now, "request \(number) is open after its time")
         }
     }
@@ -88,22 +101,61 @@ private final class Market {
             guard case .push(let fields) = reply else { continue }
             let words = fields.map(\.shown)
             switch words[0] {
-            case "request": take(words[1], words[3], Int(words[4])!, client)
-            case "reply": end(Int(words[1])!, words[2], words[3], client)
+            case "request": take(words[1], words[2], words[3], Int(words[4])!, client)
+            case "reply":
+                let number = Int(words[1])!
+                if asks[number].isToAll, words[2] == "OK" {
+                    check(words[3], of: number)
+                    end(number, "ALL", "", client)
+                } else {
+                    end(number, words[2], words[3], client)
+                }
             default: break
             }
         }
     }
 
-    private func take(_ id: String, _ service: String, _ number: Int, _ client: Int) {
-        clients[client].held.append((id, service, number))
-        let count = clients[client].held.count { $0.service == service }
-        #expect(count <= clients[client].concurrency[service]!, "more than its concurrency")
-        if !asks[number].retries {
+    private func take(
+        _ id: String, _ kind: String, _ name: String, _ number: Int, _ client: Int
+    ) {
+        clients[client].held.append((id, kind == "user" ? "" : name, number))
+        if kind == "user" {
+            #expect(clients[client].user == name)
+            #expect(asks[number].client != client, "it is asked what it asks")
+        } else {
+            let count = clients[client].held.count { $0.service == name }
+            #expect(count <= clients[client].concurrency[name]!, "more than its concurrency")
+        }
+        let isFirst = asks[number].receivers.insert(client).inserted
+        if asks[number].isToAll {
+            #expect(isFirst, "request \(number) comes twice")
+        } else if !asks[number].retries {
             #expect(asks[number].holders.isEmpty, "request \(number) has two providers")
             #expect(!asks[number].hasDied, "request \(number) is given again")
         }
+        doubled += !asks[number].isToAll && asks[number].holders.count == 1 ? 1 : 0
         asks[number].holders.insert(client)
+    }
+
+    /// The answers of all.
+    private func check(_ list: String, of number: Int) {
+        let words = list.components(separatedBy: " → ")
+        #expect(words.count % 3 == 0 && !words.isEmpty, "request \(number)")
+        var told: [String: Int] = [:]
+        for place in stride(from: 0, to: words.count - 2, by: 3) {
+            let (status, payload) = (words[place + 1], words[place + 2])
+            told["\(status) \(payload)", default: 0] += 1
+            switch status {
+            case "OK", "FAILED", "REJECTED":
+                #expect(asks[number].words.contains("\(status) \(payload)"), "request \(number)")
+                #expect(told["\(status) \(payload)"] == 1, "request \(number) has it twice")
+            case "DIED":
+                #expect(asks[number].hasDied || asks[number].mayHaveDied, "request \(number)")
+            case "TIMEOUT":
+                #expect(servers.now + .milliseconds(1) >= asks[number].deadline)
+            default: #expect(["BUSY", "NOSERVICE"].contains(status), "\(status)")
+            }
+        }
     }
 
     private func end(_ number: Int, _ status: String, _ payload: String, _ client: Int) {
@@ -149,9 +201,13 @@ private final class Market {
     }
 
     private func arrive() {
-        guard let host = pick(live) else { return }
+        guard let host = pick(live.filter { !frozen.contains($0) }) else { return }
         clients.append(Client(host: host, place: servers.open(host)))
         send(clients.count - 1, "HELLO", "3")
+        guard random.next(below: 2) == 0 else { return }
+        let user = "u\(random.next(below: 6))"
+        clients[clients.count - 1].user = user
+        send(clients.count - 1, "MESH.ATTACH", user)
     }
 
     private func serve() {
@@ -165,19 +221,30 @@ private final class Market {
 
     private func ask() {
         guard let client = pick(open), asks.count < 20_000 else { return }
-        let milliseconds = [20, 200, 2_000][random.next(below: 3)]
-        let retries = random.next(below: 2) == 0
+        let milliseconds = [20, 200, 2_000, 5_000][random.next(below: 4)]
+        let isToAll = random.next(below: 6) == 0
+        let retries = !isToAll && random.next(below: 2) == 0
         let number = asks.count
         asks.append(
             Ask(
                 client: client,
-                deadline: servers.now + .milliseconds(Int64(milliseconds)), retries: retries))
-        let service = Self.services[random.next(below: 2)]
+                deadline: servers.now + .milliseconds(Int64(milliseconds)), retries: retries,
+                isToAll: isToAll))
+        let isToUser = random.next(below: 4) == 0
+        let target =
+            isToUser
+            ? ["USER", "u\(random.next(below: 6))"]
+            : ["SERVICE", Self.services[random.next(below: 2)]]
         var words = [
-            "MESH.REQUEST", "SERVICE", service, "\(number)", "TIMEOUT", "\(milliseconds)", "ASYNC",
+            "MESH.REQUEST", target[0], target[1], "\(number)", "TIMEOUT", "\(milliseconds)",
+            "ASYNC",
             "\(number)",
         ]
         if retries { words.append("RETRY") }
+        if isToAll { words.append("ALL") }
+        if !isToUser, !isToAll, random.next(below: 4) == 0 {
+            words += ["KEY", "k\(random.next(below: 5))"]
+        }
         if random.next(below: 3) == 0 { words.append("WAIT") }
         servers.mesh.send(
             RESPDecoder.command(words), from: clients[client].place, clients[client].host)
@@ -219,10 +286,26 @@ private final class Market {
             asks[number].hasDied = true
         }
         clients[client].held.removeAll()
-        guard !clients[client].concurrency.isEmpty else { return }
+        guard !clients[client].concurrency.isEmpty || clients[client].user != nil else { return }
         for number in asks.indices where asks[number].end == nil {
             asks[number].mayHaveDied = true
         }
+    }
+
+    /// A node stands still until all others suspect it, and goes on before they take it for dead.
+    func freeze(_ host: Int) {
+        frozen.insert(host)
+        servers.mesh.freeze(host)
+        for _ in 0..<80 {
+            step()
+            servers.run(for: .milliseconds(28))
+            readAll()
+        }
+        servers.mesh.thaw(host)
+        servers.mesh.settle()
+        frozen.remove(host)
+        servers.run(for: .milliseconds(1))
+        readAll()
     }
 
     func crash(_ host: Int) {
@@ -271,12 +354,16 @@ private final class Market {
         seed: UInt64, losesFrames: Bool
     ) {
         let market = Market(seed: seed, losesFrames: losesFrames)
-        for _ in 0..<2_000 { market.step() }
+        for _ in 0..<1_500 { market.step() }
+        market.freeze(2)
+        for _ in 0..<500 { market.step() }
+        market.freeze(1)
         market.crash(3)
         for _ in 0..<800 { market.step() }
         market.finish()
         // The run was worth it.
-        let told = ["OK", "FAILED", "DIED", "TIMEOUT"]
+        #expect(market.doubled > 0)
+        let told = ["OK", "FAILED", "DIED", "TIMEOUT", "ALL"]
         for word in told { #expect(market.ends[word, default: 0] > 0, "\(word) \(market.ends)") }
     }
 }

@@ -6,97 +6,6 @@ import Testing
 @testable import MeshGateway
 @testable import MeshServer
 
-/// Servers with clients that ask and serve; what each client is told, in words.
-private final class Desk {
-    let servers: Servers
-    private var decoders: [Int: RESPDecoder] = [:]
-
-    struct Person: Hashable {
-        let host: Int
-        let client: ClientIndex
-        let number: Int
-
-        static func == (one: Person, other: Person) -> Bool { one.number == other.number }
-        func hash(into hasher: inout Hasher) { hasher.combine(number) }
-    }
-
-    private var count = 0
-
-    init(_ count: Int = 1) { servers = Servers(count) }
-
-    func open(_ host: Int = 0) -> Person {
-        let person = Person(host: host, client: servers.open(host), number: count)
-        count += 1
-        decoders[person.number] = RESPDecoder()
-        _ = say(person, "HELLO", "3")
-        return person
-    }
-
-    /// A provider of `sum`, confirmed.
-    func provider(
-        _ host: Int = 0, _ service: String = "sum", concurrency: Int = 16
-    ) -> Person {
-        let person = open(host)
-        #expect(say(person, "MESH.SERVE", service, "CONCURRENCY", "\(concurrency)") == ["OK"])
-        return person
-    }
-
-    /// Sends one command, and returns what the client has been told then.
-    @discardableResult
-    func say(_ person: Person, _ words: String...) -> [String] {
-        servers.mesh.send(RESPDecoder.command(words), from: person.client, person.host)
-        servers.mesh.settle()
-        servers.run(for: .zero)
-        return heard(person)
-    }
-
-    /// All that a client has been told since.
-    func heard(_ person: Person) -> [String] {
-        decoders[person.number]!.append(servers.mesh.read(person.client, person.host))
-        var words: [String] = []
-        while let reply = try! decoders[person.number]!.next() { words.append(reply.shown) }
-        return words
-    }
-
-    /// The requests among what a provider has been told: their names and payloads.
-    func requests(_ person: Person) -> [(id: String, payload: String)] {
-        heard(person).compactMap { line in
-            let words = line.components(" → ")
-            guard words.count == 5, words[0] == "request", words[2] == "service" else { return nil }
-            return (words[1], words[4])
-        }
-    }
-
-    func close(_ person: Person) { servers.mesh.close(person.client, person.host) }
-
-    func run(_ milliseconds: Int64) { servers.run(for: .milliseconds(milliseconds)) }
-
-    func counter(_ counter: GatewayCounter, _ host: Int = 0) -> UInt64 {
-        servers.mesh.hosts[host].server.edge.gateway.hub.counters[counter]
-    }
-
-    /// Nothing is left of any request.
-    func expectNothing() {
-        for host in 0..<servers.mesh.hosts.count where servers.isUp(host) {
-            let open = servers.mesh.hosts[host].server.edge.gateway.hub.openRequestCount
-            let bytes = servers.mesh.hosts[host].server.edge.gateway.hub.memory.requests
-            #expect(open == 0 && bytes == 0, "host \(host)")
-        }
-    }
-}
-
-extension String {
-    fileprivate func components(_ separator: String) -> [String] {
-        var parts: [String] = []
-        var rest = self[...]
-        while let range = rest.firstRange(of: separator) {
-            parts.append(String(rest[..<range.lowerBound]))
-            rest = rest[range.upperBound...]
-        }
-        return parts + [String(rest)]
-    }
-}
-
 @Suite struct RequestTests {
     @Test(arguments: [0, 1])
     func `a request is answered by a provider, here or at another node`(host: Int) throws {
@@ -407,15 +316,24 @@ extension String {
     }
 
     @Test(arguments: [
-        ["MESH.REQUEST", "USER", "ann", "x"], ["MESH.REQUEST", "SERVICE", "sum", "x", "KEY", "k"],
+        ["MESH.REQUEST", "GROUP", "ann", "x"], ["MESH.REQUEST", "USER", "ann", "x", "KEY", "k"],
+        ["MESH.REQUEST", "SERVICE", "sum", "x", "KEY", ""],
+        ["MESH.REQUEST", "SERVICE", "sum", "x", "KEY", "k", "KEY", "k"],
+        ["MESH.REQUEST", "SERVICE", "sum", "x", "KEY", "k", "ALL"],
+        ["MESH.REQUEST", "ROOM", "lobby", "x", "ALL", "RETRY"],
+        ["MESH.REQUEST", "ROOM", "lobby", "x", "ALL", "STREAM", "a"],
+        ["MESH.REQUEST", "ROOM", "", "x"],
+        ["MESH.REQUEST", "SERVICE", "sum", "x", "ASYNC", "a", "STREAM", "b"],
         ["MESH.REQUEST", "SERVICE", "sum", "x", "TIMEOUT"],
         ["MESH.REQUEST", "SERVICE", "sum", "x", "TIMEOUT", "0"],
         ["MESH.REQUEST", "SERVICE", "sum", "x", "TIMEOUT", "3600001"],
         ["MESH.REQUEST", "SERVICE", "sum", "x", "WAIT", "WAIT"],
         ["MESH.REQUEST", "SERVICE", "", "x"], ["MESH.REQUEST", "SERVICE", "sum", "x", "ASYNC", ""],
-        ["MESH.SERVE", ""], ["MESH.SERVE", "sum", "CONCURRENCY", "0"],
+        ["MESH.SERVE", ""], ["MESH.SERVE", "sum", "CONCURRENCY", "-1"],
         ["MESH.SERVE", "sum", "CONCURRENCY", "1025"], ["MESH.SERVE", "sum", "CONCURRENCY"],
-        ["MESH.REPLY", "12", "x"], ["MESH.FAIL", "00000000000000000000000g"],
+        ["MESH.REPLY", "12", "x"], ["MESH.REPLY", "12", "x", "MORE"],
+        ["MESH.REPLY", "00000000000000000000000a", "x", "LESS"],
+        ["MESH.FAIL", "00000000000000000000000g"],
     ])
     func `what is not understood is refused`(words: [String]) {
         let desk = Desk()
@@ -426,10 +344,10 @@ extension String {
     }
 
     @Test
-    func `malformed requests and replies are counted, and flags of later versions are nobody's`() {
+    func `malformed requests and replies are counted`() {
         let desk = Desk(2)
         let provider = desk.provider(0)
-        let sizes: [Int] = [0, 1, 11, 12, 17, 18, 4_000]
+        let sizes: [Int] = [0, 1, 15, 16, 18, 19, 4_000]
         for body in [RoutedBody.request, .reply] {
             for size in sizes {
                 for byte in [0, 0xFF] as [UInt8] {
@@ -442,8 +360,8 @@ extension String {
                 }
             }
         }
-        // Too short: five lengths of requests twice, three of replies twice; and statuses of 0xFF.
-        #expect(desk.counter(.postsMalformed) == 10 + 6 + 4)
+        // Too short: five lengths of requests twice, three of replies twice; and kinds and statuses of 0xFF.
+        #expect(desk.counter(.postsMalformed) == 10 + 2 + 6 + 4)
         // Of those with zeros one is taken: the others have its number, or its time is over.
         #expect(desk.requests(provider).count == 1)
         #expect(desk.counter(.repliesLate) == 4)
