@@ -126,7 +126,7 @@ import Testing
 
     // MARK: All
 
-    /// What was answered, in order.
+    /// The answers, in order.
     private func answers(_ lines: [String]) -> [[String]] {
         lines.flatMap { line in
             line.split(separator: " → ", omittingEmptySubsequences: false).map(String.init)

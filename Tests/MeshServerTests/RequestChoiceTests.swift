@@ -75,7 +75,7 @@ import Testing
         #expect(others.flatMap { desk.requests(providers[$0]) }.map(\.payload) == ["c"])
     }
 
-    @Test func `what waits for one provider and for any is given in its order`() throws {
+    @Test func `requests that wait for one provider and for any are given in their order`() throws {
         let desk = Desk()
         let provider = desk.provider(0, concurrency: 1)
         let asker = desk.open()
@@ -204,11 +204,11 @@ import Testing
         #expect(isEndedThen)
     }
 
-    @Test func `what comes to a node that has begun to leave goes on to the next`() throws {
+    @Test func `a request that comes to a node that has begun to leave goes on to the next`() throws {
         let desk = Desk(2)
         let leaving = desk.provider(1)
         let asker = desk.open()
-        // What is sent before the news is there meets a node that takes nothing any more.
+        // Until the news is there, requests meet a node that takes nothing any more.
         desk.servers.mesh.judge = { from, _, frame in
             from == 1 && frame[4] == FrameKind.arc.rawValue ? .delay(.milliseconds(100)) : .pass
         }

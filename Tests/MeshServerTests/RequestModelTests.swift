@@ -330,8 +330,8 @@ private final class Market {
             while !clients[client].held.isEmpty {
                 let (id, _, number) = clients[client].held.removeFirst()
                 asks[number].holders.remove(client)
-                asks[number].words.insert("OK end")
-                send(client, "MESH.REPLY", id, "end")
+                asks[number].words.insert("OK end\(client)")
+                send(client, "MESH.REPLY", id, "end\(client)")
             }
         }
         servers.run(for: .seconds(6))
@@ -362,7 +362,7 @@ private final class Market {
         for _ in 0..<800 { market.step() }
         market.finish()
         // The run was worth it.
-        #expect(market.doubled > 0)
+        #expect(market.doubled > 0 || losesFrames)
         let told = ["OK", "FAILED", "DIED", "TIMEOUT", "ALL"]
         for word in told { #expect(market.ends[word, default: 0] > 0, "\(word) \(market.ends)") }
     }

@@ -52,7 +52,7 @@ extension ByteQueue {
         }
     }
 
-    /// Who, the status and the payload of each.
+    /// Of each answer the sid or the node, the status and the payload.
     mutating func append(_ answers: [RequestAnswer]) {
         appendArray(answers.count)
         for answer in answers {

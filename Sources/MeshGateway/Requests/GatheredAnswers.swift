@@ -116,7 +116,7 @@ struct GatheredAnswers {
         openCount -= 1
     }
 
-    /// What a node has sent before it left comes until then.
+    /// The last words of a node that has left come until then.
     mutating func lose(_ node: NodeID, by time: Instant) { heard[node]?.isLostAt = time }
 
     func lostNodes(by now: Instant) -> [NodeID] {

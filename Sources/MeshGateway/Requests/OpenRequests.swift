@@ -264,7 +264,7 @@ struct OpenRequests {
         timers.insert(time, number)
     }
 
-    /// What a node has of it is lost by then.
+    /// The node that has it is as good as gone then.
     mutating func lose(_ number: UInt32, at node: NodeID, by time: Instant) {
         if requests[number]?.options.isToAll == true {
             requests[number]?.answers.lose(node, by: time)

@@ -70,7 +70,7 @@ struct ServiceRow: Equatable {
         return queue.array
     }
 
-    /// What another node tells, with that node's id before it; nil: it is no row.
+    /// Another node's row, with that node's id before it; nil: it is none.
     static func told(_ input: Span<UInt8>, _ row: Slice, by node: NodeID) -> [UInt8]? {
         var queue = ByteQueue()
         queue.append(integer: node.rawValue)
