@@ -26,7 +26,7 @@ struct RequestOptions {
 
 extension Hub {
     /// Of requests that are lost together, those that one event sees to.
-    private static var lostPerEvent: Int { 256 }
+    static var lostPerEvent: Int { 256 }
     /// Replies of a node that has left come within this time. A guess.
     private static var farewellTime: Delay { .milliseconds(500) }
     /// Of a turn's work, for one request.
@@ -254,8 +254,19 @@ extension Hub {
                     guard let lostAt = asked.isLostAt, lostAt <= now else { continue }
                     died(number, at: asked.node, mayReturn: false)
                 }
+                lookBesideSuspects(number)
             }
         }
+    }
+
+    /// A request that is with suspect nodes alone goes to another as well, if it may.
+    private mutating func lookBesideSuspects(_ number: UInt32) {
+        guard let request = openRequests[number], request.options.retries,
+            request.stage == .sent, request.parts.count == 0, !request.asked.isEmpty,
+            request.asked.allSatisfy(\.isDoubted)
+        else { return }
+        openRequests.seek(number)
+        outbox.hasWork = true
     }
 
     /// Requests of this node's clients that have not ended.

@@ -6,8 +6,9 @@ import MeshWire
 extension Hub {
     /// Connections of a room that are looked at for the one with least to do. A guess.
     private static var membersCompared: Int { 16 }
-    /// Connections of a user, or of a room, that are looked at at all.
-    private static var connectionsSeenMax: Int { 4_096 }
+    /// Connections of a room, and of a user, that are looked at at all. Guesses.
+    private static var membersSeenMax: Int { 256 }
+    private static var attachmentsSeenMax: Int { 4_096 }
 
     /// A request for a user or a room goes to one connection here, or to all.
     mutating func takePersonal(_ id: TakenID, _ request: TakenRequest) {
@@ -15,7 +16,13 @@ extension Hub {
             return reply(id, .failed, request.target, Self.tooLarge)
         }
         let asker = id.request.asker == nodeID ? openRequests[id.request.number] : nil
-        let candidates = connections(of: request.target, but: asker?.client)
+        let isToAll = request.flags.contains(.all)
+        let countMax =
+            isToAll
+            ? Services.askedMax
+            : request.target.kind == .user ? Self.attachmentsSeenMax : Self.membersSeenMax
+        let candidates = connections(
+            of: request.target, but: asker?.client, countMax, namesThem: isToAll)
         if request.flags.contains(.all) { return takeForAll(id, request, candidates) }
         guard !candidates.isEmpty else { return reply(id, .nobody, request.target, []) }
         let chosen =
@@ -71,24 +78,26 @@ extension Hub {
         tell(client, .request(id.request, request.target, payload: request.payload))
     }
 
-    /// Connections here that are attached to the user, or in the room, with the sid of each; the node's own
-    /// name and 0 for one that is hidden.
+    /// Connections here that are attached to the user, or in the room.
     ///
-    /// - Parameter asker: the connection that asks is not asked.
+    /// - Parameters:
+    ///   - asker: the connection that asks is not asked.
+    ///   - namesThem: with the sid of each; the node's own name and 0 for one that is hidden.
     private func connections(
-        of target: RequestTarget, but asker: ClientIndex?
+        of target: RequestTarget, but asker: ClientIndex?, _ countMax: Int, namesThem: Bool
     ) -> [(client: ClientIndex, id: AttachmentID)] {
         let topic = topic(of: target)
         guard !topic.isNone else { return [] }
         var found: [(client: ClientIndex, id: AttachmentID)] = []
         var index = registry.topics[topic].first
-        while !index.isNone, found.count < Self.connectionsSeenMax {
+        while !index.isNone, found.count < countMax {
             let subscription = registry.subscription(index)
             if subscription.receiver.isClient, subscription.receiver.client != asker {
                 let client = subscription.receiver.client
                 let flags = clients[client.slot].flags
                 if flags.contains(.open), flags.isDisjoint(with: [.doomed, .ending]) {
-                    found.append((client, sid(of: index, target.kind)))
+                    let id = AttachmentID(node: nodeID, number: 0)
+                    found.append((client, namesThem ? sid(of: index, target.kind) : id))
                 }
             }
             index = subscription.nextInTopic

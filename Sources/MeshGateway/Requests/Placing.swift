@@ -99,7 +99,14 @@ extension Hub {
 
     /// A member is suspect: requests that may be repeated go to the next node as well.
     package mutating func nodeSuspected(_ node: NodeID) {
-        for number in openRequests.numbers(at: node) { nodeSuspected(node, number) }
+        for (place, number) in openRequests.numbers(at: node).enumerated() {
+            if place < Self.lostPerEvent {
+                nodeSuspected(node, number)
+            } else if openRequests.doubt(number, at: node) {
+                // The rest step by step, as those of a node that is lost.
+                openRequests.timers.insert(now, number)
+            }
+        }
     }
 
     private mutating func nodeSuspected(_ node: NodeID, _ number: UInt32) {
