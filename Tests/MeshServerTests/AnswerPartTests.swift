@@ -51,7 +51,9 @@ import Testing
         desk.expectNothing()
     }
 
-    @Test func `an asker that does not read its parts gets no more, and the provider is told`() throws {
+    @Test func `parts that are not read are no more given, and the provider is told`()
+        throws
+    {
         let desk = Desk(2)
         let provider = desk.provider(1)
         let asker = desk.open()

@@ -204,7 +204,8 @@ import Testing
         #expect(isEndedThen)
     }
 
-    @Test func `a request that comes to a node that has begun to leave goes on to the next`() throws {
+    @Test func `a request that comes to a node that has begun to leave goes on to the next`() throws
+    {
         let desk = Desk(2)
         let leaving = desk.provider(1)
         let asker = desk.open()
