@@ -42,6 +42,8 @@ public enum Effect: Sendable {
     case bulk(NodeID, BulkNews)
     /// The watched user's first session in the mesh came, or its last went.
     case presence(Key, Presence)
+    /// Another node holds the followed key than before, or one fewer (`Node.holders`).
+    case holders(Key)
     /// That member is dead, by the account of the mesh: what it had of others is lost with it.
     case memberDied(NodeID)
     /// Another node asks; answer with `.answer`. `subject` lies in the event's bytes.

@@ -33,6 +33,8 @@ public enum Event: Sendable {
     case pattern(Key, name: Slice, DirectoryChange)
     /// Somebody here wants to know when this user comes and goes, or nobody any more.
     case watch(Key, DirectoryChange)
+    /// Somebody here wants to know of each change of the nodes that hold this key, or one fewer does.
+    case follow(Key, DirectoryChange)
     /// Ask other nodes; the answers come as `.answered` with this number.
     case query(QueryID, Query)
     /// This node's answer to `.queried`; `bytes[answer]` is opaque to the mesh.

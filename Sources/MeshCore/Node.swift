@@ -136,6 +136,8 @@ public struct Node: ~Copyable {
             changePattern(key, bytes.array(name), change, &effects)
         case .watch(let key, let change):
             watch(key, change)
+        case .follow(let key, let change):
+            directory.watched.follow(key, change)
         case .query(let query, let target):
             sendQuery(query, target, bytes, &effects)
         case .answer(let asker, let query, let answer):

@@ -468,7 +468,7 @@ extension MessageWord {
         case .shardChannel: self = .shardMessage
         case .user: self = .user
         case .room: self = .room
-        case .channel, .control, .request, .reply, .session, .part: self = .message
+        case .channel, .control, .request, .reply, .roster, .session, .part: self = .message
         }
     }
 }

@@ -30,6 +30,10 @@ public struct GatewayConfiguration: Sendable {
     /// The bytes of these patterns, and of all in the mesh, beyond which new ones are refused.
     public var patternBytesMax = Frame.patternBytesMax
     public var meshPatternBytesMax = Frame.meshPatternBytesMax
+    /// Members of a room on this node beyond which others are told their number alone: 1 … `rosterBound`.
+    public var rosterMax = 2_000
+    /// What `rosterMax` can be.
+    public static let rosterBound = 10_000
     /// The most that one user may have of connections, sessions and subscriptions.
     public var userLimits = UserLimits()
     /// The ids of messages that are remembered, each for two minutes (ONCE); some 50 bytes each.

@@ -1,6 +1,6 @@
 import MeshCore
 
-public typealias GatewayCounters = Counters<GatewayCounter, 60>
+public typealias GatewayCounters = Counters<GatewayCounter, 62>
 
 /// The counters of a gateway.
 public enum GatewayCounter: String, CounterName {
@@ -85,5 +85,7 @@ public enum GatewayCounter: String, CounterName {
     case onceForgottenEarly =
         "Ids forgotten because too many came after, and not because of their age (ONCE)."
     case labelsMalformed = "Messages of other nodes with a label that could not be read."
-    case postsMalformed = "Requests and replies of other nodes that could not be read."
+    case postsMalformed = "Requests, replies and rosters of other nodes that could not be read."
+    case rosterBatches = "Batches of changes in rooms sent to nodes that watch them, each counted."
+    case rosterResyncs = "Times that a node was asked for its members of a watched room again."
 }

@@ -40,6 +40,8 @@ public struct InterestChange: Sendable {
         case pattern([UInt8])
         /// `Event.watch`
         case watch
+        /// `Event.follow`; when it begins, `Hub.holdersChanged` is to be called.
+        case holders
     }
     public var subject: Subject
     public var key: Key
@@ -105,11 +107,13 @@ public struct Hub: ~Copyable {
     var userCharges = UserCharges()
     var openRequests: OpenRequests
     var services = Services()
+    var rosters: Rosters
 
     init(_ configuration: GatewayConfiguration, hasher: KeyHasher, secret: KeyHasher) {
         sessions = UserSessions(tokens: SessionTokenSource(secret))
         questions = OpenQuestions(secret)
         openRequests = OpenRequests(seed: secret.digest(prefix: 4, [UInt8]().span, 0, 0))
+        rosters = Rosters(seed: secret.digest(prefix: 5, [UInt8]().span, 0, 0))
         self.configuration = configuration
         self.hasher = hasher
         outputAlarm = configuration.outputAlarm

@@ -36,6 +36,7 @@ extension Hub {
         _ bytes: Span<UInt8>, count: Int
     ) {
         if body == .request { return requestUndelivered(sender, to: node) }
+        if body == .roster { return rosterLost(bytes.array(name), to: node) }
         let client = sender == 0 ? nil : client(tagged: sender)
         noteTrouble(.undelivered, by: UInt64(count), of: client)
         guard let client else { return }

@@ -99,6 +99,9 @@ extension Server {
         gauge("rooms", "Rooms with members here.", edge.gateway.hub.roomCount)
         gauge("room_members", "Members of rooms here.", edge.gateway.hub.memberCount)
         gauge(
+            "roster_views", "Rosters of rooms that local clients watch.",
+            edge.gateway.hub.rosterViewCount)
+        gauge(
             "sessions_waiting", "Sessions without a connection.",
             edge.gateway.hub.waitingSessionCount)
         gauge(

@@ -334,7 +334,10 @@ public struct Server: ~Copyable {
             }
         case .uncongested: pause.mayEnd = true
         case .recordsKnown: edge.gateway.hub.confirm(through: node.knownBatch)
-        case .gap(_, let count): edge.gateway.hub.missed(count: Int(count))
+        case .gap(let id, let count):
+            edge.gateway.hub.missed(count: Int(count))
+            edge.gateway.hub.rosterGap(from: id)
+        case .holders(let key): edge.gateway.hub.holdersChanged(key)
         case .bulk(let other, let news): heed(news, of: other, bytes, effectBytes)
         case .presence(let key, let presence): edge.gateway.hub.presence(key, presence)
         case .queried(let node, let query, let subject):
@@ -438,6 +441,8 @@ public struct Server: ~Copyable {
                 }
             } else if !own.isEmpty {
                 advanceOwn(&effects)
+            } else if edge.gateway.hub.hasRosterLookups {
+                lookUpHolders()
             } else if edge.gateway.hub.hasRequestWork {
                 _ = settleRequests(&effects)
             } else if let part = edge.gateway.hub.nextPart() {
@@ -502,6 +507,9 @@ public struct Server: ~Copyable {
             switch change.subject {
             case .key: advance(.directory(change.key, change.change), Span(), &effects)
             case .watch: advance(.watch(change.key, change.change), Span(), &effects)
+            case .holders:
+                advance(.follow(change.key, change.change), Span(), &effects)
+                if change.change == .add { edge.gateway.hub.holdersChanged(change.key) }
             case .pattern(let text):
                 let name = Slice(start: 0, count: text.count)
                 advance(.pattern(change.key, name: name, change.change), text.span, &effects)

@@ -115,7 +115,7 @@ extension World {
         case .gap(let origin, let count):
             observations.gaps.append(
                 Observations.Gap(time: now, host: Int32(number), origin: origin, count: count))
-        case .uncongested, .memberDied, .queried, .unanswered, .bulk, .resolveSeeds: break
+        case .uncongested, .holders, .memberDied, .queried, .unanswered, .bulk, .resolveSeeds: break
         case .recordsKnown: lookAround(number)
         case .presence(let key, let presence):
             host.presences.append((key, presence.isOnline))

@@ -73,7 +73,8 @@ extension Reactor {
             case .left: beginFlushing()
             case .deliver, .deliverKept, .deliverLabelled, .undelivered, .takenBack, .uncongested,
                 .gap, .bulk,
-                .presence, .queried, .answered, .traced, .unanswered, .finished, .memberDied,
+                .presence, .holders, .queried, .answered, .traced, .unanswered, .finished,
+                .memberDied,
                 .recordsKnown:
                 // The server has seen to it.
                 break

@@ -8,6 +8,7 @@
 //     shard channel    4     2            –               –       subscribers
 //     pattern          5     –            –               –       subscribers
 //     service          6     6            –               –       providers
+//     watch of a room  7     8            –               –       watchers of the room's roster
 //     reply            –     7            –               –       nodes
 //     control          –     4            –               –       nodes
 //     session          –    10            –               –       nodes
@@ -22,6 +23,8 @@ public enum KeyKind: UInt8, Sendable, CaseIterable {
     case shardChannel = 4
     case pattern = 5
     case service = 6
+    /// Of the room of this name: held by the nodes that are told who comes to it and goes.
+    case roomWatch = 7
 }
 
 /// The content of a `.routed` frame.
@@ -41,6 +44,8 @@ public enum RoutedBody: UInt8, Sendable {
     case request = 6
     /// For the node that has asked; the name is empty.
     case reply = 7
+    /// For the nodes that watch the roster of room `name`, or from one of them to a node with members.
+    case roster = 8
     /// The payload is for the driver of the node itself; the name is empty. In the bulk lane alone.
     case session = 10
     /// The payload is a part of a large message for clients (`Part`); the name is empty. In the bulk
@@ -63,7 +68,7 @@ public enum RoutedBody: UInt8, Sendable {
     @inlinable public var isForClients: Bool {
         @inline(__always) get {
             switch self {
-            case .channel, .shardChannel, .user, .room, .request, .reply: true
+            case .channel, .shardChannel, .user, .room, .request, .reply, .roster: true
             case .control, .session, .part: false
             }
         }
@@ -78,6 +83,7 @@ public enum RoutedBody: UInt8, Sendable {
             case .user: .user
             case .room: .room
             case .request: .service
+            case .roster: .roomWatch
             case .control, .reply, .session, .part: nil
             }
         }
@@ -92,7 +98,7 @@ public enum RoutedBody: UInt8, Sendable {
     public var takesLabel: Bool {
         switch self {
         case .channel, .shardChannel, .user, .room: true
-        case .request, .reply, .control, .session, .part: false
+        case .request, .reply, .roster, .control, .session, .part: false
         }
     }
 

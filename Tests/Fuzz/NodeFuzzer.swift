@@ -124,7 +124,8 @@ struct Subject: ~Copyable {
             case .bulk(_, .givenUp(let count)), .bulk(_, .gap(let count)):
                 precondition(count > 0)
             case .bulk(_, .room): break
-            case .dial, .close, .presence, .finished, .log, .left, .takenBack, .uncongested, .gap,
+            case .dial, .close, .presence, .holders, .finished, .log, .left, .takenBack,
+                .uncongested, .gap,
                 .memberDied, .unanswered, .resolveSeeds, .recordsKnown:
                 break
             }

@@ -194,6 +194,8 @@ struct CalmWork {
         case .requestsUnserved, .requestsDied, .requestsTimedOut, .requestsCancelled: never
         case .requestAttempts, .requestsGiven, .repliesLate, .repliesLost, .postsMalformed: never
         case .onceDuplicates, .onceForgottenEarly, .labelsMalformed: never
+        // Nobody watches a room.
+        case .rosterBatches, .rosterResyncs: never
         }
     }
 

@@ -70,7 +70,7 @@ private func reference(_ k0: UInt64, _ k1: UInt64, prefix: UInt8, _ input: [UInt
         let keys = KeyKind.allCases.map { plain.key($0, name).rawValue }
         let pinned: [UInt64] = [
             0xB66E_9C78_602B, 0xEDF2_02E8_6738, 0xEBAE_EC24_6FA3, 0x2D12_9673_8340,
-            0x9E1A_EE5A_C02C, 0xF143_C283_8ED8,
+            0x9E1A_EE5A_C02C, 0xF143_C283_8ED8, 0x04CF_9E8F_DEF0,
         ]
         #expect(keys == pinned)
         #expect(plain.key(.user, []).rawValue == 0xA21D_0E76_5DC9)

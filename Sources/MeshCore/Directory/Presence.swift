@@ -12,6 +12,8 @@ struct WatchedKeys {
     private var states: [Key: State] = [:]
     /// Absences that wait, in the order of their times.
     private var absences = FIFO<(key: Key, due: Instant)>()
+    /// Keys of which every change of their holders is told, and by how many they are followed.
+    private var followed: [Key: Int] = [:]
 
     var isEmpty: Bool { states.isEmpty }
 
@@ -22,6 +24,13 @@ struct WatchedKeys {
     mutating func remove(_ key: Key) {
         states[key] = nil
     }
+
+    mutating func follow(_ key: Key, _ change: DirectoryChange) {
+        let count = (followed[key] ?? 0) + (change == .add ? 1 : -1)
+        followed[key] = count > 0 ? count : nil
+    }
+
+    func follows(_ key: Key) -> Bool { !followed.isEmpty && followed[key] != nil }
 
     /// The first session came. Returns whether that is news.
     mutating func arrived(_ key: Key) -> Bool {

@@ -106,6 +106,7 @@ extension Node {
             // Perhaps only those held it who are gone and still in the table.
             if !directory.withdrawals.isEmpty { arrived(key, &effects) }
         }
+        if directory.watched.follows(key) { effects.append(.holders(key)) }
         return (1, Self.weight(key))
     }
 
@@ -117,6 +118,7 @@ extension Node {
         case .last: departed(key, absence, &effects)
         case .one: break
         }
+        if directory.watched.follows(key) { effects.append(.holders(key)) }
         return (-1, 0 &- Self.weight(key))
     }
 

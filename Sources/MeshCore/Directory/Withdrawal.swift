@@ -80,12 +80,15 @@ extension Node {
     mutating func stepWithdrawals(_ effects: inout EffectBuffer) {
         guard !directory.withdrawals.isEmpty else { return }
         var lost: [Key] = []
+        var followed: [Key] = []
         let last = directory.table.removeAll(
             of: directory.withdrawals.marks, from: directory.withdrawals.position,
             bucketCountMax: configuration.bucketsPerStep
         ) { key, _, isLast in
             if isLast { lost.append(key) }
+            if directory.watched.follows(key) { followed.append(key) }
         }
+        for key in followed { effects.append(.holders(key)) }
         for key in lost {
             departed(key, .node, &effects)
             expectBack(key)

@@ -200,7 +200,7 @@ extension Hub {
                 member = registry.members.next(ofSubscription: member)
             }
             return true
-        case .channel, .shardChannel, .pattern, .service, .watch: return true
+        case .channel, .shardChannel, .pattern, .service, .roomWatch, .watch: return true
         }
     }
 

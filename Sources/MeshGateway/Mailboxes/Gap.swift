@@ -47,7 +47,7 @@ enum MessageKind: UInt8 {
     @inline(__always)
     init(_ body: RoutedBody) {
         switch body {
-        case .channel, .control, .request, .reply, .session, .part: self = .channel
+        case .channel, .control, .request, .reply, .roster, .session, .part: self = .channel
         case .shardChannel: self = .shard
         case .user: self = .user
         case .room: self = .room

@@ -14,6 +14,8 @@ struct MemoryAccount {
     var sessionsSince = 0
     /// Requests of this node's clients that have not ended, and those that wait for providers here.
     var requests = 0
+    /// Rosters that are watched here, and what has not been told of this node's.
+    var rosters = 0
 }
 
 /// The parts of a client's in `MemoryAccount`.

@@ -8,6 +8,7 @@
 ///             ├─ 1/8, at most 256 MiB: commands that have not come whole: beyond it the longest are
 ///             │       given up
 ///             ├─ 1/16, at most 128 MiB: requests: beyond it no more are taken
+///             ├─ 1/16, at most 128 MiB: rosters: beyond it their members are counted alone
 ///             └─ the rest: links, flows and tables
 ///
 /// A bound for one client that is large enough for all of them together is none: ten thousand times 32 MiB
@@ -40,6 +41,8 @@ public struct MemoryShares: Sendable {
     var input: Int { min(total / 8, Self.shareMax) + 1 << 20 }
     /// Requests that have not ended, and requests that wait for providers. One at a time may be larger.
     var requests: Int { min(total / 16, Self.shareMax / 2) }
+    /// Rosters that are watched, and changes that are to be told.
+    var rosters: Int { min(total / 16, Self.shareMax / 2) }
     /// The largest message that this much memory has room for.
     public var messageMax: Int { total / 8 }
 

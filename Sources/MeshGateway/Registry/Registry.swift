@@ -40,7 +40,7 @@ struct Registry: ~Copyable {
     private(set) var hasGone = false
     private var subscriptions = Slab<Subscription>()
     /// Of each subscription of a client to a user its attachment, of one to a room the first of its
-    /// memberships; apart, because each message reads of the subscriptions.
+    /// memberships, of one to a roster its watcher; apart, because each message reads of the subscriptions.
     private var details = Slab<Int32>()
     /// The first of the free subscriptions.
     private var freeSubscription = SubscriptionIndex.none
@@ -160,13 +160,17 @@ struct Registry: ~Copyable {
     @inline(__always)
     func subscription(_ index: SubscriptionIndex) -> Subscription { subscriptions[index.slot] }
 
-    /// Notes the attachment, or the first membership, of a subscription.
+    /// Notes the attachment, the first membership, or the watcher of a subscription.
     mutating func setDetail(_ index: SubscriptionIndex, _ detail: some TableIndex) {
         details[index.slot] = detail.rawValue
     }
 
     func attachment(of index: SubscriptionIndex) -> AttachmentIndex {
         AttachmentIndex(rawValue: details[index.slot])
+    }
+
+    func watcher(of index: SubscriptionIndex) -> WatcherIndex {
+        WatcherIndex(rawValue: details[index.slot])
     }
 
     func firstMember(of index: SubscriptionIndex) -> MemberIndex {

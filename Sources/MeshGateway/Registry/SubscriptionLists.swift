@@ -5,7 +5,7 @@ struct SubscriptionLists {
         var count: Int32 = 0
     }
 
-    private var lists = InlineArray<7, List>(repeating: List())
+    private var lists = InlineArray<8, List>(repeating: List())
 
     /// The latest subscription of this kind; none where there is none.
     subscript(first kind: TopicKind) -> SubscriptionIndex {

@@ -78,6 +78,7 @@ extension Hub {
         if outcome.isChanged {
             chargeUser(client, kind, outcome.topic)
             if kind == .user { beginAttachment(client, outcome.topic) }
+            if kind == .roomWatch { beginWatching(client, outcome.topic) }
         }
         if outcome.isEdge { firstJoined(outcome.topic) }
         return outcome.topic
@@ -107,6 +108,7 @@ extension Hub {
             endSession(client, ofTopic: topic)
         }
         if kind == .user || kind == .room { endMemberships(of: subscription, kind) }
+        if kind == .roomWatch { endWatching(subscription) }
         if kind == .service { endServing(registry.topics.name(topic), client) }
         let outcome = registry.leave(subscription, &clients[client.slot].lists)
         refundUser(client, kind, topic)
@@ -124,6 +126,7 @@ extension Hub {
         if registry.topics[topic].kind == .pattern {
             patterns.insert(registry.topics.name(topic), topic)
         }
+        if registry.topics[topic].kind == .room { roomBegan(topic) }
         noteChange(topic, .add)
     }
 
@@ -131,6 +134,7 @@ extension Hub {
     ///
     /// - Parameter departure: of a user; else it is of no account.
     mutating func lastLeft(_ topic: TopicIndex, _ departure: DirectoryChange) {
+        if registry.topics[topic].kind == .room { roomEnded(topic) }
         noteChange(topic, registry.topics[topic].kind == .user ? departure : .remove)
         if registry.topics[topic].kind == .pattern {
             patterns.remove(registry.topics.name(topic))

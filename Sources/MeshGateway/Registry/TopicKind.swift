@@ -11,11 +11,13 @@ enum TopicKind: UInt8, CaseIterable {
     case pattern = 5
     /// Its subscribers are providers.
     case service = 6
+    /// Its subscribers watch the roster of the room of this name.
+    case roomWatch = 7
     /// Of a user, to be told of its coming and going. Known here alone. The numbers follow one another, so
     /// that a kind is told from its number without a table.
-    case watch = 7
+    case watch = 8
 
-    static let count = 7
+    static let count = 8
 
     /// From 0 up to `count`, for tables.
     @inline(__always)
@@ -31,6 +33,7 @@ enum TopicKind: UInt8, CaseIterable {
         case .shardChannel: .shardChannel
         case .pattern: .pattern
         case .service: .service
+        case .roomWatch: .roomWatch
         }
     }
 
@@ -42,7 +45,7 @@ enum TopicKind: UInt8, CaseIterable {
         case .shardChannel: self = .shardChannel
         case .user: self = .user
         case .room: self = .room
-        case .control, .request, .reply, .session, .part: return nil
+        case .control, .request, .reply, .roster, .session, .part: return nil
         }
     }
 }

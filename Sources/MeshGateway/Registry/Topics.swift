@@ -58,7 +58,7 @@ public struct TopicIndex: TableIndex {
     private let spread: KeySpread
     /// The first of the free topics.
     private var freeTopic = TopicIndex.none
-    private var counts = InlineArray<7, Int>(repeating: 0)
+    private var counts = InlineArray<8, Int>(repeating: 0)
     /// The bytes of all names.
     private(set) var nameBytes = 0
 

@@ -26,7 +26,7 @@ struct UserCharges {
             switch kind {
             case .user: break
             case .pattern: patterns = 1
-            case .room, .channel, .shardChannel, .service, .watch: subscriptions = 1
+            case .room, .channel, .shardChannel, .service, .roomWatch, .watch: subscriptions = 1
             }
         }
 
@@ -113,7 +113,7 @@ extension Hub {
         case .user: return nil
         case .pattern:
             return refusal(.patterns, userCharges[payer].patterns, growth.subscriptions)
-        case .room, .channel, .shardChannel, .service, .watch:
+        case .room, .channel, .shardChannel, .service, .roomWatch, .watch:
             return refusal(
                 .subscriptions, userCharges[payer].subscriptions, growth.subscriptions)
         }
@@ -194,7 +194,7 @@ extension SubscriptionLists {
             switch kind {
             case .user: break
             case .pattern: charge.patterns += Int(self[count: kind])
-            case .room, .channel, .shardChannel, .service, .watch:
+            case .room, .channel, .shardChannel, .service, .roomWatch, .watch:
                 charge.subscriptions += Int(self[count: kind])
             }
         }

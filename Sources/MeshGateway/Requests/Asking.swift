@@ -137,6 +137,7 @@ extension Hub {
 
     /// A node has left the mesh. What it had to say of its requests it has said; some may be on its way.
     package mutating func nodeLeft(_ node: NodeID) {
+        loseRosters(of: node)
         for number in openRequests.numbers(at: node) {
             openRequests.lose(number, at: node, by: now + Self.farewellTime)
         }

@@ -189,6 +189,12 @@ extension Hub {
 
     /// The fate of a post to another node.
     public mutating func posted(_ post: Post, _ fate: PostFate) {
+        if post.body == .roster {
+            if fate != .sent {
+                rosterLost(Array(post.bytes[..<post.nameCount]), to: post.destination)
+            }
+            return
+        }
         let reason: RequestOutcome
         switch fate {
         case .sent: return

@@ -100,7 +100,7 @@ extension Hub {
 
     // MARK: Requests
 
-    /// A request or a reply from a node. Returns 1: nobody else gets it.
+    /// A request, a reply or something of a roster from a node. Returns 1: nobody else gets it.
     @inline(never)
     mutating func receivePosted(
         _ body: RoutedBody, _ key: Key, _ name: Slice, _ payload: Slice, _ input: Span<UInt8>,
@@ -117,6 +117,7 @@ extension Hub {
                 start: Int(payload.start) + ReplyHeader.size,
                 count: Int(payload.count) - ReplyHeader.size)
             receiveReply(header, input.array(rest), from: node)
+        case .roster: receiveRoster(name, payload, input, from: node)
         case .channel, .shardChannel, .user, .control, .room, .session, .part: return 0
         }
         return 1

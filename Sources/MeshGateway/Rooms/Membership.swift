@@ -88,6 +88,7 @@ extension Hub {
         let before = registry.members[attachment].metadata?.count ?? 0
         if let refusal = excessOfMetadata(metadata.count - before) { return .refused(refusal) }
         registry.members.setMetadata(attachment, metadata)
+        noteMetadata(of: attachment)
         if let session = session(of: user, at: client) { sessions[session].metadata = metadata }
         return .done
     }
@@ -136,7 +137,10 @@ extension Hub {
         let subscription = registry.find(Receiver(client), topic)
         let known = registry.members.find(subscription, attachment)
         if known.isNone { enrol(subscription, attachment, metadata) }
-        if !known.isNone, let metadata { registry.members.setMetadata(known, metadata) }
+        if !known.isNone, let metadata {
+            registry.members.setMetadata(known, metadata)
+            noteMember(known, isNew: false)
+        }
         return .count(known.isNone ? 1 : 0)
     }
 
@@ -150,6 +154,7 @@ extension Hub {
         registry.members.setMetadata(member, metadata)
         if attachment.isNone { return }
         registry.members.enrol(member, room, at: position(in: room, behind: place(of: member)))
+        noteMember(member, isNew: true)
     }
 
     // MARK: Leaving
@@ -179,23 +184,31 @@ extension Hub {
     }
 
     /// Ends a membership, and with a connection's last one in a room its subscription.
-    mutating func endMembership(_ member: MemberIndex) {
+    ///
+    /// - Parameter reason: of a member that is kicked; else it is told from the connection.
+    mutating func endMembership(_ member: MemberIndex, _ reason: RosterReason? = nil) {
         let subscription = registry.members[member].subscription
         let client = registry.subscription(subscription).receiver.client
-        strike(member)
+        strike(member, reason)
         if registry.firstMember(of: subscription).isNone { leave(client, subscription) }
     }
 
     /// Takes a member out of its room; its connection's subscription stays.
-    private mutating func strike(_ member: MemberIndex) {
+    private mutating func strike(_ member: MemberIndex, _ reason: RosterReason? = nil) {
         let subscription = registry.members[member].subscription
+        let room = registry.subscription(subscription).topic
+        var place: MemberPlace?
         if !registry.members[member].attachment.isNone {
-            let room = registry.subscription(subscription).topic
             registry.members.strike(room, at: position(in: room, of: member))
+            if !rosters.isQuiet { place = self.place(of: member) }
         }
         var first = registry.firstMember(of: subscription)
         registry.members.remove(member, &first)
         registry.setDetail(subscription, first)
+        guard let place else { return }
+        let client = registry.subscription(subscription).receiver.client
+        let isOpen = clients[client.slot].flags.contains(.open)
+        noteDeparture(of: place, from: room, reason ?? (isOpen ? .quit : .lost))
     }
 
     /// The client's subscription to a user or room ends: what hangs on it ends before.
@@ -211,18 +224,20 @@ extension Hub {
             var units = Int.max
             _ = leaveRooms(attachment, &units)
             registry.members.detach(attachment)
-        case .channel, .shardChannel, .pattern, .service, .watch: break
+        case .channel, .shardChannel, .pattern, .service, .roomWatch, .watch: break
         }
     }
 
     /// Ends the memberships of an attachment, all or as many as `units` suffice for.
     ///
     /// - Returns: whether it has none any more.
-    mutating func leaveRooms(_ attachment: AttachmentIndex, _ units: inout Int) -> Bool {
+    mutating func leaveRooms(
+        _ attachment: AttachmentIndex, _ units: inout Int, _ reason: RosterReason? = nil
+    ) -> Bool {
         while !registry.members[attachment].firstMember.isNone {
             guard units > 0 else { return false }
             units -= Self.unitsPerMember
-            endMembership(registry.members[attachment].firstMember)
+            endMembership(registry.members[attachment].firstMember, reason)
         }
         return true
     }

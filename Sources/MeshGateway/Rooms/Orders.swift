@@ -139,6 +139,8 @@ extension Hub {
         }
         tell(client, .order(order, user: user, text: text))
         if order == .kick {
+            var units = Int.max
+            _ = leaveRooms(attachment, &units, .kicked)
             isKicking = true
             _ = detach(user, client)
             isKicking = false

@@ -22,6 +22,7 @@ extension Hub {
     /// - Parameter more: gets the place of the last one, if there are more behind it.
     mutating func tellMembers(
         of room: [UInt8], after place: MemberPlace?, limit: Int,
+        bytesMax: Int = RoomQuestion.answerBytes,
         _ body: (ShownMember) -> Void, more: (MemberPlace) -> Void
     ) {
         let list = roll(of: room).members
@@ -31,7 +32,7 @@ extension Hub {
         var (count, bytes) = (0, 0)
         var last: MemberPlace?
         while let index = list[position] {
-            if let last, count == limit || bytes >= RoomQuestion.answerBytes { return more(last) }
+            if let last, count == limit || bytes >= bytesMax { return more(last) }
             let member = shown(index)
             body(member)
             last = member.place
@@ -41,7 +42,7 @@ extension Hub {
         }
     }
 
-    private func shown(_ index: MemberIndex) -> ShownMember {
+    func shown(_ index: MemberIndex) -> ShownMember {
         let attachment = registry.members[registry.members[index].attachment]
         return ShownMember(
             id: attachment.id, node: nodeID, user: registry.topics.name(attachment.user),

@@ -377,6 +377,7 @@ extension Hub {
     /// nobody knows how much it was.
     package mutating func nodeDied(_ node: NodeID) {
         loseRequests(at: node)
+        loseRosters(of: node)
         forgetRequests(of: node)
         partsMissed(from: node)
         sessions.moves.newestStreams[node] = nil

@@ -25,6 +25,7 @@ extension Hub {
     public mutating func nextDeadline() -> Instant? {
         var earliest = sessions.timers.next
         if let due = openRequests.timers.next { earliest = min(earliest ?? due, due) }
+        if let due = rosters.next { earliest = min(earliest ?? due, due) }
         if sessions.moves.outboxes.hasTurn { earliest = now }
         if let end = sessions.moves.coming.nextEnd { earliest = min(earliest ?? end, end) }
         if let step = drainDeadline { earliest = min(earliest ?? step, step) }
@@ -349,6 +350,7 @@ extension Hub {
         sessions.movedTokens.forget(endingBy: self.now, &units)
         giveUpComing()
         tickRequests()
+        tickRosters()
         drainStep()
     }
 

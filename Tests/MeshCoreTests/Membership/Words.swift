@@ -253,6 +253,7 @@ final class Words {
         case .bulk(let id, _): return "hears of the bulk lane of \(name(id))"
         case .presence(_, let presence):
             return "a watched user \(presence.isOnline ? "comes" : "goes")"
+        case .holders: return "tells of a followed key's holders"
         case .queried(let id, let number, _): return "\(name(id)) asks query \(number.rawValue)"
         case .answered(let number, let id, _):
             return "\(name(id)) answers query \(number.rawValue)"

@@ -32,6 +32,7 @@ enum Command: UInt8, CaseIterable {
     case meshHelp
     case meshRequest, meshCancel, meshServe, meshUnserve, meshReply, meshReject, meshFail
     case meshServices
+    case meshWatchRoom, meshUnwatchRoom
 }
 
 /// The facts about a command that are known before it runs.
@@ -393,6 +394,13 @@ struct CommandSpec {
             "MESH.SERVICES [pattern]: the services in the mesh whose names match, at each node: "
                 + "service, node, providers, requests given and waiting, served, failed, mean "
                 + "microseconds."),
+        CommandSpec(
+            .meshWatchRoom, "mesh.watchroom", -2, [.mesh, .alone, .pushes],
+            "MESH.WATCHROOM room [COUNTS]: be told who is in the room, and who comes and goes; with "
+                + "COUNTS how many they are alone."),
+        CommandSpec(
+            .meshUnwatchRoom, "mesh.unwatchroom", -1, [.alone, .subscribed, .pushes],
+            "MESH.UNWATCHROOM [room ...]: no longer, or of no room."),
     ]
 }
 

@@ -6,7 +6,7 @@ extension Command {
         case .subscribe, .psubscribe, .ssubscribe, .meshJoin: .subscribe
         case .meshAttach: .attach
         case .meshOrder, .meshKick: .order
-        case .meshWatch: .watch
+        case .meshWatch, .meshWatchRoom: .watch
         case .meshRequest: .request
         case .meshServe: .serve
         case .pubsubChannels, .pubsubShardChannels, .pubsubNumSub, .pubsubShardNumSub,
@@ -23,7 +23,8 @@ extension Command {
         case .unsubscribe, .punsubscribe, .sunsubscribe, .ping, .echo, .hello, .auth, .select,
             .quit, .reset, .cluster, .multi, .exec, .discard, .unwatch, .role, .readonly,
             .readwrite, .asking, .dbsize, .flushall, .flushdb, .meshDetach, .meshAck,
-            .meshUnwatch, .meshMeta, .meshLeave, .meshUnserve, .meshCancel, .meshReply, .meshReject,
+            .meshUnwatch, .meshUnwatchRoom, .meshMeta, .meshLeave, .meshUnserve, .meshCancel,
+            .meshReply, .meshReject,
             .meshFail, .meshPolicy, .meshGaps, .meshReports, .meshMoves, .meshOption,
             .meshDetails,
             .clientID,

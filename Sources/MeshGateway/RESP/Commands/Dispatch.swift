@@ -451,6 +451,8 @@ extension Gateway {
         case .meshRoomsOf: return listRoomsOfUser(input, client)
         case .meshOrder: return order(input, client)
         case .meshKick: return kick(input, client)
+        case .meshWatchRoom: return watchRoom(input, client)
+        case .meshUnwatchRoom: return unsubscribe(.roomWatch, input, client)
 
         case .pubsubHelp, .clientHelp, .configHelp, .commandHelp, .aclHelp, .meshHelp, .scriptHelp,
             .slowLogHelp, .latencyHelp, .memoryHelp, .functionHelp:

@@ -207,6 +207,7 @@ private enum Confirmation {
         case .pattern: "$10\r\npsubscribe\r\n"
         case .shardChannel: "$10\r\nssubscribe\r\n"
         case .watch: "$5\r\nwatch\r\n"
+        case .roomWatch: "$9\r\nwatchroom\r\n"
         case .user, .room, .service: preconditionFailure("users are attached without confirmation")
         }
     }
@@ -217,6 +218,7 @@ private enum Confirmation {
         case .pattern: "$12\r\npunsubscribe\r\n"
         case .shardChannel: "$12\r\nsunsubscribe\r\n"
         case .watch: "$7\r\nunwatch\r\n"
+        case .roomWatch: "$11\r\nunwatchroom\r\n"
         case .user, .room, .service: preconditionFailure("users are detached without confirmation")
         }
     }
