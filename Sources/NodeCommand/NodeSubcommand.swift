@@ -96,6 +96,10 @@ enum NodeSubcommand {
             help: "Ids of messages to remember, each for two minutes (131072),\n"
                 + "1 … 10000000; some 50 bytes each (MESH.SEND … ONCE)."),
         Flag(
+            name: "roster-max", argument: "N",
+            help: "Members of a room at this node of which those that watch the room\n"
+                + "are told (2000), 1 … 10000; of more they are told the number."),
+        Flag(
             name: "memory", argument: "BYTES",
             help: "What clients may take together, 64mb or more (a quarter of the\n"
                 + "machine's or the control group's memory, at least 256mb)."),
@@ -303,6 +307,13 @@ enum NodeSubcommand {
                 throw UsageError("once-max: '\(text)' is not a number from 1 to 10000000")
             }
             gateway.onceMax = count
+        }
+        if let text = values["roster-max"]?.last {
+            let most = GatewayConfiguration.rosterBound
+            guard let count = Int(text), (1...most).contains(count) else {
+                throw UsageError("roster-max: '\(text)' is not a number from 1 to \(most)")
+            }
+            gateway.rosterMax = count
         }
         for text in values["trusted-proxy"] ?? [] {
             guard let range = MeshNode.addressRange(text) else {

@@ -28,7 +28,8 @@ import Testing
         ("mesh", "7400"), ("mesh", "a:65536"), ("mesh", ":1"), ("mesh", "a:"), ("mesh", "::1:1"),
         ("mesh", "off"), ("seed", "a"), ("degree", "3"), ("degree", "65"), ("degree", "x"),
         ("log-level", "loud"), ("max-clients", "0"), ("max-clients", "1000001"),
-        ("max-clients", "x"), ("once-max", "0"), ("once-max", "10000001"), ("log-format", "xml"),
+        ("max-clients", "x"), ("roster-max", "0"), ("roster-max", "10001"), ("once-max", "0"),
+        ("once-max", "10000001"), ("log-format", "xml"),
         ("memory", "63mb"), ("memory", "much"),
         ("message-max", "65mb"), ("message-max", "1"), ("password-file", "/no/such/file"),
         ("operator-password-file", "/dev/null"), ("trusted-proxy", "proxy1"),
@@ -54,6 +55,11 @@ import Testing
     @Test func `the number of remembered ids is a setting`() throws {
         #expect(try options(["once-max": ["7"]]).gateway.onceMax == 7)
         #expect(try options([:]).gateway.onceMax == 131_072)
+    }
+
+    @Test func `the members of a room that others are told is a setting`() throws {
+        #expect(try options(["roster-max": ["7"]]).gateway.rosterMax == 7)
+        #expect(try options([:]).gateway.rosterMax == 2_000)
     }
 
     @Test func `the limits of one user are a setting, those that are not named stay`() throws {
