@@ -32,16 +32,25 @@ enum Listen {
         ], run: subscribe)
 
     static let watch = Command(
-        name: "watch", summary: "Print when users come and go.", usage: "USER... [OPTIONS]",
+        name: "watch", summary: "Print when users come and go, or members of rooms.",
+        usage: "[USER...] [OPTIONS]",
         introduction: """
             Prints a line for each user now, and whenever its first connection anywhere comes or
-            its last one goes: the user, online or offline.
+            its last one goes: the user, online or offline. Of each room: the room, here or gone,
+            the user and the sid of a member that is there, now and whenever one comes or its
+            metadata change, or that has gone, and then the reason (quit, lost, kicked, node). Of
+            a room that is too large: the room, count, the number of its members.
             """,
         closing: """
             Ends with 0 when it is stopped by SIGINT or SIGTERM, and with 1 if the node ends the
             connection.
             """,
-        flags: ClientFlags.common + [count, ClientFlags.json], run: watch)
+        flags: ClientFlags.common + [
+            Flag(
+                name: "room", argument: "ROOM", isRepeatable: true,
+                help: "Who is in this room; repeat it for several."),
+            count, ClientFlags.json,
+        ], run: watch)
 
     @Sendable private static func subscribe(_ arguments: Arguments) throws -> Int32 {
         let patterns = arguments.flags["pattern"] ?? []
@@ -86,34 +95,78 @@ enum Listen {
     }
 
     @Sendable private static func watch(_ arguments: Arguments) throws -> Int32 {
-        guard !arguments.words.isEmpty else { throw UsageError("say which users to watch") }
+        let rooms = arguments.flags["room"] ?? []
+        guard !arguments.words.isEmpty || !rooms.isEmpty else {
+            throw UsageError("say which users to watch, or --room")
+        }
         let lineCount = try arguments.integer("count", 1...Int.max)
         let client = try ClientFlags.connect(arguments)
         ClientFlags.endWellWhenStopped()
-        try client.send(["MESH.WATCH"] + arguments.words)
-        return try follow(client, lineCount) { push in
+        if !arguments.words.isEmpty { try client.send(["MESH.WATCH"] + arguments.words) }
+        for room in rooms { try client.send(["MESH.WATCHROOM", room]) }
+        return try followLines(client, lineCount) { push in
             let texts = push.map(\.shown)
-            guard texts.first == "presence", texts.count >= 3 else { return nil }
-            guard arguments.has("json") else { return "\(texts[1]) \(texts[2])" }
-            return JSONText.text(
-                .map([
-                    (name: "user", value: .text(texts[1])),
-                    (name: "online", value: .integer(texts[2] == "online" ? 1 : 0)),
-                ]))
+            if texts.first == "roster", push.count == 6 { return roster(push, arguments) }
+            guard texts.first == "presence", texts.count >= 3 else { return [] }
+            guard arguments.has("json") else { return ["\(texts[1]) \(texts[2])"] }
+            return [
+                JSONText.text(
+                    .map([
+                        (name: "user", value: .text(texts[1])),
+                        (name: "online", value: .integer(texts[2] == "online" ? 1 : 0)),
+                    ]))
+            ]
         }
+    }
+
+    /// The lines of a push about a room: one for each member in it, or for their number.
+    private static func roster(_ push: [RESPReply], _ arguments: Arguments) -> [String] {
+        let room = push[1].shown
+        guard case .array(let joined) = push[4], case .array(let left) = push[5] else { return [] }
+        func line(_ word: String, _ fields: [(name: String, value: RESPReply)]) -> String {
+            guard arguments.has("json") else {
+                let texts = fields.filter { $0.name != "metadata" }.map(\.value.shown)
+                return ([room, word] + texts).joined(separator: " ")
+            }
+            return JSONText.text(
+                .map(
+                    [(name: "room", value: .text(room)), (name: "is", value: .text(word))] + fields)
+            )
+        }
+        if push[2].shown == "count" { return [line("count", [(name: "members", value: push[3])])] }
+        func lines(_ members: [RESPReply], _ word: String, _ last: String) -> [String] {
+            members.compactMap { member in
+                guard case .array(let parts) = member, parts.count == 3 else { return nil }
+                return line(
+                    word,
+                    [
+                        (name: "user", value: parts[0]), (name: "sid", value: parts[1]),
+                        (name: last, value: parts[2]),
+                    ])
+            }
+        }
+        return lines(joined, "here", "metadata") + lines(left, "gone", "reason")
     }
 
     /// Prints what is made of each push, as long as the connection stands.
     private static func follow(
         _ client: RESPClient, _ lineCount: Int?, _ line: ([RESPReply]) -> String?
     ) throws -> Int32 {
+        try followLines(client, lineCount) { push in line(push).map { [$0] } ?? [] }
+    }
+
+    /// The same, where several lines are made of one push.
+    private static func followLines(
+        _ client: RESPClient, _ lineCount: Int?, _ lines: ([RESPReply]) -> [String]
+    ) throws -> Int32 {
         client.waitForever()
         var printed = 0
-        while lineCount.map({ printed < $0 }) ?? true {
-            guard let line = line(try client.nextPush()) else { continue }
-            ClientFlags.write(line)
-            printed += 1
+        while true {
+            for line in lines(try client.nextPush()) {
+                ClientFlags.write(line)
+                printed += 1
+                if printed == lineCount { return 0 }
+            }
         }
-        return 0
     }
 }
