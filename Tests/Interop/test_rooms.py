@@ -150,6 +150,80 @@ def test_members_of_a_dead_node_leave_and_nobody_waits_for_it():
         eventually(10, lambda: wires[0].call("MESH.COUNT", "lobby") == [3, 3, []])
 
 
+class Watcher:
+    """A connection that watches a room, and who is there by what it was told."""
+
+    def __init__(self, node, room, protocol):
+        self.wire, self.room = node.wire(protocol), room
+        self.members, self.whole, self.reasons, self.pushes = {}, {}, {}, 0
+        self.wire.send(encode("MESH.WATCHROOM", room))
+        assert self.wire.read() == [b"watchroom", room, 1]
+
+    def take(self):
+        """Takes one push."""
+        word, room, state, count, joined, left = self.wire.read()
+        assert (word, room) == (b"roster", self.room) and state != b"count"
+        self.pushes += 1
+        members = self.members if state == b"change" else self.whole
+        for user, sid, metadata in joined:
+            members[sid] = (user, metadata if isinstance(metadata, bytes) else None)
+        for user, sid, reason in left:
+            assert members.pop(sid)[0] == user
+            self.reasons[user] = reason
+        if state == b"all":
+            self.members, self.whole = self.whole, {}
+        if state != b"more":
+            assert len(self.members) == count
+
+    def until(self, users):
+        """Takes pushes until these users are there, and no others."""
+        while sorted(user for user, _ in self.members.values()) != sorted(users):
+            self.take()
+
+
+def test_watchers_of_a_room_are_told_of_all_that_come_and_go():
+    """Rosters at four nodes: joins, metadata, departures of each kind, and a node that is killed."""
+    with Mesh(4) as nodes:
+        room = b"hall\0\r\n"
+        watchers = [Watcher(nodes[i], room, 2 + i % 2) for i in range(3)]
+        wires = {}
+        for number in range(24):
+            user = b"u%d" % number
+            wires[user] = attached(nodes[number % 4], user)
+            assert wires[user].call("MESH.JOIN", room, "META", user[::-1]) == 1
+        for watcher in watchers:
+            watcher.until(wires)
+            assert all(metadata == user[::-1] for user, metadata in watcher.members.values())
+        # One that comes later gets all at once.
+        late = Watcher(nodes[1], room, 3)
+        late.take()
+        assert late.members == watchers[0].members
+        watchers.append(late)
+        assert wires[b"u0"].call("MESH.LEAVE") == 1
+        wires[b"u1"].close()
+        assert wires[b"u2"].call("MESH.KICK", "u6") == 1
+        gone = {b"u0": b"quit", b"u1": b"lost", b"u6": b"kicked"}
+        for watcher in watchers:
+            watcher.until(set(wires) - set(gone))
+            assert watcher.reasons == gone
+        nodes[3].kill()
+        start = time.monotonic()
+        dead = {b"u%d" % number: b"node" for number in range(3, 24, 4)}
+        for watcher in watchers:
+            watcher.until(set(wires) - set(gone) - set(dead))
+            assert watcher.reasons == {**gone, **dead}
+        note("a dead node's members are told gone after",
+             "%.0f ms" % ((time.monotonic() - start) * 1e3))
+        with_room = cli(nodes[0], "watch", "--room", "none", "x", "--count", "1")
+        assert (with_room.stdout, with_room.returncode) == ("x offline\n", 0)
+        wire = attached(nodes[2], "cli")
+        assert wire.call("MESH.JOIN", "cli-hall", "META", "m") == 1
+        shown = cli(nodes[0], "watch", "--room", "cli-hall", "--count", "1", "--json")
+        line = json.loads(shown.stdout)
+        assert [line[key] for key in ("room", "is", "user", "metadata")] == [
+            "cli-hall", "here", "cli", "m"]
+
+
 def cli(node, *words, **options):
     return subprocess.run(
         [harness.BINARY, *words, "--redis", text(node.addresses["redis"])], capture_output=True,
