@@ -331,6 +331,29 @@ final class Gallery {
         }
     }
 
+    @Test func `a storm of other metadata ends with all of them`() {
+        let gallery = Gallery(2)
+        let person = gallery.open(1)
+        for number in 0..<1_200 {
+            gallery.say(person, "MESH.ATTACH u\(number)", "MESH.JOIN lobby AS u\(number)")
+        }
+        gallery.run(100)
+        let watcher = gallery.open(0)
+        gallery.say(watcher, "MESH.WATCHROOM lobby")
+        gallery.run(300)
+        _ = gallery.heard(watcher)
+        for number in 0..<1_200 {
+            gallery.say(person, "MESH.JOIN lobby AS u\(number) META m\(number)")
+        }
+        gallery.run(4_000)
+        #expect(gallery.people[watcher].states == ["count", "more", "more", "all"])
+        #expect(gallery.known(watcher, "lobby") == (0..<1_200).map { "u\($0)/m\($0)" }.sorted())
+        _ = gallery.heard(watcher)
+        gallery.say(person, "MESH.LEAVE lobby AS u7")
+        gallery.run(50)
+        #expect(gallery.heard(watcher) == ["change 1199 -u7/quit"])
+    }
+
     @Test func `members that all watch one another cost each of them ten pushes a second`() {
         let gallery = Gallery(3)
         let people = (0..<60).map { gallery.attach("u\($0)", $0 % 3) }

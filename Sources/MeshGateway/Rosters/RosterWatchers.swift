@@ -128,6 +128,11 @@ struct RosterWatchers {
             isStormy = false
             beginWait(at: now)
         }
+        if isStormy, mayCountAll, view.count == toldCountToAll {
+            // As many as before, and other ones: there is nothing to be told, and a second more to wait.
+            calm = 0
+            countedAllAt = now
+        }
         if let retryAt, retryAt <= now {
             self.retryAt = nil
             beginWait(at: now)
@@ -182,10 +187,11 @@ struct RosterWatchers {
             consider(after(countedAllAt, Self.countInterval))
         }
         if let waitsSince {
-            if view.isSettled {
-                if isCounting || !view.hasPending { consider(now) }
-            } else {
-                consider(max(now, waitsSince + Self.patience))
+            let due = waitsSince + Self.patience
+            if !view.isSettled, due > now {
+                consider(due)
+            } else if isCounting || !view.hasPending {
+                consider(now)
             }
         }
         return next
