@@ -32,7 +32,7 @@ public struct GatewayConfiguration: Sendable {
     public var meshPatternBytesMax = Frame.meshPatternBytesMax
     /// Members of a room on this node beyond which others are told their number alone: 1 … `rosterBound`.
     public var rosterMax = 2_000
-    /// What `rosterMax` can be.
+    /// The range of `rosterMax`.
     public static let rosterBound = 10_000
     /// The most that one user may have of connections, sessions and subscriptions.
     public var userLimits = UserLimits()

@@ -109,7 +109,7 @@ import Testing
         }
         check(view.apply(header(6, 1), [change(1, nil, .quit)], of: Self.other))
         #expect(view.count == 1)
-        // What is told anew is all that there is.
+        // All that there is is told anew.
         view.askAgain(Self.other, at: Self.start + .seconds(2))
         #expect(view.unasked(at: Self.start + .seconds(2)) == [Self.other])
         _ = view.ask(Self.other, number: 5, at: Self.start + .seconds(2))
@@ -154,7 +154,7 @@ import Testing
                 break
             }
             if page == 3 {
-                // What stands before the place does not go on behind it.
+                // A page that stands before the place does not go on behind it.
                 var copy = view
                 _ = copy.ask(Self.other, number: 99, behind: place, at: Self.start)
                 check(!copy.take(99, header, changes, from: Self.other).fits)

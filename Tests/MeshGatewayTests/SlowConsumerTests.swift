@@ -224,8 +224,11 @@ private final class SentMessages {
             "MESH.SEND ann x volatile\r\nMESH.PUBLISH c x VOLATILE\r\nMESH.PUBLISH c x\r\n"
                 + "MESH.SEND ann x persistent\r\nMESH.PUBLISH c x VOLATILE VOLATILE\r\n")
         #expect(
-            answer == ":1·:1·:1·-ERR syntax error: MESH.SEND user payload [VOLATILE]·"
-                + "-ERR syntax error: MESH.PUBLISH channel payload [VOLATILE] [NOECHO]·")
+            answer
+                == ":1·:1·:1·-ERR syntax error: MESH.SEND user payload [VOLATILE] [TEXT|JSON] [FROM user] "
+                + "[ONCE id] [ONLY sid] [EXCEPT sid]·"
+                + "-ERR syntax error: MESH.PUBLISH channel payload [VOLATILE] [NOECHO] [TEXT|JSON] "
+                + "[FROM user] [ONCE id]·")
         #expect(sent.areVolatile == [true, true, false])
         #expect(sent.bodies == [.user, .channel, .channel])
     }

@@ -147,7 +147,7 @@ final class Gallery {
         #expect(members.count == Int(count), "\(words)")
     }
 
-    /// What a person knows of a room, in order.
+    /// The things that a person knows of a room, in order.
     func known(_ person: Int, _ room: String) -> [String] {
         (people[person].members[room] ?? [:]).values.sorted()
     }

@@ -207,8 +207,8 @@ extension Hub {
         registry.setDetail(subscription, first)
         guard let place else { return }
         let client = registry.subscription(subscription).receiver.client
-        let isOpen = clients[client.slot].flags.contains(.open)
-        noteDeparture(of: place, from: room, reason ?? (isOpen ? .quit : .lost))
+        let isLost = clients[client.slot].flags.isDisjoint(with: [.open, .quits])
+        noteDeparture(of: place, from: room, reason ?? (isLost ? .lost : .quit))
     }
 
     /// The client's subscription to a user or room ends: what hangs on it ends before.

@@ -19,7 +19,7 @@ struct RosterOwner {
     var isCounted = false
     /// See `RosterTable`.
     var timer: RosterTimer?
-    /// What it was last counted for in the node's memory.
+    /// The bytes that it was last counted for in the node's memory.
     var charged = 0
 
     // The open batch.
@@ -45,7 +45,7 @@ struct RosterOwner {
     /// A node that has asked is told for so long, whatever the directory says.
     static let askerTime = Delay.seconds(5)
     static let askersMax = 1_024
-    /// What was not taken for a node is told again after this time. A guess.
+    /// A batch that was not taken for a node is told again after this time. A guess.
     static let repeatDelay = Delay.seconds(1)
 
     init(room: [UInt8], watchKey: Key, epoch: UInt32, at now: Instant) {

@@ -33,7 +33,7 @@ struct RosterView {
         /// The last member of the pages that have come.
         var place: MemberPlace?
         var askedAt: Instant?
-        /// What is left of it goes then, for this reason.
+        /// The rest of it goes then, for this reason.
         var end: (at: Instant, reason: RosterReason)?
     }
 
@@ -108,14 +108,14 @@ struct RosterView {
 
     /// See `RosterTable`.
     var timer: RosterTimer?
-    /// What it was last counted for in the node's memory.
+    /// The bytes that it was last counted for in the node's memory.
     var charged = 0
 
     /// Members beyond which they are counted alone.
     static let countMax = 20_000
     static let pendingMax = 1_000
     static let pendingBytesMax = 64 * 1024
-    /// What is left of a node's members goes so long after the node has none by the directory.
+    /// The rest of a node's members goes so long after the node has none by the directory.
     static let removalDelay = Delay.milliseconds(100)
     /// A node is not asked again sooner, and one that does not answer then. Guesses.
     static let askInterval = Delay.seconds(1)

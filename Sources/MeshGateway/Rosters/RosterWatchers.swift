@@ -70,7 +70,7 @@ struct RosterWatchers {
     private var passNumber: UInt32 = 0
     /// Changes are too many to be told one by one: numbers alone are, until there are fewer.
     private(set) var isStormy = false
-    /// What watchers know of members is of use in the same era alone.
+    /// The members that watchers know are of use in the same era alone.
     private(set) var era: UInt32 = 0
     private var changedAt: Instant?
     private var countedAt: Instant?
@@ -105,7 +105,7 @@ struct RosterWatchers {
     /// A client has much to read: it is looked at again later.
     mutating func retry(at now: Instant) { retryAt = now + Self.countInterval }
 
-    /// What all watchers know of the members is worth nothing any more.
+    /// All that watchers know of the members is worth nothing any more.
     mutating func endEra() { era &+= 1 }
 
     private func isDue(_ last: Instant?, _ interval: Delay, _ now: Instant) -> Bool {
