@@ -140,7 +140,7 @@ import MeshDriver
         #expect(pair.here.gateway.hub.waitingSessionCount == 1)
         pair.pass(.milliseconds(1))
         #expect(pair.here.gateway.hub.waitingSessionCount == 0)
-        #expect(pair.here.changes.map(\.operation) == [.addKey, .removeKey])
+        #expect(pair.here.changes.map(\.operation) == [.addKey, .loseKey])
         let second = pair.here.open()
         let reply = pair.here.exchange(second, "MESH.ATTACH ann RESUME \(old)\r\n")
         #expect(reply.hasPrefix("-NOSESSION "))
