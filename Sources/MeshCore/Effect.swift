@@ -20,10 +20,9 @@ public enum Effect: Sendable {
     /// buffer's own bytes.
     case deliverKept(
         RoutedBody, number: UInt32, Key, name: Slice, payload: Slice, id: MessageID)
-    /// The same for a message whose payload begins with a label (`LabelPrefix`); `isKept`: its bytes lie
-    /// where those of `.deliverKept` do.
+    /// The same for a message whose payload begins with a label (`LabelPrefix`), whether or not it has waited.
     case deliverLabelled(
-        RoutedBody, number: UInt32, Key, name: Slice, payload: Slice, id: MessageID, isKept: Bool)
+        RoutedBody, number: UInt32, Key, name: Slice, payload: Slice, id: MessageID)
     /// `count` messages in a row of a local client are given up, one copy each for the node `to`
     /// (`NodeID(0)`: for a user who did not come back). They may have arrived or not, and are not
     /// sent again. `sender` is what `Node.publish` was given; `name` lies in the effect buffer's own

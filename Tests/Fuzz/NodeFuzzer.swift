@@ -108,13 +108,10 @@ struct Subject: ~Copyable {
                 precondition(payload.start >= 0 && payload.end <= byteCount)
             case .queried(_, _, let slice), .answered(_, _, let slice), .traced(_, _, let slice):
                 precondition(slice.start >= 0 && slice.count >= 0 && slice.end <= byteCount)
-            case .deliverKept(_, _, _, let name, let payload, _):
+            case .deliverKept(_, _, _, let name, let payload, _),
+                .deliverLabelled(_, _, _, let name, let payload, _):
                 precondition(name.start >= 0 && name.end <= headCount)
                 precondition(payload.start >= 0 && payload.end <= headCount)
-            case .deliverLabelled(_, _, _, let name, let payload, _, let isKept):
-                let count = isKept ? headCount : byteCount
-                precondition(name.start >= 0 && name.end <= count)
-                precondition(payload.start >= 0 && payload.end <= count)
             case .undelivered(_, _, _, let name, _, let count):
                 precondition(name.start >= 0 && name.end <= headCount && count > 0)
             case .bulk(_, .session(let payload)):

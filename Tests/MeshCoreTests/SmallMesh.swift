@@ -238,10 +238,9 @@ extension SmallMesh.Journal {
                 identities.append(id)
                 let payload = effects.bytes.withSpan { $0.array(payload) }
                 deliveries.append(SmallMesh.Delivery(host: host, payload: payload))
-            case .deliverLabelled(_, _, _, _, let slice, let id, let isKept):
+            case .deliverLabelled(_, _, _, _, let payload, let id):
                 identities.append(id)
-                let payload =
-                    isKept ? effects.bytes.withSpan { $0.array(slice) } : bytes.array(slice)
+                let payload = effects.bytes.withSpan { $0.array(payload) }
                 deliveries.append(SmallMesh.Delivery(host: host, payload: payload))
             case .undelivered(let sender, _, _, let name, _, let count):
                 let text = effects.bytes.withSpan { $0.array(name) }

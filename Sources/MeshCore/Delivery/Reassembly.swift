@@ -111,8 +111,7 @@ extension Node {
         effects.append(
             whole.isLabelled
                 ? .deliverLabelled(
-                    whole.body, number: 0, whole.key, name: name, payload: payload, id: id,
-                    isKept: true)
+                    whole.body, number: 0, whole.key, name: name, payload: payload, id: id)
                 : .deliverKept(
                     whole.body, number: 0, whole.key, name: name, payload: payload, id: id))
     }

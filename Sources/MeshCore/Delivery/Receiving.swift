@@ -63,10 +63,8 @@ extension Node {
             case .labelled(let body) where !givesBack(body, header.key, number: sequence, flow):
                 counters[.messagesDelivered] &+= 1
                 counters[.messageHops] &+= hops
-                effects.append(
-                    .deliverLabelled(
-                        body, number: sequence, header.key, name: name, payload: payload,
-                        id: header.id, isKept: false))
+                deliverLabelled(
+                    body, number: sequence, header, name: name, payload: payload, bytes, &effects)
             case .message, .labelled: break
             case .unsupported(let what): tellUnsupported(what, to: header.origin, &effects)
             }
@@ -181,7 +179,7 @@ extension Node {
         effects.append(
             isLabelled
                 ? .deliverLabelled(
-                    body, number: number, key, name: name, payload: payload, id: id, isKept: true)
+                    body, number: number, key, name: name, payload: payload, id: id)
                 : .deliverKept(
                     body, number: number, key, name: name, payload: payload, id: id))
     }

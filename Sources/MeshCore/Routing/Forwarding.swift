@@ -252,10 +252,24 @@ extension Node {
         }
         counters[.messagesDelivered] &+= 1
         counters[.messageHops] &+= UInt64(header.hopsTaken) &+ 1
+        deliverLabelled(
+            body, number: 0, header, name: name, payload: payload, bytes, &effects)
+    }
+
+    /// Hands a message with a label to the local clients. It is copied: so its effect is no larger than others.
+    mutating func deliverLabelled(
+        _ body: RoutedBody, number: UInt32, _ header: RoutedHeader, name: Slice, payload: Slice,
+        _ bytes: Span<UInt8>, _ effects: inout EffectBuffer
+    ) {
+        let start = effects.bytes.count
+        effects.bytes.append(bytes, Int(name.start), Int(name.count))
+        effects.bytes.append(bytes, Int(payload.start), Int(payload.count))
         effects.append(
             .deliverLabelled(
-                body, number: 0, header.key, name: name, payload: payload, id: header.id,
-                isKept: false))
+                body, number: number, header.key,
+                name: Slice(start: start, count: Int(name.count)),
+                payload: Slice(start: start + Int(name.count), count: Int(payload.count)),
+                id: header.id))
     }
 
     /// Transit: the head is written anew, the rest is copied by the driver.

@@ -32,12 +32,9 @@ extension FlowObserver {
                 deliveries.append(id)
                 let told = actor.effects.bytes.withSpan { $0.array(name) + $0.array(payload) }
                 compare(told, id, actor)
-            case .deliverLabelled(_, _, _, let name, let payload, let id, let isKept):
+            case .deliverLabelled(_, _, _, let name, let payload, let id):
                 deliveries.append(id)
-                let told =
-                    isKept
-                    ? actor.effects.bytes.withSpan { $0.array(name) + $0.array(payload) }
-                    : bytes.span.array(name) + bytes.span.array(payload)
+                let told = actor.effects.bytes.withSpan { $0.array(name) + $0.array(payload) }
                 compare(told, id, actor)
             case .undelivered(let sender, _, _, let name, let to, let count):
                 let text = actor.effects.bytes.withSpan { $0.array(name) }

@@ -244,7 +244,7 @@ final class Words {
             return "gives up \(count) to \(String(decoding: user, as: UTF8.self)) at \(name(id))"
         case .deliver(_, _, _, _, let payload, _),
             .deliverKept(_, _, _, _, let payload, _),
-            .deliverLabelled(_, _, _, _, let payload, _, _):
+            .deliverLabelled(_, _, _, _, let payload, _):
             return "delivers \(payload.count) bytes"
         case .takenBack: return "takes a message back"
         case .uncongested: return "has room again"
