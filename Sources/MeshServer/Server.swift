@@ -315,17 +315,11 @@ public struct Server: ~Copyable {
                 deliverInTurn(
                     body, number, key, name, payload, id, isLabelled: false, $0, &clientBytes)
             }
-        case .deliverLabelled(
-            let body, let number, let key, let name, let payload, let id, let isKept):
+        case .deliverLabelled(let body, let number, let key, let name, let payload, let id):
             if !servesClients { return }
-            if isKept {
-                effectBytes.withSpan {
-                    deliverInTurn(
-                        body, number, key, name, payload, id, isLabelled: true, $0, &clientBytes)
-                }
-            } else {
+            effectBytes.withSpan {
                 deliverInTurn(
-                    body, number, key, name, payload, id, isLabelled: true, bytes, &clientBytes)
+                    body, number, key, name, payload, id, isLabelled: true, $0, &clientBytes)
             }
         case .undelivered(let sender, let body, let key, let name, let node, let count):
             effectBytes.withSpan {
@@ -406,10 +400,12 @@ public struct Server: ~Copyable {
                 }
             } else if !own.isEmpty {
                 advanceOwn(&effects)
-            } else if edge.gateway.hub.hasRosterLookups {
-                lookUpHolders()
-            } else if edge.gateway.hub.hasRequestWork {
-                _ = settleRequests(&effects)
+            } else if edge.gateway.hub.hasWorkForMesh {
+                if edge.gateway.hub.hasRosterLookups {
+                    lookUpHolders()
+                } else {
+                    _ = settleRequests(&effects)
+                }
             } else if let part = edge.gateway.hub.nextPart() {
                 send(part, &effects)
             } else if edge.gateway.hub.hasFreshConfirmations {

@@ -111,6 +111,14 @@ extension Hub {
     /// The holders of a followed key have changed, or are to be known for the first time.
     public mutating func holdersChanged(_ key: Key) { rosters.seek(key) }
 
+    /// `hasRosterLookups` or `hasRequestWork`: asked once for both, often.
+    public var hasWorkForMesh: Bool {
+        // Not a mere `get`: the caller would copy the whole gateway for it.
+        mutating get {
+            rosters.hasLookups || !openRequests.seekers.isEmpty || !outbox.posts.isEmpty
+        }
+    }
+
     /// There are keys for `nextRosterLookup`.
     public var hasRosterLookups: Bool {
         // Not a mere `get`: the caller would copy the whole gateway for it.
