@@ -13,6 +13,9 @@ private struct SendingOptions {
     var sender: [UInt8]?
     var once: [UInt8]?
     var label = MessageLabel()
+
+    /// Something of it goes with the message.
+    var isLabelled: Bool { sender != nil || once != nil || !label.isEmpty }
 }
 
 extension Gateway {
@@ -37,9 +40,18 @@ extension Gateway {
     private mutating func publish(
         _ body: RoutedBody, _ command: Command, _ input: Span<UInt8>, _ client: ClientIndex
     ) -> Request {
+        // In a room one does not hear oneself, in a channel one does.
+        guard arguments.count > 3 else {
+            return publish(body, isVolatile: false, skipsSender: body == .room, input, client)
+        }
         var options = SendingOptions()
         if let refusal = read(&options, command, input) {
             return answer(client, .refused(refusal))
+        }
+        let skipsSender = body == .room ? options.echo != true : options.echo == false
+        if !options.isLabelled {
+            return publish(
+                body, isVolatile: options.isVolatile, skipsSender: skipsSender, input, client)
         }
         let name = bytes(1, input)
         if let user = options.sender {
@@ -50,15 +62,6 @@ extension Gateway {
         }
         if let once = options.once {
             options.label.once = hub.onceNumber(body, name, options.sender ?? [], once)
-        }
-        // In a room one does not hear oneself, in a channel one does.
-        let skipsSender = body == .room ? options.echo != true : options.echo == false
-        if options.label.isEmpty {
-            let request = publish(body, input, client)
-            guard case .publish(var publication) = request else { return request }
-            publication.message.isVolatile = options.isVolatile
-            publication.skipsSender = skipsSender
-            return .publish(publication)
         }
         guard name.count <= Frame.nameLengthMax else {
             fail(client, .syntax(.name(.channel, bytesMax: Frame.nameLengthMax)))
@@ -71,6 +74,18 @@ extension Gateway {
             body, name, arguments[2], input, options.label, by: client)
         arguments.line = line
         publication.message.isVolatile = options.isVolatile
+        publication.skipsSender = skipsSender
+        return .publish(publication)
+    }
+
+    /// A message without a label, which takes the short way.
+    private mutating func publish(
+        _ body: RoutedBody, isVolatile: Bool, skipsSender: Bool, _ input: Span<UInt8>,
+        _ client: ClientIndex
+    ) -> Request {
+        let request = publish(body, input, client)
+        guard case .publish(var publication) = request else { return request }
+        publication.message.isVolatile = isVolatile
         publication.skipsSender = skipsSender
         return .publish(publication)
     }
