@@ -76,6 +76,12 @@ public struct Metrics: Sendable {
     public var sessionDelivered = 0
     public var sessionMissing = 0
     public var sessionNotices = 0
+    /// Words in rooms, and those that came to members; pushes to watchers, and rooms of watchers that were
+    /// compared at the end with who was there.
+    public var roomMessages = 0
+    public var roomCopies = 0
+    public var rosterPushes = 0
+    public var rostersChecked = 0
     public var deaths = 0
     public var suspicions = 0
     public var linksPerNode = 0.0
@@ -215,6 +221,11 @@ public struct Metrics: Sendable {
         },
         Named(name: "sessions.notices", meaning: "of lost messages, told to their clients") {
             Double($0.sessionNotices)
+        },
+        Named(name: "rooms.said", meaning: "words in rooms") { Double($0.roomMessages) },
+        Named(name: "rooms.heard", meaning: "that came to members") { Double($0.roomCopies) },
+        Named(name: "rooms.rosters", meaning: "of watchers, compared with who was there") {
+            Double($0.rostersChecked)
         },
         Named(name: "violations", meaning: "findings of the checkers") {
             Double($0.violationCount)

@@ -73,13 +73,17 @@ public enum Mistake: String, CaseIterable, Sendable {
     case hurriesGreetings
     /// Takes a link that stands for one that carries what is sent over it.
     case trustsHollowLinks
+    /// Gives one word in 16 of a room to its client twice.
+    case repeatsInRooms
+    /// Loses one change in four of a roster on its way to a watcher.
+    case losesRosters
 
     /// Random scenarios can show it. Thin lines, on which frames take long, satellites and paths that drop
     /// large packets they do not have, and they end long before the dead are forgotten.
     public var showsAtRandom: Bool {
         switch self {
         case .hearsWholeFrames, .forgetsTheLost, .sendsControlLast, .forgetsBacklog,
-            .hurriesGreetings, .trustsHollowLinks:
+            .hurriesGreetings, .trustsHollowLinks, .repeatsInRooms, .losesRosters:
             false
         default: true
         }
@@ -170,7 +174,8 @@ extension World {
             .asksNoKernel,
             .hidesNotices, .miscountsNotices, .saysGone, .takesSpentTokens, .repeatsToSessions,
             .losesToSessions, .forgetsSilence, .keepsTimers, .forgetsTheLost, .sendsControlLast,
-            .forgetsBacklog, .hurriesGreetings, .trustsHollowLinks:
+            .forgetsBacklog, .hurriesGreetings, .trustsHollowLinks, .repeatsInRooms,
+            .losesRosters:
             return parcel
         }
     }

@@ -116,6 +116,14 @@ extension Metrics {
                 "messages",
                 "\(sent) sent, \(delivered) copies delivered, \(lost) lost, "
                     + "\(duplicated) doubled, \(reordered) out of order, \(unknown) to nobody"))
+        if roomMessages + rosterPushes > 0 {
+            lines.append(
+                row(
+                    "in rooms",
+                    "\(roomMessages) words said, \(roomCopies) copies heard, \(rosterPushes) pushes "
+                        + "to watchers, \(rostersChecked) rosters compared at the end"
+                ))
+        }
         if sessionMessages > 0 {
             lines.append(
                 row(

@@ -17,6 +17,7 @@ public struct Run: ~Copyable {
             case subscribe, firstUser, userComes, userArrives, userDeparts, userMoves
             case toUser, toChannel, large
             case sessionLook, sessionBreak, sessionProbe, toSession
+            case roomLook, roomChange, roomSay
         }
         var kind: Kind
         var index: Int32 = 0
@@ -36,6 +37,7 @@ public struct Run: ~Copyable {
     var timers = TimerChecker()
     var tally = FigureTally()
     var sessionLoad = SessionLoad()
+    var roomLoad = RoomLoad()
     var faultRandom: RandomSource
     var loadRandom: RandomSource
     /// Hosts that are up, in order.
@@ -157,6 +159,7 @@ public struct Run: ~Copyable {
         planNext(.toChannel, scenario.messages.toChannels, after: from)
         planNext(.large, scenario.messages.large, after: from)
         planSessions(from: loadStart)
+        planRooms(from: loadStart)
         if let churn = scenario.churn {
             planNext(.churnJoin, churn.joins / 60, after: instant(churn.from))
             planNext(.churnLeave, churn.leaves / 60, after: instant(churn.from))
@@ -266,6 +269,13 @@ public struct Run: ~Copyable {
         case .sessionProbe:
             probeSession()
             planNext(.sessionProbe, scenario.sessions.probes, after: now)
+        case .roomLook: lookAtRooms()
+        case .roomChange:
+            changeRooms()
+            planNext(.roomChange, scenario.rooms.changes, after: now)
+        case .roomSay:
+            sayInRoom()
+            planNext(.roomSay, scenario.rooms.says, after: now)
         }
     }
 
@@ -493,8 +503,10 @@ public struct Run: ~Copyable {
             isCounting = true
             for host in live { counted[host] = (now, world.traffic(host).bytesOut) }
         }
-        // Programs with sessions look as long as there are any.
-        let isOver = now > end && agenda.count == (sessionLoad.clients.isEmpty ? 0 : 1)
+        // Programs with sessions, and those in rooms, look as long as there are any.
+        let lookCount =
+            (sessionLoad.clients.isEmpty ? 0 : 1) + (roomLoad.programs.isEmpty ? 0 : 1)
+        let isOver = now > end && agenda.count == lookCount
         let isWell = look.isMembershipRight && look.isDirectoryEqual && now > end + .seconds(2)
         let last = max(
             truth.lastTrouble + scenario.settle, truth.lastDirectoryChange + .seconds(3),
@@ -504,7 +516,7 @@ public struct Run: ~Copyable {
             finish()
         } else if isOver, isWell || now > last + samplePeriod,
             now > last + Self.drainLimit
-                || !delivery.isWaiting({ world.isUp($0) }) && areSessionsCalm
+                || !delivery.isWaiting({ world.isUp($0) }) && areSessionsCalm && areRoomsCalm
         {
             finish()
         } else {
@@ -532,6 +544,7 @@ public struct Run: ~Copyable {
         report(delivery.finish(truth, calm: scenario.settle) { world.isUp($0) })
         report(spread.finish(at: now))
         finishSessions()
+        finishRooms()
         checkHosts()
         metrics.runHash = world.runHash
         metrics.nodes = live.count

@@ -24,6 +24,7 @@ public struct Scenario: Sendable {
     public var channels = Channels()
     public var messages = Messages()
     public var sessions = Sessions()
+    public var rooms = Rooms()
     /// The bounds of nodes for messages under way; nil: a node's defaults.
     public var flows: FlowLimits?
     /// Every copy of a channel's message is kept for the figures of the report, a dozen bytes each.
@@ -171,6 +172,18 @@ public struct Scenario: Sendable {
         public var probes = 0.0
     }
 
+    /// Programs that are users in rooms, and programs that watch who is in them.
+    public struct Rooms: Sendable {
+        public var count = 0
+        public var members = 0
+        /// Each of them watches all rooms (MESH.WATCHROOM).
+        public var watchers = 0
+        /// Members that join a room, leave one, or lose their connection; a second.
+        public var changes = 0.0
+        /// Words of members, each said again under its id if it is not answered (ONCE); a second.
+        public var says = 0.0
+    }
+
     public struct Expectation: Sendable {
         public var metric: String
         public var least: Double?
@@ -181,5 +194,5 @@ public struct Scenario: Sendable {
 /// The checkers by the names under which a scenario can tolerate them.
 public enum CheckerName: String, CaseIterable, Sendable {
     case loops, once, order, loss, removal, agreement, degree, bounds, readiness, news, spread,
-        confirmation, session, sessionOrder, timers
+        confirmation, session, sessionOrder, timers, roster
 }

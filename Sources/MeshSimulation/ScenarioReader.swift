@@ -122,6 +122,13 @@ public enum ScenarioReader {
             scenario.sessions.watchers = try sessions.integer("watchers", 0...100_000) ?? 0
             scenario.sessions.probes = try sessions.number("probes", 0...1e6) ?? 0
         }
+        if let rooms = try root.section("rooms") {
+            scenario.rooms.count = try rooms.integer("count", 0...1_000) ?? 0
+            scenario.rooms.members = try rooms.integer("members", 0...100_000) ?? 0
+            scenario.rooms.watchers = try rooms.integer("watchers", 0...10_000) ?? 0
+            scenario.rooms.changes = try rooms.number("changes", 0...1e6) ?? 0
+            scenario.rooms.says = try rooms.number("says", 0...1e6) ?? 0
+        }
         if let flows = try root.section("flows") { scenario.flows = try flowLimits(flows) }
     }
 
