@@ -31,7 +31,7 @@ extension Node {
         let hash = hasCollisions ? nameHash(message.body, message.name, bytes) : nil
         gatherRecipients(
             holders, message.body, message.key, name: message.name, hash: hash, bytes)
-        for key in others { gather(directory.table.holders(of: key)) }
+        for key in others { addRecipients(directory.table.holders(of: key)) }
         if forwarding.recipients.isEmpty {
             if case .none = holders, message.body.isParked, !message.isVolatile,
                 parked.expectsAnybody
@@ -51,17 +51,6 @@ extension Node {
         }
         outcome.verdict = outcome.nodeCount > 0 ? .sent : message.isVolatile ? .nowhere : .refused
         publishToRecipients(message, bytes, outcome, &effects)
-    }
-
-    private mutating func gather(_ holders: DirectoryTable.Holders) {
-        switch holders {
-        case .none: break
-        case .one(let node): addRecipient(MemberIndex(node: node))
-        case .many(let set):
-            for position in 0..<set.count {
-                addRecipient(MemberIndex(node: directory.table.node(in: set, at: position)))
-            }
-        }
     }
 
     /// Recipients of an earlier version of the wire that would not understand the label get nothing, and

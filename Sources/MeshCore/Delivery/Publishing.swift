@@ -199,14 +199,7 @@ extension Node {
         forwarding.recipients.removeAll(keepingCapacity: true)
         forwarding.mark &+= 1
         while forwarding.marks.count < members.slotCount { forwarding.marks.append(0) }
-        switch holders {
-        case .none: break
-        case .one(let node): addRecipient(MemberIndex(node: node))
-        case .many(let set):
-            for position in 0..<set.count {
-                addRecipient(MemberIndex(node: directory.table.node(in: set, at: position)))
-            }
-        }
+        addRecipients(holders)
         if let hash {
             forwarding.recipients.removeAll { index in
                 guard directory.collisions.contains(key, name: hash, at: members.id(of: index))
@@ -223,6 +216,18 @@ extension Node {
             for position in 0..<directory.patterns.matchCount {
                 let nodes = directory.patterns.matchedHolders(position)
                 for node in nodes { addRecipient(MemberIndex(node: node)) }
+            }
+        }
+    }
+
+    @inline(__always)
+    mutating func addRecipients(_ holders: DirectoryTable.Holders) {
+        switch holders {
+        case .none: break
+        case .one(let node): addRecipient(MemberIndex(node: node))
+        case .many(let set):
+            for position in 0..<set.count {
+                addRecipient(MemberIndex(node: directory.table.node(in: set, at: position)))
             }
         }
     }

@@ -132,45 +132,41 @@ extension Hub {
             if !topic.isNone, !audience.topics.contains(topic) { audience.topics.append(topic) }
         }
         for (place, topic) in audience.topics.enumerated() {
-            var index = registry.topics[topic].first
-            while !index.isNone {
-                let subscription = registry.subscription(index)
-                let receiver = subscription.receiver
-                if isPresent(receiver) {
-                    audience.isAny = true
-                    let isOwn = receiver.isClient && receiver.client == sender
-                    if !isOwn, admits(label, kind, index),
-                        !audience.topics[..<place].contains(where: {
-                            let other = registry.find(receiver, $0)
-                            return !other.isNone && admits(label, kind, other)
-                        })
-                    {
-                        audience.receivers.append((topic, receiver))
+            let former = audience.topics[..<place]
+            add(topic, to: &audience, except: sender) { receiver, subscription in
+                admits(label, kind, subscription)
+                    && !former.contains {
+                        let other = registry.find(receiver, $0)
+                        return !other.isNone && admits(label, kind, other)
                     }
-                }
-                index = subscription.nextInTopic
             }
         }
-        if kind == .channel, patterns.count > 0 { addPatterns(to: &audience, except: sender) }
+        if kind == .channel, patterns.count > 0 {
+            patterns.endMatch()
+            for number in patterns.matched {
+                add(patterns.topic(of: number), to: &audience, except: sender) { _, _ in true }
+            }
+        }
         return audience
     }
 
-    private mutating func addPatterns(to audience: inout Audience, except sender: ClientIndex) {
-        patterns.endMatch()
-        for number in patterns.matched {
-            let topic = patterns.topic(of: number)
-            var index = registry.topics[topic].first
-            while !index.isNone {
-                let subscription = registry.subscription(index)
-                let receiver = subscription.receiver
-                if isPresent(receiver) {
-                    audience.isAny = true
-                    if !receiver.isClient || receiver.client != sender {
-                        audience.receivers.append((topic, receiver))
-                    }
+    /// The subscribers of a topic whom the message is for.
+    private func add(
+        _ topic: TopicIndex, to audience: inout Audience, except sender: ClientIndex,
+        where isMeant: (Receiver, SubscriptionIndex) -> Bool
+    ) {
+        var index = registry.topics[topic].first
+        while !index.isNone {
+            let subscription = registry.subscription(index)
+            let receiver = subscription.receiver
+            if isPresent(receiver) {
+                audience.isAny = true
+                let isOwn = receiver.isClient && receiver.client == sender
+                if !isOwn, isMeant(receiver, index) {
+                    audience.receivers.append((topic, receiver))
                 }
-                index = subscription.nextInTopic
             }
+            index = subscription.nextInTopic
         }
     }
 
